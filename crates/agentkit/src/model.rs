@@ -1,0 +1,143 @@
+//! Models: the trait, the request and the answer, and the clients.
+
+mod error;
+pub mod openai;
+pub mod scripted;
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+pub use self::error::{ModelError, ModelErrorKind};
+use crate::{
+    BoxFuture,
+    event::{FinishReason, StepId, Usage},
+    tool::ToolSpec,
+};
+
+/// A model that answers one request at a time. It holds no state of a run.
+pub trait Model: Send + Sync {
+    /// Provider and model, for instance `openai/gpt-5`.
+    fn name(&self) -> &str;
+
+    /// Whether an LLM answers. The scripted model says no, and every surface tells so.
+    fn is_llm(&self) -> bool {
+        true
+    }
+
+    /// Makes one call, without retrying. Dropping the future cancels it.
+    fn call<'a>(
+        &'a self,
+        request: &'a Request,
+        deltas: &'a dyn DeltaSink,
+    ) -> BoxFuture<'a, Result<Response, ModelError>>;
+}
+
+/// What a model is asked.
+#[derive(Debug, Clone, Default)]
+pub struct Request {
+    /// The conversation so far, oldest first.
+    pub messages: Vec<Message>,
+    /// The tools that it may call.
+    pub tools: Vec<Arc<ToolSpec>>,
+    /// Only sent if configured.
+    pub max_output_tokens: Option<u64>,
+    /// Only sent if configured: newer models reject it.
+    pub temperature: Option<f64>,
+}
+
+/// One message of a conversation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "role", rename_all = "snake_case")]
+pub enum Message {
+    /// Instructions.
+    System {
+        /// The text.
+        content: String,
+    },
+    /// What the person asks, or what the machine tells the model.
+    User {
+        /// The text.
+        content: String,
+    },
+    /// What the model said.
+    Assistant {
+        /// The text.
+        content: String,
+        /// The calls it asked for, in its order.
+        calls: Vec<MessageCall>,
+        /// Opaque provider parts, replayed unchanged.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        parts: Option<Value>,
+    },
+    /// What a tool call returned.
+    Tool {
+        /// The call.
+        step: StepId,
+        /// The provider's id of the call.
+        provider_id: String,
+        /// The tool.
+        name: String,
+        /// The result as text (JSON unless it is a string).
+        content: String,
+        /// Whether the call failed.
+        is_error: bool,
+    },
+}
+
+/// A call inside an assistant message.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MessageCall {
+    /// The call.
+    pub step: StepId,
+    /// The provider's id of the call.
+    pub provider_id: String,
+    /// The tool.
+    pub name: String,
+    /// The arguments; a string holding the raw text if they were not JSON.
+    pub arguments: Value,
+}
+
+/// What a model answered.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Response {
+    /// The text.
+    pub content: String,
+    /// The calls it asks for, in its order.
+    pub calls: Vec<ResponseCall>,
+    /// What it used.
+    pub usage: Usage,
+    /// Why it stopped.
+    pub finish: FinishReason,
+    /// The model as the provider names it.
+    pub model: String,
+    /// Opaque provider parts, to be replayed unchanged.
+    pub parts: Option<Value>,
+    /// The provider's id of the request.
+    pub request_id: Option<String>,
+}
+
+/// A call that a model asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ResponseCall {
+    /// The provider's id of the call.
+    pub provider_id: String,
+    /// The tool.
+    pub name: String,
+    /// The arguments exactly as they came: JSON text, one hopes.
+    pub arguments: String,
+}
+
+/// Follows an answer while it is made. Deltas are never log output and may be lost.
+pub trait DeltaSink: Send + Sync {
+    /// More text of the answer.
+    fn text(&self, delta: &str);
+}
+
+/// Ignores every delta.
+pub struct NoDeltas;
+
+impl DeltaSink for NoDeltas {
+    fn text(&self, _: &str) {}
+}

@@ -1,0 +1,1 @@
+//! The security manager: which calls are allowed.

@@ -1,0 +1,173 @@
+//! Tools: what an agent can do, and the one gate every call goes through.
+
+mod gate;
+mod registry;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+pub use self::{
+    gate::Gate,
+    registry::{Registry, RegistryError},
+};
+use crate::{
+    BoxFuture,
+    event::{Failure, Handle, StepId},
+};
+
+/// What repeating a call does, and so what happens to it after a crash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// Changes nothing: it runs again.
+    Pure,
+    /// Leaves the same state however often it runs: it runs again.
+    Idempotent,
+    /// Anything else: after a crash its outcome is in doubt, and the run parks.
+    Write,
+}
+
+/// A tool as the model and the gate see it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ToolSpec {
+    /// Unique within an agent; `[a-zA-Z0-9_-]{1,64}`.
+    pub name: String,
+    /// What it does, for the model.
+    pub description: String,
+    /// JSON Schema of the arguments.
+    pub input_schema: Value,
+    /// JSON Schema of the result, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_schema: Option<Value>,
+    /// What repeating a call does.
+    pub effect: Effect,
+    /// The longest that a call may take.
+    pub timeout: Duration,
+}
+
+impl ToolSpec {
+    /// A `write` tool with a timeout of 60 s: the careful defaults.
+    pub fn new(name: &str, description: &str, input_schema: Value) -> Self {
+        Self {
+            name: name.to_owned(),
+            description: description.to_owned(),
+            input_schema,
+            output_schema: None,
+            effect: Effect::Write,
+            timeout: Duration::from_secs(60),
+        }
+    }
+
+    /// With another effect class.
+    #[must_use]
+    pub fn effect(mut self, effect: Effect) -> Self {
+        self.effect = effect;
+        self
+    }
+
+    /// With another timeout.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// SHA-256, in hex, of the definition that the model sees (RFC 8785 JSON).
+    #[must_use]
+    pub fn digest(&self) -> String {
+        let definition = serde_json::json!({
+            "name": self.name,
+            "description": self.description,
+            "input_schema": self.input_schema,
+            "output_schema": self.output_schema,
+        });
+        digest_hex(definition.to_string().as_bytes())
+    }
+}
+
+/// SHA-256 in lower-case hex.
+#[must_use]
+pub fn digest_hex(bytes: &[u8]) -> String {
+    use sha2::Digest as _;
+    use std::fmt::Write as _;
+    sha2::Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+/// Something an agent can do.
+pub trait Tool: Send + Sync {
+    /// What it is.
+    fn spec(&self) -> &ToolSpec;
+
+    /// Does it. The arguments have passed the schema. The gate bounds the time and drops the future
+    /// when that is over, or when the run is cancelled.
+    fn call<'a>(
+        &'a self,
+        context: &'a ToolContext,
+        arguments: Value,
+    ) -> BoxFuture<'a, Result<ToolOutput, Failure>>;
+}
+
+/// What a tool may use.
+#[derive(Clone)]
+pub struct ToolContext {
+    /// The call.
+    pub step: StepId,
+    /// The task's own folder, and the only one that file tools may touch.
+    pub workspace: PathBuf,
+    /// Fires when the run is cancelled.
+    pub cancel: CancellationToken,
+    /// UTC now, in microseconds.
+    pub now_micros: i64,
+    /// Large results of earlier calls of the same run, by call.
+    pub results: Arc<std::collections::BTreeMap<StepId, Handle>>,
+    /// Where large results are kept.
+    pub blobs: Arc<dyn BlobReader>,
+}
+
+/// Reads what earlier calls left in the blob store.
+pub trait BlobReader: Send + Sync {
+    /// Up to `len` bytes of the blob from `offset` on; empty past its end.
+    fn read<'a>(
+        &'a self,
+        digest: &'a str,
+        offset: u64,
+        len: u64,
+    ) -> BoxFuture<'a, Result<Bytes, Failure>>;
+}
+
+/// What a tool returned.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ToolOutput {
+    /// The result; text is a string.
+    pub content: Value,
+    /// Files of the workspace that it wrote, path relative to it; `None` for one it removed.
+    pub files: Vec<(String, Option<Bytes>)>,
+}
+
+impl From<Value> for ToolOutput {
+    fn from(content: Value) -> Self {
+        Self { content, files: Vec::new() }
+    }
+}
+
+/// The result of a tool call, as the version-1 toolkit names its parts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ToolResult {
+    /// The tool.
+    pub tool_name: String,
+    /// The arguments.
+    pub tool_args: Value,
+    /// The result, if it succeeded.
+    pub output: Option<Value>,
+    /// The error, if it failed.
+    pub error: Option<String>,
+    /// 200 for success, else an HTTP-like status.
+    pub status_code: u16,
+}

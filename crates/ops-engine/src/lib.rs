@@ -1,0 +1,1 @@
+//! Commands and loops over the ports of ops-core.

@@ -1,0 +1,1 @@
+//! Queues that wake workers and live hints that wake readers.

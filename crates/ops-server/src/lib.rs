@@ -1,0 +1,1 @@
+//! Surfaces over the engine's commands: REST and server-sent events.

@@ -1,0 +1,1 @@
+//! Claims tasks, drives agent runs and appends what happened.
