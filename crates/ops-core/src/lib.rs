@@ -1,1 +1,25 @@
-//! The pure domain of the engine: ids, states, commands, decisions and ports. No I/O.
+//! The pure domain of the engine: what a task is, what may happen to it, and what it asks of the
+//! world. Nothing here does I/O; time, randomness and storage come in through [`ports`].
+//!
+//! [`decide`] is the only author of transitions: `decide(lifecycle, command, now)` gives the events
+//! and the next lifecycle, and an adapter commits both in one transaction.
+
+pub mod code;
+pub mod command;
+pub mod decide;
+pub mod event;
+pub mod id;
+pub mod json;
+pub mod ports;
+pub mod retry;
+pub mod task;
+pub mod time;
+
+pub use code::Code;
+pub use command::{Append, Command, Next, Rejection};
+pub use decide::{Decision, decide};
+pub use event::{NewEvent, StoredEvent};
+pub use id::{SessionId, TaskId, TenantId};
+pub use json::Json;
+pub use task::{Lifecycle, State, Task, Wait};
+pub use time::Micros;

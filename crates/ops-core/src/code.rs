@@ -1,0 +1,106 @@
+//! The registry of error codes: the one list behind REST, gRPC, CLI and the reference page.
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! codes {
+    ($($variant:ident = $text:literal, $title:literal, $fix:literal;)*) => {
+        /// A stable error code.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum Code {
+            $(
+                #[doc = $title]
+                #[serde(rename = $text)]
+                $variant,
+            )*
+        }
+
+        impl Code {
+            /// Every code, in the order of the reference page.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The code as clients see it.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),* }
+            }
+
+            /// What it means, in a few words.
+            #[must_use]
+            pub fn title(self) -> &'static str {
+                match self { $(Self::$variant => $title),* }
+            }
+
+            /// How to mend it.
+            #[must_use]
+            pub fn fix(self) -> &'static str {
+                match self { $(Self::$variant => $fix),* }
+            }
+        }
+    };
+}
+
+codes! {
+    InvalidBody = "invalid_body", "The request body is not valid",
+        "Send a JSON object with the documented fields; `errors` names each offending one.";
+    InvalidQuery = "invalid_query", "The query string is not valid",
+        "Correct the named parameter.";
+    BodyTooLarge = "body_too_large", "The request body is too large",
+        "Send less, or raise `max_body_bytes`.";
+    UnsupportedMediaType = "unsupported_media_type", "The request body is not JSON",
+        "Send `Content-Type: application/json`.";
+    UnknownTaskType = "unknown_task_type", "No worker knows this task type",
+        "Use one of the task types that the message names.";
+    TaskNotFound = "task_not_found", "There is no such task",
+        "List the tasks with `opspawn task ls`.";
+    RouteNotFound = "route_not_found", "There is nothing at this path",
+        "See the README for the REST paths.";
+    MethodNotAllowed = "method_not_allowed", "This path does not take this method",
+        "Use a method that the `Allow` header names.";
+    ForbiddenHost = "forbidden_host", "The Host or Origin header names another site",
+        "Call the server by its loopback address; a page of another site may not call it.";
+    TaskFinal = "task_final", "The task has already ended",
+        "Submit a new task, or use `opspawn task retry`.";
+    TaskNotFinal = "task_not_final", "The task has not ended yet",
+        "Wait for it, or cancel it first.";
+    NotInDoubt = "not_in_doubt", "This step is not in doubt",
+        "See the open ones with `opspawn reconcile ls`.";
+    IdempotencyMismatch = "idempotency_mismatch", "This idempotency key belongs to another request",
+        "Use a new key for a new request.";
+    IdempotencyInFlight = "idempotency_in_flight", "A request with this idempotency key is being served",
+        "Send it again after the time in `Retry-After`.";
+    Overloaded = "overloaded", "The server has too much to do",
+        "Send it again after the time in `Retry-After`.";
+    StorageFull = "storage_full", "The disk is full",
+        "Free space in the data folder's file system; nothing that was acknowledged is lost.";
+    StorageUnavailable = "storage_unavailable", "The database cannot be used",
+        "See the server's log, and run `opspawn doctor`.";
+    ShuttingDown = "shutting_down", "The server is stopping",
+        "Send it again after the restart.";
+    Internal = "internal", "The server has a defect",
+        "Report it with the request id.";
+    WorkerLost = "worker_lost", "The task's workers died again and again",
+        "It probably kills its worker: look at its last step, then use `opspawn task retry`.";
+    RunFailed = "run_failed", "The agent run failed",
+        "See the message and the steps of the task.";
+}
+
+impl std::fmt::Display for Code {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_snake_case() {
+        let mut seen = std::collections::BTreeSet::new();
+        for code in Code::ALL {
+            assert!(seen.insert(code.as_str()), "{code} twice");
+            assert!(code.as_str().chars().all(|c| c.is_ascii_lowercase() || c == '_'));
+            assert!(!code.title().is_empty() && code.fix().ends_with('.'));
+        }
+    }
+}

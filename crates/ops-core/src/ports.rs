@@ -1,0 +1,315 @@
+//! What the engine asks of the world. Adapters implement these; only the binary names adapters.
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use crate::{
+    command::{Command, Rejection},
+    event::StoredEvent,
+    id::{SessionId, TaskId, TenantId},
+    json::Json,
+    event::TaskError,
+    retry::RetryPolicy,
+    task::{Lifecycle, StateName, Status, Task},
+    time::Micros,
+};
+
+/// A boxed future, so that the ports are object-safe without a runtime.
+pub type Fut<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Time, as a parameter.
+pub trait Clock: Send + Sync {
+    /// UTC now.
+    fn now(&self) -> Micros;
+    /// Microseconds on a clock that never steps and that goes on while the machine is suspended.
+    fn boot_micros(&self) -> i64;
+}
+
+/// Randomness, as a parameter.
+pub trait Random: Send + Sync {
+    /// Ten random bytes: what an id needs.
+    fn id_bytes(&self) -> [u8; 10];
+}
+
+/// Wakes workers. A wake-up carries no task: the worker claims by the store's policy.
+pub trait Queue: Send + Sync {
+    /// Wakes a worker that listens to the queue. It may be lost; the sweeper rings again.
+    fn wake(&self, queue: &str);
+    /// Waits until the queue may have work.
+    fn wait<'a>(&'a self, queue: &'a str) -> Fut<'a, ()>;
+}
+
+/// What followers are told: that a task's log has grown. Readers then read the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hint {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The task.
+    pub task: TaskId,
+    /// The number of its last event.
+    pub seq: u64,
+    /// Its state.
+    pub state: StateName,
+}
+
+/// Wakes readers, and carries the words of an answer while it is made.
+pub trait Live: Send + Sync {
+    /// Tells the followers of a task that its log has grown.
+    fn hint(&self, hint: Hint);
+    /// Passes on a piece of an answer; it may be lost.
+    fn delta(&self, tenant: TenantId, task: TaskId, delta: Delta);
+    /// Follows a task.
+    fn follow(&self, tenant: TenantId, task: TaskId) -> Box<dyn Follow>;
+}
+
+/// A piece of an answer that is being made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delta {
+    /// The step.
+    pub step: u32,
+    /// The attempt of the step: a higher one starts the answer anew.
+    pub attempt: u32,
+    /// Where the text begins, in bytes of the whole answer.
+    pub offset: u64,
+    /// The text.
+    pub text: Arc<str>,
+}
+
+/// What a follower hears.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    /// The log has grown, or may have.
+    Log,
+    /// A piece of an answer.
+    Delta(Delta),
+}
+
+/// One follower of one task.
+pub trait Follow: Send {
+    /// The next thing heard. A follower that falls behind hears `Log` and has lost deltas.
+    fn next(&mut self) -> Fut<'_, Heard>;
+}
+
+/// Is told what was committed, right after the commit.
+pub trait Observer: Send + Sync {
+    /// One call for each group of commits.
+    fn committed(&self, notices: &[Notice]);
+}
+
+/// What one commit changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// For the followers.
+    pub hint: Hint,
+    /// The queue that has work now, if one has.
+    pub ready: Option<Arc<str>>,
+    /// When the clock moves the task on, if it does.
+    pub due: Option<Micros>,
+    /// The session that should stop it, if it is being cancelled.
+    pub interrupt: Option<SessionId>,
+}
+
+/// Storage failed. Nothing of the verb was written, unless its outcome is said to be unknown.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// There is no such task (or it is another tenant's).
+    #[error("there is no such task")]
+    NotFound,
+    /// The task refuses the command.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// The idempotency key was used for another request.
+    #[error("the idempotency key belongs to another request")]
+    IdempotencyMismatch,
+    /// The session is unknown or has expired.
+    #[error("the worker session is over")]
+    SessionOver,
+    /// The disk is full.
+    #[error("the disk is full: {0}")]
+    Full(String),
+    /// The value is larger than the configured cap.
+    #[error("the value has {size} bytes, more than the cap of {cap}")]
+    TooLarge {
+        /// Its size in bytes.
+        size: u64,
+        /// The cap in bytes.
+        cap: u64,
+    },
+    /// The database cannot be used.
+    #[error("the database cannot be used: {0}")]
+    Unavailable(String),
+}
+
+/// A task that is to be stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewTask {
+    /// What was asked.
+    pub task: Task,
+    /// How retryable failures are answered.
+    pub retry: RetryPolicy,
+    /// Makes a repeated request find the same task.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// An idempotency key and what it stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idempotency {
+    /// The client's key.
+    pub key: String,
+    /// SHA-256 of the request.
+    pub digest: [u8; 32],
+}
+
+/// A task with where it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaskRecord {
+    /// What was asked.
+    pub task: Task,
+    /// Where it stands.
+    pub life: Lifecycle,
+    /// The result, once it is completed.
+    pub result: Option<Json>,
+    /// The error, once it failed.
+    pub error: Option<TaskError>,
+}
+
+/// What `submit` did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Submitted {
+    /// The task.
+    pub record: TaskRecord,
+    /// Whether the idempotency key had already made it.
+    pub existing: bool,
+}
+
+/// A worker's wish for work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClaimRequest {
+    /// The worker's session.
+    pub session: SessionId,
+    /// The queue.
+    pub queue: String,
+    /// How many tasks at the most.
+    pub max: u32,
+}
+
+/// A value for the blob store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blob {
+    /// SHA-256 of the bytes, in hex.
+    pub digest: String,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// A fold of the first events of a run, to resume from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The number of the last event that is folded in.
+    pub seq: u64,
+    /// The fold's version; another one is ignored and the log folded again.
+    pub version: u32,
+    /// The fold; opaque.
+    pub body: Vec<u8>,
+}
+
+/// Which tasks to list: newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TaskFilter {
+    /// Only these states; empty for all.
+    pub states: Vec<StateName>,
+    /// Only the ones with this version-1 status.
+    pub status: Option<Status>,
+    /// Only tasks older than this one.
+    pub before: Option<TaskId>,
+    /// Only tasks that wait for somebody's word on a step.
+    pub in_doubt: bool,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// How many tasks there are in each state.
+pub type Counts = std::collections::BTreeMap<StateName, u64>;
+
+/// What a heartbeat answers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HeartbeatReply {
+    /// Tasks of the session that are being cancelled.
+    pub cancel: Vec<(TenantId, TaskId)>,
+}
+
+/// What `wake_due` did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Due {
+    /// How many tasks it moved on.
+    pub woken: u32,
+    /// When the next one is due.
+    pub next: Option<Micros>,
+}
+
+/// The truth. Each verb is one atomic business step; every id-taking verb takes the tenant.
+pub trait Store: Send + Sync {
+    /// Stores a task and its first event; durable when it returns.
+    fn submit(&self, new: NewTask) -> Fut<'_, Result<Submitted, StoreError>>;
+    /// Leases ready tasks to a session: highest priority first, then oldest.
+    fn claim(&self, request: ClaimRequest) -> Fut<'_, Result<Vec<TaskRecord>, StoreError>>;
+    /// Decides and commits a command with the blobs that its events refer to; durable when it
+    /// returns. An append that was committed before, by the same epoch, succeeds again.
+    fn apply(
+        &self,
+        tenant: TenantId,
+        task: TaskId,
+        command: Command,
+        blobs: Vec<Blob>,
+    ) -> Fut<'_, Result<Lifecycle, StoreError>>;
+    /// One task.
+    fn task(&self, tenant: TenantId, task: TaskId) -> Fut<'_, Result<TaskRecord, StoreError>>;
+    /// Tasks, newest first.
+    fn tasks(
+        &self,
+        tenant: TenantId,
+        filter: TaskFilter,
+    ) -> Fut<'_, Result<Vec<TaskRecord>, StoreError>>;
+    /// How many tasks there are.
+    fn counts(&self, tenant: TenantId) -> Fut<'_, Result<Counts, StoreError>>;
+    /// Events with a number above `after`, in order, at most `limit`.
+    fn events(
+        &self,
+        tenant: TenantId,
+        task: TaskId,
+        after: u64,
+        limit: u32,
+    ) -> Fut<'_, Result<Vec<StoredEvent>, StoreError>>;
+    /// A slice of a blob; empty past its end.
+    fn blob<'a>(
+        &'a self,
+        tenant: TenantId,
+        digest: &'a str,
+        offset: u64,
+        len: u64,
+    ) -> Fut<'a, Result<Vec<u8>, StoreError>>;
+    /// The newest snapshot of a task, if it has one.
+    fn snapshot(
+        &self,
+        tenant: TenantId,
+        task: TaskId,
+    ) -> Fut<'_, Result<Option<Snapshot>, StoreError>>;
+    /// Keeps a snapshot in place of an older one.
+    fn put_snapshot(
+        &self,
+        tenant: TenantId,
+        task: TaskId,
+        snapshot: Snapshot,
+    ) -> Fut<'_, Result<(), StoreError>>;
+    /// Opens a session for a worker; it lives as long as its heartbeats come.
+    fn open_session(&self, session: SessionId) -> Fut<'_, Result<(), StoreError>>;
+    /// Keeps a session and its leases alive.
+    fn heartbeat(&self, session: SessionId) -> Fut<'_, Result<HeartbeatReply, StoreError>>;
+    /// Ends a session; its leases are lost.
+    fn close_session(&self, session: SessionId) -> Fut<'_, Result<(), StoreError>>;
+    /// Ends the sessions whose heartbeats stopped, and takes their leases back; says how many.
+    fn expire_sessions(&self) -> Fut<'_, Result<u32, StoreError>>;
+    /// Moves on the tasks whose delay or timer is over, at most `limit`.
+    fn wake_due(&self, limit: u32) -> Fut<'_, Result<Due, StoreError>>;
+    /// The queues that have ready tasks: what a sweeper rings.
+    fn ready_queues(&self) -> Fut<'_, Result<Vec<String>, StoreError>>;
+}
