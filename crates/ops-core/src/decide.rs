@@ -1,8 +1,8 @@
 //! The one author of transitions.
 
 use crate::{
-    command::{Append, Command, Next, Rejection},
     code::Code,
+    command::{Append, Command, Next, Rejection},
     event::{NewEvent, StepStatus, TaskError, TaskEvent},
     json::Json,
     task::{Lifecycle, State, Wait},
@@ -41,7 +41,9 @@ pub fn decide(before: &Lifecycle, command: Command, now: Micros) -> Result<Decis
     let mut draft = Draft::new(before, now);
     match command {
         Command::Claim { session } => {
-            let State::Pending = before.state else { return Err(Rejection::WrongState(name)) };
+            let State::Pending = before.state else {
+                return Err(Rejection::WrongState(name));
+            };
             draft.engine(&TaskEvent::Leased {
                 session,
                 epoch: before.epoch + 1,
@@ -90,7 +92,9 @@ pub fn decide(before: &Lifecycle, command: Command, now: Micros) -> Result<Decis
             if rest.is_empty() {
                 draft.engine(&TaskEvent::Woken {});
             } else {
-                draft.engine(&TaskEvent::Waiting { wait: Wait::InDoubt { steps: rest } });
+                draft.engine(&TaskEvent::Waiting {
+                    wait: Wait::InDoubt { steps: rest },
+                });
             }
         }
     }
@@ -100,7 +104,10 @@ pub fn decide(before: &Lifecycle, command: Command, now: Micros) -> Result<Decis
 impl Lifecycle {
     fn check_lease(&self, epoch: u64) -> Result<(), Rejection> {
         if epoch != self.epoch {
-            return Err(Rejection::StaleEpoch { given: epoch, current: self.epoch });
+            return Err(Rejection::StaleEpoch {
+                given: epoch,
+                current: self.epoch,
+            });
         }
         match self.state.session() {
             Some(_) => Ok(()),
@@ -115,9 +122,10 @@ impl Lifecycle {
         self.seq += 1;
         self.updated_at = at;
         self.state = match event {
-            TaskEvent::Submitted { run_at: Some(until), .. } if *until > at => {
-                State::Scheduled { until: *until }
-            }
+            TaskEvent::Submitted {
+                run_at: Some(until),
+                ..
+            } if *until > at => State::Scheduled { until: *until },
             TaskEvent::Submitted { .. } | TaskEvent::Woken {} | TaskEvent::Released { .. } => {
                 // A cancel that is not confirmed yet outlives the release of the lease.
                 match self.state {
@@ -125,7 +133,11 @@ impl Lifecycle {
                     _ => State::Pending,
                 }
             }
-            TaskEvent::Leased { session, epoch, attempt } => {
+            TaskEvent::Leased {
+                session,
+                epoch,
+                attempt,
+            } => {
                 self.epoch = *epoch;
                 self.attempt = *attempt;
                 self.started_at = self.started_at.or(Some(at));
@@ -146,7 +158,9 @@ impl Lifecycle {
             },
             TaskEvent::Cancelled {} => State::Cancelled,
             TaskEvent::Completed {} => State::Completed,
-            TaskEvent::Failed { dead_letter, .. } => State::Failed { dead_letter: *dead_letter },
+            TaskEvent::Failed { dead_letter, .. } => State::Failed {
+                dead_letter: *dead_letter,
+            },
             TaskEvent::Resolved { .. } => self.state,
         };
         if self.state.name().is_terminal() {
@@ -184,7 +198,12 @@ impl Draft {
     fn new(before: &Lifecycle, now: Micros) -> Self {
         // Time never runs backwards within a task, whatever the clock does.
         let now = now.max(before.updated_at);
-        Self { events: Vec::new(), after: before.clone(), outcome: None, now }
+        Self {
+            events: Vec::new(),
+            after: before.clone(),
+            outcome: None,
+            now,
+        }
     }
 
     fn engine(&mut self, event: &TaskEvent) {
@@ -195,12 +214,22 @@ impl Draft {
     fn append(&mut self, before: &Lifecycle, append: Append) -> Result<(), Rejection> {
         before.check_lease(append.epoch)?;
         if append.expected_seq != before.seq {
-            return Err(Rejection::WrongSeq { given: append.expected_seq, current: before.seq });
+            return Err(Rejection::WrongSeq {
+                given: append.expected_seq,
+                current: before.seq,
+            });
         }
         let cancelling = matches!(before.state, State::Cancelling { .. });
         match (cancelling, &append.next) {
             // A run that got to its end before the cancel reached it has ended.
-            (true, Next::Continue | Next::Wait(_) | Next::Fail { retryable: true, .. }) => {
+            (
+                true,
+                Next::Continue
+                | Next::Wait(_)
+                | Next::Fail {
+                    retryable: true, ..
+                },
+            ) => {
                 return Err(Rejection::Cancelling);
             }
             (false, Next::Cancelled) => return Err(Rejection::WrongState(before.state.name())),
@@ -228,16 +257,26 @@ impl Draft {
         if retryable && life.attempt < life.retry.max_attempts {
             let until = life.retry.next_start(life.id, life.attempt, self.now);
             let attempt = life.attempt + 1;
-            self.engine(&TaskEvent::RetryScheduled { attempt, until, error });
+            self.engine(&TaskEvent::RetryScheduled {
+                attempt,
+                until,
+                error,
+            });
         } else {
-            self.engine(&TaskEvent::Failed { error: error.clone(), dead_letter: retryable });
+            self.engine(&TaskEvent::Failed {
+                error: error.clone(),
+                dead_letter: retryable,
+            });
             self.outcome = Some(Outcome::Error(error));
         }
     }
 
     fn lose_lease(&mut self, before: &Lifecycle) {
         let losses = before.lease_losses + 1;
-        self.engine(&TaskEvent::LeaseLost { epoch: before.epoch, losses });
+        self.engine(&TaskEvent::LeaseLost {
+            epoch: before.epoch,
+            losses,
+        });
         if losses >= before.retry.max_lease_losses.max(1) {
             let error = TaskError {
                 code: Code::WorkerLost.as_str().to_owned(),
@@ -246,13 +285,20 @@ impl Draft {
                      recorded outcome in between"
                 ),
             };
-            self.engine(&TaskEvent::Failed { error: error.clone(), dead_letter: true });
+            self.engine(&TaskEvent::Failed {
+                error: error.clone(),
+                dead_letter: true,
+            });
             self.outcome = Some(Outcome::Error(error));
         }
     }
 
     fn finish(self) -> Decision {
-        Decision { events: self.events, after: self.after, outcome: self.outcome }
+        Decision {
+            events: self.events,
+            after: self.after,
+            outcome: self.outcome,
+        }
     }
 }
 

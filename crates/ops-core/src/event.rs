@@ -340,8 +340,11 @@ impl TaskEvent {
             step,
             usage: Usage::default(),
             blobs: Vec::new(),
-            body: serde_json::to_vec(&Versioned { v: VERSION, event: self })
-                .expect("an event has string keys only, so it always serialises"),
+            body: serde_json::to_vec(&Versioned {
+                v: VERSION,
+                event: self,
+            })
+            .expect("an event has string keys only, so it always serialises"),
         }
     }
 
@@ -357,7 +360,10 @@ impl TaskEvent {
         }
         let head: Head = serde_json::from_slice(bytes).map_err(DecodeError::Malformed)?;
         if head.v != VERSION || !Self::is_engine(&head.r#type) {
-            return Err(DecodeError::Unknown { kind: head.r#type, version: head.v });
+            return Err(DecodeError::Unknown {
+                kind: head.r#type,
+                version: head.v,
+            });
         }
         serde_json::from_slice(bytes).map_err(DecodeError::Malformed)
     }

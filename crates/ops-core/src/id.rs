@@ -122,8 +122,18 @@ mod tests {
 
     #[test]
     fn version_one_ids_parse_and_others_do_not() {
-        assert!("task_6ba7b810-9dad-41d1-80b4-00c04fd430c8".parse::<TaskId>().is_ok());
-        for bad in ["", "task_", "6ba7b810-9dad-41d1-80b4-00c04fd430c8", "task_x", "session_1"] {
+        assert!(
+            "task_6ba7b810-9dad-41d1-80b4-00c04fd430c8"
+                .parse::<TaskId>()
+                .is_ok()
+        );
+        for bad in [
+            "",
+            "task_",
+            "6ba7b810-9dad-41d1-80b4-00c04fd430c8",
+            "task_x",
+            "session_1",
+        ] {
             let error = bad.parse::<TaskId>().unwrap_err().to_string();
             assert!(error.contains("task_"), "{error}");
         }

@@ -5,9 +5,9 @@ use std::{future::Future, pin::Pin, sync::Arc};
 use crate::{
     command::{Command, Rejection},
     event::StoredEvent,
+    event::TaskError,
     id::{SessionId, TaskId, TenantId},
     json::Json,
-    event::TaskError,
     retry::RetryPolicy,
     task::{Lifecycle, StateName, Status, Task},
     time::Micros,

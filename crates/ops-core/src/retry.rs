@@ -46,7 +46,9 @@ impl RetryPolicy {
             .min(self.max_micros.max(0));
         let seed = task.as_bytes()[12..]
             .iter()
-            .fold(i64::from(failed_attempt), |hash, byte| (hash * 31 + i64::from(*byte)) % 1_009);
+            .fold(i64::from(failed_attempt), |hash, byte| {
+                (hash * 31 + i64::from(*byte)) % 1_009
+            });
         now.plus(delay).plus(delay / 4 / 1_009 * seed)
     }
 }
@@ -57,20 +59,44 @@ mod tests {
 
     #[test]
     fn delays_double_up_to_the_longest_and_jitter_at_most_a_quarter() {
-        let policy = RetryPolicy { initial_micros: 1_000_000, max_micros: 8_000_000, ..Default::default() };
+        let policy = RetryPolicy {
+            initial_micros: 1_000_000,
+            max_micros: 8_000_000,
+            ..Default::default()
+        };
         let task = TaskId::new(Micros(1), [7; 10]);
-        for (attempt, delay) in [(1, 1_000_000), (2, 2_000_000), (3, 4_000_000), (4, 8_000_000), (90, 8_000_000)] {
+        for (attempt, delay) in [
+            (1, 1_000_000),
+            (2, 2_000_000),
+            (3, 4_000_000),
+            (4, 8_000_000),
+            (90, 8_000_000),
+        ] {
             let start = policy.next_start(task, attempt, Micros(0)).0;
-            assert!((delay..=delay + delay / 4).contains(&start), "attempt {attempt}: {start}");
+            assert!(
+                (delay..=delay + delay / 4).contains(&start),
+                "attempt {attempt}: {start}"
+            );
         }
     }
 
     #[test]
     fn odd_policies_do_not_overflow() {
-        let policy = RetryPolicy { initial_micros: i64::MAX, max_micros: i64::MAX, ..Default::default() };
+        let policy = RetryPolicy {
+            initial_micros: i64::MAX,
+            max_micros: i64::MAX,
+            ..Default::default()
+        };
         let task = TaskId::new(Micros(1), [7; 10]);
-        assert_eq!(policy.next_start(task, u32::MAX, Micros(i64::MAX)), Micros(i64::MAX));
-        let policy = RetryPolicy { initial_micros: -5, max_micros: -9, ..Default::default() };
+        assert_eq!(
+            policy.next_start(task, u32::MAX, Micros(i64::MAX)),
+            Micros(i64::MAX)
+        );
+        let policy = RetryPolicy {
+            initial_micros: -5,
+            max_micros: -9,
+            ..Default::default()
+        };
         assert_eq!(policy.next_start(task, 1, Micros(3)), Micros(3));
     }
 }
