@@ -1,1 +1,209 @@
-//! Placeholder while this module is written.
+//! An agent: a model, a planner, tools behind a gate, and limits.
+
+use std::{path::PathBuf, sync::Arc};
+
+use serde_json::Value;
+
+use crate::{
+    drive::{self, MemoryRecorder, Session, Stop, SystemClock},
+    event::Failure,
+    model::Model,
+    planner::{self, Planner},
+    policy::{ConfiguredPolicy, Policy},
+    run::{Limits, PinnedTool, Run, RunConfig},
+    tool::{Gate, Registry, RegistryError, Tool},
+};
+
+/// An agent, ready to drive runs. Cloning it is cheap.
+#[derive(Clone)]
+pub struct Agent {
+    pub(crate) config: Arc<RunConfig>,
+    pub(crate) model: Arc<dyn Model>,
+    pub(crate) planner: Arc<dyn Planner>,
+    pub(crate) gate: Gate,
+    pub(crate) model_tries: u32,
+}
+
+/// Puts an agent together.
+pub struct AgentBuilder {
+    config: RunConfig,
+    model: Arc<dyn Model>,
+    planner: Arc<dyn Planner>,
+    tools: Vec<Arc<dyn Tool>>,
+    policy: Option<Arc<dyn Policy>>,
+    model_tries: u32,
+}
+
+/// A run of [`Agent::run`] that gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The agent failed.
+    #[error(transparent)]
+    Failed(#[from] Failure),
+    /// The workspace could not be made.
+    #[error("cannot make a workspace")]
+    Workspace(#[source] std::io::Error),
+    /// The driver could not go on.
+    #[error(transparent)]
+    Drive(#[from] drive::DriveError),
+}
+
+impl Agent {
+    /// An agent with this model, the `react` planner, no tools and the default limits.
+    #[must_use]
+    pub fn builder(model: Arc<dyn Model>) -> AgentBuilder {
+        let config = RunConfig {
+            agent: "agent".to_owned(),
+            model: model.name().to_owned(),
+            planner: String::new(),
+            instructions: String::new(),
+            tools: Vec::new(),
+            limits: Limits::default(),
+            script: None,
+            temperature: None,
+            host: Value::Null,
+        };
+        AgentBuilder {
+            config,
+            model,
+            planner: Arc::new(planner::React),
+            tools: Vec::new(),
+            policy: None,
+            model_tries: 5,
+        }
+    }
+
+    /// The definition that its runs are pinned to.
+    #[must_use]
+    pub fn config(&self) -> &RunConfig {
+        &self.config
+    }
+
+    /// The model.
+    #[must_use]
+    pub fn model(&self) -> &Arc<dyn Model> {
+        &self.model
+    }
+
+    /// Runs to the end in this process, with its log in memory: for programs that need no
+    /// durability. The files of file tools are in `workspace`, which is made if it is not there.
+    ///
+    /// # Errors
+    /// [`RunError::Failed`] holds the code and the message of a run without an answer.
+    pub async fn run(&self, goal: &str, workspace: impl Into<PathBuf>) -> Result<Value, RunError> {
+        let workspace = workspace.into();
+        std::fs::create_dir_all(&workspace).map_err(RunError::Workspace)?;
+        let recorder = Arc::new(MemoryRecorder::default());
+        let session = Session::new(recorder.clone(), Arc::new(SystemClock), workspace, recorder);
+        let mut run = Run::default();
+        loop {
+            match drive::drive(self, goal, &mut run, &session).await? {
+                Stop::Completed(answer) => return Ok(answer),
+                Stop::Failed(failure) => return Err(failure.into()),
+                Stop::Waiting(wait) => drive::sleep_through(&wait, &session).await,
+            }
+        }
+    }
+}
+
+impl AgentBuilder {
+    /// With a name.
+    #[must_use]
+    pub fn name(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.config.agent);
+        self
+    }
+
+    /// With instructions for the model.
+    #[must_use]
+    pub fn instructions(mut self, instructions: &str) -> Self {
+        instructions.clone_into(&mut self.config.instructions);
+        self
+    }
+
+    /// With one more tool.
+    #[must_use]
+    pub fn tool(mut self, tool: impl Tool + 'static) -> Self {
+        self.tools.push(Arc::new(tool));
+        self
+    }
+
+    /// With more tools.
+    #[must_use]
+    pub fn tools(mut self, tools: impl IntoIterator<Item = Arc<dyn Tool>>) -> Self {
+        self.tools.extend(tools);
+        self
+    }
+
+    /// With another planner.
+    #[must_use]
+    pub fn planner(mut self, planner: Arc<dyn Planner>) -> Self {
+        self.planner = planner;
+        self
+    }
+
+    /// With other limits.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.config.limits = limits;
+        self
+    }
+
+    /// With a policy; without one, the tools that were given are allowed and nothing else.
+    #[must_use]
+    pub fn policy(mut self, policy: Arc<dyn Policy>) -> Self {
+        self.policy = Some(policy);
+        self
+    }
+
+    /// With so many tries of a model call that fails in a passing way, before the run gives up.
+    #[must_use]
+    pub fn model_tries(mut self, tries: u32) -> Self {
+        self.model_tries = tries.max(1);
+        self
+    }
+
+    /// With a temperature, which some models refuse.
+    #[must_use]
+    pub fn temperature(mut self, temperature: f64) -> Self {
+        self.config.temperature = Some(temperature);
+        self
+    }
+
+    /// With data of the host that a resumed run finds again in its log.
+    #[must_use]
+    pub fn host(mut self, script: Option<String>, host: Value) -> Self {
+        self.config.script = script;
+        self.config.host = host;
+        self
+    }
+
+    /// The agent.
+    ///
+    /// # Errors
+    /// If two tools have one name, or a tool's name or schema is not valid.
+    pub fn build(mut self) -> Result<Agent, RegistryError> {
+        let registry = Registry::new(self.tools)?;
+        let pin = |spec: &Arc<crate::ToolSpec>| PinnedTool {
+            name: spec.name.clone(),
+            digest: spec.digest(),
+        };
+        self.config.tools = registry.specs().iter().map(pin).collect();
+        self.planner.name().clone_into(&mut self.config.planner);
+        let policy = self.policy.unwrap_or_else(|| {
+            let names = registry
+                .specs()
+                .iter()
+                .map(|spec| spec.name.clone())
+                .collect::<Vec<_>>();
+            Arc::new(ConfiguredPolicy::new(names))
+        });
+        Ok(Agent {
+            config: Arc::new(self.config),
+            model: self.model,
+            planner: self.planner,
+            gate: Gate::new(registry, policy),
+            model_tries: self.model_tries,
+        })
+    }
+}

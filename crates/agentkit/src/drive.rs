@@ -1,1 +1,346 @@
-//! Placeholder while this module is written.
+//! The driver: the only code that performs what the run machine asks for.
+//!
+//! It records the intent of every call before it makes the call and the outcome before it goes on.
+//! The outcome of a step and the intent of the next one are one append.
+
+mod memory_recorder;
+mod model_call;
+mod tool_calls;
+
+use std::{path::PathBuf, sync::Arc};
+
+use bytes::Bytes;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+pub use self::memory_recorder::MemoryRecorder;
+use crate::{
+    Agent, BoxFuture,
+    event::{
+        Event, Failure, RunCompleted, RunFailed, RunStarted, StepId, ToolCalled, ToolStarted,
+        Verdict, Wait, WaitStarted,
+    },
+    model::{DeltaSink, NoDeltas},
+    run::{FoldError, Next, Outcome, Progress, Run},
+    tool::BlobReader,
+};
+
+/// Keeps the log of a run.
+pub trait Recorder: Send + Sync {
+    /// Appends to the log, durably and as a whole, and carries out what follows with it.
+    fn append<'a>(&'a self, batch: Batch<'a>) -> BoxFuture<'a, Result<(), RecordError>>;
+
+    /// Whether an effect may begin now: the lease still holds and nobody wants the run stopped.
+    ///
+    /// # Errors
+    /// Why it may not.
+    fn check(&self) -> Result<(), RecordError>;
+}
+
+/// One append.
+#[derive(Debug)]
+pub struct Batch<'a> {
+    /// What happened, in order.
+    pub events: &'a [Event],
+    /// Values that the events refer to by digest.
+    pub blobs: Vec<(String, Bytes)>,
+    /// How the drive ends with this append, if it does.
+    pub stop: Option<&'a Stop>,
+}
+
+/// Why the log takes no more.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// Somebody else has the run now.
+    #[error("the lease on the run is over")]
+    LeaseLost,
+    /// The run is cancelled, and the recorder has seen to what was to be recorded.
+    #[error("the run is cancelled")]
+    Cancelled,
+    /// The worker stops; nothing is wrong with the run.
+    #[error("the worker is stopping")]
+    Stopping,
+    /// The log cannot be written.
+    #[error("the log cannot be written: {0}")]
+    Unavailable(String),
+}
+
+/// How a drive ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Stop {
+    /// With an answer.
+    Completed(Value),
+    /// Without one. A retryable failure leaves the run open: it may be driven again.
+    Failed(Failure),
+    /// It waits, and holds nothing meanwhile.
+    Waiting(Wait),
+}
+
+/// Why a drive could not go on. The run is as its log says.
+#[derive(Debug, thiserror::Error)]
+pub enum DriveError {
+    /// The recorder refused.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The log is not lawful.
+    #[error(transparent)]
+    Fold(#[from] FoldError),
+}
+
+/// UTC now, as a parameter.
+pub trait Clock: Send + Sync {
+    /// Microseconds since 1970.
+    fn now_micros(&self) -> i64;
+}
+
+/// The machine's clock.
+#[derive(Debug, Clone, Copy)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the adapter that the others get it from"
+    )]
+    fn now_micros(&self) -> i64 {
+        std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |since| {
+                i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+            })
+    }
+}
+
+/// Passes on the words of answers while they are made.
+pub trait Deltas: Send + Sync {
+    /// The sink for one try of one model step.
+    fn sink(&self, step: StepId, attempt: u32) -> Box<dyn DeltaSink>;
+}
+
+/// What a drive works with.
+pub struct Session {
+    /// Keeps the log.
+    pub recorder: Arc<dyn Recorder>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// The folder of file tools.
+    pub workspace: PathBuf,
+    /// Where large results are read.
+    pub blobs: Arc<dyn BlobReader>,
+    /// Passes on words while they are made.
+    pub deltas: Option<Arc<dyn Deltas>>,
+    /// Fires when calls in flight are to be dropped.
+    pub cancel: CancellationToken,
+}
+
+impl Session {
+    /// A session that nobody cancels and nobody listens to.
+    pub fn new(
+        recorder: Arc<dyn Recorder>,
+        clock: Arc<dyn Clock>,
+        workspace: PathBuf,
+        blobs: Arc<dyn BlobReader>,
+    ) -> Self {
+        let cancel = CancellationToken::new();
+        Self {
+            recorder,
+            clock,
+            workspace,
+            blobs,
+            deltas: None,
+            cancel,
+        }
+    }
+
+    fn sink(&self, step: StepId, attempt: u32) -> Box<dyn DeltaSink> {
+        self.deltas
+            .as_ref()
+            .map_or_else(|| Box::new(NoDeltas) as _, |to| to.sink(step, attempt))
+    }
+}
+
+/// Drives a run until it ends or waits. `run` is the fold of its log, empty for a new one; it is
+/// kept up to date.
+///
+/// # Errors
+/// [`DriveError`] if the recorder refuses; what was recorded until then stands.
+pub async fn drive(
+    agent: &Agent,
+    goal: &str,
+    run: &mut Run,
+    session: &Session,
+) -> Result<Stop, DriveError> {
+    let mut driver = Driver {
+        agent,
+        session,
+        run,
+        events: Vec::new(),
+        blobs: Vec::new(),
+    };
+    if let Some(stop) = driver.recover().await? {
+        return Ok(stop);
+    }
+    loop {
+        let now = session.clock.now_micros();
+        match driver.run.next(&*agent.planner, now) {
+            Next::Start => driver.start(goal)?,
+            Next::CallModel {
+                step,
+                attempt,
+                reserved_tokens,
+                max_output_tokens,
+            } => {
+                let call = model_call::Call {
+                    step,
+                    attempt,
+                    reserved_tokens,
+                    max_output_tokens,
+                };
+                if let Some(stop) = driver.call_model(call).await? {
+                    return Ok(stop);
+                }
+            }
+            Next::CallTools { steps } => driver.call_tools(&steps).await?,
+            Next::Done(outcome) => return driver.finish(outcome).await,
+        }
+    }
+}
+
+/// Sleeps until a timer wait is over; returns at once for any other wait.
+pub async fn sleep_through(wait: &Wait, session: &Session) {
+    match wait {
+        Wait::Timer { until_micros } => {
+            let left = until_micros.saturating_sub(session.clock.now_micros());
+            let left = std::time::Duration::from_micros(u64::try_from(left).unwrap_or(0));
+            tokio::time::sleep(left).await;
+        }
+        Wait::InDoubt { .. } => {}
+    }
+}
+
+/// The same events without their intents: what has not begun yet does not begin.
+#[must_use]
+pub fn outcomes(events: &[Event]) -> Vec<Event> {
+    let keep = |event: &Event| match event {
+        Event::ModelStarted(_) | Event::ToolStarted(_) | Event::WaitStarted(_) => None,
+        Event::ToolCalled(called) if called.verdict == Verdict::Start => {
+            Some(Event::ToolCalled(ToolCalled {
+                verdict: Verdict::Queue,
+                ..called.clone()
+            }))
+        }
+        Event::RunStarted(_)
+        | Event::ModelCompleted(_)
+        | Event::ModelFailed(_)
+        | Event::ToolCalled(_)
+        | Event::ToolCompleted(_)
+        | Event::ToolFailed(_)
+        | Event::ToolResolved(_)
+        | Event::RunCompleted(_)
+        | Event::RunFailed(_) => Some(event.clone()),
+    };
+    events.iter().filter_map(keep).collect()
+}
+
+struct Driver<'a> {
+    agent: &'a Agent,
+    session: &'a Session,
+    run: &'a mut Run,
+    /// Applied, but not recorded yet.
+    events: Vec<Event>,
+    blobs: Vec<(String, Bytes)>,
+}
+
+impl Driver<'_> {
+    /// Applies an event, to be recorded with the next append.
+    fn push(&mut self, event: Event) -> Result<(), FoldError> {
+        self.run.apply(&event)?;
+        self.events.push(event);
+        Ok(())
+    }
+
+    /// Records what was pushed.
+    async fn flush(&mut self, stop: Option<&Stop>) -> Result<(), RecordError> {
+        if self.events.is_empty() && stop.is_none() {
+            return Ok(());
+        }
+        let blobs = std::mem::take(&mut self.blobs);
+        let batch = Batch {
+            events: &self.events,
+            blobs,
+            stop,
+        };
+        self.session.recorder.append(batch).await?;
+        self.events.clear();
+        Ok(())
+    }
+
+    /// Goes on only if an effect may begin. If not, the outcomes so far are still recorded, but no
+    /// intent is: what has not begun must not look as if it had.
+    async fn check_or_save(&mut self) -> Result<(), RecordError> {
+        let Err(refusal) = self.session.recorder.check() else {
+            return Ok(());
+        };
+        self.events = outcomes(&self.events);
+        match refusal {
+            // Of a cancelled run, the recorder sees to what is recorded.
+            RecordError::Stopping | RecordError::Cancelled => self.flush(None).await?,
+            RecordError::LeaseLost | RecordError::Unavailable(_) => {}
+        }
+        Err(refusal)
+    }
+
+    /// Sees to what a crash left in flight: calls that may run again do, the others are in doubt.
+    async fn recover(&mut self) -> Result<Option<Stop>, DriveError> {
+        let steps = self.run.in_doubt();
+        if !steps.is_empty() {
+            let wait = Wait::InDoubt { steps };
+            self.push(Event::WaitStarted(WaitStarted { wait: wait.clone() }))?;
+            let stop = Stop::Waiting(wait);
+            self.flush(Some(&stop)).await?;
+            return Ok(Some(stop));
+        }
+        let again: Vec<ToolStarted> = self
+            .run
+            .in_flight()
+            .filter_map(|state| match state.progress {
+                Progress::Started { attempt } => Some(ToolStarted {
+                    step: state.call.step,
+                    attempt: attempt + 1,
+                }),
+                Progress::Queued | Progress::Settled { .. } => None,
+            })
+            .collect();
+        for started in again {
+            self.push(Event::ToolStarted(started))?;
+        }
+        Ok(None)
+    }
+
+    fn start(&mut self, goal: &str) -> Result<(), FoldError> {
+        let config = (*self.agent.config).clone();
+        self.push(Event::RunStarted(RunStarted {
+            goal: goal.to_owned(),
+            config,
+        }))
+    }
+
+    async fn finish(&mut self, outcome: Outcome) -> Result<Stop, DriveError> {
+        let stop = match &outcome {
+            Outcome::Completed(output) => Stop::Completed(output.clone()),
+            Outcome::Failed(failure) => Stop::Failed(failure.clone()),
+        };
+        if self.run.outcome().is_none() {
+            self.push(match outcome {
+                Outcome::Completed(output) => Event::RunCompleted(RunCompleted { output }),
+                Outcome::Failed(error) => Event::RunFailed(RunFailed { error }),
+            })?;
+        }
+        fail::fail_point!("run.before_terminal");
+        self.flush(Some(&stop)).await?;
+        Ok(stop)
+    }
+}
+
+#[cfg(test)]
+mod tests;

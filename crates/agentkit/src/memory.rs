@@ -1,1 +1,208 @@
-//! Placeholder while this module is written.
+//! Short-term memory: the conversation of a run, and the part of it that a model is sent.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Message, MessageCall};
+
+/// What an agent remembers within a run.
+pub trait ShortTermMemory {
+    /// Adds the newest message.
+    fn add_message(&mut self, message: Message);
+    /// The part of the conversation that fits into so many tokens, oldest first. The instructions
+    /// and the goal always stay, calls and their results are never parted, and the newest exchange
+    /// stays even if it alone is too large.
+    fn get_context(&self, max_tokens: u64) -> Vec<Message>;
+    /// Forgets everything.
+    fn clear(&mut self);
+}
+
+/// The whole conversation, of which the newest part is shown.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Window {
+    messages: Vec<Message>,
+    tokens: Vec<u64>,
+}
+
+impl Window {
+    /// Every message, oldest first.
+    #[must_use]
+    pub fn messages(&self) -> &[Message] {
+        &self.messages
+    }
+
+    /// Adds a call to the newest message, which must be the model's.
+    pub(crate) fn extend_calls(&mut self, call: MessageCall) {
+        if let (Some(Message::Assistant { calls, .. }), Some(tokens)) =
+            (self.messages.last_mut(), self.tokens.last_mut())
+        {
+            *tokens += (call.name.len() + json_len(&call.arguments)) as u64 / 4;
+            calls.push(call);
+        }
+    }
+
+    /// How many of the first messages are always shown: instructions and goal.
+    fn pinned(&self) -> usize {
+        self.messages
+            .iter()
+            .take(2)
+            .take_while(|message| matches!(message, Message::System { .. } | Message::User { .. }))
+            .count()
+    }
+
+    /// Where the shown tail begins.
+    fn tail(&self, max_tokens: u64) -> usize {
+        let pinned = self.pinned();
+        let mut left = max_tokens.saturating_sub(self.tokens[..pinned].iter().sum());
+        let (mut start, mut group) = (self.messages.len(), 0);
+        for index in (pinned..self.messages.len()).rev() {
+            group += self.tokens[index];
+            if matches!(self.messages[index], Message::Tool { .. }) {
+                continue;
+            }
+            let newest = start == self.messages.len();
+            if group > left && !newest {
+                break;
+            }
+            left = left.saturating_sub(group);
+            start = index;
+            group = 0;
+        }
+        start
+    }
+
+    /// The estimated tokens of what [`ShortTermMemory::get_context`] gives.
+    #[must_use]
+    pub fn context_tokens(&self, max_tokens: u64) -> u64 {
+        let shown = self.tokens[..self.pinned()]
+            .iter()
+            .chain(&self.tokens[self.tail(max_tokens)..]);
+        shown.sum()
+    }
+}
+
+impl ShortTermMemory for Window {
+    fn add_message(&mut self, message: Message) {
+        self.tokens.push(estimate_tokens(&message));
+        self.messages.push(message);
+    }
+
+    fn get_context(&self, max_tokens: u64) -> Vec<Message> {
+        let (pinned, tail) = (self.pinned(), self.tail(max_tokens));
+        self.messages[..pinned]
+            .iter()
+            .chain(&self.messages[tail..])
+            .cloned()
+            .collect()
+    }
+
+    fn clear(&mut self) {
+        self.messages.clear();
+        self.tokens.clear();
+    }
+}
+
+/// A message's tokens: four bytes each and four for its frame, which is near enough to check a
+/// budget before a call; the provider's own count is what is charged after it.
+fn estimate_tokens(message: &Message) -> u64 {
+    let bytes = match message {
+        Message::System { content } | Message::User { content } => content.len(),
+        Message::Tool { content, name, .. } => content.len() + name.len(),
+        Message::Assistant {
+            content,
+            calls,
+            parts,
+        } => {
+            let calls: usize = calls
+                .iter()
+                .map(|call| call.name.len() + json_len(&call.arguments))
+                .sum();
+            content.len() + calls + parts.as_ref().map_or(0, json_len)
+        }
+    };
+    bytes as u64 / 4 + 4
+}
+
+/// About how many bytes a value takes as JSON text.
+fn json_len(value: &serde_json::Value) -> usize {
+    use serde_json::Value;
+    match value {
+        Value::Null | Value::Bool(_) => 4,
+        Value::Number(_) => 8,
+        Value::String(text) => text.len() + 2,
+        Value::Array(items) => 2 + items.iter().map(|item| json_len(item) + 1).sum::<usize>(),
+        Value::Object(map) => {
+            2 + map
+                .iter()
+                .map(|(key, value)| key.len() + 4 + json_len(value))
+                .sum::<usize>()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{event::StepId, model::MessageCall};
+
+    fn exchange(window: &mut Window, step: u32, size: usize) {
+        window.add_message(Message::Assistant {
+            content: String::new(),
+            calls: vec![MessageCall {
+                step: StepId(step),
+                provider_id: format!("p{step}"),
+                name: "read".into(),
+                arguments: serde_json::json!({}),
+            }],
+            parts: None,
+        });
+        window.add_message(Message::Tool {
+            step: StepId(step),
+            provider_id: format!("p{step}"),
+            name: "read".into(),
+            content: "x".repeat(size),
+            is_error: false,
+        });
+    }
+
+    fn filled() -> Window {
+        let mut window = Window::default();
+        window.add_message(Message::System {
+            content: "be exact".into(),
+        });
+        window.add_message(Message::User {
+            content: "goal".into(),
+        });
+        for step in 1..=10 {
+            exchange(&mut window, step, 400);
+        }
+        window
+    }
+
+    #[test]
+    fn everything_is_shown_while_it_fits() {
+        let window = filled();
+        assert_eq!(window.get_context(100_000), window.messages());
+    }
+
+    #[test]
+    fn the_oldest_exchanges_go_first_and_pairs_stay_together() {
+        let window = filled();
+        let shown = window.get_context(400);
+        assert!(matches!(shown[0], Message::System { .. }));
+        assert!(matches!(&shown[1], Message::User { content } if content == "goal"));
+        assert!(matches!(shown[2], Message::Assistant { .. }));
+        assert_eq!(shown.len() % 2, 0);
+        assert_eq!(shown.last(), window.messages().last());
+        assert!(shown.len() < window.messages().len());
+        assert!(window.context_tokens(400) <= 400);
+    }
+
+    #[test]
+    fn the_newest_exchange_stays_even_if_it_is_too_large() {
+        let mut window = filled();
+        exchange(&mut window, 11, 40_000);
+        assert_eq!(window.get_context(400).len(), 4);
+        window.clear();
+        assert!(window.get_context(400).is_empty());
+    }
+}

@@ -1,7 +1,182 @@
 //! The sans-IO run machine: a run is the fold of its events, and `next` says what to do.
 
+mod fold;
+mod next;
+
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub(crate) use self::next::first_batch;
+pub use self::{fold::FoldError, next::Next};
+use crate::{
+    event::{Failure, FinishReason, Handle, ModelStarted, StepId, ToolCalled, Usage},
+    memory::Window,
+};
+
+/// The version of the fold: a snapshot of another one is folded again from the log.
+pub const FOLD_VERSION: u32 = 1;
+
+/// A run: the fold of its events.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    goal: String,
+    config: Option<RunConfig>,
+    memory: Window,
+    /// The calls of the last answer, until all of them are settled.
+    calls: Vec<CallState>,
+    /// How many calls the last answer asked for.
+    expected_calls: usize,
+    turn: Turn,
+    /// The model call whose outcome is not recorded.
+    model: Option<ModelStarted>,
+    /// The last try of the model step that is to be made again: its step and attempt.
+    failed_model: Option<(StepId, u32)>,
+    /// Failed model calls since the last one that answered.
+    model_failures: u32,
+    /// Turns in a row whose calls were all invalid, or that said nothing.
+    repairs: u32,
+    last_step: u32,
+    usage: Usage,
+    /// Tokens charged for calls whose usage is not known.
+    charged_tokens: u64,
+    results: BTreeMap<StepId, Handle>,
+    files: BTreeMap<String, Option<String>>,
+    outcome: Option<Outcome>,
+}
+
+/// Where the conversation stands.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Turn {
+    /// It is the model's turn.
+    #[default]
+    Open,
+    /// The model answered without asking for a call.
+    Answered {
+        /// Its words.
+        text: String,
+        /// Why it stopped.
+        finish: FinishReason,
+    },
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// With an answer.
+    Completed(Value),
+    /// Without one.
+    Failed(Failure),
+}
+
+/// A tool call and how far it got.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CallState {
+    /// The call as it was recorded.
+    pub call: ToolCalled,
+    /// How far it got.
+    pub progress: Progress,
+}
+
+/// How far a tool call got.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Progress {
+    /// It has no intent.
+    Queued,
+    /// Its intent is recorded, its outcome is not.
+    Started {
+        /// The try, from 1.
+        attempt: u32,
+    },
+    /// Its outcome is recorded.
+    Settled {
+        /// What the model is told.
+        content: String,
+        /// Whether it failed.
+        is_error: bool,
+    },
+}
+
+impl Run {
+    /// The goal; empty before `run.started`.
+    #[must_use]
+    pub fn goal(&self) -> &str {
+        &self.goal
+    }
+
+    /// The definition that the run is pinned to, once it has started.
+    #[must_use]
+    pub fn config(&self) -> Option<&RunConfig> {
+        self.config.as_ref()
+    }
+
+    /// The conversation.
+    #[must_use]
+    pub fn memory(&self) -> &Window {
+        &self.memory
+    }
+
+    /// Where the conversation stands.
+    #[must_use]
+    pub fn turn(&self) -> &Turn {
+        &self.turn
+    }
+
+    /// What the recorded model calls used.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    /// Tokens that count against the budget: those used, and those charged for calls whose outcome
+    /// is not known.
+    #[must_use]
+    pub fn charged_tokens(&self) -> u64 {
+        self.usage
+            .total_tokens()
+            .saturating_add(self.charged_tokens)
+    }
+
+    /// Failed model calls since the last one that answered.
+    #[must_use]
+    pub fn model_failures(&self) -> u32 {
+        self.model_failures
+    }
+
+    /// The number of the last step.
+    #[must_use]
+    pub fn last_step(&self) -> StepId {
+        StepId(self.last_step)
+    }
+
+    /// The call of a step of the turn that is being worked on.
+    #[must_use]
+    pub fn call(&self, step: StepId) -> Option<&CallState> {
+        self.calls.iter().find(|state| state.call.step == step)
+    }
+
+    /// Large results that are kept whole in the blob store.
+    #[must_use]
+    pub fn results(&self) -> &BTreeMap<StepId, Handle> {
+        &self.results
+    }
+
+    /// The files that its tools wrote: path and digest, none for a removed one.
+    #[must_use]
+    pub fn files(&self) -> &BTreeMap<String, Option<String>> {
+        &self.files
+    }
+
+    /// How it ended, once it has.
+    #[must_use]
+    pub fn outcome(&self) -> Option<&Outcome> {
+        self.outcome.as_ref()
+    }
+}
 
 /// The definition that a run is pinned to; recorded in `run.started`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -49,8 +224,6 @@ pub struct Limits {
     pub max_steps: u32,
     /// Input and output tokens together; none for no limit.
     pub max_tokens: Option<u64>,
-    /// Micro-USD; none for no limit.
-    pub max_cost_micros: Option<u64>,
     /// UTC microseconds; none for no limit.
     pub deadline_micros: Option<i64>,
     /// Turns in a row whose calls were all invalid.
@@ -66,7 +239,6 @@ impl Default for Limits {
         Self {
             max_steps: 100,
             max_tokens: None,
-            max_cost_micros: None,
             deadline_micros: None,
             max_repairs: 3,
             context_tokens: 100_000,

@@ -1,0 +1,225 @@
+//! One model call: intent, call, outcome, and what the gate says of the calls it asks for.
+
+use std::time::Duration;
+
+use super::{DriveError, Driver, RecordError, Stop};
+use crate::{
+    event::{
+        Event, Failure, ModelCompleted, ModelFailed, ModelStarted, StepId, ToolCalled, Verdict,
+        Wait, WaitStarted,
+    },
+    memory::ShortTermMemory as _,
+    model::{ModelError, ModelErrorKind, Request, Response},
+    policy::PolicyContext,
+    run::{self, Limits, Next, Outcome},
+    tool::Admission,
+};
+
+/// A delay up to this long is slept through; a longer one suspends the run and frees its worker.
+const SLEEP_AT_MOST: Duration = Duration::from_millis(100);
+/// The delay after the first failed try, unless the provider asks for another; it doubles.
+const FIRST_DELAY: Duration = Duration::from_millis(500);
+/// The longest delay, unless the provider asks for a longer one.
+const LONGEST_DELAY: Duration = Duration::from_secs(60);
+/// The most calls that one answer may ask for.
+const MOST_CALLS: usize = 128;
+
+/// A model call that is next.
+pub(super) struct Call {
+    pub(super) step: StepId,
+    pub(super) attempt: u32,
+    pub(super) reserved_tokens: u64,
+    pub(super) max_output_tokens: Option<u64>,
+}
+
+impl Driver<'_> {
+    pub(super) async fn call_model(&mut self, call: Call) -> Result<Option<Stop>, DriveError> {
+        let limits = self
+            .run
+            .config()
+            .map_or_else(Limits::default, |config| config.limits.clone());
+        let request = Request {
+            messages: self.run.memory().get_context(limits.context_tokens),
+            tools: self.agent.gate.registry().specs(),
+            max_output_tokens: call.max_output_tokens,
+            temperature: self.run.config().and_then(|config| config.temperature),
+        };
+        self.push(Event::ModelStarted(ModelStarted {
+            step: call.step,
+            attempt: call.attempt,
+            name: self.agent.model.name().to_owned(),
+            reserved_tokens: call.reserved_tokens,
+        }))?;
+        self.flush(None).await?;
+        fail::fail_point!("model.after_intent");
+        self.session.recorder.check()?;
+
+        let sink = self.session.sink(call.step, call.attempt);
+        let answer = tokio::select! {
+            biased;
+            answer = self.agent.model.call(&request, &*sink) => answer,
+            () = self.session.cancel.cancelled() => return Err(RecordError::Stopping.into()),
+            () = until(limits.deadline_micros, self.session.clock.now_micros()) => Err(deadline()),
+        };
+        fail::fail_point!("model.after_call");
+        match answer {
+            Ok(response) => {
+                self.answered(call.step, response)?;
+                Ok(None)
+            }
+            Err(error) => self.model_failed(&call, &error).await,
+        }
+    }
+
+    /// Takes an answer in: the gate judges its calls, and those that may begin have their intent in
+    /// the same append.
+    fn answered(&mut self, step: StepId, response: Response) -> Result<(), DriveError> {
+        let context = PolicyContext {
+            agent: &self.agent.config.agent,
+        };
+        let mut admitted: Vec<(StepId, String, String, Admission)> = Vec::new();
+        for (index, call) in response.calls.into_iter().take(MOST_CALLS).enumerate() {
+            let step = StepId(step.0 + 1 + u32::try_from(index).unwrap_or(u32::MAX));
+            let admission = self.agent.gate.admit(&call.name, &call.arguments, &context);
+            admitted.push((step, call.provider_id, call.name, admission));
+        }
+        let first = run::first_batch(
+            admitted
+                .iter()
+                .filter(|(_, _, _, admission)| admission.error.is_none())
+                .map(|(step, _, _, admission)| (*step, admission.effect)),
+        );
+        self.push(Event::ModelCompleted(ModelCompleted {
+            step,
+            name: response.model,
+            output: response.content,
+            calls: u32::try_from(admitted.len()).unwrap_or(u32::MAX),
+            usage: response.usage,
+            finish: response.finish,
+            parts: response.parts,
+            request_id: response.request_id,
+        }))?;
+        for (step, provider_id, name, admission) in admitted {
+            let verdict = match admission.error {
+                Some(error) => Verdict::Refuse { error },
+                None if first.contains(&step) => Verdict::Start,
+                None => Verdict::Queue,
+            };
+            let Admission { input, effect, .. } = admission;
+            let called = ToolCalled {
+                step,
+                provider_id,
+                name,
+                input,
+                effect,
+                verdict,
+            };
+            self.push(Event::ToolCalled(called))?;
+        }
+        Ok(())
+    }
+
+    /// A failed try: the next one follows at once, after a wait, with the task's next attempt, or
+    /// never.
+    async fn model_failed(
+        &mut self,
+        call: &Call,
+        error: &ModelError,
+    ) -> Result<Option<Stop>, DriveError> {
+        let failure = error.failure();
+        let charged_tokens = if error.maybe_charged {
+            call.reserved_tokens
+        } else {
+            0
+        };
+        self.push(Event::ModelFailed(ModelFailed {
+            step: call.step,
+            attempt: call.attempt,
+            error: failure.clone(),
+            charged_tokens,
+        }))?;
+        if !error.kind.is_retryable() {
+            return self.finish(Outcome::Failed(failure)).await.map(Some);
+        }
+        // The budget and the deadline come before another try.
+        if let Next::Done(outcome) = self
+            .run
+            .next(&*self.agent.planner, self.session.clock.now_micros())
+        {
+            return self.finish(outcome).await.map(Some);
+        }
+        let failures = self.run.model_failures();
+        if failures.is_multiple_of(self.agent.model_tries) {
+            let stop = Stop::Failed(gave_up(&failure, failures));
+            self.flush(Some(&stop)).await?;
+            return Ok(Some(stop));
+        }
+        let delay = delay(failures, error.retry_after, rand::random());
+        if delay <= SLEEP_AT_MOST {
+            self.flush(None).await?;
+            tokio::time::sleep(delay).await;
+            return Ok(None);
+        }
+        let micros = i64::try_from(delay.as_micros()).unwrap_or(i64::MAX);
+        let until_micros = self.session.clock.now_micros().saturating_add(micros);
+        let wait = Wait::Timer { until_micros };
+        self.push(Event::WaitStarted(WaitStarted { wait: wait.clone() }))?;
+        let stop = Stop::Waiting(wait);
+        self.flush(Some(&stop)).await?;
+        Ok(Some(stop))
+    }
+}
+
+/// The delay before the next try: what the provider asks for, at least; else it doubles. `luck` is
+/// uniform in 0..=255 and adds up to a quarter, so that clients do not come back together.
+fn delay(failures: u32, retry_after: Option<Duration>, luck: u8) -> Duration {
+    let doubled = FIRST_DELAY.saturating_mul(1 << failures.saturating_sub(1).min(16));
+    let base = retry_after.unwrap_or_else(|| doubled.min(LONGEST_DELAY));
+    base.saturating_add(base / 1_020 * u32::from(luck))
+}
+
+fn gave_up(failure: &Failure, failures: u32) -> Failure {
+    Failure::passing(
+        &failure.code,
+        format!(
+            "{} (the model call failed {failures} times in a row)",
+            failure.message
+        ),
+    )
+}
+
+fn deadline() -> ModelError {
+    let mut error = ModelError::new(
+        ModelErrorKind::Timeout,
+        "the model had not answered at the run's deadline; raise `limits.timeout`",
+    );
+    error.maybe_charged = true;
+    error
+}
+
+/// Returns at the deadline, or never.
+pub(super) async fn until(deadline_micros: Option<i64>, now_micros: i64) {
+    match deadline_micros {
+        Some(end) => {
+            let left = u64::try_from(end.saturating_sub(now_micros)).unwrap_or(0);
+            tokio::time::sleep(Duration::from_micros(left)).await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_provider_decides_the_delay_and_jitter_only_adds() {
+        let asked = Some(Duration::from_secs(2));
+        assert_eq!(delay(1, asked, 0), Duration::from_secs(2));
+        assert_eq!(delay(1, asked, 255), Duration::from_millis(2500));
+        assert_eq!(delay(1, None, 0), Duration::from_millis(500));
+        assert_eq!(delay(3, None, 0), Duration::from_secs(2));
+        assert_eq!(delay(u32::MAX, None, 0), Duration::from_secs(60));
+        assert!(delay(1, Some(Duration::MAX), 255) >= delay(1, asked, 0));
+    }
+}

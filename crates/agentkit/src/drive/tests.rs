@@ -1,0 +1,477 @@
+//! The driver against a log that breaks off after any number of appends.
+
+use std::sync::{
+    Mutex,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use serde_json::json;
+
+use super::*;
+use crate::{
+    Model, Tool, ToolSpec, Usage,
+    event::{FinishReason, Resolution, ToolResolved},
+    model::{Message, ModelError, ModelErrorKind, Request, Response, ResponseCall},
+    run::Limits,
+    tool::{Effect, ToolContext, ToolOutput},
+};
+
+/// Answers turn by turn, by the number of answers in the request.
+struct Turns {
+    turns: Vec<Result<Vec<(&'static str, &'static str)>, ModelError>>,
+    calls: Mutex<Vec<usize>>,
+}
+
+impl Turns {
+    fn new(turns: Vec<Result<Vec<(&'static str, &'static str)>, ModelError>>) -> Arc<Self> {
+        Arc::new(Self {
+            turns,
+            calls: Mutex::default(),
+        })
+    }
+}
+
+impl Model for Turns {
+    fn name(&self) -> &'static str {
+        "test/turns"
+    }
+
+    fn call<'a>(
+        &'a self,
+        request: &'a Request,
+        _: &'a dyn DeltaSink,
+    ) -> BoxFuture<'a, Result<Response, ModelError>> {
+        let turn = request
+            .messages
+            .iter()
+            .filter(|message| matches!(message, Message::Assistant { .. }))
+            .count();
+        let mut calls = self.calls.lock().unwrap();
+        let failed_before = calls.iter().filter(|call| **call == turn).count() > 0;
+        calls.push(turn);
+        let answer = match self.turns.get(turn) {
+            Some(Err(error)) if !failed_before => Err(error.clone()),
+            Some(Ok(wanted)) if !wanted.is_empty() => Ok(wanted.clone()),
+            Some(Ok(_) | Err(_)) | None => Ok(vec![]),
+        };
+        let answer = answer.map(|wanted| Response {
+            content: if wanted.is_empty() {
+                "done".into()
+            } else {
+                String::new()
+            },
+            calls: wanted
+                .into_iter()
+                .enumerate()
+                .map(|(index, (name, arguments))| ResponseCall {
+                    provider_id: format!("p{turn}-{index}"),
+                    name: name.into(),
+                    arguments: arguments.into(),
+                })
+                .collect(),
+            usage: Usage {
+                input_tokens: 10,
+                output_tokens: 5,
+                ..Usage::default()
+            },
+            finish: FinishReason::Stop,
+            model: "turns".into(),
+            parts: Some(json!({"opaque": turn})),
+            request_id: None,
+        });
+        Box::pin(std::future::ready(answer))
+    }
+}
+
+/// Counts its calls.
+struct Counting {
+    spec: ToolSpec,
+    calls: Arc<Mutex<Vec<StepId>>>,
+    stop: Option<CancellationToken>,
+}
+
+impl Counting {
+    fn new(name: &str, effect: Effect) -> (Self, Arc<Mutex<Vec<StepId>>>) {
+        let calls = Arc::new(Mutex::default());
+        let schema = json!({"type": "object", "properties": {"n": {"type": "integer"}}, "additionalProperties": false});
+        let spec = ToolSpec::new(name, "counts", schema).effect(effect);
+        (
+            Self {
+                spec,
+                calls: Arc::clone(&calls),
+                stop: None,
+            },
+            calls,
+        )
+    }
+}
+
+impl Tool for Counting {
+    fn spec(&self) -> &ToolSpec {
+        &self.spec
+    }
+
+    fn call<'a>(
+        &'a self,
+        context: &'a ToolContext,
+        _: Value,
+    ) -> BoxFuture<'a, Result<ToolOutput, Failure>> {
+        self.calls.lock().unwrap().push(context.step);
+        if let Some(stop) = &self.stop {
+            stop.cancel();
+        }
+        Box::pin(std::future::ready(Ok(json!("counted").into())))
+    }
+}
+
+/// A log that survives, and a process that dies at the append `dies_at`, before or after the commit.
+#[derive(Default)]
+struct Dying {
+    events: Mutex<Vec<Event>>,
+    appends: AtomicUsize,
+    dies_at: usize,
+    commits: bool,
+    dead: AtomicBool,
+    stopping: Arc<AtomicBool>,
+}
+
+impl Recorder for Dying {
+    fn append<'a>(&'a self, batch: Batch<'a>) -> BoxFuture<'a, Result<(), RecordError>> {
+        let number = self.appends.fetch_add(1, Ordering::SeqCst);
+        let dies = number == self.dies_at;
+        assert!(!self.dead.load(Ordering::SeqCst), "a dead process appends");
+        if !dies || self.commits {
+            // What is stored are bytes.
+            let bytes: Vec<_> = batch.events.iter().map(Event::encode).collect();
+            let events = bytes.iter().map(|bytes| Event::decode(bytes).unwrap());
+            self.events.lock().unwrap().extend(events);
+        }
+        self.dead.store(dies, Ordering::SeqCst);
+        let result = if dies {
+            Err(RecordError::LeaseLost)
+        } else {
+            Ok(())
+        };
+        Box::pin(std::future::ready(result))
+    }
+
+    fn check(&self) -> Result<(), RecordError> {
+        if self.stopping.load(Ordering::SeqCst) {
+            Err(RecordError::Stopping)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+fn fold(events: &[Event]) -> Run {
+    let mut run = Run::default();
+    for event in events {
+        run.apply(event).unwrap();
+    }
+    run
+}
+
+async fn step(agent: &Agent, recorder: Arc<Dying>) -> (Result<Stop, DriveError>, Run) {
+    let mut run = fold(&recorder.events.lock().unwrap());
+    let blobs = Arc::new(MemoryRecorder::default());
+    let session = Session::new(recorder, Arc::new(SystemClock), PathBuf::from("."), blobs);
+    let result = drive(agent, "count", &mut run, &session).await;
+    (result, run)
+}
+
+fn three_turns() -> Arc<Turns> {
+    Turns::new(vec![
+        Ok(vec![
+            ("look", "{\"n\":1}"),
+            ("look", "{}"),
+            ("change", "{}"),
+            ("look", ""),
+        ]),
+        Ok(vec![("change", "{}"), ("change", "{}")]),
+        Ok(vec![
+            ("look", "{\"n\":\"x\"}"),
+            ("nothing", "{}"),
+            ("look", "not json"),
+        ]),
+    ])
+}
+
+#[tokio::test]
+async fn a_run_that_dies_at_any_append_resumes_and_repeats_no_write() {
+    let mut in_doubt = 0;
+    for commits in [false, true] {
+        for dies_at in 0.. {
+            let model = three_turns();
+            let (look, _) = Counting::new("look", Effect::Pure);
+            let (change, changes) = Counting::new("change", Effect::Write);
+            let agent = Agent::builder(model.clone())
+                .tool(look)
+                .tool(change)
+                .build()
+                .unwrap();
+            let first = Arc::new(Dying {
+                dies_at,
+                commits,
+                ..Dying::default()
+            });
+            let (result, _) = step(&agent, first.clone()).await;
+            let died = first.dead.load(Ordering::SeqCst);
+            assert_eq!(result.is_err(), died);
+
+            let events = Mutex::new(first.events.lock().unwrap().clone());
+            let second = Arc::new(Dying {
+                events,
+                dies_at: usize::MAX,
+                ..Dying::default()
+            });
+            let (mut result, mut run) = step(&agent, second.clone()).await;
+            if let Ok(Stop::Waiting(Wait::InDoubt { steps })) = &result {
+                in_doubt += 1;
+                assert_eq!(
+                    steps.len(),
+                    1,
+                    "only the one write that had begun is in doubt"
+                );
+                let done = Resolution::Done {
+                    output: json!("it was"),
+                };
+                let resolved = ToolResolved {
+                    step: steps[0],
+                    resolution: done,
+                };
+                second
+                    .events
+                    .lock()
+                    .unwrap()
+                    .push(Event::ToolResolved(resolved));
+                (result, run) = step(&agent, second.clone()).await;
+            }
+            assert_eq!(
+                result.unwrap(),
+                Stop::Completed(json!("done")),
+                "{commits} {dies_at}"
+            );
+            assert_eq!(
+                run.usage().total_tokens(),
+                60,
+                "each answer is counted once"
+            );
+            assert_eq!(
+                run,
+                fold(&second.events.lock().unwrap()),
+                "the fold is the run"
+            );
+
+            let calls = model.calls.lock().unwrap().clone();
+            assert!(
+                calls.len() <= 4 + usize::from(died),
+                "one model call at most is repeated"
+            );
+            let changes = changes.lock().unwrap().clone();
+            let unique: std::collections::BTreeSet<_> = changes.iter().collect();
+            assert_eq!(
+                unique.len(),
+                changes.len(),
+                "a write ran twice: {changes:?}"
+            );
+            if !died {
+                assert_eq!(changes.len(), 3);
+                break;
+            }
+        }
+    }
+    assert!(in_doubt > 0, "no death left a write in doubt");
+}
+
+#[tokio::test]
+async fn the_three_resolutions_do_what_they_say() {
+    for resolution in [
+        Resolution::Done {
+            output: json!("it was"),
+        },
+        Resolution::Failed {
+            message: "it was not".into(),
+        },
+        Resolution::Retry,
+    ] {
+        let model = Turns::new(vec![Ok(vec![("change", "{}")])]);
+        let (change, changes) = Counting::new("change", Effect::Write);
+        let agent = Agent::builder(model).tool(change).build().unwrap();
+        // The append with the outcome of the write is the third: start, intent, outcome.
+        let first = Arc::new(Dying {
+            dies_at: 2,
+            ..Dying::default()
+        });
+        step(&agent, first.clone()).await.0.unwrap_err();
+        assert_eq!(changes.lock().unwrap().len(), 1);
+        let mut log = first.events.lock().unwrap().clone();
+        log.push(Event::ToolResolved(ToolResolved {
+            step: StepId(2),
+            resolution: resolution.clone(),
+        }));
+        let second = Arc::new(Dying {
+            events: Mutex::new(log),
+            dies_at: 99,
+            ..Dying::default()
+        });
+        let (result, run) = step(&agent, second).await;
+        assert_eq!(result.unwrap(), Stop::Completed(json!("done")));
+        let told = run
+            .memory()
+            .messages()
+            .iter()
+            .find_map(|message| match message {
+                Message::Tool {
+                    content, is_error, ..
+                } => Some((content.clone(), *is_error)),
+                Message::System { .. } | Message::User { .. } | Message::Assistant { .. } => None,
+            });
+        let (expected, count) = match resolution {
+            Resolution::Done { .. } => (("it was".to_owned(), false), 1),
+            Resolution::Failed { .. } => (("it was not".to_owned(), true), 1),
+            Resolution::Retry => (("counted".to_owned(), false), 2),
+        };
+        assert_eq!(told, Some(expected));
+        assert_eq!(changes.lock().unwrap().len(), count);
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_stops_leaves_no_intent_behind() {
+    let model = Turns::new(vec![Ok(vec![("look", "{}")]), Ok(vec![("change", "{}")])]);
+    let (mut look, _) = Counting::new("look", Effect::Pure);
+    let recorder = Arc::new(Dying {
+        dies_at: usize::MAX,
+        ..Dying::default()
+    });
+    look.stop = None;
+    let (change, changes) = Counting::new("change", Effect::Write);
+    let agent = Agent::builder(model)
+        .tool(look)
+        .tool(change)
+        .build()
+        .unwrap();
+    recorder.stopping.store(true, Ordering::SeqCst);
+    let (result, _) = step(&agent, recorder.clone()).await;
+    assert!(matches!(
+        result,
+        Err(DriveError::Record(RecordError::Stopping))
+    ));
+    let run = fold(&recorder.events.lock().unwrap());
+    assert_eq!(run.in_flight().count(), 0);
+    assert!(changes.lock().unwrap().is_empty());
+    recorder.stopping.store(false, Ordering::SeqCst);
+    assert_eq!(
+        step(&agent, recorder).await.0.unwrap(),
+        Stop::Completed(json!("done"))
+    );
+}
+
+#[tokio::test]
+async fn a_long_retry_after_suspends_and_a_final_error_ends_the_run() {
+    let mut limited = ModelError::new(ModelErrorKind::RateLimited, "slow down");
+    limited.retry_after = Some(std::time::Duration::from_secs(2));
+    let agent = Agent::builder(Turns::new(vec![Err(limited)]))
+        .build()
+        .unwrap();
+    let recorder = Arc::new(Dying {
+        dies_at: usize::MAX,
+        ..Dying::default()
+    });
+    let before = SystemClock.now_micros();
+    let (result, _) = step(&agent, recorder.clone()).await;
+    let Ok(Stop::Waiting(Wait::Timer { until_micros })) = result else {
+        panic!("{result:?}")
+    };
+    assert!(until_micros >= before + 2_000_000);
+    assert_eq!(
+        step(&agent, recorder).await.0.unwrap(),
+        Stop::Completed(json!("done"))
+    );
+
+    let refused = ModelError::new(ModelErrorKind::Unauthorized, "wrong key");
+    let agent = Agent::builder(Turns::new(vec![Err(refused)]))
+        .build()
+        .unwrap();
+    let recorder = Arc::new(Dying {
+        dies_at: usize::MAX,
+        ..Dying::default()
+    });
+    let (result, _) = step(&agent, recorder).await;
+    let Ok(Stop::Failed(failure)) = result else {
+        panic!("{result:?}")
+    };
+    assert_eq!(
+        (failure.code.as_str(), failure.retryable),
+        ("model_unauthorized", false)
+    );
+}
+
+#[tokio::test]
+async fn limits_are_enforced_before_the_call() {
+    let endless = || Turns::new(vec![Ok(vec![("look", "{}")]); 500]);
+    for (limits, code, most) in [
+        (
+            Limits {
+                max_steps: 7,
+                ..Limits::default()
+            },
+            "step_limit",
+            4,
+        ),
+        (
+            Limits {
+                max_tokens: Some(70),
+                ..Limits::default()
+            },
+            "token_limit",
+            5,
+        ),
+        (
+            Limits {
+                deadline_micros: Some(1),
+                ..Limits::default()
+            },
+            "timeout",
+            0,
+        ),
+    ] {
+        let model = endless();
+        let (look, _) = Counting::new("look", Effect::Pure);
+        let agent = Agent::builder(model.clone())
+            .tool(look)
+            .limits(limits)
+            .build()
+            .unwrap();
+        let recorder = Arc::new(Dying {
+            dies_at: usize::MAX,
+            ..Dying::default()
+        });
+        let (result, run) = step(&agent, recorder).await;
+        let Ok(Stop::Failed(failure)) = result else {
+            panic!("{result:?}")
+        };
+        assert_eq!(failure.code, code);
+        assert!(model.calls.lock().unwrap().len() <= most, "{code}");
+        assert!(run.charged_tokens() <= 75, "{}", run.charged_tokens());
+    }
+}
+
+#[tokio::test]
+async fn a_model_that_only_makes_invalid_calls_is_given_up() {
+    let model = Turns::new(vec![Ok(vec![("look", "{\"n\":\"x\"}")]); 500]);
+    let (look, looks) = Counting::new("look", Effect::Pure);
+    let agent = Agent::builder(model.clone()).tool(look).build().unwrap();
+    let recorder = Arc::new(Dying {
+        dies_at: usize::MAX,
+        ..Dying::default()
+    });
+    let (result, _) = step(&agent, recorder).await;
+    let Ok(Stop::Failed(failure)) = result else {
+        panic!("{result:?}")
+    };
+    assert_eq!(failure.code, "model_unusable");
+    assert_eq!(model.calls.lock().unwrap().len(), 4);
+    assert!(looks.lock().unwrap().is_empty());
+}

@@ -1,0 +1,181 @@
+//! What is next: the decision of the machine.
+
+use super::{CallState, Outcome, Progress, Run};
+use crate::{
+    event::{Failure, StepId},
+    planner::{PlanStep, Planner},
+    tool::Effect,
+};
+
+/// The tokens that an answer is reserved when no limit on it is configured.
+const DEFAULT_ANSWER_TOKENS: u64 = 4_096;
+
+/// What the driver has to do next.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Next {
+    /// Record `run.started`.
+    Start,
+    /// Record `model.started` and make the call.
+    CallModel {
+        /// The step.
+        step: StepId,
+        /// The try, from 1.
+        attempt: u32,
+        /// Tokens to reserve.
+        reserved_tokens: u64,
+        /// The most tokens that the answer may have, if anything limits it.
+        max_output_tokens: Option<u64>,
+    },
+    /// Record the intents of those that have none, and run the calls: a single `write`, or any
+    /// number of others at once.
+    CallTools {
+        /// The calls.
+        steps: Vec<StepId>,
+    },
+    /// The run has ended, or has to end like this.
+    Done(Outcome),
+}
+
+impl Run {
+    /// Calls whose intent is recorded and whose outcome is not. When a run is loaded, these are what
+    /// a crash left.
+    pub fn in_flight(&self) -> impl Iterator<Item = &CallState> {
+        self.calls
+            .iter()
+            .filter(|state| matches!(state.progress, Progress::Started { .. }))
+    }
+
+    /// Calls in flight that must not run again: after a crash their outcome is in doubt.
+    #[must_use]
+    pub fn in_doubt(&self) -> Vec<StepId> {
+        self.in_flight()
+            .filter(|state| state.call.effect == Effect::Write)
+            .map(|state| state.call.step)
+            .collect()
+    }
+
+    /// What is next at this time (UTC microseconds). Pure.
+    #[must_use]
+    pub fn next(&self, planner: &dyn Planner, now_micros: i64) -> Next {
+        if let Some(outcome) = &self.outcome {
+            return Next::Done(outcome.clone());
+        }
+        let Some(config) = &self.config else {
+            return Next::Start;
+        };
+        if let Some(deadline) = config
+            .limits
+            .deadline_micros
+            .filter(|end| *end <= now_micros)
+        {
+            return failed(
+                "timeout",
+                format!(
+                    "the run did not end by its deadline ({} s ago); raise `limits.timeout`",
+                    (now_micros - deadline) / 1_000_000
+                ),
+            );
+        }
+        let in_flight: Vec<StepId> = self.in_flight().map(|state| state.call.step).collect();
+        if !in_flight.is_empty() {
+            return Next::CallTools { steps: in_flight };
+        }
+        let batch = self.next_batch();
+        if !batch.is_empty() {
+            return Next::CallTools { steps: batch };
+        }
+        if let Some(lost) = &self.model {
+            return self.call_model(lost.step, lost.attempt + 1);
+        }
+        if let Some((step, attempt)) = self.failed_model {
+            return self.call_model(step, attempt + 1);
+        }
+        if self.repairs > config.limits.max_repairs {
+            return failed(
+                "model_unusable",
+                format!(
+                    "the model's last {} answers were empty or held only calls that were refused; see \
+                 the refusals in the run's steps, or use another model",
+                    self.repairs
+                ),
+            );
+        }
+        match planner.plan(self) {
+            PlanStep::AskModel => self.call_model(StepId(self.last_step + 1), 1),
+            PlanStep::FinalAnswer { output } => Next::Done(Outcome::Completed(output)),
+            PlanStep::Error { error } => Next::Done(Outcome::Failed(error)),
+        }
+    }
+
+    /// The calls that may run together now: one `write`, or every other call before the next one.
+    fn next_batch(&self) -> Vec<StepId> {
+        first_batch(
+            self.calls
+                .iter()
+                .filter(|state| state.progress == Progress::Queued)
+                .map(|state| (state.call.step, state.call.effect)),
+        )
+    }
+
+    fn call_model(&self, step: StepId, attempt: u32) -> Next {
+        let Some(config) = &self.config else {
+            return Next::Start;
+        };
+        let limits = &config.limits;
+        if step.0 > limits.max_steps {
+            return failed(
+                "step_limit",
+                format!(
+                    "the run used its {} steps without an answer; raise `limits.max_steps`",
+                    limits.max_steps
+                ),
+            );
+        }
+        // A call whose outcome is unknown is charged once the next one starts: count it now.
+        let lost = self.model.as_ref().map_or(0, |lost| lost.reserved_tokens);
+        let used = self.charged_tokens().saturating_add(lost);
+        let prompt = self.memory.context_tokens(limits.context_tokens);
+        let left = limits
+            .max_tokens
+            .map(|most| most.saturating_sub(used.saturating_add(prompt)));
+        if left == Some(0) {
+            return failed(
+                "token_limit",
+                format!(
+                    "the next model call needs about {prompt} tokens, and {used} of {} are used; raise \
+                 `limits.max_tokens`",
+                    limits.max_tokens.unwrap_or(0)
+                ),
+            );
+        }
+        let max_output_tokens = match (limits.max_output_tokens, left) {
+            (Some(most), Some(left)) => Some(most.min(left)),
+            (most, left) => most.or(left),
+        };
+        let answer = max_output_tokens.unwrap_or(DEFAULT_ANSWER_TOKENS);
+        let reserved_tokens = prompt.saturating_add(answer);
+        Next::CallModel {
+            step,
+            attempt,
+            reserved_tokens,
+            max_output_tokens,
+        }
+    }
+}
+
+/// The first calls of these that may run together: one `write`, or every other call before it.
+pub(crate) fn first_batch(calls: impl Iterator<Item = (StepId, Effect)>) -> Vec<StepId> {
+    let mut steps = Vec::new();
+    for (step, effect) in calls {
+        match effect {
+            Effect::Write if steps.is_empty() => return vec![step],
+            Effect::Write => break,
+            Effect::Pure | Effect::Idempotent => steps.push(step),
+        }
+    }
+    steps
+}
+
+fn failed(code: &str, message: String) -> Next {
+    Next::Done(Outcome::Failed(Failure::last(code, message)))
+}
