@@ -1,1 +1,107 @@
-//! Commands and loops over the ports of ops-core.
+//! The engine: commands that surfaces call, and loops that keep tasks moving, over the ports of
+//! `ops-core`. It knows no agent, no HTTP and no concrete adapter.
+
+mod commands;
+mod error;
+mod hub;
+mod loops;
+mod steps;
+pub mod submit;
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use ops_core::{
+    ports::{Clock, Live, Queue, Random, Store},
+    retry::RetryPolicy,
+};
+use tokio_util::sync::CancellationToken;
+
+pub use self::{
+    commands::{EventPage, StepPage},
+    error::Error,
+    hub::Hub,
+    steps::{Step, StepState},
+    submit::Submit,
+};
+
+/// What the engine works with.
+pub struct Engine {
+    store: Arc<dyn Store>,
+    live: Arc<dyn Live>,
+    queue: Arc<dyn Queue>,
+    clock: Arc<dyn Clock>,
+    random: Arc<dyn Random>,
+    hub: Arc<Hub>,
+    settings: Settings,
+}
+
+/// What can be set.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The task types that a worker has registered.
+    pub task_types: BTreeSet<String>,
+    /// How retryable failures are answered unless the task says otherwise.
+    pub retry: RetryPolicy,
+    /// The largest input, in bytes of JSON.
+    pub max_input_bytes: usize,
+}
+
+/// The adapters that the binary wires in.
+pub struct Adapters {
+    /// The truth.
+    pub store: Arc<dyn Store>,
+    /// Wakes readers.
+    pub live: Arc<dyn Live>,
+    /// Wakes workers.
+    pub queue: Arc<dyn Queue>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Gives ids their randomness.
+    pub random: Arc<dyn Random>,
+    /// The observer that the store was opened with.
+    pub hub: Arc<Hub>,
+}
+
+impl Engine {
+    /// An engine over these adapters.
+    #[must_use]
+    pub fn new(adapters: Adapters, settings: Settings) -> Arc<Self> {
+        let Adapters {
+            store,
+            live,
+            queue,
+            clock,
+            random,
+            hub,
+        } = adapters;
+        Arc::new(Self {
+            store,
+            live,
+            queue,
+            clock,
+            random,
+            hub,
+            settings,
+        })
+    }
+
+    /// Runs the loops (timers, lost leases, the sweeper) until told to stop.
+    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            ((), (), ()) = async { tokio::join!(self.timers(), self.leases(), self.sweeper()) } => {}
+        }
+    }
+
+    /// Wakes readers; surfaces follow tasks through it.
+    #[must_use]
+    pub fn live(&self) -> &Arc<dyn Live> {
+        &self.live
+    }
+
+    /// Tells the time.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+}

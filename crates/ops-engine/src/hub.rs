@@ -1,0 +1,83 @@
+//! What happens right after a commit: workers and readers are woken, timers learn of new dates.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
+};
+
+use ops_core::{
+    Micros,
+    ports::{Live, Notice, Observer, Queue},
+};
+use tokio::sync::Notify;
+
+/// Observes the store's commits.
+pub struct Hub {
+    queue: Arc<dyn Queue>,
+    live: Arc<dyn Live>,
+    /// The next date that the timers know of; `i64::MAX` for none.
+    next_due: AtomicI64,
+    sooner: Notify,
+    cancels: Notify,
+}
+
+impl Hub {
+    /// A hub that wakes these.
+    #[must_use]
+    pub fn new(queue: Arc<dyn Queue>, live: Arc<dyn Live>) -> Arc<Self> {
+        Arc::new(Self {
+            queue,
+            live,
+            next_due: AtomicI64::new(i64::MAX),
+            sooner: Notify::new(),
+            cancels: Notify::new(),
+        })
+    }
+
+    /// The next date that is known, if there is one.
+    pub(crate) fn next_due(&self) -> Option<Micros> {
+        match self.next_due.load(Ordering::SeqCst) {
+            i64::MAX => None,
+            micros => Some(Micros(micros)),
+        }
+    }
+
+    /// Forgets the dates, before they are read again from the store.
+    pub(crate) fn forget_due(&self) {
+        self.next_due.store(i64::MAX, Ordering::SeqCst);
+    }
+
+    /// Learns of a date.
+    pub(crate) fn due(&self, at: Micros) {
+        if self.next_due.fetch_min(at.0, Ordering::SeqCst) > at.0 {
+            self.sooner.notify_one();
+        }
+    }
+
+    /// Waits until an earlier date is known.
+    pub(crate) async fn sooner(&self) {
+        self.sooner.notified().await;
+    }
+
+    /// Waits until some running task is being cancelled: workers then ask which.
+    pub async fn cancels(&self) {
+        self.cancels.notified().await;
+    }
+}
+
+impl Observer for Hub {
+    fn committed(&self, notices: &[Notice]) {
+        for notice in notices {
+            if let Some(queue) = &notice.ready {
+                self.queue.wake(queue);
+            }
+            if let Some(due) = notice.due {
+                self.due(due);
+            }
+            if notice.interrupt.is_some() {
+                self.cancels.notify_one();
+            }
+            self.live.hint(notice.hint);
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! The steps of a task: its log as a list of model calls, tool calls and waits.
+
+use ops_core::{
+    Lifecycle, Micros, State, StoredEvent, Wait,
+    event::{EffectClass, Resolution, StepKind, StepStatus, TaskEvent, Usage},
+};
+use serde_json::Value;
+
+use crate::StepPage;
+
+/// One step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    /// The number of its first event.
+    pub seq: u64,
+    /// Its number within the run; none for a wait.
+    pub number: Option<u32>,
+    /// `model`, `tool` or `wait`.
+    pub kind: &'static str,
+    /// The model, the tool, or what is waited for.
+    pub name: String,
+    /// How it stands.
+    pub status: StepState,
+    /// How often it was begun.
+    pub attempt: u32,
+    /// What repeating it does.
+    pub effect: Option<EffectClass>,
+    /// What went in.
+    pub input: Option<Value>,
+    /// What came out.
+    pub output: Option<Value>,
+    /// What went wrong.
+    pub error: Option<Value>,
+    /// What it used.
+    pub usage: Usage,
+    /// Its first intent.
+    pub started_at: Micros,
+    /// Its outcome.
+    pub ended_at: Option<Micros>,
+}
+
+/// How a step stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StepState {
+    /// Known, but not begun.
+    Queued,
+    /// Begun.
+    Started,
+    /// It returned.
+    Completed,
+    /// It failed.
+    Failed,
+    /// It had begun when its worker was lost, and nobody has decided what became of it.
+    InDoubt,
+}
+
+impl StepState {
+    /// The name as it is shown.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Started => "started",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::InDoubt => "in_doubt",
+        }
+    }
+}
+
+impl Step {
+    /// Whether nobody knows what became of it.
+    #[must_use]
+    pub fn is_in_doubt(&self) -> bool {
+        self.status == StepState::InDoubt
+    }
+}
+
+/// Folds a log into a page of steps; bodies are read for the steps of the page alone.
+pub(crate) struct Fold {
+    after: u64,
+    limit: usize,
+    steps: Vec<Step>,
+    /// Steps before the page, by number: their later events are passed over.
+    earlier: Vec<u32>,
+    more: bool,
+}
+
+impl Fold {
+    pub(crate) fn new(after: u64, limit: u32) -> Self {
+        let limit = usize::try_from(limit.max(1)).unwrap_or(usize::MAX);
+        Self {
+            after,
+            limit,
+            steps: Vec::new(),
+            earlier: Vec::new(),
+            more: false,
+        }
+    }
+
+    pub(crate) fn add(&mut self, event: &StoredEvent) {
+        match event.event.step {
+            Some(mark) if event.event.kind == "step.resolved" => {
+                if let Some(step) = self.known(mark.number) {
+                    step.resolve(event);
+                }
+            }
+            Some(mark) => {
+                if let Some(step) = self.known(mark.number) {
+                    step.advance(mark.status, event);
+                } else if event.seq <= self.after {
+                    self.earlier.push(mark.number);
+                } else if !self.earlier.contains(&mark.number) {
+                    let kind = match mark.kind {
+                        StepKind::Model => "model",
+                        StepKind::Tool => "tool",
+                    };
+                    let mut step = Step::new(event, Some(mark.number), kind);
+                    step.effect = Some(mark.effect);
+                    step.advance(mark.status, event);
+                    self.open(step);
+                }
+            }
+            None => self.engine_event(event),
+        }
+    }
+
+    fn engine_event(&mut self, event: &StoredEvent) {
+        let open_wait = self
+            .steps
+            .last_mut()
+            .filter(|step| step.kind == "wait" && step.ended_at.is_none());
+        match event.event.kind.as_str() {
+            "task.waiting" if open_wait.is_none() && event.seq > self.after => {
+                let Ok(TaskEvent::Waiting { wait }) = TaskEvent::decode(&event.event.body) else {
+                    return;
+                };
+                let mut step = Step::new(event, None, "wait");
+                step.status = StepState::Started;
+                step.attempt = 1;
+                step.name = match wait {
+                    Wait::Timer { .. } => "timer".to_owned(),
+                    Wait::InDoubt { .. } => "in_doubt".to_owned(),
+                };
+                step.input = serde_json::to_value(&wait).ok();
+                self.open(step);
+            }
+            "task.woken" | "task.cancelled" => {
+                if let Some(step) = open_wait {
+                    step.status = StepState::Completed;
+                    step.ended_at = Some(event.at);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn known(&mut self, number: u32) -> Option<&mut Step> {
+        self.steps
+            .iter_mut()
+            .rev()
+            .find(|step| step.number == Some(number))
+    }
+
+    fn open(&mut self, step: Step) {
+        if self.steps.len() < self.limit {
+            self.steps.push(step);
+        } else {
+            self.more = true;
+        }
+    }
+
+    pub(crate) fn finish(mut self, life: &Lifecycle) -> StepPage {
+        for step in &mut self.steps {
+            let lost = match &life.state {
+                State::Waiting(Wait::InDoubt { steps }) => {
+                    step.number.is_some_and(|number| steps.contains(&number))
+                }
+                state => state.name().is_terminal() && step.effect == Some(EffectClass::Write),
+            };
+            if step.kind == "tool" && step.status == StepState::Started && lost {
+                step.status = StepState::InDoubt;
+            }
+        }
+        let next = self.steps.last().filter(|_| self.more).map(|step| step.seq);
+        StepPage {
+            steps: self.steps,
+            next,
+        }
+    }
+}
+
+impl Step {
+    fn new(event: &StoredEvent, number: Option<u32>, kind: &'static str) -> Self {
+        Self {
+            seq: event.seq,
+            number,
+            kind,
+            name: String::new(),
+            status: StepState::Queued,
+            attempt: 0,
+            effect: None,
+            input: None,
+            output: None,
+            error: None,
+            usage: Usage::default(),
+            started_at: event.at,
+            ended_at: None,
+        }
+    }
+
+    fn advance(&mut self, status: StepStatus, event: &StoredEvent) {
+        self.usage += event.event.usage;
+        match status {
+            StepStatus::Queued => self.status = StepState::Queued,
+            StepStatus::Started => {
+                self.status = StepState::Started;
+                self.attempt += 1;
+                self.ended_at = None;
+            }
+            StepStatus::Completed | StepStatus::Resolved => {
+                self.status = StepState::Completed;
+                self.ended_at = Some(event.at);
+            }
+            StepStatus::Failed => {
+                self.status = StepState::Failed;
+                self.ended_at = Some(event.at);
+            }
+        }
+        self.present(event);
+    }
+
+    /// Takes the presentation keys of a body.
+    fn present(&mut self, event: &StoredEvent) {
+        let Ok(Value::Object(mut body)) = serde_json::from_slice(&event.event.body) else {
+            return;
+        };
+        if let Some(Value::String(name)) = body.remove("name") {
+            self.name = name;
+        }
+        for (key, slot) in [
+            ("input", &mut self.input),
+            ("output", &mut self.output),
+            ("error", &mut self.error),
+        ] {
+            if let Some(value) = body.remove(key) {
+                *slot = Some(value);
+            }
+        }
+        if self.status == StepState::Completed {
+            self.error = None;
+        }
+    }
+
+    fn resolve(&mut self, event: &StoredEvent) {
+        let Ok(TaskEvent::Resolved { resolution, .. }) = TaskEvent::decode(&event.event.body)
+        else {
+            return;
+        };
+        match resolution {
+            Resolution::Done { output } => {
+                self.status = StepState::Completed;
+                self.output = Some(output);
+                self.ended_at = Some(event.at);
+            }
+            Resolution::Failed { message } => {
+                self.status = StepState::Failed;
+                self.error =
+                    Some(serde_json::json!({"code": "resolved_failed", "message": message}));
+                self.ended_at = Some(event.at);
+            }
+            Resolution::Retry => self.status = StepState::Queued,
+        }
+    }
+}

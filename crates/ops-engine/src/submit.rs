@@ -1,0 +1,210 @@
+//! Accepting a task.
+
+use std::collections::BTreeMap;
+
+use ops_core::{
+    Code, Json, Micros, Task, TaskId, TenantId,
+    ports::{Idempotency, NewTask, Submitted},
+    retry::RetryPolicy,
+    task::TaskLimits,
+    time::SECOND,
+};
+
+use crate::{Engine, Error, error::FieldError};
+
+/// The queue of tasks that name none.
+pub const DEFAULT_QUEUE: &str = "default";
+/// The latest start that is taken: a hundred years from now is a typing error.
+const LATEST_START: i64 = 100 * 366 * 24 * 3_600 * SECOND;
+const MAX_NAME_BYTES: usize = 256;
+const MAX_KEY_BYTES: usize = 255;
+const MAX_LABELS: usize = 64;
+
+/// A wish for a task.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Submit {
+    /// Selects the worker's handler.
+    pub task_type: String,
+    /// The input, a JSON object.
+    pub input: Json,
+    /// A name for people.
+    pub name: Option<String>,
+    /// The agent that is to run.
+    pub agent_id: Option<String>,
+    /// 0 to 9; higher goes first.
+    pub priority: u8,
+    /// Labels to find it by.
+    pub labels: BTreeMap<String, String>,
+    /// What its run may use up.
+    pub limits: TaskLimits,
+    /// How retryable failures are answered; none for the configured policy.
+    pub retry: Option<RetryPolicy>,
+    /// When it may start.
+    pub run_at: Option<Micros>,
+    /// The client's key, and the SHA-256 of its request.
+    pub idempotency: Option<(String, [u8; 32])>,
+    /// The ended task that it does again.
+    pub retry_of: Option<TaskId>,
+}
+
+impl Submit {
+    /// A task of this type with this input, and nothing else.
+    #[must_use]
+    pub fn new(task_type: String, input: Json) -> Self {
+        Self {
+            task_type,
+            input,
+            name: None,
+            agent_id: None,
+            priority: 0,
+            labels: BTreeMap::new(),
+            limits: TaskLimits::default(),
+            retry: None,
+            run_at: None,
+            idempotency: None,
+            retry_of: None,
+        }
+    }
+}
+
+impl Engine {
+    /// Accepts a task; it is on disk when this returns.
+    ///
+    /// # Errors
+    /// `invalid_body`, `unknown_task_type`, `body_too_large`, `idempotency_mismatch`, or a code of
+    /// the storage.
+    pub async fn submit(&self, tenant: TenantId, wish: Submit) -> Result<Submitted, Error> {
+        let now = self.clock.now();
+        self.validate(&wish, now)?;
+        let id = TaskId::new(now, self.random.id_bytes());
+        let task = Task {
+            id,
+            tenant,
+            task_type: wish.task_type,
+            name: wish.name,
+            agent_id: wish.agent_id,
+            input: wish.input,
+            labels: wish.labels,
+            limits: wish.limits,
+            priority: wish.priority,
+            queue: DEFAULT_QUEUE.to_owned(),
+            retry_of: wish.retry_of,
+            created_at: now,
+            run_at: wish.run_at,
+        };
+        let retry = wish.retry.unwrap_or(self.settings.retry);
+        let idempotency = wish
+            .idempotency
+            .map(|(key, digest)| Idempotency { key, digest });
+        Ok(self
+            .store
+            .submit(NewTask {
+                task,
+                retry,
+                idempotency,
+            })
+            .await?)
+    }
+
+    fn validate(&self, wish: &Submit, now: Micros) -> Result<(), Error> {
+        if !self.settings.task_types.contains(&wish.task_type) {
+            let known: Vec<_> = self
+                .settings
+                .task_types
+                .iter()
+                .map(|name| format!("`{name}`"))
+                .collect();
+            let message = format!(
+                "no worker knows the task type `{}`; known are {}",
+                wish.task_type.chars().take(80).collect::<String>(),
+                known.join(", ")
+            );
+            let fields = vec![FieldError::new(
+                &["task_type"],
+                "unknown_task_type",
+                message.clone(),
+            )];
+            return Err(Error {
+                code: Code::UnknownTaskType,
+                message,
+                fields,
+            });
+        }
+        let size = wish.input.as_str().len();
+        let most = self.settings.max_input_bytes;
+        if size > most {
+            return Err(Error::new(
+                Code::BodyTooLarge,
+                format!("`input_data` has {size} bytes, more than the limit of {most}"),
+            ));
+        }
+        let mut fields = Vec::new();
+        let mut check = |holds: bool, path: &[&str], message: &str| {
+            if !holds {
+                fields.push(FieldError::new(path, "value_error", message));
+            }
+        };
+        check(
+            wish.input.as_str().starts_with('{'),
+            &["input_data"],
+            "must be an object",
+        );
+        check(
+            wish.priority <= 9,
+            &["priority"],
+            "must be 0 to 9; 9 goes first",
+        );
+        let name_fits = wish
+            .name
+            .as_ref()
+            .is_none_or(|name| name.len() <= MAX_NAME_BYTES);
+        check(name_fits, &["name"], "must have 256 bytes at most");
+        let agent_fits = wish
+            .agent_id
+            .as_ref()
+            .is_none_or(|name| name.len() <= MAX_NAME_BYTES);
+        check(agent_fits, &["agent_id"], "must have 256 bytes at most");
+        let labels_fit = wish.labels.len() <= MAX_LABELS
+            && wish.labels.iter().all(|(key, value)| {
+                !key.is_empty() && key.len() <= MAX_NAME_BYTES && value.len() <= MAX_NAME_BYTES
+            });
+        check(
+            labels_fit,
+            &["labels"],
+            "must be 64 labels at most, of 256 bytes at most each",
+        );
+        let key_fits = wish
+            .idempotency
+            .as_ref()
+            .is_none_or(|(key, _)| !key.is_empty() && key.len() <= MAX_KEY_BYTES);
+        check(key_fits, &["Idempotency-Key"], "must have 1 to 255 bytes");
+        let start_fits = wish
+            .run_at
+            .is_none_or(|at| at.0 <= now.0.saturating_add(LATEST_START));
+        check(start_fits, &["run_at"], "is more than a hundred years away");
+        let limits = &wish.limits;
+        check(
+            limits.max_steps != Some(0),
+            &["limits", "max_steps"],
+            "must be at least 1",
+        );
+        check(
+            limits.max_tokens != Some(0),
+            &["limits", "max_tokens"],
+            "must be at least 1",
+        );
+        let timeout_fits = limits.timeout_micros.is_none_or(|micros| micros > 0);
+        check(timeout_fits, &["limits", "timeout"], "must be more than 0");
+        if let Some(retry) = &wish.retry {
+            let attempts = (1..=1_000).contains(&retry.max_attempts);
+            check(attempts, &["retry", "max_attempts"], "must be 1 to 1000");
+            let delays = retry.initial_micros >= 0 && retry.max_micros >= 0;
+            check(delays, &["retry", "backoff"], "must not be negative");
+        }
+        if fields.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::invalid(fields))
+        }
+    }
+}
