@@ -1,1 +1,43 @@
 //! Built-in tools: files jailed to the workspace, an exact calculator, the time.
+//!
+//! Each tool is one file. To add one, write its file, list it in [`standard`] and test it through
+//! the gate in `tests/it`.
+
+mod calculator;
+mod current_time;
+mod list_files;
+mod page;
+mod read_file;
+mod read_result;
+mod workspace;
+mod write_file;
+
+use std::sync::Arc;
+
+use agentkit::{Tool, event::Failure};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// Every built-in tool.
+#[must_use]
+pub fn standard() -> Vec<Arc<dyn Tool>> {
+    vec![
+        Arc::new(calculator::Calculator::new()),
+        Arc::new(current_time::CurrentTime::new()),
+        Arc::new(list_files::ListFiles::new()),
+        Arc::new(read_file::ReadFile::new()),
+        Arc::new(read_result::ReadResult::new()),
+        Arc::new(write_file::WriteFile::new()),
+    ]
+}
+
+/// The arguments as a tool's own type. The gate has checked them against the schema, which a few
+/// values get through all the same: `1.0` counts as an integer there.
+fn arguments<T: DeserializeOwned>(arguments: Value) -> Result<T, Failure> {
+    serde_json::from_value(arguments).map_err(|error| {
+        Failure::last(
+            "invalid_arguments",
+            format!("the arguments cannot be used: {error}"),
+        )
+    })
+}

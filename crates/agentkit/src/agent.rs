@@ -85,6 +85,16 @@ impl Agent {
         &self.model
     }
 
+    /// The same agent with other limits and data of the host.
+    #[must_use]
+    pub fn with(mut self, limits: Limits, script: Option<String>, host: Value) -> Self {
+        let config = Arc::make_mut(&mut self.config);
+        config.limits = limits;
+        config.script = script;
+        config.host = host;
+        self
+    }
+
     /// Runs to the end in this process, with its log in memory: for programs that need no
     /// durability. The files of file tools are in `workspace`, which is made if it is not there.
     ///
@@ -167,14 +177,6 @@ impl AgentBuilder {
     #[must_use]
     pub fn temperature(mut self, temperature: f64) -> Self {
         self.config.temperature = Some(temperature);
-        self
-    }
-
-    /// With data of the host that a resumed run finds again in its log.
-    #[must_use]
-    pub fn host(mut self, script: Option<String>, host: Value) -> Self {
-        self.config.script = script;
-        self.config.host = host;
         self
     }
 

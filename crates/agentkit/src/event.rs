@@ -344,11 +344,19 @@ pub struct Failure {
 impl Failure {
     /// An error that no further try mends.
     pub fn last(code: &str, message: impl Into<String>) -> Self {
-        Self { code: code.to_owned(), message: message.into(), retryable: false }
+        Self {
+            code: code.to_owned(),
+            message: message.into(),
+            retryable: false,
+        }
     }
     /// An error that may go away.
     pub fn passing(code: &str, message: impl Into<String>) -> Self {
-        Self { code: code.to_owned(), message: message.into(), retryable: true }
+        Self {
+            code: code.to_owned(),
+            message: message.into(),
+            retryable: true,
+        }
     }
 }
 
@@ -413,8 +421,11 @@ impl Event {
             #[serde(flatten)]
             event: &'a Event,
         }
-        serde_json::to_vec(&Versioned { v: VERSION, event: self })
-            .expect("an event has string keys only, so it always serialises")
+        serde_json::to_vec(&Versioned {
+            v: VERSION,
+            event: self,
+        })
+        .expect("an event has string keys only, so it always serialises")
     }
 
     /// Reads stored bytes.
@@ -429,7 +440,10 @@ impl Event {
         }
         let head: Head = serde_json::from_slice(bytes).map_err(DecodeError::Malformed)?;
         if head.v != VERSION || !Self::TYPES.contains(&head.r#type.as_str()) {
-            return Err(DecodeError::Unknown { kind: head.r#type, version: head.v });
+            return Err(DecodeError::Unknown {
+                kind: head.r#type,
+                version: head.v,
+            });
         }
         serde_json::from_slice(bytes).map_err(DecodeError::Malformed)
     }

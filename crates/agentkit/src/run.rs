@@ -153,6 +153,12 @@ impl Run {
         StepId(self.last_step)
     }
 
+    /// The calls of the turn that is being worked on, in the model's order.
+    #[must_use]
+    pub fn calls(&self) -> &[CallState] {
+        &self.calls
+    }
+
     /// The call of a step of the turn that is being worked on.
     #[must_use]
     pub fn call(&self, step: StepId) -> Option<&CallState> {

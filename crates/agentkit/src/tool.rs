@@ -11,8 +11,8 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 pub use self::{
-    gate::Gate,
-    registry::{Registry, RegistryError},
+    gate::{Admission, Gate, GateLimits, INLINE_LIMIT, Outcome, json_prefix},
+    registry::{Registry, RegistryBuilder, RegistryError},
 };
 use crate::{
     BoxFuture,
@@ -94,10 +94,12 @@ impl ToolSpec {
 pub fn digest_hex(bytes: &[u8]) -> String {
     use sha2::Digest as _;
     use std::fmt::Write as _;
-    sha2::Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    sha2::Sha256::digest(bytes)
+        .iter()
+        .fold(String::with_capacity(64), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
 }
 
 /// Something an agent can do.
@@ -153,7 +155,10 @@ pub struct ToolOutput {
 
 impl From<Value> for ToolOutput {
     fn from(content: Value) -> Self {
-        Self { content, files: Vec::new() }
+        Self {
+            content,
+            files: Vec::new(),
+        }
     }
 }
 

@@ -1,1 +1,19 @@
-//! Claims tasks, drives agent runs and appends what happened.
+//! The worker: it claims tasks, drives their agent runs and appends what happened.
+//!
+//! Only this crate sees both worlds: the tasks of `ops-core` and the runs of `agentkit`. The lease
+//! is what entitles it to act; it checks its lease before each effect, and every append names it.
+
+mod agents;
+mod claim;
+mod envelope;
+mod load;
+mod recorder;
+mod run;
+mod session;
+mod workspace;
+
+pub use self::{
+    agents::{Agents, Prepared},
+    claim::{Settings, Worker},
+    workspace::{WorkspaceError, checked_path},
+};

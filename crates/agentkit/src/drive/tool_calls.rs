@@ -64,6 +64,9 @@ impl Driver<'_> {
             // A call that was broken off has no outcome: whoever takes the run over decides by its
             // effect class. One that returned has, whatever became of the run meanwhile.
             if matches!(&outcome, Err(failure) if failure.code == "cancelled") {
+                drop(calls);
+                self.events = super::outcomes(&self.events);
+                self.flush(None).await?;
                 return Err(RecordError::Stopping.into());
             }
             fail::fail_point!("run.after_effect");

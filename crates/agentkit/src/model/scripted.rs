@@ -1,1 +1,290 @@
+//! A model that follows a script instead of an LLM: for examples, tests and load.
+//!
+//! A script is TOML. Its turns are taken in order, one a model call:
+//!
+//! ```toml
+//! name = "sales"        # optional: the second part of the model's name
+//! latency_ms = 5        # optional: how long each turn takes
+//!
+//! [[turn]]
+//! text = "I look at the file first."     # optional words beside calls
+//! calls = [ { tool = "read_file", arguments = { path = "data/sales.csv" } } ]
+//!
+//! [[turn]]                               # a turn with cases: the first that holds is taken
+//!   [[turn.case]]
+//!   when = "'north' in last"
+//!   calls = [ { tool = "calculator", arguments = { expression = "{{ last | column('amount') | join('+') }}" } } ]
+//!   [[turn.case]]                        # without `when` it always holds
+//!   answer = "There are no sales in the north."
+//!
+//! [[turn]]
+//! answer = "Total {{ result(2) }}"
+//! ```
+//!
+//! # A turn, or a case of one
+//! - `answer`: the run's answer; or `calls`: the tools to call, each with `tool` and `arguments`,
+//!   and beside them optionally `text`.
+//! - `when`: an expression; the turn or case is taken only if it holds.
+//! - `latency_ms`: in place of the script's own.
+//! - `finish`: why the model stops, `stop`, `tool_calls`, `length` or `content_filter`.
+//!
+//! `repeat_from = 1` beside the name goes on at that turn (the first is 1) after the last one, for
+//! runs of any length; a case such as `when = "turn > 5000"` with an `answer` ends them. Without
+//! it, a run that needs more turns fails with [`ModelErrorKind::ScriptExhausted`].
+//!
+//! # Templates
+//! Each string in `answer`, `text` and `arguments` may be a [minijinja](https://docs.rs/minijinja)
+//! template, and gives a string. Where an argument must be another kind of JSON, a table with the
+//! one key `$expr` gives the value of an expression: `{ "$expr" = "rows | length" }`. A name that
+//! is not defined is an error. There are, besides minijinja's own filters:
+//! - `goal`: what the run was asked.
+//! - `turn`: the number of this turn in the run; the first is 1.
+//! - `last`: the results of the turn before, as text, one after the other on lines of their own.
+//! - `result(n)`: the text of the n-th tool result of the run; `result(-1)` is the newest.
+//! - `results`: all of them, each with `tool`, `text` and `error` (whether it failed). Results that
+//!   the conversation's window no longer holds are missing here.
+//! - `csv | rows`: a list of maps from the CSV's header row (RFC 4180) to the fields of a row.
+//! - `csv | column(name)`: the fields of one column, without the header; a number counts from 1.
+//! - `text | fromjson`: the value that JSON text stands for.
+//!
+//! # Faults
+//! - `error = "rate_limited"` makes the call fail: `unreachable`, `timeout`, `conflict`,
+//!   `rate_limited`, `server_error`, `malformed_response`, `unauthorized`, `quota_exceeded`,
+//!   `not_found`, `context_overflow`, `content_filter` or `invalid_request`; `retry_after_ms` goes
+//!   with it. With `error_times = 2` only the first two calls of this turn fail (counted over all
+//!   runs that share the loaded script), and then it says what else it holds.
+//! - `malformed_arguments = "{oops"` in place of a call's `arguments` is sent as it is.
+//!
+//! # Position
+//! The model keeps no state of a run, so a resumed run goes on where it was. The turn follows from
+//! the conversation: each call's provider id names its turn, and without one the model's messages
+//! are counted.
 
+mod csv;
+mod script;
+mod template;
+
+use std::{sync::Arc, time::Duration};
+
+pub use self::script::{Script, ScriptError};
+use self::{
+    script::{Act, Case, Fault, Say},
+    template::Scene,
+};
+use super::{DeltaSink, Message, Model, ModelError, ModelErrorKind, Request, Response};
+use crate::{BoxFuture, event::Usage, model::ResponseCall};
+
+/// Before the turn in the provider ids of this model's calls.
+const ID: &str = "script_";
+
+/// The model of a [`Script`]. It is not an LLM.
+#[derive(Debug, Clone)]
+pub struct Scripted {
+    script: Arc<Script>,
+    name: String,
+}
+
+impl Scripted {
+    /// A model that follows the script, named `scripted/` and the script's name.
+    #[must_use]
+    pub fn new(script: Arc<Script>) -> Self {
+        let name = format!("scripted/{}", script.name());
+        Self { script, name }
+    }
+
+    fn answer(
+        &self,
+        say: &Say,
+        turn: usize,
+        scene: &Scene<'_>,
+        deltas: &dyn DeltaSink,
+    ) -> Result<Response, ModelError> {
+        let wrong = |error: minijinja::Error| {
+            let message = format!(
+                "turn {turn} of script `{}` cannot be written: {}; correct its template",
+                self.script.name(),
+                template::explain(&error)
+            );
+            ModelError::new(ModelErrorKind::InvalidRequest, message)
+        };
+        let content = say
+            .content
+            .render(&self.script.templates, scene)
+            .map_err(wrong)?;
+        let mut calls = Vec::with_capacity(say.calls.len());
+        for (index, call) in say.calls.iter().enumerate() {
+            calls.push(ResponseCall {
+                provider_id: format!("{ID}{turn}_{}", index + 1),
+                name: call.tool.clone(),
+                arguments: call
+                    .arguments
+                    .render(&self.script.templates, scene)
+                    .map_err(wrong)?,
+            });
+        }
+        if !content.is_empty() {
+            deltas.text(&content);
+        }
+        let said: usize = calls
+            .iter()
+            .map(|call| call.name.len() + call.arguments.len())
+            .sum();
+        Ok(Response {
+            usage: Usage {
+                input_tokens: tokens(scene.messages.iter().map(size).sum()),
+                output_tokens: tokens(content.len() + said),
+                ..Usage::default()
+            },
+            content,
+            calls,
+            finish: say.finish,
+            model: self.name.clone(),
+            parts: None,
+            request_id: None,
+        })
+    }
+
+    fn case(&self, turn: usize, scene: &Scene<'_>) -> Result<&Case, ModelError> {
+        let cases = self
+            .script
+            .cases(turn)
+            .ok_or_else(|| self.exhausted(turn))?;
+        for case in cases {
+            let Some(when) = &case.when else {
+                return Ok(case);
+            };
+            let holds = when.holds(&self.script.templates, scene).map_err(|error| {
+                let message = format!(
+                    "in turn {turn} of script `{}` the condition `{}` has no value: {}; correct it",
+                    self.script.name(),
+                    when.source,
+                    template::explain(&error)
+                );
+                ModelError::new(ModelErrorKind::InvalidRequest, message)
+            })?;
+            if holds {
+                return Ok(case);
+            }
+        }
+        let conditions: Vec<String> = cases
+            .iter()
+            .flat_map(|c| &c.when)
+            .map(|w| format!("`{}`", w.source))
+            .collect();
+        let message = format!(
+            "in turn {turn} of script `{}` no condition holds ({}); add a [[turn.case]] without \
+             `when`",
+            self.script.name(),
+            conditions.join(", ")
+        );
+        Err(ModelError::new(ModelErrorKind::ScriptExhausted, message))
+    }
+
+    fn exhausted(&self, turn: usize) -> ModelError {
+        let message = format!(
+            "script `{}` ends after turn {}, but the run asks for turn {turn}; end it with an \
+             `answer`, add a [[turn]], or set `repeat_from`",
+            self.script.name(),
+            self.script.len()
+        );
+        ModelError::new(ModelErrorKind::ScriptExhausted, message)
+    }
+}
+
+impl Model for Scripted {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn is_llm(&self) -> bool {
+        false
+    }
+
+    fn call<'a>(
+        &'a self,
+        request: &'a Request,
+        deltas: &'a dyn DeltaSink,
+    ) -> BoxFuture<'a, Result<Response, ModelError>> {
+        Box::pin(async move {
+            let turn = turn(&request.messages);
+            let scene = Scene::new(&request.messages, turn);
+            let case = self.case(turn, &scene)?;
+            if case.latency > Duration::ZERO {
+                tokio::time::sleep(case.latency).await;
+            }
+            match &case.act {
+                Act::Say(say) => self.answer(say, turn, &scene, deltas),
+                Act::Fail(fault) => Err(error(fault, turn)),
+                Act::Falter(falter) if falter.fails() => Err(error(&falter.fault, turn)),
+                Act::Falter(falter) => self.answer(&falter.say, turn, &scene, deltas),
+            }
+        })
+    }
+}
+
+fn error(fault: &Fault, turn: usize) -> ModelError {
+    let served = matches!(
+        fault.kind,
+        ModelErrorKind::Timeout | ModelErrorKind::MalformedResponse
+    );
+    ModelError {
+        retry_after: fault.retry_after,
+        maybe_charged: served,
+        ..ModelError::new(
+            fault.kind,
+            format!("the script asks for this failure in turn {turn}"),
+        )
+    }
+}
+
+/// The number of the turn that the conversation is at; the first is 1.
+fn turn(messages: &[Message]) -> usize {
+    let mut newer = 0;
+    for message in messages.iter().rev() {
+        if let Message::Assistant { calls, .. } = message {
+            let id = calls
+                .first()
+                .and_then(|call| call.provider_id.strip_prefix(ID));
+            let known = id.and_then(|id| id.split_once('_')?.0.parse::<usize>().ok());
+            newer += 1;
+            if let Some(turn) = known {
+                return turn.saturating_add(newer);
+            }
+        }
+    }
+    newer + 1
+}
+
+/// About how many bytes a message takes.
+fn size(message: &Message) -> usize {
+    match message {
+        Message::System { content } | Message::User { content } => content.len(),
+        Message::Tool { content, name, .. } => content.len() + name.len(),
+        Message::Assistant { content, calls, .. } => {
+            let calls = calls
+                .iter()
+                .map(|call| call.name.len() + json_size(&call.arguments));
+            content.len() + calls.sum::<usize>()
+        }
+    }
+}
+
+fn json_size(value: &serde_json::Value) -> usize {
+    use serde_json::Value;
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 4,
+        Value::String(text) => text.len() + 2,
+        Value::Array(items) => items.iter().map(|item| json_size(item) + 1).sum::<usize>() + 2,
+        Value::Object(map) => {
+            map.iter()
+                .map(|(key, value)| key.len() + 4 + json_size(value))
+                .sum::<usize>()
+                + 2
+        }
+    }
+}
+
+/// Four bytes a token, as for any text whose tokenizer is not known.
+fn tokens(bytes: usize) -> u64 {
+    bytes.div_ceil(4) as u64
+}

@@ -1,0 +1,112 @@
+//! `read_result`: pages of a large result of an earlier call.
+
+use agentkit::{
+    BoxFuture, StepId, Tool, ToolSpec,
+    event::Failure,
+    tool::{Effect, ToolContext, ToolOutput},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::page::{MAX_LIMIT, Window};
+
+/// How much is read if nobody says, in bytes.
+const DEFAULT_LIMIT: u64 = 8 * 1024;
+/// How many handles are told at most.
+const MAX_TOLD: usize = 50;
+
+pub(crate) struct ReadResult(ToolSpec);
+
+#[derive(Deserialize)]
+struct Arguments {
+    handle: String,
+    offset: Option<u64>,
+    limit: Option<u64>,
+}
+
+impl ReadResult {
+    pub(crate) fn new() -> Self {
+        let description = "Reads a large result of an earlier call in pages, by its handle. Go on \
+            at `next_offset` until that is null. Offsets are bytes.";
+        let schema = json!({
+            "type": "object",
+            "properties": {
+                "handle": {"type": "string", "description": "For instance call_7"},
+                "offset": {"type": "integer", "minimum": 0, "description": "Where to start; 0"},
+                "limit": {
+                    "type": "integer", "minimum": 1, "maximum": MAX_LIMIT,
+                    "description": format!("The most bytes to read; {DEFAULT_LIMIT}"),
+                },
+            },
+            "required": ["handle"],
+            "additionalProperties": false,
+        });
+        Self(ToolSpec::new("read_result", description, schema).effect(Effect::Pure))
+    }
+}
+
+impl Tool for ReadResult {
+    fn spec(&self) -> &ToolSpec {
+        &self.0
+    }
+
+    fn call<'a>(
+        &'a self,
+        context: &'a ToolContext,
+        arguments: Value,
+    ) -> BoxFuture<'a, Result<ToolOutput, Failure>> {
+        Box::pin(async move {
+            let Arguments {
+                handle,
+                offset,
+                limit,
+            } = crate::arguments(arguments)?;
+            let result = step(&handle)
+                .and_then(|step| context.results.get(&step))
+                .ok_or_else(|| unknown(&handle, context))?;
+            let window = Window::new(offset, limit, DEFAULT_LIMIT);
+            if window.offset >= result.bytes {
+                return window.page(&[], result.bytes).map(ToolOutput::from);
+            }
+            let limit = window.limit.min(result.bytes - window.offset);
+            let bytes = context
+                .blobs
+                .read(&result.digest, window.offset, limit)
+                .await?;
+            if bytes.is_empty() {
+                let message = format!(
+                    "the result `{handle}` has {} bytes, but none are stored from offset {} on",
+                    result.bytes, window.offset,
+                );
+                return Err(Failure::last("result_incomplete", message));
+            }
+            window.page(&bytes, result.bytes).map(ToolOutput::from)
+        })
+    }
+}
+
+fn step(handle: &str) -> Option<StepId> {
+    let step = StepId(handle.strip_prefix("call_")?.parse().ok()?);
+    (step.to_string() == handle).then_some(step)
+}
+
+fn unknown(handle: &str, context: &ToolContext) -> Failure {
+    let handle: String = handle.chars().take(64).collect();
+    let mut known: Vec<_> = context
+        .results
+        .keys()
+        .rev()
+        .take(MAX_TOLD)
+        .map(StepId::to_string)
+        .collect();
+    known.reverse();
+    let known = match context.results.len() {
+        0 => "this run has none".to_owned(),
+        count if count > MAX_TOLD => format!("the newest are {}", known.join(", ")),
+        _ => format!("there are {}", known.join(", ")),
+    };
+    Failure::last(
+        "unknown_handle",
+        format!("there is no large result `{handle}`; {known}"),
+    )
+}

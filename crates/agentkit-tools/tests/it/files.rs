@@ -1,0 +1,330 @@
+//! Reading, listing and writing in the workspace.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+};
+
+use serde_json::{Value, json};
+
+use crate::harness::Harness;
+
+#[tokio::test]
+async fn what_is_written_is_read_and_listed() {
+    let mut harness = Harness::new();
+    let arguments = json!({"path": "./notes//deep/plan.txt", "content": "Grüße\n"});
+    let outcome = harness.call("write_file", arguments).await.unwrap();
+    assert_eq!(
+        outcome.output,
+        json!({"path": "notes/deep/plan.txt", "bytes": 8})
+    );
+    let (delta, content) = &outcome.files[0];
+    assert_eq!(
+        (delta.path.as_str(), delta.bytes),
+        ("notes/deep/plan.txt", 8)
+    );
+    assert_eq!(
+        delta.digest,
+        Some(agentkit::tool::digest_hex("Grüße\n".as_bytes()))
+    );
+    assert_eq!(content.as_deref(), Some("Grüße\n".as_bytes()));
+
+    assert_eq!(
+        harness
+            .ok("read_file", json!({"path": "notes/deep/plan.txt"}))
+            .await,
+        json!({"text": "Grüße\n", "offset": 0, "next_offset": null, "total_bytes": 8})
+    );
+    harness
+        .ok("write_file", json!({"path": "a.txt", "content": ""}))
+        .await;
+    assert_eq!(
+        harness.ok("list_files", json!({})).await,
+        json!({"count": 2, "entries": [
+            {"path": "a.txt", "type": "file", "bytes": 0},
+            {"path": "notes", "type": "folder"},
+        ]})
+    );
+    assert_eq!(
+        harness
+            .ok("list_files", json!({"path": "notes", "recursive": true}))
+            .await,
+        json!({"count": 2, "entries": [
+            {"path": "notes/deep", "type": "folder"},
+            {"path": "notes/deep/plan.txt", "type": "file", "bytes": 8},
+        ]})
+    );
+}
+
+#[tokio::test]
+async fn a_second_write_replaces_the_content_and_keeps_the_mode() {
+    let mut harness = Harness::new();
+    let file = harness.path().join("run.sh");
+    fs::write(&file, "old and longer").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o750)).unwrap();
+    for _ in 0..2 {
+        harness
+            .ok("write_file", json!({"path": "run.sh", "content": "new"}))
+            .await;
+        assert_eq!(fs::read_to_string(&file).unwrap(), "new");
+        assert_eq!(
+            fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+            0o750
+        );
+    }
+    assert_eq!(
+        fs::read_dir(harness.path()).unwrap().count(),
+        1,
+        "nothing else is left"
+    );
+}
+
+#[tokio::test]
+async fn long_files_are_read_in_pages() {
+    let mut harness = Harness::new();
+    let text = "0123456789äöü\n".repeat(4_000);
+    fs::write(harness.path().join("long.txt"), &text).unwrap();
+    let (mut whole, mut offset, mut pages) = (String::new(), Some(0), 0);
+    while let Some(at) = offset {
+        let arguments = json!({"path": "long.txt", "offset": at});
+        let outcome = harness.call("read_file", arguments).await.unwrap();
+        assert_eq!(outcome.handle, None, "a page is shown whole");
+        whole += outcome.output["text"].as_str().unwrap();
+        offset = outcome.output["next_offset"].as_u64();
+        pages += 1;
+    }
+    assert_eq!(whole, text);
+    assert_eq!(pages, 5);
+    let arguments = json!({"path": "long.txt", "offset": 4, "limit": 8});
+    let page = harness.ok("read_file", arguments).await;
+    assert_eq!(
+        (&page["text"], &page["next_offset"]),
+        (&json!("456789ä"), &json!(12))
+    );
+    let past = harness
+        .ok("read_file", json!({"path": "long.txt", "offset": u64::MAX}))
+        .await;
+    assert_eq!(
+        (&past["text"], &past["next_offset"]),
+        (&json!(""), &Value::Null)
+    );
+}
+
+#[tokio::test]
+async fn what_is_no_text_file_is_refused() {
+    let mut harness = Harness::new();
+    fs::write(harness.path().join("image"), b"PNG\x89\x00").unwrap();
+    fs::create_dir(harness.path().join("folder")).unwrap();
+    let error = harness
+        .call("read_file", json!({"path": "image"}))
+        .await
+        .unwrap_err();
+    assert_eq!(error.code, "not_text");
+    assert!(error.message.contains("byte 0x89 at offset 3"));
+    assert_eq!(
+        harness.code("read_file", json!({"path": "folder"})).await,
+        "is_a_folder"
+    );
+    assert_eq!(
+        harness.code("read_file", json!({"path": "none"})).await,
+        "not_found"
+    );
+    assert_eq!(
+        harness.code("read_file", json!({"path": "image/x"})).await,
+        "not_a_folder"
+    );
+    assert_eq!(
+        harness.code("list_files", json!({"path": "image"})).await,
+        "not_a_folder"
+    );
+    assert_eq!(
+        harness.code("list_files", json!({"path": "none"})).await,
+        "not_found"
+    );
+    let content = |path: &str| json!({"path": path, "content": "x"});
+    assert_eq!(
+        harness.code("write_file", content("folder")).await,
+        "is_a_folder"
+    );
+    assert_eq!(
+        harness.code("write_file", content("image/x")).await,
+        "not_a_folder"
+    );
+    assert_eq!(
+        harness.code("write_file", content("image/x/y")).await,
+        "not_a_folder"
+    );
+    assert_eq!(
+        fs::read(harness.path().join("image")).unwrap(),
+        b"PNG\x89\x00"
+    );
+}
+
+#[tokio::test]
+async fn special_files_do_not_hang() {
+    let mut harness = Harness::new();
+    let fifo = harness.path().join("pipe");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(harness.path().join("socket")).unwrap();
+    for name in ["pipe", "socket"] {
+        assert_eq!(
+            harness.code("read_file", json!({"path": name})).await,
+            "not_a_file",
+            "{name}"
+        );
+    }
+    let listed = harness.ok("list_files", json!({"recursive": true})).await;
+    assert_eq!(
+        listed["entries"][0],
+        json!({"path": "pipe", "type": "special"})
+    );
+    // Writing replaces it; it opens nothing but its own new file.
+    harness
+        .ok("write_file", json!({"path": "pipe", "content": "text"}))
+        .await;
+    assert_eq!(fs::read_to_string(&fifo).unwrap(), "text");
+}
+
+#[tokio::test]
+async fn long_listings_are_cut() {
+    let mut harness = Harness::new();
+    for number in 0..10_003 {
+        fs::write(harness.path().join(format!("{number:05}")), "").unwrap();
+    }
+    let outcome = harness.call("list_files", json!({})).await.unwrap();
+    let (_, bytes) = outcome.handle.unwrap();
+    let listed: Value = serde_json::from_slice(&bytes).unwrap();
+    let entries = listed["entries"].as_array().unwrap();
+    assert_eq!((entries.len(), &listed["count"]), (10_000, &json!(10_003)));
+    assert_eq!(entries[9_999]["path"], "09999");
+    assert_eq!(
+        listed["cut"],
+        "these are the first 10000 of 10003: list the folders one by one"
+    );
+    assert!(
+        outcome.output["preview"]
+            .as_str()
+            .unwrap()
+            .starts_with(r#"{"count":10003,"cut":"#)
+    );
+}
+
+#[tokio::test]
+async fn unfinished_writes_are_hidden_and_cleared_away() {
+    let mut harness = Harness::new();
+    let mine = harness
+        .path()
+        .join(".opspawn-unfinished-call_2-00000000deadbeef");
+    let other = harness
+        .path()
+        .join(".opspawn-unfinished-call_22-00000000deadbeef");
+    for left in [&mine, &other] {
+        fs::write(left, "half").unwrap();
+    }
+    let listed = harness.ok("list_files", json!({"recursive": true})).await;
+    assert_eq!(listed, json!({"count": 0, "entries": []}));
+    // This is call_2, made again after a crash.
+    harness
+        .ok("write_file", json!({"path": "a.txt", "content": "whole"}))
+        .await;
+    assert!(!mine.exists() && other.exists());
+    let name = ".opspawn-unfinished-call_22-00000000deadbeef";
+    assert_eq!(
+        harness.code("read_file", json!({"path": name})).await,
+        "invalid_path"
+    );
+    let arguments = json!({"path": name, "content": ""});
+    assert_eq!(harness.code("write_file", arguments).await, "invalid_path");
+}
+
+#[test]
+fn a_call_that_was_cancelled_writes_nothing() {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime
+        .enable_all()
+        .max_blocking_threads(1)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let harness = Harness::new();
+        fs::write(harness.path().join("a.txt"), "old").unwrap();
+        // The one thread for blocking work is held until the call is over.
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let holder = tokio::task::spawn_blocking(move || held.recv());
+        let context = harness.context();
+        let input = json!({"path": "a.txt", "content": "new"});
+        let call = harness.gate().run("write_file", input, context.clone());
+        let (result, ()) = tokio::join!(call, async { context.cancel.cancel() });
+        assert_eq!(result.unwrap_err().code, "cancelled");
+        release.send(()).unwrap();
+        holder.await.unwrap().unwrap();
+        // What is queued behind the work of the call runs after it.
+        tokio::task::spawn_blocking(|| ()).await.unwrap();
+        assert_eq!(
+            fs::read_to_string(harness.path().join("a.txt")).unwrap(),
+            "old"
+        );
+        assert_eq!(
+            fs::read_dir(harness.path()).unwrap().count(),
+            1,
+            "nothing is left"
+        );
+    });
+}
+
+#[tokio::test]
+async fn a_workspace_that_is_not_there_is_said_to_be() {
+    let harness = Harness::new();
+    let mut context = harness.context();
+    context.workspace = harness.path().join("gone");
+    let error = harness
+        .gate()
+        .run("list_files", json!({}), context)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.code.as_str(), error.retryable),
+        ("workspace_unavailable", true)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_never_sees_a_part() {
+    let mut harness = Harness::new();
+    let file = harness.path().join("state");
+    let content = |letter: char| letter.to_string().repeat(300_000);
+    harness
+        .ok(
+            "write_file",
+            json!({"path": "state", "content": content('a')}),
+        )
+        .await;
+    let done = Arc::new(AtomicBool::new(false));
+    let reads = Arc::new(AtomicU32::new(0));
+    let reader = std::thread::spawn({
+        let (done, reads) = (Arc::clone(&done), Arc::clone(&reads));
+        move || {
+            while !done.load(Ordering::SeqCst) {
+                let bytes = fs::read(&file).unwrap();
+                assert_eq!(bytes.len(), 300_000);
+                assert!(bytes.iter().all(|byte| *byte == bytes[0]), "a mixture");
+                reads.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    });
+    let mut writes = 0_u32;
+    while writes < 40 || reads.load(Ordering::SeqCst) < 40 {
+        assert!(writes < 10_000, "the reader reads meanwhile");
+        let letter = char::from(b'a' + (writes % 26) as u8);
+        let arguments = json!({"path": "state", "content": content(letter)});
+        harness.ok("write_file", arguments).await;
+        writes += 1;
+    }
+    done.store(true, Ordering::SeqCst);
+    reader.join().unwrap();
+}

@@ -1,0 +1,248 @@
+//! The one gate that every tool call goes through.
+//!
+//! The order is the same for every call: validate, deny, allow, run, cap. The first three are
+//! [`Gate::admit`], which is pure and whose word is recorded before anything runs; the last two are
+//! [`Gate::run`].
+
+mod arguments;
+mod cap;
+
+use std::{panic::AssertUnwindSafe, sync::Arc};
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use serde_json::Value;
+
+pub use self::cap::json_prefix;
+use super::{
+    Effect, Registry, ToolContext, ToolOutput,
+    registry::{Entry, RegistryError},
+};
+use crate::{
+    event::{Failure, FileDelta, Handle},
+    policy::{Action, Permission, Policy, PolicyContext},
+};
+
+/// The largest result, in bytes, that is always shown whole. A page of a larger one keeps under it.
+pub const INLINE_LIMIT: usize = 16 * 1024;
+
+/// Judges tool calls and runs them within their limits. Cloning it is cheap.
+#[derive(Clone)]
+pub struct Gate {
+    registry: Registry,
+    policy: Arc<dyn Policy>,
+    limits: GateLimits,
+}
+
+/// How large results may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GateLimits {
+    /// A result of more bytes than this is kept apart and read in pages; at least
+    /// [`INLINE_LIMIT`], or the pages themselves would be kept apart.
+    pub inline_limit: usize,
+    /// A result, or a written file, of more bytes than this is an error.
+    pub max_result: usize,
+}
+
+impl Default for GateLimits {
+    fn default() -> Self {
+        Self {
+            inline_limit: INLINE_LIMIT,
+            max_result: 64 * 1024 * 1024,
+        }
+    }
+}
+
+/// What the gate says of a call before it runs; the caller records it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Admission {
+    /// The exact arguments that would run, keys sorted; a string with the raw text (or its
+    /// beginning, if it is too large) if they are not JSON.
+    pub input: Value,
+    /// The tool's effect class; [`Effect::Write`], the careful one, for a tool that is not there.
+    pub effect: Effect,
+    /// Why it must not run; none if it may.
+    pub error: Option<Failure>,
+}
+
+/// What came of a call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// What the model is shown: the result, or its beginning and where the rest is.
+    pub output: Value,
+    /// The whole result, if it is too large to show.
+    pub handle: Option<(Handle, Bytes)>,
+    /// Files of the workspace that the call wrote, with their content; none for one it removed.
+    pub files: Vec<(FileDelta, Option<Bytes>)>,
+}
+
+impl Gate {
+    /// A gate for these tools, with the default limits.
+    #[must_use]
+    pub fn new(registry: Registry, policy: Arc<dyn Policy>) -> Self {
+        Self {
+            registry,
+            policy,
+            limits: GateLimits::default(),
+        }
+    }
+
+    /// With other limits.
+    #[must_use]
+    pub fn limits(mut self, limits: GateLimits) -> Self {
+        self.limits = GateLimits {
+            inline_limit: limits.inline_limit.max(INLINE_LIMIT),
+            ..limits
+        };
+        self
+    }
+
+    /// The tools.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Judges a call by its name and the arguments as the model wrote them; empty means `{}`.
+    ///
+    /// The codes of a refusal are `unknown_tool`, `invalid_arguments` and `denied`.
+    #[must_use]
+    pub fn admit(&self, name: &str, raw_arguments: &str, context: &PolicyContext<'_>) -> Admission {
+        let (input, malformed) = match arguments::parse(raw_arguments) {
+            Ok(input) => (input, None),
+            Err(arguments::Malformed { kept, error }) => (Value::String(kept), Some(error)),
+        };
+        let entry = match self.registry.entry(name) {
+            Ok(entry) => entry,
+            Err(error) => {
+                return Admission {
+                    input,
+                    effect: Effect::Write,
+                    error: Some(unknown_tool(&error)),
+                };
+            }
+        };
+        let error = malformed
+            .or_else(|| arguments::violations(entry, &input))
+            .or_else(|| self.denied(entry, &input, context));
+        Admission {
+            input,
+            effect: entry.spec.effect,
+            error,
+        }
+    }
+
+    fn denied(
+        &self,
+        entry: &Entry,
+        arguments: &Value,
+        context: &PolicyContext<'_>,
+    ) -> Option<Failure> {
+        let action = Action {
+            tool: &entry.spec,
+            arguments,
+        };
+        match self.policy.check_permissions(&action, context) {
+            Permission::Allow => None,
+            Permission::Deny { reason } => Some(Failure::last("denied", reason)),
+        }
+    }
+
+    /// Runs a call that was admitted, within its time, and caps its result.
+    ///
+    /// # Errors
+    /// What the tool failed with, or one of the codes `unknown_tool` (it is no longer there),
+    /// `tool_timeout`, `cancelled`, `tool_panicked`, `invalid_output` and `result_too_large`.
+    pub async fn run(
+        &self,
+        name: &str,
+        input: Value,
+        context: ToolContext,
+    ) -> Result<Outcome, Failure> {
+        let entry = self
+            .registry
+            .entry(name)
+            .map_err(|error| unknown_tool(&error))?;
+        let output = perform(entry, input, &context)
+            .await
+            .map_err(cap::failure)?;
+        check_output(entry, &output)?;
+        cap::output(name, output, context.step, self.limits)
+    }
+}
+
+fn unknown_tool(error: &RegistryError) -> Failure {
+    Failure::last("unknown_tool", error.to_string())
+}
+
+/// Calls the tool; its future is dropped when the time is over or the run is cancelled.
+async fn perform(
+    entry: &Entry,
+    input: Value,
+    context: &ToolContext,
+) -> Result<ToolOutput, Failure> {
+    let name = &entry.spec.name;
+    if context.cancel.is_cancelled() {
+        let message = format!("the run was cancelled before tool `{name}` started");
+        return Err(Failure::last("cancelled", message));
+    }
+    // The call itself is inside as well: a tool may panic before it returns its future.
+    let call = AssertUnwindSafe(async { entry.tool.call(context, input).await }).catch_unwind();
+    let timeout = entry.spec.timeout;
+    tokio::select! {
+        // A result that is there counts, even if the run was cancelled meanwhile.
+        biased;
+        result = call => result.unwrap_or_else(|_| Err(panicked(entry))),
+        () = context.cancel.cancelled() => Err(Failure::last("cancelled", format!(
+            "the run was cancelled while tool `{name}` was running{}", doubt(entry.spec.effect),
+        ))),
+        () = tokio::time::sleep(timeout) => Err(timed_out(entry)),
+    }
+}
+
+fn timed_out(entry: &Entry) -> Failure {
+    let message = format!(
+        "tool `{}` did not finish within its timeout of {:?}{}",
+        entry.spec.name,
+        entry.spec.timeout,
+        doubt(entry.spec.effect),
+    );
+    match entry.spec.effect {
+        Effect::Pure | Effect::Idempotent => Failure::passing("tool_timeout", message),
+        Effect::Write => Failure::last("tool_timeout", message),
+    }
+}
+
+fn panicked(entry: &Entry) -> Failure {
+    let message = format!(
+        "tool `{}` panicked, which is a defect of the tool{}",
+        entry.spec.name,
+        doubt(entry.spec.effect),
+    );
+    Failure::last("tool_panicked", message)
+}
+
+/// What has to be said of a call that was broken off.
+fn doubt(effect: Effect) -> &'static str {
+    match effect {
+        Effect::Pure | Effect::Idempotent => "",
+        Effect::Write => "; it may have taken effect: check before calling it again",
+    }
+}
+
+fn check_output(entry: &Entry, output: &ToolOutput) -> Result<(), Failure> {
+    let Some(validator) = &entry.output else {
+        return Ok(());
+    };
+    let Some(list) = arguments::list(validator, &output.content) else {
+        return Ok(());
+    };
+    let message = format!(
+        "tool `{}` ran, but its result does not match its output_schema: {list}",
+        entry.spec.name,
+    );
+    Err(Failure::last("invalid_output", message))
+}
+
+#[cfg(test)]
+mod tests;

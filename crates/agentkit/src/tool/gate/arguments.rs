@@ -1,0 +1,96 @@
+//! Reads and validates the arguments of a call as a model wrote them.
+
+use jsonschema::Validator;
+use serde_json::Value;
+
+use super::cap::prefix;
+use crate::{event::Failure, tool::registry::Entry};
+
+/// The longest arguments, in bytes.
+const MAX_BYTES: usize = 1024 * 1024;
+/// How deep objects and arrays may nest. `serde_json` itself stops at 128.
+const MAX_DEPTH: usize = 64;
+/// How many violations are told at once.
+const MAX_VIOLATIONS: usize = 5;
+/// How much of a violation is told, in bytes: it may quote the value.
+const MAX_VIOLATION: usize = 300;
+/// How much is kept of arguments that are too large, in bytes.
+const KEPT: usize = 4 * 1024;
+
+/// Arguments that are not JSON within the limits.
+pub(super) struct Malformed {
+    /// Their text, or the beginning of it.
+    pub(super) kept: String,
+    /// What to tell the model.
+    pub(super) error: Failure,
+}
+
+/// The arguments as JSON; none at all count as `{}`.
+pub(super) fn parse(raw: &str) -> Result<Value, Malformed> {
+    if raw.trim().is_empty() {
+        return Ok(Value::Object(serde_json::Map::new()));
+    }
+    if raw.len() > MAX_BYTES {
+        let reason = format!(
+            "they have {} bytes, and {MAX_BYTES} is the limit",
+            raw.len()
+        );
+        return Err(malformed(prefix(raw, KEPT), &reason));
+    }
+    let value = serde_json::from_str(raw)
+        .map_err(|error| malformed(raw, &format!("they are not valid JSON: {error}")))?;
+    if nests_deeper(&value, MAX_DEPTH) {
+        let reason = format!("they nest deeper than {MAX_DEPTH} levels");
+        return Err(malformed(raw, &reason));
+    }
+    Ok(value)
+}
+
+fn malformed(kept: &str, reason: &str) -> Malformed {
+    let message = format!("the arguments cannot be read: {reason}; send one JSON object");
+    Malformed {
+        kept: kept.to_owned(),
+        error: invalid(message),
+    }
+}
+
+fn invalid(message: String) -> Failure {
+    Failure::last("invalid_arguments", message)
+}
+
+fn nests_deeper(value: &Value, levels: usize) -> bool {
+    let below = |inner: &Value| levels == 0 || nests_deeper(inner, levels - 1);
+    match value {
+        Value::Array(items) => levels == 0 || items.iter().any(below),
+        Value::Object(members) => levels == 0 || members.values().any(below),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
+}
+
+/// How the arguments break the tool's schema, if they do.
+pub(super) fn violations(entry: &Entry, input: &Value) -> Option<Failure> {
+    let list = list(&entry.input, input)?;
+    let name = &entry.spec.name;
+    Some(invalid(format!(
+        "the arguments do not match the schema of tool `{name}`: {list}"
+    )))
+}
+
+/// The first violations with their JSON pointers, in one line.
+pub(super) fn list(validator: &Validator, value: &Value) -> Option<String> {
+    let mut lines = Vec::new();
+    for error in validator.iter_errors(value) {
+        if lines.len() == MAX_VIOLATIONS {
+            lines.push("and more".to_owned());
+            break;
+        }
+        let text = error.to_string();
+        let cut = prefix(&text, MAX_VIOLATION);
+        let dots = if cut.len() < text.len() { "..." } else { "" };
+        lines.push(match error.instance_path().as_str() {
+            "" => format!("{cut}{dots}"),
+            pointer => format!("at `{}`: {cut}{dots}", prefix(pointer, MAX_VIOLATION)),
+        });
+    }
+    (!lines.is_empty()).then(|| lines.join("; "))
+}

@@ -1,0 +1,414 @@
+//! The tools that an agent may be given, by name.
+
+use std::{collections::BTreeMap, error::Error, sync::Arc};
+
+use jsonschema::Validator;
+use serde_json::Value;
+
+use super::{Tool, ToolSpec};
+
+/// The longest name that every model provider takes.
+const MAX_NAME: usize = 64;
+
+/// A set of tools, each with its schemas compiled. Cloning it is cheap.
+#[derive(Clone, Default)]
+pub struct Registry {
+    tools: Arc<BTreeMap<String, Arc<Entry>>>,
+}
+
+/// A tool and what the gate needs to judge its calls.
+pub(super) struct Entry {
+    pub(super) tool: Arc<dyn Tool>,
+    pub(super) spec: Arc<ToolSpec>,
+    pub(super) input: Validator,
+    pub(super) output: Option<Validator>,
+}
+
+/// Collects the tools of a [`Registry`].
+#[derive(Default)]
+pub struct RegistryBuilder {
+    tools: BTreeMap<String, Arc<Entry>>,
+}
+
+/// A tool that cannot be registered, or is not there.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// Its name is not one that a model can call.
+    #[error("tool name `{name}` is not valid: use 1 to {MAX_NAME} of a-z, A-Z, 0-9, `_` and `-`")]
+    InvalidName {
+        /// The name.
+        name: String,
+    },
+    /// Another tool has its name.
+    #[error("two tools are named `{name}`: rename one or leave it out")]
+    Duplicate {
+        /// The name.
+        name: String,
+    },
+    /// One of its schemas is not a valid JSON Schema, or refers to another document.
+    #[error("the {schema} of tool `{name}` is not a valid JSON Schema")]
+    InvalidSchema {
+        /// The tool.
+        name: String,
+        /// `input_schema` or `output_schema`.
+        schema: &'static str,
+        /// What is wrong with it.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// Its arguments are not an object, which every model provider wants.
+    #[error("the input_schema of tool `{name}` must say \"type\": \"object\"")]
+    NotAnObject {
+        /// The tool.
+        name: String,
+    },
+    /// There is no such tool.
+    #[error("{}", unknown(name, nearest))]
+    Unknown {
+        /// The name that was asked for.
+        name: String,
+        /// Names like it.
+        nearest: Vec<String>,
+    },
+}
+
+impl Registry {
+    /// An empty registry to fill.
+    #[must_use]
+    pub fn builder() -> RegistryBuilder {
+        RegistryBuilder::default()
+    }
+
+    /// A registry of these tools.
+    ///
+    /// # Errors
+    /// As [`RegistryBuilder::register`].
+    pub fn new(tools: impl IntoIterator<Item = Arc<dyn Tool>>) -> Result<Self, RegistryError> {
+        let mut builder = Self::builder();
+        for tool in tools {
+            builder.register(tool)?;
+        }
+        Ok(builder.build())
+    }
+
+    /// The tool of that name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Arc<dyn Tool>> {
+        self.tools.get(name).map(|entry| &entry.tool)
+    }
+
+    /// What the tools are, in the order of their names.
+    #[must_use]
+    pub fn specs(&self) -> Vec<Arc<ToolSpec>> {
+        self.tools
+            .values()
+            .map(|entry| Arc::clone(&entry.spec))
+            .collect()
+    }
+
+    /// The registry of these tools alone.
+    ///
+    /// # Errors
+    /// [`RegistryError::Unknown`] names the first that is not there.
+    pub fn subset<S: AsRef<str>>(
+        &self,
+        names: impl IntoIterator<Item = S>,
+    ) -> Result<Self, RegistryError> {
+        let mut tools = BTreeMap::new();
+        for name in names {
+            let name = name.as_ref();
+            let entry = self.entry(name)?;
+            tools.insert(name.to_owned(), Arc::clone(entry));
+        }
+        Ok(Self {
+            tools: Arc::new(tools),
+        })
+    }
+
+    pub(super) fn entry(&self, name: &str) -> Result<&Arc<Entry>, RegistryError> {
+        self.tools.get(name).ok_or_else(|| RegistryError::Unknown {
+            name: name.chars().take(MAX_NAME).collect(),
+            nearest: nearest(name, self.tools.keys()),
+        })
+    }
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.tools.keys()).finish()
+    }
+}
+
+impl RegistryBuilder {
+    /// Adds a tool, having compiled its schemas.
+    ///
+    /// # Errors
+    /// If its name is taken or not valid, or one of its schemas is not valid. A `$ref` may only
+    /// point into the schema itself: nothing is ever fetched.
+    pub fn register(&mut self, tool: Arc<dyn Tool>) -> Result<&mut Self, RegistryError> {
+        let spec = Arc::new(tool.spec().clone());
+        let name = spec.name.clone();
+        let valid = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(valid) {
+            return Err(RegistryError::InvalidName { name });
+        }
+        if self.tools.contains_key(&name) {
+            return Err(RegistryError::Duplicate { name });
+        }
+        if spec.input_schema.get("type").and_then(Value::as_str) != Some("object") {
+            return Err(RegistryError::NotAnObject { name });
+        }
+        let input = compile(&name, "input_schema", &spec.input_schema)?;
+        let output = match &spec.output_schema {
+            Some(schema) => Some(compile(&name, "output_schema", schema)?),
+            None => None,
+        };
+        self.tools.insert(
+            name,
+            Arc::new(Entry {
+                tool,
+                spec,
+                input,
+                output,
+            }),
+        );
+        Ok(self)
+    }
+
+    /// The registry.
+    #[must_use]
+    pub fn build(self) -> Registry {
+        Registry {
+            tools: Arc::new(self.tools),
+        }
+    }
+}
+
+fn compile(name: &str, schema: &'static str, value: &Value) -> Result<Validator, RegistryError> {
+    jsonschema::options()
+        .offline()
+        .build(value)
+        .map_err(|error| RegistryError::InvalidSchema {
+            name: name.to_owned(),
+            schema,
+            source: error.to_string().into(),
+        })
+}
+
+fn unknown(name: &str, nearest: &[String]) -> String {
+    if nearest.is_empty() {
+        return format!("there is no tool `{name}`");
+    }
+    format!(
+        "there is no tool `{name}`; did you mean `{}`?",
+        nearest.join("`, `")
+    )
+}
+
+/// Up to three of the names, the nearest first; those that share too little are left out.
+fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a String>) -> Vec<String> {
+    // A model may have made up a name of any length.
+    let name: String = name
+        .chars()
+        .take(MAX_NAME)
+        .collect::<String>()
+        .to_lowercase();
+    let mut ranked: Vec<_> = names
+        .map(|candidate| (edits(&name, &candidate.to_lowercase()), candidate))
+        .filter(|(edits, candidate)| {
+            *edits <= 2.max(candidate.len() / 3) || candidate.contains(&name) && name.len() > 2
+        })
+        .collect();
+    ranked.sort();
+    ranked
+        .into_iter()
+        .take(3)
+        .map(|(_, candidate)| candidate.clone())
+        .collect()
+}
+
+/// Levenshtein's distance in bytes.
+fn edits(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.bytes().enumerate() {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        BoxFuture,
+        event::Failure,
+        tool::{ToolContext, ToolOutput},
+    };
+
+    struct Named(ToolSpec);
+
+    impl Tool for Named {
+        fn spec(&self) -> &ToolSpec {
+            &self.0
+        }
+        fn call<'a>(
+            &'a self,
+            _: &'a ToolContext,
+            arguments: Value,
+        ) -> BoxFuture<'a, Result<ToolOutput, Failure>> {
+            Box::pin(async move { Ok(arguments.into()) })
+        }
+    }
+
+    fn tool(name: &str, schema: Value) -> Arc<dyn Tool> {
+        Arc::new(Named(ToolSpec::new(name, "", schema)))
+    }
+
+    fn named(name: &str) -> Arc<dyn Tool> {
+        tool(name, json!({"type": "object"}))
+    }
+
+    fn refusal(tool: Arc<dyn Tool>) -> RegistryError {
+        Registry::new([tool]).unwrap_err()
+    }
+
+    #[test]
+    fn lists_tools_in_the_order_of_their_names() {
+        let registry = Registry::new(["b", "c", "a"].map(named)).unwrap();
+        let names: Vec<_> = registry
+            .specs()
+            .iter()
+            .map(|spec| spec.name.clone())
+            .collect();
+        assert_eq!(names, ["a", "b", "c"]);
+        assert_eq!(registry.get("c").unwrap().spec().name, "c");
+        assert!(registry.get("d").is_none());
+        assert_eq!(
+            format!("{:?}", registry.subset(["c", "a"]).unwrap()),
+            r#"{"a", "c"}"#
+        );
+    }
+
+    #[test]
+    fn refuses_names_that_a_model_cannot_call() {
+        for name in ["", "a b", "a.b", "ä", "a/b", &"x".repeat(65)] {
+            assert!(
+                matches!(refusal(named(name)), RegistryError::InvalidName { .. }),
+                "{name}"
+            );
+        }
+        assert!(Registry::new([named(&"x".repeat(64)), named("A-b_9")]).is_ok());
+    }
+
+    #[test]
+    fn refuses_a_second_tool_of_the_same_name() {
+        let error = Registry::new([named("echo"), named("echo")]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "two tools are named `echo`: rename one or leave it out"
+        );
+    }
+
+    #[test]
+    fn refuses_schemas_that_are_not_valid() {
+        let error = refusal(tool("t", json!({"type": "object", "required": "path"})));
+        assert_eq!(
+            error.to_string(),
+            "the input_schema of tool `t` is not a valid JSON Schema"
+        );
+        assert!(error.source().unwrap().to_string().contains("\"path\""));
+        let error = refusal(tool("t", json!({"type": "string"})));
+        assert_eq!(
+            error.to_string(),
+            "the input_schema of tool `t` must say \"type\": \"object\""
+        );
+        let output = ToolSpec {
+            output_schema: Some(json!({"type": "nonsense"})),
+            ..ToolSpec::new("t", "", json!({"type": "object"}))
+        };
+        let error = refusal(Arc::new(Named(output)));
+        assert!(
+            error
+                .to_string()
+                .starts_with("the output_schema of tool `t`")
+        );
+    }
+
+    #[test]
+    fn fetches_no_schema() {
+        for reference in [
+            "https://example.com/s.json",
+            "file:///etc/passwd",
+            "other.json",
+            "http://[::1]/",
+        ] {
+            let schema = json!({"type": "object", "properties": {"a": {"$ref": reference}}});
+            assert!(
+                matches!(
+                    refusal(tool("t", schema)),
+                    RegistryError::InvalidSchema { .. }
+                ),
+                "{reference}"
+            );
+        }
+        let local = json!({
+            "type": "object",
+            "$defs": {"a": {"type": "string"}},
+            "properties": {"a": {"$ref": "#/$defs/a"}},
+        });
+        assert!(Registry::new([tool("t", local)]).is_ok());
+    }
+
+    #[test]
+    fn survives_schemas_that_refer_to_themselves() {
+        let direct = json!({"type": "object", "$ref": "#"});
+        let circle = json!({
+            "type": "object",
+            "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}},
+            "properties": {"a": {"$ref": "#/$defs/a"}},
+        });
+        let all = json!({"type": "object", "allOf": [{"$ref": "#"}, {"$ref": "#"}]});
+        for schema in [direct, circle, all] {
+            if let Ok(registry) = Registry::new([tool("t", schema)]) {
+                let entry = registry.entry("t").unwrap();
+                entry.input.iter_errors(&json!({"a": {"a": 1}})).count();
+            }
+        }
+    }
+
+    #[test]
+    fn names_the_nearest_tools() {
+        let registry =
+            Registry::new(["read_file", "write_file", "list_files", "calculator"].map(named))
+                .unwrap();
+        for (asked, expected) in [
+            (
+                "readfile",
+                "there is no tool `readfile`; did you mean `read_file`?",
+            ),
+            (
+                "Calculater",
+                "there is no tool `Calculater`; did you mean `calculator`?",
+            ),
+            (
+                "file",
+                "there is no tool `file`; did you mean `read_file`, `list_files`, `write_file`?",
+            ),
+            ("shell", "there is no tool `shell`"),
+        ] {
+            assert_eq!(registry.subset([asked]).unwrap_err().to_string(), expected);
+        }
+        let long = registry
+            .subset(["x".repeat(1_000_000)])
+            .unwrap_err()
+            .to_string();
+        assert_eq!(long, format!("there is no tool `{}`", "x".repeat(64)));
+    }
+}

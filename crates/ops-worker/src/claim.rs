@@ -1,0 +1,210 @@
+//! Claiming: a session, its heartbeats, and as many runs as there are slots.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use ops_core::{
+    SessionId, TaskId,
+    ports::{ClaimRequest, Clock, Live, Queue, Random, Store, StoreError},
+};
+use tokio::sync::Semaphore;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{Agents, session::Session};
+
+/// Tasks that are claimed at once.
+const BATCH: usize = 64;
+/// How often the session says that it is alive.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// How long the worker rests after the store failed.
+const REST: Duration = Duration::from_secs(1);
+
+/// What can be set.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Runs at once.
+    pub concurrency: usize,
+    /// The queue that is worked on.
+    pub queue: String,
+    /// Where the tasks' folders are.
+    pub workspaces: PathBuf,
+    /// How long a lease holds after a heartbeat; shorter than the store thinks.
+    pub lease: Duration,
+    /// How long runs may take to reach a boundary when the worker stops.
+    pub grace: Duration,
+}
+
+/// A worker.
+pub struct Worker {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) live: Arc<dyn Live>,
+    pub(crate) queue: Arc<dyn Queue>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Arc<dyn Random>,
+    pub(crate) agents: Arc<dyn Agents>,
+    pub(crate) settings: Settings,
+}
+
+impl Worker {
+    /// A worker over these adapters.
+    pub fn new(
+        store: Arc<dyn Store>,
+        live: Arc<dyn Live>,
+        queue: Arc<dyn Queue>,
+        clock: Arc<dyn Clock>,
+        random: Arc<dyn Random>,
+        agents: Arc<dyn Agents>,
+        settings: Settings,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            live,
+            queue,
+            clock,
+            random,
+            agents,
+            settings,
+        })
+    }
+
+    /// The folder of a task.
+    pub(crate) fn workspace(&self, task: TaskId) -> PathBuf {
+        self.settings.workspaces.join(task.to_string())
+    }
+
+    /// Works until told to stop; then runs end at their next boundary, and what did not end goes
+    /// back for others to resume.
+    pub async fn run(self: Arc<Self>, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            let session = Arc::new(Session::new(SessionId::new(
+                self.clock.now(),
+                self.random.id_bytes(),
+            )));
+            match self.store.open_session(session.id).await {
+                Ok(()) => self.work(session, &stop).await,
+                Err(error) => {
+                    tracing::error!(%error, "no session; trying again in a second");
+                    tokio::select! {
+                        () = tokio::time::sleep(REST) => {}
+                        () = stop.cancelled() => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// One session: until it is lost or the worker stops.
+    async fn work(self: &Arc<Self>, session: Arc<Session>, stop: &CancellationToken) {
+        let runs = TaskTracker::new();
+        let beats = CancellationToken::new();
+        self.extend(&session);
+        let heart = tokio::spawn(Arc::clone(self).beat(Arc::clone(&session), beats.clone()));
+        let heart_stopped = async { heart.await.unwrap_or_default() };
+        tokio::pin!(heart_stopped);
+        let lost = tokio::select! {
+            () = stop.cancelled() => false,
+            () = self.claim(&session, &runs) => false,
+            () = &mut heart_stopped => true,
+        };
+        runs.close();
+        if lost {
+            tracing::warn!(session = %session.id, "the session is over; its runs go on elsewhere");
+            session.lose();
+            runs.wait().await;
+            return;
+        }
+        session.stop();
+        if tokio::time::timeout(self.settings.grace, runs.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                runs = runs.len(),
+                "runs did not reach a boundary in time; dropping them"
+            );
+            session.abort();
+            runs.wait().await;
+        }
+        beats.cancel();
+        heart_stopped.await;
+        if let Err(error) = self.store.close_session(session.id).await {
+            tracing::warn!(%error, "the session could not be closed; it will expire");
+        }
+    }
+
+    fn extend(&self, session: &Session) {
+        let lease = i64::try_from(self.settings.lease.as_micros()).unwrap_or(i64::MAX);
+        session.extend(self.clock.boot_micros().saturating_add(lease));
+    }
+
+    /// Says that the session is alive until it is over, or the worker is done.
+    async fn beat(self: Arc<Self>, session: Arc<Session>, done: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(HEARTBEAT) => {}
+                () = done.cancelled() => return,
+            }
+            // The lease counts from before the question: the answer may be late.
+            let asked = self.clock.boot_micros();
+            match self.store.heartbeat(session.id).await {
+                Ok(reply) => {
+                    let lease = i64::try_from(self.settings.lease.as_micros()).unwrap_or(i64::MAX);
+                    session.extend(asked.saturating_add(lease));
+                    for (_, task) in reply.cancel {
+                        session.cancel(task);
+                    }
+                }
+                Err(StoreError::SessionOver) => return,
+                Err(error) => tracing::warn!(%error, "the heartbeat was not answered"),
+            }
+        }
+    }
+
+    /// Fills free slots as long as there is work, and waits for the queue when there is none.
+    async fn claim(self: &Arc<Self>, session: &Arc<Session>, runs: &TaskTracker) {
+        let slots = Arc::new(Semaphore::new(self.settings.concurrency.max(1)));
+        loop {
+            let Ok(first) = Arc::clone(&slots).acquire_owned().await else {
+                return;
+            };
+            let free = (1 + slots.available_permits()).min(BATCH);
+            let request = ClaimRequest {
+                session: session.id,
+                queue: self.settings.queue.clone(),
+                max: u32::try_from(free).unwrap_or(u32::MAX),
+            };
+            let claimed = match self.store.claim(request).await {
+                Ok(claimed) => claimed,
+                Err(StoreError::SessionOver) => {
+                    session.lose();
+                    return std::future::pending().await;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "cannot claim; trying again in a second");
+                    tokio::time::sleep(REST).await;
+                    continue;
+                }
+            };
+            let more = claimed.len() == free;
+            let mut slot = Some(first);
+            for record in claimed {
+                let slot = match slot.take() {
+                    Some(slot) => slot,
+                    // Slots are only ever freed elsewhere, so those that were free still are.
+                    None => match Arc::clone(&slots).acquire_owned().await {
+                        Ok(slot) => slot,
+                        Err(_) => return,
+                    },
+                };
+                let (worker, session) = (Arc::clone(self), Arc::clone(session));
+                runs.spawn(async move {
+                    worker.run_task(session, record).await;
+                    drop(slot);
+                });
+            }
+            drop(slot);
+            if !more {
+                self.queue.wait(&self.settings.queue).await;
+            }
+        }
+    }
+}

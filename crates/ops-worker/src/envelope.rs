@@ -1,0 +1,137 @@
+//! Between the two worlds: envelopes for the events of a run, and back.
+
+use std::collections::HashMap;
+
+use agentkit::{
+    Event,
+    event::{Resolution, StepId, ToolResolved, Verdict},
+    tool::Effect,
+};
+use ops_core::event::{
+    self as core, EffectClass, NewEvent, StepKind, StepMark, StepStatus, TaskEvent, Usage,
+};
+
+/// The effect classes of the calls of a run, by step: later events of a call do not repeat them.
+pub(crate) type Effects = HashMap<u32, EffectClass>;
+
+/// The envelope of an event of a run.
+pub(crate) fn envelope(event: &Event, effects: &mut Effects) -> NewEvent {
+    let (step, usage) = match event {
+        Event::RunStarted(_)
+        | Event::WaitStarted(_)
+        | Event::RunCompleted(_)
+        | Event::RunFailed(_) => (None, Usage::default()),
+        Event::ModelStarted(event) => (model(event.step, StepStatus::Started), Usage::default()),
+        Event::ModelCompleted(event) => {
+            let usage = Usage {
+                input_tokens: event.usage.input_tokens,
+                output_tokens: event.usage.output_tokens,
+                cost_micros: event.usage.cost_micros,
+            };
+            (model(event.step, StepStatus::Completed), usage)
+        }
+        Event::ModelFailed(event) => (model(event.step, StepStatus::Failed), Usage::default()),
+        Event::ToolCalled(event) => {
+            effects.insert(event.step.0, class(event.effect));
+            let status = match &event.verdict {
+                Verdict::Start => StepStatus::Started,
+                Verdict::Queue => StepStatus::Queued,
+                Verdict::Refuse { .. } => StepStatus::Failed,
+            };
+            (tool(event.step, status, effects), Usage::default())
+        }
+        Event::ToolStarted(event) => (
+            tool(event.step, StepStatus::Started, effects),
+            Usage::default(),
+        ),
+        Event::ToolCompleted(event) => (
+            tool(event.step, StepStatus::Completed, effects),
+            Usage::default(),
+        ),
+        Event::ToolFailed(event) => (
+            tool(event.step, StepStatus::Failed, effects),
+            Usage::default(),
+        ),
+        Event::ToolResolved(event) => (
+            tool(event.step, StepStatus::Resolved, effects),
+            Usage::default(),
+        ),
+    };
+    let blobs = match event {
+        Event::ToolCompleted(event) => {
+            let files = event.files.iter().filter_map(|file| file.digest.clone());
+            event
+                .handle
+                .iter()
+                .map(|handle| handle.digest.clone())
+                .chain(files)
+                .collect()
+        }
+        _ => Vec::new(),
+    };
+    NewEvent {
+        kind: event.kind().to_owned(),
+        step,
+        usage,
+        blobs,
+        body: event.encode(),
+    }
+}
+
+fn model(step: StepId, status: StepStatus) -> Option<StepMark> {
+    // A model call changes nothing that it could repeat: it is made again and charged again.
+    let effect = EffectClass::Pure;
+    Some(StepMark {
+        number: step.0,
+        kind: StepKind::Model,
+        status,
+        effect,
+    })
+}
+
+fn tool(step: StepId, status: StepStatus, effects: &Effects) -> Option<StepMark> {
+    let effect = effects.get(&step.0).copied().unwrap_or(EffectClass::Write);
+    Some(StepMark {
+        number: step.0,
+        kind: StepKind::Tool,
+        status,
+        effect,
+    })
+}
+
+/// The class of an effect as the engine names it.
+pub(crate) fn class(effect: Effect) -> EffectClass {
+    match effect {
+        Effect::Pure => EffectClass::Pure,
+        Effect::Idempotent => EffectClass::Idempotent,
+        Effect::Write => EffectClass::Write,
+    }
+}
+
+/// What an engine event says to the run, if it says something.
+pub(crate) fn from_engine(event: TaskEvent) -> Option<Event> {
+    match event {
+        TaskEvent::Resolved { step, resolution } => {
+            let resolution = match resolution {
+                core::Resolution::Done { output } => Resolution::Done { output },
+                core::Resolution::Failed { message } => Resolution::Failed { message },
+                core::Resolution::Retry => Resolution::Retry,
+            };
+            Some(Event::ToolResolved(ToolResolved {
+                step: StepId(step),
+                resolution,
+            }))
+        }
+        TaskEvent::Submitted { .. }
+        | TaskEvent::Leased { .. }
+        | TaskEvent::Released { .. }
+        | TaskEvent::LeaseLost { .. }
+        | TaskEvent::Waiting { .. }
+        | TaskEvent::Woken {}
+        | TaskEvent::RetryScheduled { .. }
+        | TaskEvent::CancelRequested {}
+        | TaskEvent::Cancelled {}
+        | TaskEvent::Completed {}
+        | TaskEvent::Failed { .. } => None,
+    }
+}

@@ -1,0 +1,264 @@
+//! The recorder of a leased task: appends go to the store under the lease's epoch.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use agentkit::{
+    BoxFuture, Event,
+    drive::{Batch, RecordError, Recorder, Stop, outcomes},
+    event::{Failure, StepId, Wait},
+    model::DeltaSink,
+    tool::BlobReader,
+};
+use bytes::Bytes;
+use ops_core::{
+    Append, Command, Json, Lifecycle, Micros, Next, Rejection, TaskId, TenantId,
+    event::{NewEvent, TaskError},
+    ports::{Blob, Delta, Live, Store, StoreError},
+};
+use serde_json::{Map, Value};
+
+use crate::{
+    envelope::{self, Effects},
+    session::Entitlement,
+};
+
+/// How long an append rests before it is tried again while the store cannot be used.
+const REST: Duration = Duration::from_secs(1);
+
+/// Records one leased run.
+pub(crate) struct TaskRecorder {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) live: Arc<dyn Live>,
+    pub(crate) tenant: TenantId,
+    pub(crate) task: TaskId,
+    pub(crate) epoch: u64,
+    pub(crate) seq: AtomicU64,
+    pub(crate) entitlement: Entitlement,
+    pub(crate) effects: Mutex<Effects>,
+    pub(crate) files: Mutex<BTreeSet<String>>,
+    /// Said with every result, for instance that no LLM was asked.
+    pub(crate) notice: Mutex<Option<String>>,
+}
+
+impl TaskRecorder {
+    /// Appends under the lease. A failing store is tried again as long as the lease may hold: what
+    /// was done must not be forgotten, and repeating an append is harmless.
+    pub(crate) async fn append_events(
+        &self,
+        events: Vec<NewEvent>,
+        blobs: Vec<Blob>,
+        next: Next,
+    ) -> Result<Lifecycle, StoreError> {
+        loop {
+            let append = Append {
+                epoch: self.epoch,
+                expected_seq: self.seq.load(Ordering::SeqCst),
+                events: events.clone(),
+                next: next.clone(),
+            };
+            let command = Command::Append(append);
+            match self
+                .store
+                .apply(self.tenant, self.task, command, blobs.clone())
+                .await
+            {
+                Ok(life) => {
+                    self.seq.store(life.seq, Ordering::SeqCst);
+                    return Ok(life);
+                }
+                Err(error @ (StoreError::Full(_) | StoreError::Unavailable(_)))
+                    if self.entitlement.check() != Err(RecordError::LeaseLost) =>
+                {
+                    tracing::error!(task = %self.task, %error, "cannot record; trying again");
+                    tokio::time::sleep(REST).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Confirms a cancel, with the outcomes that are known.
+    pub(crate) async fn confirm_cancel(
+        &self,
+        events: &[Event],
+        blobs: Vec<Blob>,
+    ) -> Result<(), RecordError> {
+        let events = self.envelopes(&outcomes(events));
+        match self.append_events(events, blobs, Next::Cancelled).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(refused(&error)),
+        }
+    }
+
+    fn envelopes(&self, events: &[Event]) -> Vec<NewEvent> {
+        let mut effects = self.effects.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        events
+            .iter()
+            .map(|event| {
+                if let Event::ToolCompleted(completed) = event {
+                    for file in &completed.files {
+                        match file.digest {
+                            Some(_) => files.insert(file.path.clone()),
+                            None => files.remove(&file.path),
+                        };
+                    }
+                }
+                envelope::envelope(event, &mut effects)
+            })
+            .collect()
+    }
+
+    fn next(&self, stop: Option<&Stop>) -> Next {
+        match stop {
+            None => Next::Continue,
+            Some(Stop::Completed(answer)) => Next::Complete {
+                result: self.result(answer),
+            },
+            Some(Stop::Failed(failure)) => fail(failure),
+            Some(Stop::Waiting(Wait::Timer { until_micros })) => {
+                Next::Wait(ops_core::Wait::Timer {
+                    until: Micros(*until_micros),
+                })
+            }
+            Some(Stop::Waiting(Wait::InDoubt { steps })) => {
+                let steps = steps.iter().map(|step| step.0).collect();
+                Next::Wait(ops_core::Wait::InDoubt { steps })
+            }
+        }
+    }
+
+    /// The result object: the answer, the files that were written, and the notice.
+    fn result(&self, answer: &Value) -> Json {
+        let mut result = Map::new();
+        result.insert("answer".to_owned(), answer.clone());
+        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        if !files.is_empty() {
+            result.insert("files".to_owned(), files.iter().cloned().collect());
+        }
+        let notice = self.notice.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(notice) = &*notice {
+            result.insert("notice".to_owned(), Value::from(notice.as_str()));
+        }
+        Json::from(&Value::Object(result))
+    }
+}
+
+/// How a failure ends the attempt.
+pub(crate) fn fail(failure: &Failure) -> Next {
+    Next::Fail {
+        error: TaskError {
+            code: failure.code.clone(),
+            message: failure.message.clone(),
+        },
+        retryable: failure.retryable,
+    }
+}
+
+fn refused(error: &StoreError) -> RecordError {
+    match error {
+        StoreError::Rejected(Rejection::Cancelling) => RecordError::Cancelled,
+        StoreError::NotFound
+        | StoreError::SessionOver
+        | StoreError::Rejected(
+            Rejection::Terminal(_)
+            | Rejection::WrongState(_)
+            | Rejection::StaleEpoch { .. }
+            | Rejection::WrongSeq { .. }
+            | Rejection::NotInDoubt(_)
+            | Rejection::NotDue,
+        ) => RecordError::LeaseLost,
+        StoreError::IdempotencyMismatch
+        | StoreError::Full(_)
+        | StoreError::TooLarge { .. }
+        | StoreError::Unavailable(_) => RecordError::Unavailable(error.to_string()),
+    }
+}
+
+impl Recorder for TaskRecorder {
+    fn append<'a>(&'a self, batch: Batch<'a>) -> BoxFuture<'a, Result<(), RecordError>> {
+        Box::pin(async move {
+            let blobs: Vec<Blob> = batch
+                .blobs
+                .into_iter()
+                .map(|(digest, bytes)| Blob {
+                    digest,
+                    bytes: bytes.into(),
+                })
+                .collect();
+            let events = self.envelopes(batch.events);
+            let next = self.next(batch.stop);
+            match self.append_events(events, blobs.clone(), next).await {
+                Ok(_) => Ok(()),
+                Err(StoreError::Rejected(Rejection::Cancelling)) => {
+                    self.confirm_cancel(batch.events, blobs).await?;
+                    Err(RecordError::Cancelled)
+                }
+                Err(error) => Err(refused(&error)),
+            }
+        })
+    }
+
+    fn check(&self) -> Result<(), RecordError> {
+        self.entitlement.check()
+    }
+}
+
+impl BlobReader for TaskRecorder {
+    fn read<'a>(
+        &'a self,
+        digest: &'a str,
+        offset: u64,
+        len: u64,
+    ) -> BoxFuture<'a, Result<Bytes, Failure>> {
+        Box::pin(async move {
+            match self.store.blob(self.tenant, digest, offset, len).await {
+                Ok(bytes) => Ok(bytes.into()),
+                Err(error) => Err(Failure::passing("result_not_found", error.to_string())),
+            }
+        })
+    }
+}
+
+impl agentkit::drive::Deltas for TaskRecorder {
+    fn sink(&self, step: StepId, attempt: u32) -> Box<dyn DeltaSink> {
+        Box::new(LiveSink {
+            live: Arc::clone(&self.live),
+            tenant: self.tenant,
+            task: self.task,
+            step: step.0,
+            attempt,
+            offset: AtomicU64::new(0),
+        })
+    }
+}
+
+struct LiveSink {
+    live: Arc<dyn Live>,
+    tenant: TenantId,
+    task: TaskId,
+    step: u32,
+    attempt: u32,
+    offset: AtomicU64,
+}
+
+impl DeltaSink for LiveSink {
+    fn text(&self, delta: &str) {
+        let offset = self.offset.fetch_add(delta.len() as u64, Ordering::SeqCst);
+        let Self { step, attempt, .. } = *self;
+        let delta = Delta {
+            step,
+            attempt,
+            offset,
+            text: delta.into(),
+        };
+        self.live.delta(self.tenant, self.task, delta);
+    }
+}

@@ -1,0 +1,209 @@
+//! One leased task, from its log to its next rest.
+
+use std::sync::{Arc, Mutex, PoisonError, atomic::AtomicU64};
+
+use agentkit::{
+    Agent,
+    drive::{self, DriveError, RecordError, Session as DriveSession},
+    event::Failure,
+    run::Run,
+};
+use ops_core::{Command, Micros, Next, Wait, ports::TaskRecord, time::SECOND};
+
+use crate::{
+    Worker, envelope,
+    load::{self, LoadError},
+    recorder::{self, TaskRecorder},
+    session::{Entitlement, Session},
+    workspace,
+};
+
+/// How long a task rests whose log only another release can read.
+const OTHER_RELEASE_REST: i64 = 60 * SECOND;
+
+/// How a leased task came to rest.
+enum Rest {
+    /// As the log says.
+    Recorded,
+    /// The lease goes back: the worker stops.
+    Release,
+    /// Somebody cancelled it; nothing of it runs any more.
+    Cancelled,
+    /// Somebody else has it.
+    Lost,
+}
+
+impl Worker {
+    /// Drives a leased task until it rests.
+    pub(crate) async fn run_task(self: Arc<Self>, session: Arc<Session>, record: TaskRecord) {
+        let (tenant, task) = (record.task.tenant, record.task.id);
+        let epoch = record.life.epoch;
+        let entitlement = session.enter(task, Arc::clone(&self.clock));
+        let recorder = Arc::new(TaskRecorder {
+            store: Arc::clone(&self.store),
+            live: Arc::clone(&self.live),
+            tenant,
+            task,
+            epoch,
+            seq: AtomicU64::new(record.life.seq),
+            entitlement,
+            effects: Mutex::default(),
+            files: Mutex::default(),
+            notice: Mutex::default(),
+        });
+        let rest = self.drive_task(&record, &recorder).await;
+        let done = match rest {
+            Rest::Recorded | Rest::Lost => Ok(()),
+            Rest::Release => {
+                let command = Command::Release { epoch };
+                self.store
+                    .apply(tenant, task, command, Vec::new())
+                    .await
+                    .map(|_| ())
+            }
+            Rest::Cancelled => recorder
+                .append_events(Vec::new(), Vec::new(), Next::Cancelled)
+                .await
+                .map(|_| ()),
+        };
+        if let Err(error) = done {
+            tracing::warn!(%task, %error, "the lease could not be given back; it will expire");
+        }
+        session.leave(task);
+    }
+
+    async fn drive_task(&self, record: &TaskRecord, recorder: &Arc<TaskRecorder>) -> Rest {
+        let (agent, goal, mut run) = match self.prepare(record, recorder).await {
+            Ok(prepared) => prepared,
+            Err(next) => {
+                return match recorder.append_events(Vec::new(), Vec::new(), next).await {
+                    Ok(_) => Rest::Recorded,
+                    Err(_) if recorder.entitlement.is_cancelled() => Rest::Cancelled,
+                    Err(_) => Rest::Lost,
+                };
+            }
+        };
+        let session = DriveSession {
+            recorder: Arc::clone(recorder) as _,
+            clock: Arc::new(DriveClock(Arc::clone(&self.clock))),
+            workspace: self.workspace(record.task.id),
+            blobs: Arc::clone(recorder) as _,
+            deltas: agent.model().is_llm().then(|| Arc::clone(recorder) as _),
+            cancel: recorder.entitlement.cancel.clone(),
+        };
+        match drive::drive(&agent, &goal, &mut run, &session).await {
+            Ok(_) => Rest::Recorded,
+            Err(error) => rest_after(&error, &recorder.entitlement, record),
+        }
+    }
+
+    /// The agent, its goal and its run; or what becomes of a task for which they cannot be had.
+    async fn prepare(
+        &self,
+        record: &TaskRecord,
+        recorder: &TaskRecorder,
+    ) -> Result<(Agent, String, Run), Next> {
+        let task = &record.task;
+        let broken = |code: &str, message: String| recorder::fail(&Failure::last(code, message));
+        let run = if record.life.run_started {
+            load::load(&*self.store, task.tenant, task.id)
+                .await
+                .map_err(|error| {
+                    tracing::error!(task = %task.id, %error, "the run's log cannot be folded");
+                    match error {
+                        error if error.is_of_newer_release() => self.rest(OTHER_RELEASE_REST),
+                        LoadError::Store(_) => self.rest(SECOND),
+                        error => broken(
+                            "log_damaged",
+                            format!("the task's log cannot be read: {error}"),
+                        ),
+                    }
+                })?
+        } else {
+            Run::default()
+        };
+        let workspace = self.workspace(task.id);
+        let files_failed = |error: workspace::WorkspaceError| {
+            recorder::fail(&Failure {
+                code: "workspace_failed".to_owned(),
+                message: error.to_string(),
+                retryable: !matches!(error, workspace::WorkspaceError::Path(_)),
+            })
+        };
+        let (agent, goal) = match run.config() {
+            Some(config) => {
+                let agent = self
+                    .agents
+                    .resume(task, config)
+                    .map_err(|error| recorder::fail(&error))?;
+                workspace::materialise(&*self.store, task.tenant, &workspace, run.files())
+                    .await
+                    .map_err(files_failed)?;
+                (agent, run.goal().to_owned())
+            }
+            None => {
+                let prepared = self
+                    .agents
+                    .start(task, &record.life)
+                    .map_err(|error| recorder::fail(&error))?;
+                workspace::seed(&workspace, &prepared.files).map_err(files_failed)?;
+                (prepared.agent, prepared.goal)
+            }
+        };
+        self.brief(recorder, &agent, &run);
+        Ok((agent, goal, run))
+    }
+
+    /// Tells the recorder what it needs to know of the run so far.
+    fn brief(&self, recorder: &TaskRecorder, agent: &Agent, run: &Run) {
+        let calls = run.calls().iter().map(|state| &state.call);
+        let effects = calls.map(|call| (call.step.0, envelope::class(call.effect)));
+        recorder.effects.lock().unwrap_or_else(PoisonError::into_inner).extend(effects);
+        let written = run.files().iter().filter(|(_, digest)| digest.is_some());
+        let paths = written.map(|(path, _)| path.clone());
+        recorder.files.lock().unwrap_or_else(PoisonError::into_inner).extend(paths);
+        if !agent.model().is_llm() {
+            let notice = format!("answered by {}, which is not an LLM", agent.model().name());
+            *recorder.notice.lock().unwrap_or_else(PoisonError::into_inner) = Some(notice);
+        }
+    }
+
+    fn rest(&self, micros: i64) -> Next {
+        Next::Wait(Wait::Timer {
+            until: Micros(self.clock.now().0.saturating_add(micros)),
+        })
+    }
+}
+
+fn rest_after(error: &DriveError, entitlement: &Entitlement, record: &TaskRecord) -> Rest {
+    match error {
+        // The recorder has recorded a cancel that the store told it of; one that the heartbeat told
+        // of is confirmed now.
+        DriveError::Record(RecordError::Cancelled | RecordError::Stopping)
+            if entitlement.is_cancelled() =>
+        {
+            Rest::Cancelled
+        }
+        DriveError::Record(RecordError::Cancelled) => Rest::Recorded,
+        DriveError::Record(RecordError::Stopping) => match entitlement.check() {
+            Err(RecordError::LeaseLost) => Rest::Lost,
+            _ => Rest::Release,
+        },
+        DriveError::Record(RecordError::LeaseLost) => {
+            tracing::warn!(task = %record.task.id, epoch = record.life.epoch, "the lease is over");
+            Rest::Lost
+        }
+        DriveError::Record(RecordError::Unavailable(_)) | DriveError::Fold(_) => {
+            tracing::error!(task = %record.task.id, %error, "the run stopped");
+            Rest::Release
+        }
+    }
+}
+
+struct DriveClock(Arc<dyn ops_core::ports::Clock>);
+
+impl drive::Clock for DriveClock {
+    fn now_micros(&self) -> i64 {
+        self.0.now().0
+    }
+}

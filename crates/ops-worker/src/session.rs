@@ -1,0 +1,126 @@
+//! The worker's session: what entitles it to act, and who asks it to stop.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+};
+
+use agentkit::drive::RecordError;
+use ops_core::{SessionId, TaskId, ports::Clock};
+use tokio_util::sync::CancellationToken;
+
+/// A session and the runs that it holds.
+pub(crate) struct Session {
+    pub(crate) id: SessionId,
+    /// Until when the leases hold, in boot microseconds.
+    valid_until: AtomicI64,
+    stopping: AtomicBool,
+    runs: Mutex<HashMap<TaskId, RunHandle>>,
+}
+
+/// How the session reaches a run.
+#[derive(Clone, Default)]
+struct RunHandle {
+    cancel: CancellationToken,
+    cancelled: std::sync::Arc<AtomicBool>,
+}
+
+/// What a run knows of its session.
+pub(crate) struct Entitlement {
+    pub(crate) session: std::sync::Arc<Session>,
+    pub(crate) clock: std::sync::Arc<dyn Clock>,
+    pub(crate) cancel: CancellationToken,
+    cancelled: std::sync::Arc<AtomicBool>,
+}
+
+impl Session {
+    pub(crate) fn new(id: SessionId) -> Self {
+        Self {
+            id,
+            valid_until: AtomicI64::new(i64::MIN),
+            stopping: AtomicBool::new(false),
+            runs: Mutex::default(),
+        }
+    }
+
+    /// A heartbeat was answered: the leases hold until then.
+    pub(crate) fn extend(&self, until_boot_micros: i64) {
+        self.valid_until.store(until_boot_micros, Ordering::SeqCst);
+    }
+
+    /// The leases are gone: every call in flight is dropped.
+    pub(crate) fn lose(&self) {
+        self.valid_until.store(i64::MIN, Ordering::SeqCst);
+        for run in self.runs().values() {
+            run.cancel.cancel();
+        }
+    }
+
+    /// The worker stops: runs end at their next boundary.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+    }
+
+    /// The worker's patience is over: every call in flight is dropped.
+    pub(crate) fn abort(&self) {
+        for run in self.runs().values() {
+            run.cancel.cancel();
+        }
+    }
+
+    /// Somebody cancelled a task: its calls in flight are dropped.
+    pub(crate) fn cancel(&self, task: TaskId) {
+        if let Some(run) = self.runs().get(&task) {
+            run.cancelled.store(true, Ordering::SeqCst);
+            run.cancel.cancel();
+        }
+    }
+
+    pub(crate) fn enter(
+        self: &std::sync::Arc<Self>,
+        task: TaskId,
+        clock: std::sync::Arc<dyn Clock>,
+    ) -> Entitlement {
+        let handle = RunHandle::default();
+        self.runs().insert(task, handle.clone());
+        let RunHandle { cancel, cancelled } = handle;
+        Entitlement {
+            session: std::sync::Arc::clone(self),
+            clock,
+            cancel,
+            cancelled,
+        }
+    }
+
+    pub(crate) fn leave(&self, task: TaskId) {
+        self.runs().remove(&task);
+    }
+
+    fn runs(&self) -> MutexGuard<'_, HashMap<TaskId, RunHandle>> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entitlement {
+    /// Whether an effect may begin now.
+    pub(crate) fn check(&self) -> Result<(), RecordError> {
+        if self.clock.boot_micros() >= self.session.valid_until.load(Ordering::SeqCst) {
+            return Err(RecordError::LeaseLost);
+        }
+        if self.cancelled.load(Ordering::SeqCst) {
+            return Err(RecordError::Cancelled);
+        }
+        if self.session.stopping.load(Ordering::SeqCst) {
+            return Err(RecordError::Stopping);
+        }
+        Ok(())
+    }
+
+    /// Whether somebody cancelled the task.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::SeqCst)
+    }
+}

@@ -1,0 +1,121 @@
+//! A task's folder: made when it is needed, and filled from the blob store where files are missing.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Component, Path, PathBuf},
+};
+
+use ops_core::{
+    TenantId,
+    ports::{Store, StoreError},
+};
+
+/// Why a workspace could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkspaceError {
+    /// A path leads out of the workspace.
+    #[error("`{0}` is not a path inside the workspace: use relative paths without `..`")]
+    Path(String),
+    /// The file system refused.
+    #[error("cannot write `{path}` in the workspace: {source}")]
+    Io {
+        /// The path.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// Storage failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The path of a file in a workspace.
+///
+/// # Errors
+/// If it is empty, absolute, or has a part that is not a plain name.
+pub fn checked_path(workspace: &Path, path: &str) -> Result<PathBuf, WorkspaceError> {
+    let relative = Path::new(path);
+    let plain = |part: Component<'_>| matches!(part, Component::Normal(_));
+    if path.is_empty() || path.contains('\0') || !relative.components().all(plain) {
+        return Err(WorkspaceError::Path(path.chars().take(200).collect()));
+    }
+    Ok(workspace.join(relative))
+}
+
+/// Writes the files that a task begins with, unless they are there.
+pub(crate) fn seed(
+    workspace: &Path,
+    files: &BTreeMap<String, String>,
+) -> Result<(), WorkspaceError> {
+    for (path, content) in files {
+        let target = checked_path(workspace, path)?;
+        if !target.exists() {
+            write(&target, path, content.as_bytes())?;
+        }
+    }
+    Ok(())
+}
+
+/// Brings back the files that the run's tools wrote and that are not there: the workspace follows
+/// the task.
+pub(crate) async fn materialise(
+    store: &dyn Store,
+    tenant: TenantId,
+    workspace: &Path,
+    files: &BTreeMap<String, Option<String>>,
+) -> Result<(), WorkspaceError> {
+    for (path, digest) in files {
+        let target = checked_path(workspace, path)?;
+        match digest {
+            Some(digest) if !target.exists() => {
+                let bytes = store.blob(tenant, digest, 0, u64::MAX).await?;
+                write(&target, path, &bytes)?;
+            }
+            None if target.exists() => {
+                std::fs::remove_file(&target).map_err(|source| failed(path, source))?;
+            }
+            Some(_) | None => {}
+        }
+    }
+    Ok(())
+}
+
+fn write(target: &Path, path: &str, bytes: &[u8]) -> Result<(), WorkspaceError> {
+    if let Some(parent) = target.parent() {
+        std::fs::create_dir_all(parent).map_err(|source| failed(path, source))?;
+    }
+    std::fs::write(target, bytes).map_err(|source| failed(path, source))
+}
+
+fn failed(path: &str, source: io::Error) -> WorkspaceError {
+    WorkspaceError::Io {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_path_leads_out() {
+        let folder = Path::new("/w");
+        for bad in [
+            "",
+            "/etc/passwd",
+            "../x",
+            "a/../../x",
+            "./../x",
+            "a\0b",
+            ".",
+        ] {
+            assert!(checked_path(folder, bad).is_err(), "{bad:?}");
+        }
+        assert_eq!(
+            checked_path(folder, "data/a.csv").unwrap(),
+            Path::new("/w/data/a.csv")
+        );
+    }
+}
