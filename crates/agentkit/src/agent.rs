@@ -30,6 +30,7 @@ pub struct AgentBuilder {
     model: Arc<dyn Model>,
     planner: Arc<dyn Planner>,
     tools: Vec<Arc<dyn Tool>>,
+    registry: Option<Registry>,
     policy: Option<Arc<dyn Policy>>,
     model_tries: u32,
 }
@@ -68,6 +69,7 @@ impl Agent {
             model,
             planner: Arc::new(planner::React),
             tools: Vec::new(),
+            registry: None,
             policy: None,
             model_tries: 5,
         }
@@ -145,6 +147,13 @@ impl AgentBuilder {
         self
     }
 
+    /// With the tools of a registry, and no others: their schemas are compiled once for many agents.
+    #[must_use]
+    pub fn registry(mut self, registry: Registry) -> Self {
+        self.registry = Some(registry);
+        self
+    }
+
     /// With another planner.
     #[must_use]
     pub fn planner(mut self, planner: Arc<dyn Planner>) -> Self {
@@ -185,7 +194,10 @@ impl AgentBuilder {
     /// # Errors
     /// If two tools have one name, or a tool's name or schema is not valid.
     pub fn build(mut self) -> Result<Agent, RegistryError> {
-        let registry = Registry::new(self.tools)?;
+        let registry = match self.registry {
+            Some(registry) => registry,
+            None => Registry::new(self.tools)?,
+        };
         let pin = |spec: &Arc<crate::ToolSpec>| PinnedTool {
             name: spec.name.clone(),
             digest: spec.digest(),

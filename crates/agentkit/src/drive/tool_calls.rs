@@ -31,6 +31,11 @@ impl Driver<'_> {
         fail::fail_point!("run.after_intent");
         self.session.recorder.check()?;
 
+        // Made late, so that a run without tool calls leaves no folder. A tool that needs it says so
+        // if it could not be made.
+        if let Err(error) = std::fs::create_dir_all(&self.session.workspace) {
+            tracing::warn!(%error, "the workspace cannot be made");
+        }
         let results = Arc::new(self.run.results().clone());
         let deadline = self
             .run

@@ -60,6 +60,7 @@
 //! the conversation: each call's provider id names its turn, and without one the model's messages
 //! are counted.
 
+mod compile;
 mod csv;
 mod script;
 mod template;

@@ -57,7 +57,9 @@ impl DeltaSink for Deltas {
 
 fn question() -> Request {
     Request {
-        messages: vec![Message::User { content: "What is the total of the sales?".to_owned() }],
+        messages: vec![Message::User {
+            content: "What is the total of the sales?".to_owned(),
+        }],
         ..Request::default()
     }
 }
@@ -79,8 +81,12 @@ fn conversation() -> Request {
     };
     Request {
         messages: vec![
-            Message::System { content: "Be brief.".to_owned() },
-            Message::User { content: "Sum \"a\"\n\u{e4}".to_owned() },
+            Message::System {
+                content: "Be brief.".to_owned(),
+            },
+            Message::User {
+                content: "Sum \"a\"\n\u{e4}".to_owned(),
+            },
             Message::Assistant {
                 content: String::new(),
                 calls: vec![

@@ -1,19 +1,17 @@
-//! Puts an answer together, whole or from the chunks of a stream. It does no I/O.
+//! Puts an answer together from whole answers and chunks.
 
 use serde_json::Value;
 
 use super::{
+    completion::{self, Arguments, CallPart, Completion, Part, Text},
     report::Report,
-    sse::{Sse, TooLong},
-    wire::{self, Arguments, CallPart, Completion, Part, REASONING, Text},
+    sse::TooLong,
+    wire::REASONING,
 };
 use crate::{
     event::{FinishReason, Usage},
     model::{DeltaSink, Response, ResponseCall},
 };
-
-/// The longest answer, in bytes on the wire.
-const MAX_ANSWER: usize = 32 << 20;
 
 /// Why an answer with HTTP status 200 is none.
 #[derive(Debug)]
@@ -30,139 +28,6 @@ impl From<TooLong> for Trouble {
     }
 }
 
-/// Reads the body of an answer as it comes in.
-///
-/// What is in it, its first byte tells, not the content type, which gateways get wrong: `{` begins
-/// a whole answer, `<` a page that is none, and anything else a stream of events.
-pub(super) struct Reader<'a> {
-    shape: Shape,
-    whole: Vec<u8>,
-    sse: Sse,
-    answer: Answer,
-    received: usize,
-    deltas: &'a dyn DeltaSink,
-}
-
-enum Shape {
-    Unknown,
-    Json,
-    Events,
-}
-
-impl<'a> Reader<'a> {
-    pub(super) fn new(deltas: &'a dyn DeltaSink) -> Self {
-        Self {
-            shape: Shape::Unknown,
-            whole: Vec::new(),
-            sse: Sse::default(),
-            answer: Answer::default(),
-            received: 0,
-            deltas,
-        }
-    }
-
-    /// Takes more bytes.
-    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
-        self.received = self.received.saturating_add(bytes.len());
-        if self.received > MAX_ANSWER {
-            return Err(Trouble::Malformed("is larger than 32 MiB"));
-        }
-        match self.shape {
-            Shape::Json => self.whole.extend_from_slice(bytes),
-            Shape::Events => self.events(bytes)?,
-            Shape::Unknown => {
-                // White space and the byte order mark say nothing yet.
-                let start = bytes.iter().position(|byte| {
-                    !byte.is_ascii_whitespace() && !matches!(byte, 0xEF | 0xBB | 0xBF)
-                });
-                let bytes = start.map_or(&b""[..], |start| &bytes[start..]);
-                match bytes.first() {
-                    None => {}
-                    Some(b'<') => return Err(Trouble::Malformed("is an HTML page")),
-                    Some(b'{' | b'[') => {
-                        self.shape = Shape::Json;
-                        self.whole.extend_from_slice(bytes);
-                    }
-                    Some(_) => {
-                        self.shape = Shape::Events;
-                        self.events(bytes)?;
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn events(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
-        let Self {
-            sse,
-            answer,
-            deltas,
-            ..
-        } = self;
-        sse.push(bytes, &mut |data| answer.event(data, *deltas))
-    }
-
-    /// Whether any byte came.
-    pub(super) fn has_begun(&self) -> bool {
-        self.received > 0
-    }
-
-    /// Whether the stream said that nothing more comes.
-    pub(super) fn is_done(&self) -> bool {
-        self.answer.done
-    }
-
-    /// Whether the answer is whole, even if the connection breaks now.
-    pub(super) fn is_complete(&self) -> bool {
-        self.answer.is_complete()
-    }
-
-    /// Whether the model produced something that the provider may charge.
-    pub(super) fn has_output(&self) -> bool {
-        self.answer.answered
-    }
-
-    /// The body is at its end.
-    pub(super) fn finish(mut self) -> Result<Answer, Trouble> {
-        const EARLY: Trouble = Trouble::Malformed("ended before it was complete");
-        match self.shape {
-            Shape::Unknown => Err(Trouble::Malformed("is empty")),
-            Shape::Json => {
-                let completion = match serde_json::from_slice::<Completion>(&self.whole) {
-                    Ok(completion) => completion,
-                    Err(error) if error.is_eof() => return Err(EARLY),
-                    Err(_) => return Err(Trouble::Malformed("is not valid JSON")),
-                };
-                self.answer.add(completion, self.deltas)?;
-                if self.answer.answered {
-                    return Ok(self.answer);
-                }
-                match Report::read(&self.whole) {
-                    report if report.message.is_some() => Err(Trouble::Reported(report)),
-                    _ => Err(Trouble::Malformed("has no choices")),
-                }
-            }
-            Shape::Events => {
-                let Self {
-                    sse,
-                    answer,
-                    deltas,
-                    ..
-                } = &mut self;
-                let rest = sse.finish(&mut |data| answer.event(data, *deltas));
-                match rest {
-                    Err(Trouble::Reported(report)) => Err(Trouble::Reported(report)),
-                    _ if self.answer.is_complete() => Ok(self.answer),
-                    // What is left over of a stream that broke off need not be readable.
-                    _ if self.answer.events > 0 => Err(EARLY),
-                    _ => Err(Trouble::Malformed("is neither JSON nor a stream of events")),
-                }
-            }
-        }
-    }
-}
-
 /// An answer in the making.
 #[derive(Debug, Default)]
 pub(super) struct Answer {
@@ -175,11 +40,11 @@ pub(super) struct Answer {
     id: Option<String>,
     reasoning: Vec<Value>,
     /// Events that came, whatever was in them.
-    events: usize,
+    pub(super) events: usize,
     /// There was a choice, be it an empty one.
-    answered: bool,
+    pub(super) answered: bool,
     /// `[DONE]` came.
-    done: bool,
+    pub(super) done: bool,
 }
 
 #[derive(Debug, Default)]
@@ -191,7 +56,8 @@ struct Call {
 }
 
 impl Answer {
-    fn event(&mut self, data: &[u8], deltas: &dyn DeltaSink) -> Result<(), Trouble> {
+    /// Takes the data of one event.
+    pub(super) fn event(&mut self, data: &[u8], deltas: &dyn DeltaSink) -> Result<(), Trouble> {
         let data = data.trim_ascii();
         if data.is_empty() || self.done {
             return Ok(());
@@ -206,11 +72,17 @@ impl Answer {
         self.add(completion, deltas)
     }
 
-    fn is_complete(&self) -> bool {
+    /// Whether nothing is missing.
+    pub(super) fn is_complete(&self) -> bool {
         self.answered && (self.done || self.finish.is_some())
     }
 
-    fn add(&mut self, completion: Completion, deltas: &dyn DeltaSink) -> Result<(), Trouble> {
+    /// Takes a whole answer, or one chunk.
+    pub(super) fn add(
+        &mut self,
+        completion: Completion,
+        deltas: &dyn DeltaSink,
+    ) -> Result<(), Trouble> {
         if let Some(error) = completion.error {
             return Err(Trouble::Reported(Report::from_json(&error)));
         }
@@ -220,7 +92,7 @@ impl Answer {
         if self.model.is_none() {
             self.model = completion.model.filter(|model| !model.is_empty());
         }
-        if let Some(usage) = completion.usage.as_ref().and_then(wire::usage) {
+        if let Some(usage) = completion.usage.as_ref().and_then(completion::usage) {
             self.usage = Some(usage);
         }
         for choice in completion.choices.unwrap_or_default() {
@@ -395,6 +267,3 @@ impl Answer {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -5,7 +5,7 @@ use std::{error::Error as _, fmt::Write as _, time::Duration};
 use reqwest::header::{HeaderMap, LOCATION};
 
 use super::{Config, answer::Trouble, report::Report, retry_after::retry_after};
-use crate::model::{Message, ModelError, ModelErrorKind, Request};
+use crate::model::{Message, MessageCall, ModelError, ModelErrorKind, Request};
 
 /// Of what the provider says, at most so many characters are kept.
 const SHOWN: usize = 200;
@@ -261,16 +261,22 @@ impl Failures<'_> {
             })
             .filter(|window| window.len() > WINDOW / 2)
             .collect();
-        self.request.messages.iter().any(|message| {
-            let content = match message {
-                Message::System { content }
-                | Message::User { content }
-                | Message::Assistant { content, .. }
-                | Message::Tool { content, .. } => content.as_str(),
-            };
+        let repeats = |content: &str| {
             let whole = content.split_whitespace().collect::<Vec<_>>().join(" ");
             (whole.len() >= 8 && text.contains(&whole))
                 || windows.iter().any(|window| whole.contains(window))
+        };
+        self.request.messages.iter().any(|message| match message {
+            Message::System { content }
+            | Message::User { content }
+            | Message::Tool { content, .. } => repeats(content),
+            Message::Assistant { content, calls, .. } => {
+                let arguments = |call: &MessageCall| match call.arguments.as_str() {
+                    Some(raw) => repeats(raw),
+                    None => repeats(&call.arguments.to_string()),
+                };
+                repeats(content) || calls.iter().any(arguments)
+            }
         })
     }
 }

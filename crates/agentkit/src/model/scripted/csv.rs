@@ -111,11 +111,11 @@ mod tests {
         let text = "region,amount\nnorth,1\nsouth\n";
         assert_eq!(
             column(text, &"amount".into()).unwrap().to_string(),
-            r#"["1", ""]"#
+            "['1', '']"
         );
         assert_eq!(
             column(text, &1.into()).unwrap().to_string(),
-            r#"["north", "south"]"#
+            "['north', 'south']"
         );
         for wrong in [
             Value::from("total"),

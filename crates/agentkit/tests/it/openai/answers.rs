@@ -23,7 +23,15 @@ const CALLS: &str = concat!(
 
 fn calls(response: &Response) -> Vec<(&str, &str, &str)> {
     let calls = response.calls.iter();
-    calls.map(|c| (c.provider_id.as_str(), c.name.as_str(), c.arguments.as_str())).collect()
+    calls
+        .map(|c| {
+            (
+                c.provider_id.as_str(),
+                c.name.as_str(),
+                c.arguments.as_str(),
+            )
+        })
+        .collect()
 }
 
 #[tokio::test]
@@ -36,7 +44,10 @@ async fn a_stream_gives_the_same_answer_however_it_is_cut() {
         assert_eq!(deltas, response.content);
         assert_eq!(
             calls(&response),
-            [("call_a", "read", "{\"p\":\"\u{e4}\"}"), ("call_b", "calc", "{not json")]
+            [
+                ("call_a", "read", "{\"p\":\"\u{e4}\"}"),
+                ("call_b", "calc", "{not json")
+            ]
         );
         assert_eq!(response.finish, FinishReason::ToolCalls);
         assert_eq!(
@@ -85,16 +96,26 @@ async fn a_whole_answer_has_all_of_its_parts() {
     for stream in [true, false] {
         let server =
             Server::bytes(response(200, "x-request-id: req_1\r\n", &body.to_string())).await;
-        let (response, deltas) =
-            call(Config { stream, ..config(&server) }, &question()).await;
+        let (response, deltas) = call(
+            Config {
+                stream,
+                ..config(&server)
+            },
+            &question(),
+        )
+        .await;
         let response = response.unwrap();
         assert_eq!((response.content.as_str(), deltas.as_str()), ("Hi", "Hi"));
         assert_eq!(calls(&response), [("a", "x", "{}"), ("b", "y", "{}")]);
         assert_eq!(response.finish, FinishReason::ToolCalls);
-        assert_eq!((response.usage.input_tokens, response.usage.output_tokens), (9, 3));
+        assert_eq!(
+            (response.usage.input_tokens, response.usage.output_tokens),
+            (9, 3)
+        );
         assert_eq!(response.usage.cost_micros, 12_300);
         assert_eq!(response.request_id.as_deref(), Some("req_1"));
-        let reasoning = json!({ "reasoning_details": [{ "type": "reasoning.encrypted", "data": "opaque" }] });
+        let reasoning =
+            json!({ "reasoning_details": [{ "type": "reasoning.encrypted", "data": "opaque" }] });
         assert_eq!(response.parts, Some(reasoning));
     }
 }
@@ -102,7 +123,14 @@ async fn a_whole_answer_has_all_of_its_parts() {
 #[tokio::test]
 async fn a_stream_is_understood_where_a_whole_answer_was_asked_for() {
     let server = Server::bytes(stream(CALLS, 10)).await;
-    let (response, _) = call(Config { stream: false, ..config(&server) }, &question()).await;
+    let (response, _) = call(
+        Config {
+            stream: false,
+            ..config(&server)
+        },
+        &question(),
+    )
+    .await;
     assert_eq!(response.unwrap().calls.len(), 2);
 }
 
@@ -135,7 +163,11 @@ async fn every_finish_reason_is_mapped() {
         }
         if let Some(call) = response.calls.first() {
             // Cut off by the limit, no arguments are not the same as none.
-            let expected = if expected == FinishReason::Length { "" } else { "{}" };
+            let expected = if expected == FinishReason::Length {
+                ""
+            } else {
+                "{}"
+            };
             assert_eq!(call.arguments, expected, "{finish}");
         }
     }
@@ -155,7 +187,10 @@ async fn what_servers_do_differently_is_understood() {
         + &part("\"index\":0,", "\"b\"", "\"x\"", "\"{}\"")
         + done;
     let response = outcome(stream(&events, 50)).await.unwrap();
-    assert_eq!(calls(&response), [("a", "x", "{\"k\":1}"), ("b", "x", "{}")]);
+    assert_eq!(
+        calls(&response),
+        [("a", "x", "{\"k\":1}"), ("b", "x", "{}")]
+    );
     // No index at all; the name is repeated.
     let events = part("", "\"a\"", "\"x\"", "\"{\"")
         + &part("", "\"a\"", "\"x\"", "\"}\"")
@@ -178,7 +213,9 @@ async fn what_servers_do_differently_is_understood() {
 
 #[tokio::test]
 async fn usage_is_estimated_where_the_server_tells_none() {
-    let response = outcome(whole(r#"{"content":"12345678"}"#, "\"stop\"")).await.unwrap();
+    let response = outcome(whole(r#"{"content":"12345678"}"#, "\"stop\""))
+        .await
+        .unwrap();
     assert_eq!(response.usage.output_tokens, 2);
     assert!(response.usage.input_tokens > 10, "{:?}", response.usage);
     assert_eq!(response.model, "gpt-5");
@@ -186,7 +223,8 @@ async fn usage_is_estimated_where_the_server_tells_none() {
 
 #[tokio::test]
 async fn a_connection_that_breaks_after_the_answer_does_not_matter() {
-    let events = "data: {\"choices\":[{\"delta\":{\"content\":\"ok\"},\"finish_reason\":\"stop\"}]}\n\n";
+    let events =
+        "data: {\"choices\":[{\"delta\":{\"content\":\"ok\"},\"finish_reason\":\"stop\"}]}\n\n";
     let mut bytes = STREAM.as_bytes().to_vec();
     bytes.extend(chunk(events.as_bytes()));
     assert_eq!(outcome(bytes).await.unwrap().content, "ok");

@@ -34,17 +34,25 @@ async fn the_body_of_a_streamed_request_is_exactly_this() {
 #[tokio::test]
 async fn optional_settings_are_sent_only_if_configured() {
     let server = Server::bytes(response(200, "", WHOLE)).await;
-    let config = Config { stream: false, ..config(&server) };
+    let config = Config {
+        stream: false,
+        ..config(&server)
+    };
     call(config.clone(), &question()).await.0.unwrap();
     let mut request = question();
     request.temperature = Some(0.5);
     request.max_output_tokens = Some(100);
     call(config, &request).await.0.unwrap();
     let messages = r#""messages":[{"role":"user","content":"What is the total of the sales?"}]"#;
-    let [plain, set] = &server.received()[..] else { panic!("two requests") };
+    let [plain, set] = &server.received()[..] else {
+        panic!("two requests")
+    };
     assert_eq!(plain.body, format!(r#"{{"model":"gpt-5",{messages}}}"#));
     let settings = r#""max_completion_tokens":100,"temperature":0.5"#;
-    assert_eq!(set.body, format!(r#"{{"model":"gpt-5",{messages},{settings}}}"#));
+    assert_eq!(
+        set.body,
+        format!(r#"{{"model":"gpt-5",{messages},{settings}}}"#)
+    );
 }
 
 #[tokio::test]
@@ -52,8 +60,10 @@ async fn the_head_carries_path_key_and_extra_headers() {
     let server = Server::bytes(response(200, "", WHOLE)).await;
     let mut with_all = config(&server);
     with_all.base_url += "/";
-    with_all.headers =
-        vec![("X-Title".to_owned(), "Opspawn".to_owned()), ("accept".to_owned(), "a/b".to_owned())];
+    with_all.headers = vec![
+        ("X-Title".to_owned(), "Opspawn".to_owned()),
+        ("accept".to_owned(), "a/b".to_owned()),
+    ];
     call(with_all, &question()).await.0.unwrap();
     let azure = Config {
         api_key: None,
@@ -61,19 +71,33 @@ async fn the_head_carries_path_key_and_extra_headers() {
         ..config(&server)
     };
     call(azure, &question()).await.0.unwrap();
-    let blank = Config { api_key: Some(" \n".into()), ..config(&server) };
+    let blank = Config {
+        api_key: Some(" \n".into()),
+        ..config(&server)
+    };
     call(blank, &question()).await.0.unwrap();
 
-    let heads: Vec<String> =
-        server.received().iter().map(|r| r.head.to_ascii_lowercase() + "\r\n").collect();
-    assert!(heads[0].starts_with("post /v1/chat/completions http/1.1\r\n"), "{}", heads[0]);
+    let heads: Vec<String> = server
+        .received()
+        .iter()
+        .map(|r| r.head.to_ascii_lowercase() + "\r\n")
+        .collect();
+    assert!(
+        heads[0].starts_with("post /v1/chat/completions http/1.1\r\n"),
+        "{}",
+        heads[0]
+    );
     for line in [
         &format!("authorization: bearer {KEY}"),
         "content-type: application/json",
         "x-title: opspawn",
         "accept: a/b",
     ] {
-        assert!(heads[0].contains(&format!("\r\n{line}\r\n")), "{line} in {}", heads[0]);
+        assert!(
+            heads[0].contains(&format!("\r\n{line}\r\n")),
+            "{line} in {}",
+            heads[0]
+        );
     }
     assert_eq!(heads[0].matches("accept:").count(), 1);
     assert!(heads[1].starts_with("post /v1/chat/completions?api-version=1 http/1.1\r\n"));
@@ -112,20 +136,32 @@ async fn a_dropped_call_closes_its_connection() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(10), closed).await.unwrap();
+    tokio::time::timeout(std::time::Duration::from_secs(10), closed)
+        .await
+        .unwrap();
 }
 
 #[test]
 fn a_configuration_that_cannot_work_is_refused() {
-    let base = |url: &str| Config { base_url: url.to_owned(), ..Config::new("m") };
+    let base = |url: &str| Config {
+        base_url: url.to_owned(),
+        ..Config::new("m")
+    };
     for wrong in ["", "localhost:11434", "ftp://x/v1", "/v1", "http://"] {
         let error = OpenAi::new(base(wrong)).unwrap_err();
         assert!(matches!(error, ConfigError::BaseUrl), "{wrong}");
     }
-    let key = Config { api_key: Some("a\nb".into()), ..Config::new("m") };
+    let key = Config {
+        api_key: Some("a\nb".into()),
+        ..Config::new("m")
+    };
     assert!(matches!(OpenAi::new(key).unwrap_err(), ConfigError::ApiKey));
     let headers = vec![("no name".to_owned(), "x".to_owned())];
-    let error = OpenAi::new(Config { headers, ..Config::new("m") }).unwrap_err();
+    let error = OpenAi::new(Config {
+        headers,
+        ..Config::new("m")
+    })
+    .unwrap_err();
     assert!(error.to_string().contains("`no name`"), "{error}");
 }
 
@@ -142,5 +178,8 @@ fn nothing_shows_a_secret() {
     assert_eq!(model.name(), "openrouter/a/b");
     assert!(model.is_llm());
     let shown = format!("{model:?}");
-    assert!(shown.contains("x-key") && !shown.contains("hidden"), "{shown}");
+    assert!(
+        shown.contains("x-key") && !shown.contains("hidden"),
+        "{shown}"
+    );
 }

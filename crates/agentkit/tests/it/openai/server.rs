@@ -70,7 +70,13 @@ impl Server {
                 }
             }
         });
-        Self { url, received, connections, gone, task }
+        Self {
+            url,
+            received,
+            connections,
+            gone,
+            task,
+        }
     }
 
     /// Answers every request with these bytes, and closes.
@@ -134,7 +140,12 @@ async fn read(stream: &mut TcpStream) -> Option<Received> {
     let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
     let length = head
         .lines()
-        .filter_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok())
+        .filter_map(|line| {
+            line.to_ascii_lowercase()
+                .strip_prefix("content-length: ")?
+                .parse()
+                .ok()
+        })
         .next()
         .unwrap_or(0);
     let mut body = bytes.split_off(end + 4);
@@ -143,7 +154,10 @@ async fn read(stream: &mut TcpStream) -> Option<Received> {
             return None;
         }
     }
-    Some(Received { head, body: String::from_utf8(body).unwrap() })
+    Some(Received {
+        head,
+        body: String::from_utf8(body).unwrap(),
+    })
 }
 
 /// A response with a length.

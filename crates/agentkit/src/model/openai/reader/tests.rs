@@ -21,8 +21,12 @@ fn nearly() -> impl Strategy<Value = Vec<u8>> {
     let event = |delta: &str| format!("data: {{\"choices\":[{{\"delta\":{delta}}}]}}\n\n");
     let piece = prop_oneof![
         Just(event("{\"content\":\"\u{e4}\u{1f600}\"}")),
-        Just(event("{\"tool_calls\":[{\"index\":0,\"id\":\"a\",\"function\":{\"name\":\"x\"}}]}")),
-        Just(event("{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":\"{\"}}]}")),
+        Just(event(
+            "{\"tool_calls\":[{\"index\":0,\"id\":\"a\",\"function\":{\"name\":\"x\"}}]}"
+        )),
+        Just(event(
+            "{\"tool_calls\":[{\"index\":0,\"function\":{\"arguments\":\"{\"}}]}"
+        )),
         Just(event("{\"tool_calls\":[{\"index\":4294967295}]}")),
         Just("data: {\"choices\":[{\"finish_reason\":\"stop\"}]}\r\n\r\n".to_owned()),
         Just("data: {\"choices\":[],\"usage\":{\"prompt_tokens\":1,\"cost\":-1}}\r\r".to_owned()),
@@ -33,8 +37,11 @@ fn nearly() -> impl Strategy<Value = Vec<u8>> {
         Just("\u{feff}".to_owned()),
     ];
     let noise = prop::collection::vec(any::<u8>(), 0..6);
-    prop::collection::vec(prop_oneof![8 => piece.prop_map(String::into_bytes), 1 => noise], 0..10)
-        .prop_map(|pieces| pieces.concat())
+    prop::collection::vec(
+        prop_oneof![8 => piece.prop_map(String::into_bytes), 1 => noise],
+        0..10,
+    )
+    .prop_map(|pieces| pieces.concat())
 }
 
 proptest! {
