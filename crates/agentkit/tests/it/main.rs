@@ -1,4 +1,5 @@
 //! Tests of the crate through its public interface.
 
+mod events;
 mod openai;
 mod scripted;

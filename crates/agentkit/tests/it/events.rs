@@ -1,0 +1,33 @@
+//! The bytes of version 1 stay readable, and stay what is written.
+
+use std::collections::BTreeSet;
+
+use agentkit::{Event, event::DecodeError};
+
+const V1: &str = include_str!("../fixtures/events_v1.jsonl");
+
+#[test]
+fn version_one_reads_and_writes_the_same_bytes() {
+    let mut kinds = BTreeSet::new();
+    for line in V1.lines() {
+        let event = Event::decode(line.as_bytes()).unwrap_or_else(|e| panic!("{line}: {e:?}"));
+        assert_eq!(String::from_utf8(event.encode()).unwrap(), line);
+        kinds.insert(event.kind());
+    }
+    assert_eq!(kinds, BTreeSet::from(Event::TYPES), "each type has a fixture");
+}
+
+#[test]
+fn unknown_fields_are_kept_out_of_the_way_and_unknown_types_are_named() {
+    let newer = br#"{"v":1,"type":"tool.started","step":3,"attempt":2,"region":"eu"}"#;
+    assert_eq!(Event::decode(newer).unwrap().kind(), "tool.started");
+    let Err(DecodeError::Unknown { kind, version }) =
+        Event::decode(br#"{"v":1,"type":"tool.dreamt","step":3}"#)
+    else {
+        panic!("an unknown type was read")
+    };
+    assert_eq!((kind.as_str(), version), ("tool.dreamt", 1));
+    let error = Event::decode(br#"{"v":2,"type":"tool.started","step":3,"attempt":2}"#);
+    assert!(error.unwrap_err().to_string().contains("`tool.started` version 2"));
+    assert!(matches!(Event::decode(b"{"), Err(DecodeError::Malformed(_))));
+}
