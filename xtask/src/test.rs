@@ -1,0 +1,87 @@
+//! The test suite.
+//!
+//! Every build of it uses one set of features, all of them: a second set would build the
+//! dependencies twice. So the `opspawn` binary that the fault tests start has its crash points in;
+//! a plain `cargo build` does not (the stage `deps` checks that).
+
+use std::{ffi::OsString, path::PathBuf, process::Command};
+
+use crate::{
+    cmd::{self, Workspace},
+    npm,
+};
+
+const ONE_SET: &[&str] = &["--workspace", "--all-features", "--locked"];
+
+/// Doc tests first, so that the output closes with the summary of the tests themselves.
+pub(crate) fn run(workspace: &Workspace, runner: &[String]) -> anyhow::Result<()> {
+    if runner.is_empty() {
+        doc_tests(workspace)?;
+    }
+    tests(workspace, runner)
+}
+
+/// The examples in the documentation.
+pub(crate) fn doc_tests(workspace: &Workspace) -> anyhow::Result<()> {
+    cmd::run(workspace.cargo(&["test", "--doc", "--quiet"]).args(ONE_SET))
+}
+
+/// Builds the binaries that tests start, then runs the unit and integration tests.
+pub(crate) fn tests(workspace: &Workspace, runner: &[String]) -> anyhow::Result<()> {
+    let aimock = npm::aimock(workspace)?;
+    cmd::run(
+        workspace
+            .cargo(&["build", "--bins", "--tests"])
+            .args(ONE_SET),
+    )?;
+
+    let mut command = if cmd::answers(&mut workspace.cargo(&["nextest", "--version"])) {
+        let mut command = workspace.cargo(&["nextest", "run"]);
+        if cmd::in_ci() {
+            command.args(["--profile", "ci"]);
+        }
+        command.args(ONE_SET).args(runner);
+        command
+    } else {
+        println!("cargo-nextest is not installed: running plain `cargo test`");
+        let mut command = workspace.cargo(&["test", "--lib", "--bins", "--tests"]);
+        command.args(ONE_SET).args(runner);
+        command
+    };
+    let skips = Skips::watch(workspace)?;
+    skips.pass_on(&mut command);
+    command.env(
+        "OPSPAWN_TEST_BINARY",
+        workspace.target.join("debug").join("opspawn"),
+    );
+    if let Some(aimock) = aimock {
+        command.env("OPSPAWN_AIMOCK", aimock);
+    }
+    let result = cmd::run(&mut command);
+    skips.report();
+    result
+}
+
+/// The file in which tests that skip themselves write their names: a runner hides what a test
+/// that passes has to say.
+struct Skips(PathBuf);
+
+impl Skips {
+    fn watch(workspace: &Workspace) -> anyhow::Result<Self> {
+        let folder = workspace.target.join("testkit");
+        std::fs::create_dir_all(&folder)?;
+        let file = folder.join("skipped");
+        std::fs::write(&file, "")?;
+        Ok(Self(file))
+    }
+
+    fn pass_on(&self, command: &mut Command) {
+        command.env("OPSPAWN_TEST_SKIPS", OsString::from(&self.0));
+    }
+
+    fn report(&self) {
+        for line in std::fs::read_to_string(&self.0).unwrap_or_default().lines() {
+            println!("SKIPPED {line}");
+        }
+    }
+}
