@@ -4,6 +4,7 @@ use ops_core::{
     Code, Command, Lifecycle, Rejection, StoredEvent, TaskId, TenantId,
     event::Resolution,
     ports::{Counts, StoreError, Submitted, TaskFilter, TaskRecord},
+    retry::RetryPolicy,
 };
 
 use crate::{Engine, Error, Step, Submit, steps};
@@ -181,6 +182,12 @@ impl Engine {
             events.iter().for_each(|event| fold.add(event));
         }
         Ok(fold.finish(&life))
+    }
+
+    /// The policy of tasks that ask for none: what a partial wish changes.
+    #[must_use]
+    pub fn default_retry(&self) -> RetryPolicy {
+        self.settings.retry
     }
 
     async fn command(

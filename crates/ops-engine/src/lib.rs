@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::{
     commands::{EventPage, StepPage},
-    error::Error,
+    error::{Error, FieldError},
     hub::Hub,
     steps::{Step, StepState},
     submit::Submit,

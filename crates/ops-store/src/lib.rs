@@ -1,1 +1,10 @@
-//! The engine's only SQL.
+//! The engine's only SQL: adapters of [`ops_core::ports::Store`].
+//!
+//! - [`sqlite`]: one process, one folder, one writer thread with group commit. The default.
+//!
+//! Each verb of the port is one atomic step here; no transaction type leaves this crate, and every
+//! transition is decided by [`ops_core::decide`](fn@ops_core::decide) before it is written.
+
+pub mod sqlite;
+
+pub use sqlite::{Durability, OpenError, Options, SqliteStore};

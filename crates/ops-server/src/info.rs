@@ -1,0 +1,59 @@
+//! What the server says about itself.
+
+use serde::Serialize;
+
+/// Facts that are fixed at the start; `/health` and `/api/v1/info` show them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ServerInfo {
+    /// The release.
+    pub version: String,
+    /// The role, for instance `dev` or `serve`.
+    pub mode: String,
+    /// The model that agents use unless a task says otherwise.
+    pub model: ModelInfo,
+    /// What stores the tasks, for instance `sqlite`.
+    pub storage: String,
+    /// How far an acknowledged write is from being lost, for instance `full` or `ephemeral`.
+    pub durability: String,
+    /// The data folder, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_dir: Option<String>,
+    /// What everything that shows a result must say, for instance that the model is no LLM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub notice: Option<String>,
+}
+
+/// The configured model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ModelInfo {
+    /// Its provider, for instance `openai` or `scripted`.
+    pub provider: String,
+    /// Its name.
+    pub name: String,
+    /// Whether it is a language model; the scripted one is not.
+    pub is_llm: bool,
+}
+
+impl ServerInfo {
+    /// The answer of `/health`.
+    pub(crate) fn health(&self) -> Vec<u8> {
+        #[derive(Serialize)]
+        struct Health<'a> {
+            status: &'static str,
+            version: &'a str,
+            mode: &'a str,
+            model: &'a ModelInfo,
+            durability: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            notice: Option<&'a str>,
+        }
+        crate::json::to_vec(&Health {
+            status: "ok",
+            version: &self.version,
+            mode: &self.mode,
+            model: &self.model,
+            durability: &self.durability,
+            notice: self.notice.as_deref(),
+        })
+    }
+}

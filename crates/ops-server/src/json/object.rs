@@ -1,0 +1,198 @@
+//! An object with known fields: what is wrong with it is said of every field at once.
+
+use std::{borrow::Cow, fmt};
+
+use ops_engine::FieldError;
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::nearest;
+
+/// The fields of one object, as text.
+pub(crate) struct Fields<'a> {
+    path: Vec<String>,
+    known: &'static [&'static str],
+    values: Vec<Option<&'a RawValue>>,
+}
+
+/// Takes an object apart. `known` are its fields, `path` is where it stands in the request.
+/// What is wrong goes to `errors`.
+pub(crate) fn object<'a>(
+    text: &'a str,
+    known: &'static [&'static str],
+    path: &[&str],
+    errors: &mut Vec<FieldError>,
+) -> Fields<'a> {
+    let mut fields = Fields {
+        path: path.iter().map(|part| (*part).to_owned()).collect(),
+        known,
+        values: vec![None; known.len()],
+    };
+    let mut strangers = Vec::new();
+    let seed = Take {
+        fields: &mut fields,
+        strangers: &mut strangers,
+    };
+    let taken = seed.deserialize(&mut serde_json::Deserializer::from_str(text));
+    if taken.is_err() {
+        errors.push(fields.error(None, "dict_type", "must be an object"));
+    }
+    for name in strangers {
+        let known_already = known.contains(&name.as_str());
+        let (kind, message) = match (known_already, later(&name)) {
+            (true, _) => ("duplicate_field", format!("`{name}` is given twice")),
+            (false, Some(message)) => ("unknown_field", message),
+            (false, None) => ("unknown_field", nearest::unknown("field", &name, known)),
+        };
+        // The message names the field, so that the sentence reads well.
+        errors.push(fields.error(Some(&name), kind, &message));
+    }
+    fields
+}
+
+/// Fields that the contract promises and this release does not take yet.
+fn later(name: &str) -> Option<String> {
+    [
+        "callback_url",
+        "concurrency_key",
+        "depends_on",
+        "max_cost_usd",
+    ]
+    .contains(&name)
+    .then(|| format!("`{name}` is not supported by this release"))
+}
+
+impl<'a> Fields<'a> {
+    /// The text of a field; none if it is missing or `null`.
+    pub(crate) fn raw(&self, name: &str) -> Option<&'a str> {
+        let index = self.known.iter().position(|known| *known == name)?;
+        let text = self.values[index]?.get();
+        (text != "null").then_some(text)
+    }
+
+    /// Whether a field is there, be it `null`.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        let index = self.known.iter().position(|known| *known == name);
+        index.is_some_and(|index| self.values[index].is_some())
+    }
+
+    /// A field of a type; `kind` and `message` say what it must be.
+    pub(crate) fn get<T: Deserialize<'a>>(
+        &self,
+        name: &str,
+        (kind, message): (&'static str, &str),
+        errors: &mut Vec<FieldError>,
+    ) -> Option<T> {
+        let value = serde_json::from_str(self.raw(name)?).ok();
+        if value.is_none() {
+            errors.push(self.error(Some(name), kind, message));
+        }
+        value
+    }
+
+    /// A text field.
+    pub(crate) fn string(&self, name: &str, errors: &mut Vec<FieldError>) -> Option<String> {
+        self.get(name, ("string_type", "must be a string"), errors)
+    }
+
+    /// A whole number that is not negative.
+    pub(crate) fn whole<T: Deserialize<'a>>(
+        &self,
+        name: &str,
+        errors: &mut Vec<FieldError>,
+    ) -> Option<T> {
+        self.get(name, ("int_type", "must be a whole number in range"), errors)
+    }
+
+    /// A duration: a number of seconds, or text with units. Microseconds.
+    pub(crate) fn duration(&self, name: &str, errors: &mut Vec<FieldError>) -> Option<i64> {
+        let text = self.raw(name)?;
+        let micros = match serde_json::from_str::<f64>(text) {
+            Ok(seconds) => crate::time::seconds_to_micros(seconds),
+            Err(_) => serde_json::from_str::<Cow<'_, str>>(text)
+                .ok()
+                .and_then(|text| crate::time::duration(&text)),
+        };
+        if micros.is_none() {
+            let message = "must be a number of seconds, or text like `30s`, `5m` or `2h`";
+            errors.push(self.error(Some(name), "duration_type", message));
+        }
+        micros
+    }
+
+    /// What is wrong with a field of this object, or with the object.
+    pub(crate) fn error(
+        &self,
+        name: Option<&str>,
+        kind: &'static str,
+        message: &str,
+    ) -> FieldError {
+        let path: Vec<&str> = self.path.iter().map(String::as_str).chain(name).collect();
+        FieldError::new(&path, kind, message)
+    }
+}
+
+struct Take<'f, 'a> {
+    fields: &'f mut Fields<'a>,
+    strangers: &'f mut Vec<String>,
+}
+
+impl<'a> DeserializeSeed<'a> for Take<'_, 'a> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'a> Visitor<'a> for Take<'_, 'a> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(Key(name)) = map.next_key::<Key<'a>>()? {
+            let index = self.fields.known.iter().position(|known| *known == name);
+            match index {
+                Some(index) if self.fields.values[index].is_none() => {
+                    self.fields.values[index] = Some(map.next_value()?);
+                }
+                Some(_) | None => {
+                    map.next_value::<IgnoredAny>()?;
+                    // A few say what is wrong as well as a million.
+                    if self.strangers.len() < 20 {
+                        self.strangers.push(name.chars().take(80).collect());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A key, borrowed unless it has escapes.
+struct Key<'a>(Cow<'a, str>);
+
+impl<'a> Deserialize<'a> for Key<'a> {
+    fn deserialize<D: Deserializer<'a>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl<'a> Visitor<'a> for Text {
+            type Value = Cow<'a, str>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'a str) -> Result<Self::Value, E> {
+                Ok(Cow::Borrowed(text))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Cow::Owned(text.to_owned()))
+            }
+        }
+        deserializer.deserialize_str(Text).map(Key)
+    }
+}

@@ -1,0 +1,156 @@
+//! Query strings: known parameters, each once.
+
+use ops_core::Code;
+use ops_engine::FieldError;
+
+use crate::{nearest, problem::Problem};
+
+/// The parameters of a request, decoded.
+pub(crate) struct Query {
+    pairs: Vec<(&'static str, String)>,
+    errors: Vec<FieldError>,
+}
+
+impl Query {
+    /// Reads a query string whose parameters are `known`; those in `lists` may be repeated.
+    pub(crate) fn parse(
+        query: Option<&str>,
+        known: &[&'static str],
+        lists: &[&'static str],
+    ) -> Self {
+        let mut read = Self {
+            pairs: Vec::new(),
+            errors: Vec::new(),
+        };
+        let pieces = query.unwrap_or_default().split('&');
+        for piece in pieces.filter(|piece| !piece.is_empty()) {
+            let (name, value) = piece.split_once('=').unwrap_or((piece, ""));
+            let name = String::from_utf8_lossy(&decode(name)).into_owned();
+            let Some(known_name) = known.iter().find(|known| **known == name) else {
+                let message = nearest::unknown("query parameter", &name, known);
+                let shown: String = name.chars().take(80).collect();
+                read.fail(&shown, "unknown_field", message);
+                continue;
+            };
+            if !lists.contains(known_name) && read.get(known_name).is_some() {
+                read.fail(known_name, "duplicate_field", format!("`{name}` is given twice"));
+                continue;
+            }
+            match String::from_utf8(decode(value)) {
+                Ok(value) => read.pairs.push((known_name, value)),
+                Err(_) => read.fail(known_name, "string_type", "must be UTF-8"),
+            }
+        }
+        read
+    }
+
+    /// A parameter; an empty one is none.
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.all(name).next()
+    }
+
+    /// Every value of a parameter.
+    pub(crate) fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
+        self.pairs
+            .iter()
+            .filter(move |(known, value)| *known == name && !value.is_empty())
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// A whole number within a range.
+    pub(crate) fn number(
+        &mut self,
+        name: &'static str,
+        range: std::ops::RangeInclusive<u64>,
+    ) -> Option<u64> {
+        let number = self.get(name)?.parse().ok();
+        let number = number.filter(|number| range.contains(number));
+        if number.is_none() {
+            let (low, high) = (range.start(), range.end());
+            let message = match *high {
+                u64::MAX => format!("must be a whole number from {low}"),
+                high => format!("must be a whole number from {low} to {high}"),
+            };
+            self.fail(name, "int_type", message);
+        }
+        number
+    }
+
+    /// Says that a parameter is wrong.
+    pub(crate) fn fail(&mut self, name: &str, kind: &'static str, message: impl Into<String>) {
+        self.errors.push(FieldError::new(&[name], kind, message));
+    }
+
+    /// Refuses the request if anything was wrong.
+    ///
+    /// # Errors
+    /// 422 that names every parameter that is wrong.
+    pub(crate) fn check(self) -> Result<(), Problem> {
+        if self.errors.is_empty() {
+            return Ok(());
+        }
+        Err(Problem::parts(Code::InvalidQuery, "query", self.errors))
+    }
+}
+
+/// Decodes `%41` and `+`; what is no escape stays as it is.
+fn decode(text: &str) -> Vec<u8> {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        let escaped = bytes.get(at + 1..at + 3).filter(|_| *byte == b'%');
+        let escaped = escaped
+            .and_then(|hex| std::str::from_utf8(hex).ok())
+            .filter(|hex| hex.bytes().all(|digit| digit.is_ascii_hexdigit()))
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        match escaped {
+            Some(escaped) => {
+                out.push(escaped);
+                at += 3;
+            }
+            None => {
+                out.push(if *byte == b'+' { b' ' } else { *byte });
+                at += 1;
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_decoded_and_checked() {
+        let mut query = Query::parse(
+            Some("limit=5&state=a%2cb&state=c+d&&cursor="),
+            &["limit", "state", "cursor"],
+            &["state"],
+        );
+        assert_eq!(query.number("limit", 1..=9), Some(5));
+        assert_eq!(query.all("state").collect::<Vec<_>>(), ["a,b", "c d"]);
+        assert_eq!(query.get("cursor"), None);
+        assert!(query.check().is_ok());
+
+        let mut query = Query::parse(Some("limti=5&limit=1&limit=%zz"), &["limit"], &[]);
+        assert_eq!(query.number("limit", 2..=9), None);
+        let body = String::from_utf8(query.check().unwrap_err().body(None)).unwrap();
+        for part in [
+            "unknown query parameter `limti`; did you mean `limit`?",
+            "`limit` is given twice",
+            "`limit` must be a whole number from 2 to 9",
+            "\"loc\":[\"query\",\"limti\"]",
+        ] {
+            assert!(body.contains(part), "{part} in {body}");
+        }
+    }
+
+    #[test]
+    fn broken_escapes_stay() {
+        assert_eq!(decode("a%4"), b"a%4");
+        assert_eq!(decode("%+1"), b"% 1");
+        assert_eq!(decode("%e2%82%ac"), "\u{20ac}".as_bytes());
+    }
+}

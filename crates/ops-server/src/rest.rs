@@ -1,0 +1,134 @@
+//! REST: the routes. One file for each group of endpoints; a handler extracts, calls one command
+//! of the engine, and writes a view.
+
+mod body;
+mod create;
+mod cursor;
+mod events;
+mod extract;
+mod reconciliations;
+mod server;
+mod sse;
+mod steps;
+mod tasks;
+mod view;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::Body,
+    extract::State,
+    response::{IntoResponse, Response},
+    routing::{MethodRouter, get, post},
+};
+use bytes::Bytes;
+use http::{HeaderValue, Method, StatusCode, Uri, header};
+use ops_core::Code;
+use ops_engine::Engine;
+use tokio_util::sync::CancellationToken;
+
+use crate::{ServerInfo, problem::Problem};
+
+/// What the routes work with.
+#[derive(Clone)]
+pub struct Surface {
+    /// The engine whose commands the routes call.
+    pub engine: Arc<Engine>,
+    /// What the server says about itself.
+    pub info: ServerInfo,
+    /// The largest request body, in bytes.
+    pub max_body_bytes: usize,
+    /// Ends the event streams; the token that [`crate::serve()`] is given.
+    pub stop: CancellationToken,
+}
+
+impl Surface {
+    /// 10 MiB: what a request body may have unless it is configured.
+    pub const MAX_BODY_BYTES: usize = 10 << 20;
+
+    /// A surface with the default limits.
+    #[must_use]
+    pub fn new(engine: Arc<Engine>, info: ServerInfo, stop: CancellationToken) -> Self {
+        Self {
+            engine,
+            info,
+            max_body_bytes: Self::MAX_BODY_BYTES,
+            stop,
+        }
+    }
+}
+
+/// The state of the routes.
+struct App {
+    surface: Surface,
+    health: Bytes,
+}
+
+type AppState = State<Arc<App>>;
+
+/// Every REST route, each with and without a trailing slash. [`crate::serve()`] brings them to a
+/// port; it alone adds request ids and turns panics into answers.
+#[must_use]
+pub fn router(surface: Surface) -> Router {
+    let app = Arc::new(App {
+        health: surface.info.health().into(),
+        surface,
+    });
+    let mut routes = Router::new();
+    for (path, methods) in [
+        ("/health", get(server::health)),
+        ("/ready", get(server::ready)),
+        ("/api/v1/health", get(server::health)),
+        ("/api/v1/info", get(server::info)),
+        ("/api/v1/tasks", get(tasks::list).post(create::create)),
+        ("/api/v1/tasks/{task_id}", get(tasks::get)),
+        ("/api/v1/tasks/{task_id}/cancel", post(tasks::cancel)),
+        ("/api/v1/tasks/{task_id}/retry", post(tasks::retry)),
+        ("/api/v1/tasks/{task_id}/steps", get(steps::list)),
+        ("/api/v1/tasks/{task_id}/events", get(events::list)),
+        ("/api/v1/reconciliations", get(reconciliations::list)),
+        (
+            "/api/v1/reconciliations/{task_id}/{step}",
+            post(reconciliations::resolve),
+        ),
+    ] {
+        routes = both(routes, path, methods);
+    }
+    routes
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(wrong_method)
+        .with_state(app)
+}
+
+fn both(
+    routes: Router<Arc<App>>,
+    path: &str,
+    methods: MethodRouter<Arc<App>>,
+) -> Router<Arc<App>> {
+    routes
+        .route(path, methods.clone())
+        .route(&format!("{path}/"), methods)
+}
+
+async fn nothing_here(uri: Uri) -> Problem {
+    let path: String = uri.path().chars().take(200).collect();
+    Problem::new(Code::RouteNotFound, format!("there is nothing at `{path}`"))
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> Problem {
+    let path: String = uri.path().chars().take(200).collect();
+    let message = format!("`{path}` does not take {method}; the `Allow` header names what it takes");
+    Problem::new(Code::MethodNotAllowed, message)
+}
+
+/// A JSON response.
+fn answer(status: StatusCode, body: impl Into<Bytes>) -> Response {
+    let mut response = Body::from(body.into()).into_response();
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    response
+}

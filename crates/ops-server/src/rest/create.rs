@@ -1,0 +1,68 @@
+//! `POST /tasks`.
+
+mod digest;
+mod wish;
+
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use ops_core::Code;
+use ops_engine::FieldError;
+
+use super::{AppState, body, extract::Caller, tasks};
+use crate::problem::{IDEMPOTENCY_KEY, Problem};
+
+/// Accepts a task; it is on disk before the answer. The same key and body give the same task, with
+/// `Idempotency-Replayed: true`.
+pub(crate) async fn create(
+    State(app): AppState,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    let body = body::read_json(&parts.headers, body, app.surface.max_body_bytes).await?;
+    let mut wish = wish::parse(body.text(), || app.surface.engine.default_retry())?;
+    let in_body = wish.request_id.is_some();
+    if let Some(key) = key(&parts.headers, wish.request_id.take())? {
+        wish.submit.idempotency = Some((key, digest::of_request(body.text())));
+    }
+    let submitted = app.surface.engine.submit(caller.tenant, wish.submit).await;
+    let submitted = submitted.map_err(|mut error| {
+        for field in &mut error.fields {
+            if in_body && field.path == [IDEMPOTENCY_KEY] {
+                field.path = vec!["request_id".to_owned()];
+            }
+        }
+        Problem::from(error)
+    })?;
+    let mut response = tasks::one(StatusCode::CREATED, &submitted.record);
+    if submitted.existing {
+        response.headers_mut().insert(
+            "idempotency-replayed",
+            HeaderValue::from_static("true"),
+        );
+    }
+    Ok(response)
+}
+
+/// The key of the header or of the body; both only if they are the same.
+fn key(headers: &HeaderMap, request_id: Option<String>) -> Result<Option<String>, Problem> {
+    let wrong = |message: &str| {
+        let field = FieldError::new(&[IDEMPOTENCY_KEY], "value_error", message);
+        Problem::parts(Code::InvalidBody, "header", vec![field])
+    };
+    let mut given = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(header) = given.next() else {
+        return Ok(request_id);
+    };
+    if given.next().is_some() {
+        return Err(wrong("is given twice"));
+    }
+    let header = header.to_str().map_err(|_| wrong("must be visible ASCII"))?;
+    match request_id {
+        Some(other) if other != header => Err(wrong("and `request_id` differ; give one of them")),
+        Some(_) | None => Ok(Some(header.to_owned())),
+    }
+}

@@ -1,0 +1,37 @@
+//! What a request stands for: equal requests have equal digests.
+
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use crate::json::canonical;
+
+/// SHA-256 of the canonical body without `request_id`. A field that is `null` is a missing one.
+pub(super) fn of_request(text: &str) -> [u8; 32] {
+    let mut body: Value = serde_json::from_str(text).expect("the body was checked to be JSON");
+    if let Value::Object(fields) = &mut body {
+        fields.retain(|name, value| name != "request_id" && !value.is_null());
+    }
+    Sha256::digest(canonical(&body)).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_means_the_same_is_the_same() {
+        let one = of_request(r#"{"task_type":"a","input_data":{"x":1,"y":2},"request_id":"k"}"#);
+        for same in [
+            r#"{ "input_data": {"y":2, "x":1}, "task_type": "\u0061" }"#,
+            r#"{"task_type":"a","name":null,"input_data":{"x":1,"y":2}}"#,
+        ] {
+            assert_eq!(of_request(same), one);
+        }
+        for other in [
+            r#"{"task_type":"a","input_data":{"x":1,"y":3}}"#,
+            r#"{"task_type":"a","input_data":{"x":1,"y":2,"z":null}}"#,
+        ] {
+            assert_ne!(of_request(other), one);
+        }
+    }
+}

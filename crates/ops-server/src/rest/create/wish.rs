@@ -1,0 +1,181 @@
+//! The body of `POST /tasks`.
+
+use std::collections::BTreeMap;
+
+use ops_core::{Code, Json, retry::RetryPolicy, task::TaskLimits};
+use ops_engine::{FieldError, Submit};
+
+use crate::{
+    json::{Fields, object},
+    problem::Problem,
+    time,
+};
+
+const FIELDS: &[&str] = &[
+    "task_type",
+    "input_data",
+    "name",
+    "agent_id",
+    "priority",
+    "run_at",
+    "labels",
+    "limits",
+    "retry",
+    "request_id",
+];
+const LIMITS: &[&str] = &["max_steps", "max_tokens", "timeout"];
+const RETRY: &[&str] = &["max_attempts", "backoff"];
+
+/// A submit as it was asked for.
+pub(super) struct Wish {
+    /// What the engine is asked.
+    pub(super) submit: Submit,
+    /// The key that the body carries, if it does.
+    pub(super) request_id: Option<String>,
+}
+
+/// Reads a body that is JSON. `retry` gives the policy that a partial one changes.
+///
+/// # Errors
+/// 422 that names every field that is wrong.
+pub(super) fn parse(text: &str, retry: impl FnOnce() -> RetryPolicy) -> Result<Wish, Problem> {
+    let mut errors = Vec::new();
+    let body = object(text, FIELDS, &[], &mut errors);
+    let whole = errors.iter().all(|error| error.kind != "dict_type");
+    let task_type = body.string("task_type", &mut errors);
+    if whole && body.raw("task_type").is_none() {
+        errors.push(body.error(Some("task_type"), "missing", "is missing"));
+    }
+    let submit = Submit {
+        name: body.string("name", &mut errors),
+        agent_id: body.string("agent_id", &mut errors),
+        priority: body.whole("priority", &mut errors).unwrap_or(0),
+        labels: labels(&body, &mut errors),
+        limits: limits(&body, &mut errors),
+        retry: body
+            .raw("retry")
+            .map(|text| policy(text, retry(), &mut errors)),
+        run_at: run_at(&body, &mut errors),
+        ..Submit::new(task_type.unwrap_or_default(), input(&body, &mut errors))
+    };
+    let request_id = body.string("request_id", &mut errors);
+    if errors.is_empty() {
+        Ok(Wish { submit, request_id })
+    } else {
+        Err(Problem::parts(Code::InvalidBody, "body", errors))
+    }
+}
+
+/// The input as text; nothing in it is looked at.
+fn input(body: &Fields<'_>, errors: &mut Vec<FieldError>) -> Json {
+    let text = body.raw("input_data").unwrap_or("{}");
+    if !text.starts_with('{') {
+        errors.push(body.error(Some("input_data"), "dict_type", "must be an object"));
+    }
+    Json::parse(text).expect("a part of a checked body is JSON")
+}
+
+fn labels(body: &Fields<'_>, errors: &mut Vec<FieldError>) -> BTreeMap<String, String> {
+    let message = "must be an object of strings";
+    body.get("labels", ("dict_type", message), errors)
+        .unwrap_or_default()
+}
+
+fn run_at(body: &Fields<'_>, errors: &mut Vec<FieldError>) -> Option<ops_core::Micros> {
+    let text = body.string("run_at", errors)?;
+    time::parse(&text)
+        .map_err(|message| errors.push(body.error(Some("run_at"), "datetime_type", &message)))
+        .ok()
+}
+
+fn limits(body: &Fields<'_>, errors: &mut Vec<FieldError>) -> TaskLimits {
+    let Some(text) = body.raw("limits") else {
+        return TaskLimits::default();
+    };
+    let limits = object(text, LIMITS, &["limits"], errors);
+    TaskLimits {
+        max_steps: limits.whole("max_steps", errors),
+        max_tokens: limits.whole("max_tokens", errors),
+        max_cost_micros: None,
+        timeout_micros: limits.duration("timeout", errors),
+    }
+}
+
+fn policy(text: &str, base: RetryPolicy, errors: &mut Vec<FieldError>) -> RetryPolicy {
+    let retry = object(text, RETRY, &["retry"], errors);
+    let max_attempts = retry.whole("max_attempts", errors);
+    let initial = retry.duration("backoff", errors);
+    let initial_micros = initial.unwrap_or(base.initial_micros);
+    RetryPolicy {
+        max_attempts: max_attempts.unwrap_or(base.max_attempts),
+        initial_micros,
+        // The longest delay is never shorter than the first.
+        max_micros: base.max_micros.max(initial_micros),
+        ..base
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Wish, String> {
+        parse(text, RetryPolicy::default)
+            .map_err(|problem| String::from_utf8(problem.body(None)).unwrap())
+    }
+
+    #[test]
+    fn a_whole_body_is_read() {
+        let wish = read(
+            r#"{"task_type":"agent_run","input_data":{"prompt":"hi","agent_config":{"x":[1]}},
+               "name":"n","agent_id":"a","priority":9,"run_at":"2025-04-12T10:00:00Z",
+               "labels":{"team":"x"},"limits":{"max_steps":5,"max_tokens":9,"timeout":"5m"},
+               "retry":{"max_attempts":2,"backoff":0.5},"request_id":"k"}"#,
+        )
+        .map_err(|body| panic!("{body}"))
+        .unwrap();
+        let submit = wish.submit;
+        assert_eq!(wish.request_id.as_deref(), Some("k"));
+        assert_eq!(
+            submit.input.as_str(),
+            r#"{"prompt":"hi","agent_config":{"x":[1]}}"#
+        );
+        assert_eq!(submit.limits.timeout_micros, Some(300_000_000));
+        assert_eq!(submit.limits.max_steps, Some(5));
+        let retry = submit.retry.unwrap();
+        assert_eq!((retry.max_attempts, retry.initial_micros), (2, 500_000));
+        assert_eq!(submit.run_at, Some(ops_core::Micros(1_744_452_000_000_000)));
+        assert_eq!(submit.labels["team"], "x");
+    }
+
+    #[test]
+    fn null_is_missing() {
+        let wish = read(r#"{"task_type":"a","input_data":null,"limits":null,"retry":null}"#);
+        let Ok(wish) = wish else { panic!("refused") };
+        assert_eq!(wish.submit, Submit::new("a".into(), Json::parse("{}").unwrap()));
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_named() {
+        for (body, says) in [
+            ("[]", r#"{"loc":["body"],"msg":"must be an object","type":"dict_type"}"#),
+            ("{}", r#"{"loc":["body","task_type"],"msg":"is missing","type":"missing"}"#),
+            (r#"{"task_type":5}"#, r#""msg":"must be a string","type":"string_type""#),
+            (r#"{"task_type":"a","input_data":[1]}"#, r#"["body","input_data"]"#),
+            (r#"{"task_type":"a","priority":-1}"#, r#"["body","priority"]"#),
+            (r#"{"task_type":"a","labels":{"a":1}}"#, r#"["body","labels"]"#),
+            (r#"{"task_type":"a","run_at":"soon"}"#, r#"["body","run_at"]"#),
+            (r#"{"task_type":"a","limits":{"timeout":"5 years"}}"#, r#"["body","limits","timeout"]"#),
+            (r#"{"task_type":"a","limits":{"max_step":5}}"#, "did you mean `max_steps`?"),
+            (r#"{"task_type":"a","limits":{"max_cost_usd":5}}"#, "not supported by this release"),
+            (r#"{"task_type":"a","retry":{"max_attempts":"3"}}"#, r#"["body","retry","max_attempts"]"#),
+            (r#"{"task_type":"a","imput_data":{}}"#, "unknown field `imput_data`; did you mean `input_data`?"),
+            (r#"{"task_type":"a","task_type":"b"}"#, "`task_type` is given twice"),
+        ] {
+            let problem = read(body).map(|_| ()).unwrap_err();
+            assert!(problem.contains(says), "{body}: {problem}");
+        }
+        let problem = read(r#"{"priority":"x","colour":1}"#).map(|_| ()).unwrap_err();
+        assert_eq!(problem.matches("\"loc\"").count(), 3, "{problem}");
+    }
+}

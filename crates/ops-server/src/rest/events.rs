@@ -1,0 +1,111 @@
+//! `GET /tasks/{id}/events`: the log, as pages or as a stream.
+
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, StatusCode, Uri, header};
+use ops_core::StoredEvent;
+
+use super::{
+    App, AppState, answer, cursor,
+    extract::{Caller, TaskPath, refused},
+    sse,
+};
+use crate::{json::ObjectWriter, problem::Problem, query::Query};
+
+/// A page of the log; or, with `Accept: text/event-stream`, the log from a place on and everything
+/// that comes after it. The place is the header `Last-Event-ID`, else `last_event_id`, else
+/// `after` or `cursor`, else the start.
+pub(crate) async fn list(
+    State(app): AppState,
+    caller: Caller,
+    TaskPath(id): TaskPath,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let known = ["after", "cursor", "limit", "last_event_id"];
+    let mut query = Query::parse(uri.query(), &known, &[]);
+    let after = cursor::seq('e', &mut query);
+    let limit = query.number("limit", 1..=1_000).unwrap_or(100);
+    let last = query.number("last_event_id", 0..=u64::MAX);
+    let stream = wants_stream(&headers);
+    let resumed = if stream {
+        last_event_id(&headers, &mut query).or(last)
+    } else {
+        last
+    };
+    query.check()?;
+    let after = resumed.unwrap_or(after);
+    if stream {
+        let follower = sse::Follower::new(&app.surface, caller.tenant, id, after).await;
+        return Ok(follower.map_err(refused(id))?.into_response());
+    }
+    let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+    page(&app, caller, id, after, limit).await
+}
+
+async fn page(
+    app: &App,
+    caller: Caller,
+    id: ops_core::TaskId,
+    after: u64,
+    limit: u32,
+) -> Result<Response, Problem> {
+    let page = app.surface.engine.events(caller.tenant, id, after, limit);
+    let page = page.await.map_err(refused(id))?;
+    let mut out = Vec::with_capacity(4_096);
+    let mut list = ObjectWriter::begin(&mut out);
+    let events = list.key("events");
+    events.push(b'[');
+    for (index, event) in page.events.iter().enumerate() {
+        if index > 0 {
+            events.push(b',');
+        }
+        write(events, event);
+    }
+    events.push(b']');
+    let next = page.next.map(|seq| cursor::of_seq('e', seq));
+    list.value("next_cursor", &next);
+    list.end();
+    Ok(answer(StatusCode::OK, out))
+}
+
+/// Writes `{seq, type, at, data}`; the stored body is put in as it is.
+pub(super) fn write(out: &mut Vec<u8>, event: &StoredEvent) {
+    let mut view = ObjectWriter::begin(out);
+    view.value("seq", &event.seq);
+    view.value("type", &event.event.kind);
+    view.time("at", Some(event.at));
+    view.raw("data", std::str::from_utf8(&event.event.body).ok());
+    view.end();
+}
+
+fn wants_stream(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|accept| accept.to_str().ok())
+        .flat_map(|accept| accept.split(','))
+        .any(|range| {
+            let kind = range.split(';').next().unwrap_or_default();
+            kind.trim().eq_ignore_ascii_case("text/event-stream")
+        })
+}
+
+/// The place of the header; an empty one is none.
+fn last_event_id(headers: &HeaderMap, query: &mut Query) -> Option<u64> {
+    let given = headers.get("last-event-id")?;
+    if given.is_empty() {
+        return None;
+    }
+    let id = given.to_str().ok().and_then(|text| {
+        let digits = text.bytes().all(|digit| digit.is_ascii_digit());
+        text.parse::<u64>().ok().filter(|_| digits)
+    });
+    if id.is_none() {
+        let message = "is not the id of an event: a whole number";
+        query.fail("Last-Event-ID", "int_type", message);
+    }
+    id
+}

@@ -1,0 +1,78 @@
+//! What handlers extract.
+
+use std::convert::Infallible;
+
+use axum::extract::{FromRequestParts, Path};
+use http::request::Parts;
+use ops_core::{Code, TaskId, TenantId};
+
+use crate::problem::Problem;
+
+/// Who asks. A handler without it has no tenant to pass on, and so cannot reach a task.
+pub(crate) struct Caller {
+    /// The tenant whose tasks are seen.
+    pub(crate) tenant: TenantId,
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(_: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self {
+            tenant: TenantId::DEFAULT,
+        })
+    }
+}
+
+/// The task of the path. An id that is none is a task that does not exist.
+pub(crate) struct TaskPath(pub(crate) TaskId);
+
+impl<S: Send + Sync> FromRequestParts<S> for TaskPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Path(id) = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| no_task("(not UTF-8)"))?;
+        id.parse().map(Self).map_err(|_| no_task(&id))
+    }
+}
+
+/// The task and the step of the path.
+pub(crate) struct StepPath {
+    /// The task.
+    pub(crate) task: TaskId,
+    /// The step's number.
+    pub(crate) step: u32,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for StepPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Path((id, step)) = Path::<(String, String)>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| no_task("(not UTF-8)"))?;
+        let task = id.parse().map_err(|_| no_task(&id))?;
+        let step = step.parse().map_err(|_| {
+            let step: String = step.chars().take(80).collect();
+            let message = format!("`{step}` is not the number of a step of task `{task}`");
+            Problem::new(Code::NotInDoubt, message)
+        })?;
+        Ok(Self { task, step })
+    }
+}
+
+/// There is no such task.
+pub(crate) fn no_task(id: &str) -> Problem {
+    let id: String = id.chars().take(80).collect();
+    Problem::new(Code::TaskNotFound, format!("there is no task `{id}`"))
+}
+
+/// A refusal of the engine, which names the task if that is what is missing.
+pub(crate) fn refused(task: TaskId) -> impl Fn(ops_engine::Error) -> Problem {
+    move |error| match error.code {
+        Code::TaskNotFound => no_task(&task.to_string()),
+        _ => error.into(),
+    }
+}

@@ -1,0 +1,150 @@
+//! Steps whose outcome nobody knows: `GET /reconciliations`, `POST /reconciliations/{id}/{step}`.
+
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use http::{StatusCode, Uri};
+use ops_core::{Code, event::Resolution, ports::TaskRecord};
+use ops_engine::{FieldError, Step};
+
+use super::{
+    AppState, answer, body,
+    extract::{Caller, StepPath, refused},
+    tasks,
+};
+use crate::{
+    json::{Fields, ObjectWriter, object},
+    nearest,
+    problem::Problem,
+    query::Query,
+};
+
+const FIELDS: &[&str] = &["resolution", "output", "message"];
+const RESOLUTIONS: &[&str] = &["done", "failed", "retry"];
+
+/// The steps that wait for somebody's word.
+pub(crate) async fn list(
+    State(app): AppState,
+    caller: Caller,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let mut query = Query::parse(uri.query(), &["limit"], &[]);
+    let limit = query.number("limit", 1..=1_000).unwrap_or(100);
+    query.check()?;
+    let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+    let open = app.surface.engine.reconciliations(caller.tenant, limit);
+    let open = open.await?;
+    let mut out = Vec::with_capacity(1_024);
+    let mut list = ObjectWriter::begin(&mut out);
+    let items = list.key("reconciliations");
+    items.push(b'[');
+    let pairs = open
+        .iter()
+        .flat_map(|(record, steps)| steps.iter().map(move |step| (record, step)));
+    for (index, (record, step)) in pairs.enumerate() {
+        if index > 0 {
+            items.push(b',');
+        }
+        write(items, record, step);
+    }
+    items.push(b']');
+    list.end();
+    Ok(answer(StatusCode::OK, out))
+}
+
+/// Decides what became of one.
+pub(crate) async fn resolve(
+    State(app): AppState,
+    caller: Caller,
+    StepPath { task, step }: StepPath,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    let body = body::read_json(&parts.headers, body, app.surface.max_body_bytes).await?;
+    let resolution = parse(body.text())?;
+    let resolved = app
+        .surface
+        .engine
+        .resolve(caller.tenant, task, step, resolution);
+    let record = resolved.await.map_err(refused(task))?;
+    Ok(tasks::one(StatusCode::OK, &record))
+}
+
+fn write(out: &mut Vec<u8>, record: &TaskRecord, step: &Step) {
+    let mut view = ObjectWriter::begin(out);
+    view.plain("task_id", &record.task.id);
+    view.value("step", &step.number);
+    view.value("name", &step.name);
+    view.value("effect", &step.effect);
+    view.value("input", &step.input);
+    view.time("started_at", Some(step.started_at));
+    view.value("attempt", &step.attempt);
+    view.plain("status", &step.status.as_str());
+    view.end();
+}
+
+fn parse(text: &str) -> Result<Resolution, Problem> {
+    let mut errors = Vec::new();
+    let body = object(text, FIELDS, &[], &mut errors);
+    let resolution = match body.string("resolution", &mut errors).as_deref() {
+        Some("done") => done(&body, &mut errors),
+        Some("failed") => failed(&body, &mut errors),
+        Some("retry") => {
+            refuse_extra(&body, &["output", "message"], "retry", &mut errors);
+            Some(Resolution::Retry)
+        }
+        Some(other) => {
+            let message = nearest::unknown("resolution", other, RESOLUTIONS);
+            let message = format!("is wrong: {message}");
+            errors.push(body.error(Some("resolution"), "enum", &message));
+            None
+        }
+        None => {
+            if errors.is_empty() {
+                let message = "is missing; it is `done`, `failed` or `retry`";
+                errors.push(body.error(Some("resolution"), "missing", message));
+            }
+            None
+        }
+    };
+    match resolution {
+        Some(resolution) if errors.is_empty() => Ok(resolution),
+        Some(_) | None => Err(Problem::parts(Code::InvalidBody, "body", errors)),
+    }
+}
+
+fn done(body: &Fields<'_>, errors: &mut Vec<FieldError>) -> Option<Resolution> {
+    refuse_extra(body, &["message"], "done", errors);
+    if !body.has("output") {
+        let message = "is missing: say what the step returned, `null` if nothing";
+        errors.push(body.error(Some("output"), "missing", message));
+        return None;
+    }
+    let output = serde_json::from_str(body.raw("output").unwrap_or("null"));
+    Some(Resolution::Done {
+        output: output.expect("a part of a checked body is JSON"),
+    })
+}
+
+fn failed(body: &Fields<'_>, errors: &mut Vec<FieldError>) -> Option<Resolution> {
+    refuse_extra(body, &["output"], "failed", errors);
+    let message = body.string("message", errors);
+    if body.raw("message").is_none() {
+        let message = "is missing: say what the agent is to be told";
+        errors.push(body.error(Some("message"), "missing", message));
+    }
+    Some(Resolution::Failed { message: message? })
+}
+
+fn refuse_extra(
+    body: &Fields<'_>,
+    names: &[&str],
+    resolution: &str,
+    errors: &mut Vec<FieldError>,
+) {
+    for name in names.iter().filter(|name| body.raw(name).is_some()) {
+        let message = format!("does not go with the resolution `{resolution}`");
+        errors.push(body.error(Some(name), "value_error", &message));
+    }
+}

@@ -1,0 +1,61 @@
+//! `GET /tasks/{id}/steps`.
+
+use axum::{extract::State, response::Response};
+use http::{StatusCode, Uri};
+use ops_engine::Step;
+
+use super::{
+    AppState, answer, cursor,
+    extract::{Caller, TaskPath, refused},
+    view,
+};
+use crate::{json::ObjectWriter, problem::Problem, query::Query};
+
+/// A page of the model calls, tool calls and waits of a task.
+pub(crate) async fn list(
+    State(app): AppState,
+    caller: Caller,
+    TaskPath(id): TaskPath,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let mut query = Query::parse(uri.query(), &["after", "cursor", "limit"], &[]);
+    let after = cursor::seq('s', &mut query);
+    let limit = query.number("limit", 1..=1_000).unwrap_or(100);
+    query.check()?;
+    let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+    let page = app.surface.engine.steps(caller.tenant, id, after, limit);
+    let page = page.await.map_err(refused(id))?;
+    let mut out = Vec::with_capacity(4_096);
+    let mut list = ObjectWriter::begin(&mut out);
+    let steps = list.key("steps");
+    steps.push(b'[');
+    for (index, step) in page.steps.iter().enumerate() {
+        if index > 0 {
+            steps.push(b',');
+        }
+        write(steps, step);
+    }
+    steps.push(b']');
+    let next = page.next.map(|seq| cursor::of_seq('s', seq));
+    list.value("next_cursor", &next);
+    list.end();
+    Ok(answer(StatusCode::OK, out))
+}
+
+fn write(out: &mut Vec<u8>, step: &Step) {
+    let mut view = ObjectWriter::begin(out);
+    view.value("seq", &step.seq);
+    view.value("step", &step.number);
+    view.plain("kind", &step.kind);
+    view.value("name", &step.name);
+    view.plain("status", &step.status.as_str());
+    view.value("attempt", &step.attempt);
+    view.value("effect", &step.effect);
+    view.value("input", &step.input);
+    view.value("output", &step.output);
+    view.value("error", &step.error);
+    view::usage(view.key("usage"), &step.usage);
+    view.time("started_at", Some(step.started_at));
+    view.time("ended_at", step.ended_at);
+    view.end();
+}

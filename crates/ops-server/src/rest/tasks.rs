@@ -1,0 +1,123 @@
+//! `GET /tasks`, `GET /tasks/{id}`, `POST /tasks/{id}/cancel`, `POST /tasks/{id}/retry`.
+
+mod filter;
+
+use axum::{extract::State, response::Response};
+use http::{StatusCode, Uri};
+use ops_core::ports::{TaskFilter, TaskRecord};
+
+use self::filter::Wish;
+use super::{
+    App, AppState, answer,
+    extract::{Caller, TaskPath, refused},
+    view,
+};
+use crate::{json::ObjectWriter, problem::Problem};
+
+/// A list ends early at this size and goes on at `next_cursor`: tasks can be large.
+const MAX_LIST_BYTES: usize = 64 << 20;
+/// Records that are read from the store at once, at first and when they prove small.
+const FIRST_READ: u32 = 32;
+const NEXT_READ: u32 = 256;
+
+/// One task.
+pub(crate) async fn get(
+    State(app): AppState,
+    caller: Caller,
+    TaskPath(id): TaskPath,
+) -> Result<Response, Problem> {
+    let record = app.surface.engine.task(caller.tenant, id).await;
+    Ok(one(StatusCode::OK, &record.map_err(refused(id))?))
+}
+
+/// Stops a task.
+pub(crate) async fn cancel(
+    State(app): AppState,
+    caller: Caller,
+    TaskPath(id): TaskPath,
+) -> Result<Response, Problem> {
+    let record = app.surface.engine.cancel(caller.tenant, id).await;
+    Ok(one(StatusCode::OK, &record.map_err(refused(id))?))
+}
+
+/// Does an ended task again, as a new one.
+pub(crate) async fn retry(
+    State(app): AppState,
+    caller: Caller,
+    TaskPath(id): TaskPath,
+) -> Result<Response, Problem> {
+    let submitted = app.surface.engine.retry(caller.tenant, id).await;
+    let submitted = submitted.map_err(refused(id))?;
+    Ok(one(StatusCode::CREATED, &submitted.record))
+}
+
+/// Tasks, newest first, and how many there are.
+pub(crate) async fn list(
+    State(app): AppState,
+    caller: Caller,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let wish = Wish::parse(uri.query())?;
+    let total = wish.total(&app.surface.engine, caller.tenant).await?;
+    let mut out = Vec::with_capacity(4_096);
+    let mut list = ObjectWriter::begin(&mut out);
+    let next = write_tasks(&app, &caller, &wish, list.key("tasks")).await?;
+    list.value("total", &total);
+    list.value("next_cursor", &next);
+    list.end();
+    Ok(answer(StatusCode::OK, out))
+}
+
+/// A task as a response.
+pub(super) fn one(status: StatusCode, record: &TaskRecord) -> Response {
+    let input = record.task.input.as_str().len();
+    let result = record.result.as_ref().map_or(0, |json| json.as_str().len());
+    let mut out = Vec::with_capacity(1_024 + input + 2 * result);
+    view::task(&mut out, record);
+    answer(status, out)
+}
+
+/// Writes the array, and gives the cursor of the next page if there is one.
+async fn write_tasks(
+    app: &App,
+    caller: &Caller,
+    wish: &Wish,
+    out: &mut Vec<u8>,
+) -> Result<Option<String>, Problem> {
+    out.push(b'[');
+    let mut left = wish.limit;
+    let mut before = wish.filter.before;
+    let mut read = FIRST_READ;
+    let more = loop {
+        // One more than wanted shows whether there is a next page.
+        let asked = read.min(left + 1);
+        let filter = TaskFilter {
+            before,
+            limit: asked,
+            ..wish.filter.clone()
+        };
+        let records = app.surface.engine.tasks(caller.tenant, filter).await?;
+        let full = records.len() >= asked as usize;
+        let begun = out.len();
+        let mut cut = false;
+        for record in records {
+            cut = left == 0 || out.len() > MAX_LIST_BYTES;
+            if cut {
+                break;
+            }
+            if before != wish.filter.before {
+                out.push(b',');
+            }
+            view::task(out, &record);
+            before = Some(record.task.id);
+            left -= 1;
+        }
+        if cut || !full {
+            break cut;
+        }
+        let small = out.len() - begun < (1 << 20);
+        read = if small { NEXT_READ } else { FIRST_READ };
+    };
+    out.push(b']');
+    Ok(before.filter(|_| more).map(super::cursor::of_task))
+}

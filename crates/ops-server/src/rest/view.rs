@@ -1,0 +1,112 @@
+//! A task as clients see it: the fields of version 1, and the new ones after them.
+
+use ops_core::{
+    State, Wait,
+    event::Usage,
+    ports::TaskRecord,
+    task::{Status, TaskLimits},
+};
+
+use crate::json::ObjectWriter;
+
+/// Writes a task. Its input and result are copied as text, never parsed.
+pub(crate) fn task(out: &mut Vec<u8>, record: &TaskRecord) {
+    let TaskRecord {
+        task,
+        life,
+        result,
+        error,
+    } = record;
+    let result = result.as_ref().map(ops_core::Json::as_str);
+    let mut view = ObjectWriter::begin(out);
+    view.plain("task_id", &task.id);
+    view.value("task_type", &task.task_type);
+    view.value("name", &task.name);
+    view.plain("status", &status(life.status()));
+    view.raw("input_data", Some(task.input.as_str()));
+    view.raw("output_data", result);
+    view.raw("result", result);
+    view.value("error_message", &error.as_ref().map(|error| &error.message));
+    view.value("agent_id", &task.agent_id);
+    view.raw("workflow_id", None);
+    view.time("created_at", Some(task.created_at));
+    view.time("updated_at", Some(life.updated_at));
+    view.time("scheduled_at", life.state.due().or(task.run_at));
+    view.time("started_at", life.started_at);
+    view.time("completed_at", life.completed_at);
+
+    view.plain("state", &life.state.name());
+    detail(view.key("state_detail"), &life.state, life.attempt);
+    view.value("attempt", &life.attempt);
+    view.value("priority", &task.priority);
+    view.value("labels", &task.labels);
+    limits(view.key("limits"), &task.limits);
+    view.value("error", error);
+    usage(view.key("usage"), &life.usage);
+    match &task.retry_of {
+        Some(old) => view.plain("retry_of", old),
+        None => view.raw("retry_of", None),
+    }
+    let dead = matches!(life.state, State::Failed { dead_letter: true });
+    view.value("dead_letter", &dead);
+    view.end();
+}
+
+fn status(status: Status) -> &'static str {
+    match status {
+        Status::Pending => "pending",
+        Status::Running => "running",
+        Status::Completed => "completed",
+        Status::Failed => "failed",
+        Status::Cancelled => "cancelled",
+    }
+}
+
+/// What the task waits for: `{on: start|retry|timer, until}`, `{on: in_doubt, steps}`, or `null`.
+fn detail(out: &mut Vec<u8>, state: &State, attempt: u32) {
+    let (on, until, steps) = match state {
+        State::Scheduled { until } if attempt > 1 => ("retry", Some(*until), None),
+        State::Scheduled { until } => ("start", Some(*until), None),
+        State::Waiting(Wait::Timer { until }) => ("timer", Some(*until), None),
+        State::Waiting(Wait::InDoubt { steps }) => ("in_doubt", None, Some(steps)),
+        State::Pending
+        | State::Running { .. }
+        | State::Cancelling { .. }
+        | State::Completed
+        | State::Failed { .. }
+        | State::Cancelled => {
+            out.extend_from_slice(b"null");
+            return;
+        }
+    };
+    let mut view = ObjectWriter::begin(out);
+    view.plain("on", &on);
+    if until.is_some() {
+        view.time("until", until);
+    }
+    if let Some(steps) = steps {
+        view.value("steps", steps);
+    }
+    view.end();
+}
+
+fn limits(out: &mut Vec<u8>, limits: &TaskLimits) {
+    let mut view = ObjectWriter::begin(out);
+    view.value("max_steps", &limits.max_steps);
+    view.value("max_tokens", &limits.max_tokens);
+    view.value("timeout", &limits.timeout_micros.map(seconds));
+    view.end();
+}
+
+/// Tokens, and money in USD.
+pub(crate) fn usage(out: &mut Vec<u8>, usage: &Usage) {
+    let mut view = ObjectWriter::begin(out);
+    view.value("input_tokens", &usage.input_tokens);
+    view.value("output_tokens", &usage.output_tokens);
+    view.value("cost_usd", &(usage.cost_micros as f64 / 1e6));
+    view.end();
+}
+
+fn seconds(micros: i64) -> f64 {
+    micros as f64 / 1e6
+}

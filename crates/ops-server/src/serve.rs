@@ -1,0 +1,125 @@
+//! From a port to the routes: accepting, limits, and the end.
+
+mod connection;
+mod gate;
+mod host;
+mod io;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::Router;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+pub use self::host::Hosts;
+use self::{connection::Shared, gate::Gate};
+
+/// How connections are served.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Whose requests are answered.
+    pub hosts: Hosts,
+    /// Connections at once; one more is told 503. Keep it below the limit on open files.
+    pub max_connections: usize,
+    /// How long a request header may take, and how long a connection may be idle.
+    pub header_timeout: Duration,
+    /// How long a client may take nothing of an answer.
+    pub write_timeout: Duration,
+    /// How long requests in flight may take once the server stops.
+    pub grace: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            hosts: Hosts::Any,
+            max_connections: 16_384,
+            header_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(60),
+            grace: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Refusals for want of a free connection that are written at once; beyond it connections are
+/// closed without a word.
+const MAX_REFUSALS: usize = 256;
+/// How long nothing is accepted after the system could not give a connection.
+const ACCEPT_REST: Duration = Duration::from_millis(50);
+
+/// Serves the routes on a port until `stop`: then nothing more is accepted, what is in flight is
+/// finished, event streams end, and what takes longer than the grace time is cut off.
+pub async fn serve(
+    listener: TcpListener,
+    routes: Router,
+    settings: Settings,
+    stop: CancellationToken,
+) {
+    let free = Arc::new(Semaphore::new(settings.max_connections));
+    let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
+    let gate = Gate::new(routes, settings.hosts, listener.local_addr().ok());
+    let grace = settings.grace;
+    let shared = Arc::new(Shared::new(gate, settings, stop.clone()));
+    let mut open = JoinSet::new();
+    loop {
+        let (stream, peer) = tokio::select! {
+            accepted = accept(&listener) => accepted,
+            Some(ended) = open.join_next(), if !open.is_empty() => {
+                report(ended);
+                continue;
+            }
+            () = stop.cancelled() => break,
+        };
+        tracing::debug!(%peer, "connection");
+        // Answers are written whole: nothing is gained by waiting for more.
+        let _ = stream.set_nodelay(true);
+        if let Ok(permit) = Arc::clone(&free).try_acquire_owned() {
+            let shared = Arc::clone(&shared);
+            open.spawn(async move {
+                connection::run(stream, shared).await;
+                drop(permit);
+            });
+        } else if let Ok(permit) = Arc::clone(&refusals).try_acquire_owned() {
+            let shared = Arc::clone(&shared);
+            open.spawn(async move {
+                connection::refuse(stream, &shared).await;
+                drop(permit);
+            });
+        }
+    }
+    drop(listener);
+    let finish = async {
+        while let Some(ended) = open.join_next().await {
+            report(ended);
+        }
+    };
+    if tokio::time::timeout(grace, finish).await.is_err() {
+        tracing::warn!(connections = open.len(), "cut off: not done in the grace time");
+        open.shutdown().await;
+    }
+}
+
+async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
+            Err(error) => {
+                // Out of file descriptors, or a client that left again: neither ends the server.
+                tracing::warn!(%error, "could not accept a connection");
+                tokio::time::sleep(ACCEPT_REST).await;
+            }
+        }
+    }
+}
+
+fn report(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "a connection panicked");
+    }
+}

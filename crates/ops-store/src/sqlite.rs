@@ -1,0 +1,39 @@
+//! The store on SQLite: one process owns a folder, one thread writes, a few connections read.
+//!
+//! Reading order: [`store`] (the verbs), `prepare` (what callers do first), `inbox`, `writer`
+//! (group commit), `batch` (what a write is), the verbs `submit`, `claim`, `apply`, `leases`, then
+//! `reads` and `list`.
+
+mod answer;
+mod apply;
+mod batch;
+mod blob;
+mod claim;
+pub mod doctor;
+mod error;
+mod inbox;
+mod leases;
+mod linger;
+mod list;
+mod lock;
+mod open;
+mod options;
+mod prepare;
+mod readers;
+mod reads;
+mod repeat;
+mod rows;
+mod schema;
+mod sessions;
+mod statements;
+mod stats;
+mod store;
+mod submit;
+mod writer;
+
+pub use lock::{LOCK_FILE, LockInfo, running_server};
+pub use open::{DATABASE_FILE, OpenError};
+pub use options::{Durability, Options};
+pub use schema::SCHEMA_VERSION;
+pub use stats::Stats;
+pub use store::SqliteStore;

@@ -1,0 +1,80 @@
+//! Answers that wait for the commit of their group.
+
+use std::sync::{Arc, mpsc};
+
+use ops_core::{
+    Lifecycle,
+    ports::{Due, StoreError},
+};
+
+use super::{
+    claim::Claimed,
+    inbox::Inbox,
+    rows::Sparse,
+    submit::Found,
+    writer::{Reply, Request},
+};
+
+/// A verdict and whom it is for.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Submit(Reply<Found>, Result<Box<Found>, StoreError>),
+    Claim(Reply<Claimed>, Result<Vec<Sparse>, StoreError>),
+    Apply(Option<Reply<Lifecycle>>, Result<Lifecycle, StoreError>),
+    Done(Reply<()>, Result<(), StoreError>),
+    Count(Reply<u32>, Result<u32, StoreError>),
+    Voided(
+        mpsc::Sender<Result<u32, StoreError>>,
+        Result<u32, StoreError>,
+    ),
+    Due(Reply<Due>, Result<Due, StoreError>),
+}
+
+impl Answer {
+    /// The answer to a request that was not looked at, because the group failed before it.
+    pub(super) fn refused(request: Request, error: StoreError) -> Self {
+        match request {
+            Request::Submit(_, reply) => Self::Submit(reply, Err(error)),
+            Request::Claim(_, reply) => Self::Claim(reply, Err(error)),
+            Request::Apply(_, reply) => Self::Apply(reply, Err(error)),
+            Request::PutSnapshot(_, _, _, reply) => Self::Done(reply, Err(error)),
+            Request::EndSession(_, reply) => Self::Count(reply, Err(error)),
+            Request::VoidLeases(reply) => Self::Voided(reply, Err(error)),
+            Request::WakeDue(_, reply) => Self::Due(reply, Err(error)),
+        }
+    }
+
+    /// Answers after the commit. Callers that went away are none of the writer's business.
+    pub(super) fn send(self, inbox: &Arc<Inbox<Request>>) {
+        match self {
+            Self::Submit(reply, verdict) => drop(reply.send(verdict.map(|found| *found))),
+            Self::Claim(reply, verdict) => {
+                drop(reply.send(verdict.map(|records| Claimed::new(records, Arc::clone(inbox)))));
+            }
+            Self::Apply(Some(reply), verdict) => drop(reply.send(verdict)),
+            Self::Apply(None, verdict) => {
+                if let Err(error) = verdict {
+                    tracing::debug!(%error, "a command that nobody waits for was refused");
+                }
+            }
+            Self::Done(reply, verdict) => drop(reply.send(verdict)),
+            Self::Count(reply, verdict) => drop(reply.send(verdict)),
+            Self::Voided(reply, verdict) => drop(reply.send(verdict)),
+            Self::Due(reply, verdict) => drop(reply.send(verdict)),
+        }
+    }
+
+    /// Answers that the group was rolled back.
+    pub(super) fn fail(self, error: StoreError) {
+        match self {
+            Self::Submit(reply, _) => drop(reply.send(Err(error))),
+            Self::Claim(reply, _) => drop(reply.send(Err(error))),
+            Self::Apply(Some(reply), _) => drop(reply.send(Err(error))),
+            Self::Apply(None, _) => {}
+            Self::Done(reply, _) => drop(reply.send(Err(error))),
+            Self::Count(reply, _) => drop(reply.send(Err(error))),
+            Self::Voided(reply, _) => drop(reply.send(Err(error))),
+            Self::Due(reply, _) => drop(reply.send(Err(error))),
+        }
+    }
+}

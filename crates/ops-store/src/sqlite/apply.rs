@@ -1,0 +1,80 @@
+//! Apply: loads a task, decides, and writes the decision.
+
+use ops_core::{Command, Lifecycle, TaskId, TenantId, decide, ports::StoreError};
+
+use super::{
+    batch::Batch,
+    error::Fault,
+    prepare::{Outside, Prepared, PreparedSnapshot},
+    repeat::is_repeated,
+    rows::signed,
+};
+
+pub(super) fn apply(
+    batch: &mut Batch<'_>,
+    tenant: TenantId,
+    task: TaskId,
+    prepared: Prepared,
+) -> Result<Lifecycle, Fault> {
+    let Prepared { command, outside } = prepared;
+    let before = batch.load(tenant, task)?.ok_or(StoreError::NotFound)?;
+    if let Command::Append(append) = &command
+        && append.expected_seq < before.life.seq
+        && is_repeated(batch.conn, &before, append, &outside)?
+    {
+        return Ok(before.life);
+    }
+    let decision = decide(&before.life, command, batch.now).map_err(StoreError::from)?;
+    batch.write(&before, decision, &outside)
+}
+
+/// Applies a command of the engine's own, which refers to no values; says whether it was accepted.
+pub(super) fn apply_own(
+    batch: &mut Batch<'_>,
+    tenant: TenantId,
+    task: TaskId,
+    command: Command,
+) -> Result<bool, Fault> {
+    let Some(before) = batch.load(tenant, task)? else {
+        return Ok(false);
+    };
+    match decide(&before.life, command, batch.now) {
+        Ok(decision) => {
+            batch.write(&before, decision, &Outside::default())?;
+            Ok(true)
+        }
+        Err(rejection) => {
+            tracing::debug!(%task, %rejection, "the engine's command does not apply");
+            Ok(false)
+        }
+    }
+}
+
+/// Keeps a snapshot in place of an older one.
+pub(super) fn put_snapshot(
+    batch: &mut Batch<'_>,
+    tenant: TenantId,
+    task: TaskId,
+    snapshot: &PreparedSnapshot,
+) -> Result<(), Fault> {
+    if batch.load(tenant, task)?.is_none() {
+        return Err(StoreError::NotFound.into());
+    }
+    let mut upsert = batch.conn.prepare_cached(
+        "INSERT INTO snapshots (tenant_id, task_id, seq, version, size, codec, body) \
+         VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq, \
+         version = excluded.version, size = excluded.size, codec = excluded.codec, \
+         body = excluded.body WHERE version <> excluded.version OR seq <= excluded.seq",
+    )?;
+    upsert.execute((
+        tenant.0,
+        task.as_bytes(),
+        signed(snapshot.seq),
+        snapshot.version,
+        snapshot.body.size,
+        snapshot.body.codec(),
+        snapshot.body.bytes.as_slice(),
+    ))?;
+    batch.changes.written = true;
+    Ok(())
+}

@@ -1,0 +1,353 @@
+//! One group of requests in one transaction: what every write shares.
+
+use std::{collections::HashMap, sync::Arc};
+
+use ops_core::{
+    Json, Lifecycle, Micros, NewEvent, State, TaskId, TenantId,
+    decide::{Decision, Outcome},
+    ports::{Hint, Notice, StoreError},
+    task::{StateName, Wait},
+};
+use rusqlite::{Connection, params};
+
+use super::{
+    blob::{Digest, INLINE, Packed},
+    error::Fault,
+    prepare::Outside,
+    rows::{self, signed},
+    sessions::{Interrupt, Sessions},
+    statements::Statements,
+};
+
+/// The writer's connection with what the group that is being written has changed so far.
+pub(super) struct Batch<'c> {
+    pub(super) conn: &'c Connection,
+    pub(super) sql: Statements<'c>,
+    pub(super) sessions: &'c Sessions,
+    /// When the group is written.
+    pub(super) now: Micros,
+    pub(super) changes: Changes,
+    queues: HashMap<String, Arc<str>>,
+}
+
+/// What a group changes, to be told once it is committed.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    /// Whether there is anything to commit.
+    pub(super) written: bool,
+    /// Whether a submit is among it.
+    pub(super) submitted: bool,
+    pub(super) events: u64,
+    pub(super) notices: Vec<Notice>,
+    pub(super) interrupts: Vec<Interrupt>,
+    counters: Vec<(TenantId, StateName, i64)>,
+}
+
+impl Changes {
+    pub(super) fn clear(&mut self) {
+        self.written = false;
+        self.submitted = false;
+        self.events = 0;
+        self.notices.clear();
+        self.interrupts.clear();
+        self.counters.clear();
+    }
+
+    pub(super) fn count(&mut self, tenant: TenantId, state: StateName, n: i64) {
+        let known = self
+            .counters
+            .iter_mut()
+            .find(|(t, s, _)| *t == tenant && *s == state);
+        match known {
+            Some((_, _, sum)) => *sum += n,
+            None => self.counters.push((tenant, state, n)),
+        }
+    }
+}
+
+/// A task as a decision needs it.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) row: i64,
+    pub(super) tenant: TenantId,
+    pub(super) life: Lifecycle,
+}
+
+impl<'c> Batch<'c> {
+    pub(super) fn new(conn: &'c Connection, sessions: &'c Sessions) -> rusqlite::Result<Self> {
+        Ok(Self {
+            conn,
+            sql: Statements::prepare(conn)?,
+            sessions,
+            now: Micros(0),
+            changes: Changes::default(),
+            queues: HashMap::new(),
+        })
+    }
+
+    pub(super) fn load(
+        &mut self,
+        tenant: TenantId,
+        id: TaskId,
+    ) -> rusqlite::Result<Option<Loaded>> {
+        let mut rows = self.sql.load.query((tenant.0, id.as_bytes()))?;
+        match rows.next()? {
+            Some(row) => Ok(Some(Loaded {
+                row: row.get(0)?,
+                tenant,
+                life: rows::life(row, id, 1)?,
+            })),
+            None => Ok(None),
+        }
+    }
+
+    /// Writes a decision. A task that is not as it was loaded is refused and nothing is written.
+    pub(super) fn write(
+        &mut self,
+        before: &Loaded,
+        decision: Decision,
+        outside: &Outside,
+    ) -> Result<Lifecycle, Fault> {
+        let Decision {
+            events,
+            after,
+            outcome,
+        } = decision;
+        if !events.is_empty() && self.update(before, &after, outcome, outside.result)? == 0 {
+            return Err(StoreError::Unavailable(
+                "the task changed under the writer: another program writes to the database".into(),
+            )
+            .into());
+        }
+        for packed in &outside.packed {
+            self.store(before.tenant, packed)?;
+        }
+        for (index, event) in events.iter().enumerate() {
+            let seq = before.life.seq + 1 + index as u64;
+            self.event(before.tenant, &after, seq, event, outside.body(index))?;
+        }
+        if !events.is_empty() {
+            self.moved(before, &after)?;
+        }
+        Ok(after)
+    }
+
+    fn update(
+        &mut self,
+        before: &Loaded,
+        after: &Lifecycle,
+        outcome: Option<Outcome>,
+        result_digest: Option<Digest>,
+    ) -> rusqlite::Result<usize> {
+        let (epoch, seq) = (signed(before.life.epoch), signed(before.life.seq));
+        let usage = &after.usage;
+        if before.life.state == after.state {
+            // No index has a column of this one, so it touches a single page.
+            return self.sql.advance.execute(params![
+                signed(after.seq),
+                after.lease_losses,
+                after.run_started,
+                signed(usage.input_tokens),
+                signed(usage.output_tokens),
+                signed(usage.cost_micros),
+                after.updated_at.0,
+                before.row,
+                epoch,
+                seq,
+            ]);
+        }
+        let columns = StateColumns::new(&after.state);
+        let (result, error) = match outcome {
+            Some(Outcome::Result(result)) => (Some(result), None),
+            Some(Outcome::Error(error)) => (None, Json::from_value(&error).ok()),
+            None => (None, None),
+        };
+        let inline = result.filter(|_| result_digest.is_none());
+        self.sql.transition.execute(params![
+            columns.name,
+            columns.session,
+            columns.due,
+            columns.wait_on,
+            columns.wait.as_ref().map(Json::as_str),
+            columns.dead_letter,
+            after.attempt,
+            signed(after.epoch),
+            signed(after.seq),
+            after.lease_losses,
+            after.run_started,
+            signed(usage.input_tokens),
+            signed(usage.output_tokens),
+            signed(usage.cost_micros),
+            after.started_at.map(|at| at.0),
+            after.updated_at.0,
+            after.completed_at.map(|at| at.0),
+            inline.as_ref().map(Json::as_str),
+            result_digest,
+            error.as_ref().map(Json::as_str),
+            before.row,
+            epoch,
+            seq,
+        ])
+    }
+
+    /// Writes one event. Its body goes to the blob table if it is large.
+    pub(super) fn event(
+        &mut self,
+        tenant: TenantId,
+        after: &Lifecycle,
+        seq: u64,
+        event: &NewEvent,
+        stored: Option<Digest>,
+    ) -> rusqlite::Result<()> {
+        let stored = match stored {
+            None if event.body.len() > INLINE => {
+                let packed = Packed::new(&event.body);
+                self.store(tenant, &packed)?;
+                Some(packed.digest)
+            }
+            known => known,
+        };
+        let body = stored.is_none().then_some(event.body.as_slice());
+        let blobs = (!event.blobs.is_empty()).then(|| event.blobs.join(","));
+        self.sql.insert_event.execute(params![
+            tenant.0,
+            after.id.as_bytes(),
+            signed(seq),
+            signed(after.epoch),
+            after.updated_at.0,
+            event.kind,
+            event.step.map(|step| step.number),
+            event.step.map(|step| step.kind.as_str()),
+            event.step.map(|step| step.status.as_str()),
+            event.step.map(|step| step.effect.as_str()),
+            signed(event.usage.input_tokens),
+            signed(event.usage.output_tokens),
+            signed(event.usage.cost_micros),
+            blobs,
+            body,
+            stored,
+        ])?;
+        self.changes.written = true;
+        self.changes.events += 1;
+        Ok(())
+    }
+
+    pub(super) fn store(&mut self, tenant: TenantId, packed: &Packed) -> rusqlite::Result<()> {
+        self.changes.written = true;
+        packed.store(self.conn, tenant)
+    }
+
+    /// Takes note of a transition for the counters, the followers and the sessions.
+    fn moved(&mut self, before: &Loaded, after: &Lifecycle) -> rusqlite::Result<()> {
+        let tenant = before.tenant;
+        let (old, new) = (&before.life.state, &after.state);
+        let mut ready = None;
+        let mut interrupt = None;
+        if old != new {
+            if old.name() != new.name() {
+                self.changes.count(tenant, old.name(), -1);
+                self.changes.count(tenant, new.name(), 1);
+            }
+            if let State::Pending = new {
+                let name = self
+                    .sql
+                    .queue
+                    .query_row([before.row], |row| row.get::<_, String>(0))?;
+                ready = Some(self.queue(&name));
+            }
+            if let State::Cancelling { session } = old {
+                self.changes
+                    .interrupts
+                    .push(Interrupt::Ended(*session, tenant, after.id));
+            }
+            if let State::Cancelling { session } = new {
+                self.changes
+                    .interrupts
+                    .push(Interrupt::Begun(*session, tenant, after.id));
+                interrupt = Some(*session);
+            }
+        }
+        self.notice(tenant, after, ready, interrupt);
+        Ok(())
+    }
+
+    pub(super) fn notice(
+        &mut self,
+        tenant: TenantId,
+        after: &Lifecycle,
+        ready: Option<Arc<str>>,
+        interrupt: Option<ops_core::SessionId>,
+    ) {
+        let hint = Hint {
+            tenant,
+            task: after.id,
+            seq: after.seq,
+            state: after.state.name(),
+        };
+        self.changes.notices.push(Notice {
+            hint,
+            ready,
+            due: after.state.due(),
+            interrupt,
+        });
+    }
+
+    /// A queue's name, allocated once.
+    pub(super) fn queue(&mut self, name: &str) -> Arc<str> {
+        if let Some(known) = self.queues.get(name) {
+            return Arc::clone(known);
+        }
+        if self.queues.len() >= 1_024 {
+            self.queues.clear();
+        }
+        let queue: Arc<str> = name.into();
+        self.queues.insert(name.to_owned(), Arc::clone(&queue));
+        queue
+    }
+
+    /// Adds the group's differences to the counters.
+    pub(super) fn flush_counters(&mut self) -> rusqlite::Result<()> {
+        for (tenant, state, n) in self.changes.counters.drain(..).filter(|(_, _, n)| *n != 0) {
+            self.sql.count.execute((tenant.0, state.as_str(), n))?;
+        }
+        Ok(())
+    }
+}
+
+/// A state as its columns.
+pub(super) struct StateColumns<'s> {
+    pub(super) name: &'static str,
+    pub(super) session: Option<&'s [u8; 16]>,
+    pub(super) due: Option<i64>,
+    pub(super) wait_on: Option<&'static str>,
+    pub(super) wait: Option<Json>,
+    pub(super) dead_letter: bool,
+}
+
+impl<'s> StateColumns<'s> {
+    pub(super) fn new(state: &'s State) -> Self {
+        let mut columns = Self {
+            name: state.name().as_str(),
+            session: None,
+            due: state.due().map(|due| due.0),
+            wait_on: None,
+            wait: None,
+            dead_letter: false,
+        };
+        match state {
+            State::Running { session } | State::Cancelling { session } => {
+                columns.session = Some(session.as_bytes());
+            }
+            State::Waiting(wait) => {
+                columns.wait_on = Some(match wait {
+                    Wait::Timer { .. } => "timer",
+                    Wait::InDoubt { .. } => "in_doubt",
+                });
+                columns.wait = Json::from_value(wait).ok();
+            }
+            State::Failed { dead_letter } => columns.dead_letter = *dead_letter,
+            State::Pending | State::Scheduled { .. } | State::Completed | State::Cancelled => {}
+        }
+        columns
+    }
+}

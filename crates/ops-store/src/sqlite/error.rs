@@ -1,0 +1,77 @@
+//! What SQLite's errors mean to the callers of the store.
+
+use std::path::Path;
+
+use ops_core::ports::StoreError;
+use rusqlite::{Error, ErrorCode};
+
+/// Below this much free space, an I/O error is taken for a full disk.
+const NO_SPACE: u64 = 1 << 20;
+
+/// Why an item of a batch was not written.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// This item is refused and has written nothing; its neighbours go on.
+    Refused(StoreError),
+    /// Storage failed: the whole batch is rolled back.
+    Broken(Error),
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Self {
+        match error {
+            // One row that this release cannot read is no reason to fail its neighbours.
+            Error::FromSqlConversionFailure(..)
+            | Error::IntegralValueOutOfRange(..)
+            | Error::InvalidColumnType(..) => Self::Refused(StoreError::Unavailable(format!(
+                "a row cannot be read: {error}"
+            ))),
+            other => Self::Broken(other),
+        }
+    }
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+/// What a failure of SQLite means to a caller.
+pub(super) fn store_error(dir: &Path, error: &Error) -> StoreError {
+    if is_full(dir, error) {
+        return StoreError::Full(format!(
+            "no space is left in {} ({error}); nothing that was acknowledged is lost, and writes \
+             succeed again once there is space",
+            dir.display()
+        ));
+    }
+    StoreError::Unavailable(match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => format!(
+            "the database in {} is damaged ({error}); stop the server and restore the folder from \
+             a backup",
+            dir.display()
+        ),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => format!(
+            "another program holds a lock on the database in {} ({error}); close it",
+            dir.display()
+        ),
+        _ => format!("{error} (data folder {})", dir.display()),
+    })
+}
+
+/// Whether an error means that no space is left.
+pub(super) fn is_full(dir: &Path, error: &Error) -> bool {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => true,
+        // Extending the shared memory or the file system's quota ends in a plain I/O error.
+        Some(ErrorCode::SystemIoFailure) => free_bytes(dir).is_some_and(|free| free < NO_SPACE),
+        _ => false,
+    }
+}
+
+/// Free space in a folder's file system.
+pub(super) fn free_bytes(dir: &Path) -> Option<u64> {
+    let stat = rustix::fs::statvfs(dir).ok()?;
+    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+}

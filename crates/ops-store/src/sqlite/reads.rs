@@ -1,0 +1,126 @@
+//! What the read verbs read.
+
+use ops_core::{
+    StoredEvent, TaskId, TenantId,
+    ports::{Counts, Snapshot, TaskRecord},
+    task::StateName,
+};
+use rusqlite::{Connection, OptionalExtension as _};
+
+use super::{
+    blob,
+    rows::{self, event_columns, record_columns, signed, unsigned},
+};
+
+/// One task.
+pub(super) fn task(
+    conn: &Connection,
+    tenant: TenantId,
+    task: TaskId,
+) -> rusqlite::Result<Option<TaskRecord>> {
+    let mut select = conn.prepare_cached(concat!(
+        "SELECT ",
+        record_columns!(),
+        " FROM tasks JOIN task_requests USING (task_row) \
+         WHERE tasks.tenant_id = ? AND task_id = ?"
+    ))?;
+    let found = select
+        .query_row((tenant.0, task.as_bytes()), rows::record)
+        .optional()?;
+    let Some(mut sparse) = found else {
+        return Ok(None);
+    };
+    sparse.fill(conn)?;
+    Ok(Some(sparse.into_record()))
+}
+
+/// Whether the tenant has the task.
+fn exists(conn: &Connection, tenant: TenantId, task: TaskId) -> rusqlite::Result<bool> {
+    let mut select =
+        conn.prepare_cached("SELECT 1 FROM tasks WHERE tenant_id = ? AND task_id = ?")?;
+    select.exists((tenant.0, task.as_bytes()))
+}
+
+/// Events after a number; none if there is no such task.
+pub(super) fn events(
+    conn: &Connection,
+    tenant: TenantId,
+    task: TaskId,
+    after: u64,
+    limit: u32,
+) -> rusqlite::Result<Option<Vec<StoredEvent>>> {
+    let mut select = conn.prepare_cached(concat!(
+        "SELECT ",
+        event_columns!(),
+        " FROM events WHERE tenant_id = ? AND task_id = ? AND seq > ? ORDER BY seq LIMIT ?"
+    ))?;
+    let mut found = select
+        .query_map(
+            (tenant.0, task.as_bytes(), signed(after), limit),
+            rows::event,
+        )?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    if found.is_empty() && !exists(conn, tenant, task)? {
+        return Ok(None);
+    }
+    for (event, digest) in &mut found {
+        if let Some(digest) = digest {
+            event.event.body = blob::read(conn, tenant, digest)?;
+        }
+    }
+    Ok(Some(found.into_iter().map(|(event, _)| event).collect()))
+}
+
+/// How many tasks there are in each state that has any.
+pub(super) fn counts(conn: &Connection, tenant: TenantId) -> rusqlite::Result<Counts> {
+    let mut select =
+        conn.prepare_cached("SELECT state, n FROM counters WHERE tenant_id = ? AND n <> 0")?;
+    let mut counts = Counts::new();
+    let mut rows = select.query([tenant.0])?;
+    while let Some(row) = rows.next()? {
+        // A newer release's state is none of this one's.
+        if let Some(state) = StateName::from_name(row.get_ref(0)?.as_str()?) {
+            counts.insert(state, unsigned(row, 1)?);
+        }
+    }
+    Ok(counts)
+}
+
+/// The newest snapshot; the outer option is the task.
+pub(super) fn snapshot(
+    conn: &Connection,
+    tenant: TenantId,
+    task: TaskId,
+) -> rusqlite::Result<Option<Option<Snapshot>>> {
+    let mut select = conn.prepare_cached(
+        "SELECT seq, version, codec, size, body FROM snapshots \
+         WHERE tenant_id = ? AND task_id = ?",
+    )?;
+    let found = select
+        .query_row((tenant.0, task.as_bytes()), |row| {
+            Ok(Snapshot {
+                seq: unsigned(row, 0)?,
+                version: row.get(1)?,
+                body: blob::unpack(row.get(2)?, row.get(3)?, row.get(4)?)?,
+            })
+        })
+        .optional()?;
+    if found.is_none() && !exists(conn, tenant, task)? {
+        return Ok(None);
+    }
+    Ok(Some(found))
+}
+
+/// The queues that have ready tasks. Jumps from one to the next within the index, so that a long
+/// backlog costs nothing.
+pub(super) fn ready_queues(conn: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut select = conn.prepare_cached(
+        "WITH RECURSIVE ready (name) AS ( \
+           SELECT min(queue) FROM tasks WHERE state = 'pending' \
+           UNION ALL \
+           SELECT (SELECT min(queue) FROM tasks WHERE state = 'pending' AND queue > name) \
+           FROM ready WHERE name IS NOT NULL \
+         ) SELECT name FROM ready WHERE name IS NOT NULL",
+    )?;
+    select.query_map((), |row| row.get(0))?.collect()
+}

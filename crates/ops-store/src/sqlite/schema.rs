@@ -1,0 +1,56 @@
+//! Migrations: numbered files, forward only. The number of the last one is the database's
+//! `user_version`, and it changes in the same transaction as the tables.
+
+use rusqlite::Connection;
+
+/// Each migration's text; the first is number 1.
+const MIGRATIONS: &[&str] = &[include_str!("../../migrations/sqlite/0001_init.sql")];
+
+/// The schema that this release writes.
+pub const SCHEMA_VERSION: u32 = MIGRATIONS.len() as u32;
+
+/// What a database file turned out to be.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// Ours, and now of the newest schema.
+    Current,
+    /// Ours, of a newer release.
+    Newer(u32),
+    /// Another program's.
+    Foreign,
+}
+
+/// Brings a database to the newest schema.
+pub(super) fn migrate(conn: &Connection) -> rusqlite::Result<Found> {
+    let version = version(conn)?;
+    if version > SCHEMA_VERSION {
+        return Ok(Found::Newer(version));
+    }
+    if version == 0 {
+        let tables: u32 =
+            conn.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))?;
+        if tables > 0 {
+            return Ok(Found::Foreign);
+        }
+    }
+    for (number, text) in (1..).zip(MIGRATIONS).skip(version as usize) {
+        conn.execute_batch("BEGIN IMMEDIATE")?;
+        let done = conn
+            .execute_batch(text)
+            .and_then(|()| conn.pragma_update(None, "user_version", number))
+            .and_then(|()| conn.execute_batch("COMMIT"));
+        if let Err(error) = done {
+            if !conn.is_autocommit() {
+                conn.execute_batch("ROLLBACK")?;
+            }
+            return Err(error);
+        }
+        tracing::info!(number, "migrated the database");
+    }
+    Ok(Found::Current)
+}
+
+/// The schema that a database has; 0 for an empty one.
+pub(super) fn version(conn: &Connection) -> rusqlite::Result<u32> {
+    conn.query_row("PRAGMA user_version", (), |row| row.get(0))
+}

@@ -1,0 +1,136 @@
+//! Worker sessions. One process owns the folder, so they live in its memory: a heartbeat writes
+//! nothing, and opening the folder ends all sessions of the process before.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Mutex,
+    time::Duration,
+};
+
+use ops_core::{
+    SessionId, TaskId, TenantId,
+    ports::{HeartbeatReply, StoreError},
+};
+
+use super::inbox::lock;
+
+/// The sessions of this process.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    ttl_micros: i64,
+    open: Mutex<HashMap<SessionId, Session>>,
+}
+
+#[derive(Debug)]
+struct Session {
+    /// The last heartbeat, on a clock that goes on while the machine is suspended.
+    heard_at: i64,
+    /// Set once the session has ended; it is forgotten when its leases are taken back.
+    over: bool,
+    /// Its tasks that are being cancelled.
+    cancel: BTreeSet<(TenantId, TaskId)>,
+}
+
+/// A committed change to what a session is to stop.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Interrupt {
+    Begun(SessionId, TenantId, TaskId),
+    Ended(SessionId, TenantId, TaskId),
+}
+
+impl Sessions {
+    pub(super) fn new(ttl: Duration) -> Self {
+        let ttl_micros = i64::try_from(ttl.as_micros()).unwrap_or(i64::MAX);
+        Self {
+            ttl_micros,
+            open: Mutex::default(),
+        }
+    }
+
+    pub(super) fn open(&self, id: SessionId, now: i64) -> Result<(), StoreError> {
+        let mut open = lock(&self.open);
+        let session = open.entry(id).or_insert_with(|| Session {
+            heard_at: now,
+            over: false,
+            cancel: BTreeSet::new(),
+        });
+        if session.over {
+            return Err(StoreError::SessionOver);
+        }
+        session.heard_at = now;
+        Ok(())
+    }
+
+    /// A heartbeat that comes late but before the leases were taken back keeps them: a machine
+    /// that slept for a minute goes on where it stopped.
+    pub(super) fn heartbeat(&self, id: SessionId, now: i64) -> Result<HeartbeatReply, StoreError> {
+        match lock(&self.open).get_mut(&id) {
+            Some(session) if !session.over => {
+                session.heard_at = now;
+                Ok(HeartbeatReply {
+                    cancel: session.cancel.iter().copied().collect(),
+                })
+            }
+            Some(_) | None => Err(StoreError::SessionOver),
+        }
+    }
+
+    pub(super) fn is_open(&self, id: SessionId) -> bool {
+        lock(&self.open)
+            .get(&id)
+            .is_some_and(|session| !session.over)
+    }
+
+    /// Ends a session; `false` if it is not known.
+    pub(super) fn end(&self, id: SessionId) -> bool {
+        match lock(&self.open).get_mut(&id) {
+            Some(session) => {
+                session.over = true;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Ends the sessions that were not heard of for too long. Also names the ones that ended before
+    /// but whose leases could not be taken back.
+    pub(super) fn expire(&self, now: i64) -> Vec<SessionId> {
+        let mut ended = Vec::new();
+        for (id, session) in lock(&self.open).iter_mut() {
+            if now.saturating_sub(session.heard_at) > self.ttl_micros {
+                session.over = true;
+            }
+            if session.over {
+                ended.push(*id);
+            }
+        }
+        ended
+    }
+
+    /// Forgets a session whose leases were taken back.
+    pub(super) fn forget(&self, id: SessionId) {
+        lock(&self.open).remove(&id);
+    }
+
+    /// Takes note of what a commit began or ended to cancel.
+    pub(super) fn note(&self, changes: &mut Vec<Interrupt>) {
+        if changes.is_empty() {
+            return;
+        }
+        let mut open = lock(&self.open);
+        for change in changes.drain(..) {
+            match change {
+                Interrupt::Begun(session, tenant, task) => {
+                    if let Some(session) = open.get_mut(&session) {
+                        session.cancel.insert((tenant, task));
+                    }
+                }
+                Interrupt::Ended(session, tenant, task) => {
+                    if let Some(session) = open.get_mut(&session) {
+                        session.cancel.remove(&(tenant, task));
+                    }
+                }
+            }
+        }
+    }
+}

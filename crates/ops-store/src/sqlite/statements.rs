@@ -1,0 +1,69 @@
+//! The statements of the hot path, prepared once for the writer's life.
+
+use rusqlite::{Connection, Result, Statement};
+
+use super::rows::life_columns;
+
+/// Prepared statements. Rare ones are looked up in the connection's cache instead.
+pub(super) struct Statements<'c> {
+    pub(super) begin: Statement<'c>,
+    pub(super) commit: Statement<'c>,
+    pub(super) load: Statement<'c>,
+    pub(super) queue: Statement<'c>,
+    pub(super) advance: Statement<'c>,
+    pub(super) transition: Statement<'c>,
+    pub(super) insert_event: Statement<'c>,
+    pub(super) insert_task: Statement<'c>,
+    pub(super) insert_request: Statement<'c>,
+    pub(super) count: Statement<'c>,
+}
+
+impl<'c> Statements<'c> {
+    pub(super) fn prepare(conn: &'c Connection) -> Result<Self> {
+        Ok(Self {
+            begin: conn.prepare("BEGIN IMMEDIATE")?,
+            commit: conn.prepare("COMMIT")?,
+            load: conn.prepare(concat!(
+                "SELECT task_row, ",
+                life_columns!(),
+                " FROM tasks WHERE tenant_id = ? AND task_id = ?"
+            ))?,
+            queue: conn.prepare("SELECT queue FROM tasks WHERE task_row = ?")?,
+            advance: conn.prepare(
+                "UPDATE tasks SET seq = ?, lease_losses = ?, run_started = ?, input_tokens = ?, \
+                 output_tokens = ?, cost_micros = ?, updated_at = ? \
+                 WHERE task_row = ? AND epoch = ? AND seq = ?",
+            )?,
+            transition: conn.prepare(
+                "UPDATE tasks SET state = ?, session_id = ?, due_at = ?, wait_on = ?, wait = ?, \
+                 dead_letter = ?, attempt = ?, epoch = ?, seq = ?, lease_losses = ?, \
+                 run_started = ?, input_tokens = ?, output_tokens = ?, cost_micros = ?, \
+                 started_at = ?, updated_at = ?, completed_at = ?, result = ?, \
+                 result_digest = ?, error = ? \
+                 WHERE task_row = ? AND epoch = ? AND seq = ?",
+            )?,
+            insert_event: conn.prepare(
+                "INSERT INTO events (tenant_id, task_id, seq, epoch, at, kind, step, step_kind, \
+                 step_status, effect, input_tokens, output_tokens, cost_micros, blobs, body, \
+                 body_digest) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            )?,
+            insert_task: conn.prepare(
+                "INSERT INTO tasks (tenant_id, task_id, queue, priority, state, due_at, attempt, \
+                 epoch, seq, lease_losses, run_started, input_tokens, output_tokens, cost_micros, \
+                 retry_max_attempts, retry_initial_micros, retry_max_micros, \
+                 retry_max_lease_losses, updated_at) \
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, 0, ?, ?, ?, ?, ?) \
+                 ON CONFLICT DO NOTHING",
+            )?,
+            insert_request: conn.prepare(
+                "INSERT INTO task_requests (task_row, tenant_id, task_type, name, agent_id, \
+                 input, input_digest, labels, limits, retry_of, created_at, run_at) \
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            )?,
+            count: conn.prepare(
+                "INSERT INTO counters (tenant_id, state, n) VALUES (?, ?, ?) \
+                 ON CONFLICT DO UPDATE SET n = n + excluded.n",
+            )?,
+        })
+    }
+}

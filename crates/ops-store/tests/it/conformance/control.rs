@@ -1,0 +1,173 @@
+use ops_core::{
+    Command, Next, Rejection, State, Wait,
+    event::{Resolution, StepStatus, TaskEvent},
+    ports::{StoreError, TaskFilter},
+    task::StateName,
+};
+
+use crate::world::{TENANT, World, pair, step};
+
+pub(crate) async fn cancels_in_each_state(world: &World) {
+    let pending = world.submit().await;
+    assert_eq!(
+        world.apply(pending, Command::Cancel).await.unwrap().state,
+        State::Cancelled
+    );
+
+    let mut delayed = world.new_task();
+    delayed.task.run_at = Some(delayed.task.created_at.plus(60_000_000));
+    let scheduled = world.submit_new(delayed).await;
+    assert_eq!(
+        world.apply(scheduled, Command::Cancel).await.unwrap().state,
+        State::Cancelled
+    );
+    assert_eq!(world.store.wake_due(1).await.unwrap().next, None);
+
+    let (_, life) = world.running().await;
+    world
+        .append(
+            &life,
+            Vec::new(),
+            Next::Wait(Wait::InDoubt { steps: vec![1] }),
+        )
+        .await
+        .unwrap();
+    assert_eq!(
+        world.apply(life.id, Command::Cancel).await.unwrap().state,
+        State::Cancelled
+    );
+
+    let (session, life) = world.running().await;
+    let cancelling = world.apply(life.id, Command::Cancel).await.unwrap();
+    assert_eq!(cancelling.state, State::Cancelling { session });
+    let refused = world.apply(life.id, Command::Cancel).await.unwrap_err();
+    assert_eq!(refused, StoreError::Rejected(Rejection::Cancelling));
+    let refused = world
+        .append(&cancelling, pair(1), Next::Continue)
+        .await
+        .unwrap_err();
+    assert_eq!(refused, StoreError::Rejected(Rejection::Cancelling));
+    let outcome = vec![step(1, StepStatus::Completed)];
+    let after = world
+        .append(&cancelling, outcome, Next::Cancelled)
+        .await
+        .unwrap();
+    assert_eq!(
+        (&after.state, after.completed_at),
+        (&State::Cancelled, Some(after.updated_at))
+    );
+
+    // A lease that ends confirms the cancel.
+    let (session, life) = world.running().await;
+    world.apply(life.id, Command::Cancel).await.unwrap();
+    world.store.close_session(session).await.unwrap();
+    assert_eq!(world.task(life.id).await.life.state, State::Cancelled);
+}
+
+pub(crate) async fn resolves_what_is_in_doubt(world: &World) {
+    let in_doubt = || TaskFilter {
+        in_doubt: true,
+        limit: 10,
+        ..Default::default()
+    };
+    let (session, life) = world.running().await;
+    let wait = Next::Wait(Wait::InDoubt { steps: vec![2, 5] });
+    let after = world.append(&life, pair(1), wait).await.unwrap();
+    assert_eq!(
+        after.state,
+        State::Waiting(Wait::InDoubt { steps: vec![2, 5] })
+    );
+    assert_eq!(world.task(life.id).await.life, after);
+    assert_eq!(
+        world.store.tasks(TENANT, in_doubt()).await.unwrap().len(),
+        1
+    );
+
+    let resolve = |step, resolution| Command::Resolve { step, resolution };
+    let refused = world
+        .apply(life.id, resolve(9, Resolution::Retry))
+        .await
+        .unwrap_err();
+    assert_eq!(refused, StoreError::Rejected(Rejection::NotInDoubt(9)));
+    let done = Resolution::Done {
+        output: "x".repeat(20_000).into(),
+    };
+    let after = world
+        .apply(life.id, resolve(2, done.clone()))
+        .await
+        .unwrap();
+    assert_eq!(
+        after.state,
+        State::Waiting(Wait::InDoubt { steps: vec![5] })
+    );
+    let after = world
+        .apply(life.id, resolve(5, Resolution::Retry))
+        .await
+        .unwrap();
+    assert_eq!(after.state, State::Pending);
+    assert_eq!(
+        world.store.tasks(TENANT, in_doubt()).await.unwrap().len(),
+        0
+    );
+
+    let events = world.events(life.id).await;
+    let resolved = events
+        .iter()
+        .find(|event| event.event.kind == "step.resolved")
+        .unwrap();
+    let body = TaskEvent::decode(&resolved.event.body).unwrap();
+    assert_eq!(
+        body,
+        TaskEvent::Resolved {
+            step: 2,
+            resolution: done
+        }
+    );
+    assert_eq!(
+        world.claim(session, 1).await[0].life.seq,
+        events.len() as u64 + 1
+    );
+}
+
+pub(crate) async fn wakes_timers_when_due(world: &World) {
+    let mut ids = Vec::new();
+    let now = world.new_task().task.created_at;
+    for seconds in [30, 10, 20] {
+        let (_, life) = world.running().await;
+        let until = now.plus(seconds * 1_000_000);
+        let next = Next::Wait(Wait::Timer { until });
+        let after = world.append(&life, Vec::new(), next).await.unwrap();
+        assert_eq!(after.state, State::Waiting(Wait::Timer { until }));
+        ids.push(life.id);
+    }
+    let refused = world.apply(ids[0], Command::Wake).await.unwrap_err();
+    assert_eq!(refused, StoreError::Rejected(Rejection::NotDue));
+    let due = world.store.wake_due(10).await.unwrap();
+    assert_eq!((due.woken, due.next), (0, Some(now.plus(10_000_000))));
+    world.clock.advance(25);
+    let due = world.store.wake_due(1).await.unwrap();
+    assert_eq!((due.woken, due.next), (1, Some(now.plus(20_000_000))));
+    let due = world.store.wake_due(10).await.unwrap();
+    assert_eq!((due.woken, due.next), (1, Some(now.plus(30_000_000))));
+    let states: Vec<_> = [world.task(ids[0]).await, world.task(ids[1]).await]
+        .map(|record| record.life.state.name())
+        .into();
+    assert_eq!(states, [StateName::Waiting, StateName::Pending]);
+    assert_eq!(
+        world.kinds(ids[1]).await[2..],
+        ["task.waiting", "task.woken"]
+    );
+}
+
+pub(crate) async fn releases_a_task(world: &World) {
+    let (session, life) = world.running().await;
+    let release = Command::Release { epoch: life.epoch };
+    let after = world.apply(life.id, release.clone()).await.unwrap();
+    assert_eq!(
+        (after.state, after.attempt, after.lease_losses),
+        (State::Pending, 1, 0)
+    );
+    assert!(world.apply(life.id, release).await.is_err());
+    let again = world.claim(session, 1).await.remove(0).life;
+    assert_eq!((again.epoch, again.attempt), (2, 1));
+}

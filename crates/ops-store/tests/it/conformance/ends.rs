@@ -1,0 +1,196 @@
+use ops_core::{
+    Append, Command, Lifecycle, Next, Rejection, State, Wait, event::StepStatus, ports::StoreError,
+    task::StateName,
+};
+
+use crate::world::{TENANT, World, append, big_json, error, json, pair, step};
+
+pub(crate) async fn completes(world: &World) {
+    let (_, life) = world.running().await;
+    let result = json(r#"{"answer": 42}"#);
+    let next = Next::Complete {
+        result: result.clone(),
+    };
+    let after = world.append(&life, pair(1), next).await.unwrap();
+    assert_eq!(after.state, State::Completed);
+    assert_eq!(after.completed_at, Some(after.updated_at));
+    let read = world.task(life.id).await;
+    assert_eq!(
+        (read.life, read.result, read.error),
+        (after, Some(result), None)
+    );
+    let kinds = world.kinds(life.id).await;
+    assert_eq!(
+        kinds[2..],
+        ["tool.started", "tool.completed", "task.completed"]
+    );
+}
+
+pub(crate) async fn fails_for_good(world: &World) {
+    let (_, life) = world.running().await;
+    let next = Next::Fail {
+        error: error("run_failed"),
+        retryable: false,
+    };
+    let after = world.append(&life, Vec::new(), next).await.unwrap();
+    assert_eq!(after.state, State::Failed { dead_letter: false });
+    let read = world.task(life.id).await;
+    assert_eq!(
+        (read.life, read.result, read.error),
+        (after, None, Some(error("run_failed")))
+    );
+}
+
+pub(crate) async fn retries_then_gives_up(world: &World) {
+    let mut new = world.new_task();
+    new.retry.max_attempts = 2;
+    let (session, life) = world.running_new(new).await;
+    let fail = || Next::Fail {
+        error: error("flaky"),
+        retryable: true,
+    };
+    let after = world.append(&life, Vec::new(), fail()).await.unwrap();
+    let State::Scheduled { until } = after.state else {
+        panic!("{after:?}")
+    };
+    assert_eq!((after.attempt, world.task(life.id).await.error), (2, None));
+    assert!(until > after.updated_at);
+    assert_eq!(world.store.wake_due(10).await.unwrap().woken, 0);
+    world.clock.advance(5);
+    assert_eq!(world.store.wake_due(10).await.unwrap().woken, 1);
+    let life = world.claim(session, 1).await.remove(0).life;
+    assert_eq!((life.attempt, life.epoch), (2, 2));
+    let after = world.append(&life, Vec::new(), fail()).await.unwrap();
+    assert_eq!(after.state, State::Failed { dead_letter: true });
+    let read = world.task(life.id).await;
+    assert_eq!((read.life, read.error), (after, Some(error("flaky"))));
+}
+
+pub(crate) async fn ends_once(world: &World) {
+    let (session, life) = world.running().await;
+    let complete = |text: &str| Next::Complete { result: json(text) };
+    let after = world
+        .append(&life, Vec::new(), complete("1"))
+        .await
+        .unwrap();
+    let terminal = || StoreError::Rejected(Rejection::Terminal(StateName::Completed));
+    for command in [
+        append(&after, Vec::new(), complete("2")),
+        Command::Cancel,
+        Command::Wake,
+        Command::LoseLease,
+        Command::Claim { session },
+        Command::Release { epoch: life.epoch },
+    ] {
+        assert_eq!(world.apply(life.id, command).await.unwrap_err(), terminal());
+    }
+    assert_eq!(world.task(life.id).await.result, Some(json("1")));
+}
+
+/// Applies twice and expects the same answer, with nothing written the second time.
+async fn twice(world: &World, life: &Lifecycle, command: Command) -> Lifecycle {
+    let first = world.apply(life.id, command.clone()).await.unwrap();
+    let events = world.events(life.id).await;
+    let second = world.apply(life.id, command).await.unwrap();
+    assert_eq!(first, second);
+    assert_eq!(world.events(life.id).await, events);
+    first
+}
+
+pub(crate) async fn repeats_a_lost_acknowledgement(world: &World) {
+    let (_, life) = world.running().await;
+    let mut events = pair(1);
+    events[1].body = big_json(100_000).as_str().into();
+    let first = append(&life, events, Next::Continue);
+    let after = twice(world, &life, first.clone()).await;
+    let later = twice(world, &after, append(&after, pair(2), Next::Continue)).await;
+    // Also when the log has gone on since.
+    assert_eq!(world.apply(life.id, first).await.unwrap(), later);
+    assert_eq!(world.events(life.id).await.len() as u64, later.seq);
+}
+
+pub(crate) async fn repeats_every_end(world: &World) {
+    let timer = Wait::Timer {
+        until: world.new_task().task.created_at.plus(1_000_000_000),
+    };
+    for next in [
+        Next::Complete {
+            result: json(r#"{"small":1}"#),
+        },
+        Next::Complete {
+            result: big_json(50_000),
+        },
+        Next::Fail {
+            error: error("final"),
+            retryable: false,
+        },
+        Next::Fail {
+            error: error("again"),
+            retryable: true,
+        },
+        Next::Wait(timer),
+        Next::Wait(Wait::InDoubt { steps: vec![1] }),
+    ] {
+        let (_, life) = world.running().await;
+        twice(world, &life, append(&life, pair(1), next.clone())).await;
+        let (_, life) = world.running().await;
+        twice(world, &life, append(&life, Vec::new(), next)).await;
+    }
+    let (_, life) = world.running().await;
+    let life = world.apply(life.id, Command::Cancel).await.unwrap();
+    twice(world, &life, append(&life, Vec::new(), Next::Cancelled)).await;
+}
+
+pub(crate) async fn repeats_after_another_lease(world: &World) {
+    let (session, life) = world.running().await;
+    let command = append(&life, pair(1), Next::Continue);
+    world.apply(life.id, command.clone()).await.unwrap();
+    world.store.close_session(session).await.unwrap();
+    let session = world.session().await;
+    let current = world.claim(session, 1).await.remove(0).life;
+    assert_eq!(world.apply(life.id, command).await.unwrap(), current);
+}
+
+pub(crate) async fn takes_nothing_else_for_a_repetition(world: &World) {
+    let (session, life) = world.running().await;
+    let after = world.append(&life, pair(1), Next::Continue).await.unwrap();
+    let mut other_body = pair(1);
+    other_body[1].body.push(b' ');
+    let mut other_kind = pair(1);
+    other_kind[0].kind = "tool.other".into();
+    let mut other_step = pair(1);
+    other_step[0] = step(2, StepStatus::Started);
+    let mut more = pair(1);
+    more.push(step(2, StepStatus::Started));
+    for events in [other_body, other_kind, other_step, more, Vec::new()] {
+        assert!(world.append(&life, events, Next::Continue).await.is_err());
+    }
+    let complete = Next::Complete { result: json("1") };
+    assert!(
+        world
+            .append(&life, pair(1), complete.clone())
+            .await
+            .is_err()
+    );
+    // The same words under an epoch that did not write them.
+    world.store.close_session(session).await.unwrap();
+    let session = world.session().await;
+    let current = world.claim(session, 1).await.remove(0).life;
+    let stolen = Append {
+        epoch: current.epoch,
+        expected_seq: life.seq,
+        events: pair(1),
+        next: Next::Continue,
+    };
+    assert!(world.apply(life.id, Command::Append(stolen)).await.is_err());
+    // Another result than the one that ended the task.
+    let end = append(&current, Vec::new(), complete);
+    world.apply(life.id, end).await.unwrap();
+    let other = Next::Complete { result: json("2") };
+    assert!(world.append(&current, Vec::new(), other).await.is_err());
+    assert_eq!(
+        world.store.task(TENANT, life.id).await.unwrap().result,
+        Some(json("1"))
+    );
+    assert!(after.seq < world.task(life.id).await.life.seq);
+}

@@ -1,0 +1,240 @@
+//! What a test works with: a store, a clock that it moves itself, and a record of the notices.
+
+use std::{
+    any::Any,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use ops_core::{
+    Append, Command, Json, Lifecycle, Micros, NewEvent, Next, SessionId, StoredEvent, Task, TaskId,
+    TenantId,
+    event::{EffectClass, StepKind, StepMark, StepStatus, TaskError, Usage},
+    ports::{ClaimRequest, Clock, NewTask, Notice, Observer, Store, StoreError, TaskRecord},
+    retry::RetryPolicy,
+    task::TaskLimits,
+    time::SECOND,
+};
+
+pub(crate) const TENANT: TenantId = TenantId::DEFAULT;
+pub(crate) const OTHER: TenantId = TenantId(2);
+
+/// Time that passes only when a test says so.
+pub(crate) struct TestClock(AtomicI64);
+
+impl TestClock {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self(AtomicI64::new(1_764_000_000 * SECOND)))
+    }
+
+    pub(crate) fn advance(&self, seconds: i64) {
+        self.0.fetch_add(seconds * SECOND, Relaxed);
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Micros {
+        Micros(self.0.load(Relaxed))
+    }
+
+    fn boot_micros(&self) -> i64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Every notice, in the order of the commits.
+#[derive(Default)]
+pub(crate) struct Seen(Mutex<Vec<Notice>>);
+
+impl Seen {
+    pub(crate) fn take(&self) -> Vec<Notice> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+impl Observer for Seen {
+    fn committed(&self, notices: &[Notice]) {
+        self.0.lock().unwrap().extend_from_slice(notices);
+    }
+}
+
+static IDS: AtomicU64 = AtomicU64::new(1);
+
+fn random() -> [u8; 10] {
+    let mut bytes = [0; 10];
+    bytes[2..].copy_from_slice(&IDS.fetch_add(1, Relaxed).to_be_bytes());
+    bytes
+}
+
+pub(crate) struct World {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<TestClock>,
+    pub(crate) seen: Arc<Seen>,
+    /// What lives as long as the store: a folder, a database.
+    pub(crate) keep: Box<dyn Any + Send + Sync>,
+}
+
+impl World {
+    /// A task with small values; each is a microsecond younger than the one before.
+    pub(crate) fn new_task(&self) -> NewTask {
+        self.clock.0.fetch_add(1, Relaxed);
+        let now = self.clock.now();
+        NewTask {
+            task: Task {
+                id: TaskId::new(now, random()),
+                tenant: TENANT,
+                task_type: "agent_run".into(),
+                name: None,
+                agent_id: None,
+                input: json(r#"{"prompt":"hello"}"#),
+                labels: Default::default(),
+                limits: TaskLimits::default(),
+                priority: 5,
+                queue: "default".into(),
+                retry_of: None,
+                created_at: now,
+                run_at: None,
+            },
+            retry: RetryPolicy::default(),
+            idempotency: None,
+        }
+    }
+
+    pub(crate) async fn submit(&self) -> TaskId {
+        self.submit_new(self.new_task()).await
+    }
+
+    pub(crate) async fn submit_new(&self, new: NewTask) -> TaskId {
+        self.store.submit(new).await.unwrap().record.task.id
+    }
+
+    pub(crate) async fn session(&self) -> SessionId {
+        let session = SessionId::new(self.clock.now(), random());
+        self.store.open_session(session).await.unwrap();
+        session
+    }
+
+    pub(crate) async fn claim(&self, session: SessionId, max: u32) -> Vec<TaskRecord> {
+        let request = ClaimRequest {
+            session,
+            queue: "default".into(),
+            max,
+        };
+        self.store.claim(request).await.unwrap()
+    }
+
+    /// A fresh task in the hands of a fresh session.
+    pub(crate) async fn running(&self) -> (SessionId, Lifecycle) {
+        self.running_new(self.new_task()).await
+    }
+
+    pub(crate) async fn running_new(&self, new: NewTask) -> (SessionId, Lifecycle) {
+        let id = self.submit_new(new).await;
+        let session = self.session().await;
+        let claimed = self.claim(session, 1).await;
+        assert_eq!(claimed.len(), 1);
+        assert_eq!(claimed[0].task.id, id);
+        (session, claimed[0].life.clone())
+    }
+
+    pub(crate) async fn apply(
+        &self,
+        task: TaskId,
+        command: Command,
+    ) -> Result<Lifecycle, StoreError> {
+        self.store.apply(TENANT, task, command, Vec::new()).await
+    }
+
+    pub(crate) async fn append(
+        &self,
+        life: &Lifecycle,
+        events: Vec<NewEvent>,
+        next: Next,
+    ) -> Result<Lifecycle, StoreError> {
+        self.apply(life.id, append(life, events, next)).await
+    }
+
+    pub(crate) async fn task(&self, task: TaskId) -> TaskRecord {
+        self.store.task(TENANT, task).await.unwrap()
+    }
+
+    pub(crate) async fn events(&self, task: TaskId) -> Vec<StoredEvent> {
+        self.store.events(TENANT, task, 0, 100_000).await.unwrap()
+    }
+
+    pub(crate) async fn kinds(&self, task: TaskId) -> Vec<String> {
+        self.events(task)
+            .await
+            .into_iter()
+            .map(|event| event.event.kind)
+            .collect()
+    }
+}
+
+pub(crate) fn json(text: &str) -> Json {
+    Json::parse(text).unwrap()
+}
+
+/// A JSON string of about so many bytes that does not compress to nothing.
+pub(crate) fn big_json(bytes: usize) -> Json {
+    let mut text = String::with_capacity(bytes + 16);
+    text.push('"');
+    let mut word = 0_u64;
+    while text.len() < bytes {
+        word = word
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        text.push_str(&(word >> 33).to_string());
+    }
+    text.push('"');
+    json(&text)
+}
+
+pub(crate) fn append(life: &Lifecycle, events: Vec<NewEvent>, next: Next) -> Command {
+    Command::Append(Append {
+        epoch: life.epoch,
+        expected_seq: life.seq,
+        events,
+        next,
+    })
+}
+
+pub(crate) fn step(number: u32, status: StepStatus) -> NewEvent {
+    NewEvent {
+        kind: format!("tool.{}", status.as_str()),
+        step: Some(StepMark {
+            number,
+            kind: StepKind::Tool,
+            status,
+            effect: EffectClass::Pure,
+        }),
+        usage: Usage {
+            input_tokens: 10,
+            output_tokens: 2,
+            cost_micros: 7,
+        },
+        blobs: Vec::new(),
+        body: format!(
+            r#"{{"v":1,"type":"tool.{}","step":{number}}}"#,
+            status.as_str()
+        )
+        .into(),
+    }
+}
+
+/// The two events of a step.
+pub(crate) fn pair(number: u32) -> Vec<NewEvent> {
+    vec![
+        step(number, StepStatus::Started),
+        step(number, StepStatus::Completed),
+    ]
+}
+
+pub(crate) fn error(code: &str) -> TaskError {
+    TaskError {
+        code: code.into(),
+        message: format!("{code} happened"),
+    }
+}

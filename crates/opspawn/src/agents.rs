@@ -1,0 +1,254 @@
+//! The agents of tasks: configuration, what a task overrides, models and tools put together.
+
+mod overrides;
+mod provider;
+
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use agentkit::{
+    Agent, Model,
+    event::Failure,
+    model::scripted::{Script, Scripted},
+    planner,
+    run::{Limits, RunConfig},
+    tool::{Registry, Tool},
+};
+use anyhow::{Context as _, Result};
+use ops_core::{Lifecycle, Task};
+use ops_worker::{Agents, Prepared};
+use serde_json::Value;
+
+use self::overrides::Input;
+pub(crate) use self::provider::Provider;
+use crate::config::Config;
+
+/// The task types that run an agent.
+pub(crate) const TASK_TYPES: [&str; 2] = ["agent_run", "agent_task"];
+/// What the scripted model answers to a task that brings no script.
+const NO_SCRIPT: &str = r#"
+name = "no-provider"
+[[turn]]
+answer = "No model provider is configured, so no LLM has worked on this goal: {{ goal }} (Set OPENAI_API_KEY, or OPENAI_BASE_URL for a compatible endpoint, and start again.)"
+"#;
+/// Agents that are kept ready.
+const KEEP: usize = 64;
+
+/// Makes agents.
+pub(crate) struct Factory {
+    provider: Provider,
+    /// The script of tasks that bring none, under the scripted model.
+    script: String,
+    /// Answers every task with a mock, for load tests.
+    mock: bool,
+    instructions: String,
+    planner: String,
+    temperature: Option<f64>,
+    model_tries: u32,
+    limits: Limits,
+    timeout_micros: Option<i64>,
+    registry: Registry,
+    /// Agents that differ in nothing but their limits, by everything else.
+    ready: Mutex<HashMap<Key, Agent>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Key {
+    /// Provider and model.
+    model: String,
+    planner: String,
+    instructions: String,
+    script: Option<String>,
+}
+
+impl Factory {
+    /// A factory for this configuration, with these tools.
+    pub(crate) fn new(config: &Config, tools: Vec<Arc<dyn Tool>>) -> Result<Self> {
+        let provider = Provider::from_config(config)?;
+        let mock = config.number("mock_agent_delay_ms");
+        let script = match (mock, config.optional("agent.script")) {
+            (Some(delay), _) => format!(
+                "name = \"mock\"\nlatency_ms = {delay}\n[[turn]]\nanswer = \"mock answer: the agent is mocked for load tests\"\n"
+            ),
+            (None, Some(path)) => std::fs::read_to_string(Path::new(path)).with_context(|| {
+                format!("cannot read the script `{path}` (setting agent.script)")
+            })?,
+            (None, None) => NO_SCRIPT.to_owned(),
+        };
+        Script::parse(&script).context("the script of setting agent.script is not valid")?;
+        let temperature = match config.optional("model.temperature") {
+            Some(text) => Some(text.parse().with_context(|| {
+                format!("setting `model.temperature`: `{text}` is not a number")
+            })?),
+            None => None,
+        };
+        let micros = |duration: std::time::Duration| i64::try_from(duration.as_micros()).ok();
+        let steps = config
+            .number("limits.max_steps")
+            .and_then(|steps| u32::try_from(steps).ok());
+        let defaults = Limits::default();
+        let limits = Limits {
+            max_steps: steps.unwrap_or(defaults.max_steps),
+            max_tokens: config.number("limits.max_tokens"),
+            context_tokens: config
+                .number("limits.context_tokens")
+                .unwrap_or(defaults.context_tokens),
+            max_output_tokens: config.number("limits.max_output_tokens"),
+            ..defaults
+        };
+        let tries = config
+            .number("model.tries")
+            .and_then(|tries| u32::try_from(tries).ok());
+        Ok(Self {
+            provider,
+            script,
+            mock: mock.is_some(),
+            instructions: config
+                .optional("agent.instructions")
+                .unwrap_or_default()
+                .to_owned(),
+            planner: config
+                .optional("agent.planner")
+                .unwrap_or_default()
+                .to_owned(),
+            temperature,
+            model_tries: tries.unwrap_or(5),
+            limits,
+            timeout_micros: config.duration("limits.timeout").and_then(micros),
+            registry: Registry::new(tools)?,
+            ready: Mutex::default(),
+        })
+    }
+
+    /// The model that tasks get unless they ask for another.
+    pub(crate) fn default_model(&self) -> Result<Arc<dyn Model>, Failure> {
+        self.model(&self.default_model_name(), Some(&self.script))
+    }
+
+    fn default_model_name(&self) -> String {
+        if self.mock {
+            "scripted".to_owned()
+        } else {
+            self.provider.default_model()
+        }
+    }
+
+    fn agent(&self, key: Key) -> Result<Agent, Failure> {
+        if let Some(agent) = self.ready().get(&key) {
+            return Ok(agent.clone());
+        }
+        let model = self.model(&key.model, key.script.as_deref())?;
+        let Some(planner) = planner::by_name(&key.planner) else {
+            return Err(Failure::last(
+                "unknown_planner",
+                format!(
+                    "there is no planner `{}`; known are {}",
+                    key.planner,
+                    planner::NAMES.join(", ")
+                ),
+            ));
+        };
+        let mut builder = Agent::builder(model)
+            .name("default")
+            .instructions(&key.instructions)
+            .planner(planner)
+            .model_tries(self.model_tries)
+            .registry(self.registry.clone());
+        if let Some(temperature) = self.temperature {
+            builder = builder.temperature(temperature);
+        }
+        let agent = builder
+            .build()
+            .map_err(|error| Failure::last("invalid_agent", error.to_string()))?;
+        let mut ready = self.ready();
+        if ready.len() >= KEEP {
+            ready.clear();
+        }
+        ready.insert(key, agent.clone());
+        Ok(agent)
+    }
+
+    fn model(&self, name: &str, script: Option<&str>) -> Result<Arc<dyn Model>, Failure> {
+        match name.split_once('/').unwrap_or((name, "")) {
+            ("scripted", _) => {
+                let script = Script::parse(script.unwrap_or(&self.script)).map_err(|error| {
+                    Failure::last(
+                        "invalid_script",
+                        format!("the task's script is not valid: {error}"),
+                    )
+                })?;
+                Ok(Arc::new(Scripted::new(Arc::new(script))))
+            }
+            (provider, model) => self.provider.client(provider, model),
+        }
+    }
+
+    fn ready(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Agent>> {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn limits(&self, task: &Task, life: &Lifecycle, now_micros: i64) -> Limits {
+        let timeout = task.limits.timeout_micros.or(self.timeout_micros);
+        let started = life.started_at.map_or(now_micros, |at| at.0);
+        Limits {
+            max_steps: task.limits.max_steps.unwrap_or(self.limits.max_steps),
+            max_tokens: task.limits.max_tokens.or(self.limits.max_tokens),
+            deadline_micros: timeout.map(|timeout| started.saturating_add(timeout)),
+            ..self.limits.clone()
+        }
+    }
+}
+
+impl Agents for Factory {
+    fn start(&self, task: &Task, life: &Lifecycle) -> Result<Prepared, Failure> {
+        let input = Input::read(&task.input.to_value())?;
+        let overrides = input.overrides;
+        let model = match (&overrides.provider, &overrides.model) {
+            _ if self.mock => self.default_model_name(),
+            (None, None) => self.default_model_name(),
+            (provider, model) => self.provider.named(provider.as_deref(), model.as_deref())?,
+        };
+        let scripted = model.split('/').next() == Some("scripted");
+        let script = match overrides.script {
+            Some(script) if scripted && !self.mock => Some(script),
+            _ if scripted => Some(self.script.clone()),
+            _ => None,
+        };
+        let key = Key {
+            model,
+            planner: overrides.planner.unwrap_or_else(|| self.planner.clone()),
+            instructions: overrides
+                .instructions
+                .unwrap_or_else(|| self.instructions.clone()),
+            script: script.clone(),
+        };
+        let limits = self.limits(task, life, life.updated_at.0);
+        let agent = self.agent(key)?.with(limits, script, Value::Null);
+        Ok(Prepared {
+            agent,
+            goal: input.goal,
+            files: input.files,
+        })
+    }
+
+    fn resume(&self, _: &Task, config: &RunConfig) -> Result<Agent, Failure> {
+        let key = Key {
+            model: config.model.clone(),
+            planner: config.planner.clone(),
+            instructions: config.instructions.clone(),
+            script: config.script.clone(),
+        };
+        let agent = self.agent(key)?;
+        Ok(agent.with(
+            config.limits.clone(),
+            config.script.clone(),
+            config.host.clone(),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,193 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Durable LLM agent tasks in one binary.
+#[derive(Debug, Parser)]
+#[command(
+    name = "opspawn",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags of every command.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Common {
+    /// The data folder [default: ./opspawn-data]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// The server to talk to; without one, that of the data folder, or an embedded one
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// A configuration file [default: opspawn.toml in the data folder]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start server and worker in one process, on SQLite
+    Dev(Dev),
+    /// Run a goal to its end and print the answer
+    Run(Run),
+    /// See and steer tasks
+    #[command(subcommand)]
+    Task(Task),
+    /// Decide what became of steps whose outcome is unknown
+    #[command(subcommand)]
+    Reconcile(Reconcile),
+    /// Check what this installation can do
+    Doctor,
+    /// Measure this machine
+    #[command(subcommand)]
+    Bench(Bench),
+    /// Print the settings, where each value comes from, and its variable
+    Config,
+    /// Print a completion script
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the version
+    Version,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Dev {
+    /// Address of the REST surface; loopback only; port 0 picks a free one
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<String>,
+    /// Keep nothing: the data is in a temporary folder that goes with the process
+    #[arg(long)]
+    pub(crate) ephemeral: bool,
+    /// Tasks that run at once
+    #[arg(long, value_name = "N")]
+    pub(crate) concurrency: Option<usize>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Run {
+    /// What the agent is to do; `-` reads it from standard input
+    #[arg(required_unless_present = "example")]
+    pub(crate) goal: Option<String>,
+    /// Run an example that comes with the program
+    #[arg(long, value_name = "NAME", conflicts_with = "goal")]
+    pub(crate) example: Option<String>,
+    /// Submit, print the task id, and do not wait (needs a running server)
+    #[arg(long)]
+    pub(crate) detach: bool,
+    /// The model
+    #[arg(long, value_name = "NAME")]
+    pub(crate) model: Option<String>,
+    /// The longest that the task may take, such as 90s or 5m
+    #[arg(long, value_name = "TIME")]
+    pub(crate) timeout: Option<String>,
+    /// The most steps that it may take
+    #[arg(long, value_name = "N")]
+    pub(crate) max_steps: Option<u32>,
+    /// Submitting with the same key again finds the same task
+    #[arg(long, value_name = "KEY")]
+    pub(crate) idempotency_key: Option<String>,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Task {
+    /// List tasks, newest first
+    Ls {
+        /// Only tasks in this state
+        #[arg(long)]
+        state: Option<String>,
+        /// At most so many
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+    },
+    /// Show one task
+    Get {
+        /// The task
+        id: String,
+    },
+    /// Follow a task until it ends
+    Watch {
+        /// The task
+        id: String,
+    },
+    /// Show the steps of a task
+    Logs {
+        /// The task
+        id: String,
+    },
+    /// Cancel a task
+    Cancel {
+        /// The task
+        id: String,
+    },
+    /// Do an ended task again, as a new one
+    Retry {
+        /// The task
+        id: String,
+    },
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Reconcile {
+    /// List the steps whose outcome is unknown
+    Ls,
+    /// Decide what became of one
+    Resolve {
+        /// The task
+        id: String,
+        /// The step's number
+        step: u32,
+        /// What became of it
+        #[arg(value_enum)]
+        resolution: Resolution,
+        /// What it returned, as JSON or text (for `done`), or what the model is told (for `failed`)
+        #[arg(long)]
+        output: Option<String>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Resolution {
+    /// It took effect
+    Done,
+    /// It did not take effect and is not tried again
+    Failed,
+    /// It did not take effect; run it again
+    Retry,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Bench {
+    /// Submit no-op agent tasks over REST and wait until all are completed
+    Submit(Load),
+    /// Run agents of many steps and count the durable steps
+    Steps(Load),
+    /// Start on an existing database, and idle
+    Start,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Load {
+    /// Clients (`submit`), or runs at once (`steps`)
+    #[arg(long)]
+    pub(crate) clients: Option<usize>,
+    /// Tasks in all
+    #[arg(long)]
+    pub(crate) tasks: Option<usize>,
+    /// Steps of each task (`steps`)
+    #[arg(long, default_value_t = 200)]
+    pub(crate) steps: usize,
+}

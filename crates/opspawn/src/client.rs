@@ -1,0 +1,256 @@
+//! The command line's REST client, and finding the server to talk to.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use futures_util::StreamExt as _;
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+
+use crate::{
+    config::Config,
+    exit::{self, Exit},
+    runtime::{Role, Runtime, Storage},
+};
+
+/// A server, reached over REST.
+pub(crate) struct Client {
+    http: reqwest::Client,
+    base: String,
+    /// The server in this process, if there was no other.
+    pub(crate) embedded: Option<Runtime>,
+}
+
+/// An event of a task's stream.
+#[derive(Debug)]
+pub(crate) struct StreamEvent {
+    /// Its type.
+    pub(crate) kind: String,
+    /// Its data.
+    pub(crate) data: Value,
+}
+
+impl Client {
+    /// The configured server, else that of the data folder, else an embedded one.
+    pub(crate) async fn connect(config: &Config, role: Role) -> Result<Self> {
+        if let Some(url) = config.optional("url") {
+            return Self::new(url, None);
+        }
+        let dir = config.data_dir();
+        if let Some(server) = ops_store::sqlite::running_server(&dir).and_then(|info| info.url) {
+            return Self::new(&server, None);
+        }
+        if role == Role::Answer && !dir.exists() {
+            return Err(exit::error(
+                Exit::Unavailable,
+                format!(
+                    "there is no data folder {} and no server was named; start one with `opspawn \
+                     dev`, or set OPSPAWN_URL or --data",
+                    dir.display()
+                ),
+            ));
+        }
+        let storage = Storage {
+            dir,
+            durability: ops_store::Durability::Full,
+        };
+        let listen = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+        let runtime = Runtime::start(config, storage, listen, role).await?;
+        let url = runtime.url.clone();
+        Self::new(&url, Some(runtime))
+    }
+
+    fn new(url: &str, embedded: Option<Runtime>) -> Result<Self> {
+        let http = reqwest::Client::builder()
+            .connect_timeout(Duration::from_secs(5))
+            .no_proxy()
+            .build()
+            .context("no HTTP client can be made")?;
+        Ok(Self {
+            http,
+            base: url.trim_end_matches('/').to_owned(),
+            embedded,
+        })
+    }
+
+    /// Stops the embedded server, if there is one.
+    pub(crate) async fn close(self) -> Result<()> {
+        match self.embedded {
+            Some(runtime) => runtime.stop().await,
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Result<Value> {
+        self.call(Method::GET, path, None, None).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value, key: Option<&str>) -> Result<Value> {
+        self.call(Method::POST, path, Some(body), key).await
+    }
+
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        key: Option<&str>,
+    ) -> Result<Value> {
+        let mut request = self
+            .http
+            .request(method, format!("{}{path}", self.base))
+            .timeout(Duration::from_secs(60));
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        if let Some(key) = key {
+            request = request.header("Idempotency-Key", key);
+        }
+        let response = request
+            .send()
+            .await
+            .map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        let body = response
+            .bytes()
+            .await
+            .map_err(|error| self.unreachable(&error))?;
+        if status.is_success() {
+            return serde_json::from_slice(&body)
+                .with_context(|| format!("{} did not answer with JSON", self.base));
+        }
+        Err(problem(status, &body))
+    }
+
+    /// Follows the events of a task after a number; gives each to `see` until that says stop or the
+    /// task has ended. A broken stream is taken up where it broke.
+    pub(crate) async fn follow(
+        &self,
+        task: &str,
+        mut see: impl FnMut(&StreamEvent) -> bool,
+    ) -> Result<()> {
+        let mut last = 0_u64;
+        let mut failures = 0;
+        loop {
+            match self.follow_once(task, &mut last, &mut see).await {
+                Ok(true) => return Ok(()),
+                Ok(false) => failures = 0,
+                Err(error) if failures < 10 => {
+                    failures += 1;
+                    tracing::warn!(%error, "the event stream broke; following again");
+                    tokio::time::sleep(Duration::from_millis(300)).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Whether the task, or the caller's interest, has ended.
+    async fn follow_once(
+        &self,
+        task: &str,
+        last: &mut u64,
+        see: &mut impl FnMut(&StreamEvent) -> bool,
+    ) -> Result<bool> {
+        let request = self
+            .http
+            .get(format!("{}/api/v1/tasks/{task}/events", self.base))
+            .header("Accept", "text/event-stream")
+            .header("Last-Event-ID", last.to_string());
+        let response = request
+            .send()
+            .await
+            .map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        if !status.is_success() {
+            let body = response.bytes().await.unwrap_or_default();
+            return Err(problem(status, &body));
+        }
+        let mut stream = response.bytes_stream();
+        let mut buffer: Vec<u8> = Vec::new();
+        while let Some(piece) = stream.next().await {
+            buffer.extend_from_slice(&piece.map_err(|error| self.unreachable(&error))?);
+            while let Some(end) = buffer.windows(2).position(|pair| pair == b"\n\n") {
+                let block: Vec<u8> = buffer.drain(..end + 2).collect();
+                let Some((event, id)) = parse(&String::from_utf8_lossy(&block)) else {
+                    continue;
+                };
+                if event.kind == "end" {
+                    return Ok(true);
+                }
+                if event.kind == "resync" {
+                    *last = 0;
+                    continue;
+                }
+                if let Some(id) = id {
+                    *last = id;
+                }
+                if !see(&event) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    fn unreachable(&self, error: &reqwest::Error) -> anyhow::Error {
+        let cause = std::error::Error::source(error).map_or_else(
+            || error.to_string(),
+            |cause| {
+                let mut deepest = cause;
+                while let Some(next) = deepest.source() {
+                    deepest = next;
+                }
+                deepest.to_string()
+            },
+        );
+        exit::error(
+            Exit::Unavailable,
+            format!(
+                "cannot reach the server {}: {cause}; is it running? See `opspawn doctor`",
+                self.base
+            ),
+        )
+    }
+}
+
+/// One block of an event stream: the event and its id.
+fn parse(block: &str) -> Option<(StreamEvent, Option<u64>)> {
+    let (mut kind, mut data, mut id) = ("message".to_owned(), String::new(), None);
+    for line in block.lines() {
+        match line
+            .split_once(':')
+            .map(|(field, value)| (field, value.trim_start()))
+        {
+            Some(("event", value)) => value.clone_into(&mut kind),
+            Some(("data", value)) => data.push_str(value),
+            Some(("id", value)) => id = value.parse().ok(),
+            _ => {}
+        }
+    }
+    if data.is_empty() && kind == "message" {
+        return None;
+    }
+    let data = serde_json::from_str(&data).unwrap_or(Value::Null);
+    Some((StreamEvent { kind, data }, id))
+}
+
+/// The error of an answer that is none.
+fn problem(status: StatusCode, body: &[u8]) -> anyhow::Error {
+    let problem: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
+    let text = |key: &str| problem[key].as_str().unwrap_or_default().to_owned();
+    let exit = match status.as_u16() {
+        400 | 404 | 409 | 413 | 415 | 422 => Exit::Usage,
+        503 | 507 => Exit::Unavailable,
+        _ => Exit::Failed,
+    };
+    let detail = match text("detail") {
+        detail if detail.is_empty() => format!("the server answered {status}"),
+        detail => detail,
+    };
+    let fix = match text("fix") {
+        fix if fix.is_empty() => String::new(),
+        fix => format!("\nfix: {fix}"),
+    };
+    exit::error(exit, format!("{detail}{fix}"))
+}

@@ -1,0 +1,117 @@
+//! The commands.
+
+mod configuration;
+mod dev;
+mod doctor;
+mod reconcile;
+mod run;
+mod task;
+
+use std::io::IsTerminal as _;
+
+use anyhow::{Context as _, Result};
+use clap::CommandFactory as _;
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    bench,
+    cli::{Cli, Command, Common},
+    config::Config,
+    exit::Exit,
+};
+
+/// Runs a command.
+pub(crate) fn dispatch(cli: Cli) -> Result<Exit> {
+    let Cli { common, command } = cli;
+    match command {
+        Command::Completion { shell } => {
+            let mut program = Cli::command();
+            clap_complete::generate(shell, &mut program, "opspawn", &mut std::io::stdout());
+            Ok(Exit::Ok)
+        }
+        Command::Version => {
+            println!("opspawn {}", env!("CARGO_PKG_VERSION"));
+            Ok(Exit::Ok)
+        }
+        Command::Dev(args) => {
+            let mut flags = vec![];
+            push(&mut flags, "listen", args.listen.as_ref());
+            push(&mut flags, "worker.concurrency", args.concurrency.as_ref());
+            let config = load(&common, flags)?;
+            block_on(dev::dev(&config, args.ephemeral))
+        }
+        Command::Run(args) => {
+            let mut flags = vec![];
+            push(&mut flags, "model.name", args.model.as_ref());
+            let config = load(&common, flags)?;
+            block_on(run::run(&config, args, common.json))
+        }
+        Command::Task(args) => block_on(task::task(&load(&common, vec![])?, args, common.json)),
+        Command::Reconcile(args) => block_on(reconcile::reconcile(
+            &load(&common, vec![])?,
+            args,
+            common.json,
+        )),
+        Command::Doctor => block_on(doctor::doctor(&load(&common, vec![])?, common.json)),
+        Command::Config => configuration::show(&load(&common, vec![])?, common.json),
+        Command::Bench(args) => block_on(bench::bench(&load(&common, vec![])?, args)),
+    }
+}
+
+fn push<T: ToString>(
+    flags: &mut Vec<(&'static str, String)>,
+    key: &'static str,
+    value: Option<&T>,
+) {
+    flags.extend(value.map(|value| (key, value.to_string())));
+}
+
+fn load(common: &Common, mut flags: Vec<(&'static str, String)>) -> Result<Config> {
+    flags.extend(
+        common
+            .data
+            .as_ref()
+            .map(|dir| ("data", dir.display().to_string())),
+    );
+    flags.extend(common.url.as_ref().map(|url| ("url", url.clone())));
+    let file = common
+        .config
+        .clone()
+        .or_else(|| std::env::var_os("OPSPAWN_CONFIG").map(Into::into));
+    let config = Config::load(&flags, file.as_deref())?;
+    log_to_stderr(&config)?;
+    Ok(config)
+}
+
+fn log_to_stderr(config: &Config) -> Result<()> {
+    let filter = config.optional("log").unwrap_or("warn");
+    let filter = EnvFilter::try_new(filter)
+        .with_context(|| format!("setting `log`: `{filter}` is not a log filter"))?;
+    let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(color)
+        .with_target(false)
+        .init();
+    Ok(())
+}
+
+fn block_on(command: impl Future<Output = Result<Exit>>) -> Result<Exit> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the runtime cannot be started")?
+        .block_on(command)
+}
+
+/// Returns when the process is asked to stop: SIGTERM or SIGINT.
+async fn asked_to_stop() -> Result<Exit> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    Ok(tokio::select! {
+        _ = terminate.recv() => Exit::Ok,
+        _ = interrupt.recv() => Exit::Interrupted,
+    })
+}

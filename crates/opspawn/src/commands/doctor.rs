@@ -1,0 +1,180 @@
+//! `opspawn doctor`: what this installation can do, and what keeps it from it.
+
+use std::{path::Path, time::Instant};
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use crate::{agents::Factory, config::Config, exit::Exit, output};
+
+/// One finding.
+struct Finding {
+    name: &'static str,
+    good: bool,
+    text: String,
+}
+
+fn finding(name: &'static str, good: bool, text: impl Into<String>) -> Finding {
+    Finding {
+        name,
+        good,
+        text: text.into(),
+    }
+}
+
+/// Looks at everything and prints what it found; fails if something must be mended.
+pub(super) async fn doctor(config: &Config, as_json: bool) -> Result<Exit> {
+    let mut findings = vec![finding(
+        "version",
+        true,
+        format!("opspawn {}", env!("CARGO_PKG_VERSION")),
+    )];
+    findings.push(model(config));
+    let dir = config.data_dir();
+    findings.extend(storage(&dir));
+    findings.push(listener(config).await);
+    let good = findings.iter().all(|finding| finding.good);
+    if as_json {
+        let rows: Vec<Value> = findings
+            .iter()
+            .map(|found| json!({"name": found.name, "ok": found.good, "text": found.text}))
+            .collect();
+        output::json(&json!({"ok": good, "findings": rows}));
+    } else {
+        for found in &findings {
+            let mark = if found.good { "ok  " } else { "FAIL" };
+            println!("{mark} {:<9} {}", found.name, found.text);
+        }
+    }
+    Ok(if good { Exit::Ok } else { Exit::Failed })
+}
+
+fn model(config: &Config) -> Finding {
+    match Factory::new(config, agentkit_tools::standard()) {
+        Ok(factory) => match factory.default_model() {
+            Ok(model) if model.is_llm() => {
+                finding("model", true, format!("{} answers", model.name()))
+            }
+            Ok(model) => finding(
+                "model",
+                true,
+                format!(
+                    "the scripted model `{}` answers, which is no LLM; set OPENAI_API_KEY or \
+                     OPENAI_BASE_URL to use one",
+                    model.name()
+                ),
+            ),
+            Err(failure) => finding("model", false, failure.message),
+        },
+        Err(error) => finding("model", false, format!("{error:#}")),
+    }
+}
+
+fn storage(dir: &Path) -> Vec<Finding> {
+    if !dir.exists() {
+        let text = format!("{} is not there yet; `opspawn dev` makes it", dir.display());
+        return vec![finding("data", true, text)];
+    }
+    let mut findings = Vec::new();
+    if let Some(owner) = ops_store::sqlite::running_server(dir) {
+        let at = owner
+            .url
+            .map_or_else(String::new, |url| format!(" at {url}"));
+        let text = format!("{} is in use by process {}{at}", dir.display(), owner.pid);
+        findings.push(finding("data", true, text));
+    } else {
+        findings.push(database(dir));
+    }
+    findings.push(match fsync_cost(dir) {
+        Ok(micros) => finding("disk", true, format!("a durable write takes {micros} us")),
+        Err(error) => finding(
+            "disk",
+            false,
+            format!(
+                "{} cannot be written: {error}; check its owner and free space",
+                dir.display()
+            ),
+        ),
+    });
+    findings
+}
+
+/// Reads the whole database, which nobody else has open.
+fn database(dir: &Path) -> Finding {
+    let report = match ops_store::sqlite::doctor::inspect(dir) {
+        Ok(Some(report)) => report,
+        Ok(None) => {
+            return finding(
+                "data",
+                true,
+                format!("{} has no database yet", dir.display()),
+            );
+        }
+        Err(error) => return finding("data", false, error.to_string()),
+    };
+    let mib = |bytes: u64| bytes / (1 << 20);
+    let free = report
+        .free_bytes
+        .map_or_else(String::new, |bytes| format!(", {} MiB free", mib(bytes)));
+    let text = format!(
+        "{}: SQLite {}, schema {} of {}, {} MiB, WAL {} MiB{free}",
+        dir.display(),
+        report.sqlite_version,
+        report.schema_version,
+        report.known_schema_version,
+        mib(report.database_bytes),
+        mib(report.wal_bytes),
+    );
+    match report.problems.as_slice() {
+        [] => finding("data", true, text),
+        problems => finding(
+            "data",
+            false,
+            format!(
+                "{text}; the database is damaged ({}): restore a copy of it",
+                problems.join("; ")
+            ),
+        ),
+    }
+}
+
+/// The median of a few small durable writes, in microseconds.
+fn fsync_cost(dir: &Path) -> std::io::Result<u128> {
+    use std::io::Write as _;
+    let path = dir.join(format!(".doctor-{}", std::process::id()));
+    let measure = || {
+        let mut file = std::fs::File::create(&path)?;
+        let mut times = Vec::new();
+        for _ in 0..11 {
+            let start = Instant::now();
+            file.write_all(&[0; 4096])?;
+            file.sync_data()?;
+            times.push(start.elapsed().as_micros());
+        }
+        times.sort_unstable();
+        Ok(times[times.len() / 2])
+    };
+    let result = measure();
+    let removed = std::fs::remove_file(&path);
+    result.and_then(|micros| removed.map(|()| micros))
+}
+
+async fn listener(config: &Config) -> Finding {
+    let address = match config.listen() {
+        Ok(address) => address,
+        Err(error) => return finding("listen", false, format!("{error:#}")),
+    };
+    match tokio::net::TcpListener::bind(address).await {
+        Ok(_) => finding("listen", true, format!("{address} is free")),
+        Err(_) if ops_store::sqlite::running_server(&config.data_dir()).is_some() => finding(
+            "listen",
+            true,
+            format!("{address} is in use, probably by the running server"),
+        ),
+        Err(error) => finding(
+            "listen",
+            false,
+            format!("{address}: {error}; choose another with --listen"),
+        ),
+    }
+}

@@ -1,0 +1,258 @@
+//! `opspawn run`: one goal to its end.
+
+use std::{
+    io::{IsTerminal as _, Read as _},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+
+use super::asked_to_stop;
+use crate::{
+    cli,
+    client::{Client, StreamEvent},
+    config::Config,
+    example,
+    exit::{self, Exit},
+    output,
+    runtime::Role,
+};
+
+/// Submits, follows and prints the answer.
+pub(super) async fn run(config: &Config, args: cli::Run, json: bool) -> Result<Exit> {
+    let body = body(&args)?;
+    let client = Client::connect(config, Role::Work).await?;
+    if args.detach && client.embedded.is_some() {
+        client.close().await?;
+        return Err(exit::error(
+            Exit::Usage,
+            "--detach needs a running server, as this process would end with the task unfinished; \
+             start one with `opspawn dev`",
+        ));
+    }
+    let result = submit_and_follow(config, &client, &args, &body, json).await;
+    client.close().await?;
+    result
+}
+
+async fn submit_and_follow(
+    config: &Config,
+    client: &Client,
+    args: &cli::Run,
+    body: &Value,
+    json: bool,
+) -> Result<Exit> {
+    let info = client.get("/api/v1/info").await?;
+    if let Some(notice) = info["notice"].as_str() {
+        eprintln!("note: {notice}");
+    }
+    let task = client
+        .post("/api/v1/tasks/", body, args.idempotency_key.as_deref())
+        .await?;
+    let id = task["task_id"]
+        .as_str()
+        .context("the server named no task")?
+        .to_owned();
+    if args.detach {
+        if json {
+            output::json(&task)
+        } else {
+            println!("{id}")
+        }
+        return Ok(Exit::Ok);
+    }
+    eprintln!("task {id}");
+    let mut progress = Progress::default();
+    let followed = tokio::select! {
+        followed = client.follow(&id, |event| progress.see(event)) => followed.map(|()| None),
+        stop = asked_to_stop() => stop.map(|_| Some(Exit::Interrupted)),
+    };
+    if let Some(exit) = followed? {
+        eprintln!("interrupted; the task goes on where it was with `opspawn task watch {id}`");
+        return Ok(exit);
+    }
+    if let Some(steps) = progress.in_doubt.take() {
+        eprintln!(
+            "the task waits: the outcome of step {steps} is unknown. See `opspawn reconcile ls`, \
+             then `opspawn reconcile resolve {id} STEP done|failed|retry`"
+        );
+        return Ok(Exit::Waits);
+    }
+    let task = client.get(&format!("/api/v1/tasks/{id}")).await?;
+    Ok(finish(config, &task, info["data_dir"].as_str(), json))
+}
+
+fn body(args: &cli::Run) -> Result<Value> {
+    let mut input = serde_json::Map::new();
+    let mut overrides = serde_json::Map::new();
+    if let Some(name) = &args.example {
+        let example = example::find(name)?;
+        input.insert("prompt".into(), example.agent.goal.into());
+        input.insert("files".into(), json!(example.files));
+        overrides.insert("instructions".into(), example.agent.instructions.into());
+        overrides.insert("script".into(), example.script.into());
+    } else {
+        let goal = match args.goal.as_deref() {
+            Some("-") => {
+                let mut text = String::new();
+                std::io::stdin()
+                    .read_to_string(&mut text)
+                    .context("cannot read the goal from standard input")?;
+                text
+            }
+            Some(goal) => goal.to_owned(),
+            None => String::new(),
+        };
+        if goal.trim().is_empty() {
+            return Err(exit::error(
+                Exit::Usage,
+                "the goal is empty: say what the agent is to do",
+            ));
+        }
+        input.insert("prompt".into(), goal.into());
+    }
+    if let Some(model) = &args.model {
+        overrides.insert("model".into(), model.clone().into());
+    }
+    input.insert("agent_config".into(), overrides.into());
+    let mut body = json!({"task_type": "agent_run", "input_data": input});
+    if let Some(name) = &args.example {
+        body["name"] = format!("example {name}").into();
+    }
+    if let Some(timeout) = &args.timeout {
+        body["limits"]["timeout"] = timeout.clone().into();
+    }
+    if let Some(steps) = args.max_steps {
+        body["limits"]["max_steps"] = steps.into();
+    }
+    Ok(body)
+}
+
+fn finish(config: &Config, task: &Value, data_dir: Option<&str>, json: bool) -> Exit {
+    let exit = match task["status"].as_str() {
+        Some("completed") => Exit::Ok,
+        _ if task["error"]["code"] == "timeout" => Exit::Timeout,
+        _ => Exit::TaskFailed,
+    };
+    if json {
+        output::json(task);
+        return exit;
+    }
+    if exit == Exit::Ok {
+        let result = &task["result"];
+        match result["answer"].as_str() {
+            Some(answer) => println!("{answer}"),
+            None => println!("{}", result["answer"]),
+        }
+        let folder = data_dir.map_or_else(|| config.data_dir(), Into::into);
+        let id = task["task_id"].as_str().unwrap_or_default();
+        for file in result["files"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+        {
+            println!(
+                "file: {}",
+                folder.join("workspaces").join(id).join(file).display()
+            );
+        }
+        if let Some(notice) = result["notice"].as_str() {
+            println!("note: {notice}");
+        }
+    } else {
+        let message = task["error_message"].as_str().unwrap_or("it was cancelled");
+        eprintln!(
+            "the task {}: {message}",
+            task["status"].as_str().unwrap_or("failed")
+        );
+    }
+    exit
+}
+
+/// Tells on stderr what the agent does.
+#[derive(Default)]
+pub(super) struct Progress {
+    /// The steps that the task waits for somebody's word on.
+    pub(super) in_doubt: Option<String>,
+    spinner: Option<indicatif::ProgressBar>,
+}
+
+impl Progress {
+    /// Whether to go on following.
+    pub(super) fn see(&mut self, event: &StreamEvent) -> bool {
+        let body = &event.data["data"];
+        let line = match event.kind.as_str() {
+            "model.started" => {
+                self.wait_for(body["name"].as_str().unwrap_or("the model"));
+                None
+            }
+            "model.completed" => body["output"]
+                .as_str()
+                .filter(|text| !text.is_empty())
+                .map(first_line),
+            "model.failed" => Some(format!("model failed: {}", text(&body["error"]["message"]))),
+            "tool.called" => Some(format!(
+                "{}({})",
+                text(&body["name"]),
+                short(&body["input"])
+            )),
+            "tool.completed" => Some(format!("  -> {}", short(&body["output"]))),
+            "tool.failed" => Some(format!("  failed: {}", text(&body["error"]["message"]))),
+            "task.lease_lost" => Some("the worker was lost; resuming".to_owned()),
+            "task.retry_scheduled" => Some(format!(
+                "attempt failed, another follows: {}",
+                text(&body["error"]["message"])
+            )),
+            "task.waiting" if body["wait"]["on"] == "in_doubt" => {
+                self.in_doubt = Some(body["wait"]["steps"].to_string());
+                return false;
+            }
+            "task.waiting" => Some("waiting".to_owned()),
+            _ => None,
+        };
+        if let Some(line) = line {
+            if let Some(spinner) = self.spinner.take() {
+                spinner.finish_and_clear();
+            }
+            eprintln!("{line}");
+        }
+        true
+    }
+
+    fn wait_for(&mut self, name: &str) {
+        if self.spinner.is_none() && std::io::stderr().is_terminal() {
+            let spinner = indicatif::ProgressBar::new_spinner();
+            spinner.set_message(format!("{name} is thinking"));
+            spinner.enable_steady_tick(Duration::from_millis(120));
+            self.spinner = Some(spinner);
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(spinner) = self.spinner.take() {
+            spinner.finish_and_clear();
+        }
+    }
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn first_line(text: &str) -> String {
+    output::cut(text.lines().next().unwrap_or_default(), 160)
+}
+
+fn short(value: &Value) -> String {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            value.to_string()
+        }
+    };
+    output::cut(&text.replace('\n', "\\n"), 120)
+}

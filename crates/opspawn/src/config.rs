@@ -1,0 +1,149 @@
+//! Configuration: flag > `OPSPAWN_*` > version-1 variable > file > default.
+//!
+//! Every setting is declared once, in [`SETTINGS`]; the file's keys, the variables and the reference
+//! page come from there.
+
+mod file;
+mod settings;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result, bail};
+
+pub(crate) use self::settings::{Kind, PROVIDERS, SETTINGS};
+
+/// Values with where they came from.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Config {
+    values: BTreeMap<&'static str, (String, String)>,
+}
+
+impl Config {
+    /// Reads every layer. `flags` are the ones given on the command line, by key.
+    pub(crate) fn load(flags: &[(&'static str, String)], file: Option<&Path>) -> Result<Self> {
+        let dotenv = file::dotenv(Path::new(".env"))?;
+        Self::layered(flags, file, &|name| std::env::var(name).ok(), &dotenv)
+    }
+
+    fn layered(
+        flags: &[(&'static str, String)],
+        file: Option<&Path>,
+        env: &dyn Fn(&str) -> Option<String>,
+        dotenv: &BTreeMap<String, String>,
+    ) -> Result<Self> {
+        let mut config = Self::default();
+        for setting in SETTINGS {
+            let found = flags
+                .iter()
+                .find(|(key, _)| *key == setting.key)
+                .map(|(_, value)| (value.clone(), "flag".to_owned()));
+            let found = match found {
+                Some(found) => Some(found),
+                None => setting.from_environment(env, dotenv)?,
+            };
+            if let Some(found) = found {
+                config.values.insert(setting.key, found);
+            }
+        }
+        let path = match file {
+            Some(path) => Some(path.to_path_buf()),
+            None => Some(config.data_dir().join("opspawn.toml")).filter(|path| path.exists()),
+        };
+        if let Some(path) = path {
+            for (key, value) in file::toml(&path)? {
+                let source = path.display().to_string();
+                config.values.entry(key).or_insert((value, source));
+            }
+        }
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// Looks at every value once, so that a mistake is told at the start and not at its first use.
+    fn validate(&self) -> Result<()> {
+        for setting in SETTINGS {
+            if let Some((value, source)) = self.values.get(setting.key) {
+                setting.kind.check(value).with_context(|| {
+                    format!("setting `{}` (from {source}) is not valid", setting.key)
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The text of a setting that has no default.
+    pub(crate) fn optional(&self, key: &'static str) -> Option<&str> {
+        let given = self.values.get(key).map(|(value, _)| value.as_str());
+        given
+            .or_else(|| settings::find(key).default)
+            .filter(|value| !value.is_empty())
+    }
+
+    fn text(&self, key: &'static str) -> &str {
+        self.optional(key).unwrap_or_default()
+    }
+
+    /// Where a value came from; none for the default.
+    pub(crate) fn source(&self, key: &'static str) -> Option<&str> {
+        self.values.get(key).map(|(_, source)| source.as_str())
+    }
+
+    /// A whole number; the value was checked when it was loaded.
+    pub(crate) fn number(&self, key: &'static str) -> Option<u64> {
+        self.optional(key).and_then(|text| text.parse().ok())
+    }
+
+    /// A duration.
+    pub(crate) fn duration(&self, key: &'static str) -> Option<Duration> {
+        self.optional(key)
+            .and_then(|text| settings::duration(text).ok())
+    }
+
+    /// Whether a switch is on.
+    pub(crate) fn is_on(&self, key: &'static str) -> bool {
+        self.optional(key) == Some("true")
+    }
+
+    /// The data folder.
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        PathBuf::from(self.text("data"))
+    }
+
+    /// The listen address.
+    pub(crate) fn listen(&self) -> Result<std::net::SocketAddr> {
+        let text = self.text("listen");
+        text.parse()
+            .with_context(|| format!("`{text}` is not an address like 127.0.0.1:8000"))
+    }
+}
+
+/// Fails with the nearest name for a key that does not exist.
+fn unknown_key(key: &str, place: &str) -> Result<()> {
+    match nearest(key, SETTINGS.iter().map(|setting| setting.key)) {
+        Some(near) => bail!("unknown setting `{key}` in {place}; did you mean `{near}`?"),
+        None => bail!(
+            "unknown setting `{key}` in {place}; known are {}",
+            SETTINGS
+                .iter()
+                .map(|setting| setting.key)
+                .collect::<Vec<_>>()
+                .join(", ")
+        ),
+    }
+}
+
+/// The name that is most like another one, if one is like it at all.
+pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= 2.max(candidate.len() / 3))
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests;

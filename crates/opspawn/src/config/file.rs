@@ -1,0 +1,92 @@
+//! The configuration file, and the `.env` of version 1.
+
+use std::{collections::BTreeMap, io::ErrorKind, path::Path};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::{SETTINGS, unknown_key};
+
+/// The settings of a TOML file, as text by key.
+pub(super) fn toml(path: &Path) -> Result<Vec<(&'static str, String)>> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read the configuration file {}", path.display()))?;
+    let table: toml::Table = toml::from_str(&text).with_context(|| {
+        format!(
+            "the configuration file {} is not valid TOML",
+            path.display()
+        )
+    })?;
+    let mut values = Vec::new();
+    flatten("", &table, &path.display().to_string(), &mut values)?;
+    Ok(values)
+}
+
+fn flatten(
+    prefix: &str,
+    table: &toml::Table,
+    place: &str,
+    values: &mut Vec<(&'static str, String)>,
+) -> Result<()> {
+    for (name, value) in table {
+        let key = if prefix.is_empty() {
+            name.clone()
+        } else {
+            format!("{prefix}.{name}")
+        };
+        let text = match value {
+            toml::Value::Table(inner) => {
+                flatten(&key, inner, place, values)?;
+                continue;
+            }
+            toml::Value::String(text) => text.clone(),
+            toml::Value::Integer(number) => number.to_string(),
+            toml::Value::Float(number) => number.to_string(),
+            toml::Value::Boolean(switch) => switch.to_string(),
+            toml::Value::Array(_) | toml::Value::Datetime(_) => {
+                bail!("setting `{key}` in {place} must be text, a number or a switch")
+            }
+        };
+        match SETTINGS.iter().find(|setting| setting.key == key) {
+            Some(setting) => values.push((setting.key, text)),
+            None => unknown_key(&key, place)?,
+        }
+    }
+    Ok(())
+}
+
+/// The variables of a `.env` file; none if there is no such file. Lines are `NAME=value`, with an
+/// optional `export`, quotes around the value, and `#` comments.
+pub(super) fn dotenv(path: &Path) -> Result<BTreeMap<String, String>> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
+    Ok(parse_dotenv(&text))
+}
+
+pub(super) fn parse_dotenv(text: &str) -> BTreeMap<String, String> {
+    text.lines()
+        .filter_map(|line| {
+            let line = line.trim();
+            let line = line.strip_prefix("export ").unwrap_or(line);
+            let (name, value) = line.split_once('=').filter(|_| !line.starts_with('#'))?;
+            let value = value.trim();
+            let quoted = ['"', '\''].into_iter().find_map(|quote| {
+                value
+                    .strip_prefix(quote)
+                    .and_then(|rest| rest.split_once(quote))
+                    .map(|(v, _)| v)
+            });
+            let plain = || {
+                value
+                    .split_once(" #")
+                    .map_or(value, |(value, _)| value.trim_end())
+            };
+            Some((
+                name.trim().to_owned(),
+                quoted.unwrap_or_else(plain).to_owned(),
+            ))
+        })
+        .collect()
+}

@@ -1,0 +1,361 @@
+//! The one declaration of every setting.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::{Context as _, Result, bail};
+
+/// A setting.
+pub(crate) struct Setting {
+    /// Its key in the file, with dots between tables.
+    pub(crate) key: &'static str,
+    /// Its variable.
+    pub(crate) env: &'static str,
+    /// Its version-1 variables, which are also taken from `.env`.
+    pub(crate) legacy: &'static [&'static str],
+    /// What it may hold.
+    pub(crate) kind: Kind,
+    /// Its value if nothing is said.
+    pub(crate) default: Option<&'static str>,
+    /// What it does.
+    pub(crate) doc: &'static str,
+}
+
+/// What a setting may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Any text.
+    Text,
+    /// Text that is never shown; its variable has a `_FILE` form.
+    Secret,
+    /// A whole number.
+    Number,
+    /// A number of seconds, or a number with `ms`, `s`, `m` or `h`.
+    Duration,
+    /// `true` or `false`.
+    Switch,
+    /// One of these.
+    Choice(&'static [&'static str]),
+}
+
+const fn setting(
+    key: &'static str,
+    env: &'static str,
+    kind: Kind,
+    default: Option<&'static str>,
+    doc: &'static str,
+) -> Setting {
+    Setting {
+        key,
+        env,
+        legacy: &[],
+        kind,
+        default,
+        doc,
+    }
+}
+
+const fn v1(mut setting: Setting, legacy: &'static [&'static str]) -> Setting {
+    setting.legacy = legacy;
+    setting
+}
+
+/// The providers that this release has.
+pub(crate) const PROVIDERS: &[&str] = &["openai", "scripted"];
+
+/// Every setting.
+pub(crate) const SETTINGS: &[Setting] = &[
+    setting(
+        "data",
+        "OPSPAWN_DATA",
+        Kind::Text,
+        Some("./opspawn-data"),
+        "the data folder",
+    ),
+    setting(
+        "listen",
+        "OPSPAWN_LISTEN",
+        Kind::Text,
+        Some("127.0.0.1:8000"),
+        "address of the REST surface; port 0 picks a free one",
+    ),
+    setting(
+        "url",
+        "OPSPAWN_URL",
+        Kind::Text,
+        None,
+        "the server that the command line talks to",
+    ),
+    setting(
+        "log",
+        "OPSPAWN_LOG",
+        Kind::Text,
+        Some("warn"),
+        "log filter, as of tracing-subscriber",
+    ),
+    setting(
+        "worker.concurrency",
+        "OPSPAWN_CONCURRENCY",
+        Kind::Number,
+        Some("64"),
+        "runs at once",
+    ),
+    setting(
+        "worker.lease",
+        "OPSPAWN_LEASE",
+        Kind::Duration,
+        Some("10s"),
+        "how long a lease holds without a heartbeat",
+    ),
+    setting(
+        "worker.grace",
+        "OPSPAWN_GRACE",
+        Kind::Duration,
+        Some("20s"),
+        "how long calls in flight may take when the process is asked to stop",
+    ),
+    v1(
+        setting(
+            "model.provider",
+            "OPSPAWN_PROVIDER",
+            Kind::Choice(PROVIDERS),
+            None,
+            "the model's provider; `openai` if a key or base URL is set, else the scripted model",
+        ),
+        &["AGENTKIT_LLM_PROVIDER"],
+    ),
+    v1(
+        setting(
+            "model.name",
+            "OPSPAWN_MODEL",
+            Kind::Text,
+            Some("gpt-4o-mini"),
+            "the model",
+        ),
+        &["AGENTKIT_LLM_MODEL"],
+    ),
+    setting(
+        "model.stream",
+        "OPSPAWN_STREAM",
+        Kind::Switch,
+        Some("true"),
+        "stream answers",
+    ),
+    setting(
+        "model.timeout",
+        "OPSPAWN_MODEL_TIMEOUT",
+        Kind::Duration,
+        Some("300s"),
+        "the longest that one model call may take",
+    ),
+    setting(
+        "model.tries",
+        "OPSPAWN_MODEL_TRIES",
+        Kind::Number,
+        Some("5"),
+        "tries of a model call that fails in a passing way, per attempt of the task",
+    ),
+    setting(
+        "model.temperature",
+        "OPSPAWN_TEMPERATURE",
+        Kind::Text,
+        None,
+        "sampling temperature; not sent unless set, as newer models refuse it",
+    ),
+    v1(
+        setting(
+            "openai.base_url",
+            "OPSPAWN_OPENAI_BASE_URL",
+            Kind::Text,
+            None,
+            "OpenAI's or a compatible endpoint",
+        ),
+        &["OPENAI_BASE_URL"],
+    ),
+    v1(
+        setting(
+            "openai.api_key",
+            "OPSPAWN_OPENAI_API_KEY",
+            Kind::Secret,
+            None,
+            "the key for it",
+        ),
+        &["OPENAI_API_KEY"],
+    ),
+    v1(
+        setting(
+            "agent.planner",
+            "OPSPAWN_PLANNER",
+            Kind::Choice(&["react", "placeholder"]),
+            Some("react"),
+            "the planner",
+        ),
+        &["AGENTKIT_PLANNER_TYPE"],
+    ),
+    setting(
+        "agent.instructions",
+        "OPSPAWN_INSTRUCTIONS",
+        Kind::Text,
+        None,
+        "system instructions",
+    ),
+    setting(
+        "agent.script",
+        "OPSPAWN_SCRIPT",
+        Kind::Text,
+        None,
+        "script file of the scripted model, for tasks that bring none",
+    ),
+    setting(
+        "limits.max_steps",
+        "OPSPAWN_MAX_STEPS",
+        Kind::Number,
+        Some("100"),
+        "steps of a run",
+    ),
+    setting(
+        "limits.max_tokens",
+        "OPSPAWN_MAX_TOKENS",
+        Kind::Number,
+        None,
+        "tokens of a run",
+    ),
+    setting(
+        "limits.timeout",
+        "OPSPAWN_TIMEOUT",
+        Kind::Duration,
+        None,
+        "time from a task's first start",
+    ),
+    setting(
+        "limits.context_tokens",
+        "OPSPAWN_CONTEXT_TOKENS",
+        Kind::Number,
+        Some("100000"),
+        "tokens of the conversation that are sent at the most",
+    ),
+    setting(
+        "limits.max_output_tokens",
+        "OPSPAWN_MAX_OUTPUT_TOKENS",
+        Kind::Number,
+        None,
+        "tokens of an answer at the most",
+    ),
+    setting(
+        "retry.max_attempts",
+        "OPSPAWN_MAX_ATTEMPTS",
+        Kind::Number,
+        Some("3"),
+        "attempts of a task",
+    ),
+    setting(
+        "retry.backoff",
+        "OPSPAWN_BACKOFF",
+        Kind::Duration,
+        Some("1s"),
+        "delay before the second attempt; it doubles",
+    ),
+    setting(
+        "retry.max_lease_losses",
+        "OPSPAWN_MAX_LEASE_LOSSES",
+        Kind::Number,
+        Some("5"),
+        "lost workers in a row after which a task is given up",
+    ),
+    setting(
+        "max_body_bytes",
+        "OPSPAWN_MAX_BODY_BYTES",
+        Kind::Number,
+        Some("10485760"),
+        "the largest request body",
+    ),
+    v1(
+        setting(
+            "mock_agent_delay_ms",
+            "OPSPAWN_MOCK_AGENT_DELAY_MS",
+            Kind::Number,
+            None,
+            "answers every agent task with a mock after so many milliseconds, for load tests",
+        ),
+        &["OPS_CORE_LOAD_TEST_MOCK_AGENT_DELAY_MS"],
+    ),
+];
+
+/// The declaration of a key.
+pub(super) fn find(key: &'static str) -> &'static Setting {
+    SETTINGS
+        .iter()
+        .find(|setting| setting.key == key)
+        .expect("settings are only asked for by keys that are declared")
+}
+
+impl Setting {
+    /// The value that the environment gives it, with the variable's name.
+    pub(super) fn from_environment(
+        &self,
+        env: &dyn Fn(&str) -> Option<String>,
+        dotenv: &BTreeMap<String, String>,
+    ) -> Result<Option<(String, String)>> {
+        let not_empty = |value: &String| !value.is_empty();
+        for name in std::iter::once(&self.env).chain(self.legacy) {
+            if let Some(value) = env(name).filter(not_empty) {
+                return Ok(Some((value, (*name).to_owned())));
+            }
+            if self.kind == Kind::Secret {
+                let name = format!("{name}_FILE");
+                if let Some(path) = env(&name).filter(not_empty) {
+                    let value = std::fs::read_to_string(&path)
+                        .with_context(|| format!("cannot read `{path}`, which {name} names"))?;
+                    return Ok(Some((value.trim().to_owned(), name)));
+                }
+            }
+        }
+        let found = self.legacy.iter().find_map(|name| {
+            let value = dotenv.get(*name).filter(|value| not_empty(value))?;
+            Some((value.clone(), format!("{name} in .env")))
+        });
+        Ok(found)
+    }
+}
+
+impl Kind {
+    /// Whether the text is a value of this kind.
+    pub(super) fn check(self, text: &str) -> Result<()> {
+        match self {
+            Self::Text | Self::Secret => Ok(()),
+            Self::Number => match text.parse::<u64>() {
+                Ok(_) => Ok(()),
+                Err(_) => bail!("`{text}` is not a whole number"),
+            },
+            Self::Duration => duration(text).map(|_| ()),
+            Self::Switch if matches!(text, "true" | "false") => Ok(()),
+            Self::Switch => bail!("`{text}` is neither `true` nor `false`"),
+            Self::Choice(known) if known.contains(&text) => Ok(()),
+            Self::Choice(known) => match super::nearest(text, known.iter().copied()) {
+                Some(near) => bail!("`{text}` is not known; did you mean `{near}`?"),
+                None => bail!("`{text}` is not known; known are {}", known.join(", ")),
+            },
+        }
+    }
+}
+
+/// A number of seconds, or a number with a unit.
+pub(crate) fn duration(text: &str) -> Result<Duration> {
+    let split = text
+        .find(|c: char| c.is_ascii_alphabetic())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let seconds_per = match unit {
+        "ms" => 0.001,
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3_600.0,
+        "d" => 86_400.0,
+        _ => bail!("`{text}` is not a duration like 500ms, 30s, 5m or 2h"),
+    };
+    number
+        .trim()
+        .parse::<f64>()
+        .ok()
+        .and_then(|value| Duration::try_from_secs_f64(value * seconds_per).ok())
+        .with_context(|| format!("`{text}` is not a duration like 500ms, 30s, 5m or 2h"))
+}

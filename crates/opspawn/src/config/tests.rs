@@ -1,0 +1,99 @@
+use super::*;
+
+fn load(
+    flags: &[(&'static str, String)],
+    file: Option<&str>,
+    env: &[(&str, &str)],
+    dotenv: &str,
+) -> Result<Config> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("opspawn.toml");
+    if let Some(text) = file {
+        std::fs::write(&path, text).unwrap();
+    }
+    let env: BTreeMap<_, _> = env.iter().copied().collect();
+    let lookup = |name: &str| env.get(name).map(|value| (*value).to_owned());
+    let dotenv = file::parse_dotenv(dotenv);
+    Config::layered(flags, file.map(|_| path.as_path()), &lookup, &dotenv)
+}
+
+#[test]
+fn the_layers_win_in_their_order() {
+    let file = Some("listen = '127.0.0.1:5'\n[model]\nname = 'file'\n");
+    let dotenv = "AGENTKIT_LLM_MODEL=dotenv";
+    let v1 = ("AGENTKIT_LLM_MODEL", "version-1");
+    let own = ("OPSPAWN_MODEL", "own");
+    let flag = [("model.name", "flag".to_owned())];
+    let name = |config: Config| config.optional("model.name").unwrap().to_owned();
+    assert_eq!(name(load(&flag, file, &[v1, own], dotenv).unwrap()), "flag");
+    assert_eq!(name(load(&[], file, &[v1, own], dotenv).unwrap()), "own");
+    assert_eq!(name(load(&[], file, &[v1], dotenv).unwrap()), "version-1");
+    assert_eq!(name(load(&[], file, &[], dotenv).unwrap()), "dotenv");
+    assert_eq!(name(load(&[], file, &[], "").unwrap()), "file");
+    assert_eq!(name(load(&[], None, &[], "").unwrap()), "gpt-4o-mini");
+    let config = load(&[], file, &[v1], "").unwrap();
+    assert_eq!(config.source("model.name"), Some("AGENTKIT_LLM_MODEL"));
+    assert_eq!(config.listen().unwrap().port(), 5);
+}
+
+#[test]
+fn mistakes_name_the_key_and_the_nearest_name() {
+    for (file, expected) in [
+        ("lisen = 'x'", "did you mean `listen`?"),
+        (
+            "[worker]\nconcurency = 3",
+            "did you mean `worker.concurrency`?",
+        ),
+        ("[worker]\nconcurrency = 'many'", "`worker.concurrency`"),
+        ("[model]\nprovider = 'opnai'", "did you mean `openai`?"),
+        ("[worker]\nlease = '3 fortnights'", "not a duration"),
+        ("data = [1]", "must be text"),
+        ("data = ", "not valid TOML"),
+    ] {
+        let error = format!("{:#}", load(&[], Some(file), &[], "").unwrap_err());
+        assert!(error.contains(expected), "{file}: {error}");
+    }
+}
+
+#[test]
+fn a_secret_may_come_from_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("key");
+    std::fs::write(&path, "sk-test\n").unwrap();
+    let env = [("OPENAI_API_KEY_FILE", path.to_str().unwrap())];
+    let config = load(&[], None, &env, "").unwrap();
+    assert_eq!(config.optional("openai.api_key"), Some("sk-test"));
+    let missing = load(&[], None, &[("OPENAI_API_KEY_FILE", "/nowhere")], "").unwrap_err();
+    assert!(format!("{missing:#}").contains("OPENAI_API_KEY_FILE"));
+}
+
+#[test]
+fn dotenv_lines_are_read_as_people_write_them() {
+    let parsed = file::parse_dotenv(
+        "# comment\nexport A=1\nB = \"two words\" # why\nC='x#y'\nD=plain # why\nnonsense\n",
+    );
+    let pairs: Vec<_> = parsed
+        .iter()
+        .map(|(k, v)| (k.as_str(), v.as_str()))
+        .collect();
+    assert_eq!(
+        pairs,
+        [("A", "1"), ("B", "two words"), ("C", "x#y"), ("D", "plain")]
+    );
+}
+
+#[test]
+fn durations_have_units() {
+    for (text, millis) in [
+        ("500ms", 500),
+        ("2", 2_000),
+        ("1.5s", 1_500),
+        ("2m", 120_000),
+        ("1h", 3_600_000),
+    ] {
+        assert_eq!(settings::duration(text).unwrap().as_millis(), millis);
+    }
+    for bad in ["", "s", "-1s", "1y", "1e400", "NaN"] {
+        assert!(settings::duration(bad).is_err(), "{bad}");
+    }
+}

@@ -1,0 +1,254 @@
+//! The wiring: adapters, engine, worker and server in one process.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context as _, Result};
+use ops_core::{
+    ports::{Clock, Live, Queue, Random, Store},
+    retry::RetryPolicy,
+};
+use ops_engine::{Adapters, Engine, Hub};
+use ops_queue::{LocalLive, LocalQueue};
+use ops_server::{Hosts, ModelInfo, ServerInfo, Surface};
+use ops_store::{Durability, Options, SqliteStore};
+use ops_worker::Worker;
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    agents::{Factory, TASK_TYPES},
+    config::Config,
+    system::{SystemClock, SystemRandom},
+};
+
+/// What a process does beside serving.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// It runs tasks.
+    Work,
+    /// It only answers.
+    Answer,
+}
+
+/// A running system.
+pub(crate) struct Runtime {
+    /// Where REST is.
+    pub(crate) url: String,
+    /// Whether an LLM answers, and which.
+    pub(crate) notice: Option<String>,
+    store: Arc<SqliteStore>,
+    stop: CancellationToken,
+    server: JoinHandle<()>,
+    worker: Option<JoinHandle<()>>,
+    engine: JoinHandle<()>,
+}
+
+/// Where the data is, and how safe it is there.
+pub(crate) struct Storage {
+    /// The folder.
+    pub(crate) dir: PathBuf,
+    /// Whether commits wait for the disk.
+    pub(crate) durability: Durability,
+}
+
+impl Runtime {
+    /// Starts everything; REST answers when this returns.
+    pub(crate) async fn start(
+        config: &Config,
+        storage: Storage,
+        listen: SocketAddr,
+        role: Role,
+    ) -> Result<Self> {
+        let tools = tools();
+        let factory = Arc::new(Factory::new(config, tools)?);
+        let model = factory.default_model()?;
+        let notice = (!model.is_llm()).then(|| scripted_notice(model.name()));
+
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let random: Arc<dyn Random> = Arc::new(SystemRandom);
+        let queue: Arc<dyn Queue> = Arc::new(LocalQueue::default());
+        let live: Arc<dyn Live> = Arc::new(LocalLive::default());
+        let hub = Hub::new(Arc::clone(&queue), Arc::clone(&live));
+        let lease = config
+            .duration("worker.lease")
+            .unwrap_or(Duration::from_secs(10));
+        let options = Options {
+            durability: storage.durability,
+            session_ttl: lease,
+            observer: Arc::clone(&hub) as _,
+            ..Options::new(storage.dir.clone(), Arc::clone(&clock))
+        };
+        let store = tokio::task::spawn_blocking(move || SqliteStore::open(options))
+            .await
+            .context("opening the database was broken off")??;
+        let store = Arc::new(store);
+
+        let listener = TcpListener::bind(listen).await.with_context(|| {
+            format!("cannot listen on {listen}; is it in use? Try --listen 127.0.0.1:0")
+        })?;
+        let address = listener
+            .local_addr()
+            .context("the listener has no address")?;
+        let url = format!("http://{address}");
+        store
+            .publish_url(&url)
+            .context("cannot write the lock file")?;
+
+        let as_store: Arc<dyn Store> = Arc::clone(&store) as _;
+        let adapters = Adapters {
+            store: Arc::clone(&as_store),
+            live: Arc::clone(&live),
+            queue: Arc::clone(&queue),
+            clock: Arc::clone(&clock),
+            random: Arc::clone(&random),
+            hub,
+        };
+        let engine = Engine::new(adapters, engine_settings(config));
+        let stop = CancellationToken::new();
+        let (provider, name) = model.name().split_once('/').unwrap_or((model.name(), ""));
+        let info = ServerInfo {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            mode: "dev".to_owned(),
+            model: ModelInfo {
+                provider: provider.to_owned(),
+                name: name.to_owned(),
+                is_llm: model.is_llm(),
+            },
+            storage: "sqlite".to_owned(),
+            durability: match storage.durability {
+                Durability::Full => "full".to_owned(),
+                Durability::Off => "ephemeral".to_owned(),
+            },
+            data_dir: Some(absolute(&storage.dir).display().to_string()),
+            notice: notice.clone(),
+        };
+        let surface = Surface {
+            max_body_bytes: max_body(config),
+            ..Surface::new(Arc::clone(&engine), info, stop.child_token())
+        };
+        let router = ops_server::router(surface);
+        let server = tokio::spawn(ops_server::serve(
+            listener,
+            router,
+            ops_server::serve::Settings {
+                hosts: Hosts::Loopback,
+                ..Default::default()
+            },
+            stop.child_token(),
+        ));
+        let worker = (role == Role::Work).then(|| {
+            let settings = worker_settings(config, &storage.dir, lease);
+            let worker = Worker::new(as_store, live, queue, clock, random, factory, settings);
+            tokio::spawn(worker.run(stop.child_token()))
+        });
+        let engine = tokio::spawn(engine.run(stop.child_token()));
+        Ok(Self {
+            url,
+            notice,
+            store,
+            stop,
+            server,
+            worker,
+            engine,
+        })
+    }
+
+    /// Stops: the worker drains, the server finishes its answers, the database is closed.
+    pub(crate) async fn stop(self) -> Result<()> {
+        self.stop.cancel();
+        for part in [self.worker, Some(self.server), Some(self.engine)]
+            .into_iter()
+            .flatten()
+        {
+            part.await
+                .context("a part of the system failed while it stopped")?;
+        }
+        let store = self.store;
+        tokio::task::spawn_blocking(move || {
+            store.close();
+            let stats = store.stats();
+            tracing::info!(
+                transactions = stats.transactions,
+                events = stats.events,
+                fsyncs = stats.fsyncs,
+                checkpoints = stats.checkpoints,
+                largest_batch = stats.largest_batch,
+                commit_micros = stats.commit_micros,
+                "database closed"
+            );
+        })
+        .await
+        .context("the database could not be closed")
+    }
+}
+
+fn tools() -> Vec<Arc<dyn agentkit::Tool>> {
+    #[cfg_attr(
+        not(feature = "failpoints"),
+        expect(unused_mut, reason = "test builds add tools")
+    )]
+    let mut tools = agentkit_tools::standard();
+    #[cfg(feature = "failpoints")]
+    tools.extend(crate::faults::ledger_tools());
+    tools
+}
+
+/// What is said wherever a result of the scripted model is shown.
+fn scripted_notice(model: &str) -> String {
+    format!(
+        "no LLM is in use: the scripted model `{model}` answers. Set OPENAI_API_KEY, or \
+         OPENAI_BASE_URL for a compatible endpoint, to use one."
+    )
+}
+
+fn engine_settings(config: &Config) -> ops_engine::Settings {
+    let defaults = RetryPolicy::default();
+    let number = |key| {
+        config
+            .number(key)
+            .and_then(|number| u32::try_from(number).ok())
+    };
+    let backoff = config.duration("retry.backoff");
+    let micros = backoff.and_then(|backoff| i64::try_from(backoff.as_micros()).ok());
+    ops_engine::Settings {
+        task_types: TASK_TYPES.iter().map(|name| (*name).to_owned()).collect(),
+        retry: RetryPolicy {
+            max_attempts: number("retry.max_attempts")
+                .unwrap_or(defaults.max_attempts)
+                .max(1),
+            initial_micros: micros.unwrap_or(defaults.initial_micros),
+            max_lease_losses: number("retry.max_lease_losses").unwrap_or(defaults.max_lease_losses),
+            ..defaults
+        },
+        max_input_bytes: max_body(config),
+    }
+}
+
+fn worker_settings(config: &Config, dir: &Path, lease: Duration) -> ops_worker::Settings {
+    let concurrency = config.number("worker.concurrency").unwrap_or(64);
+    ops_worker::Settings {
+        concurrency: usize::try_from(concurrency).unwrap_or(64).max(1),
+        queue: ops_engine::submit::DEFAULT_QUEUE.to_owned(),
+        workspaces: absolute(dir).join("workspaces"),
+        lease,
+        grace: config
+            .duration("worker.grace")
+            .unwrap_or(Duration::from_secs(20)),
+    }
+}
+
+fn max_body(config: &Config) -> usize {
+    config
+        .number("max_body_bytes")
+        .and_then(|bytes| usize::try_from(bytes).ok())
+        .unwrap_or(10 << 20)
+}
+
+fn absolute(dir: &Path) -> PathBuf {
+    std::path::absolute(dir).unwrap_or_else(|_| dir.to_path_buf())
+}

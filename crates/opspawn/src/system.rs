@@ -1,0 +1,46 @@
+//! The machine's clock and randomness: the adapters of the ports.
+
+use ops_core::{
+    Micros,
+    ports::{Clock, Random},
+};
+
+/// The machine's clock.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Micros {
+        Micros(agentkit::drive::Clock::now_micros(
+            &agentkit::drive::SystemClock,
+        ))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn boot_micros(&self) -> i64 {
+        // CLOCK_BOOTTIME goes on while the machine is suspended (clock_gettime(2)).
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        time.tv_sec
+            .saturating_mul(1_000_000)
+            .saturating_add(time.tv_nsec / 1_000)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn boot_micros(&self) -> i64 {
+        // The monotonic clock of macOS goes on while the machine sleeps.
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        time.tv_sec
+            .saturating_mul(1_000_000)
+            .saturating_add(time.tv_nsec / 1_000)
+    }
+}
+
+/// The thread's random generator, seeded by the system.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SystemRandom;
+
+impl Random for SystemRandom {
+    fn id_bytes(&self) -> [u8; 10] {
+        rand::random()
+    }
+}
