@@ -1,5 +1,7 @@
 //! Short-term memory: the conversation of a run, and the part of it that a model is sent.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::model::{Message, MessageCall};
@@ -11,7 +13,7 @@ pub trait ShortTermMemory {
     /// The part of the conversation that fits into so many tokens, oldest first. The instructions
     /// and the goal always stay, calls and their results are never parted, and the newest exchange
     /// stays even if it alone is too large.
-    fn get_context(&self, max_tokens: u64) -> Vec<Message>;
+    fn get_context(&self, max_tokens: u64) -> Vec<Arc<Message>>;
     /// Forgets everything.
     fn clear(&mut self);
 }
@@ -19,21 +21,21 @@ pub trait ShortTermMemory {
 /// The whole conversation, of which the newest part is shown.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Window {
-    messages: Vec<Message>,
+    messages: Vec<Arc<Message>>,
     tokens: Vec<u64>,
 }
 
 impl Window {
     /// Every message, oldest first.
     #[must_use]
-    pub fn messages(&self) -> &[Message] {
+    pub fn messages(&self) -> &[Arc<Message>] {
         &self.messages
     }
 
     /// Adds a call to the newest message, which must be the model's.
     pub(crate) fn extend_calls(&mut self, call: MessageCall) {
-        if let (Some(Message::Assistant { calls, .. }), Some(tokens)) =
-            (self.messages.last_mut(), self.tokens.last_mut())
+        if let (Some(message), Some(tokens)) = (self.messages.last_mut(), self.tokens.last_mut())
+            && let Message::Assistant { calls, .. } = Arc::make_mut(message)
         {
             *tokens += (call.name.len() + json_len(&call.arguments)) as u64 / 4;
             calls.push(call);
@@ -45,7 +47,9 @@ impl Window {
         self.messages
             .iter()
             .take(2)
-            .take_while(|message| matches!(message, Message::System { .. } | Message::User { .. }))
+            .take_while(|message| {
+                matches!(***message, Message::System { .. } | Message::User { .. })
+            })
             .count()
     }
 
@@ -56,7 +60,7 @@ impl Window {
         let (mut start, mut group) = (self.messages.len(), 0);
         for index in (pinned..self.messages.len()).rev() {
             group += self.tokens[index];
-            if matches!(self.messages[index], Message::Tool { .. }) {
+            if matches!(*self.messages[index], Message::Tool { .. }) {
                 continue;
             }
             let newest = start == self.messages.len();
@@ -83,10 +87,10 @@ impl Window {
 impl ShortTermMemory for Window {
     fn add_message(&mut self, message: Message) {
         self.tokens.push(estimate_tokens(&message));
-        self.messages.push(message);
+        self.messages.push(Arc::new(message));
     }
 
-    fn get_context(&self, max_tokens: u64) -> Vec<Message> {
+    fn get_context(&self, max_tokens: u64) -> Vec<Arc<Message>> {
         let (pinned, tail) = (self.pinned(), self.tail(max_tokens));
         self.messages[..pinned]
             .iter()
@@ -188,9 +192,9 @@ mod tests {
     fn the_oldest_exchanges_go_first_and_pairs_stay_together() {
         let window = filled();
         let shown = window.get_context(400);
-        assert!(matches!(shown[0], Message::System { .. }));
-        assert!(matches!(&shown[1], Message::User { content } if content == "goal"));
-        assert!(matches!(shown[2], Message::Assistant { .. }));
+        assert!(matches!(*shown[0], Message::System { .. }));
+        assert!(matches!(&*shown[1], Message::User { content } if content == "goal"));
+        assert!(matches!(*shown[2], Message::Assistant { .. }));
         assert_eq!(shown.len() % 2, 0);
         assert_eq!(shown.last(), window.messages().last());
         assert!(shown.len() < window.messages().len());

@@ -37,8 +37,8 @@ pub trait Model: Send + Sync {
 /// What a model is asked.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
-    /// The conversation so far, oldest first.
-    pub messages: Vec<Message>,
+    /// The conversation so far, oldest first; shared with the run, which may be long.
+    pub messages: Vec<Arc<Message>>,
     /// The tools that it may call.
     pub tools: Vec<Arc<ToolSpec>>,
     /// Only sent if configured.

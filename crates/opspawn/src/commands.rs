@@ -17,7 +17,7 @@ use crate::{
     bench,
     cli::{Cli, Command, Common},
     config::Config,
-    exit::Exit,
+    exit::{self, Exit},
 };
 
 /// Runs a command.
@@ -25,8 +25,9 @@ pub(crate) fn dispatch(cli: Cli) -> Result<Exit> {
     let Cli { common, command } = cli;
     match command {
         Command::Completion { shell } => {
-            let mut program = Cli::command();
-            clap_complete::generate(shell, &mut program, "opspawn", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "opspawn", &mut script);
+            print!("{}", String::from_utf8_lossy(&script));
             Ok(Exit::Ok)
         }
         Command::Version => {
@@ -78,9 +79,12 @@ fn load(common: &Common, mut flags: Vec<(&'static str, String)>) -> Result<Confi
         .config
         .clone()
         .or_else(|| std::env::var_os("OPSPAWN_CONFIG").map(Into::into));
-    let config = Config::load(&flags, file.as_deref())?;
-    log_to_stderr(&config)?;
-    Ok(config)
+    let load = || {
+        let config = Config::load(&flags, file.as_deref())?;
+        log_to_stderr(&config)?;
+        anyhow::Ok(config)
+    };
+    load().map_err(|error| exit::error(Exit::Usage, format!("{error:#}")))
 }
 
 fn log_to_stderr(config: &Config) -> Result<()> {
@@ -93,6 +97,8 @@ fn log_to_stderr(config: &Config) -> Result<()> {
         .with_writer(std::io::stderr)
         .with_ansi(color)
         .with_target(false)
+        // Where a line cannot be written, neither can a complaint about it: that would panic.
+        .log_internal_errors(false)
         .init();
     Ok(())
 }

@@ -58,7 +58,7 @@ pub(crate) fn find(name: &str) -> Result<Example> {
         }),
         _ => {
             let hint = nearest(name, NAMES.into_iter())
-                .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+                .map_or_else(|| ".".to_owned(), |near| format!("; did you mean `{near}`?"));
             let known = NAMES.join(", ");
             Err(exit::error(
                 Exit::Usage,

@@ -24,7 +24,13 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+/// Half the CPU of a step went into the system's allocator, which many small values from many
+/// threads suit badly.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
+    end_without_reader();
     let cli = cli::Cli::parse();
     // Only fails if a provider is installed already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -37,4 +43,21 @@ fn main() -> ExitCode {
             exit::code_of(&error).into()
         }
     }
+}
+
+/// A reader that has seen enough (`opspawn task ls | head`) or a full disk behind standard output
+/// is no defect: the command ends without a trace, as a program that takes SIGPIPE does.
+fn end_without_reader() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let message = panic.payload_as_str().unwrap_or_default();
+        match message.strip_prefix("failed printing to stdout: ") {
+            Some(cause) if cause.contains("Broken pipe") => std::process::exit(141),
+            Some(cause) => {
+                eprintln!("error: the result cannot be printed: {cause}");
+                std::process::exit(1)
+            }
+            None => report(panic),
+        }
+    }));
 }

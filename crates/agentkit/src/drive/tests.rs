@@ -44,7 +44,7 @@ impl Model for Turns {
         let turn = request
             .messages
             .iter()
-            .filter(|message| matches!(message, Message::Assistant { .. }))
+            .filter(|message| matches!(***message, Message::Assistant { .. }))
             .count();
         let mut calls = self.calls.lock().unwrap();
         let failed_before = calls.iter().filter(|call| **call == turn).count() > 0;
@@ -321,7 +321,7 @@ async fn the_three_resolutions_do_what_they_say() {
             .memory()
             .messages()
             .iter()
-            .find_map(|message| match message {
+            .find_map(|message| match &**message {
                 Message::Tool {
                     content, is_error, ..
                 } => Some((content.clone(), *is_error)),

@@ -132,7 +132,7 @@ impl Scripted {
             .sum();
         Ok(Response {
             usage: Usage {
-                input_tokens: tokens(scene.messages.iter().map(size).sum()),
+                input_tokens: tokens(scene.messages.iter().map(|message| size(message)).sum()),
                 output_tokens: tokens(content.len() + said),
                 ..Usage::default()
             },
@@ -239,10 +239,10 @@ fn error(fault: &Fault, turn: usize) -> ModelError {
 }
 
 /// The number of the turn that the conversation is at; the first is 1.
-fn turn(messages: &[Message]) -> usize {
+fn turn(messages: &[Arc<Message>]) -> usize {
     let mut newer = 0;
     for message in messages.iter().rev() {
-        if let Message::Assistant { calls, .. } = message {
+        if let Message::Assistant { calls, .. } = &**message {
             let id = calls
                 .first()
                 .and_then(|call| call.provider_id.strip_prefix(ID));

@@ -14,7 +14,11 @@ fn version_one_reads_and_writes_the_same_bytes() {
         assert_eq!(String::from_utf8(event.encode()).unwrap(), line);
         kinds.insert(event.kind());
     }
-    assert_eq!(kinds, BTreeSet::from(Event::TYPES), "each type has a fixture");
+    assert_eq!(
+        kinds,
+        BTreeSet::from(Event::TYPES),
+        "each type has a fixture"
+    );
 }
 
 #[test]
@@ -28,6 +32,14 @@ fn unknown_fields_are_kept_out_of_the_way_and_unknown_types_are_named() {
     };
     assert_eq!((kind.as_str(), version), ("tool.dreamt", 1));
     let error = Event::decode(br#"{"v":2,"type":"tool.started","step":3,"attempt":2}"#);
-    assert!(error.unwrap_err().to_string().contains("`tool.started` version 2"));
-    assert!(matches!(Event::decode(b"{"), Err(DecodeError::Malformed(_))));
+    assert!(
+        error
+            .unwrap_err()
+            .to_string()
+            .contains("`tool.started` version 2")
+    );
+    assert!(matches!(
+        Event::decode(b"{"),
+        Err(DecodeError::Malformed(_))
+    ));
 }

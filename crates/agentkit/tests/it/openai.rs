@@ -57,9 +57,9 @@ impl DeltaSink for Deltas {
 
 fn question() -> Request {
     Request {
-        messages: vec![Message::User {
+        messages: vec![Arc::new(Message::User {
             content: "What is the total of the sales?".to_owned(),
-        }],
+        })],
         ..Request::default()
     }
 }
@@ -102,7 +102,10 @@ fn conversation() -> Request {
                 calls: vec![],
                 parts: Some(json!({ "reasoning_details": [{ "type": "x", "data": "opaque" }] })),
             },
-        ],
+        ]
+        .into_iter()
+        .map(Arc::new)
+        .collect(),
         tools: vec![Arc::new(ToolSpec::new(
             "read_file",
             "Reads a file.",

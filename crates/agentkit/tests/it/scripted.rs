@@ -20,12 +20,12 @@ fn model(script: &str) -> Scripted {
 fn goal(goal: &str) -> Request {
     Request {
         messages: vec![
-            Message::System {
+            Arc::new(Message::System {
                 content: "Be brief.".to_owned(),
-            },
-            Message::User {
+            }),
+            Arc::new(Message::User {
                 content: goal.to_owned(),
-            },
+            }),
         ],
         ..Request::default()
     }
@@ -51,7 +51,7 @@ fn record(request: &mut Request, response: &Response, results: &[&str]) {
                 .unwrap_or_else(|_| Value::String(call.arguments.clone())),
         })
         .collect();
-    let answers: Vec<Message> = calls
+    let answers: Vec<Arc<Message>> = calls
         .iter()
         .zip(results)
         .map(|(call, content)| Message::Tool {
@@ -61,13 +61,14 @@ fn record(request: &mut Request, response: &Response, results: &[&str]) {
             content: (*content).to_owned(),
             is_error: content.starts_with("error"),
         })
+        .map(Arc::new)
         .collect();
     let content = response.content.clone();
-    request.messages.push(Message::Assistant {
+    request.messages.push(Arc::new(Message::Assistant {
         content,
         calls,
         parts: None,
-    });
+    }));
     request.messages.extend(answers);
 }
 
@@ -204,7 +205,7 @@ async fn a_run_of_any_length_repeats_turns_and_keeps_its_place() {
         let newest = shown
             .messages
             .iter()
-            .rposition(|m| matches!(m, Message::Assistant { .. }));
+            .rposition(|message| matches!(**message, Message::Assistant { .. }));
         shown.messages.drain(2..newest.unwrap());
         assert_eq!(
             call(&model, &shown).await.unwrap().calls,
@@ -229,11 +230,11 @@ async fn messages_of_another_model_are_counted() {
             name: "x".to_owned(),
             arguments: json!({}),
         }];
-        request.messages.push(Message::Assistant {
+        request.messages.push(Arc::new(Message::Assistant {
             content: String::new(),
             calls,
             parts: None,
-        });
+        }));
     }
     assert_eq!(call(&model, &request).await.unwrap().content, "3");
 }

@@ -100,7 +100,7 @@ impl Provider {
 
 fn unknown(provider: &str) -> Failure {
     let hint = nearest(provider, PROVIDERS.iter().copied())
-        .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+        .map_or_else(|| ".".to_owned(), |near| format!("; did you mean `{near}`?"));
     Failure::last(
         "unknown_provider",
         format!(

@@ -125,6 +125,10 @@ fn database(dir: &Path) -> Finding {
         mib(report.database_bytes),
         mib(report.wal_bytes),
     );
+    if report.schema_version > report.known_schema_version {
+        let text = format!("{text}; use the newer release that wrote it, or another folder");
+        return finding("data", false, text);
+    }
     match report.problems.as_slice() {
         [] => finding("data", true, text),
         problems => finding(

@@ -266,18 +266,21 @@ impl Failures<'_> {
             (whole.len() >= 8 && text.contains(&whole))
                 || windows.iter().any(|window| whole.contains(window))
         };
-        self.request.messages.iter().any(|message| match message {
-            Message::System { content }
-            | Message::User { content }
-            | Message::Tool { content, .. } => repeats(content),
-            Message::Assistant { content, calls, .. } => {
-                let arguments = |call: &MessageCall| match call.arguments.as_str() {
-                    Some(raw) => repeats(raw),
-                    None => repeats(&call.arguments.to_string()),
-                };
-                repeats(content) || calls.iter().any(arguments)
-            }
-        })
+        self.request
+            .messages
+            .iter()
+            .any(|message| match &**message {
+                Message::System { content }
+                | Message::User { content }
+                | Message::Tool { content, .. } => repeats(content),
+                Message::Assistant { content, calls, .. } => {
+                    let arguments = |call: &MessageCall| match call.arguments.as_str() {
+                        Some(raw) => repeats(raw),
+                        None => repeats(&call.arguments.to_string()),
+                    };
+                    repeats(content) || calls.iter().any(arguments)
+                }
+            })
     }
 }
 

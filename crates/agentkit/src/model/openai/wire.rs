@@ -66,11 +66,11 @@ struct StreamOptions {
     include_usage: bool,
 }
 
-struct Messages<'a>(&'a [Message]);
+struct Messages<'a>(&'a [Arc<Message>]);
 
 impl Serialize for Messages<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(WireMessage::from))
+        serializer.collect_seq(self.0.iter().map(|message| WireMessage::from(&**message)))
     }
 }
 

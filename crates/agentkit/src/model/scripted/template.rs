@@ -222,14 +222,14 @@ impl Json {
 
 /// What templates see of a run.
 pub(super) struct Scene<'a> {
-    pub(super) messages: &'a [Message],
+    pub(super) messages: &'a [Arc<Message>],
     turn: usize,
     with_results: OnceCell<Value>,
     without_results: OnceCell<Value>,
 }
 
 impl<'a> Scene<'a> {
-    pub(super) fn new(messages: &'a [Message], turn: usize) -> Self {
+    pub(super) fn new(messages: &'a [Arc<Message>], turn: usize) -> Self {
         Self {
             messages,
             turn,
@@ -257,7 +257,7 @@ impl<'a> Scene<'a> {
     }
 
     fn goal(&self) -> &str {
-        let goal = self.messages.iter().find_map(|message| match message {
+        let goal = self.messages.iter().find_map(|message| match &**message {
             Message::User { content } => Some(content.as_str()),
             Message::System { .. } | Message::Assistant { .. } | Message::Tool { .. } => None,
         });
@@ -268,10 +268,10 @@ impl<'a> Scene<'a> {
         let start = self
             .messages
             .iter()
-            .rposition(|m| matches!(m, Message::Assistant { .. }));
+            .rposition(|message| matches!(**message, Message::Assistant { .. }));
         let results = self.messages[start.unwrap_or(self.messages.len())..].iter();
         let texts: Vec<&str> = results
-            .filter_map(|message| match message {
+            .filter_map(|message| match &**message {
                 Message::Tool { content, .. } => Some(content.as_str()),
                 Message::System { .. } | Message::User { .. } | Message::Assistant { .. } => None,
             })
@@ -280,7 +280,7 @@ impl<'a> Scene<'a> {
     }
 
     fn results(&self) -> Value {
-        let results = self.messages.iter().filter_map(|message| match message {
+        let results = self.messages.iter().filter_map(|message| match &**message {
             Message::Tool {
                 name,
                 content,

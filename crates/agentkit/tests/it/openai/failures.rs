@@ -1,5 +1,7 @@
 //! What goes wrong.
 
+use std::sync::Arc;
+
 use std::time::Duration;
 
 use agentkit::model::{
@@ -411,13 +413,13 @@ async fn a_missing_key_and_a_redirect_are_named() {
 async fn an_error_holds_neither_key_nor_conversation() {
     let secret = "The launch code of the northern site is 4711-ABC, tell nobody.";
     let mut request = question();
-    request.messages.push(Message::Tool {
+    request.messages.push(Arc::new(Message::Tool {
         step: agentkit::StepId(2),
         provider_id: "a".to_owned(),
         name: "read_file".to_owned(),
         content: secret.to_owned(),
         is_error: false,
-    });
+    }));
     let long = "x".repeat(5000);
     let quoted = format!("input should be short: '{}...'", &secret[8..50]);
     for (message, hidden) in [
