@@ -8,6 +8,7 @@
     reason = "a command line tool talks"
 )]
 
+mod bench;
 mod ci;
 mod cmd;
 mod deny;
@@ -38,6 +39,12 @@ enum Task {
         #[arg(last = true)]
         runner: Vec<String>,
     },
+    /// `opspawn bench` beside its peer, in one run.
+    Bench {
+        /// How often both are measured in turn.
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+    },
     /// Which crate may import which.
     Deps,
     /// Licences, banned crates and sources.
@@ -62,6 +69,7 @@ fn run(task: Task) -> anyhow::Result<()> {
     match task {
         Task::Ci => ci::run(&workspace),
         Task::Test { runner } => test::run(&workspace, &runner),
+        Task::Bench { rounds } => bench::run(&workspace, rounds),
         Task::Deps => deps::run(&workspace),
         Task::Deny => deny::run(&workspace),
         Task::Tidy => tidy::run(&workspace),

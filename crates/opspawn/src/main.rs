@@ -24,8 +24,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-/// Half the CPU of a step went into the system's allocator, which many small values from many
-/// threads suit badly.
+/// A profile of durable steps had a quarter of its samples in the system's allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -25,6 +25,13 @@ pub(crate) fn table(columns: &[&str]) -> Table {
     table
 }
 
+/// Prints a table without the blanks around it.
+pub(crate) fn print_table(table: &Table) {
+    for line in table.lines() {
+        println!("{}", line.trim());
+    }
+}
+
 /// A field as people read it; nothing for null.
 pub(crate) fn field(value: &Value, key: &str) -> String {
     plain(&value[key])

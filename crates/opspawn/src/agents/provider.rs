@@ -15,8 +15,6 @@ use crate::config::{Config, PROVIDERS, nearest};
 pub(crate) struct Provider {
     /// `openai` or `scripted`.
     name: String,
-    /// Whether somebody chose it; if not, the scripted model stands in.
-    pub(crate) chosen: bool,
     model: String,
     base_url: String,
     api_key: Option<String>,
@@ -36,7 +34,6 @@ impl Provider {
         };
         let provider = Self {
             name: name.to_owned(),
-            chosen: named.is_some() || name != "scripted",
             model: config.optional("model.name").unwrap_or_default().to_owned(),
             base_url: base_url.unwrap_or(BASE_URL).to_owned(),
             api_key: api_key.map(str::to_owned),

@@ -49,6 +49,6 @@ pub(super) fn show(config: &Config, as_json: bool) -> Result<Exit> {
             output::plain(&row["doc"]),
         ]);
     }
-    println!("{table}");
+    output::print_table(&table);
     Ok(Exit::Ok)
 }

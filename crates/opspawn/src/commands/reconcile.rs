@@ -38,7 +38,7 @@ async fn perform(client: &Client, args: cli::Reconcile, json: bool) -> Result<Ex
                     output::cut(&output::plain(&open["input"]), 60),
                 ]);
             }
-            println!("{table}");
+            output::print_table(&table);
         }
         cli::Reconcile::Resolve {
             id,

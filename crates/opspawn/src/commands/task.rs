@@ -87,7 +87,7 @@ fn list(page: &Value) {
             output::cut(goal, 60),
         ]);
     }
-    println!("{table}");
+    output::print_table(&table);
     println!(
         "{} of {} tasks",
         page["tasks"].as_array().map_or(0, Vec::len),
@@ -174,7 +174,7 @@ async fn logs(client: &Client, id: &str, json: bool) -> Result<()> {
         }
     }
     if !json {
-        println!("{table}");
+        output::print_table(&table);
     }
     Ok(())
 }
