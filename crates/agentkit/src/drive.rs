@@ -54,9 +54,12 @@ pub enum RecordError {
     /// Somebody else has the run now.
     #[error("the lease on the run is over")]
     LeaseLost,
-    /// The run is cancelled, and the recorder has seen to what was to be recorded.
+    /// The run is cancelled.
     #[error("the run is cancelled")]
     Cancelled,
+    /// The recorder has ended the run, and recorded why.
+    #[error("the run was ended by its recorder")]
+    Ended,
     /// The worker stops; nothing is wrong with the run.
     #[error("the worker is stopping")]
     Stopping,
@@ -285,7 +288,7 @@ impl Driver<'_> {
         match refusal {
             // Of a cancelled run, the recorder sees to what is recorded.
             RecordError::Stopping | RecordError::Cancelled => self.flush(None).await?,
-            RecordError::LeaseLost | RecordError::Unavailable(_) => {}
+            RecordError::LeaseLost | RecordError::Ended | RecordError::Unavailable(_) => {}
         }
         Err(refusal)
     }

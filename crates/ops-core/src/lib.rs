@@ -1,7 +1,7 @@
 //! The pure domain of the engine: what a task is, what may happen to it, and what it asks of the
 //! world. Nothing here does I/O; time, randomness and storage come in through [`ports`].
 //!
-//! [`decide`] is the only author of transitions: `decide(lifecycle, command, now)` gives the events
+//! [`decide()`] is the only author of transitions: `decide(lifecycle, command, now)` gives the events
 //! and the next lifecycle, and an adapter commits both in one transaction.
 
 pub mod code;

@@ -17,6 +17,8 @@ const BATCH: usize = 64;
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How long the worker rests after the store failed.
 const REST: Duration = Duration::from_secs(1);
+/// How often a worker whose leases may be over looks whether a heartbeat was answered.
+const STALE_REST: Duration = Duration::from_millis(20);
 
 /// What can be set.
 #[derive(Debug, Clone)]
@@ -166,6 +168,11 @@ impl Worker {
             let Ok(first) = Arc::clone(&slots).acquire_owned().await else {
                 return;
             };
+            // A worker that stood still hears first whether its session goes on.
+            if !session.holds(self.clock.boot_micros()) {
+                tokio::time::sleep(STALE_REST).await;
+                continue;
+            }
             let free = (1 + slots.available_permits()).min(BATCH);
             let request = ClaimRequest {
                 session: session.id,

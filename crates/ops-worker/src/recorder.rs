@@ -73,6 +73,13 @@ impl TaskRecorder {
                     self.seq.store(life.seq, Ordering::SeqCst);
                     return Ok(life);
                 }
+                // The lease holds, so the one event that others may have written is that somebody
+                // cancelled the task; the next answer says so.
+                Err(StoreError::Rejected(Rejection::WrongSeq { given, current }))
+                    if current == given + 1 =>
+                {
+                    self.seq.store(current, Ordering::SeqCst);
+                }
                 Err(error @ (StoreError::Full(_) | StoreError::Unavailable(_)))
                     if self.entitlement.check() != Err(RecordError::LeaseLost) =>
                 {
@@ -199,7 +206,18 @@ impl Recorder for TaskRecorder {
                 Ok(_) => Ok(()),
                 Err(StoreError::Rejected(Rejection::Cancelling)) => {
                     self.confirm_cancel(batch.events, blobs).await?;
-                    Err(RecordError::Cancelled)
+                    Err(RecordError::Ended)
+                }
+                Err(error @ StoreError::TooLarge { .. }) => {
+                    // It would be as large the next time.
+                    let failure = Failure::last("value_too_large", error.to_string());
+                    match self
+                        .append_events(Vec::new(), Vec::new(), fail(&failure))
+                        .await
+                    {
+                        Ok(_) => Err(RecordError::Ended),
+                        Err(error) => Err(refused(&error)),
+                    }
                 }
                 Err(error) => Err(refused(&error)),
             }

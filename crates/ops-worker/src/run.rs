@@ -1,6 +1,9 @@
 //! One leased task, from its log to its next rest.
 
-use std::sync::{Arc, Mutex, PoisonError, atomic::AtomicU64};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+};
 
 use agentkit::{
     Agent,
@@ -8,6 +11,7 @@ use agentkit::{
     event::Failure,
     run::Run,
 };
+use futures_util::FutureExt as _;
 use ops_core::{Command, Micros, Next, Wait, ports::TaskRecord, time::SECOND};
 
 use crate::{
@@ -31,6 +35,8 @@ enum Rest {
     Cancelled,
     /// Somebody else has it.
     Lost,
+    /// The attempt ends with this.
+    Failed(Failure),
 }
 
 impl Worker {
@@ -51,9 +57,25 @@ impl Worker {
             files: Mutex::default(),
             notice: Mutex::default(),
         });
-        let rest = self.drive_task(&record, &recorder).await;
+        // A panic must not leave a lease behind that its session keeps alive.
+        let driven = AssertUnwindSafe(self.drive_task(&record, &recorder))
+            .catch_unwind()
+            .await;
+        let rest = driven.unwrap_or_else(|_| {
+            let message = "the worker panicked while it ran this task, which is a defect of it or \
+                           of a model client; its log has the details";
+            Rest::Failed(Failure::passing("worker_panicked", message))
+        });
         let done = match rest {
-            Rest::Recorded | Rest::Lost => Ok(()),
+            Rest::Recorded => Ok(()),
+            // If only the clock said so, the session may go on, and with it the lease: nobody else
+            // would ever run the task. If somebody else has it, the store refuses.
+            Rest::Lost => {
+                let command = Command::Release { epoch };
+                let released = self.store.apply(tenant, task, command, Vec::new()).await;
+                tracing::debug!(%task, ?released, "gave the lease back");
+                Ok(())
+            }
             Rest::Release => {
                 let command = Command::Release { epoch };
                 self.store
@@ -61,6 +83,10 @@ impl Worker {
                     .await
                     .map(|_| ())
             }
+            Rest::Failed(failure) => recorder
+                .append_events(Vec::new(), Vec::new(), recorder::fail(&failure))
+                .await
+                .map(|_| ()),
             Rest::Cancelled => recorder
                 .append_events(Vec::new(), Vec::new(), Next::Cancelled)
                 .await
@@ -158,13 +184,24 @@ impl Worker {
     fn brief(&self, recorder: &TaskRecorder, agent: &Agent, run: &Run) {
         let calls = run.calls().iter().map(|state| &state.call);
         let effects = calls.map(|call| (call.step.0, envelope::class(call.effect)));
-        recorder.effects.lock().unwrap_or_else(PoisonError::into_inner).extend(effects);
+        recorder
+            .effects
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(effects);
         let written = run.files().iter().filter(|(_, digest)| digest.is_some());
         let paths = written.map(|(path, _)| path.clone());
-        recorder.files.lock().unwrap_or_else(PoisonError::into_inner).extend(paths);
+        recorder
+            .files
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(paths);
         if !agent.model().is_llm() {
             let notice = format!("answered by {}, which is not an LLM", agent.model().name());
-            *recorder.notice.lock().unwrap_or_else(PoisonError::into_inner) = Some(notice);
+            *recorder
+                .notice
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner) = Some(notice);
         }
     }
 
@@ -177,25 +214,31 @@ impl Worker {
 
 fn rest_after(error: &DriveError, entitlement: &Entitlement, record: &TaskRecord) -> Rest {
     match error {
-        // The recorder has recorded a cancel that the store told it of; one that the heartbeat told
-        // of is confirmed now.
+        // The recorder has confirmed a cancel that the store told it of; one that the heartbeat
+        // told of is confirmed now.
+        DriveError::Record(RecordError::Ended) => Rest::Recorded,
         DriveError::Record(RecordError::Cancelled | RecordError::Stopping)
             if entitlement.is_cancelled() =>
         {
             Rest::Cancelled
         }
-        DriveError::Record(RecordError::Cancelled) => Rest::Recorded,
-        DriveError::Record(RecordError::Stopping) => match entitlement.check() {
-            Err(RecordError::LeaseLost) => Rest::Lost,
-            _ => Rest::Release,
-        },
+        DriveError::Record(RecordError::Cancelled | RecordError::Stopping) => {
+            match entitlement.check() {
+                Err(RecordError::LeaseLost) => Rest::Lost,
+                _ => Rest::Release,
+            }
+        }
         DriveError::Record(RecordError::LeaseLost) => {
             tracing::warn!(task = %record.task.id, epoch = record.life.epoch, "the lease is over");
             Rest::Lost
         }
-        DriveError::Record(RecordError::Unavailable(_)) | DriveError::Fold(_) => {
+        DriveError::Record(RecordError::Unavailable(_)) => {
             tracing::error!(task = %record.task.id, %error, "the run stopped");
             Rest::Release
+        }
+        DriveError::Fold(_) => {
+            let message = format!("the task's log is not lawful: {error}");
+            Rest::Failed(Failure::last("log_damaged", message))
         }
     }
 }

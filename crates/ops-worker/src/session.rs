@@ -51,6 +51,11 @@ impl Session {
         self.valid_until.store(until_boot_micros, Ordering::SeqCst);
     }
 
+    /// Whether the leases hold, as far as the heartbeats tell.
+    pub(crate) fn holds(&self, now_boot_micros: i64) -> bool {
+        now_boot_micros < self.valid_until.load(Ordering::SeqCst)
+    }
+
     /// The leases are gone: every call in flight is dropped.
     pub(crate) fn lose(&self) {
         self.valid_until.store(i64::MIN, Ordering::SeqCst);
@@ -107,7 +112,7 @@ impl Session {
 impl Entitlement {
     /// Whether an effect may begin now.
     pub(crate) fn check(&self) -> Result<(), RecordError> {
-        if self.clock.boot_micros() >= self.session.valid_until.load(Ordering::SeqCst) {
+        if !self.session.holds(self.clock.boot_micros()) {
             return Err(RecordError::LeaseLost);
         }
         if self.cancelled.load(Ordering::SeqCst) {

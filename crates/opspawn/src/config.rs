@@ -43,7 +43,7 @@ impl Config {
                 .map(|(_, value)| (value.clone(), "flag".to_owned()));
             let found = match found {
                 Some(found) => Some(found),
-                None => setting.from_environment(env, dotenv)?,
+                None => setting.in_environment(env, dotenv)?,
             };
             if let Some(found) = found {
                 config.values.insert(setting.key, found);

@@ -57,8 +57,10 @@ pub(crate) fn find(name: &str) -> Result<Example> {
             ]),
         }),
         _ => {
-            let hint = nearest(name, NAMES.into_iter())
-                .map_or_else(|| ".".to_owned(), |near| format!("; did you mean `{near}`?"));
+            let hint = nearest(name, NAMES.into_iter()).map_or_else(
+                || ".".to_owned(),
+                |near| format!("; did you mean `{near}`?"),
+            );
             let known = NAMES.join(", ");
             Err(exit::error(
                 Exit::Usage,

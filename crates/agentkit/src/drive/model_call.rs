@@ -34,6 +34,7 @@ pub(super) struct Call {
 
 impl Driver<'_> {
     pub(super) async fn call_model(&mut self, call: Call) -> Result<Option<Stop>, DriveError> {
+        self.check_or_save().await?;
         let limits = self
             .run
             .config()

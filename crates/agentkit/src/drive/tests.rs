@@ -360,6 +360,8 @@ async fn a_worker_that_stops_leaves_no_intent_behind() {
     ));
     let run = fold(&recorder.events.lock().unwrap());
     assert_eq!(run.in_flight().count(), 0);
+    let begun = |event: &Event| matches!(event, Event::ModelStarted(_));
+    assert!(!recorder.events.lock().unwrap().iter().any(begun));
     assert!(changes.lock().unwrap().is_empty());
     recorder.stopping.store(false, Ordering::SeqCst);
     assert_eq!(

@@ -68,7 +68,8 @@ impl Driver<'_> {
         while let Some((step, outcome)) = calls.next().await {
             // A call that was broken off has no outcome: whoever takes the run over decides by its
             // effect class. One that returned has, whatever became of the run meanwhile.
-            if matches!(&outcome, Err(failure) if failure.code == "cancelled") {
+            let broken_off = matches!(&outcome, Err(failure) if failure.code == "cancelled");
+            if broken_off && self.session.cancel.is_cancelled() {
                 drop(calls);
                 self.events = super::outcomes(&self.events);
                 self.flush(None).await?;

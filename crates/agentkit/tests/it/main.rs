@@ -1,5 +1,8 @@
 //! Tests of the crate through its public interface.
 
+#[cfg(test)]
 mod events;
+#[cfg(test)]
 mod openai;
+#[cfg(test)]
 mod scripted;

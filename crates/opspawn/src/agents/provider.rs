@@ -96,8 +96,10 @@ impl Provider {
 }
 
 fn unknown(provider: &str) -> Failure {
-    let hint = nearest(provider, PROVIDERS.iter().copied())
-        .map_or_else(|| ".".to_owned(), |near| format!("; did you mean `{near}`?"));
+    let hint = nearest(provider, PROVIDERS.iter().copied()).map_or_else(
+        || ".".to_owned(),
+        |near| format!("; did you mean `{near}`?"),
+    );
     Failure::last(
         "unknown_provider",
         format!(

@@ -118,7 +118,10 @@ fn a_resumed_run_gets_the_definition_that_it_is_pinned_to() {
 
 #[test]
 fn the_scripted_model_stands_in_only_where_nothing_was_chosen() {
-    assert_eq!(factory(&[("model.provider", "scripted")]).default_model_name(), "scripted");
+    assert_eq!(
+        factory(&[("model.provider", "scripted")]).default_model_name(),
+        "scripted"
+    );
     let openai = factory(&[("openai.base_url", "http://127.0.0.1:9/v1")]);
     assert_eq!(openai.default_model_name(), "openai/gpt-4o-mini");
     let mock = factory(&[

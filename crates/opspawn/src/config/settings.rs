@@ -290,7 +290,7 @@ pub(super) fn find(key: &'static str) -> &'static Setting {
 
 impl Setting {
     /// The value that the environment gives it, with the variable's name.
-    pub(super) fn from_environment(
+    pub(super) fn in_environment(
         &self,
         env: &dyn Fn(&str) -> Option<String>,
         dotenv: &BTreeMap<String, String>,

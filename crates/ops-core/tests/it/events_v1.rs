@@ -1,0 +1,166 @@
+//! The bytes of version 1 of the engine's events. They are in databases out there: a file here is
+//! added, never changed.
+
+use std::{collections::BTreeSet, fs, path::PathBuf};
+
+use ops_core::{
+    Micros, Wait,
+    event::{DecodeError, Resolution, TaskError, TaskEvent},
+};
+use serde_json::json;
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/events_v1")
+}
+
+/// What each file says.
+fn events() -> Vec<(&'static str, TaskEvent)> {
+    let error = |code: &str, message: &str| TaskError {
+        code: code.into(),
+        message: message.into(),
+    };
+    let later = Micros(1_764_000_060_000_000);
+    let resolved = |resolution| TaskEvent::Resolved {
+        step: 7,
+        resolution,
+    };
+    vec![
+        (
+            "task.submitted",
+            TaskEvent::Submitted {
+                task_type: "agent_run".into(),
+                retry_of: None,
+                run_at: None,
+            },
+        ),
+        (
+            "task.submitted.retry_and_delay",
+            TaskEvent::Submitted {
+                task_type: "agent_run".into(),
+                retry_of: Some("task_0190163d-8694-739b-aea5-966c26f8ad91".parse().unwrap()),
+                run_at: Some(later),
+            },
+        ),
+        (
+            "task.leased",
+            TaskEvent::Leased {
+                session: "session_0190163d-8694-739b-aea5-966c26f8ad92"
+                    .parse()
+                    .unwrap(),
+                epoch: 3,
+                attempt: 2,
+            },
+        ),
+        ("task.released", TaskEvent::Released { epoch: 3 }),
+        (
+            "task.lease_lost",
+            TaskEvent::LeaseLost {
+                epoch: 3,
+                losses: 1,
+            },
+        ),
+        (
+            "task.waiting.timer",
+            TaskEvent::Waiting {
+                wait: Wait::Timer { until: later },
+            },
+        ),
+        (
+            "task.waiting.in_doubt",
+            TaskEvent::Waiting {
+                wait: Wait::InDoubt { steps: vec![2, 5] },
+            },
+        ),
+        ("task.woken", TaskEvent::Woken {}),
+        (
+            "task.retry_scheduled",
+            TaskEvent::RetryScheduled {
+                attempt: 2,
+                until: later,
+                error: error("run_failed", "the model answered 529"),
+            },
+        ),
+        ("task.cancel_requested", TaskEvent::CancelRequested {}),
+        ("task.cancelled", TaskEvent::Cancelled {}),
+        ("task.completed", TaskEvent::Completed {}),
+        (
+            "task.failed",
+            TaskEvent::Failed {
+                error: error("worker_lost", "5 workers were lost"),
+                dead_letter: true,
+            },
+        ),
+        (
+            "step.resolved.done",
+            resolved(Resolution::Done {
+                output: json!({"n": [1, 2.5, null], "sent": true}),
+            }),
+        ),
+        (
+            "step.resolved.failed",
+            resolved(Resolution::Failed {
+                message: "the mail bounced".into(),
+            }),
+        ),
+        ("step.resolved.retry", resolved(Resolution::Retry)),
+    ]
+}
+
+#[test]
+fn every_file_decodes_and_encodes_to_its_bytes() {
+    for (name, event) in events() {
+        let bytes = fs::read(folder().join(format!("{name}.json"))).unwrap();
+        let decoded = TaskEvent::decode(&bytes).unwrap();
+        assert_eq!(decoded, event, "{name}");
+        let written = event.envelope().body;
+        assert_eq!(
+            String::from_utf8(written),
+            String::from_utf8(bytes),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn every_type_and_every_file_is_covered() {
+    let names: BTreeSet<String> = events()
+        .into_iter()
+        .map(|(name, _)| format!("{name}.json"))
+        .collect();
+    let files: BTreeSet<String> = fs::read_dir(folder())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(names, files);
+    let covered: BTreeSet<&str> = events().iter().map(|(_, event)| event.kind()).collect();
+    assert_eq!(covered, TaskEvent::TYPES.into_iter().collect());
+}
+
+#[test]
+fn unknown_fields_are_kept_out_of_the_way_and_unknown_types_are_named() {
+    let newer = br#"{"v":1,"type":"task.released","epoch":3,"why":"a field of a newer release"}"#;
+    assert_eq!(
+        TaskEvent::decode(newer).unwrap(),
+        TaskEvent::Released { epoch: 3 }
+    );
+    for (bytes, named) in [
+        (
+            &br#"{"v":1,"type":"task.teleported"}"#[..],
+            "`task.teleported` version 1",
+        ),
+        (
+            &br#"{"v":2,"type":"task.released","epoch":3}"#[..],
+            "`task.released` version 2",
+        ),
+    ] {
+        let error = TaskEvent::decode(bytes).unwrap_err();
+        assert!(matches!(error, DecodeError::Unknown { .. }));
+        assert!(error.to_string().contains(named), "{error}");
+    }
+    for bytes in [&b"{}"[..], b"", br#"{"v":1,"type":"task.released"}"#, b"[]"] {
+        assert!(matches!(
+            TaskEvent::decode(bytes),
+            Err(DecodeError::Malformed(_))
+        ));
+    }
+}

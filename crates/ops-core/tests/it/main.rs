@@ -1,0 +1,3 @@
+//! Tests of ops-core from the outside.
+
+mod events_v1;

@@ -1,0 +1,6 @@
+//! The worker over a real store: what becomes of runs that go wrong.
+
+#[cfg(test)]
+mod world;
+#[cfg(test)]
+mod wrong;
