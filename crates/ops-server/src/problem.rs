@@ -100,7 +100,9 @@ impl Problem {
                 let header = field.path == [IDEMPOTENCY_KEY];
                 let place = if header { "header" } else { place };
                 Part {
-                    loc: std::iter::once(place.to_owned()).chain(field.path).collect(),
+                    loc: std::iter::once(place.to_owned())
+                        .chain(field.path)
+                        .collect(),
                     msg: field.message,
                     r#type: field.kind,
                 }

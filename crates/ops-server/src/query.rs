@@ -33,7 +33,11 @@ impl Query {
                 continue;
             };
             if !lists.contains(known_name) && read.get(known_name).is_some() {
-                read.fail(known_name, "duplicate_field", format!("`{name}` is given twice"));
+                read.fail(
+                    known_name,
+                    "duplicate_field",
+                    format!("`{name}` is given twice"),
+                );
                 continue;
             }
             match String::from_utf8(decode(value)) {

@@ -13,7 +13,7 @@ mod steps;
 mod tasks;
 mod view;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -39,21 +39,25 @@ pub struct Surface {
     pub info: ServerInfo,
     /// The largest request body, in bytes.
     pub max_body_bytes: usize,
+    /// How long a request body may rest between two of its pieces.
+    pub body_timeout: Duration,
+    /// The longest silence of an event stream.
+    pub keep_alive: Duration,
     /// Ends the event streams; the token that [`crate::serve()`] is given.
     pub stop: CancellationToken,
 }
 
 impl Surface {
-    /// 10 MiB: what a request body may have unless it is configured.
-    pub const MAX_BODY_BYTES: usize = 10 << 20;
-
-    /// A surface with the default limits.
+    /// A surface with the default limits: bodies of 10 MiB, 30 s between two pieces of one, 15 s
+    /// of silence.
     #[must_use]
     pub fn new(engine: Arc<Engine>, info: ServerInfo, stop: CancellationToken) -> Self {
         Self {
             engine,
             info,
-            max_body_bytes: Self::MAX_BODY_BYTES,
+            max_body_bytes: 10 << 20,
+            body_timeout: Duration::from_secs(30),
+            keep_alive: Duration::from_secs(15),
             stop,
         }
     }
@@ -62,6 +66,7 @@ impl Surface {
 /// The state of the routes.
 struct App {
     surface: Surface,
+    bodies: body::Reader,
     health: Bytes,
 }
 
@@ -69,10 +74,10 @@ type AppState = State<Arc<App>>;
 
 /// Every REST route, each with and without a trailing slash. [`crate::serve()`] brings them to a
 /// port; it alone adds request ids and turns panics into answers.
-#[must_use]
 pub fn router(surface: Surface) -> Router {
     let app = Arc::new(App {
         health: surface.info.health().into(),
+        bodies: body::Reader::new(surface.max_body_bytes, surface.body_timeout),
         surface,
     });
     let mut routes = Router::new();
@@ -101,11 +106,7 @@ pub fn router(surface: Surface) -> Router {
         .with_state(app)
 }
 
-fn both(
-    routes: Router<Arc<App>>,
-    path: &str,
-    methods: MethodRouter<Arc<App>>,
-) -> Router<Arc<App>> {
+fn both(routes: Router<Arc<App>>, path: &str, methods: MethodRouter<Arc<App>>) -> Router<Arc<App>> {
     routes
         .route(path, methods.clone())
         .route(&format!("{path}/"), methods)
@@ -118,7 +119,8 @@ async fn nothing_here(uri: Uri) -> Problem {
 
 async fn wrong_method(method: Method, uri: Uri) -> Problem {
     let path: String = uri.path().chars().take(200).collect();
-    let message = format!("`{path}` does not take {method}; the `Allow` header names what it takes");
+    let message =
+        format!("`{path}` does not take {method}; the `Allow` header names what it takes");
     Problem::new(Code::MethodNotAllowed, message)
 }
 

@@ -98,7 +98,10 @@ pub async fn serve(
         }
     };
     if tokio::time::timeout(grace, finish).await.is_err() {
-        tracing::warn!(connections = open.len(), "cut off: not done in the grace time");
+        tracing::warn!(
+            connections = open.len(),
+            "cut off: not done in the grace time"
+        );
         open.shutdown().await;
     }
 }

@@ -47,7 +47,8 @@ mod tests {
 
     #[test]
     fn order_and_space_do_not_matter() {
-        let one = serde_json::from_str(r#"{"b": [1, {"y": 1, "x": "\u0041"}], "a": null}"#).unwrap();
+        let one =
+            serde_json::from_str(r#"{"b": [1, {"y": 1, "x": "\u0041"}], "a": null}"#).unwrap();
         let text = String::from_utf8(canonical(&one)).unwrap();
         assert_eq!(text, r#"{"a":null,"b":[1,{"x":"A","y":1}]}"#);
     }

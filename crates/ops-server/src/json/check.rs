@@ -112,7 +112,11 @@ mod tests {
 
     #[test]
     fn whatever_passes_can_be_parsed() {
-        for good in ["{}", "[1, -2, 3.5e10, \"\\u00e9\\ud83d\\ude00\", null, true, {\"a\": []}]", " 1 "] {
+        for good in [
+            "{}",
+            "[1, -2, 3.5e10, \"\\u00e9\\ud83d\\ude00\", null, true, {\"a\": []}]",
+            " 1 ",
+        ] {
             assert_eq!(check(good), Ok(()), "{good}");
         }
         for (bad, says) in [
@@ -120,7 +124,10 @@ mod tests {
             ("{\"a\": 1,}", "trailing comma at line 1 column 9"),
             ("{\n\"a\" 1}", "expected `:` at line 2 column 5"),
             ("{} {}", "trailing characters at line 1 column 4"),
-            ("\"\\ud800\"", "unexpected end of hex escape at line 1 column 8"),
+            (
+                "\"\\ud800\"",
+                "unexpected end of hex escape at line 1 column 8",
+            ),
             ("{\"a\": 1e999}", "number out of range at line 1 column 11"),
             ("NaN", "expected value at line 1 column 1"),
         ] {

@@ -101,7 +101,11 @@ impl<'a> Fields<'a> {
         name: &str,
         errors: &mut Vec<FieldError>,
     ) -> Option<T> {
-        self.get(name, ("int_type", "must be a whole number in range"), errors)
+        self.get(
+            name,
+            ("int_type", "must be a whole number in range"),
+            errors,
+        )
     }
 
     /// A duration: a number of seconds, or text with units. Microseconds.

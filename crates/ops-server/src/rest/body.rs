@@ -1,4 +1,4 @@
-//! Reading a request body: bounded in size and in time, and JSON.
+//! Reading a request body: bounded in size, in time and in memory, and JSON.
 
 use std::time::Duration;
 
@@ -9,35 +9,28 @@ use http::{HeaderMap, HeaderValue, header};
 use http_body_util::BodyDataStream;
 use ops_core::Code;
 use ops_engine::FieldError;
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::{Instant, timeout},
+};
 
 use crate::{
     json,
     problem::{Fault, Problem},
 };
 
-/// How long a body may rest between two of its pieces.
-const PROGRESS: Duration = Duration::from_secs(30);
+/// A body up to this size is read whatever else goes on.
+const SMALL: usize = 64 << 10;
+/// What larger bodies may take together while they are being read, in KiB.
+const LARGE_KIB: usize = 256 << 10;
+/// The slowest that a body may come on the whole, in bytes for each second.
+const SLOWEST: u64 = 1_024;
 
-/// The text of a JSON body, checked as a whole: any part of it parses.
-///
-/// # Errors
-/// 415, 413, 408, or 422 with the place of the fault.
-pub(crate) async fn read_json(
-    headers: &HeaderMap,
-    body: Body,
+/// Reads bodies.
+pub(crate) struct Reader {
     max_bytes: usize,
-) -> Result<JsonBody, Problem> {
-    check_type(headers)?;
-    let bytes = read(headers, body, max_bytes).await?;
-    let text = std::str::from_utf8(&bytes).map_err(|error| {
-        let at = error.valid_up_to();
-        invalid("json_invalid", format!("is not UTF-8 at byte {at}"))
-    })?;
-    json::check(text).map_err(|fault| match fault.too_deep {
-        true => invalid("nesting", format!("is not taken: {}", fault.message)),
-        false => invalid("json_invalid", format!("is not JSON: {}", fault.message)),
-    })?;
-    Ok(JsonBody(bytes))
+    rest: Duration,
+    large: Semaphore,
 }
 
 /// Bytes that are JSON.
@@ -50,12 +43,109 @@ impl JsonBody {
     }
 }
 
+impl Reader {
+    /// Reads bodies of so many bytes, whose pieces come at least so often.
+    pub(crate) fn new(max_bytes: usize, rest: Duration) -> Self {
+        // One body of the largest size must always fit.
+        let large = LARGE_KIB.max(max_bytes / 1_024 + 1);
+        Self {
+            max_bytes,
+            rest,
+            large: Semaphore::new(large.min(Semaphore::MAX_PERMITS)),
+        }
+    }
+
+    /// The text of a JSON body, checked as a whole: any part of it parses.
+    ///
+    /// # Errors
+    /// 415, 413, 408, 503 if many large bodies are being read, or 422 with the place of the fault.
+    pub(crate) async fn json(&self, headers: &HeaderMap, body: Body) -> Result<JsonBody, Problem> {
+        check_type(headers)?;
+        let announced = headers
+            .get(header::CONTENT_LENGTH)
+            .and_then(|length| HeaderValue::to_str(length).ok())
+            .and_then(|length| length.parse::<usize>().ok());
+        if announced.is_some_and(|length| length > self.max_bytes) {
+            return Err(self.too_large());
+        }
+        let room = self.room(announced.unwrap_or(self.max_bytes))?;
+        let bytes = self.read(body, announced).await?;
+        drop(room);
+        let text = std::str::from_utf8(&bytes).map_err(|error| {
+            let at = error.valid_up_to();
+            invalid("json_invalid", format!("is not UTF-8 at byte {at}"))
+        })?;
+        json::check(text).map_err(|fault| match fault.too_deep {
+            true => invalid("nesting", format!("is not taken: {}", fault.message)),
+            false => invalid("json_invalid", format!("is not JSON: {}", fault.message)),
+        })?;
+        Ok(JsonBody(bytes))
+    }
+
+    /// Makes room for a large body.
+    fn room(&self, bytes: usize) -> Result<Option<SemaphorePermit<'_>>, Problem> {
+        if bytes <= SMALL {
+            return Ok(None);
+        }
+        let kib = u32::try_from(bytes / 1_024).unwrap_or(u32::MAX);
+        self.large.try_acquire_many(kib).map(Some).map_err(|_| {
+            let message = "many large request bodies are being read at once";
+            Problem::new(Code::Overloaded, message)
+        })
+    }
+
+    async fn read(&self, body: Body, announced: Option<usize>) -> Result<Bytes, Problem> {
+        let mut pieces = BodyDataStream::new(body);
+        let mut first = Bytes::new();
+        let mut all = BytesMut::new();
+        let begun = Instant::now();
+        loop {
+            let next = timeout(self.rest, pieces.next()).await;
+            let Some(piece) = next.map_err(|_| self.slow())? else {
+                break;
+            };
+            let piece = piece.map_err(|error| {
+                let message = format!("the body ended early, or is not framed well: {error}");
+                Problem::fault(Fault::Malformed, message)
+            })?;
+            let length = first.len().max(all.len()) + piece.len();
+            if length > self.max_bytes {
+                return Err(self.too_large());
+            }
+            if first.is_empty() {
+                first = piece;
+                continue;
+            }
+            if all.is_empty() {
+                all.reserve(announced.unwrap_or(length * 2));
+                all.extend_from_slice(&first);
+            }
+            all.extend_from_slice(&piece);
+            let over = begun.elapsed().saturating_sub(self.rest).as_secs();
+            if length as u64 <= over.saturating_mul(SLOWEST) && over > 0 {
+                return Err(self.slow());
+            }
+        }
+        Ok(if all.is_empty() { first } else { all.freeze() })
+    }
+
+    fn too_large(&self) -> Problem {
+        let message = format!("the body has more than {} bytes, the limit", self.max_bytes);
+        Problem::new(Code::BodyTooLarge, message)
+    }
+
+    fn slow(&self) -> Problem {
+        let message = format!(
+            "the body rested for more than {} s, or came with less than {SLOWEST} bytes a second",
+            self.rest.as_secs_f32()
+        );
+        Problem::fault(Fault::TooSlow, message)
+    }
+}
+
 fn invalid(kind: &'static str, message: String) -> Problem {
-    Problem::parts(
-        Code::InvalidBody,
-        "body",
-        vec![FieldError::new(&[], kind, message)],
-    )
+    let field = FieldError::new(&[], kind, message);
+    Problem::parts(Code::InvalidBody, "body", vec![field])
 }
 
 /// A missing content type is taken as JSON.
@@ -74,48 +164,4 @@ fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
     let shown: String = text.chars().take(80).collect();
     let message = format!("the body is `{shown}`; only JSON is taken");
     Err(Problem::new(Code::UnsupportedMediaType, message))
-}
-
-async fn read(headers: &HeaderMap, body: Body, max_bytes: usize) -> Result<Bytes, Problem> {
-    let too_large = || {
-        let message = format!("the body has more than {max_bytes} bytes, the limit");
-        Problem::new(Code::BodyTooLarge, message)
-    };
-    let announced = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|length| HeaderValue::to_str(length).ok())
-        .and_then(|length| length.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > max_bytes as u64) {
-        return Err(too_large());
-    }
-    let mut pieces = BodyDataStream::new(body);
-    let mut first = Bytes::new();
-    let mut all = BytesMut::new();
-    while let Some(piece) = tokio::time::timeout(PROGRESS, pieces.next())
-        .await
-        .map_err(|_| slow())?
-    {
-        let piece = piece.map_err(|error| {
-            let message = format!("the body ended early or is not framed as it should be: {error}");
-            Problem::fault(Fault::Malformed, message)
-        })?;
-        if first.len().max(all.len()) + piece.len() > max_bytes {
-            return Err(too_large());
-        }
-        if first.is_empty() && all.is_empty() {
-            first = piece;
-            continue;
-        }
-        if all.is_empty() {
-            all.reserve(announced.map_or(first.len() * 2, |length| length as usize));
-            all.extend_from_slice(&first);
-        }
-        all.extend_from_slice(&piece);
-    }
-    Ok(if all.is_empty() { first } else { all.freeze() })
-}
-
-fn slow() -> Problem {
-    let message = format!("no piece of the body came for {} s", PROGRESS.as_secs());
-    Problem::fault(Fault::TooSlow, message)
 }

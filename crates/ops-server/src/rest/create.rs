@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use ops_core::Code;
 use ops_engine::FieldError;
 
-use super::{AppState, body, extract::Caller, tasks};
+use super::{AppState, extract::Caller, tasks};
 use crate::problem::{IDEMPOTENCY_KEY, Problem};
 
 /// Accepts a task; it is on disk before the answer. The same key and body give the same task, with
@@ -22,7 +22,7 @@ pub(crate) async fn create(
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let body = body::read_json(&parts.headers, body, app.surface.max_body_bytes).await?;
+    let body = app.bodies.json(&parts.headers, body).await?;
     let mut wish = wish::parse(body.text(), || app.surface.engine.default_retry())?;
     let in_body = wish.request_id.is_some();
     if let Some(key) = key(&parts.headers, wish.request_id.take())? {
@@ -39,10 +39,9 @@ pub(crate) async fn create(
     })?;
     let mut response = tasks::one(StatusCode::CREATED, &submitted.record);
     if submitted.existing {
-        response.headers_mut().insert(
-            "idempotency-replayed",
-            HeaderValue::from_static("true"),
-        );
+        response
+            .headers_mut()
+            .insert("idempotency-replayed", HeaderValue::from_static("true"));
     }
     Ok(response)
 }
@@ -60,7 +59,9 @@ fn key(headers: &HeaderMap, request_id: Option<String>) -> Result<Option<String>
     if given.next().is_some() {
         return Err(wrong("is given twice"));
     }
-    let header = header.to_str().map_err(|_| wrong("must be visible ASCII"))?;
+    let header = header
+        .to_str()
+        .map_err(|_| wrong("must be visible ASCII"))?;
     match request_id {
         Some(other) if other != header => Err(wrong("and `request_id` differ; give one of them")),
         Some(_) | None => Ok(Some(header.to_owned())),

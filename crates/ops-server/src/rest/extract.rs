@@ -71,8 +71,11 @@ pub(crate) fn no_task(id: &str) -> Problem {
 
 /// A refusal of the engine, which names the task if that is what is missing.
 pub(crate) fn refused(task: TaskId) -> impl Fn(ops_engine::Error) -> Problem {
-    move |error| match error.code {
-        Code::TaskNotFound => no_task(&task.to_string()),
-        _ => error.into(),
+    move |error| {
+        if error.code == Code::TaskNotFound {
+            no_task(&task.to_string())
+        } else {
+            error.into()
+        }
     }
 }

@@ -9,7 +9,7 @@ use ops_core::{Code, event::Resolution, ports::TaskRecord};
 use ops_engine::{FieldError, Step};
 
 use super::{
-    AppState, answer, body,
+    AppState, answer,
     extract::{Caller, StepPath, refused},
     tasks,
 };
@@ -61,7 +61,7 @@ pub(crate) async fn resolve(
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let body = body::read_json(&parts.headers, body, app.surface.max_body_bytes).await?;
+    let body = app.bodies.json(&parts.headers, body).await?;
     let resolution = parse(body.text())?;
     let resolved = app
         .surface
@@ -137,12 +137,7 @@ fn failed(body: &Fields<'_>, errors: &mut Vec<FieldError>) -> Option<Resolution>
     Some(Resolution::Failed { message: message? })
 }
 
-fn refuse_extra(
-    body: &Fields<'_>,
-    names: &[&str],
-    resolution: &str,
-    errors: &mut Vec<FieldError>,
-) {
+fn refuse_extra(body: &Fields<'_>, names: &[&str], resolution: &str, errors: &mut Vec<FieldError>) {
     for name in names.iter().filter(|name| body.raw(name).is_some()) {
         let message = format!("does not go with the resolution `{resolution}`");
         errors.push(body.error(Some(name), "value_error", &message));

@@ -24,9 +24,6 @@ use crate::json::ObjectWriter;
 
 /// Events that are read and sent at once.
 const PAGE: u32 = 64;
-/// The longest silence: a comment keeps proxies from closing the stream, and the log is looked at
-/// in case a hint was lost.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// One client that follows one task.
 pub(super) struct Follower {
@@ -38,6 +35,9 @@ pub(super) struct Follower {
     heard: Box<dyn Follow>,
     /// A piece of an answer that was heard after the log had grown; it goes after the log.
     held: Option<Delta>,
+    /// The longest silence: then a comment keeps proxies from closing the stream, and the log is
+    /// looked at in case a hint was lost.
+    keep_alive: Duration,
     stop: CancellationToken,
     phase: Phase,
     /// What is sent first.
@@ -76,6 +76,7 @@ impl Follower {
             after,
             heard,
             held: None,
+            keep_alive: surface.keep_alive,
             stop: surface.stop.clone(),
             phase: Phase::Read,
             opening: None,
@@ -154,7 +155,7 @@ impl Follower {
     /// Waits until there is something to send or to read.
     async fn wait(&mut self) -> Option<Bytes> {
         let heard = tokio::select! {
-            heard = tokio::time::timeout(KEEP_ALIVE, self.heard.next()) => heard,
+            heard = tokio::time::timeout(self.keep_alive, self.heard.next()) => heard,
             () = self.stop.cancelled() => return None,
         };
         match heard {
@@ -191,10 +192,7 @@ impl IntoResponse for Follower {
         for (name, value) in [
             (header::CONTENT_TYPE, "text/event-stream"),
             (header::CACHE_CONTROL, "no-cache, no-transform"),
-            (
-                header::HeaderName::from_static("x-accel-buffering"),
-                "no",
-            ),
+            (header::HeaderName::from_static("x-accel-buffering"), "no"),
         ] {
             let value = HeaderValue::from_static(value);
             response.headers_mut().insert(name, value);

@@ -48,9 +48,7 @@ impl Shared {
 pub(super) async fn run(stream: TcpStream, shared: Arc<Shared>) {
     let watched = Watched::new(stream, shared.settings.write_timeout);
     let service = service_fn(|request| shared.gate.answer(request));
-    let mut connection = shared
-        .http
-        .serve_connection(TokioIo::new(watched), service);
+    let mut connection = shared.http.serve_connection(TokioIo::new(watched), service);
     let outcome = tokio::select! {
         outcome = &mut connection => outcome,
         () = shared.stop.cancelled() => {

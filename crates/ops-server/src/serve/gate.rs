@@ -12,7 +12,7 @@ use std::{
 
 use axum::{Router, body::Body};
 use futures_util::FutureExt as _;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::{body::Incoming, service::Service as _};
 use hyper_util::service::TowerToHyperService;
 use ops_core::Code;
@@ -66,6 +66,8 @@ impl Gate {
             if problem.status() == StatusCode::INTERNAL_SERVER_ERROR {
                 tracing::error!(request_id = ?id, ?problem, "a request failed");
             }
+            // The routes announced the length of the body without the id.
+            response.headers_mut().remove(header::CONTENT_LENGTH);
             *response.body_mut() = Body::from(problem.body(id.to_str().ok()));
         }
         response.headers_mut().insert(REQUEST_ID, id);

@@ -83,8 +83,7 @@ fn is_ours(authority: &str, listen: Option<SocketAddr>) -> bool {
         return true;
     }
     host.parse::<IpAddr>().is_ok_and(|ip| {
-        ip.is_loopback()
-            || listen.is_some_and(|listen| listen.ip() == ip && !ip.is_unspecified())
+        ip.is_loopback() || listen.is_some_and(|listen| listen.ip() == ip && !ip.is_unspecified())
     })
 }
 

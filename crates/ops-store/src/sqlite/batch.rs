@@ -124,7 +124,13 @@ impl<'c> Batch<'c> {
         }
         for (index, event) in events.iter().enumerate() {
             let seq = before.life.seq + 1 + index as u64;
-            self.event(before.tenant, &after, seq, event, outside.body(index))?;
+            self.event(
+                (before.tenant, before.row),
+                &after,
+                seq,
+                event,
+                outside.body(index),
+            )?;
         }
         if !events.is_empty() {
             self.moved(before, &after)?;
@@ -193,7 +199,7 @@ impl<'c> Batch<'c> {
     /// Writes one event. Its body goes to the blob table if it is large.
     pub(super) fn event(
         &mut self,
-        tenant: TenantId,
+        (tenant, row): (TenantId, i64),
         after: &Lifecycle,
         seq: u64,
         event: &NewEvent,
@@ -211,7 +217,7 @@ impl<'c> Batch<'c> {
         let blobs = (!event.blobs.is_empty()).then(|| event.blobs.join(","));
         self.sql.insert_event.execute(params![
             tenant.0,
-            after.id.as_bytes(),
+            row,
             signed(seq),
             signed(after.epoch),
             after.updated_at.0,

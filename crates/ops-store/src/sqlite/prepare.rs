@@ -2,6 +2,7 @@
 
 use ops_core::{
     Append, Command, Next,
+    event::Resolution,
     ports::{Blob, NewTask, Snapshot, StoreError},
 };
 
@@ -101,12 +102,15 @@ pub(super) async fn command(
     }
     let (events, next) = match &command {
         Command::Append(Append { events, next, .. }) => (events.as_slice(), Some(next)),
+        Command::Resolve { resolution, .. } => {
+            check_resolution(resolution, cap)?;
+            (&[][..], None)
+        }
         Command::Claim { .. }
         | Command::Release { .. }
         | Command::LoseLease
         | Command::Wake
-        | Command::Cancel
-        | Command::Resolve { .. } => (&[][..], None),
+        | Command::Cancel => (&[][..], None),
     };
     for event in events {
         check_size(event.body.len(), cap)?;
@@ -114,11 +118,15 @@ pub(super) async fn command(
             size += event.body.len();
         }
     }
-    if let Some(Next::Complete { result }) = next {
-        check_size(result.as_str().len(), cap)?;
-        if result.as_str().len() > INLINE {
-            size += result.as_str().len();
+    match next {
+        Some(Next::Complete { result }) => {
+            check_size(result.as_str().len(), cap)?;
+            if result.as_str().len() > INLINE {
+                size += result.as_str().len();
+            }
         }
+        Some(Next::Fail { error, .. }) => check_size(error.message.len(), cap)?,
+        Some(Next::Continue | Next::Wait(_) | Next::Cancelled) | None => {}
     }
     if size == 0 && blobs.is_empty() {
         return Ok(Prepared {
@@ -131,6 +139,14 @@ pub(super) async fn command(
         Ok(Prepared { command, outside })
     })
     .await
+}
+
+fn check_resolution(resolution: &Resolution, cap: u64) -> Result<(), StoreError> {
+    match resolution {
+        Resolution::Done { output } => check_size(output.to_string().len(), cap),
+        Resolution::Failed { message } => check_size(message.len(), cap),
+        Resolution::Retry => Ok(()),
+    }
 }
 
 fn pack(command: &Command, blobs: &[Blob]) -> Result<Outside, StoreError> {

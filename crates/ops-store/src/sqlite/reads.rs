@@ -34,11 +34,13 @@ pub(super) fn task(
     Ok(Some(sparse.into_record()))
 }
 
-/// Whether the tenant has the task.
-fn exists(conn: &Connection, tenant: TenantId, task: TaskId) -> rusqlite::Result<bool> {
+/// The row of a task, if the tenant has it.
+fn task_row(conn: &Connection, tenant: TenantId, task: TaskId) -> rusqlite::Result<Option<i64>> {
     let mut select =
-        conn.prepare_cached("SELECT 1 FROM tasks WHERE tenant_id = ? AND task_id = ?")?;
-    select.exists((tenant.0, task.as_bytes()))
+        conn.prepare_cached("SELECT task_row FROM tasks WHERE tenant_id = ? AND task_id = ?")?;
+    select
+        .query_row((tenant.0, task.as_bytes()), |row| row.get(0))
+        .optional()
 }
 
 /// Events after a number; none if there is no such task.
@@ -49,20 +51,17 @@ pub(super) fn events(
     after: u64,
     limit: u32,
 ) -> rusqlite::Result<Option<Vec<StoredEvent>>> {
+    let Some(row) = task_row(conn, tenant, task)? else {
+        return Ok(None);
+    };
     let mut select = conn.prepare_cached(concat!(
         "SELECT ",
         event_columns!(),
-        " FROM events WHERE tenant_id = ? AND task_id = ? AND seq > ? ORDER BY seq LIMIT ?"
+        " FROM events WHERE tenant_id = ? AND task_row = ? AND seq > ? ORDER BY seq LIMIT ?"
     ))?;
     let mut found = select
-        .query_map(
-            (tenant.0, task.as_bytes(), signed(after), limit),
-            rows::event,
-        )?
+        .query_map((tenant.0, row, signed(after), limit), rows::event)?
         .collect::<rusqlite::Result<Vec<_>>>()?;
-    if found.is_empty() && !exists(conn, tenant, task)? {
-        return Ok(None);
-    }
     for (event, digest) in &mut found {
         if let Some(digest) = digest {
             event.event.body = blob::read(conn, tenant, digest)?;
@@ -105,7 +104,7 @@ pub(super) fn snapshot(
             })
         })
         .optional()?;
-    if found.is_none() && !exists(conn, tenant, task)? {
+    if found.is_none() && task_row(conn, tenant, task)?.is_none() {
         return Ok(None);
     }
     Ok(Some(found))

@@ -34,13 +34,12 @@ pub(super) fn is_repeated(
     let mut select = conn.prepare_cached(concat!(
         "SELECT ",
         event_columns!(),
-        " FROM events WHERE tenant_id = ? AND task_id = ? AND seq > ? AND seq <= ? AND epoch = ? \
+        " FROM events WHERE tenant_id = ? AND task_row = ? AND seq > ? AND seq <= ? AND epoch = ? \
          ORDER BY seq"
     ))?;
-    let id = task.life.id;
     let mut stored = select.query((
         task.tenant.0,
-        id.as_bytes(),
+        task.row,
         signed(append.expected_seq),
         signed(last),
         signed(append.epoch),

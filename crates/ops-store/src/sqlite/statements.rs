@@ -43,7 +43,7 @@ impl<'c> Statements<'c> {
                  WHERE task_row = ? AND epoch = ? AND seq = ?",
             )?,
             insert_event: conn.prepare(
-                "INSERT INTO events (tenant_id, task_id, seq, epoch, at, kind, step, step_kind, \
+                "INSERT INTO events (tenant_id, task_row, seq, epoch, at, kind, step, step_kind, \
                  step_status, effect, input_tokens, output_tokens, cost_micros, blobs, body, \
                  body_digest) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             )?,

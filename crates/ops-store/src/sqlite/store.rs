@@ -146,8 +146,9 @@ impl SqliteStore {
     /// Commits what is queued, moves the log into the database, and gives the folder up. Later
     /// calls of any verb fail. Closing twice does nothing.
     pub fn close(&self) {
-        self.inbox.close();
+        // The writer closes the last connection, so that it leaves no log behind.
         self.readers.close();
+        self.inbox.close();
         if let Some(Held { writer, lock }) = lock(&self.held).take() {
             if writer.join().is_err() {
                 tracing::error!("the writer panicked");

@@ -118,7 +118,7 @@ pub(super) fn submit(batch: &mut Batch<'_>, prepared: PreparedTask) -> Result<Fo
             life.updated_at.0,
         ])?;
     }
-    batch.event(task.tenant, &life, life.seq, &event.envelope(), None)?;
+    batch.event((task.tenant, row), &life, life.seq, &event.envelope(), None)?;
     batch.changes.count(task.tenant, life.state.name(), 1);
     let ready = matches!(life.state, State::Pending).then(|| batch.queue(&task.queue));
     batch.notice(task.tenant, &life, ready, None);

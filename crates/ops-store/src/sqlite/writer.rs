@@ -37,6 +37,8 @@ use super::{
 const MOST: usize = 512;
 /// Pages in the WAL after which it is checkpointed.
 const CHECKPOINT_PAGES: i32 = 4_000;
+/// Pages in the WAL after which a checkpoint waits for the readers, so that it begins anew.
+const ENDLESS_PAGES: i32 = 40_000;
 
 /// Where an answer goes.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
@@ -111,7 +113,7 @@ impl Writer {
         let mut linger = Linger::default();
         let mut requests = Vec::with_capacity(MOST);
         let mut answers = Vec::with_capacity(MOST);
-        let mut expected = 0;
+        let (mut expected, mut moved) = (0, 0);
         while self.inbox.wait() {
             if let Some(window) = linger.window() {
                 let waited = Instant::now();
@@ -127,13 +129,14 @@ impl Writer {
             });
             if catch_unwind(group).is_err() {
                 tracing::error!("the writer panicked; the group is rolled back");
+                self.roll_back(&batch);
+                // Whoever waits for one of these hears that the writer did not answer.
                 requests.clear();
                 answers.clear();
-                self.roll_back(&batch);
             }
             expected = size + self.inbox.len();
             batch.changes.clear();
-            self.checkpoint(conn);
+            self.checkpoint(conn, &mut moved);
         }
         Ok(())
     }
@@ -227,20 +230,36 @@ impl Writer {
     }
 
     /// Moves the WAL into the database once it is long, after everybody has been answered.
-    fn checkpoint(&self, conn: &Connection) {
-        if WAL_PAGES.get() < CHECKPOINT_PAGES {
+    /// `done` is how many of its pages the checkpoint before has moved.
+    fn checkpoint(&self, conn: &Connection, done: &mut i32) {
+        let pages = WAL_PAGES.get();
+        if pages < *done {
+            // The WAL began anew.
+            *done = 0;
+        }
+        // A reader may keep the WAL from beginning anew for a while; then each commit would find it
+        // long.
+        if pages < CHECKPOINT_PAGES || pages - *done < CHECKPOINT_PAGES / 4 {
             return;
         }
-        let done = conn
-            .prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")
-            .and_then(|mut statement| statement.query_row((), |_| Ok(())));
-        match done {
-            Ok(()) => {
-                WAL_PAGES.set(0);
+        let mode = if pages < ENDLESS_PAGES {
+            "PASSIVE"
+        } else {
+            "RESTART"
+        };
+        let moved = conn
+            .prepare_cached(&format!("PRAGMA wal_checkpoint({mode})"))
+            .and_then(|mut statement| statement.query_row((), |row| row.get(2)));
+        match moved {
+            Ok(moved) => {
+                *done = moved;
                 add(&self.meter.checkpoints, 1);
                 self.synced(2);
             }
-            Err(error) => tracing::warn!(%error, "the WAL could not be checkpointed"),
+            Err(error) => {
+                *done = pages;
+                tracing::warn!(%error, "the WAL could not be checkpointed");
+            }
         }
     }
 

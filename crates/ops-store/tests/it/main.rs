@@ -1,5 +1,7 @@
 //! Tests of the stores: one conformance suite for every dialect, and what only SQLite has.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of a test are a test")]
+
 mod conformance;
 mod sqlite;
 mod world;

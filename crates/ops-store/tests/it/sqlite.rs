@@ -26,7 +26,7 @@ pub(crate) fn open_in(
         store: store.clone(),
         clock,
         seen,
-        keep: Box::new(()),
+        _keep: Box::new(()),
     };
     Ok((world, store))
 }
@@ -35,7 +35,7 @@ pub(crate) fn open() -> World {
     let dir = tempfile::tempdir().unwrap();
     let (world, _) = open_in(dir.path(), |_| {}).unwrap();
     World {
-        keep: Box::new(dir),
+        _keep: Box::new(dir),
         ..world
     }
 }

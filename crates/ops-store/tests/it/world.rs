@@ -73,7 +73,7 @@ pub(crate) struct World {
     pub(crate) clock: Arc<TestClock>,
     pub(crate) seen: Arc<Seen>,
     /// What lives as long as the store: a folder, a database.
-    pub(crate) keep: Box<dyn Any + Send + Sync>,
+    pub(crate) _keep: Box<dyn Any + Send + Sync>,
 }
 
 impl World {

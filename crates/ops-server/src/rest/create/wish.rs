@@ -152,30 +152,74 @@ mod tests {
     fn null_is_missing() {
         let wish = read(r#"{"task_type":"a","input_data":null,"limits":null,"retry":null}"#);
         let Ok(wish) = wish else { panic!("refused") };
-        assert_eq!(wish.submit, Submit::new("a".into(), Json::parse("{}").unwrap()));
+        assert_eq!(
+            wish.submit,
+            Submit::new("a".into(), Json::parse("{}").unwrap())
+        );
     }
 
     #[test]
     fn everything_that_is_wrong_is_named() {
         for (body, says) in [
-            ("[]", r#"{"loc":["body"],"msg":"must be an object","type":"dict_type"}"#),
-            ("{}", r#"{"loc":["body","task_type"],"msg":"is missing","type":"missing"}"#),
-            (r#"{"task_type":5}"#, r#""msg":"must be a string","type":"string_type""#),
-            (r#"{"task_type":"a","input_data":[1]}"#, r#"["body","input_data"]"#),
-            (r#"{"task_type":"a","priority":-1}"#, r#"["body","priority"]"#),
-            (r#"{"task_type":"a","labels":{"a":1}}"#, r#"["body","labels"]"#),
-            (r#"{"task_type":"a","run_at":"soon"}"#, r#"["body","run_at"]"#),
-            (r#"{"task_type":"a","limits":{"timeout":"5 years"}}"#, r#"["body","limits","timeout"]"#),
-            (r#"{"task_type":"a","limits":{"max_step":5}}"#, "did you mean `max_steps`?"),
-            (r#"{"task_type":"a","limits":{"max_cost_usd":5}}"#, "not supported by this release"),
-            (r#"{"task_type":"a","retry":{"max_attempts":"3"}}"#, r#"["body","retry","max_attempts"]"#),
-            (r#"{"task_type":"a","imput_data":{}}"#, "unknown field `imput_data`; did you mean `input_data`?"),
-            (r#"{"task_type":"a","task_type":"b"}"#, "`task_type` is given twice"),
+            (
+                "[]",
+                r#"{"loc":["body"],"msg":"must be an object","type":"dict_type"}"#,
+            ),
+            (
+                "{}",
+                r#"{"loc":["body","task_type"],"msg":"is missing","type":"missing"}"#,
+            ),
+            (
+                r#"{"task_type":5}"#,
+                r#""msg":"must be a string","type":"string_type""#,
+            ),
+            (
+                r#"{"task_type":"a","input_data":[1]}"#,
+                r#"["body","input_data"]"#,
+            ),
+            (
+                r#"{"task_type":"a","priority":-1}"#,
+                r#"["body","priority"]"#,
+            ),
+            (
+                r#"{"task_type":"a","labels":{"a":1}}"#,
+                r#"["body","labels"]"#,
+            ),
+            (
+                r#"{"task_type":"a","run_at":"soon"}"#,
+                r#"["body","run_at"]"#,
+            ),
+            (
+                r#"{"task_type":"a","limits":{"timeout":"5 years"}}"#,
+                r#"["body","limits","timeout"]"#,
+            ),
+            (
+                r#"{"task_type":"a","limits":{"max_step":5}}"#,
+                "did you mean `max_steps`?",
+            ),
+            (
+                r#"{"task_type":"a","limits":{"max_cost_usd":5}}"#,
+                "not supported by this release",
+            ),
+            (
+                r#"{"task_type":"a","retry":{"max_attempts":"3"}}"#,
+                r#"["body","retry","max_attempts"]"#,
+            ),
+            (
+                r#"{"task_type":"a","imput_data":{}}"#,
+                "unknown field `imput_data`; did you mean `input_data`?",
+            ),
+            (
+                r#"{"task_type":"a","task_type":"b"}"#,
+                "`task_type` is given twice",
+            ),
         ] {
             let problem = read(body).map(|_| ()).unwrap_err();
             assert!(problem.contains(says), "{body}: {problem}");
         }
-        let problem = read(r#"{"priority":"x","colour":1}"#).map(|_| ()).unwrap_err();
+        let problem = read(r#"{"priority":"x","colour":1}"#)
+            .map(|_| ())
+            .unwrap_err();
         assert_eq!(problem.matches("\"loc\"").count(), 3, "{problem}");
     }
 }

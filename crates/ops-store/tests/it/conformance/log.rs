@@ -1,5 +1,6 @@
 use ops_core::{
-    Next,
+    Command, Next,
+    event::Resolution,
     ports::{Blob, Snapshot, StoreError},
 };
 use sha2::{Digest as _, Sha256};
@@ -232,6 +233,20 @@ pub(crate) async fn refuses_what_is_too_large(world: &World) {
         .await
         .unwrap_err();
     assert_eq!(refused, too_large);
+    let wait = Next::Wait(ops_core::Wait::InDoubt { steps: vec![1] });
+    let (_, doubtful) = world.running().await;
+    let doubtful = world.append(&doubtful, Vec::new(), wait).await.unwrap();
+    let resolution = Resolution::Done {
+        output: large.to_value(),
+    };
+    let resolve = Command::Resolve {
+        step: 1,
+        resolution,
+    };
+    assert_eq!(
+        world.apply(doubtful.id, resolve).await.unwrap_err(),
+        too_large
+    );
     let snapshot = Snapshot {
         seq: 1,
         version: 1,

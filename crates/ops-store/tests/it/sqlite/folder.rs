@@ -123,8 +123,6 @@ fn a_damaged_file_is_named() {
 
     let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
     file.write_all_at(&[0x5a; 100], 0).unwrap();
-    for e in fs::read_dir(dir.path()).unwrap() { let e = e.unwrap(); eprintln!("DBG {:?} {}", e.file_name(), e.metadata().unwrap().len()); }
-    eprintln!("DBG {:?}", &fs::read(&path).unwrap()[..20]);
     let error = refusal(dir.path(), "restore it from a backup");
     assert!(matches!(error, OpenError::Damaged { .. }), "{error:?}");
     assert!(error.to_string().contains(&path.display().to_string()));

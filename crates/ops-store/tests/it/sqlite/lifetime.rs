@@ -331,5 +331,6 @@ async fn crash_points_stand_on_both_sides_of_the_commit() {
         assert_eq!(counts.values().sum::<u64>(), stored, "{point}");
         fail::remove(point);
     }
+    store.close();
     assert_eq!(store.stats().rollbacks, 2);
 }

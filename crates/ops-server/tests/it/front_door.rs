@@ -1,0 +1,275 @@
+//! The front door: whoever comes, and however they behave.
+
+use std::time::{Duration, Instant};
+
+use axum::routing::get;
+use ops_server::serve::Settings;
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
+
+use crate::{
+    client::{PATIENCE, parse, raw, request, rest},
+    harness::App,
+};
+
+fn quick() -> Settings {
+    Settings {
+        header_timeout: Duration::from_millis(200),
+        write_timeout: Duration::from_millis(300),
+        grace: Duration::from_millis(500),
+        ..Settings::default()
+    }
+}
+
+#[tokio::test]
+async fn a_slow_header_gives_408_and_an_idle_connection_is_closed_without_a_word() {
+    let app = App::start_with(quick()).await;
+    let mut slow = TcpStream::connect(app.addr).await.unwrap();
+    slow.write_all(b"GET /health HTTP/1.1\r\nx-a: b")
+        .await
+        .unwrap();
+    let reply = parse(&rest(&mut slow).await);
+    reply.problem(408, "request_timeout");
+    assert_eq!(reply.header("connection"), Some("close"));
+
+    let mut idle = TcpStream::connect(app.addr).await.unwrap();
+    assert_eq!(rest(&mut idle).await, b"");
+
+    // After an answer the connection is idle again, not slow.
+    let mut used = TcpStream::connect(app.addr).await.unwrap();
+    used.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
+    let all = rest(&mut used).await;
+    assert_eq!(parse(&all).status, 200);
+    assert!(!String::from_utf8_lossy(&all).contains("408"));
+}
+
+#[tokio::test]
+async fn a_body_that_rests_or_dribbles_gives_408() {
+    let app = App::adjusted(|surface| surface.body_timeout = Duration::from_millis(300)).await;
+    let head = b"POST /api/v1/tasks HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n{";
+    let mut rests = TcpStream::connect(app.addr).await.unwrap();
+    rests.write_all(head).await.unwrap();
+    parse(&rest(&mut rests).await).problem(408, "request_timeout");
+
+    let (mut answer, mut dribbles) = TcpStream::connect(app.addr).await.unwrap().into_split();
+    dribbles.write_all(head).await.unwrap();
+    let dribbling = tokio::spawn(async move {
+        while dribbles.write_all(b" ").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    let mut all = Vec::new();
+    let read = timeout(PATIENCE, answer.read_to_end(&mut all)).await;
+    read.expect("the server hangs").unwrap();
+    parse(&all).problem(408, "request_timeout");
+    dribbling.abort();
+}
+
+#[tokio::test]
+async fn large_bodies_have_a_budget_and_small_ones_go_on() {
+    let app = App::start().await;
+    let head = b"POST /api/v1/tasks HTTP/1.1\r\nhost: x\r\ncontent-length: 10000000\r\n\r\n{";
+    let mut open = Vec::new();
+    for _ in 0..26 {
+        let mut stream = TcpStream::connect(app.addr).await.unwrap();
+        stream.write_all(head).await.unwrap();
+        open.push(stream);
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let mut body = b"{\"task_type\":\"echo\"}".to_vec();
+    body.resize(9_000_000, b' ');
+    let reply = request(app.addr, "POST", "/api/v1/tasks", &[], &body).await;
+    reply.problem(503, "overloaded");
+    assert_eq!(reply.header("retry-after"), Some("1"));
+    app.echo().await;
+    drop(open);
+    let begun = Instant::now();
+    while request(app.addr, "POST", "/api/v1/tasks", &[], &body)
+        .await
+        .status
+        != 201
+    {
+        assert!(begun.elapsed() < PATIENCE, "there is room again");
+    }
+}
+
+#[tokio::test]
+async fn health_is_quick_while_many_headers_dribble_in() {
+    let app = App::start_with(Settings {
+        header_timeout: Duration::from_secs(5),
+        ..Settings::default()
+    })
+    .await;
+    let mut slow = Vec::new();
+    for _ in 0..300 {
+        let mut stream = TcpStream::connect(app.addr).await.unwrap();
+        stream
+            .write_all(b"POST /api/v1/tasks HTTP/1.1\r\n")
+            .await
+            .unwrap();
+        slow.push(stream);
+    }
+    for stream in &mut slow {
+        stream.write_all(b"x-a: b\r\n").await.unwrap();
+    }
+    assert_eq!(app.get("/health").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_header_of_10_mb_gives_431() {
+    let app = App::start().await;
+    let mut one = b"GET /health HTTP/1.1\r\nhost: x\r\nx-a: ".to_vec();
+    one.resize(10 << 20, b'a');
+    one.extend_from_slice(b"\r\n\r\n");
+    let mut many = b"GET /health HTTP/1.1\r\nhost: x\r\n".to_vec();
+    while many.len() < 10 << 20 {
+        many.extend_from_slice(b"x-header: some value that is sent again and again\r\n");
+    }
+    many.extend_from_slice(b"\r\n");
+    for header in [one, many] {
+        let reply = raw(app.addr, &header).await;
+        reply.problem(431, "header_too_large");
+        assert_eq!(app.get("/health").await.status, 200);
+    }
+    let fits = format!(
+        "GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-a: {}\r\n\r\n",
+        "a".repeat(60_000)
+    );
+    assert_eq!(raw(app.addr, fits.as_bytes()).await.status, 200);
+}
+
+#[tokio::test]
+async fn what_is_not_http_gives_400_as_a_problem() {
+    let app = App::start().await;
+    for bytes in [
+        &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"[..],
+        b"hello\r\n\r\n",
+        b"GET / HTTP/1.1\r\nbad header\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"POST /api/v1/tasks HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello",
+        b"POST /api/v1/tasks HTTP/1.1\r\nhost: x\r\ncontent-length: -5\r\n\r\nhello",
+    ] {
+        raw(app.addr, bytes).await.problem(400, "malformed_request");
+    }
+    let long = format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "a".repeat(70_000));
+    let reply = raw(app.addr, long.as_bytes()).await;
+    assert!([414, 431].contains(&reply.status), "{}", reply.status);
+    let code = reply.json()["code"].as_str().unwrap().to_owned();
+    reply.problem(reply.status, &code);
+}
+
+#[tokio::test]
+async fn a_broken_chunked_body_gives_400() {
+    let app = App::start().await;
+    let bytes =
+        b"POST /api/v1/tasks HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n{}";
+    raw(app.addr, bytes).await.problem(400, "malformed_request");
+}
+
+#[tokio::test]
+async fn one_connection_too_many_is_told_503() {
+    let app = App::start_with(Settings {
+        max_connections: 2,
+        ..Settings::default()
+    })
+    .await;
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(app.addr).await.unwrap();
+        stream
+            .write_all(b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
+            .await
+            .unwrap();
+        stream.read_u8().await.unwrap();
+        held.push(stream);
+    }
+    let reply = app.get("/health").await;
+    reply.problem(503, "overloaded");
+    assert_eq!(reply.header("retry-after"), Some("1"));
+    drop(held);
+    let begun = Instant::now();
+    while app.get("/health").await.status != 200 {
+        assert!(begun.elapsed() < PATIENCE, "a place is free again");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_dropped() {
+    let app = App::start_with(quick()).await;
+    let filler = "x".repeat(4 << 20);
+    let id = app
+        .submit(&json!({"task_type": "echo", "input_data": {"a": filler}}))
+        .await;
+    let mut stream = TcpStream::connect(app.addr).await.unwrap();
+    let get = format!("GET /api/v1/tasks/{id} HTTP/1.1\r\nhost: x\r\n\r\n");
+    for _ in 0..4 {
+        stream.write_all(get.as_bytes()).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    let mut all = Vec::new();
+    // It may end with a reset; either way far less than was asked for came.
+    let _ = timeout(PATIENCE, stream.read_to_end(&mut all))
+        .await
+        .expect("it was dropped");
+    assert!(all.len() < 4 * (4 << 20), "{}", all.len());
+}
+
+#[tokio::test]
+async fn a_stop_finishes_what_is_in_flight_and_takes_nothing_new() {
+    let mut app = App::start_with_routes(
+        Settings::default(),
+        |_| {},
+        |routes| {
+            routes.route(
+                "/slow",
+                get(async || {
+                    tokio::time::sleep(Duration::from_millis(150)).await;
+                    "done"
+                }),
+            )
+        },
+    )
+    .await;
+    let mut idle = TcpStream::connect(app.addr).await.unwrap();
+    let mut busy = TcpStream::connect(app.addr).await.unwrap();
+    busy.write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    app.stop.cancel();
+    assert_eq!(rest(&mut idle).await, b"");
+    let reply = parse(&rest(&mut busy).await);
+    assert_eq!((reply.status, reply.text().as_str()), (200, "done"));
+    timeout(PATIENCE, &mut app.served).await.unwrap().unwrap();
+    assert!(TcpStream::connect(app.addr).await.is_err());
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_longer_than_the_grace_time() {
+    let mut app = App::start_with_routes(
+        quick(),
+        |_| {},
+        |routes| {
+            routes.route(
+                "/hang",
+                get(async || std::future::pending::<&'static str>().await),
+            )
+        },
+    )
+    .await;
+    let mut stuck = TcpStream::connect(app.addr).await.unwrap();
+    stuck
+        .write_all(b"GET /hang HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    app.stop.cancel();
+    timeout(PATIENCE, &mut app.served).await.unwrap().unwrap();
+}

@@ -1,0 +1,259 @@
+//! A server on a port of its own, and a worker that acts through the store.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
+};
+
+use ops_core::{
+    Append, Command, Json, Micros, Next, SessionId, TaskId, TenantId,
+    event::{EffectClass, NewEvent, StepKind, StepMark, StepStatus, TaskError, Usage},
+    ports::{ClaimRequest, Clock, Live, Queue, Random, Store, TaskRecord},
+    retry::RetryPolicy,
+};
+use ops_engine::{Adapters, Engine, Hub};
+use ops_queue::{LocalLive, LocalQueue};
+use ops_server::{Hosts, ModelInfo, ServerInfo, Surface, serve};
+use ops_store::{Durability, Options, SqliteStore};
+use serde_json::{Value, json};
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+use crate::client::Reply;
+
+/// 2025-04-12T10:00:00Z.
+const START: i64 = 1_744_452_000_000_000;
+
+/// A clock that goes on by a millisecond with each look.
+struct TestClock(AtomicI64);
+
+impl Clock for TestClock {
+    fn now(&self) -> Micros {
+        Micros(self.0.fetch_add(1_000, Ordering::SeqCst))
+    }
+
+    fn boot_micros(&self) -> i64 {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+struct Counter(AtomicU64);
+
+impl Random for Counter {
+    fn id_bytes(&self) -> [u8; 10] {
+        let mut bytes = [0; 10];
+        let count = self.0.fetch_add(1, Ordering::SeqCst);
+        bytes[2..].copy_from_slice(&count.to_be_bytes());
+        bytes
+    }
+}
+
+/// A server and everything behind it.
+pub(crate) struct App {
+    pub(crate) addr: SocketAddr,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) store: Arc<SqliteStore>,
+    pub(crate) live: Arc<LocalLive>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) served: JoinHandle<()>,
+    session: SessionId,
+    _dir: tempfile::TempDir,
+}
+
+impl App {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(serve::Settings::default()).await
+    }
+
+    pub(crate) async fn dev() -> Self {
+        Self::start_with(serve::Settings {
+            hosts: Hosts::Loopback,
+            ..serve::Settings::default()
+        })
+        .await
+    }
+
+    pub(crate) async fn start_with(settings: serve::Settings) -> Self {
+        Self::start_with_routes(settings, |_| {}, |routes| routes).await
+    }
+
+    pub(crate) async fn adjusted(adjust: impl FnOnce(&mut Surface)) -> Self {
+        Self::start_with_routes(serve::Settings::default(), adjust, |routes| routes).await
+    }
+
+    pub(crate) async fn start_with_routes(
+        settings: serve::Settings,
+        adjust: impl FnOnce(&mut Surface),
+        extend: impl FnOnce(axum::Router) -> axum::Router,
+    ) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Arc::new(TestClock(AtomicI64::new(START)));
+        let queue: Arc<dyn Queue> = Arc::new(LocalQueue::default());
+        let live = Arc::new(LocalLive::default());
+        let hub = Hub::new(Arc::clone(&queue), Arc::clone(&live) as Arc<dyn Live>);
+        let store = SqliteStore::open(Options {
+            durability: Durability::Off,
+            observer: Arc::clone(&hub) as _,
+            ..Options::new(dir.path(), Arc::clone(&clock) as Arc<dyn Clock>)
+        });
+        let store = Arc::new(store.unwrap());
+        let engine = Engine::new(
+            Adapters {
+                store: Arc::clone(&store) as Arc<dyn Store>,
+                live: Arc::clone(&live) as Arc<dyn Live>,
+                queue,
+                clock: Arc::clone(&clock) as Arc<dyn Clock>,
+                random: Arc::new(Counter(AtomicU64::new(1))),
+                hub,
+            },
+            ops_engine::Settings {
+                task_types: ["agent_run", "agent_task", "echo"]
+                    .map(str::to_owned)
+                    .into(),
+                retry: RetryPolicy::default(),
+                max_input_bytes: 8 << 20,
+            },
+        );
+        let stop = CancellationToken::new();
+        let mut surface = Surface::new(Arc::clone(&engine), info(), stop.clone());
+        adjust(&mut surface);
+        let routes = extend(ops_server::router(surface));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let served = tokio::spawn(serve(listener, routes, settings, stop.clone()));
+        let session = SessionId::new(Micros(START), [9; 10]);
+        store.open_session(session).await.unwrap();
+        Self {
+            addr,
+            engine,
+            store,
+            live,
+            stop,
+            served,
+            session,
+            _dir: dir,
+        }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Reply {
+        crate::client::request(self.addr, "GET", path, &[], b"").await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Reply {
+        let body = body.to_string();
+        let headers = [("content-type", "application/json")];
+        crate::client::request(self.addr, "POST", path, &headers, body.as_bytes()).await
+    }
+
+    /// Submits a task, and gives its id as text.
+    pub(crate) async fn submit(&self, body: &Value) -> String {
+        let reply = self.post("/api/v1/tasks", body).await;
+        assert_eq!(reply.status, 201, "{}", reply.text());
+        reply.json()["task_id"].as_str().unwrap().to_owned()
+    }
+
+    /// Submits an echo.
+    pub(crate) async fn echo(&self) -> String {
+        self.submit(&json!({"task_type": "echo"})).await
+    }
+
+    pub(crate) async fn task(&self, id: &str) -> Value {
+        let reply = self.get(&format!("/api/v1/tasks/{id}")).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        reply.json()
+    }
+
+    /// Claims the next task.
+    pub(crate) async fn claim(&self) -> TaskRecord {
+        let request = ClaimRequest {
+            session: self.session,
+            queue: "default".to_owned(),
+            max: 1,
+        };
+        let mut claimed = self.store.claim(request).await.unwrap();
+        assert_eq!(claimed.len(), 1, "there is a task to claim");
+        claimed.remove(0)
+    }
+
+    /// Records what a worker did.
+    pub(crate) async fn append(&self, task: TaskId, events: Vec<NewEvent>, next: Next) {
+        let life = self.store.task(TenantId::DEFAULT, task).await.unwrap().life;
+        let append = Append {
+            epoch: life.epoch,
+            expected_seq: life.seq,
+            events,
+            next,
+        };
+        self.store
+            .apply(TenantId::DEFAULT, task, Command::Append(append), Vec::new())
+            .await
+            .unwrap();
+    }
+
+    /// Claims the next task and ends it with a result.
+    pub(crate) async fn complete_next(&self, result: &Value) {
+        let task = self.claim().await.task.id;
+        let result = Json::from(result);
+        self.append(task, Vec::new(), Next::Complete { result })
+            .await;
+    }
+
+    /// Claims the next task and ends it without one.
+    pub(crate) async fn fail_next(&self, retryable: bool) {
+        let task = self.claim().await.task.id;
+        let error = TaskError {
+            code: "model_refused".into(),
+            message: "the model refused".into(),
+        };
+        self.append(task, Vec::new(), Next::Fail { error, retryable })
+            .await;
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+fn info() -> ServerInfo {
+    ServerInfo {
+        version: "0.1.0".into(),
+        mode: "dev".into(),
+        model: ModelInfo {
+            provider: "scripted".into(),
+            name: "scripted".into(),
+            is_llm: false,
+        },
+        storage: "sqlite".into(),
+        durability: "ephemeral".into(),
+        data_dir: None,
+        notice: Some("the scripted model is not an LLM".into()),
+    }
+}
+
+/// An event of a run.
+pub(crate) fn event(number: u32, status: StepStatus, mut body: Value) -> NewEvent {
+    let kind = format!("tool.{}", status.as_str());
+    body["type"] = kind.as_str().into();
+    body["v"] = 1.into();
+    NewEvent {
+        kind,
+        step: Some(StepMark {
+            number,
+            kind: StepKind::Tool,
+            status,
+            effect: EffectClass::Write,
+        }),
+        usage: Usage {
+            input_tokens: 3,
+            output_tokens: 2,
+            cost_micros: 1_500,
+        },
+        blobs: Vec::new(),
+        body: body.to_string().into_bytes(),
+    }
+}

@@ -1,0 +1,99 @@
+//! The same request twice makes one task.
+
+use serde_json::json;
+
+use crate::{
+    client::{Reply, request},
+    harness::App,
+};
+
+async fn post(app: &App, key: &str, body: &str) -> Reply {
+    let headers = [("idempotency-key", key)];
+    request(app.addr, "POST", "/api/v1/tasks", &headers, body.as_bytes()).await
+}
+
+#[tokio::test]
+async fn the_same_key_and_body_give_the_same_task_and_say_so() {
+    let app = App::start().await;
+    let first = post(
+        &app,
+        "k1",
+        r#"{"task_type":"echo","input_data":{"a":1,"b":2}}"#,
+    )
+    .await;
+    assert_eq!(first.status, 201);
+    assert_eq!(first.header("idempotency-replayed"), None);
+    let again = post(
+        &app,
+        "k1",
+        r#"{ "input_data":{"b":2,"a":1}, "task_type":"echo" }"#,
+    )
+    .await;
+    assert_eq!(again.status, 201);
+    assert_eq!(again.header("idempotency-replayed"), Some("true"));
+    assert_eq!(again.json()["task_id"], first.json()["task_id"]);
+    let other = post(
+        &app,
+        "k2",
+        r#"{"task_type":"echo","input_data":{"a":1,"b":2}}"#,
+    )
+    .await;
+    assert_ne!(other.json()["task_id"], first.json()["task_id"]);
+}
+
+#[tokio::test]
+async fn the_same_key_with_another_body_gives_422() {
+    let app = App::start().await;
+    post(&app, "k", r#"{"task_type":"echo"}"#).await;
+    let reply = post(&app, "k", r#"{"task_type":"echo","priority":1}"#).await;
+    reply.problem(422, "idempotency_mismatch");
+}
+
+#[tokio::test]
+async fn the_key_may_be_in_the_body() {
+    let app = App::start().await;
+    let body = json!({"task_type": "echo", "request_id": "k"});
+    let first = app.submit(&body).await;
+    assert_eq!(app.submit(&body).await, first);
+    let header = post(&app, "k", r#"{"task_type":"echo"}"#).await;
+    assert_eq!(
+        header.json()["task_id"],
+        first,
+        "the key is the same, and so is the rest"
+    );
+    let both = post(&app, "k", &body.to_string()).await;
+    assert_eq!(both.json()["task_id"], first);
+    let differ = post(&app, "other", &body.to_string()).await;
+    let problem = differ.problem(422, "invalid_body");
+    assert_eq!(
+        problem["errors"][0]["loc"],
+        json!(["header", "Idempotency-Key"])
+    );
+}
+
+#[tokio::test]
+async fn a_key_that_is_too_long_gives_422() {
+    let app = App::start().await;
+    let reply = post(&app, &"k".repeat(256), r#"{"task_type":"echo"}"#).await;
+    let problem = reply.problem(422, "invalid_body");
+    assert_eq!(
+        problem["errors"][0]["loc"],
+        json!(["header", "Idempotency-Key"])
+    );
+}
+
+#[tokio::test]
+async fn in_parallel_one_task_is_made() {
+    let app = App::start().await;
+    let posts = (0..64).map(|_| post(&app, "same", r#"{"task_type":"echo"}"#));
+    let replies = futures_util::future::join_all(posts).await;
+    let first = replies[0].json()["task_id"].clone();
+    let mut made = 0;
+    for reply in &replies {
+        assert_eq!(reply.status, 201);
+        assert_eq!(reply.json()["task_id"], first);
+        made += usize::from(reply.header("idempotency-replayed").is_none());
+    }
+    assert_eq!(made, 1);
+    assert_eq!(app.get("/api/v1/tasks").await.json()["total"], 1);
+}

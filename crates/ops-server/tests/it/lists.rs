@@ -1,0 +1,224 @@
+//! Listing, cancelling and retrying tasks.
+
+use ops_core::{Command, TenantId, ports::Store as _};
+use serde_json::{Value, json};
+
+use crate::{client::request, harness::App};
+
+async fn list(app: &App, query: &str) -> Value {
+    let reply = app.get(&format!("/api/v1/tasks?{query}")).await;
+    assert_eq!(reply.status, 200, "{query}: {}", reply.text());
+    reply.json()
+}
+
+/// A task in each of: pending, pending after a start, scheduled, scheduled for a retry, running,
+/// waiting, completed, failed, cancelled.
+async fn one_of_each(app: &App) {
+    app.echo().await;
+    let record = app.claim().await;
+    let release = Command::Release {
+        epoch: record.life.epoch,
+    };
+    // Released, it is pending again; what follows must not claim it.
+    let low = json!({"task_type": "echo", "priority": 9});
+    app.submit(&low).await;
+    app.complete_next(&json!({})).await;
+    app.submit(&low).await;
+    app.fail_next(false).await;
+    app.submit(&low).await;
+    app.fail_next(true).await;
+    let id = app.submit(&low).await;
+    let reply = app
+        .post(&format!("/api/v1/tasks/{id}/cancel"), &json!(null))
+        .await;
+    assert_eq!(reply.status, 200);
+    app.submit(&low).await;
+    app.claim().await;
+    app.submit(&low).await;
+    let task = app.claim().await.task.id;
+    let until = ops_core::Micros(i64::MAX / 2);
+    let wait = ops_core::Next::Wait(ops_core::Wait::Timer { until });
+    app.append(task, Vec::new(), wait).await;
+    app.submit(&json!({"task_type": "echo", "run_at": "2030-01-01T00:00:00Z"}))
+        .await;
+    app.echo().await;
+    app.store
+        .apply(TenantId::DEFAULT, record.task.id, release, Vec::new())
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn filters_by_state_and_status_count_exactly() {
+    let app = App::start().await;
+    one_of_each(&app).await;
+    for (query, expected) in [
+        ("", 9),
+        ("status=pending", 2),
+        ("status=running", 4),
+        ("status=completed", 1),
+        ("status=failed", 1),
+        ("status=cancelled", 1),
+        ("state=pending", 2),
+        ("state=scheduled", 2),
+        ("state=running", 1),
+        ("state=waiting", 1),
+        ("state=cancelling", 0),
+        ("state=pending,scheduled", 4),
+        ("state=pending&state=completed", 3),
+        ("state=pending&status=pending", 1),
+        ("state=pending&status=running", 1),
+        ("state=scheduled&status=running", 1),
+        ("state=completed&status=running", 0),
+    ] {
+        let found = list(&app, query).await;
+        let tasks = found["tasks"].as_array().unwrap();
+        assert_eq!(tasks.len(), expected, "{query}");
+        assert_eq!(found["total"], expected, "{query}");
+        for task in tasks {
+            for (name, value) in [("status", &task["status"]), ("state", &task["state"])] {
+                let asked: Vec<_> = query
+                    .split('&')
+                    .filter_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+                    .flat_map(|values| values.split(','))
+                    .collect();
+                let value = value.as_str().unwrap();
+                assert!(
+                    asked.is_empty() || asked.contains(&value),
+                    "{query}: {task}"
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn pages_join_without_gap_or_repeat() {
+    let app = App::start().await;
+    let mut ids = Vec::new();
+    for _ in 0..23 {
+        ids.push(app.echo().await);
+    }
+    ids.reverse();
+    for limit in [1, 5, 22, 23, 24] {
+        let mut seen = Vec::new();
+        let mut cursor = String::new();
+        loop {
+            let page = list(&app, &format!("limit={limit}{cursor}")).await;
+            assert_eq!(page["total"], 23);
+            let tasks = page["tasks"].as_array().unwrap();
+            assert!(!tasks.is_empty() && tasks.len() <= limit);
+            seen.extend(
+                tasks
+                    .iter()
+                    .map(|task| task["task_id"].as_str().unwrap().to_owned()),
+            );
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
+            }
+        }
+        assert_eq!(seen, ids, "limit {limit}");
+    }
+}
+
+#[tokio::test]
+async fn wrong_parameters_give_422_and_the_nearest_name() {
+    let app = App::start().await;
+    for (query, says) in [
+        (
+            "limti=5",
+            "unknown query parameter `limti`; did you mean `limit`?",
+        ),
+        ("limit=0", "`limit` must be a whole number from 1 to 1000"),
+        (
+            "limit=1001",
+            "`limit` must be a whole number from 1 to 1000",
+        ),
+        ("limit=x", "`limit` must be a whole number from 1 to 1000"),
+        ("status=complete", "did you mean `completed`?"),
+        ("state=runing", "did you mean `running`?"),
+        ("cursor=abc", "`cursor` is not a cursor of this list"),
+        ("status=failed&status=failed", "`status` is given twice"),
+    ] {
+        let reply = app.get(&format!("/api/v1/tasks?{query}")).await;
+        let problem = reply.problem(422, "invalid_query");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains(says), "{query}: {detail}");
+        assert_eq!(problem["errors"][0]["loc"][0], "query");
+    }
+}
+
+#[tokio::test]
+async fn a_pending_task_is_cancelled_at_once_and_again_changes_nothing() {
+    let app = App::start().await;
+    let id = app.echo().await;
+    for _ in 0..2 {
+        let reply = app
+            .post(&format!("/api/v1/tasks/{id}/cancel"), &json!({}))
+            .await;
+        assert_eq!(reply.status, 200);
+        assert_eq!(reply.json()["status"], "cancelled");
+    }
+}
+
+#[tokio::test]
+async fn a_running_task_is_cancelling_until_its_worker_confirms() {
+    let app = App::start().await;
+    let id = app.echo().await;
+    let task = app.claim().await.task.id;
+    let reply = request(
+        app.addr,
+        "POST",
+        &format!("/api/v1/tasks/{id}/cancel"),
+        &[],
+        b"",
+    )
+    .await;
+    assert_eq!(reply.status, 200);
+    assert_eq!(reply.json()["state"], "cancelling");
+    assert_eq!(reply.json()["status"], "running");
+    app.append(task, Vec::new(), ops_core::Next::Cancelled)
+        .await;
+    assert_eq!(app.task(&id).await["status"], "cancelled");
+}
+
+#[tokio::test]
+async fn an_ended_task_cannot_be_cancelled() {
+    let app = App::start().await;
+    let id = app.echo().await;
+    app.complete_next(&json!({})).await;
+    let reply = app
+        .post(&format!("/api/v1/tasks/{id}/cancel"), &json!({}))
+        .await;
+    let problem = reply.problem(409, "task_final");
+    assert_eq!(problem["detail"], "the task is completed, which is final");
+}
+
+#[tokio::test]
+async fn retry_makes_a_new_task_of_an_ended_one_only() {
+    let app = App::start().await;
+    let body = json!({"task_type": "echo", "input_data": {"a": [1]}, "labels": {"x": "y"}});
+    let id = app.submit(&body).await;
+    let retry = format!("/api/v1/tasks/{id}/retry");
+    let reply = app.post(&retry, &json!({})).await;
+    reply.problem(409, "task_not_final");
+    app.fail_next(false).await;
+    let reply = app.post(&retry, &json!({})).await;
+    assert_eq!(reply.status, 201);
+    let task = reply.json();
+    assert_ne!(task["task_id"], id);
+    assert_eq!(task["retry_of"], id);
+    assert_eq!(task["input_data"], json!({"a": [1]}));
+    assert_eq!(task["labels"], json!({"x": "y"}));
+    assert_eq!(task["status"], "pending");
+    let missing = "/api/v1/tasks/task_6ba7b810-9dad-41d1-80b4-00c04fd430c8/retry";
+    let problem = app
+        .post(missing, &json!({}))
+        .await
+        .problem(404, "task_not_found");
+    assert!(
+        problem["detail"].as_str().unwrap().contains("6ba7b810"),
+        "{problem}"
+    );
+}

@@ -1,0 +1,134 @@
+//! Steps and pages of events.
+
+use ops_core::event::StepStatus;
+use serde_json::{Value, json};
+
+use crate::harness::{App, event};
+
+/// A completed task with three tool steps; 9 events.
+pub(crate) async fn worked(app: &App) -> String {
+    let id = app.echo().await;
+    let task = app.claim().await.task.id;
+    for number in 0..3 {
+        let started = event(
+            number,
+            StepStatus::Started,
+            json!({"name": "write_file", "input": {"n": number}}),
+        );
+        app.append(task, vec![started], ops_core::Next::Continue)
+            .await;
+        let done = event(
+            number,
+            StepStatus::Completed,
+            json!({"output": {"text": "a\nb\r\u{2028}"}}),
+        );
+        app.append(task, vec![done], ops_core::Next::Continue).await;
+    }
+    let result = ops_core::Json::from(&json!({"answer": "x"}));
+    let next = ops_core::Next::Complete { result };
+    app.append(task, Vec::new(), next).await;
+    id
+}
+
+#[tokio::test]
+async fn steps_show_what_went_in_and_out() {
+    let app = App::start().await;
+    let id = worked(&app).await;
+    let steps = app.get(&format!("/api/v1/tasks/{id}/steps")).await.json();
+    assert_eq!(steps["next_cursor"], Value::Null);
+    let steps = steps["steps"].as_array().unwrap();
+    assert_eq!(steps.len(), 3);
+    let step = &steps[1];
+    assert_eq!(step["step"], 1);
+    assert_eq!(step["seq"], 5);
+    assert_eq!(step["kind"], "tool");
+    assert_eq!(step["name"], "write_file");
+    assert_eq!(step["status"], "completed");
+    assert_eq!(step["attempt"], 1);
+    assert_eq!(step["effect"], "write");
+    assert_eq!(step["input"], json!({"n": 1}));
+    assert_eq!(step["output"], json!({"text": "a\nb\r\u{2028}"}));
+    assert_eq!(step["error"], Value::Null);
+    assert_eq!(
+        step["usage"],
+        json!({"input_tokens": 6, "output_tokens": 4, "cost_usd": 0.003})
+    );
+    assert!(step["started_at"].as_str().unwrap() < step["ended_at"].as_str().unwrap());
+    let task = app.task(&id).await;
+    assert_eq!(task["usage"]["input_tokens"], 18);
+}
+
+#[tokio::test]
+async fn pages_of_logs_join_without_gap_or_repeat() {
+    let app = App::start().await;
+    let id = worked(&app).await;
+    for (list, last, total) in [("steps", 7, 3), ("events", 9, 9)] {
+        let whole = app.get(&format!("/api/v1/tasks/{id}/{list}")).await.json();
+        let whole = whole[list].as_array().unwrap().clone();
+        assert_eq!(whole.len(), total);
+        assert_eq!(whole[total - 1]["seq"], last);
+        for limit in 1..=total + 1 {
+            let mut seen = Vec::new();
+            let mut cursor = String::new();
+            loop {
+                let path = format!("/api/v1/tasks/{id}/{list}?limit={limit}{cursor}");
+                let page = app.get(&path).await.json();
+                seen.extend(page[list].as_array().unwrap().iter().cloned());
+                match page["next_cursor"].as_str() {
+                    Some(next) => cursor = format!("&cursor={next}"),
+                    None => break,
+                }
+            }
+            assert_eq!(seen, whole, "{list} limit {limit}");
+        }
+        let path = format!("/api/v1/tasks/{id}/{list}?after={}", whole[0]["seq"]);
+        assert_eq!(
+            app.get(&path).await.json()[list].as_array().unwrap()[..],
+            whole[1..]
+        );
+    }
+}
+
+#[tokio::test]
+async fn events_are_gapless_and_carry_the_stored_body() {
+    let app = App::start().await;
+    let id = worked(&app).await;
+    let page = app.get(&format!("/api/v1/tasks/{id}/events")).await.json();
+    let events = page["events"].as_array().unwrap();
+    let seqs: Vec<_> = events
+        .iter()
+        .map(|event| event["seq"].as_u64().unwrap())
+        .collect();
+    assert_eq!(seqs, (1..=9).collect::<Vec<_>>());
+    assert_eq!(events[0]["type"], "task.submitted");
+    assert_eq!(events[0]["data"]["task_type"], "echo");
+    assert_eq!(events[1]["type"], "task.leased");
+    assert_eq!(events[2]["type"], "tool.started");
+    assert_eq!(events[2]["data"]["input"], json!({"n": 0}));
+    assert_eq!(events[8]["type"], "task.completed");
+    for event in events {
+        assert_eq!(event["type"], event["data"]["type"]);
+        assert!(event["at"].as_str().unwrap().ends_with('Z'));
+    }
+}
+
+#[tokio::test]
+async fn logs_of_no_task_give_404_and_wrong_parameters_422() {
+    let app = App::start().await;
+    let id = worked(&app).await;
+    for list in ["steps", "events"] {
+        let missing = format!("/api/v1/tasks/task_6ba7b810-9dad-41d1-80b4-00c04fd430c8/{list}");
+        app.get(&missing).await.problem(404, "task_not_found");
+        for query in [
+            "limit=0",
+            "after=-1",
+            "afer=1",
+            "cursor=x",
+            "cursor=t1",
+            "after=1&cursor=e1&limit=1",
+        ] {
+            let path = format!("/api/v1/tasks/{id}/{list}?{query}");
+            app.get(&path).await.problem(422, "invalid_query");
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! The surfaces over a real port, with the engine and SQLite behind them.
+
+#[cfg(test)]
+mod bodies;
+#[cfg(test)]
+mod client;
+#[cfg(test)]
+mod front_door;
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod idempotency;
+#[cfg(test)]
+mod lists;
+#[cfg(test)]
+mod logs;
+#[cfg(test)]
+mod reconciliations;
+#[cfg(test)]
+mod routes;
+#[cfg(test)]
+mod server;
+#[cfg(test)]
+mod stream;
+#[cfg(test)]
+mod version_one;
