@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{run::RunConfig, tool::Effect};
+use crate::{config::RunConfig, effect::Effect};
 
 /// The version that this crate writes in every body.
 pub const VERSION: u16 = 1;

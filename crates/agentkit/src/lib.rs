@@ -9,7 +9,9 @@
 //! This crate knows no server, no SQL and no message broker.
 
 pub mod agent;
+mod config;
 pub mod drive;
+mod effect;
 pub mod event;
 pub mod memory;
 pub mod model;

@@ -14,22 +14,11 @@ pub use self::{
     gate::{Admission, Gate, GateLimits, INLINE_LIMIT, Outcome, json_prefix},
     registry::{Registry, RegistryBuilder, RegistryError},
 };
+pub use crate::effect::Effect;
 use crate::{
     BoxFuture,
     event::{Failure, Handle, StepId},
 };
-
-/// What repeating a call does, and so what happens to it after a crash.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Effect {
-    /// Changes nothing: it runs again.
-    Pure,
-    /// Leaves the same state however often it runs: it runs again.
-    Idempotent,
-    /// Anything else: after a crash its outcome is in doubt, and the run parks.
-    Write,
-}
 
 /// A tool as the model and the gate see it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

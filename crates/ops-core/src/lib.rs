@@ -14,6 +14,7 @@ pub mod ports;
 pub mod retry;
 pub mod task;
 pub mod time;
+mod usage;
 
 pub use code::Code;
 pub use command::{Append, Command, Next, Rejection};

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    event::Usage,
     id::{SessionId, TaskId, TenantId},
     json::Json,
     retry::RetryPolicy,
     time::Micros,
+    usage::Usage,
 };
 
 /// What was asked. It never changes after the submit.

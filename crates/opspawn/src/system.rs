@@ -35,6 +35,19 @@ impl Clock for SystemClock {
     }
 }
 
+/// Raises the soft limit on open files to the hard one: each connection and each follower is a file,
+/// and 1,024 of them, a common default, are few.
+pub(crate) fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current < limit.maximum {
+        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::warn!(%error, "the limit on open files could not be raised");
+        }
+    }
+}
+
 /// The thread's random generator, seeded by the system.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SystemRandom;

@@ -37,6 +37,7 @@ pub(super) async fn dev(config: &Config, ephemeral: bool) -> Result<Exit> {
             durability: Durability::Full,
         },
     };
+    crate::system::raise_open_files();
     // Asked first, so that a signal during the start is not lost.
     let stopped = tokio::spawn(asked_to_stop());
     let runtime = Runtime::start(config, storage, listen, Role::Work).await?;

@@ -97,3 +97,14 @@ fn durations_have_units() {
         assert!(settings::duration(bad).is_err(), "{bad}");
     }
 }
+
+#[test]
+fn the_reference_page_lists_every_setting() {
+    let page = include_str!("../../../../docs/configuration.md");
+    for setting in SETTINGS {
+        for name in [setting.key, setting.env].iter().chain(setting.legacy) {
+            let cell = format!("| `{name}` |");
+            assert!(page.contains(&cell), "docs/configuration.md has no {cell}");
+        }
+    }
+}
