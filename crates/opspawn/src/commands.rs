@@ -16,7 +16,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     bench,
     cli::{Cli, Command, Common},
-    config::Config,
+    config::{self, Config},
     exit::{self, Exit},
 };
 
@@ -82,6 +82,10 @@ fn load(common: &Common, mut flags: Vec<(&'static str, String)>) -> Result<Confi
     let load = || {
         let config = Config::load(&flags, file.as_deref())?;
         log_to_stderr(&config)?;
+        let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        for sentence in config::unknown_variables(names) {
+            tracing::warn!("{sentence}");
+        }
         anyhow::Ok(config)
     };
     load().map_err(|error| exit::error(Exit::Usage, format!("{error:#}")))

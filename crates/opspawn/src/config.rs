@@ -121,6 +121,31 @@ impl Config {
     }
 }
 
+/// Variables of this program that are no settings.
+const OTHER_VARIABLES: [&str; 1] = ["OPSPAWN_CONFIG"];
+
+/// What to say of variables that look like this program's and are not.
+pub(crate) fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<String> {
+    let known = || {
+        SETTINGS
+            .iter()
+            .map(|setting| setting.env)
+            .chain(OTHER_VARIABLES)
+    };
+    let stranger = |name: &String| {
+        let setting = name.strip_suffix("_FILE").unwrap_or(name);
+        name.starts_with("OPSPAWN_")
+            && !known().any(|own| own == name || own == setting)
+            // Those of test builds.
+            && !["OPSPAWN_TEST_", "OPSPAWN_CRASH"].iter().any(|test| name.starts_with(test))
+    };
+    let sentence = |name: String| match nearest(&name, known()) {
+        Some(near) => format!("the variable {name} means nothing; did you mean {near}?"),
+        None => format!("the variable {name} means nothing; see `opspawn config`"),
+    };
+    names.filter(stranger).map(sentence).collect()
+}
+
 /// Fails with the nearest name for a key that does not exist.
 fn unknown_key(key: &str, place: &str) -> Result<()> {
     match nearest(key, SETTINGS.iter().map(|setting| setting.key)) {

@@ -108,3 +108,18 @@ fn the_reference_page_lists_every_setting() {
         }
     }
 }
+
+#[test]
+fn a_misspelt_variable_is_named() {
+    let names = [
+        "OPSPAWN_LISTN",
+        "OPSPAWN_LISTEN",
+        "OPSPAWN_OPENAI_API_KEY_FILE",
+        "PATH",
+    ];
+    let said = unknown_variables(names.into_iter().map(str::to_owned));
+    assert_eq!(
+        said,
+        ["the variable OPSPAWN_LISTN means nothing; did you mean OPSPAWN_LISTEN?"]
+    );
+}
