@@ -65,7 +65,7 @@ impl Planner for React {
                     error: Failure::last(
                         "answer_cut",
                         "the model's answer was cut at its output limit; raise \
-                         `max_output_tokens`, or ask for less",
+                         `limits.max_output_tokens`, or ask for less",
                     ),
                 },
                 FinishReason::ContentFilter => PlanStep::Error {

@@ -53,7 +53,7 @@ codes! {
     TaskNotFound = "task_not_found", "There is no such task",
         "List the tasks with `opspawn task ls`.";
     RouteNotFound = "route_not_found", "There is nothing at this path",
-        "See the README for the REST paths.";
+        "The paths are in docs/rest.md.";
     MethodNotAllowed = "method_not_allowed", "This path does not take this method",
         "Use a method that the `Allow` header names.";
     ForbiddenHost = "forbidden_host", "The Host or Origin header names another site",

@@ -1,14 +1,17 @@
 //! The store on SQLite: one process owns a folder, one thread writes, a few connections read.
 //!
-//! Reading order: [`store`] (the verbs), `prepare` (what callers do first), `inbox`, `writer`
-//! (group commit), `batch` (what a write is), the verbs `submit`, `claim`, `apply`, `leases`, then
-//! `reads` and `list`.
+//! Reading order: `store` (open and close), `verbs`, `prepare` (what callers do first), `inbox` and
+//! `writer` (group commit), `batch` (what a write is), the writes `submit`, `claim`, `apply` and
+//! `leases`, then `reads` and `list`.
 
 mod answer;
 mod apply;
 mod batch;
 mod blob;
+mod changes;
+mod checkpoint;
 mod claim;
+mod columns;
 pub mod doctor;
 mod error;
 mod inbox;
@@ -22,6 +25,7 @@ mod prepare;
 mod readers;
 mod reads;
 mod repeat;
+mod request;
 mod rows;
 mod schema;
 mod sessions;
@@ -29,6 +33,7 @@ mod statements;
 mod stats;
 mod store;
 mod submit;
+mod verbs;
 mod writer;
 
 pub use lock::{LOCK_FILE, LockInfo, running_server};

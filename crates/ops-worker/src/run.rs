@@ -197,7 +197,11 @@ impl Worker {
             .unwrap_or_else(PoisonError::into_inner)
             .extend(paths);
         if !agent.model().is_llm() {
-            let notice = format!("answered by {}, which is not an LLM", agent.model().name());
+            let by = match agent.config().planner.as_str() {
+                "placeholder" => "the placeholder planner",
+                _ => agent.model().name(),
+            };
+            let notice = format!("answered by {by}, which is not an LLM");
             *recorder
                 .notice
                 .lock()

@@ -45,7 +45,8 @@
 //!   the conversation's window no longer holds are missing here.
 //! - `csv | rows`: a list of maps from the CSV's header row (RFC 4180) to the fields of a row.
 //! - `csv | column(name)`: the fields of one column, without the header; a number counts from 1.
-//! - `text | fromjson`: the value that JSON text stands for.
+//! - `text | fromjson`: the value that JSON text stands for. The built-in tools answer with JSON
+//!   objects: what `read_file` read is `(last | fromjson).text`.
 //!
 //! # Faults
 //! - `error = "rate_limited"` makes the call fail: `unreachable`, `timeout`, `conflict`,

@@ -63,12 +63,14 @@ pub enum RegistryError {
         name: String,
     },
     /// There is no such tool.
-    #[error("{}", unknown(name, nearest))]
+    #[error("{}", unknown(name, nearest, known))]
     Unknown {
         /// The name that was asked for.
         name: String,
         /// Names like it.
         nearest: Vec<String>,
+        /// The first names that there are.
+        known: Vec<String>,
     },
 }
 
@@ -129,6 +131,7 @@ impl Registry {
         self.tools.get(name).ok_or_else(|| RegistryError::Unknown {
             name: name.chars().take(MAX_NAME).collect(),
             nearest: nearest(name, self.tools.keys()),
+            known: self.tools.keys().take(20).cloned().collect(),
         })
     }
 }
@@ -195,9 +198,15 @@ fn compile(name: &str, schema: &'static str, value: &Value) -> Result<Validator,
         })
 }
 
-fn unknown(name: &str, nearest: &[String]) -> String {
+fn unknown(name: &str, nearest: &[String], known: &[String]) -> String {
+    if known.is_empty() {
+        return format!("there is no tool `{name}`, nor any other");
+    }
     if nearest.is_empty() {
-        return format!("there is no tool `{name}`");
+        return format!(
+            "there is no tool `{name}`; there are `{}`",
+            known.join("`, `")
+        );
     }
     format!(
         "there is no tool `{name}`; did you mean `{}`?",

@@ -10,9 +10,9 @@ use ops_core::{
 use super::{
     claim::Claimed,
     inbox::Inbox,
+    request::{Reply, Request},
     rows::Sparse,
     submit::Found,
-    writer::{Reply, Request},
 };
 
 /// A verdict and whom it is for.

@@ -3,15 +3,16 @@
 use std::{collections::HashMap, sync::Arc};
 
 use ops_core::{
-    Json, Lifecycle, Micros, NewEvent, State, TaskId, TenantId,
+    Json, Lifecycle, Micros, NewEvent, SessionId, State, TaskId, TenantId,
     decide::{Decision, Outcome},
     ports::{Hint, Notice, StoreError},
-    task::{StateName, Wait},
 };
 use rusqlite::{Connection, params};
 
 use super::{
     blob::{Digest, INLINE, Packed},
+    changes::Changes,
+    columns::StateColumns,
     error::Fault,
     prepare::Outside,
     rows::{self, signed},
@@ -28,41 +29,6 @@ pub(super) struct Batch<'c> {
     pub(super) now: Micros,
     pub(super) changes: Changes,
     queues: HashMap<String, Arc<str>>,
-}
-
-/// What a group changes, to be told once it is committed.
-#[derive(Debug, Default)]
-pub(super) struct Changes {
-    /// Whether there is anything to commit.
-    pub(super) written: bool,
-    /// Whether a submit is among it.
-    pub(super) submitted: bool,
-    pub(super) events: u64,
-    pub(super) notices: Vec<Notice>,
-    pub(super) interrupts: Vec<Interrupt>,
-    counters: Vec<(TenantId, StateName, i64)>,
-}
-
-impl Changes {
-    pub(super) fn clear(&mut self) {
-        self.written = false;
-        self.submitted = false;
-        self.events = 0;
-        self.notices.clear();
-        self.interrupts.clear();
-        self.counters.clear();
-    }
-
-    pub(super) fn count(&mut self, tenant: TenantId, state: StateName, n: i64) {
-        let known = self
-            .counters
-            .iter_mut()
-            .find(|(t, s, _)| *t == tenant && *s == state);
-        match known {
-            Some((_, _, sum)) => *sum += n,
-            None => self.counters.push((tenant, state, n)),
-        }
-    }
 }
 
 /// A task as a decision needs it.
@@ -282,7 +248,7 @@ impl<'c> Batch<'c> {
         tenant: TenantId,
         after: &Lifecycle,
         ready: Option<Arc<str>>,
-        interrupt: Option<ops_core::SessionId>,
+        interrupt: Option<SessionId>,
     ) {
         let hint = Hint {
             tenant,
@@ -317,43 +283,5 @@ impl<'c> Batch<'c> {
             self.sql.count.execute((tenant.0, state.as_str(), n))?;
         }
         Ok(())
-    }
-}
-
-/// A state as its columns.
-pub(super) struct StateColumns<'s> {
-    pub(super) name: &'static str,
-    pub(super) session: Option<&'s [u8; 16]>,
-    pub(super) due: Option<i64>,
-    pub(super) wait_on: Option<&'static str>,
-    pub(super) wait: Option<Json>,
-    pub(super) dead_letter: bool,
-}
-
-impl<'s> StateColumns<'s> {
-    pub(super) fn new(state: &'s State) -> Self {
-        let mut columns = Self {
-            name: state.name().as_str(),
-            session: None,
-            due: state.due().map(|due| due.0),
-            wait_on: None,
-            wait: None,
-            dead_letter: false,
-        };
-        match state {
-            State::Running { session } | State::Cancelling { session } => {
-                columns.session = Some(session.as_bytes());
-            }
-            State::Waiting(wait) => {
-                columns.wait_on = Some(match wait {
-                    Wait::Timer { .. } => "timer",
-                    Wait::InDoubt { .. } => "in_doubt",
-                });
-                columns.wait = Json::from_value(wait).ok();
-            }
-            State::Failed { dead_letter } => columns.dead_letter = *dead_letter,
-            State::Pending | State::Scheduled { .. } | State::Completed | State::Cancelled => {}
-        }
-        columns
     }
 }

@@ -13,8 +13,8 @@ use super::{
     error::Fault,
     inbox::Inbox,
     prepare::{Outside, Prepared},
+    request::{Apply, Request},
     rows::{self, Sparse, record_columns},
-    writer::{Apply, Request},
 };
 
 /// The most tasks in one claim.

@@ -56,6 +56,11 @@ pub(super) fn store_error(dir: &Path, error: &Error) -> StoreError {
             "another program holds a lock on the database in {} ({error}); close it",
             dir.display()
         ),
+        Some(ErrorCode::SystemIoFailure) => format!(
+            "the disk of {} failed ({error}); whether this write survives is known only after the \
+             next start",
+            dir.display()
+        ),
         _ => format!("{error} (data folder {})", dir.display()),
     })
 }

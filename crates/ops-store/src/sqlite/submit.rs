@@ -8,7 +8,8 @@ use ops_core::{
 use rusqlite::{OptionalExtension as _, params};
 
 use super::{
-    batch::{Batch, StateColumns},
+    batch::Batch,
+    columns::StateColumns,
     error::Fault,
     prepare::PreparedTask,
     rows::{self, Sparse, record_columns, signed},

@@ -7,7 +7,7 @@ use agentkit::{
     event::Failure,
     model::openai::{ApiKey, BASE_URL, Config as OpenAiConfig, OpenAi},
 };
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::config::{Config, PROVIDERS, nearest};
 
@@ -42,6 +42,12 @@ impl Provider {
                 .duration("model.timeout")
                 .unwrap_or(Duration::from_secs(300)),
         };
+        if name == "openai" && base_url.is_none() && api_key.is_none() {
+            bail!(
+                "the provider `openai` needs a key: set OPENAI_API_KEY, or OPENAI_BASE_URL for a \
+                 compatible endpoint without one"
+            );
+        }
         if name == "openai" {
             // A wrong base URL is told at the start rather than by the first task.
             provider

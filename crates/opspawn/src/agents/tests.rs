@@ -99,7 +99,7 @@ fn a_resumed_run_gets_the_definition_that_it_is_pinned_to() {
     assert_eq!(first.config().limits.deadline_micros, Some(105));
     let task_less = Config::load(
         &[
-            ("model.provider", "openai".into()),
+            ("openai.api_key", "sk-test".into()),
             ("data", "/nonexistent".into()),
         ],
         None,

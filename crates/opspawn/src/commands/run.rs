@@ -130,11 +130,7 @@ fn body(args: &cli::Run) -> Result<Value> {
 }
 
 fn finish(config: &Config, task: &Value, data_dir: Option<&str>, json: bool) -> Exit {
-    let exit = match task["status"].as_str() {
-        Some("completed") => Exit::Ok,
-        _ if task["error"]["code"] == "timeout" => Exit::Timeout,
-        _ => Exit::TaskFailed,
-    };
+    let exit = exit_of(task);
     if json {
         output::json(task);
         return exit;
@@ -171,6 +167,21 @@ fn finish(config: &Config, task: &Value, data_dir: Option<&str>, json: bool) -> 
     exit
 }
 
+/// The exit code that tells how a task ended.
+pub(super) fn exit_of(task: &Value) -> Exit {
+    match task["status"].as_str() {
+        Some("completed") => Exit::Ok,
+        _ if task["error"]["code"] == "timeout" => Exit::Timeout,
+        _ => Exit::TaskFailed,
+    }
+}
+
+/// The open steps of the event that parks a task, if it is that event.
+pub(super) fn parks(event: &StreamEvent) -> Option<String> {
+    let wait = &event.data["data"]["wait"];
+    (event.kind == "task.waiting" && wait["on"] == "in_doubt").then(|| wait["steps"].to_string())
+}
+
 /// Tells on stderr what the agent does.
 #[derive(Default)]
 pub(super) struct Progress {
@@ -182,6 +193,10 @@ pub(super) struct Progress {
 impl Progress {
     /// Whether to go on following.
     pub(super) fn see(&mut self, event: &StreamEvent) -> bool {
+        if let Some(steps) = parks(event) {
+            self.in_doubt = Some(steps);
+            return false;
+        }
         let body = &event.data["data"];
         let line = match event.kind.as_str() {
             "model.started" => {
@@ -205,10 +220,6 @@ impl Progress {
                 "attempt failed, another follows: {}",
                 text(&body["error"]["message"])
             )),
-            "task.waiting" if body["wait"]["on"] == "in_doubt" => {
-                self.in_doubt = Some(body["wait"]["steps"].to_string());
-                return false;
-            }
             "task.waiting" => Some("waiting".to_owned()),
             _ => None,
         };

@@ -189,7 +189,8 @@ async fn watch(client: &Client, id: &str, json: bool) -> Result<Exit> {
                 if event.kind != "delta" {
                     output::json_line(&event.data);
                 }
-                return true;
+                progress.in_doubt = super::run::parks(event);
+                return progress.in_doubt.is_none();
             }
             progress.see(event)
         })
@@ -204,9 +205,5 @@ async fn watch(client: &Client, id: &str, json: bool) -> Result<Exit> {
         eprintln!("the task waits for a decision; see `opspawn reconcile ls`");
         return Ok(Exit::Waits);
     }
-    Ok(if task["status"] == "completed" {
-        Exit::Ok
-    } else {
-        Exit::TaskFailed
-    })
+    Ok(super::run::exit_of(&task))
 }

@@ -29,6 +29,8 @@ pub(crate) enum Kind {
     Secret,
     /// A whole number.
     Number,
+    /// A whole number from 1 to 4294967295.
+    Count,
     /// A number of seconds, or a number with `ms`, `s`, `m` or `h`.
     Duration,
     /// `true` or `false`.
@@ -95,7 +97,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting(
         "worker.concurrency",
         "OPSPAWN_CONCURRENCY",
-        Kind::Number,
+        Kind::Count,
         Some("64"),
         "runs at once",
     ),
@@ -150,7 +152,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting(
         "model.tries",
         "OPSPAWN_MODEL_TRIES",
-        Kind::Number,
+        Kind::Count,
         Some("5"),
         "tries of a model call that fails in a passing way, per attempt of the task",
     ),
@@ -208,7 +210,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting(
         "limits.max_steps",
         "OPSPAWN_MAX_STEPS",
-        Kind::Number,
+        Kind::Count,
         Some("100"),
         "steps of a run",
     ),
@@ -243,7 +245,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting(
         "retry.max_attempts",
         "OPSPAWN_MAX_ATTEMPTS",
-        Kind::Number,
+        Kind::Count,
         Some("3"),
         "attempts of a task",
     ),
@@ -257,7 +259,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting(
         "retry.max_lease_losses",
         "OPSPAWN_MAX_LEASE_LOSSES",
-        Kind::Number,
+        Kind::Count,
         Some("5"),
         "lost workers in a row after which a task is given up",
     ),
@@ -326,6 +328,10 @@ impl Kind {
                 Ok(_) => Ok(()),
                 Err(_) => bail!("`{text}` is not a whole number"),
             },
+            Self::Count => match text.parse::<u32>() {
+                Ok(1..) => Ok(()),
+                Ok(0) | Err(_) => bail!("`{text}` is not a whole number from 1 to 4294967295"),
+            },
             Self::Duration => duration(text).map(|_| ()),
             Self::Switch if matches!(text, "true" | "false") => Ok(()),
             Self::Switch => bail!("`{text}` is neither `true` nor `false`"),
@@ -338,24 +344,36 @@ impl Kind {
     }
 }
 
-/// A number of seconds, or a number with a unit.
+/// A number of seconds, or numbers with units such as `1h30m`.
 pub(crate) fn duration(text: &str) -> Result<Duration> {
-    let split = text
-        .find(|c: char| c.is_ascii_alphabetic())
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let seconds_per = match unit {
-        "ms" => 0.001,
-        "" | "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3_600.0,
-        "d" => 86_400.0,
-        _ => bail!("`{text}` is not a duration like 500ms, 30s, 5m or 2h"),
-    };
-    number
-        .trim()
-        .parse::<f64>()
-        .ok()
-        .and_then(|value| Duration::try_from_secs_f64(value * seconds_per).ok())
-        .with_context(|| format!("`{text}` is not a duration like 500ms, 30s, 5m or 2h"))
+    let wrong = || format!("`{text}` is not a duration like 500ms, 30s, 5m or 1h30m");
+    let mut left = text.trim();
+    let mut total = Duration::ZERO;
+    loop {
+        let number = left
+            .find(|c: char| c.is_ascii_alphabetic())
+            .unwrap_or(left.len());
+        let (value, rest) = left.split_at(number);
+        let unit = rest
+            .find(|c: char| !c.is_ascii_alphabetic())
+            .unwrap_or(rest.len());
+        let (unit, rest) = rest.split_at(unit);
+        let seconds_per = match unit {
+            "ms" => 0.001,
+            "" | "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3_600.0,
+            "d" => 86_400.0,
+            _ => bail!(wrong()),
+        };
+        let part = value.trim().parse::<f64>().ok();
+        let part = part.and_then(|value| Duration::try_from_secs_f64(value * seconds_per).ok());
+        total = part
+            .and_then(|part| total.checked_add(part))
+            .with_context(wrong)?;
+        left = rest;
+        if left.is_empty() {
+            return Ok(total);
+        }
+    }
 }

@@ -47,6 +47,7 @@ fn mistakes_name_the_key_and_the_nearest_name() {
         ("[worker]\nconcurrency = 'many'", "`worker.concurrency`"),
         ("[model]\nprovider = 'opnai'", "did you mean `openai`?"),
         ("[worker]\nlease = '3 fortnights'", "not a duration"),
+        ("[worker]\nconcurrency = 0", "from 1 to"),
         ("data = [1]", "must be text"),
         ("data = ", "not valid TOML"),
     ] {
@@ -90,6 +91,7 @@ fn durations_have_units() {
         ("1.5s", 1_500),
         ("2m", 120_000),
         ("1h", 3_600_000),
+        ("1h30m", 5_400_000),
     ] {
         assert_eq!(settings::duration(text).unwrap().as_millis(), millis);
     }

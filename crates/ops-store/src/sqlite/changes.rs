@@ -1,0 +1,40 @@
+//! What a group of writes changes besides rows: told once it is committed.
+
+use ops_core::{TenantId, ports::Notice, task::StateName};
+
+use super::sessions::Interrupt;
+
+/// What a group changes, to be told once it is committed.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    /// Whether there is anything to commit.
+    pub(super) written: bool,
+    /// Whether a submit is among it.
+    pub(super) submitted: bool,
+    pub(super) events: u64,
+    pub(super) notices: Vec<Notice>,
+    pub(super) interrupts: Vec<Interrupt>,
+    pub(super) counters: Vec<(TenantId, StateName, i64)>,
+}
+
+impl Changes {
+    pub(super) fn clear(&mut self) {
+        self.written = false;
+        self.submitted = false;
+        self.events = 0;
+        self.notices.clear();
+        self.interrupts.clear();
+        self.counters.clear();
+    }
+
+    pub(super) fn count(&mut self, tenant: TenantId, state: StateName, n: i64) {
+        let known = self
+            .counters
+            .iter_mut()
+            .find(|(t, s, _)| *t == tenant && *s == state);
+        match known {
+            Some((_, _, sum)) => *sum += n,
+            None => self.counters.push((tenant, state, n)),
+        }
+    }
+}

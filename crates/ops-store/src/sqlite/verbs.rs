@@ -1,0 +1,245 @@
+//! The verbs of the port: each prepares its values, asks the writer or a reader, and completes the
+//! answer.
+
+use ops_core::{
+    Command, Lifecycle, SessionId, StoredEvent, TaskId, TenantId,
+    ports::{
+        Blob, ClaimRequest, Counts, Due, Fut, HeartbeatReply, NewTask, Snapshot, Store, StoreError,
+        Submitted, TaskFilter, TaskRecord,
+    },
+};
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::{
+    blob::{self, parse_digest},
+    claim::Claimed,
+    list, prepare, reads,
+    request::{Apply, Reply, Request},
+    rows::Sparse,
+    store::{SqliteStore, stopped},
+};
+
+/// The most events that are read with one connection in one go.
+const EVENT_PAGE: u32 = 1_024;
+
+impl Store for SqliteStore {
+    fn submit(&self, new: NewTask) -> Fut<'_, Result<Submitted, StoreError>> {
+        Box::pin(async move {
+            let prepared = Box::new(prepare::task(new, self.max_value_bytes).await?);
+            let found = self.ask(|reply| Request::Submit(prepared, reply)).await?;
+            Ok(Submitted {
+                record: self.whole(found.record).await?,
+                existing: found.existing,
+            })
+        })
+    }
+
+    fn claim(&self, request: ClaimRequest) -> Fut<'_, Result<Vec<TaskRecord>, StoreError>> {
+        Box::pin(async move {
+            let claimed = self.ask(|reply| Request::Claim(request, reply)).await?;
+            self.hand_over(claimed).await
+        })
+    }
+
+    fn apply(
+        &self,
+        tenant: TenantId,
+        task: TaskId,
+        command: Command,
+        blobs: Vec<Blob>,
+    ) -> Fut<'_, Result<Lifecycle, StoreError>> {
+        Box::pin(async move {
+            let prepared = prepare::command(command, blobs, self.max_value_bytes).await?;
+            let apply = Apply {
+                tenant,
+                task,
+                prepared,
+            };
+            self.ask(|reply| Request::Apply(apply, Some(reply))).await
+        })
+    }
+
+    fn task(&self, tenant: TenantId, task: TaskId) -> Fut<'_, Result<TaskRecord, StoreError>> {
+        Box::pin(async move {
+            let found = self
+                .readers
+                .read(move |conn| reads::task(conn, tenant, task))
+                .await?;
+            found.ok_or(StoreError::NotFound)
+        })
+    }
+
+    fn tasks(
+        &self,
+        tenant: TenantId,
+        filter: TaskFilter,
+    ) -> Fut<'_, Result<Vec<TaskRecord>, StoreError>> {
+        Box::pin(async move {
+            let mut found = Vec::new();
+            let mut rest = filter;
+            while rest.limit > 0 {
+                let filter = rest.clone();
+                let page = self
+                    .readers
+                    .read(move |conn| list::tasks(conn, tenant, &filter))
+                    .await?;
+                let full = page.len() == list::PAGE as usize;
+                rest.limit = rest.limit.saturating_sub(list::PAGE);
+                rest.before = page.last().map(|record| record.task.id);
+                found.extend(page);
+                if !full {
+                    break;
+                }
+            }
+            Ok(found)
+        })
+    }
+
+    fn counts(&self, tenant: TenantId) -> Fut<'_, Result<Counts, StoreError>> {
+        Box::pin(self.readers.read(move |conn| reads::counts(conn, tenant)))
+    }
+
+    fn events(
+        &self,
+        tenant: TenantId,
+        task: TaskId,
+        after: u64,
+        limit: u32,
+    ) -> Fut<'_, Result<Vec<StoredEvent>, StoreError>> {
+        Box::pin(async move {
+            let (mut found, mut after, mut rest) = (Vec::new(), after, limit);
+            loop {
+                let size = rest.min(EVENT_PAGE);
+                let read = move |conn: &Connection| reads::events(conn, tenant, task, after, size);
+                let page = self.readers.read(read).await?.ok_or(StoreError::NotFound)?;
+                let full = page.len() == EVENT_PAGE as usize;
+                after = page.last().map_or(after, |event| event.seq);
+                rest -= size;
+                found.extend(page);
+                if !full || rest == 0 {
+                    return Ok(found);
+                }
+            }
+        })
+    }
+
+    fn blob<'a>(
+        &'a self,
+        tenant: TenantId,
+        digest: &'a str,
+        offset: u64,
+        len: u64,
+    ) -> Fut<'a, Result<Vec<u8>, StoreError>> {
+        Box::pin(async move {
+            let digest = parse_digest(digest).ok_or(StoreError::NotFound)?;
+            let read =
+                move |conn: &Connection| blob::read_slice(conn, tenant, &digest, offset, len);
+            self.readers.read(read).await?.ok_or(StoreError::NotFound)
+        })
+    }
+
+    fn snapshot(
+        &self,
+        tenant: TenantId,
+        task: TaskId,
+    ) -> Fut<'_, Result<Option<Snapshot>, StoreError>> {
+        Box::pin(async move {
+            let found = self
+                .readers
+                .read(move |conn| reads::snapshot(conn, tenant, task))
+                .await?;
+            found.ok_or(StoreError::NotFound)
+        })
+    }
+
+    fn put_snapshot(
+        &self,
+        tenant: TenantId,
+        task: TaskId,
+        snapshot: Snapshot,
+    ) -> Fut<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            let packed = prepare::snapshot(snapshot, self.max_value_bytes).await?;
+            self.ask(|reply| Request::PutSnapshot(tenant, task, packed, reply))
+                .await
+        })
+    }
+
+    fn open_session(&self, session: SessionId) -> Fut<'_, Result<(), StoreError>> {
+        Box::pin(async move { self.sessions.open(session, self.clock.boot_micros()) })
+    }
+
+    fn heartbeat(&self, session: SessionId) -> Fut<'_, Result<HeartbeatReply, StoreError>> {
+        Box::pin(async move { self.sessions.heartbeat(session, self.clock.boot_micros()) })
+    }
+
+    fn close_session(&self, session: SessionId) -> Fut<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            if self.sessions.end(session) {
+                self.end_session(session).await
+            } else {
+                Ok(())
+            }
+        })
+    }
+
+    fn expire_sessions(&self) -> Fut<'_, Result<u32, StoreError>> {
+        Box::pin(async move {
+            let mut ended = 0;
+            for session in self.sessions.expire(self.clock.boot_micros()) {
+                self.end_session(session).await?;
+                ended += 1;
+            }
+            Ok(ended)
+        })
+    }
+
+    fn wake_due(&self, limit: u32) -> Fut<'_, Result<Due, StoreError>> {
+        Box::pin(self.ask(move |reply| Request::WakeDue(limit, reply)))
+    }
+
+    fn ready_queues(&self) -> Fut<'_, Result<Vec<String>, StoreError>> {
+        Box::pin(self.readers.read(reads::ready_queues))
+    }
+}
+
+impl SqliteStore {
+    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.inbox
+            .push(request(reply))
+            .map_err(|_| StoreError::Unavailable("the store is closed".into()))?;
+        answer.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// A record with its large values.
+    async fn whole(&self, mut sparse: Sparse) -> Result<TaskRecord, StoreError> {
+        if sparse.is_whole() {
+            return Ok(sparse.into_record());
+        }
+        let fill = move |conn: &Connection| sparse.fill(conn).map(|()| sparse.into_record());
+        self.readers.read(fill).await
+    }
+
+    /// The records of a claim. If one cannot be read, all are given back.
+    async fn hand_over(&self, mut claimed: Claimed) -> Result<Vec<TaskRecord>, StoreError> {
+        if !claimed.is_whole() {
+            let fill = move |conn: &Connection| claimed.fill(conn).map(|()| claimed);
+            claimed = self.readers.read(fill).await?;
+        }
+        Ok(claimed.take())
+    }
+
+    /// Takes the leases of a session back, then forgets it.
+    async fn end_session(&self, session: SessionId) -> Result<(), StoreError> {
+        let lost = self
+            .ask(|reply| Request::EndSession(session, reply))
+            .await?;
+        self.sessions.forget(session);
+        if lost > 0 {
+            tracing::info!(%session, lost, "a worker session ended with leases");
+        }
+        Ok(())
+    }
+}
