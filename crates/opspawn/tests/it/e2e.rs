@@ -1,0 +1,24 @@
+//! The built binary as users drive it: commands, REST, model endpoints that misbehave, bad input.
+//!
+//! Every test has a folder of its own ([`place::Place`]), starts the binary with an environment that
+//! holds nothing but what the test says, and ends only what it started. Each run of a command is
+//! checked for panics, whatever else the test looks at.
+
+mod bad_body;
+mod bad_folder;
+mod bad_model;
+mod bad_tools;
+mod example;
+mod exit_codes;
+mod full_disk;
+#[cfg(feature = "failpoints")]
+mod in_doubt;
+mod mistakes;
+mod place;
+mod surface;
+mod task_commands;
+mod tasks;
+mod version_1;
+mod wire;
+mod wire_budget;
+mod wire_faults;

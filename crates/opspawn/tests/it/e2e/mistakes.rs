@@ -1,0 +1,138 @@
+//! Typing mistakes: each is told with the nearest name, and ends with code 2.
+
+use super::place::Place;
+
+#[tokio::test]
+async fn in_commands_and_flags() {
+    let place = Place::new();
+    for (args, near) in [
+        (&["tsk", "ls"][..], "'task'"),
+        (&["task", "lst"], "'ls'"),
+        (&["dev", "--lisen", "127.0.0.1:0"], "'--listen'"),
+        (&["run", "--exampel", "report"], "'--example'"),
+        (&["run", "x", "--time-out", "1s"], "'--timeout'"),
+        (&["completion", "bsh"], "'bash'"),
+        (&["reconcile", "resolve", "t", "1", "don"], "'done'"),
+        (&["run", "--example", "reprot"], "did you mean `report`?"),
+    ] {
+        let ran = place.cli(args).run().await.ends(2);
+        assert_eq!(ran.says(&[near]).stdout, "");
+    }
+    place
+        .cli(&["run", "--example", "nothing-like-it"])
+        .run()
+        .await
+        .ends(2)
+        .says(&["there is no example `nothing-like-it`. Known are: report."]);
+    let server = place.server().await;
+    place
+        .cli(&["task", "ls", "--state", "runing"])
+        .run()
+        .await
+        .ends(2)
+        .says(&["did you mean `running`?"]);
+    drop(server);
+}
+
+#[tokio::test]
+async fn in_configuration_files() {
+    let place = Place::new();
+    std::fs::create_dir_all(place.data()).unwrap();
+    for (text, says) in [
+        (
+            "[worker]\nconcurency = 3\n",
+            "did you mean `worker.concurrency`?",
+        ),
+        ("lisen = \"127.0.0.1:0\"\n", "did you mean `listen`?"),
+        ("[model]\nstream = \"yes\"\n", "neither `true` nor `false`"),
+        ("[model]\nprovider = \"opneai\"\n", "did you mean `openai`?"),
+        ("[worker\n", "is not valid TOML"),
+    ] {
+        let file = place.data().join("opspawn.toml");
+        std::fs::write(&file, text).unwrap();
+        for args in [&["config"][..], &["dev"], &["run", "x"]] {
+            let ran = place.cli(args).run().await.ends(2);
+            ran.says(&[says, "opspawn.toml"]);
+        }
+    }
+    let named = place
+        .cli(&["config", "--config", "nowhere.toml"])
+        .run()
+        .await
+        .ends(2);
+    named.says(&["cannot read the configuration file nowhere.toml"]);
+}
+
+#[tokio::test]
+async fn in_values_of_variables() {
+    let place = Place::new();
+    for (name, value, says) in [
+        ("OPSPAWN_PROVIDER", "opneai", "did you mean `openai`?"),
+        (
+            "AGENTKIT_LLM_PROVIDER",
+            "watson",
+            "known are openai, scripted",
+        ),
+        ("OPSPAWN_PLANNER", "raect", "did you mean `react`?"),
+        ("OPSPAWN_STREAM", "yes", "neither `true` nor `false`"),
+        ("OPSPAWN_CONCURRENCY", "many", "is not a whole number"),
+        (
+            "OPSPAWN_BACKOFF",
+            "1 fortnight",
+            "is not a duration like 500ms",
+        ),
+        ("OPSPAWN_LOG", "==", "is not a log filter"),
+        (
+            "OPENAI_API_KEY_FILE",
+            "/nowhere",
+            "cannot read `/nowhere`, which OPENAI_API_KEY_FILE names",
+        ),
+    ] {
+        let ran = place.cli(&["dev"]).env(name, value).run().await.ends(2);
+        assert_eq!(ran.says(&[says]).stdout, "");
+    }
+}
+
+#[tokio::test]
+async fn in_names_of_variables() {
+    let place = Place::new();
+    let ran = place.cli(&["config"]).env("OPSPAWN_CONCURENCY", "3");
+    ran.run()
+        .await
+        .ends(0)
+        .says(&["OPSPAWN_CONCURENCY", "did you mean OPSPAWN_CONCURRENCY?"]);
+}
+
+#[tokio::test]
+async fn in_addresses_and_scripts() {
+    let place = Place::new();
+    let ran = place.cli(&["dev", "--listen", "somewhere"]).run().await;
+    assert_ne!(ran.code, Some(0));
+    ran.says(&["`somewhere` is not an address like 127.0.0.1:8000"]);
+    let ran = place
+        .cli(&["dev", "--listen", "0.0.0.0:0"])
+        .run()
+        .await
+        .ends(2);
+    ran.says(&[
+        "no authentication",
+        "not on 0.0.0.0:0",
+        "--listen 127.0.0.1:0",
+    ]);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let ran = place
+        .cli(&["dev", "--listen", &address])
+        .run()
+        .await
+        .ends(1);
+    ran.says(&[&address, "in use", "--listen 127.0.0.1:0"]);
+    std::fs::write(place.join("s.toml"), "[[turn]]\nanswr = 'x'\n").unwrap();
+    let ran = place
+        .cli(&["run", "x"])
+        .env("OPSPAWN_SCRIPT", place.join("s.toml"))
+        .run()
+        .await;
+    assert_ne!(ran.code, Some(0));
+    ran.says(&["agent.script", "line 2", "answr"]);
+}

@@ -1,0 +1,18 @@
+//! Processes that are killed, stopped and frozen lose nothing, and repeat no write.
+//!
+//! The product runs as the built binary. A model stub and an effect ledger stand outside it and
+//! write down every call that reaches them; what the product's log says is held against that.
+
+mod cancel;
+mod checks;
+mod decisions;
+mod deck;
+mod fleet;
+mod folder;
+mod history;
+mod kills;
+mod pause;
+mod plan;
+mod shutdown;
+mod timer;
+mod world;
