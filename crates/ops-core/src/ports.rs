@@ -104,8 +104,6 @@ pub struct Notice {
     pub ready: Option<Arc<str>>,
     /// When the clock moves the task on, if it does.
     pub due: Option<Micros>,
-    /// The session that should stop it, if it is being cancelled.
-    pub interrupt: Option<SessionId>,
 }
 
 /// Storage failed. Nothing of the verb was written, unless its outcome is said to be unknown.

@@ -18,7 +18,6 @@ pub struct Hub {
     /// The next date that the timers know of; `i64::MAX` for none.
     next_due: AtomicI64,
     sooner: Notify,
-    cancels: Notify,
 }
 
 impl Hub {
@@ -30,7 +29,6 @@ impl Hub {
             live,
             next_due: AtomicI64::new(i64::MAX),
             sooner: Notify::new(),
-            cancels: Notify::new(),
         })
     }
 
@@ -58,11 +56,6 @@ impl Hub {
     pub(crate) async fn sooner(&self) {
         self.sooner.notified().await;
     }
-
-    /// Waits until some running task is being cancelled: workers then ask which.
-    pub async fn cancels(&self) {
-        self.cancels.notified().await;
-    }
 }
 
 impl Observer for Hub {
@@ -73,9 +66,6 @@ impl Observer for Hub {
             }
             if let Some(due) = notice.due {
                 self.due(due);
-            }
-            if notice.interrupt.is_some() {
-                self.cancels.notify_one();
             }
             self.live.hint(notice.hint);
         }

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use ops_core::{
-    Json, Lifecycle, Micros, NewEvent, SessionId, State, TaskId, TenantId,
+    Json, Lifecycle, Micros, NewEvent, State, TaskId, TenantId,
     decide::{Decision, Outcome},
     ports::{Hint, Notice, StoreError},
 };
@@ -214,7 +214,6 @@ impl<'c> Batch<'c> {
         let tenant = before.tenant;
         let (old, new) = (&before.life.state, &after.state);
         let mut ready = None;
-        let mut interrupt = None;
         if old != new {
             if old.name() != new.name() {
                 self.changes.count(tenant, old.name(), -1);
@@ -236,20 +235,13 @@ impl<'c> Batch<'c> {
                 self.changes
                     .interrupts
                     .push(Interrupt::Begun(*session, tenant, after.id));
-                interrupt = Some(*session);
             }
         }
-        self.notice(tenant, after, ready, interrupt);
+        self.notice(tenant, after, ready);
         Ok(())
     }
 
-    pub(super) fn notice(
-        &mut self,
-        tenant: TenantId,
-        after: &Lifecycle,
-        ready: Option<Arc<str>>,
-        interrupt: Option<SessionId>,
-    ) {
+    pub(super) fn notice(&mut self, tenant: TenantId, after: &Lifecycle, ready: Option<Arc<str>>) {
         let hint = Hint {
             tenant,
             task: after.id,
@@ -260,7 +252,6 @@ impl<'c> Batch<'c> {
             hint,
             ready,
             due: after.state.due(),
-            interrupt,
         });
     }
 

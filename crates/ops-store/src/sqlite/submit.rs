@@ -122,7 +122,7 @@ pub(super) fn submit(batch: &mut Batch<'_>, prepared: PreparedTask) -> Result<Fo
     batch.event((task.tenant, row), &life, life.seq, &event.envelope(), None)?;
     batch.changes.count(task.tenant, life.state.name(), 1);
     let ready = matches!(life.state, State::Pending).then(|| batch.queue(&task.queue));
-    batch.notice(task.tenant, &life, ready, None);
+    batch.notice(task.tenant, &life, ready);
     let record = TaskRecord {
         task,
         life,

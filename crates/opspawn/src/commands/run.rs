@@ -203,6 +203,8 @@ impl Progress {
                 self.wait_for(body["name"].as_str().unwrap_or("the model"));
                 None
             }
+            // The last answer is the result, which goes to stdout.
+            "model.completed" if body["calls"] == 0 => None,
             "model.completed" => body["output"]
                 .as_str()
                 .filter(|text| !text.is_empty())
