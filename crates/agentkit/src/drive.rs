@@ -288,7 +288,9 @@ impl Driver<'_> {
         match refusal {
             // Of a cancelled run, the recorder sees to what is recorded.
             RecordError::Stopping | RecordError::Cancelled => self.flush(None).await?,
-            RecordError::LeaseLost | RecordError::Ended | RecordError::Unavailable(_) => {}
+            // Only this process's clock doubts the lease: if it is over, the store refuses.
+            RecordError::LeaseLost => drop(self.flush(None).await),
+            RecordError::Ended | RecordError::Unavailable(_) => {}
         }
         Err(refusal)
     }
@@ -334,6 +336,8 @@ impl Driver<'_> {
             Outcome::Failed(failure) => Stop::Failed(failure.clone()),
         };
         if self.run.outcome().is_none() {
+            // What has not begun does not begin.
+            self.events = outcomes(&self.events);
             self.push(match outcome {
                 Outcome::Completed(output) => Event::RunCompleted(RunCompleted { output }),
                 Outcome::Failed(error) => Event::RunFailed(RunFailed { error }),

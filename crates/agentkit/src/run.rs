@@ -80,6 +80,8 @@ pub struct CallState {
     pub call: ToolCalled,
     /// How far it got.
     pub progress: Progress,
+    /// How often it was begun.
+    pub tries: u32,
 }
 
 /// How far a tool call got.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::gate::doubt;
 pub use self::{
     gate::{Admission, Gate, GateLimits, INLINE_LIMIT, Outcome, json_prefix},
     registry::{Registry, RegistryBuilder, RegistryError},

@@ -27,7 +27,11 @@ impl Engine {
                         self.hub.due(next);
                     }
                 }
-                Err(error) => rest("timers", &error).await,
+                // The dates were forgotten: they must be read before anything waits for one.
+                Err(error) => {
+                    rest("timers", &error).await;
+                    continue;
+                }
             }
             self.until_due().await;
         }

@@ -13,11 +13,16 @@ pub trait Agents: Send + Sync {
     /// What is wrong with the task, for instance an unknown provider; the task fails with it.
     fn start(&self, task: &Task, life: &Lifecycle) -> Result<Prepared, Failure>;
 
-    /// The agent of a run that has begun, by the definition that it is pinned to.
+    /// The agent of a run that has begun, by the definition that it is pinned to, and the files that
+    /// its workspace began with.
     ///
     /// # Errors
     /// As [`Agents::start`].
-    fn resume(&self, task: &Task, config: &RunConfig) -> Result<Agent, Failure>;
+    fn resume(
+        &self,
+        task: &Task,
+        config: &RunConfig,
+    ) -> Result<(Agent, BTreeMap<String, String>), Failure>;
 }
 
 /// An agent with what it is to do.

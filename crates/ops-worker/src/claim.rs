@@ -15,6 +15,8 @@ use crate::{Agents, session::Session};
 const BATCH: usize = 64;
 /// How often the session says that it is alive.
 const HEARTBEAT: Duration = Duration::from_secs(1);
+/// How long dropped runs may take to end.
+const ABORT: Duration = Duration::from_secs(5);
 /// How long the worker rests after the store failed.
 const REST: Duration = Duration::from_secs(1);
 /// How often a worker whose leases may be over looks whether a heartbeat was answered.
@@ -124,7 +126,8 @@ impl Worker {
                 "runs did not reach a boundary in time; dropping them"
             );
             session.abort();
-            runs.wait().await;
+            // What does not end even now goes with the process.
+            let _ = tokio::time::timeout(ABORT, runs.wait()).await;
         }
         beats.cancel();
         heart_stopped.await;

@@ -81,12 +81,37 @@ impl TaskRecorder {
                     self.seq.store(current, Ordering::SeqCst);
                 }
                 Err(error @ (StoreError::Full(_) | StoreError::Unavailable(_)))
-                    if self.entitlement.check() != Err(RecordError::LeaseLost) =>
+                    if !self.entitlement.is_aborted()
+                        && self.entitlement.check() != Err(RecordError::LeaseLost) =>
                 {
                     tracing::error!(task = %self.task, %error, "cannot record; trying again");
                     tokio::time::sleep(REST).await;
                 }
                 Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Gives the lease back, whatever became of the run. Its session goes on, so it would be held
+    /// for ever if nobody did; if somebody else has the task, the store refuses.
+    pub(crate) async fn give_back(&self) {
+        loop {
+            let command = Command::Release { epoch: self.epoch };
+            match self
+                .store
+                .apply(self.tenant, self.task, command, Vec::new())
+                .await
+            {
+                Err(error @ (StoreError::Full(_) | StoreError::Unavailable(_)))
+                    if !self.entitlement.is_aborted() =>
+                {
+                    tracing::error!(task = %self.task, %error, "cannot give the lease back; trying again");
+                    tokio::time::sleep(REST).await;
+                }
+                released => {
+                    tracing::debug!(task = %self.task, released = released.is_ok(), "gave the lease back");
+                    return;
+                }
             }
         }
     }

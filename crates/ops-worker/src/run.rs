@@ -12,7 +12,7 @@ use agentkit::{
     run::Run,
 };
 use futures_util::FutureExt as _;
-use ops_core::{Command, Micros, Next, Wait, ports::TaskRecord, time::SECOND};
+use ops_core::{Micros, Next, Wait, ports::TaskRecord, time::SECOND};
 
 use crate::{
     Worker, envelope,
@@ -44,7 +44,7 @@ impl Worker {
     pub(crate) async fn run_task(self: Arc<Self>, session: Arc<Session>, record: TaskRecord) {
         let (tenant, task) = (record.task.tenant, record.task.id);
         let epoch = record.life.epoch;
-        let entitlement = session.enter(task, Arc::clone(&self.clock));
+        let entitlement = session.enter(task, epoch, Arc::clone(&self.clock));
         let recorder = Arc::new(TaskRecorder {
             store: Arc::clone(&self.store),
             live: Arc::clone(&self.live),
@@ -66,36 +66,24 @@ impl Worker {
                            of a model client; its log has the details";
             Rest::Failed(Failure::passing("worker_panicked", message))
         });
-        let done = match rest {
+        let ended = match rest {
             Rest::Recorded => Ok(()),
-            // If only the clock said so, the session may go on, and with it the lease: nobody else
-            // would ever run the task. If somebody else has it, the store refuses.
-            Rest::Lost => {
-                let command = Command::Release { epoch };
-                let released = self.store.apply(tenant, task, command, Vec::new()).await;
-                tracing::debug!(%task, ?released, "gave the lease back");
-                Ok(())
-            }
-            Rest::Release => {
-                let command = Command::Release { epoch };
-                self.store
-                    .apply(tenant, task, command, Vec::new())
-                    .await
-                    .map(|_| ())
-            }
+            Rest::Lost | Rest::Release => Err(()),
             Rest::Failed(failure) => recorder
                 .append_events(Vec::new(), Vec::new(), recorder::fail(&failure))
                 .await
-                .map(|_| ()),
+                .map(|_| ())
+                .map_err(|_| ()),
             Rest::Cancelled => recorder
                 .append_events(Vec::new(), Vec::new(), Next::Cancelled)
                 .await
-                .map(|_| ()),
+                .map(|_| ())
+                .map_err(|_| ()),
         };
-        if let Err(error) = done {
-            tracing::warn!(%task, %error, "the lease could not be given back; it will expire");
+        if ended.is_err() {
+            recorder.give_back().await;
         }
-        session.leave(task);
+        session.leave(task, epoch);
     }
 
     async fn drive_task(&self, record: &TaskRecord, recorder: &Arc<TaskRecorder>) -> Rest {
@@ -158,10 +146,14 @@ impl Worker {
         };
         let (agent, goal) = match run.config() {
             Some(config) => {
-                let agent = self
+                let (agent, mut files) = self
                     .agents
                     .resume(task, config)
                     .map_err(|error| recorder::fail(&error))?;
+                files.retain(|path, _| !run.files().contains_key(path));
+                workspace::seed(&workspace, files)
+                    .await
+                    .map_err(files_failed)?;
                 workspace::materialise(&*self.store, task.tenant, &workspace, run.files())
                     .await
                     .map_err(files_failed)?;
@@ -172,7 +164,9 @@ impl Worker {
                     .agents
                     .start(task, &record.life)
                     .map_err(|error| recorder::fail(&error))?;
-                workspace::seed(&workspace, &prepared.files).map_err(files_failed)?;
+                workspace::seed(&workspace, prepared.files)
+                    .await
+                    .map_err(files_failed)?;
                 (prepared.agent, prepared.goal)
             }
         };

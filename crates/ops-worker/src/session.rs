@@ -18,7 +18,7 @@ pub(crate) struct Session {
     /// Until when the leases hold, in boot microseconds.
     valid_until: AtomicI64,
     stopping: AtomicBool,
-    runs: Mutex<HashMap<TaskId, RunHandle>>,
+    runs: Mutex<HashMap<(TaskId, u64), RunHandle>>,
 }
 
 /// How the session reaches a run.
@@ -78,7 +78,12 @@ impl Session {
 
     /// Somebody cancelled a task: its calls in flight are dropped.
     pub(crate) fn cancel(&self, task: TaskId) {
-        if let Some(run) = self.runs().get(&task) {
+        for run in self
+            .runs()
+            .iter()
+            .filter(|((id, _), _)| *id == task)
+            .map(|(_, run)| run)
+        {
             run.cancelled.store(true, Ordering::SeqCst);
             run.cancel.cancel();
         }
@@ -87,10 +92,11 @@ impl Session {
     pub(crate) fn enter(
         self: &std::sync::Arc<Self>,
         task: TaskId,
+        epoch: u64,
         clock: std::sync::Arc<dyn Clock>,
     ) -> Entitlement {
         let handle = RunHandle::default();
-        self.runs().insert(task, handle.clone());
+        self.runs().insert((task, epoch), handle.clone());
         let RunHandle { cancel, cancelled } = handle;
         Entitlement {
             session: std::sync::Arc::clone(self),
@@ -100,11 +106,11 @@ impl Session {
         }
     }
 
-    pub(crate) fn leave(&self, task: TaskId) {
-        self.runs().remove(&task);
+    pub(crate) fn leave(&self, task: TaskId, epoch: u64) {
+        self.runs().remove(&(task, epoch));
     }
 
-    fn runs(&self) -> MutexGuard<'_, HashMap<TaskId, RunHandle>> {
+    fn runs(&self) -> MutexGuard<'_, HashMap<(TaskId, u64), RunHandle>> {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -122,6 +128,11 @@ impl Entitlement {
             return Err(RecordError::Stopping);
         }
         Ok(())
+    }
+
+    /// Whether the worker's patience is over: nothing is tried again.
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.session.stopping.load(Ordering::SeqCst) && self.cancel.is_cancelled()
     }
 
     /// Whether somebody cancelled the task.

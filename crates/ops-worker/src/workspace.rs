@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    io,
+    io::{self, Write as _},
     path::{Component, Path, PathBuf},
 };
 
@@ -44,14 +44,14 @@ pub fn checked_path(workspace: &Path, path: &str) -> Result<PathBuf, WorkspaceEr
 }
 
 /// Writes the files that a task begins with, unless they are there.
-pub(crate) fn seed(
+pub(crate) async fn seed(
     workspace: &Path,
-    files: &BTreeMap<String, String>,
+    files: BTreeMap<String, String>,
 ) -> Result<(), WorkspaceError> {
     for (path, content) in files {
-        let target = checked_path(workspace, path)?;
+        let target = checked_path(workspace, &path)?;
         if !target.exists() {
-            write(&target, path, content.as_bytes())?;
+            write(target, path, content.into_bytes()).await?;
         }
     }
     Ok(())
@@ -70,7 +70,7 @@ pub(crate) async fn materialise(
         match digest {
             Some(digest) if !target.exists() => {
                 let bytes = store.blob(tenant, digest, 0, u64::MAX).await?;
-                write(&target, path, &bytes)?;
+                write(target, path.clone(), bytes).await?;
             }
             None if target.exists() => {
                 std::fs::remove_file(&target).map_err(|source| failed(path, source))?;
@@ -81,11 +81,24 @@ pub(crate) async fn materialise(
     Ok(())
 }
 
-fn write(target: &Path, path: &str, bytes: &[u8]) -> Result<(), WorkspaceError> {
-    if let Some(parent) = target.parent() {
-        std::fs::create_dir_all(parent).map_err(|source| failed(path, source))?;
-    }
-    std::fs::write(target, bytes).map_err(|source| failed(path, source))
+/// Writes a file so that it is there as a whole or not at all, and stays there after a power loss.
+async fn write(target: PathBuf, path: String, bytes: Vec<u8>) -> Result<(), WorkspaceError> {
+    let written = tokio::task::spawn_blocking(move || {
+        let folder = target.parent().ok_or(io::ErrorKind::InvalidInput)?;
+        std::fs::create_dir_all(folder)?;
+        // The names that begin so are kept for unfinished files, also by the tools.
+        let name = format!(".opspawn-unfinished-seed-{}", std::process::id());
+        let unfinished = folder.join(name);
+        let mut file = std::fs::File::create(&unfinished)?;
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&unfinished, &target)?;
+        std::fs::File::open(folder)?.sync_all()
+    })
+    .await;
+    written
+        .unwrap_or_else(|_| Err(io::Error::other("writing was broken off")))
+        .map_err(|source| failed(&path, source))
 }
 
 fn failed(path: &str, source: io::Error) -> WorkspaceError {

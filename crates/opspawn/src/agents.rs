@@ -4,7 +4,7 @@ mod overrides;
 mod provider;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -234,7 +234,11 @@ impl Agents for Factory {
         })
     }
 
-    fn resume(&self, _: &Task, config: &RunConfig) -> Result<Agent, Failure> {
+    fn resume(
+        &self,
+        task: &Task,
+        config: &RunConfig,
+    ) -> Result<(Agent, BTreeMap<String, String>), Failure> {
         let key = Key {
             model: config.model.clone(),
             planner: config.planner.clone(),
@@ -242,11 +246,14 @@ impl Agents for Factory {
             script: config.script.clone(),
         };
         let agent = self.agent(key)?;
-        Ok(agent.with(
+        // What this release would refuse of the input was accepted when the run began.
+        let files = Input::read(&task.input.to_value()).map(|input| input.files);
+        let agent = agent.with(
             config.limits.clone(),
             config.script.clone(),
             config.host.clone(),
-        ))
+        );
+        Ok((agent, files.unwrap_or_default()))
     }
 }
 

@@ -78,10 +78,20 @@ impl Driver<'_> {
         let context = PolicyContext {
             agent: &self.agent.config.agent,
         };
+        let max_steps = self
+            .run
+            .config()
+            .map_or(u32::MAX, |config| config.limits.max_steps);
         let mut admitted: Vec<(StepId, String, String, Admission)> = Vec::new();
         for (index, call) in response.calls.into_iter().take(MOST_CALLS).enumerate() {
             let step = StepId(step.0 + 1 + u32::try_from(index).unwrap_or(u32::MAX));
-            let admission = self.agent.gate.admit(&call.name, &call.arguments, &context);
+            let mut admission = self.agent.gate.admit(&call.name, &call.arguments, &context);
+            if step.0 > max_steps {
+                let message = format!("the run's {max_steps} steps are used up; answer now");
+                admission
+                    .error
+                    .get_or_insert(Failure::last("step_limit", message));
+            }
             admitted.push((step, call.provider_id, call.name, admission));
         }
         let first = run::first_batch(
@@ -163,6 +173,10 @@ impl Driver<'_> {
         }
         let micros = i64::try_from(delay.as_micros()).unwrap_or(i64::MAX);
         let until_micros = self.session.clock.now_micros().saturating_add(micros);
+        // A run whose time is over by then learns it at its deadline.
+        let config = self.run.config();
+        let deadline = config.and_then(|config| config.limits.deadline_micros);
+        let until_micros = until_micros.min(deadline.unwrap_or(i64::MAX));
         let wait = Wait::Timer { until_micros };
         self.push(Event::WaitStarted(WaitStarted { wait: wait.clone() }))?;
         let stop = Stop::Waiting(wait);

@@ -477,3 +477,206 @@ async fn a_model_that_only_makes_invalid_calls_is_given_up() {
     assert_eq!(model.calls.lock().unwrap().len(), 4);
     assert!(looks.lock().unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn at_the_deadline_what_has_not_begun_does_not_begin() {
+    // The model answers with a write, and the deadline passes while it does.
+    struct Late(Arc<Turns>);
+    impl Model for Late {
+        fn name(&self) -> &'static str {
+            "test/late"
+        }
+        fn call<'a>(
+            &'a self,
+            request: &'a Request,
+            deltas: &'a dyn DeltaSink,
+        ) -> BoxFuture<'a, Result<Response, ModelError>> {
+            std::thread::sleep(std::time::Duration::from_millis(30));
+            self.0.call(request, deltas)
+        }
+    }
+    let model = Late(Turns::new(vec![Ok(vec![("change", "{}")])]));
+    let (change, changes) = Counting::new("change", Effect::Write);
+    let deadline_micros = Some(SystemClock.now_micros() + 20_000);
+    let limits = Limits {
+        deadline_micros,
+        ..Limits::default()
+    };
+    let agent = Agent::builder(Arc::new(model))
+        .tool(change)
+        .limits(limits)
+        .build()
+        .unwrap();
+    let recorder = Arc::new(Dying {
+        dies_at: usize::MAX,
+        ..Dying::default()
+    });
+    let (result, _) = step(&agent, recorder.clone()).await;
+    let Ok(Stop::Failed(failure)) = result else {
+        panic!("{result:?}")
+    };
+    assert_eq!(failure.code, "timeout");
+    assert!(changes.lock().unwrap().is_empty());
+    assert_eq!(
+        fold(&recorder.events.lock().unwrap()).in_flight().count(),
+        0,
+        "no false intent"
+    );
+}
+
+#[tokio::test]
+async fn a_wait_ends_with_the_run_s_time() {
+    let mut limited = ModelError::new(ModelErrorKind::RateLimited, "come back tomorrow");
+    limited.retry_after = Some(std::time::Duration::from_secs(86_400));
+    let deadline = SystemClock.now_micros() + 60_000_000;
+    let limits = Limits {
+        deadline_micros: Some(deadline),
+        ..Limits::default()
+    };
+    let agent = Agent::builder(Turns::new(vec![Err(limited)]))
+        .limits(limits)
+        .build()
+        .unwrap();
+    let recorder = Arc::new(Dying {
+        dies_at: usize::MAX,
+        ..Dying::default()
+    });
+    let (result, _) = step(&agent, recorder).await;
+    let Ok(Stop::Waiting(Wait::Timer { until_micros })) = result else {
+        panic!("{result:?}")
+    };
+    assert_eq!(until_micros, deadline);
+}
+
+#[tokio::test]
+async fn calls_past_the_last_step_are_refused() {
+    let model = Turns::new(vec![Ok(vec![("change", "{}"); 20])]);
+    let (change, changes) = Counting::new("change", Effect::Write);
+    let limits = Limits {
+        max_steps: 7,
+        ..Limits::default()
+    };
+    let agent = Agent::builder(model)
+        .tool(change)
+        .limits(limits)
+        .build()
+        .unwrap();
+    let recorder = Arc::new(Dying {
+        dies_at: usize::MAX,
+        ..Dying::default()
+    });
+    let (result, _) = step(&agent, recorder).await;
+    let Ok(Stop::Failed(failure)) = result else {
+        panic!("{result:?}")
+    };
+    assert_eq!(failure.code, "step_limit");
+    assert_eq!(
+        changes.lock().unwrap().len(),
+        6,
+        "one model call and six tool calls"
+    );
+}
+
+#[tokio::test]
+async fn an_outcome_is_recorded_even_if_this_process_s_clock_doubts_the_lease() {
+    struct Doubting(Dying, AtomicUsize);
+    impl Recorder for Doubting {
+        fn append<'a>(&'a self, batch: Batch<'a>) -> BoxFuture<'a, Result<(), RecordError>> {
+            self.0.append(batch)
+        }
+        fn check(&self) -> Result<(), RecordError> {
+            // The lease looks lost once the tool has run.
+            let asked = self.1.fetch_add(1, Ordering::SeqCst);
+            if asked < 4 {
+                Ok(())
+            } else {
+                Err(RecordError::LeaseLost)
+            }
+        }
+    }
+    let model = Turns::new(vec![Ok(vec![("change", "{}")])]);
+    let (change, changes) = Counting::new("change", Effect::Write);
+    let agent = Agent::builder(model).tool(change).build().unwrap();
+    let log = Dying {
+        dies_at: usize::MAX,
+        ..Dying::default()
+    };
+    let recorder = Arc::new(Doubting(log, AtomicUsize::new(0)));
+    let blobs = Arc::new(MemoryRecorder::default());
+    let mut run = Run::default();
+    let session = Session::new(recorder.clone(), Arc::new(SystemClock), ".".into(), blobs);
+    let result = drive(&agent, "count", &mut run, &session).await;
+    assert!(
+        matches!(result, Err(DriveError::Record(RecordError::LeaseLost))),
+        "{result:?}"
+    );
+    assert_eq!(changes.lock().unwrap().len(), 1);
+    let run = fold(&recorder.0.events.lock().unwrap());
+    assert!(run.in_doubt().is_empty(), "the outcome was known");
+}
+
+#[test]
+fn an_empty_answer_that_was_cut_is_not_asked_for_again() {
+    for (finish, code) in [
+        (FinishReason::Length, "answer_cut"),
+        (FinishReason::ContentFilter, "model_content_filter"),
+    ] {
+        let config = Agent::builder(Turns::new(vec![]))
+            .build()
+            .unwrap()
+            .config()
+            .clone();
+        let run = fold(&[
+            Event::RunStarted(RunStarted {
+                goal: "go".into(),
+                config,
+            }),
+            Event::ModelCompleted(crate::event::ModelCompleted {
+                step: StepId(1),
+                name: "m".into(),
+                output: String::new(),
+                calls: 0,
+                usage: Usage::default(),
+                finish,
+                parts: None,
+                request_id: None,
+            }),
+        ]);
+        let Next::Done(Outcome::Failed(failure)) = run.next(&crate::planner::React, 0) else {
+            panic!("it goes on")
+        };
+        assert_eq!(failure.code, code);
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_somebody_has_run_again_counts_its_tries() {
+    let model = Turns::new(vec![Ok(vec![("change", "{}")])]);
+    let (change, _) = Counting::new("change", Effect::Write);
+    let agent = Agent::builder(model).tool(change).build().unwrap();
+    let first = Arc::new(Dying {
+        dies_at: 2,
+        ..Dying::default()
+    });
+    step(&agent, first.clone()).await.0.unwrap_err();
+    let mut log = first.events.lock().unwrap().clone();
+    log.push(Event::ToolResolved(ToolResolved {
+        step: StepId(2),
+        resolution: Resolution::Retry,
+    }));
+    let second = Arc::new(Dying {
+        events: Mutex::new(log),
+        dies_at: 99,
+        ..Dying::default()
+    });
+    step(&agent, second.clone()).await.0.unwrap();
+    let events = second.events.lock().unwrap();
+    let tries: Vec<_> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::ToolStarted(started) => Some(started.attempt),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(tries, [2]);
+}

@@ -8,21 +8,21 @@ use super::{DriveError, Driver, RecordError};
 use crate::{
     event::{Event, Failure, StepId, ToolCompleted, ToolFailed, ToolStarted},
     run::Progress,
-    tool::{self, ToolContext},
+    tool::{self, Effect, ToolContext},
 };
 
 impl Driver<'_> {
     pub(super) async fn call_tools(&mut self, steps: &[StepId]) -> Result<(), DriveError> {
         self.check_or_save().await?;
         for step in steps {
-            if self
+            let queued = self
                 .run
                 .call(*step)
-                .is_some_and(|state| state.progress == Progress::Queued)
-            {
+                .filter(|state| state.progress == Progress::Queued);
+            if let Some(attempt) = queued.map(|state| state.tries + 1) {
                 self.push(Event::ToolStarted(ToolStarted {
                     step: *step,
-                    attempt: 1,
+                    attempt,
                 }))?;
             }
         }
@@ -52,14 +52,14 @@ impl Driver<'_> {
                 results: Arc::clone(&results),
                 blobs: Arc::clone(&session.blobs),
             };
-            let (name, input) = (call.name.clone(), call.input.clone());
+            let (name, input, effect) = (call.name.clone(), call.input.clone(), call.effect);
             Some(async move {
                 let late = super::model_call::until(deadline, context.now_micros);
                 let step = context.step;
                 let outcome = tokio::select! {
                     biased;
                     outcome = gate.run(&name, input, context) => outcome,
-                    () = late => Err(past_deadline(&name)),
+                    () = late => Err(past_deadline(&name, effect)),
                 };
                 (step, outcome)
             })
@@ -117,9 +117,9 @@ impl Driver<'_> {
     }
 }
 
-fn past_deadline(name: &str) -> Failure {
-    Failure::last(
-        "tool_timeout",
-        format!("tool `{name}` had not returned at the run's deadline, and was stopped"),
-    )
+fn past_deadline(name: &str, effect: Effect) -> Failure {
+    let doubt = tool::doubt(effect);
+    let message =
+        format!("tool `{name}` had not returned at the run's deadline, and was stopped{doubt}");
+    Failure::last("tool_timeout", message)
 }

@@ -4,7 +4,9 @@ use serde_json::Value;
 
 use super::{CallState, Outcome, Progress, Run, Turn};
 use crate::{
-    event::{Event, ModelCompleted, Resolution, RunStarted, StepId, ToolCalled, Verdict},
+    event::{
+        Event, FinishReason, ModelCompleted, Resolution, RunStarted, StepId, ToolCalled, Verdict,
+    },
     memory::ShortTermMemory as _,
     model::{Message, MessageCall},
 };
@@ -104,7 +106,11 @@ impl Run {
         self.usage += completed.usage;
         self.calls.clear();
         self.expected_calls = completed.calls as usize;
-        let empty = completed.calls == 0 && completed.output.trim().is_empty();
+        let whole = matches!(
+            completed.finish,
+            FinishReason::Stop | FinishReason::ToolCalls
+        );
+        let empty = whole && completed.calls == 0 && completed.output.trim().is_empty();
         if !empty {
             self.memory.add_message(Message::Assistant {
                 content: completed.output.clone(),
@@ -138,17 +144,24 @@ impl Run {
             name: called.name.clone(),
             arguments: called.input.clone(),
         });
-        let progress = match &called.verdict {
-            Verdict::Start => Progress::Started { attempt: 1 },
-            Verdict::Queue => Progress::Queued,
-            Verdict::Refuse { error } => Progress::Settled {
-                content: error.message.clone(),
-                is_error: true,
-            },
+        let (progress, tries) = match &called.verdict {
+            Verdict::Start => (Progress::Started { attempt: 1 }, 1),
+            Verdict::Queue => (Progress::Queued, 0),
+            Verdict::Refuse { error } => {
+                let content = error.message.clone();
+                (
+                    Progress::Settled {
+                        content,
+                        is_error: true,
+                    },
+                    0,
+                )
+            }
         };
         self.calls.push(CallState {
             call: called.clone(),
             progress,
+            tries,
         });
         self.close_turn();
     }
@@ -165,6 +178,9 @@ impl Run {
             .find(|state| state.call.step == step)
             .filter(|state| !matches!(state.progress, Progress::Settled { .. }))
             .ok_or(FoldError { kind, step })?;
+        if let Progress::Started { attempt } = progress {
+            state.tries = attempt;
+        }
         state.progress = progress;
         Ok(())
     }

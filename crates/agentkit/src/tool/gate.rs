@@ -223,7 +223,7 @@ fn panicked(entry: &Entry) -> Failure {
 }
 
 /// What has to be said of a call that was broken off.
-fn doubt(effect: Effect) -> &'static str {
+pub(crate) fn doubt(effect: Effect) -> &'static str {
     match effect {
         Effect::Pure | Effect::Idempotent => "",
         Effect::Write => "; it may have taken effect: check before calling it again",

@@ -1,6 +1,8 @@
 //! The worker over a real store: what becomes of runs that go wrong.
 
 #[cfg(test)]
+mod faulty;
+#[cfg(test)]
 mod world;
 #[cfg(test)]
 mod wrong;

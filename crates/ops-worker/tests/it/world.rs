@@ -4,23 +4,24 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicI64, AtomicU8, Ordering},
+        atomic::{AtomicI64, AtomicU8, AtomicU32, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use agentkit::{Agent, event::Failure, run::RunConfig};
 use ops_core::{
-    Json, Lifecycle, Micros, Task, TaskId, TenantId,
-    ports::{Clock, NewTask, Random, Store, TaskRecord},
+    Json, Lifecycle, Micros, Task, TenantId,
+    ports::{Clock, Random, Store, TaskRecord},
     retry::RetryPolicy,
-    task::TaskLimits,
 };
-use ops_engine::Hub;
+use ops_engine::{Adapters, Engine, Hub, Submit};
 use ops_queue::{LocalLive, LocalQueue};
 use ops_store::{Durability, Options, SqliteStore};
 use ops_worker::{Agents, Prepared, Settings, Worker};
 use tokio_util::sync::CancellationToken;
+
+use crate::faulty::Faulty;
 
 /// A clock that only goes forward with real time.
 pub(crate) struct TestClock(Instant, AtomicI64);
@@ -54,53 +55,71 @@ impl Agents for One {
         })
     }
 
-    fn resume(&self, _: &Task, _: &RunConfig) -> Result<Agent, Failure> {
-        Ok(self.0.clone())
+    fn resume(
+        &self,
+        _: &Task,
+        _: &RunConfig,
+    ) -> Result<(Agent, BTreeMap<String, String>), Failure> {
+        Ok((self.0.clone(), BTreeMap::new()))
     }
+}
+
+/// What goes wrong in a world: so many calls of a verb fail.
+#[derive(Default)]
+pub(crate) struct Faults {
+    pub(crate) wake_due: u32,
 }
 
 /// Runs one task with this agent until it has ended, and gives it back.
 pub(crate) async fn run_to_end(agent: Agent) -> TaskRecord {
+    run_through(agent, Faults::default()).await
+}
+
+/// The same on a store with faults. The engine's loops run as well.
+pub(crate) async fn run_through(agent: Agent, faults: Faults) -> TaskRecord {
     let folder = tempfile::tempdir().unwrap();
     let clock: Arc<dyn Clock> = Arc::new(TestClock(Instant::now(), AtomicI64::new(0)));
     let queue: Arc<dyn ops_core::ports::Queue> = Arc::new(LocalQueue::default());
     let live: Arc<dyn ops_core::ports::Live> = Arc::new(LocalLive::default());
     let random: Arc<dyn Random> = Arc::new(Counting(AtomicU8::new(1)));
+    let hub = Hub::new(Arc::clone(&queue), Arc::clone(&live));
     let options = Options {
         durability: Durability::Off,
-        observer: Hub::new(Arc::clone(&queue), Arc::clone(&live)),
+        observer: Arc::clone(&hub) as _,
         ..Options::new(folder.path(), Arc::clone(&clock))
     };
     let store = Arc::new(SqliteStore::open(options).unwrap());
-    let id = TaskId::new(clock.now(), [7; 10]);
-    let task = Task {
-        id,
-        tenant: TenantId::DEFAULT,
-        task_type: "agent_run".into(),
-        name: None,
-        agent_id: None,
-        input: Json::parse("{}").unwrap(),
-        labels: BTreeMap::new(),
-        limits: TaskLimits::default(),
-        priority: 0,
-        queue: "default".into(),
-        retry_of: None,
-        created_at: clock.now(),
-        run_at: None,
-    };
+    let faulty: Arc<dyn Store> = Arc::new(Faulty {
+        store: Arc::clone(&store) as _,
+        wake_due: AtomicU32::new(faults.wake_due),
+    });
     let retry = RetryPolicy {
         max_attempts: 2,
-        initial_micros: 0,
+        initial_micros: 1_000,
         ..RetryPolicy::default()
     };
-    store
-        .submit(NewTask {
-            task,
-            retry,
-            idempotency: None,
-        })
+    let settings = ops_engine::Settings {
+        task_types: ["agent_run".to_owned()].into(),
+        retry,
+        max_input_bytes: 1_000,
+    };
+    let adapters = Adapters {
+        store: Arc::clone(&faulty),
+        live: Arc::clone(&live),
+        queue: Arc::clone(&queue),
+        clock: Arc::clone(&clock),
+        random: Arc::clone(&random),
+        hub,
+    };
+    let engine = Engine::new(adapters, settings);
+    let wish = Submit::new("agent_run".into(), Json::parse("{}").unwrap());
+    let id = engine
+        .submit(TenantId::DEFAULT, wish)
         .await
-        .unwrap();
+        .unwrap()
+        .record
+        .task
+        .id;
     let settings = Settings {
         concurrency: 2,
         queue: "default".into(),
@@ -108,9 +127,8 @@ pub(crate) async fn run_to_end(agent: Agent) -> TaskRecord {
         lease: Duration::from_secs(10),
         grace: Duration::from_secs(1),
     };
-    let as_store: Arc<dyn Store> = Arc::clone(&store) as _;
     let worker = Worker::new(
-        as_store,
+        faulty,
         live,
         queue,
         clock,
@@ -120,10 +138,10 @@ pub(crate) async fn run_to_end(agent: Agent) -> TaskRecord {
     );
     let stop = CancellationToken::new();
     let running = tokio::spawn(worker.run(stop.clone()));
+    let loops = tokio::spawn(Arc::clone(&engine).run(stop.clone()));
     let end = Instant::now() + Duration::from_secs(20);
     let record = loop {
-        store.wake_due(10).await.unwrap();
-        let record = store.task(TenantId::DEFAULT, id).await.unwrap();
+        let record = engine.task(TenantId::DEFAULT, id).await.unwrap();
         if record.life.state.name().is_terminal() {
             break record;
         }
@@ -132,6 +150,7 @@ pub(crate) async fn run_to_end(agent: Agent) -> TaskRecord {
     };
     stop.cancel();
     running.await.unwrap();
+    loops.await.unwrap();
     store.close();
     record
 }

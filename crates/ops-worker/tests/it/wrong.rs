@@ -9,12 +9,14 @@ use agentkit::{
         DeltaSink, ModelError, Request, Response,
         scripted::{Script, Scripted},
     },
+    planner::{PlanStep, Planner},
+    run::Run,
     tool::{ToolContext, ToolOutput},
 };
 use ops_core::State;
 use serde_json::{Value, json};
 
-use crate::world::run_to_end;
+use crate::world::{Faults, run_through, run_to_end};
 
 struct Panicking;
 
@@ -76,4 +78,42 @@ async fn a_tool_may_say_that_something_was_cancelled() {
             .as_str()
             .contains("cancelled by the shop")
     );
+}
+
+#[tokio::test]
+async fn timers_go_on_after_the_store_failed() {
+    // The second attempt starts by a timer, whose first looks at the store fail.
+    let faults = Faults {
+        wake_due: 2,
+        ..Faults::default()
+    };
+    let record = run_through(Agent::builder(Arc::new(Panicking)).build().unwrap(), faults).await;
+    assert_eq!(record.life.attempt, 2);
+}
+
+/// Answers with more than the store takes.
+struct Boundless;
+
+impl Planner for Boundless {
+    fn name(&self) -> &'static str {
+        "boundless"
+    }
+
+    fn plan(&self, _: &Run) -> PlanStep {
+        PlanStep::FinalAnswer {
+            output: json!("x".repeat(70 << 20)),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_result_that_no_store_takes_fails_the_task_once() {
+    let model = Arc::new(Panicking);
+    let agent = Agent::builder(model)
+        .planner(Arc::new(Boundless))
+        .build()
+        .unwrap();
+    let record = run_to_end(agent).await;
+    assert_eq!(record.life.state, State::Failed { dead_letter: false });
+    assert_eq!(record.error.unwrap().code, "value_too_large");
 }

@@ -46,6 +46,13 @@ pub(super) async fn dev(config: &Config, ephemeral: bool) -> Result<Exit> {
     }
     eprintln!("ready http={}", runtime.url);
     stopped.await.context("the signal handler failed")??;
+    // Whoever asks twice does not want to wait for the calls in flight.
+    let impatient = tokio::spawn(async {
+        if asked_to_stop().await.is_ok() {
+            std::process::exit(Exit::Interrupted as i32);
+        }
+    });
     runtime.stop().await?;
+    impatient.abort();
     Ok(Exit::Ok)
 }

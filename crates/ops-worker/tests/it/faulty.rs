@@ -1,0 +1,108 @@
+//! A store some of whose verbs fail a few times, as on a disk that is full for a while.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
+use ops_core::{
+    Command, Lifecycle, SessionId, StoredEvent, TaskId, TenantId,
+    ports::{
+        Blob, ClaimRequest, Counts, Due, Fut, HeartbeatReply, NewTask, Snapshot, Store, StoreError,
+        Submitted, TaskFilter, TaskRecord,
+    },
+};
+
+/// Fails the next so many calls of a verb, then does as the store behind it.
+pub(crate) struct Faulty {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) wake_due: AtomicU32,
+}
+
+fn full<'a, T: Send + 'a>() -> Fut<'a, Result<T, StoreError>> {
+    Box::pin(std::future::ready(Err(StoreError::Full(
+        "for a while".into(),
+    ))))
+}
+
+fn fails(left: &AtomicU32) -> bool {
+    left.try_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+        left.checked_sub(1)
+    })
+    .is_ok()
+}
+
+type Answer<'a, T> = Fut<'a, Result<T, StoreError>>;
+
+impl Store for Faulty {
+    fn submit(&self, new: NewTask) -> Answer<'_, Submitted> {
+        self.store.submit(new)
+    }
+    fn claim(&self, request: ClaimRequest) -> Answer<'_, Vec<TaskRecord>> {
+        self.store.claim(request)
+    }
+    fn apply(
+        &self,
+        tenant: TenantId,
+        task: TaskId,
+        command: Command,
+        blobs: Vec<Blob>,
+    ) -> Answer<'_, Lifecycle> {
+        self.store.apply(tenant, task, command, blobs)
+    }
+    fn task(&self, tenant: TenantId, task: TaskId) -> Answer<'_, TaskRecord> {
+        self.store.task(tenant, task)
+    }
+    fn tasks(&self, tenant: TenantId, filter: TaskFilter) -> Answer<'_, Vec<TaskRecord>> {
+        self.store.tasks(tenant, filter)
+    }
+    fn counts(&self, tenant: TenantId) -> Answer<'_, Counts> {
+        self.store.counts(tenant)
+    }
+    fn events(
+        &self,
+        tenant: TenantId,
+        task: TaskId,
+        after: u64,
+        limit: u32,
+    ) -> Answer<'_, Vec<StoredEvent>> {
+        self.store.events(tenant, task, after, limit)
+    }
+    fn blob<'a>(
+        &'a self,
+        tenant: TenantId,
+        digest: &'a str,
+        offset: u64,
+        len: u64,
+    ) -> Answer<'a, Vec<u8>> {
+        self.store.blob(tenant, digest, offset, len)
+    }
+    fn snapshot(&self, tenant: TenantId, task: TaskId) -> Answer<'_, Option<Snapshot>> {
+        self.store.snapshot(tenant, task)
+    }
+    fn put_snapshot(&self, tenant: TenantId, task: TaskId, snapshot: Snapshot) -> Answer<'_, ()> {
+        self.store.put_snapshot(tenant, task, snapshot)
+    }
+    fn open_session(&self, session: SessionId) -> Answer<'_, ()> {
+        self.store.open_session(session)
+    }
+    fn heartbeat(&self, session: SessionId) -> Answer<'_, HeartbeatReply> {
+        self.store.heartbeat(session)
+    }
+    fn close_session(&self, session: SessionId) -> Answer<'_, ()> {
+        self.store.close_session(session)
+    }
+    fn expire_sessions(&self) -> Answer<'_, u32> {
+        self.store.expire_sessions()
+    }
+    fn wake_due(&self, limit: u32) -> Answer<'_, Due> {
+        if fails(&self.wake_due) {
+            full()
+        } else {
+            self.store.wake_due(limit)
+        }
+    }
+    fn ready_queues(&self) -> Answer<'_, Vec<String>> {
+        self.store.ready_queues()
+    }
+}
