@@ -22,8 +22,8 @@ use crate::{
     workspace,
 };
 
-/// How long a task rests whose log only another release can read.
-const OTHER_RELEASE_REST: i64 = 60 * SECOND;
+/// How long a task rests that another release or another configuration can go on with.
+const LATER: i64 = 60 * SECOND;
 
 /// How a leased task came to rest.
 enum Rest {
@@ -125,7 +125,7 @@ impl Worker {
                 .map_err(|error| {
                     tracing::error!(task = %task.id, %error, "the run's log cannot be folded");
                     match error {
-                        error if error.is_of_newer_release() => self.rest(OTHER_RELEASE_REST),
+                        error if error.is_of_newer_release() => self.rest(LATER),
                         LoadError::Store(_) => self.rest(SECOND),
                         error => broken(
                             "log_damaged",
@@ -146,10 +146,16 @@ impl Worker {
         };
         let (agent, goal) = match run.config() {
             Some(config) => {
-                let (agent, mut files) = self
-                    .agents
-                    .resume(task, config)
-                    .map_err(|error| recorder::fail(&error))?;
+                let (agent, mut files) = self.agents.resume(task, config).map_err(|error| {
+                    match error.retryable {
+                        // Nothing is wrong with the run: it goes on once the configuration is back.
+                        true => {
+                            tracing::error!(task = %task.id, %error, "the run cannot go on yet");
+                            self.rest(LATER)
+                        }
+                        false => recorder::fail(&error),
+                    }
+                })?;
                 files.retain(|path, _| !run.files().contains_key(path));
                 workspace::seed(&workspace, files)
                     .await

@@ -83,10 +83,7 @@ async fn a_tool_may_say_that_something_was_cancelled() {
 #[tokio::test]
 async fn timers_go_on_after_the_store_failed() {
     // The second attempt starts by a timer, whose first looks at the store fail.
-    let faults = Faults {
-        wake_due: 2,
-        ..Faults::default()
-    };
+    let faults = Faults { wake_due: 2 };
     let record = run_through(Agent::builder(Arc::new(Panicking)).build().unwrap(), faults).await;
     assert_eq!(record.life.attempt, 2);
 }

@@ -7,7 +7,7 @@ use agentkit::{
     event::Failure,
     model::openai::{ApiKey, BASE_URL, Config as OpenAiConfig, OpenAi},
 };
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use crate::config::{Config, PROVIDERS, nearest};
 
@@ -16,7 +16,7 @@ pub(crate) struct Provider {
     /// `openai` or `scripted`.
     name: String,
     model: String,
-    base_url: String,
+    base_url: Option<String>,
     api_key: Option<String>,
     stream: bool,
     timeout: Duration,
@@ -35,21 +35,15 @@ impl Provider {
         let provider = Self {
             name: name.to_owned(),
             model: config.optional("model.name").unwrap_or_default().to_owned(),
-            base_url: base_url.unwrap_or(BASE_URL).to_owned(),
+            base_url: base_url.map(str::to_owned),
             api_key: api_key.map(str::to_owned),
             stream: config.is_on("model.stream"),
             timeout: config
                 .duration("model.timeout")
                 .unwrap_or(Duration::from_secs(300)),
         };
-        if name == "openai" && base_url.is_none() && api_key.is_none() {
-            bail!(
-                "the provider `openai` needs a key: set OPENAI_API_KEY, or OPENAI_BASE_URL for a \
-                 compatible endpoint without one"
-            );
-        }
         if name == "openai" {
-            // A wrong base URL is told at the start rather than by the first task.
+            // A missing key or a wrong base URL is told at the start rather than by the first task.
             provider
                 .client("openai", &provider.model)
                 .map_err(anyhow::Error::from)?;
@@ -87,8 +81,17 @@ impl Provider {
         if provider != "openai" {
             return Err(unknown(provider));
         }
+        if self.api_key.is_none() && self.base_url.is_none() {
+            // Also for a run that began when there was a provider: its conversation must not go to
+            // an endpoint that nobody named.
+            return Err(Failure::passing(
+                "provider_not_configured",
+                "the provider `openai` needs a key: set OPENAI_API_KEY, or OPENAI_BASE_URL for a \
+                 compatible endpoint without one, and start again",
+            ));
+        }
         let config = OpenAiConfig {
-            base_url: self.base_url.clone(),
+            base_url: self.base_url.clone().unwrap_or_else(|| BASE_URL.to_owned()),
             api_key: self.api_key.clone().map(ApiKey::from),
             stream: self.stream,
             timeout: self.timeout,
