@@ -42,11 +42,16 @@ CREATE TABLE tasks (
   error TEXT
 );
 CREATE UNIQUE INDEX tasks_key ON tasks (tenant_id, task_id);
--- What a claim takes next. The last two columns let a listing of the backlog stay in the index.
-CREATE INDEX tasks_ready ON tasks (queue, priority DESC, task_id, tenant_id, started_at)
+-- What a claim takes next; the suspects (lease_losses >= 2) apart from the others, so that a claim of
+-- either skips none of the other. The last two columns let a listing of the backlog stay in the index.
+CREATE INDEX tasks_ready
+  ON tasks (queue, (lease_losses >= 2), priority DESC, task_id, tenant_id, started_at)
   WHERE state = 'pending';
 CREATE INDEX tasks_due ON tasks (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX tasks_leased ON tasks (session_id) WHERE session_id IS NOT NULL;
+-- The leased suspects: one at the most, usually none.
+CREATE INDEX tasks_suspect ON tasks (session_id)
+  WHERE session_id IS NOT NULL AND lease_losses >= 2;
 -- For listings by state; pending and running are in the two indexes above.
 CREATE INDEX tasks_settled ON tasks (tenant_id, state, task_id)
   WHERE state NOT IN ('pending', 'running');

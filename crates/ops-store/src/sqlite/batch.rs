@@ -1,6 +1,10 @@
 //! One group of requests in one transaction: what every write shares.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt::Display,
+    sync::Arc,
+};
 
 use ops_core::{
     Json, Lifecycle, Micros, NewEvent, State, TaskId, TenantId,
@@ -20,6 +24,12 @@ use super::{
     statements::Statements,
 };
 
+/// So many lost leases in a row make a task a suspect: it may be what kills its workers. The schema's
+/// indexes have the same number.
+const SUSPECT: u32 = 2;
+/// The most tasks that are remembered as reported.
+const REPORTED: usize = 1_024;
+
 /// The writer's connection with what the group that is being written has changed so far.
 pub(super) struct Batch<'c> {
     pub(super) conn: &'c Connection,
@@ -29,6 +39,8 @@ pub(super) struct Batch<'c> {
     pub(super) now: Micros,
     pub(super) changes: Changes,
     queues: HashMap<String, Arc<str>>,
+    /// What was reported as unreadable before, by `task_row`.
+    reported: HashSet<i64>,
 }
 
 /// A task as a decision needs it.
@@ -48,6 +60,7 @@ impl<'c> Batch<'c> {
             now: Micros(0),
             changes: Changes::default(),
             queues: HashMap::new(),
+            reported: HashSet::new(),
         })
     }
 
@@ -114,7 +127,8 @@ impl<'c> Batch<'c> {
         let (epoch, seq) = (signed(before.life.epoch), signed(before.life.seq));
         let usage = &after.usage;
         if before.life.state == after.state {
-            // No index has a column of this one, so it touches a single page.
+            // The indexes with a column of this one hold no such row, unless it is a suspect: it
+            // touches a single page.
             return self.sql.advance.execute(params![
                 signed(after.seq),
                 after.lease_losses,
@@ -220,11 +234,7 @@ impl<'c> Batch<'c> {
                 self.changes.count(tenant, new.name(), 1);
             }
             if let State::Pending = new {
-                let name = self
-                    .sql
-                    .queue
-                    .query_row([before.row], |row| row.get::<_, String>(0))?;
-                ready = Some(self.queue(&name));
+                ready = self.queue_of(before.row)?;
             }
             if let State::Cancelling { session } = old {
                 self.changes
@@ -237,8 +247,39 @@ impl<'c> Batch<'c> {
                     .push(Interrupt::Begun(*session, tenant, after.id));
             }
         }
+        // The next suspect may run now.
+        if ready.is_none() && is_leased_suspect(&before.life) && !is_leased_suspect(after) {
+            ready = self.queue_of(before.row)?;
+        }
         self.notice(tenant, after, ready);
         Ok(())
+    }
+
+    /// A task's queue; none if its name cannot be read, which must not fail what is half written.
+    fn queue_of(&mut self, row: i64) -> rusqlite::Result<Option<Arc<str>>> {
+        let name = self
+            .sql
+            .queue
+            .query_row([row], |row| row.get::<_, String>(0));
+        match name.map_err(Fault::from) {
+            Ok(name) => Ok(Some(self.queue(&name))),
+            Err(Fault::Refused(error)) => {
+                self.report(row, "unknown", &error);
+                Ok(None)
+            }
+            Err(Fault::Broken(error)) => Err(error),
+        }
+    }
+
+    /// Reports a task that had to be left as it is while its neighbours went on: once, since it is
+    /// met again and again.
+    pub(super) fn report(&mut self, row: i64, task: impl Display, error: &StoreError) {
+        if self.reported.len() >= REPORTED {
+            self.reported.clear();
+        }
+        if self.reported.insert(row) {
+            tracing::error!(%task, row, %error, "a task is left as it is and holds up nobody else");
+        }
     }
 
     pub(super) fn notice(&mut self, tenant: TenantId, after: &Lifecycle, ready: Option<Arc<str>>) {
@@ -275,4 +316,9 @@ impl<'c> Batch<'c> {
         }
         Ok(())
     }
+}
+
+/// Whether a task is a suspect at large. The next one waits for it.
+fn is_leased_suspect(life: &Lifecycle) -> bool {
+    life.state.session().is_some() && life.lease_losses >= SUSPECT
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ops_core::{
-    Command, decide,
+    Command, SessionId, TaskId, decide,
     ports::{ClaimRequest, StoreError, TaskRecord},
 };
 use rusqlite::Connection;
@@ -19,6 +19,8 @@ use super::{
 
 /// The most tasks in one claim.
 const MOST: u32 = 1_000;
+/// The most tasks that a claim passes over because they cannot be read.
+const MOST_UNREADABLE: u32 = 1_000;
 
 /// Leased tasks on their way to the worker. If nobody takes them (the caller went away), they are
 /// given back at once instead of when the session ends.
@@ -37,11 +39,29 @@ impl Claimed {
         self.records.iter().all(Sparse::is_whole)
     }
 
-    /// Fetches the missing values.
-    pub(super) fn fill(&mut self, conn: &Connection) -> rusqlite::Result<()> {
-        self.records
-            .iter_mut()
-            .try_for_each(|record| record.fill(conn))
+    /// Fetches the missing values. Takes out the tasks whose values cannot be read, and says why.
+    pub(super) fn fill(
+        &mut self,
+        conn: &Connection,
+    ) -> rusqlite::Result<Vec<(TaskRecord, StoreError)>> {
+        let mut unreadable = Vec::new();
+        let mut index = 0;
+        while let Some(record) = self.records.get_mut(index) {
+            match record.fill(conn).map_err(Fault::from) {
+                Ok(()) => index += 1,
+                Err(Fault::Refused(error)) => {
+                    unreadable.push((self.records.remove(index).into_record(), error));
+                }
+                // All of them are given back, those that were taken out as well.
+                Err(Fault::Broken(error)) => {
+                    let back = unreadable.into_iter();
+                    self.records
+                        .extend(back.map(|(record, _)| Sparse::whole(record)));
+                    return Err(error);
+                }
+            }
+        }
+        Ok(unreadable)
     }
 
     /// The worker has them.
@@ -77,8 +97,34 @@ pub(super) fn claim(batch: &mut Batch<'_>, request: &ClaimRequest) -> Result<Vec
     if !batch.sessions.is_open(request.session) {
         return Err(StoreError::SessionOver.into());
     }
+    let most = request.max.min(MOST);
     let mut claimed = Vec::new();
-    for (mut record, row) in ready(batch.conn, request)? {
+    take(batch, request, Kind::Usual, most, &mut claimed)?;
+    // Only one suspect runs at a time. If it kills its worker it has few neighbours that count a
+    // lost lease with it, and an innocent one gets to an outcome, which clears it.
+    if claimed.len() < most as usize && !suspect_is_leased(batch)? {
+        take(batch, request, Kind::Suspect, 1, &mut claimed)?;
+    }
+    Ok(claimed)
+}
+
+/// Which tasks a claim looks at: the first key of `tasks_ready` after the queue.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Usual = 0,
+    /// A task that lost so many leases in a row that it may be what kills its workers.
+    Suspect = 1,
+}
+
+/// Leases at most so many tasks of a kind. One that cannot be read or written is passed over.
+fn take(
+    batch: &mut Batch<'_>,
+    request: &ClaimRequest,
+    kind: Kind,
+    most: u32,
+    claimed: &mut Vec<Sparse>,
+) -> Result<(), Fault> {
+    for (mut record, row) in ready(batch, request, kind, most)? {
         let before = Loaded {
             row,
             tenant: record.task().tenant,
@@ -87,25 +133,68 @@ pub(super) fn claim(batch: &mut Batch<'_>, request: &ClaimRequest) -> Result<Vec
         let command = Command::Claim {
             session: request.session,
         };
-        // Only pending tasks were selected, and those take a claim.
-        let decision = decide(&before.life, command, batch.now).map_err(StoreError::from)?;
-        record.set_life(batch.write(&before, decision, &Outside::default())?);
-        claimed.push(record);
+        let written = decide(&before.life, command, batch.now)
+            .map_err(|rejection| StoreError::from(rejection).into())
+            .and_then(|decision| batch.write(&before, decision, &Outside::default()));
+        match written {
+            Ok(life) => {
+                record.set_life(life);
+                claimed.push(record);
+            }
+            Err(Fault::Refused(error)) => batch.report(row, before.life.id, &error),
+            Err(broken) => return Err(broken),
+        }
     }
-    Ok(claimed)
+    Ok(())
 }
 
-/// The tasks that a claim takes, with their rows.
-fn ready(conn: &Connection, request: &ClaimRequest) -> rusqlite::Result<Vec<(Sparse, i64)>> {
-    let mut select = conn.prepare_cached(concat!(
+/// Whether a session of this process runs a suspect. A lease of a session that is not known is one
+/// that could not be taken back, because its task cannot be read: nobody runs that.
+fn suspect_is_leased(batch: &Batch<'_>) -> rusqlite::Result<bool> {
+    let mut select = batch.conn.prepare_cached(
+        "SELECT session_id FROM tasks INDEXED BY tasks_suspect \
+         WHERE session_id IS NOT NULL AND lease_losses >= 2",
+    )?;
+    let mut rows = select.query(())?;
+    while let Some(row) = rows.next()? {
+        if let Ok(id) = row.get(0)
+            && batch.sessions.is_known(SessionId::from_bytes(id))
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The next tasks of a kind, with their rows.
+fn ready(
+    batch: &mut Batch<'_>,
+    request: &ClaimRequest,
+    kind: Kind,
+    most: u32,
+) -> Result<Vec<(Sparse, i64)>, Fault> {
+    let mut select = batch.conn.prepare_cached(concat!(
         "SELECT ",
         record_columns!(),
         ", task_row FROM tasks INDEXED BY tasks_ready JOIN task_requests USING (task_row) \
-         WHERE state = 'pending' AND queue = ? ORDER BY priority DESC, task_id LIMIT ?"
+         WHERE state = 'pending' AND queue = ? AND (lease_losses >= 2) = ? \
+         ORDER BY priority DESC, task_id LIMIT ?"
     ))?;
-    select
-        .query_map((&request.queue, request.max.min(MOST)), |row| {
-            Ok((rows::record(row)?, row.get(rows::RECORD_COLUMNS)?))
-        })?
-        .collect()
+    let limit = most.saturating_add(MOST_UNREADABLE);
+    let mut rows = select.query((&request.queue, kind as i64, limit))?;
+    let mut found = Vec::new();
+    while found.len() < most as usize
+        && let Some(row) = rows.next()?
+    {
+        let task_row = row.get(rows::RECORD_COLUMNS)?;
+        match rows::record(row).map_err(Fault::from) {
+            Ok(record) => found.push((record, task_row)),
+            Err(Fault::Refused(error)) => match row.get(rows::ID_COLUMN) {
+                Ok(id) => batch.report(task_row, TaskId::from_bytes(id), &error),
+                Err(_) => batch.report(task_row, "unknown", &error),
+            },
+            Err(broken) => return Err(broken),
+        }
+    }
+    Ok(found)
 }

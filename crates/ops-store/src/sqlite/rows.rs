@@ -29,6 +29,9 @@ const LIFE_COLUMNS: usize = 20;
 /// How many columns [`record`] reads.
 pub(super) const RECORD_COLUMNS: usize = LIFE_COLUMNS + 17;
 
+/// Where [`record`] reads the task's id.
+pub(super) const ID_COLUMN: usize = LIFE_COLUMNS + 1;
+
 /// What [`record`] reads, in its order, from `tasks` joined with `task_requests`.
 macro_rules! record_columns {
     () => {
@@ -234,7 +237,7 @@ fn stored_json(conn: &Connection, tenant: TenantId, digest: &Digest) -> rusqlite
 /// A record from [`record_columns!`].
 pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Sparse> {
     let at = LIFE_COLUMNS;
-    let id = TaskId::from_bytes(row.get(at + 1)?);
+    let id = TaskId::from_bytes(row.get(ID_COLUMN)?);
     let retry_of: Option<[u8; 16]> = row.get(at + 14)?;
     let task = Task {
         id,

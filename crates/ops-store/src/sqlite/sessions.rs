@@ -81,6 +81,11 @@ impl Sessions {
             .is_some_and(|session| !session.over)
     }
 
+    /// Whether it may still hold leases: it is open, or they are about to be taken back.
+    pub(super) fn is_known(&self, id: SessionId) -> bool {
+        lock(&self.open).contains_key(&id)
+    }
+
     /// Ends a session; `false` if it is not known.
     pub(super) fn end(&self, id: SessionId) -> bool {
         match lock(&self.open).get_mut(&id) {

@@ -2,7 +2,8 @@
 //! answer.
 
 use ops_core::{
-    Command, Lifecycle, SessionId, StoredEvent, TaskId, TenantId,
+    Append, Command, Lifecycle, Next, SessionId, StoredEvent, TaskId, TenantId,
+    event::TaskError,
     ports::{
         Blob, ClaimRequest, Counts, Due, Fut, HeartbeatReply, NewTask, Snapshot, Store, StoreError,
         Submitted, TaskFilter, TaskRecord,
@@ -14,7 +15,9 @@ use tokio::sync::oneshot;
 use super::{
     blob::{self, parse_digest},
     claim::Claimed,
-    list, prepare, reads,
+    list,
+    prepare::{self, Outside, Prepared},
+    reads,
     request::{Apply, Reply, Request},
     rows::Sparse,
     store::{SqliteStore, stopped},
@@ -37,8 +40,15 @@ impl Store for SqliteStore {
 
     fn claim(&self, request: ClaimRequest) -> Fut<'_, Result<Vec<TaskRecord>, StoreError>> {
         Box::pin(async move {
-            let claimed = self.ask(|reply| Request::Claim(request, reply)).await?;
-            self.hand_over(claimed).await
+            loop {
+                let request = request.clone();
+                let claimed = self.ask(|reply| Request::Claim(request, reply)).await?;
+                let (records, ended) = self.hand_over(claimed).await?;
+                // There may be work behind the tasks that had to be ended.
+                if ended == 0 || !records.is_empty() {
+                    return Ok(records);
+                }
+            }
         })
     }
 
@@ -222,13 +232,36 @@ impl SqliteStore {
         self.readers.read(fill).await
     }
 
-    /// The records of a claim. If one cannot be read, all are given back.
-    async fn hand_over(&self, mut claimed: Claimed) -> Result<Vec<TaskRecord>, StoreError> {
-        if !claimed.is_whole() {
-            let fill = move |conn: &Connection| claimed.fill(conn).map(|()| claimed);
-            claimed = self.readers.read(fill).await?;
+    /// The records of a claim. Those whose values cannot be read are ended instead; says how many.
+    async fn hand_over(&self, mut claimed: Claimed) -> Result<(Vec<TaskRecord>, u32), StoreError> {
+        if claimed.is_whole() {
+            return Ok((claimed.take(), 0));
         }
-        Ok(claimed.take())
+        let fill = move |conn: &Connection| {
+            let unreadable = claimed.fill(conn)?;
+            Ok((claimed, unreadable))
+        };
+        let (claimed, unreadable) = self.readers.read(fill).await?;
+        // All are asked for before the first is waited for: a caller that goes away stops none.
+        let mut ending = Vec::with_capacity(unreadable.len());
+        for (record, error) in unreadable {
+            let task = record.task.id;
+            tracing::error!(%task, %error, "the input of a task cannot be read; the task fails");
+            let (reply, answer) = oneshot::channel();
+            let apply = Request::Apply(end_unreadable(&record, &error), Some(reply));
+            if self.inbox.push(apply).is_ok() {
+                ending.push((task, answer));
+            }
+        }
+        let mut ended = 0;
+        for (task, answer) in ending {
+            match answer.await.unwrap_or_else(|_| Err(stopped())) {
+                Ok(_) => ended += 1,
+                // It is tried again once the lease is taken back.
+                Err(error) => tracing::error!(%task, %error, "the task could not be ended"),
+            }
+        }
+        Ok((claimed.take(), ended))
     }
 
     /// Takes the leases of a session back, then forgets it.
@@ -241,5 +274,34 @@ impl SqliteStore {
             tracing::info!(%session, lost, "a worker session ended with leases");
         }
         Ok(())
+    }
+}
+
+/// Ends a claimed task whose values cannot be read.
+fn end_unreadable(record: &TaskRecord, error: &StoreError) -> Apply {
+    let error = TaskError {
+        code: "input_unreadable".into(),
+        message: format!(
+            "the stored input of this task is missing or damaged ({error}); submit the task again \
+             with its input, and check the data folder with `opspawn doctor`: if it reports \
+             damage, stop the server and restore the folder from a backup"
+        ),
+    };
+    let append = Append {
+        epoch: record.life.epoch,
+        expected_seq: record.life.seq,
+        events: Vec::new(),
+        next: Next::Fail {
+            error,
+            retryable: false,
+        },
+    };
+    Apply {
+        tenant: record.task.tenant,
+        task: record.task.id,
+        prepared: Prepared {
+            command: Command::Append(append),
+            outside: Outside::default(),
+        },
     }
 }

@@ -29,7 +29,8 @@ macro_rules! conformance {
             control: cancels_in_each_state, resolves_what_is_in_doubt, wakes_timers_when_due,
                 releases_a_task;
             sessions: lists_what_is_cancelled, takes_leases_back_on_expiry,
-                lives_by_heartbeats, closes, dead_letters_a_task_that_kills_workers;
+                lives_by_heartbeats, closes, dead_letters_a_task_that_kills_workers,
+                runs_one_suspect_at_a_time;
             log: reads_in_pages, keeps_large_values, reads_blobs_in_slices, refuses_what_is_too_large,
                 refuses_a_false_digest, keeps_the_newest_snapshot;
             list: filters_and_orders, pages_through_everything, counts_states, names_ready_queues,

@@ -4,6 +4,8 @@ mod disk;
 mod folder;
 mod lifetime;
 mod load;
+mod suspects;
+mod unreadable;
 
 use std::{path::Path, sync::Arc};
 

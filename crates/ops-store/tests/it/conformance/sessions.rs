@@ -93,3 +93,37 @@ pub(crate) async fn dead_letters_a_task_that_kills_workers(world: &World) {
     let last = world.kinds(id).await;
     assert_eq!(last[last.len() - 2..], ["task.lease_lost", "task.failed"]);
 }
+
+pub(crate) async fn runs_one_suspect_at_a_time(world: &World) {
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(world.submit().await);
+    }
+    for _ in 0..2 {
+        let session = world.session().await;
+        assert_eq!(world.claim(session, 10).await.len(), 3);
+        world.store.close_session(session).await.unwrap();
+    }
+    ids.push(world.submit().await);
+    // What is above suspicion goes first, even before what is older.
+    let session = world.session().await;
+    let claimed = world.claim(session, 10).await;
+    let order: Vec<_> = claimed.iter().map(|record| record.task.id).collect();
+    assert_eq!(order, [ids[3], ids[0]]);
+    let other = world.session().await;
+    assert!(world.claim(other, 10).await.is_empty());
+    // An outcome clears it, and says that the queue has work again.
+    world.seen.take();
+    let first = &claimed[1].life;
+    world.append(first, pair(1), Next::Continue).await.unwrap();
+    let second = world.claim(other, 10).await;
+    assert_eq!(second.len(), 1);
+    assert_eq!(second[0].task.id, ids[1]);
+    assert_eq!(world.seen.take()[0].ready.as_deref(), Some("default"));
+    // So does the end of its lease, whatever that is.
+    world.store.close_session(other).await.unwrap();
+    let session = world.session().await;
+    let next = world.claim(session, 10).await;
+    assert_eq!(next.len(), 1);
+    assert_eq!(next[0].life.lease_losses, 3);
+}
