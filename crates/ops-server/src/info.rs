@@ -1,9 +1,10 @@
 //! What the server says about itself.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// Facts that are fixed at the start; `/health` and `/api/v1/info` show them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ServerInfo {
     /// The release.
     pub version: String,
@@ -24,7 +25,7 @@ pub struct ServerInfo {
 }
 
 /// The configured model.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ModelInfo {
     /// Its provider, for instance `openai` or `scripted`.
     pub provider: String,
@@ -34,19 +35,27 @@ pub struct ModelInfo {
     pub is_llm: bool,
 }
 
+/// The answer of `/health`.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Health<'a> {
+    /// `ok`.
+    status: &'static str,
+    /// The release.
+    version: &'a str,
+    /// The role.
+    mode: &'a str,
+    #[schema(inline = false)]
+    model: &'a ModelInfo,
+    /// How far an acknowledged write is from being lost.
+    durability: &'a str,
+    /// That no LLM is in use, if none is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    notice: Option<&'a str>,
+}
+
 impl ServerInfo {
     /// The answer of `/health`.
     pub(crate) fn health(&self) -> Vec<u8> {
-        #[derive(Serialize)]
-        struct Health<'a> {
-            status: &'static str,
-            version: &'a str,
-            mode: &'a str,
-            model: &'a ModelInfo,
-            durability: &'a str,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            notice: Option<&'a str>,
-        }
         crate::json::to_vec(&Health {
             status: "ok",
             version: &self.version,

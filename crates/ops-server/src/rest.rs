@@ -4,9 +4,12 @@
 mod body;
 mod create;
 mod cursor;
+mod document;
 mod events;
 mod extract;
 mod reconciliations;
+mod routes;
+mod schema;
 mod server;
 mod sse;
 mod steps;
@@ -20,14 +23,15 @@ use axum::{
     body::Body,
     extract::State,
     response::{IntoResponse, Response},
-    routing::{MethodRouter, get, post},
 };
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, Uri, header};
 use ops_core::Code;
 use ops_engine::Engine;
 use tokio_util::sync::CancellationToken;
+use utoipa_axum::routes;
 
+use self::routes::Routes;
 use crate::{ServerInfo, problem::Problem};
 
 /// What the routes work with.
@@ -68,6 +72,7 @@ struct App {
     surface: Surface,
     bodies: body::Reader,
     health: Bytes,
+    document: Bytes,
 }
 
 type AppState = State<Arc<App>>;
@@ -75,41 +80,35 @@ type AppState = State<Arc<App>>;
 /// Every REST route, each with and without a trailing slash. [`crate::serve()`] brings them to a
 /// port; it alone adds request ids and turns panics into answers.
 pub fn router(surface: Surface) -> Router {
+    let (routes, document) = routes(&surface.info.version).finish();
     let app = Arc::new(App {
         health: surface.info.health().into(),
+        document: crate::json::to_vec(&document).into(),
         bodies: body::Reader::new(surface.max_body_bytes, surface.body_timeout),
         surface,
     });
-    let mut routes = Router::new();
-    for (path, methods) in [
-        ("/health", get(server::health)),
-        ("/ready", get(server::ready)),
-        ("/api/v1/health", get(server::health)),
-        ("/api/v1/info", get(server::info)),
-        ("/api/v1/tasks", get(tasks::list).post(create::create)),
-        ("/api/v1/tasks/{task_id}", get(tasks::get)),
-        ("/api/v1/tasks/{task_id}/cancel", post(tasks::cancel)),
-        ("/api/v1/tasks/{task_id}/retry", post(tasks::retry)),
-        ("/api/v1/tasks/{task_id}/steps", get(steps::list)),
-        ("/api/v1/tasks/{task_id}/events", get(events::list)),
-        ("/api/v1/reconciliations", get(reconciliations::list)),
-        (
-            "/api/v1/reconciliations/{task_id}/{step}",
-            post(reconciliations::resolve),
-        ),
-    ] {
-        routes = both(routes, path, methods);
-    }
     routes
         .fallback(nothing_here)
         .method_not_allowed_fallback(wrong_method)
         .with_state(app)
 }
 
-fn both(routes: Router<Arc<App>>, path: &str, methods: MethodRouter<Arc<App>>) -> Router<Arc<App>> {
-    routes
-        .route(path, methods.clone())
-        .route(&format!("{path}/"), methods)
+/// The route table. The handlers of one path stand together.
+fn routes(version: &str) -> Routes {
+    Routes::new(version)
+        .add(routes!(tasks::list, create::create))
+        .add(routes!(tasks::get))
+        .add(routes!(tasks::cancel))
+        .add(routes!(tasks::retry))
+        .add(routes!(steps::list))
+        .add(routes!(events::list))
+        .add(routes!(reconciliations::list))
+        .add(routes!(reconciliations::resolve))
+        .add(routes!(server::health))
+        .add(routes!(server::health_v1))
+        .add(routes!(server::ready))
+        .add(routes!(server::info))
+        .add(routes!(document::openapi))
 }
 
 async fn nothing_here(uri: Uri) -> Problem {

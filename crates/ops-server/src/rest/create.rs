@@ -11,11 +11,24 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use ops_core::Code;
 use ops_engine::FieldError;
 
-use super::{AppState, extract::Caller, tasks};
+use super::{AppState, extract::Caller, schema, tasks};
 use crate::problem::{IDEMPOTENCY_KEY, Problem};
 
-/// Accepts a task; it is on disk before the answer. The same key and body give the same task, with
-/// `Idempotency-Replayed: true`.
+/// Accepts a task; it is on disk before the answer.
+///
+/// The same key and body give the same task, with `Idempotency-Replayed: true`.
+#[utoipa::path(
+    post, path = "/api/v1/tasks", tag = "Tasks", operation_id = "submit_task",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repeated request \
+        find the same task: 1 to 255 bytes of visible ASCII.")),
+    request_body = schema::SubmitTask,
+    responses(
+        (status = 201, body = schema::Task, description = "The task.", headers(
+            ("Idempotency-Replayed" = String, description = "`true` if the key had made it before."),
+        )),
+        schema::Invalid,
+    ),
+)]
 pub(crate) async fn create(
     State(app): AppState,
     caller: Caller,

@@ -10,13 +10,30 @@ use ops_core::StoredEvent;
 use super::{
     App, AppState, answer, cursor,
     extract::{Caller, TaskPath, refused},
-    sse,
+    schema, sse,
 };
 use crate::{json::ObjectWriter, problem::Problem, query::Query};
 
-/// A page of the log; or, with `Accept: text/event-stream`, the log from a place on and everything
-/// that comes after it. The place is the header `Last-Event-ID`, else `last_event_id`, else
-/// `after` or `cursor`, else the start.
+/// Reads the log of a task, as pages or as a stream.
+///
+/// With `Accept: text/event-stream`, it is the log from a place on and everything that comes after
+/// it. The place is the header `Last-Event-ID`, else `last_event_id`, else `after` or `cursor`, else
+/// the start.
+#[utoipa::path(
+    get, path = "/api/v1/tasks/{task_id}/events", tag = "Tasks", operation_id = "list_events",
+    params(
+        schema::TaskPath, schema::LogPage,
+        ("last_event_id" = Option<u64>, Query, description = "The same as `after`, and wins over it."),
+        ("Last-Event-ID" = Option<u64>, Header, description = "Where a stream goes on."),
+    ),
+    responses(
+        (status = 200, description = "A page, or the stream.", content(
+            (schema::EventList = "application/json"),
+            (String = "text/event-stream"),
+        )),
+        schema::NoTask, schema::Invalid,
+    ),
+)]
 pub(crate) async fn list(
     State(app): AppState,
     caller: Caller,

@@ -11,7 +11,7 @@ use ops_engine::{FieldError, Step};
 use super::{
     AppState, answer,
     extract::{Caller, StepPath, refused},
-    tasks,
+    schema, tasks,
 };
 use crate::{
     json::{Fields, ObjectWriter, object},
@@ -23,7 +23,17 @@ use crate::{
 const FIELDS: &[&str] = &["resolution", "output", "message"];
 const RESOLUTIONS: &[&str] = &["done", "failed", "retry"];
 
-/// The steps that wait for somebody's word.
+/// Lists the steps that wait for somebody's word.
+#[utoipa::path(
+    get, path = "/api/v1/reconciliations", tag = "Reconciliations",
+    operation_id = "list_reconciliations",
+    params(("limit" = Option<u32>, Query, minimum = 1, maximum = 1000,
+        description = "Tasks at the most. Default: 100")),
+    responses(
+        (status = 200, body = schema::ReconciliationList, description = "The steps."),
+        schema::Invalid,
+    ),
+)]
 pub(crate) async fn list(
     State(app): AppState,
     caller: Caller,
@@ -53,7 +63,20 @@ pub(crate) async fn list(
     Ok(answer(StatusCode::OK, out))
 }
 
-/// Decides what became of one.
+/// Decides what became of a step that is in doubt.
+#[utoipa::path(
+    post, path = "/api/v1/reconciliations/{task_id}/{step}", tag = "Reconciliations",
+    operation_id = "resolve_step",
+    params(
+        schema::TaskPath,
+        ("step" = u32, Path, description = "The number of the step in its run."),
+    ),
+    request_body = schema::Resolve,
+    responses(
+        (status = 200, body = schema::Task, description = "The task, which goes on at once."),
+        schema::NoTask, schema::Conflict, schema::Invalid,
+    ),
+)]
 pub(crate) async fn resolve(
     State(app): AppState,
     caller: Caller,

@@ -3,26 +3,68 @@
 use axum::{extract::State, response::Response};
 use http::StatusCode;
 
-use super::{AppState, answer, extract::Caller};
-use crate::{json, problem::Problem};
+use serde::Serialize;
+use utoipa::ToSchema;
 
-/// Alive. It asks nothing of the database, so that it answers whatever happens there.
+use super::{AppState, answer, extract::Caller};
+use crate::{info::Health, json, problem::Problem};
+
+/// Whether the parts work.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Ready {
+    status: &'static str,
+    parts: Parts,
+}
+
+/// Each part: `ok`.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Parts {
+    storage: &'static str,
+}
+
+/// Whether the process serves.
+///
+/// It asks nothing of the database, so that it answers whatever happens there.
+#[utoipa::path(
+    get, path = "/health", tag = "Server", operation_id = "health",
+    responses((status = 200, body = Health, description = "It does.")),
+)]
 pub(crate) async fn health(State(app): AppState) -> Response {
     answer(StatusCode::OK, app.health.clone())
 }
 
+/// The same as `/health`, where version 1 had it.
+#[utoipa::path(
+    get, path = "/api/v1/health", tag = "Server", operation_id = "health_v1",
+    responses((status = 200, body = Health, description = "It does.")),
+)]
+pub(crate) async fn health_v1(app: AppState) -> Response {
+    health(app).await
+}
+
 /// Whether the parts work: 200, or 503 with the code of the part that does not.
+#[utoipa::path(
+    get, path = "/ready", tag = "Server", operation_id = "ready",
+    responses((status = 200, body = Ready, description = "They do.")),
+)]
 pub(crate) async fn ready(State(app): AppState, caller: Caller) -> Result<Response, Problem> {
     if app.surface.stop.is_cancelled() {
         let message = "the server is stopping and takes no new work";
         return Err(Problem::new(ops_core::Code::ShuttingDown, message));
     }
     app.surface.engine.counts(caller.tenant).await?;
-    let body = r#"{"status":"ready","parts":{"storage":"ok"}}"#;
-    Ok(answer(StatusCode::OK, body))
+    let ready = Ready {
+        status: "ready",
+        parts: Parts { storage: "ok" },
+    };
+    Ok(answer(StatusCode::OK, json::to_vec(&ready)))
 }
 
-/// What the command line shows about the server.
+/// What the server says about itself.
+#[utoipa::path(
+    get, path = "/api/v1/info", tag = "Server", operation_id = "info",
+    responses((status = 200, body = crate::ServerInfo, description = "Facts fixed at the start.")),
+)]
 pub(crate) async fn info(State(app): AppState) -> Response {
     answer(StatusCode::OK, json::to_vec(&app.surface.info))
 }

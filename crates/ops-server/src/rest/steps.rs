@@ -7,11 +7,19 @@ use ops_engine::Step;
 use super::{
     AppState, answer, cursor,
     extract::{Caller, TaskPath, refused},
-    view,
+    schema, view,
 };
 use crate::{json::ObjectWriter, problem::Problem, query::Query};
 
-/// A page of the model calls, tool calls and waits of a task.
+/// Lists the model calls, tool calls and waits of a task, in the order in which they began.
+#[utoipa::path(
+    get, path = "/api/v1/tasks/{task_id}/steps", tag = "Tasks", operation_id = "list_steps",
+    params(schema::TaskPath, schema::LogPage),
+    responses(
+        (status = 200, body = schema::StepList, description = "A page."),
+        schema::NoTask, schema::Invalid,
+    ),
+)]
 pub(crate) async fn list(
     State(app): AppState,
     caller: Caller,

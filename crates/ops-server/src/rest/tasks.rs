@@ -10,7 +10,7 @@ use self::filter::Wish;
 use super::{
     App, AppState, answer,
     extract::{Caller, TaskPath, refused},
-    view,
+    schema, view,
 };
 use crate::{json::ObjectWriter, problem::Problem};
 
@@ -21,6 +21,11 @@ const FIRST_READ: u32 = 32;
 const NEXT_READ: u32 = 256;
 
 /// One task.
+#[utoipa::path(
+    get, path = "/api/v1/tasks/{task_id}", tag = "Tasks", operation_id = "get_task",
+    params(schema::TaskPath),
+    responses((status = 200, body = schema::Task, description = "The task."), schema::NoTask),
+)]
 pub(crate) async fn get(
     State(app): AppState,
     caller: Caller,
@@ -31,6 +36,17 @@ pub(crate) async fn get(
 }
 
 /// Stops a task.
+///
+/// It is `cancelled`, or `cancelling` until the worker that has it confirms. To cancel again changes
+/// nothing.
+#[utoipa::path(
+    post, path = "/api/v1/tasks/{task_id}/cancel", tag = "Tasks", operation_id = "cancel_task",
+    params(schema::TaskPath),
+    responses(
+        (status = 200, body = schema::Task, description = "The task."),
+        schema::NoTask, schema::Conflict,
+    ),
+)]
 pub(crate) async fn cancel(
     State(app): AppState,
     caller: Caller,
@@ -41,6 +57,14 @@ pub(crate) async fn cancel(
 }
 
 /// Does an ended task again, as a new one.
+#[utoipa::path(
+    post, path = "/api/v1/tasks/{task_id}/retry", tag = "Tasks", operation_id = "retry_task",
+    params(schema::TaskPath),
+    responses(
+        (status = 201, body = schema::Task, description = "The new task; `retry_of` is the old one."),
+        schema::NoTask, schema::Conflict,
+    ),
+)]
 pub(crate) async fn retry(
     State(app): AppState,
     caller: Caller,
@@ -51,7 +75,12 @@ pub(crate) async fn retry(
     Ok(one(StatusCode::CREATED, &submitted.record))
 }
 
-/// Tasks, newest first, and how many there are.
+/// Lists tasks, newest first.
+#[utoipa::path(
+    get, path = "/api/v1/tasks", tag = "Tasks", operation_id = "list_tasks",
+    params(filter::Parameters),
+    responses((status = 200, body = schema::TaskList, description = "A page."), schema::Invalid),
+)]
 pub(crate) async fn list(
     State(app): AppState,
     caller: Caller,

@@ -15,6 +15,8 @@ mod lists;
 #[cfg(test)]
 mod logs;
 #[cfg(test)]
+mod operations;
+#[cfg(test)]
 mod reconciliations;
 #[cfg(test)]
 mod routes;

@@ -7,7 +7,13 @@ use ops_core::{
 };
 use ops_engine::Engine;
 
-use crate::{problem::Problem, query::Query, rest::cursor};
+use utoipa::IntoParams;
+
+use crate::{
+    problem::Problem,
+    query::Query,
+    rest::{cursor, schema},
+};
 
 /// Without `limit`, and at the most.
 const MAX_LIMIT: u64 = 1_000;
@@ -19,6 +25,22 @@ const STATUSES: [(&str, Status); 5] = [
     ("failed", Status::Failed),
     ("cancelled", Status::Cancelled),
 ];
+
+/// The parameters, for the document.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it is described, never made")]
+pub(super) struct Parameters {
+    /// Only tasks with this status.
+    status: Option<schema::Status>,
+    /// Only tasks in one of these states. It may also hold several with commas between.
+    #[param(schema_with = schema::states)]
+    state: Option<Vec<String>>,
+    #[param(minimum = 1, maximum = 1000, default = 1000)]
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
 
 /// A wish for a list.
 #[derive(Debug)]

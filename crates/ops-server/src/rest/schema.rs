@@ -1,0 +1,422 @@
+//! The shapes of requests and answers, for `/openapi.json`: those that are read from text or
+//! written as text, field by field, and so have no type of their own. `tests/it/operations` holds
+//! every answer, and every list of known fields and parameters, against them.
+#![expect(dead_code, reason = "they are described, never made")]
+
+use std::collections::BTreeMap;
+
+use ops_core::{Code, task::StateName};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::{
+    IntoParams, IntoResponses, ToSchema,
+    openapi::{Array, ArrayBuilder, Object, ObjectBuilder, Type},
+};
+
+/// Why a request was refused (RFC 9457).
+#[derive(ToSchema)]
+pub(crate) struct Problem {
+    /// `urn:opspawn:error:` and the code.
+    r#type: String,
+    /// What the code means.
+    title: String,
+    /// The HTTP status.
+    status: u16,
+    /// Stable; the page on errors lists them.
+    #[schema(schema_with = code)]
+    code: String,
+    /// What happened and why.
+    detail: String,
+    /// How to mend it.
+    fix: String,
+    /// The same as the header `x-request-id`. Errors of a batch's tasks have none of their own.
+    request_id: Option<String>,
+    /// Each offending part, if the request itself is what is wrong.
+    errors: Option<Vec<Part>>,
+}
+
+/// An offending part of a request.
+#[derive(ToSchema)]
+pub(crate) struct Part {
+    /// `body`, `query` or `header`, and the keys from there.
+    loc: Vec<String>,
+    /// What is wrong.
+    msg: String,
+    /// A stable kind, like `missing` or `unknown_field`.
+    r#type: String,
+}
+
+/// The task of the path.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(crate) struct TaskPath {
+    /// `task_` and a UUID.
+    #[param(example = "task_01a2060b-404b-705a-b965-2ff9f46dad85")]
+    task_id: String,
+}
+
+/// A page of a task's log.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct LogPage {
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// In place of `cursor`: only what has a larger `seq`.
+    after: Option<u64>,
+}
+
+/// There is no such task: `task_not_found`.
+#[derive(IntoResponses)]
+#[response(status = 404, content_type = "application/problem+json")]
+pub(crate) struct NoTask(#[to_schema] Problem);
+
+/// The state of the task does not allow it; `code` says which it is.
+#[derive(IntoResponses)]
+#[response(status = 409, content_type = "application/problem+json")]
+pub(crate) struct Conflict(#[to_schema] Problem);
+
+/// The body or the query string is not valid; `errors` names each offending part.
+#[derive(IntoResponses)]
+#[response(status = 422, content_type = "application/problem+json")]
+pub(crate) struct Invalid(#[to_schema] Problem);
+
+/// A task that is to be done.
+#[derive(ToSchema)]
+pub(crate) struct SubmitTask {
+    /// `agent_run` or `agent_task`; both run an agent.
+    #[schema(example = "agent_run")]
+    task_type: String,
+    /// What the task works on; an agent's is `{"prompt": ...}`.
+    #[schema(value_type = Option<Object>)]
+    input_data: Option<Value>,
+    /// A name for people.
+    #[schema(max_length = 256)]
+    name: Option<String>,
+    /// Kept and shown.
+    #[schema(max_length = 256)]
+    agent_id: Option<String>,
+    /// 9 goes first.
+    #[schema(minimum = 0, maximum = 9, default = 0)]
+    priority: Option<u8>,
+    /// The earliest start; a time that has passed is now.
+    #[schema(format = DateTime)]
+    run_at: Option<String>,
+    /// 64 at most; keys and values of 256 bytes at most. Kept, shown, and filtered by.
+    labels: Option<BTreeMap<String, String>>,
+    /// What its run may use up; what is missing falls back to the configuration.
+    limits: Option<SubmitLimits>,
+    /// How failures that pass are answered.
+    retry: Option<SubmitRetry>,
+    /// The same as the header `Idempotency-Key`.
+    #[schema(min_length = 1, max_length = 255)]
+    request_id: Option<String>,
+}
+
+/// What the run of a task may use up.
+#[derive(ToSchema)]
+pub(crate) struct SubmitLimits {
+    /// Model and tool calls together.
+    #[schema(minimum = 1)]
+    max_steps: Option<u32>,
+    /// Input and output tokens together.
+    #[schema(minimum = 1)]
+    max_tokens: Option<u64>,
+    /// Time from the first start.
+    #[schema(schema_with = duration)]
+    timeout: Option<String>,
+}
+
+/// How failures that pass are answered.
+#[derive(ToSchema)]
+pub(crate) struct SubmitRetry {
+    /// Attempts of the task.
+    #[schema(minimum = 1, maximum = 1000)]
+    max_attempts: Option<u32>,
+    /// The delay before the second attempt; it doubles with each further one.
+    #[schema(schema_with = duration)]
+    backoff: Option<String>,
+}
+
+/// A task and where it stands.
+#[derive(ToSchema)]
+pub(crate) struct Task {
+    /// `task_` and a UUID.
+    task_id: String,
+    task_type: String,
+    #[schema(required)]
+    name: Option<String>,
+    /// The state of version 1.
+    status: Status,
+    /// As submitted, byte for byte.
+    input_data: Value,
+    /// The same as `result`.
+    #[schema(required, value_type = Option<Object>)]
+    output_data: Option<Value>,
+    /// Of a completed task: `answer`, and the `files` that it wrote.
+    #[schema(required, value_type = Option<Object>)]
+    result: Option<Value>,
+    /// The same as `error.message`.
+    #[schema(required)]
+    error_message: Option<String>,
+    #[schema(required)]
+    agent_id: Option<String>,
+    /// Always null.
+    #[schema(required)]
+    workflow_id: Option<String>,
+    #[schema(format = DateTime)]
+    created_at: String,
+    /// Its last event.
+    #[schema(format = DateTime)]
+    updated_at: String,
+    /// When it goes on by itself; else the `run_at` of its submit.
+    #[schema(required, format = DateTime)]
+    scheduled_at: Option<String>,
+    /// Its first start.
+    #[schema(required, format = DateTime)]
+    started_at: Option<String>,
+    /// Its end.
+    #[schema(required, format = DateTime)]
+    completed_at: Option<String>,
+    #[schema(schema_with = state)]
+    state: String,
+    /// What it waits for.
+    #[schema(required)]
+    state_detail: Option<StateDetail>,
+    /// The current attempt, from 1.
+    attempt: u32,
+    priority: u8,
+    labels: BTreeMap<String, String>,
+    limits: Limits,
+    /// Why it failed.
+    #[schema(required)]
+    error: Option<TaskError>,
+    usage: Usage,
+    /// The task that it does again.
+    #[schema(required)]
+    retry_of: Option<String>,
+    /// Whether it was given up after all its attempts or lost workers.
+    dead_letter: bool,
+}
+
+/// The state of version 1.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Status {
+    Pending,
+    Running,
+    Completed,
+    Failed,
+    Cancelled,
+}
+
+/// What a task waits for.
+#[derive(ToSchema)]
+pub(crate) struct StateDetail {
+    /// `start`, `retry`, `timer`, `in_doubt`, ...
+    on: String,
+    /// When it goes on by itself.
+    #[schema(format = DateTime)]
+    until: Option<String>,
+    /// The steps that wait for somebody's word.
+    steps: Option<Vec<u32>>,
+}
+
+/// Limits as submitted; null where the configured one applies.
+#[derive(ToSchema)]
+pub(crate) struct Limits {
+    #[schema(required)]
+    max_steps: Option<u32>,
+    #[schema(required)]
+    max_tokens: Option<u64>,
+    /// Seconds from the first start.
+    #[schema(required)]
+    timeout: Option<f64>,
+}
+
+/// Why a task failed.
+#[derive(ToSchema)]
+pub(crate) struct TaskError {
+    /// Stable; the page on errors lists the codes of tasks.
+    code: String,
+    message: String,
+}
+
+/// What model calls used.
+#[derive(ToSchema)]
+pub(crate) struct Usage {
+    input_tokens: u64,
+    output_tokens: u64,
+    /// 0 where the price is not known.
+    cost_usd: f64,
+}
+
+/// Tasks, newest first.
+#[derive(ToSchema)]
+pub(crate) struct TaskList {
+    tasks: Vec<Task>,
+    /// How many tasks the filter fits, whatever the page.
+    total: u64,
+    /// Null on the last page.
+    #[schema(required)]
+    next_cursor: Option<String>,
+}
+
+/// The steps of a task, in the order in which they began.
+#[derive(ToSchema)]
+pub(crate) struct StepList {
+    steps: Vec<Step>,
+    /// Null on the last page.
+    #[schema(required)]
+    next_cursor: Option<String>,
+}
+
+/// A model call, a tool call or a wait.
+#[derive(ToSchema)]
+pub(crate) struct Step {
+    /// The number of its first event.
+    seq: u64,
+    /// Its number in the run; null for a wait.
+    #[schema(required)]
+    step: Option<u32>,
+    /// `model`, `tool` or `wait`.
+    kind: String,
+    /// The model, the tool, or what is waited for.
+    name: String,
+    status: StepStatus,
+    /// How often it was begun; 0 for a tool call that was refused.
+    attempt: u32,
+    #[schema(required)]
+    effect: Option<Effect>,
+    /// What went in: any JSON.
+    input: Value,
+    /// What came out: any JSON.
+    output: Value,
+    /// `code`, `message` and `retryable`, if it failed.
+    #[schema(required, value_type = Option<Object>)]
+    error: Option<Value>,
+    usage: Usage,
+    #[schema(format = DateTime)]
+    started_at: String,
+    #[schema(required, format = DateTime)]
+    ended_at: Option<String>,
+}
+
+/// How a step stands.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum StepStatus {
+    Queued,
+    Started,
+    Completed,
+    Failed,
+    InDoubt,
+}
+
+/// What repeating a call does.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Effect {
+    Pure,
+    Idempotent,
+    Write,
+}
+
+/// A page of a task's log.
+#[derive(ToSchema)]
+pub(crate) struct EventList {
+    events: Vec<Event>,
+    /// Null on the last page.
+    #[schema(required)]
+    next_cursor: Option<String>,
+}
+
+/// Something that happened to a task. It never changes.
+#[derive(ToSchema)]
+pub(crate) struct Event {
+    /// From 1, without a gap.
+    seq: u64,
+    /// Like `task.submitted` or `tool.completed`.
+    r#type: String,
+    #[schema(format = DateTime)]
+    at: String,
+    /// `type`, `v` and what belongs to the type. Times in it are microseconds since 1970.
+    #[schema(value_type = Object)]
+    data: Value,
+}
+
+/// Steps that wait for somebody's word.
+#[derive(ToSchema)]
+pub(crate) struct ReconciliationList {
+    reconciliations: Vec<Reconciliation>,
+}
+
+/// A `write` call that may or may not have taken effect.
+#[derive(ToSchema)]
+pub(crate) struct Reconciliation {
+    task_id: String,
+    step: u32,
+    /// The tool.
+    name: String,
+    effect: Effect,
+    /// Its arguments.
+    input: Value,
+    #[schema(format = DateTime)]
+    started_at: String,
+    attempt: u32,
+    status: StepStatus,
+}
+
+/// What became of a step.
+#[derive(ToSchema)]
+pub(crate) struct Resolve {
+    resolution: Resolution,
+    /// With `done`, and required there: what the call returned, any JSON.
+    output: Option<Value>,
+    /// With `failed`, and required there: what the model is told.
+    message: Option<String>,
+}
+
+/// `done`: it took effect. `failed`: it did not and is not tried again. `retry`: it runs again.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Resolution {
+    Done,
+    Failed,
+    Retry,
+}
+
+/// The names of states.
+pub(crate) fn state() -> Object {
+    words(StateName::ALL.map(StateName::as_str))
+}
+
+/// A list of states.
+pub(crate) fn states() -> Array {
+    ArrayBuilder::new().items(state()).build()
+}
+
+fn code() -> Object {
+    words(Code::ALL.iter().map(|code| code.as_str()))
+}
+
+fn words(words: impl IntoIterator<Item = &'static str>) -> Object {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .enum_values(Some(words))
+        .build()
+}
+
+/// Seconds, or text with units.
+fn duration() -> Object {
+    use utoipa::openapi::schema::SchemaType;
+    ObjectBuilder::new()
+        .schema_type(SchemaType::Array(vec![
+            Type::Number,
+            Type::String,
+            Type::Null,
+        ]))
+        .description(Some("Seconds, or text like `500ms`, `30s`, `1h30m`, `2d`."))
+        .build()
+}

@@ -1,0 +1,206 @@
+//! One case for each operation.
+
+use ops_core::{Next, Wait, event::StepStatus};
+use serde_json::{Value, json};
+
+use crate::harness::{App, event};
+
+/// A request; its method is the operation's.
+#[derive(Clone)]
+pub(super) struct Call {
+    pub(super) path: String,
+    pub(super) headers: Vec<(&'static str, String)>,
+    pub(super) body: Vec<u8>,
+}
+
+/// A request that is answered as the operation says, and others that are refused with this status
+/// and code.
+pub(super) struct Case {
+    pub(super) good: Call,
+    pub(super) bad: Vec<(Call, u16, &'static str)>,
+}
+
+const NO_TASK: &str = "task_6ba7b810-9dad-41d1-80b4-00c04fd430c8";
+
+fn at(path: impl Into<String>) -> Call {
+    Call {
+        path: path.into(),
+        headers: Vec::new(),
+        body: Vec::new(),
+    }
+}
+
+impl Call {
+    fn json(mut self, body: &Value) -> Self {
+        self.headers
+            .push(("content-type", "application/json".into()));
+        self.body = body.to_string().into_bytes();
+        self
+    }
+
+    fn header(mut self, name: &'static str, value: &str) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    fn refused(self, status: u16, code: &'static str) -> (Self, u16, &'static str) {
+        (self, status, code)
+    }
+}
+
+impl Case {
+    fn new(good: Call, bad: impl IntoIterator<Item = (Call, u16, &'static str)>) -> Self {
+        Self {
+            good,
+            bad: bad.into_iter().collect(),
+        }
+    }
+}
+
+/// The case of an operation, with what it needs in the store.
+pub(super) async fn of(app: &App, operation: &str) -> Case {
+    match operation {
+        "submit_task" => {
+            let whole = json!({
+                "task_type": "echo", "input_data": {"prompt": "hi"}, "name": "n", "agent_id": "a",
+                "priority": 9, "run_at": "2025-04-12T10:00:00Z", "labels": {"team": "x"},
+                "limits": {"max_steps": 5, "max_tokens": 9, "timeout": "5m"},
+                "retry": {"max_attempts": 2, "backoff": 0.5}, "request_id": "k",
+            });
+            let tasks = || at("/api/v1/tasks");
+            Case::new(
+                tasks().json(&whole),
+                [
+                    tasks().json(&json!({})).refused(422, "invalid_body"),
+                    tasks()
+                        .json(&json!({"task_type": "no"}))
+                        .refused(422, "unknown_task_type"),
+                    tasks()
+                        .header("content-type", "text/csv")
+                        .refused(415, "unsupported_media_type"),
+                ],
+            )
+        }
+        "list_tasks" => {
+            one_of_each_end(app).await;
+            let tasks = |query: &str| at(format!("/api/v1/tasks{query}"));
+            Case::new(
+                tasks("?limit=5"),
+                [
+                    tasks("?limit=0").refused(422, "invalid_query"),
+                    tasks("?cursor=abc").refused(422, "invalid_query"),
+                ],
+            )
+        }
+        "get_task" => {
+            let task = |id: &str| at(format!("/api/v1/tasks/{id}"));
+            Case::new(
+                task(&in_doubt(app).await),
+                [task(NO_TASK).refused(404, "task_not_found")],
+            )
+        }
+        "cancel_task" => {
+            let cancel = |id: &str| at(format!("/api/v1/tasks/{id}/cancel"));
+            let done = ended(app).await;
+            Case::new(
+                cancel(&app.echo().await),
+                [
+                    cancel(NO_TASK).refused(404, "task_not_found"),
+                    cancel(&done).refused(409, "task_final"),
+                ],
+            )
+        }
+        "retry_task" => {
+            let retry = |id: &str| at(format!("/api/v1/tasks/{id}/retry"));
+            let done = ended(app).await;
+            Case::new(
+                retry(&done),
+                [
+                    retry(NO_TASK).refused(404, "task_not_found"),
+                    retry(&app.echo().await).refused(409, "task_not_final"),
+                ],
+            )
+        }
+        "list_steps" => {
+            let steps = |id: &str| at(format!("/api/v1/tasks/{id}/steps"));
+            let id = in_doubt(app).await;
+            Case::new(
+                steps(&id),
+                [
+                    steps(NO_TASK).refused(404, "task_not_found"),
+                    at(format!("/api/v1/tasks/{id}/steps?cursor=e1")).refused(422, "invalid_query"),
+                ],
+            )
+        }
+        "list_events" => {
+            let events = |id: &str| at(format!("/api/v1/tasks/{id}/events"));
+            let id = in_doubt(app).await;
+            Case::new(
+                events(&id),
+                [
+                    events(NO_TASK).refused(404, "task_not_found"),
+                    at(format!("/api/v1/tasks/{id}/events?after=-1")).refused(422, "invalid_query"),
+                ],
+            )
+        }
+        "list_reconciliations" => {
+            in_doubt(app).await;
+            let open = |query: &str| at(format!("/api/v1/reconciliations{query}"));
+            Case::new(open(""), [open("?limit=x").refused(422, "invalid_query")])
+        }
+        "resolve_step" => {
+            let id = in_doubt(app).await;
+            let step = |id: &str, step: u32| at(format!("/api/v1/reconciliations/{id}/{step}"));
+            let done = json!({"resolution": "done", "output": {"sent": true}});
+            Case::new(
+                step(&id, 1).json(&done),
+                [
+                    step(NO_TASK, 1).json(&done).refused(404, "task_not_found"),
+                    step(&id, 7).json(&done).refused(409, "not_in_doubt"),
+                    step(&id, 1)
+                        .json(&json!({"resolution": "x"}))
+                        .refused(422, "invalid_body"),
+                ],
+            )
+        }
+        "health" => Case::new(at("/health"), []),
+        "health_v1" => Case::new(at("/api/v1/health"), []),
+        "ready" => Case::new(at("/ready"), []),
+        "info" => Case::new(at("/api/v1/info"), []),
+        "openapi" => Case::new(at("/openapi.json"), []),
+        other => panic!("the operation `{other}` of /openapi.json has no case in cases.rs"),
+    }
+}
+
+/// Submits the next task to be claimed.
+async fn first(app: &App) -> String {
+    app.submit(&json!({"task_type": "echo", "priority": 9, "labels": {"a": "b"}}))
+        .await
+}
+
+/// A task that has ended.
+async fn ended(app: &App) -> String {
+    let id = first(app).await;
+    app.complete_next(&json!({"answer": "x"})).await;
+    id
+}
+
+/// A completed, a failed and a scheduled task.
+async fn one_of_each_end(app: &App) {
+    ended(app).await;
+    first(app).await;
+    app.fail_next(false).await;
+    first(app).await;
+    app.fail_next(true).await;
+}
+
+/// A task whose first step is in doubt.
+async fn in_doubt(app: &App) -> String {
+    let id = first(app).await;
+    let task = app.claim().await.task.id;
+    let call = json!({"name": "send", "input": {"to": "a"}});
+    let events = vec![event(1, StepStatus::Started, call)];
+    let wait = Next::Wait(Wait::InDoubt { steps: vec![1] });
+    app.append(task, events, wait).await;
+    id
+}
