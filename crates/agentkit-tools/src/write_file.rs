@@ -78,6 +78,7 @@ impl Tool for WriteFile {
             Ok(ToolOutput {
                 content: json!({"path": path, "bytes": content.len()}),
                 files: vec![(path, Some(content))],
+                then: None,
             })
         })
     }

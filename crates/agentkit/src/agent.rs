@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{
     drive::{self, MemoryRecorder, Session, Stop, SystemClock},
-    event::Failure,
+    event::{Failure, Wait},
     model::Model,
     planner::{self, Planner},
     policy::{ConfiguredPolicy, Policy},
@@ -44,6 +44,12 @@ pub enum RunError {
     /// The workspace could not be made.
     #[error("cannot make a workspace")]
     Workspace(#[source] std::io::Error),
+    /// It waits for somebody, and in this program nobody comes.
+    #[error(
+        "the run waits for somebody outside ({0:?}); drive it with `drive::drive` over a log of \
+         your own, and put what comes from outside into that log"
+    )]
+    Waiting(Wait),
     /// The driver could not go on.
     #[error(transparent)]
     Drive(#[from] drive::DriveError),
@@ -112,7 +118,10 @@ impl Agent {
             match drive::drive(self, goal, &mut run, &session).await? {
                 Stop::Completed(answer) => return Ok(answer),
                 Stop::Failed(failure) => return Err(failure.into()),
-                Stop::Waiting(wait) => drive::sleep_through(&wait, &session).await,
+                Stop::Waiting(wait @ Wait::Timer { .. }) => {
+                    drive::sleep_through(&wait, &session).await;
+                }
+                Stop::Waiting(wait) => return Err(RunError::Waiting(wait)),
             }
         }
     }

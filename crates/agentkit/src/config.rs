@@ -32,6 +32,14 @@ pub struct RunConfig {
     pub host: Value,
 }
 
+impl RunConfig {
+    /// SHA-256, in hex, of the definition as RFC 8785 JSON.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        crate::tool::canonical_digest(self)
+    }
+}
+
 /// A tool as it was when the run began.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PinnedTool {
@@ -57,6 +65,25 @@ pub struct Limits {
     pub context_tokens: u64,
     /// Tokens of an answer at the most; sent only if set.
     pub max_output_tokens: Option<u64>,
+    /// Child tasks that the run may begin.
+    #[serde(skip_serializing_if = "is_default_children")]
+    pub max_children: u32,
+    /// How many generations of child tasks may follow: at 0 it may begin none, and a child has one
+    /// less than its parent.
+    #[serde(skip_serializing_if = "is_default_depth")]
+    pub spawn_depth_left: u32,
+}
+
+const DEFAULT_CHILDREN: u32 = 100;
+const DEFAULT_DEPTH: u32 = 3;
+
+// The bytes of a run that says nothing of children are those of the releases that knew of none.
+fn is_default_children(children: &u32) -> bool {
+    *children == DEFAULT_CHILDREN
+}
+
+fn is_default_depth(depth: &u32) -> bool {
+    *depth == DEFAULT_DEPTH
 }
 
 impl Default for Limits {
@@ -68,6 +95,8 @@ impl Default for Limits {
             max_repairs: 3,
             context_tokens: 100_000,
             max_output_tokens: None,
+            max_children: DEFAULT_CHILDREN,
+            spawn_depth_left: DEFAULT_DEPTH,
         }
     }
 }

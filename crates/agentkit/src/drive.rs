@@ -3,8 +3,10 @@
 //! It records the intent of every call before it makes the call and the outcome before it goes on.
 //! The outcome of a step and the intent of the next one are one append.
 
+mod command;
 mod memory_recorder;
 mod model_call;
+mod outside;
 mod tool_calls;
 
 use std::{path::PathBuf, sync::Arc};
@@ -13,7 +15,10 @@ use bytes::Bytes;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-pub use self::memory_recorder::MemoryRecorder;
+pub use self::{
+    command::{Approval, ChildLimits, ChildSpec, Command},
+    memory_recorder::MemoryRecorder,
+};
 use crate::{
     Agent, BoxFuture,
     event::{
@@ -35,6 +40,12 @@ pub trait Recorder: Send + Sync {
     /// # Errors
     /// Why it may not.
     fn check(&self) -> Result<(), RecordError>;
+
+    /// A fresh id for a child task.
+    ///
+    /// # Errors
+    /// Why the run can have no children; the call that asks for one fails with it.
+    fn new_child(&self) -> Result<String, Failure>;
 }
 
 /// One append.
@@ -44,6 +55,9 @@ pub struct Batch<'a> {
     pub events: &'a [Event],
     /// Values that the events refer to by digest.
     pub blobs: Vec<(String, Bytes)>,
+    /// What takes place with the events, and not without them. Each goes with an event that
+    /// [`outcomes`] keeps.
+    pub commands: Vec<Command>,
     /// How the drive ends with this append, if it does.
     pub stop: Option<&'a Stop>,
 }
@@ -179,6 +193,7 @@ pub async fn drive(
         run,
         events: Vec::new(),
         blobs: Vec::new(),
+        commands: Vec::new(),
     };
     if let Some(stop) = driver.recover().await? {
         return Ok(stop);
@@ -204,6 +219,9 @@ pub async fn drive(
                 }
             }
             Next::CallTools { steps } => driver.call_tools(&steps).await?,
+            Next::Judge { steps } => driver.judge(&steps)?,
+            Next::Settle { step, result } => driver.settle_waiting(step, result)?,
+            Next::Wait(wait) => return driver.wait(wait).await,
             Next::Done(outcome) => return driver.finish(outcome).await,
         }
     }
@@ -217,7 +235,10 @@ pub async fn sleep_through(wait: &Wait, session: &Session) {
             let left = std::time::Duration::from_micros(u64::try_from(left).unwrap_or(0));
             tokio::time::sleep(left).await;
         }
-        Wait::InDoubt { .. } => {}
+        Wait::InDoubt { .. }
+        | Wait::Approval { .. }
+        | Wait::Signal { .. }
+        | Wait::Children { .. } => {}
     }
 }
 
@@ -238,7 +259,14 @@ pub fn outcomes(events: &[Event]) -> Vec<Event> {
         | Event::ToolCalled(_)
         | Event::ToolCompleted(_)
         | Event::ToolFailed(_)
+        | Event::ToolWaiting(_)
         | Event::ToolResolved(_)
+        | Event::ToolApproved(_)
+        | Event::ToolDenied(_)
+        | Event::ToolReset(_)
+        | Event::SignalReceived(_)
+        | Event::ChildEnded(_)
+        | Event::MessageAdded(_)
         | Event::RunCompleted(_)
         | Event::RunFailed(_) => Some(event.clone()),
     };
@@ -252,6 +280,7 @@ struct Driver<'a> {
     /// Applied, but not recorded yet.
     events: Vec<Event>,
     blobs: Vec<(String, Bytes)>,
+    commands: Vec<Command>,
 }
 
 impl Driver<'_> {
@@ -267,10 +296,10 @@ impl Driver<'_> {
         if self.events.is_empty() && stop.is_none() {
             return Ok(());
         }
-        let blobs = std::mem::take(&mut self.blobs);
         let batch = Batch {
             events: &self.events,
-            blobs,
+            blobs: std::mem::take(&mut self.blobs),
+            commands: std::mem::take(&mut self.commands),
             stop,
         };
         self.session.recorder.append(batch).await?;
@@ -299,11 +328,7 @@ impl Driver<'_> {
     async fn recover(&mut self) -> Result<Option<Stop>, DriveError> {
         let steps = self.run.in_doubt();
         if !steps.is_empty() {
-            let wait = Wait::InDoubt { steps };
-            self.push(Event::WaitStarted(WaitStarted { wait: wait.clone() }))?;
-            let stop = Stop::Waiting(wait);
-            self.flush(Some(&stop)).await?;
-            return Ok(Some(stop));
+            return Ok(Some(self.wait(Wait::InDoubt { steps }).await?));
         }
         let again: Vec<ToolStarted> = self
             .run
@@ -313,7 +338,12 @@ impl Driver<'_> {
                     step: state.call.step,
                     attempt: attempt + 1,
                 }),
-                Progress::Queued | Progress::Settled { .. } => None,
+                Progress::Queued
+                | Progress::Reset
+                | Progress::Asked { .. }
+                | Progress::Approved
+                | Progress::Waiting { .. }
+                | Progress::Settled { .. } => None,
             })
             .collect();
         for started in again {
@@ -328,6 +358,14 @@ impl Driver<'_> {
             goal: goal.to_owned(),
             config,
         }))
+    }
+
+    /// Records that the run stands still from now on.
+    async fn wait(&mut self, wait: Wait) -> Result<Stop, DriveError> {
+        self.push(Event::WaitStarted(WaitStarted { wait: wait.clone() }))?;
+        let stop = Stop::Waiting(wait);
+        self.flush(Some(&stop)).await?;
+        Ok(stop)
     }
 
     async fn finish(&mut self, outcome: Outcome) -> Result<Stop, DriveError> {

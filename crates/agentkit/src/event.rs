@@ -3,12 +3,28 @@
 //! Every body is a JSON object with `type` and `v`. Readers ignore fields that they do not know and
 //! refuse a type or version that they do not know by its name. The keys `name`, `input`, `output`
 //! and `error` are the presentation keys: a surface that cannot read bodies may show them verbatim.
-//! The bytes of version 1 are fixtures under `tests/fixtures/events/v1`.
+//! The bytes of version 1 are fixtures under `tests/fixtures`.
+//!
+//! Some events never come from the driver: what a person decides, what a signal carries and how a
+//! child task ended comes to a run from outside. Whoever keeps the log puts them into it whenever
+//! they come, also while a driver that does not see them yet writes on; the fold allows for that.
+
+mod model;
+mod tool;
+mod wait;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{config::RunConfig, effect::Effect};
+pub use self::{
+    model::{FinishReason, ModelCompleted, ModelFailed, ModelStarted},
+    tool::{
+        ChildStarted, FileDelta, Handle, Resolution, ToolApproved, ToolCalled, ToolCompleted,
+        ToolDenied, ToolFailed, ToolReset, ToolResolved, ToolStarted, ToolWaiting, Verdict,
+    },
+    wait::{CallWait, ChildEnded, ChildResult, SignalReceived, Wait, WaitStarted},
+};
+use crate::config::RunConfig;
 
 /// The version that this crate writes in every body.
 pub const VERSION: u16 = 1;
@@ -90,9 +106,30 @@ pub enum Event {
     /// A tool call failed; the model is told.
     #[serde(rename = "tool.failed")]
     ToolFailed(ToolFailed),
-    /// Somebody decided what became of a tool call that was in doubt.
+    /// A tool call began something whose result comes from outside.
+    #[serde(rename = "tool.waiting")]
+    ToolWaiting(ToolWaiting),
+    /// From outside: somebody decided what became of a tool call that was in doubt.
     #[serde(rename = "tool.resolved")]
     ToolResolved(ToolResolved),
+    /// From outside: somebody approved a tool call.
+    #[serde(rename = "tool.approved")]
+    ToolApproved(ToolApproved),
+    /// From outside: somebody denied a tool call.
+    #[serde(rename = "tool.denied")]
+    ToolDenied(ToolDenied),
+    /// From outside, in a fork of another run's log: a tool call has not happened in this run.
+    #[serde(rename = "tool.reset")]
+    ToolReset(ToolReset),
+    /// From outside: somebody sent the run a signal.
+    #[serde(rename = "signal.received")]
+    SignalReceived(SignalReceived),
+    /// From outside: a child task ended.
+    #[serde(rename = "child.ended")]
+    ChildEnded(ChildEnded),
+    /// From outside, in a fork of another run's log: the person says something more.
+    #[serde(rename = "message.added")]
+    MessageAdded(MessageAdded),
     /// The run stands still until its wait is over.
     #[serde(rename = "wait.started")]
     WaitStarted(WaitStarted),
@@ -113,205 +150,11 @@ pub struct RunStarted {
     pub config: RunConfig,
 }
 
-/// Body of `model.started`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ModelStarted {
-    /// The step.
-    pub step: StepId,
-    /// 1 for the first try of this step.
-    pub attempt: u32,
-    /// The model, for instance `openai/gpt-5`.
-    pub name: String,
-    /// Tokens charged if the outcome stays unknown.
-    pub reserved_tokens: u64,
-}
-
-/// Body of `model.completed`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ModelCompleted {
-    /// The step.
-    pub step: StepId,
-    /// The model that answered, as the provider names it.
-    pub name: String,
-    /// The text of the answer.
-    pub output: String,
-    /// How many `tool.called` events follow in the same append.
-    pub calls: u32,
-    /// What it used.
-    pub usage: Usage,
-    /// Why the model stopped.
-    pub finish: FinishReason,
-    /// Opaque provider parts of the message, replayed unchanged.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub parts: Option<Value>,
-    /// The provider's id of the request.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub request_id: Option<String>,
-}
-
-/// Why a model stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FinishReason {
-    /// It was done.
-    Stop,
-    /// It wants tools called.
-    ToolCalls,
-    /// It ran into the output limit.
-    Length,
-    /// The provider withheld the answer.
-    ContentFilter,
-}
-
-/// Body of `model.failed`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ModelFailed {
-    /// The step.
-    pub step: StepId,
-    /// The try that failed.
-    pub attempt: u32,
-    /// What went wrong.
-    pub error: Failure,
-    /// Tokens charged for the failed try (the reservation where the call may have been served).
-    pub charged_tokens: u64,
-}
-
-/// Body of `tool.called`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ToolCalled {
-    /// The step, which is the call id.
-    pub step: StepId,
-    /// The id that the provider gave the call.
-    pub provider_id: String,
-    /// The tool.
-    pub name: String,
-    /// The exact arguments that run; a string holding the raw text if they were not JSON.
-    pub input: Value,
-    /// The effect class at the time of the call.
-    pub effect: Effect,
-    /// What the gate said.
-    #[serde(flatten)]
-    pub verdict: Verdict,
-}
-
-/// What the gate said of a tool call.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "verdict", rename_all = "snake_case")]
-pub enum Verdict {
-    /// It runs with the first batch: this event is its intent.
-    Start,
-    /// It runs once the calls before it are settled; a `tool.started` will be its intent.
-    Queue,
-    /// It never runs; the model is told why.
-    Refuse {
-        /// The reason.
-        error: Failure,
-    },
-}
-
-/// Body of `tool.started`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ToolStarted {
-    /// The step.
-    pub step: StepId,
-    /// 1 for the first try of this step.
-    pub attempt: u32,
-}
-
-/// Body of `tool.completed`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ToolCompleted {
-    /// The step.
-    pub step: StepId,
-    /// What the model is shown: the result, or its beginning if `handle` is there.
-    pub output: Value,
-    /// Where the whole result is, if it was too large to show.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub handle: Option<Handle>,
-    /// Files of the workspace that the call wrote: their content is in the blob store.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub files: Vec<FileDelta>,
-}
-
-/// A large result, kept whole in the blob store and read in pages.
+/// Body of `message.added`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Handle {
-    /// SHA-256 of the content, in hex.
-    pub digest: String,
-    /// Size in bytes.
-    pub bytes: u64,
-}
-
-/// A file that a tool call wrote in the task's workspace.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileDelta {
-    /// Path relative to the workspace, with `/` between its parts.
-    pub path: String,
-    /// SHA-256 of the content, in hex; none if the file was removed.
-    pub digest: Option<String>,
-    /// Size in bytes.
-    pub bytes: u64,
-}
-
-/// Body of `tool.failed`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ToolFailed {
-    /// The step.
-    pub step: StepId,
-    /// What went wrong.
-    pub error: Failure,
-}
-
-/// Body of `tool.resolved`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ToolResolved {
-    /// The step.
-    pub step: StepId,
-    /// What was decided.
-    #[serde(flatten)]
-    pub resolution: Resolution,
-}
-
-/// What became of a call that was in doubt.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "resolution", rename_all = "snake_case")]
-pub enum Resolution {
-    /// It took effect and returned this.
-    Done {
-        /// What the model is told it returned.
-        output: Value,
-    },
-    /// It did not take effect, and is not to be tried again.
-    Failed {
-        /// What the model is told.
-        message: String,
-    },
-    /// It did not take effect; run it again.
-    Retry,
-}
-
-/// Body of `wait.started`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct WaitStarted {
-    /// What the run waits for.
-    #[serde(flatten)]
-    pub wait: Wait,
-}
-
-/// What a run waits for; it holds no worker meanwhile.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "wait", rename_all = "snake_case")]
-pub enum Wait {
-    /// A point in time, in UTC microseconds.
-    Timer {
-        /// When it ends.
-        until_micros: i64,
-    },
-    /// Somebody's word on calls whose outcome is unknown.
-    InDoubt {
-        /// The calls.
-        steps: Vec<StepId>,
-    },
+pub struct MessageAdded {
+    /// What the person says. The model reads it once the calls of its last answer are settled.
+    pub content: String,
 }
 
 /// Body of `run.completed`.
@@ -378,7 +221,7 @@ pub enum DecodeError {
 
 impl Event {
     /// Every type that this release knows.
-    pub const TYPES: [&str; 12] = [
+    pub const TYPES: [&str; 19] = [
         "run.started",
         "model.started",
         "model.completed",
@@ -387,7 +230,14 @@ impl Event {
         "tool.started",
         "tool.completed",
         "tool.failed",
+        "tool.waiting",
         "tool.resolved",
+        "tool.approved",
+        "tool.denied",
+        "tool.reset",
+        "signal.received",
+        "child.ended",
+        "message.added",
         "wait.started",
         "run.completed",
         "run.failed",
@@ -405,7 +255,14 @@ impl Event {
             Self::ToolStarted(_) => "tool.started",
             Self::ToolCompleted(_) => "tool.completed",
             Self::ToolFailed(_) => "tool.failed",
+            Self::ToolWaiting(_) => "tool.waiting",
             Self::ToolResolved(_) => "tool.resolved",
+            Self::ToolApproved(_) => "tool.approved",
+            Self::ToolDenied(_) => "tool.denied",
+            Self::ToolReset(_) => "tool.reset",
+            Self::SignalReceived(_) => "signal.received",
+            Self::ChildEnded(_) => "child.ended",
+            Self::MessageAdded(_) => "message.added",
             Self::WaitStarted(_) => "wait.started",
             Self::RunCompleted(_) => "run.completed",
             Self::RunFailed(_) => "run.failed",

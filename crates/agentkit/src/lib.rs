@@ -18,6 +18,7 @@ pub mod model;
 pub mod planner;
 pub mod policy;
 pub mod run;
+mod time;
 pub mod tool;
 
 pub use agent::Agent;

@@ -22,7 +22,9 @@ pub trait ShortTermMemory {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Window {
     messages: Vec<Arc<Message>>,
-    tokens: Vec<u64>,
+    /// The tokens of each message and all before it: what is shown is found without adding up a
+    /// long run again at each of its steps.
+    sums: Vec<u64>,
 }
 
 impl Window {
@@ -34,10 +36,10 @@ impl Window {
 
     /// Adds a call to the newest message, which must be the model's.
     pub(crate) fn extend_calls(&mut self, call: MessageCall) {
-        if let (Some(message), Some(tokens)) = (self.messages.last_mut(), self.tokens.last_mut())
+        if let (Some(message), Some(sum)) = (self.messages.last_mut(), self.sums.last_mut())
             && let Message::Assistant { calls, .. } = Arc::make_mut(message)
         {
-            *tokens += (call.name.len() + json_len(&call.arguments)) as u64 / 4;
+            *sum += (call.name.len() + json_len(&call.arguments)) as u64 / 4;
             calls.push(call);
         }
     }
@@ -53,40 +55,41 @@ impl Window {
             .count()
     }
 
+    /// The tokens of the first `count` messages.
+    fn sum(&self, count: usize) -> u64 {
+        count.checked_sub(1).map_or(0, |last| self.sums[last])
+    }
+
     /// Where the shown tail begins.
     fn tail(&self, max_tokens: u64) -> usize {
-        let pinned = self.pinned();
-        let mut left = max_tokens.saturating_sub(self.tokens[..pinned].iter().sum());
-        let (mut start, mut group) = (self.messages.len(), 0);
-        for index in (pinned..self.messages.len()).rev() {
-            group += self.tokens[index];
-            if matches!(*self.messages[index], Message::Tool { .. }) {
-                continue;
-            }
-            let newest = start == self.messages.len();
-            if group > left && !newest {
-                break;
-            }
-            left = left.saturating_sub(group);
-            start = index;
-            group = 0;
-        }
-        start
+        let (pinned, end) = (self.pinned(), self.messages.len());
+        let left = max_tokens.saturating_sub(self.sum(pinned));
+        // Everything from here on fits.
+        let hidden = self.sum(end).saturating_sub(left);
+        let start = match self.sum(pinned) >= hidden {
+            true => pinned,
+            false => pinned + 1 + self.sums[pinned..].partition_point(|sum| *sum < hidden),
+        };
+        // A result is not shown without its call, and the newest exchange is in any case.
+        let begins = |index: &usize| !matches!(*self.messages[*index], Message::Tool { .. });
+        (start..end)
+            .find(begins)
+            .or_else(|| (pinned..end).rev().find(begins))
+            .unwrap_or(end)
     }
 
     /// The estimated tokens of what [`ShortTermMemory::get_context`] gives.
     #[must_use]
     pub fn context_tokens(&self, max_tokens: u64) -> u64 {
-        let shown = self.tokens[..self.pinned()]
-            .iter()
-            .chain(&self.tokens[self.tail(max_tokens)..]);
-        shown.sum()
+        let hidden = self.sum(self.tail(max_tokens)) - self.sum(self.pinned());
+        self.sum(self.messages.len()) - hidden
     }
 }
 
 impl ShortTermMemory for Window {
     fn add_message(&mut self, message: Message) {
-        self.tokens.push(estimate_tokens(&message));
+        let before = self.sum(self.messages.len());
+        self.sums.push(before + estimate_tokens(&message));
         self.messages.push(Arc::new(message));
     }
 
@@ -101,7 +104,7 @@ impl ShortTermMemory for Window {
 
     fn clear(&mut self) {
         self.messages.clear();
-        self.tokens.clear();
+        self.sums.clear();
     }
 }
 
@@ -208,5 +211,60 @@ mod tests {
         assert_eq!(window.get_context(400).len(), 4);
         window.clear();
         assert!(window.get_context(400).is_empty());
+    }
+
+    /// What is shown, added up from the end, message by message.
+    fn shown(window: &Window, max_tokens: u64) -> Vec<Arc<Message>> {
+        let tokens = |message: &Arc<Message>| estimate_tokens(message);
+        let (pinned, rest) = window.messages.split_at(window.pinned());
+        let mut left = max_tokens.saturating_sub(pinned.iter().map(tokens).sum());
+        let (mut start, mut group) = (rest.len(), 0);
+        for (index, message) in rest.iter().enumerate().rev() {
+            group += tokens(message);
+            if matches!(**message, Message::Tool { .. }) {
+                continue;
+            }
+            if group > left && start < rest.len() {
+                break;
+            }
+            left = left.saturating_sub(group);
+            start = index;
+            group = 0;
+        }
+        [pinned, &rest[start..]].concat()
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn sums_find_the_same_messages_as_adding_up(
+            pinned in 0_usize..=2,
+            sizes in proptest::collection::vec(proptest::collection::vec(0_usize..120, 0..4), 0..12),
+            max_tokens in 0_u64..400,
+        ) {
+            let mut window = Window::default();
+            for _ in 0..pinned {
+                window.add_message(Message::User { content: "x".repeat(30) });
+            }
+            for (step, results) in (1..).zip(&sizes) {
+                window.add_message(Message::Assistant {
+                    content: "w".repeat(results.len()),
+                    calls: Vec::new(),
+                    parts: None,
+                });
+                for size in results {
+                    window.add_message(Message::Tool {
+                        step: StepId(step),
+                        provider_id: String::new(),
+                        name: "read".into(),
+                        content: "x".repeat(*size),
+                        is_error: false,
+                    });
+                }
+            }
+            let context = window.get_context(max_tokens);
+            proptest::prop_assert_eq!(&context, &shown(&window, max_tokens));
+            let tokens: u64 = context.iter().map(|message| estimate_tokens(message)).sum();
+            proptest::prop_assert_eq!(window.context_tokens(max_tokens), tokens);
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! The gate asks it about every call whose arguments are valid, before anything runs. Its word is
 //! recorded with the call and holds for that call from then on.
 
-use std::{collections::BTreeSet, str::FromStr};
+use std::{collections::BTreeSet, str::FromStr, time::Duration};
 
 use serde_json::Value;
 
@@ -36,6 +36,13 @@ pub struct PolicyContext<'a> {
 pub enum Permission {
     /// It may run.
     Allow,
+    /// It may run once somebody has approved it.
+    Ask {
+        /// Why, for that person.
+        reason: String,
+        /// How long to wait for an answer; none for the run's deadline.
+        timeout: Option<Duration>,
+    },
     /// It never runs.
     Deny {
         /// Why, for the model and for a person.

@@ -2,8 +2,12 @@
 
 mod fold;
 mod next;
+mod outside;
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -12,12 +16,15 @@ pub(crate) use self::next::first_batch;
 pub use self::{fold::FoldError, next::Next};
 pub use crate::config::{Limits, PinnedTool, RunConfig};
 use crate::{
-    event::{Failure, FinishReason, Handle, ModelStarted, StepId, ToolCalled, Usage},
+    event::{
+        CallWait, ChildResult, Failure, FinishReason, Handle, ModelStarted, StepId, ToolCalled,
+        Usage,
+    },
     memory::Window,
 };
 
 /// The version of the fold: a snapshot of another one is folded again from the log.
-pub const FOLD_VERSION: u32 = 1;
+pub const FOLD_VERSION: u32 = 2;
 
 /// A run: the fold of its events.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -42,9 +49,30 @@ pub struct Run {
     usage: Usage,
     /// Tokens charged for calls whose usage is not known.
     charged_tokens: u64,
-    results: BTreeMap<StepId, Handle>,
+    /// Shared with the calls in flight; none is when a turn ends, so it need not be copied then.
+    results: Arc<BTreeMap<StepId, Handle>>,
+    /// Those of the turn that is being worked on: the model has not seen them yet.
+    new_results: Vec<(StepId, Handle)>,
     files: BTreeMap<String, Option<String>>,
+    children: BTreeMap<String, Child>,
+    /// Tokens that count against the budget for child tasks.
+    children_tokens: u64,
+    /// Signals that no call has taken, by name, the oldest first.
+    signals: BTreeMap<String, VecDeque<Value>>,
+    /// What a person added while calls were open; the model reads it after their results.
+    added: Vec<String>,
     outcome: Option<Outcome>,
+}
+
+/// A child task that a run began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Child {
+    /// The call that began it.
+    pub step: StepId,
+    /// Tokens that count for it: those set aside until it has ended, those it used from then on.
+    pub tokens: u64,
+    /// How it ended, once it has.
+    pub result: Option<ChildResult>,
 }
 
 /// Where the conversation stands.
@@ -82,6 +110,8 @@ pub struct CallState {
     pub progress: Progress,
     /// How often it was begun.
     pub tries: u32,
+    /// Whether a person changed the arguments that the model gave.
+    pub edited: bool,
 }
 
 /// How far a tool call got.
@@ -90,10 +120,24 @@ pub struct CallState {
 pub enum Progress {
     /// It has no intent.
     Queued,
+    /// It has not happened in this run, a fork of another: the gate judges it anew.
+    Reset,
+    /// It waits for somebody's approval, and has no intent.
+    Asked {
+        /// When it fails without one, in UTC microseconds.
+        until_micros: Option<i64>,
+    },
+    /// Somebody approved it; it has no intent.
+    Approved,
     /// Its intent is recorded, its outcome is not.
     Started {
         /// The try, from 1.
         attempt: u32,
+    },
+    /// What it began is recorded; its result comes from outside.
+    Waiting {
+        /// What it waits for.
+        wait: CallWait,
     },
     /// Its outcome is recorded.
     Settled {
@@ -135,13 +179,14 @@ impl Run {
         self.usage
     }
 
-    /// Tokens that count against the budget: those used, and those charged for calls whose outcome
-    /// is not known.
+    /// Tokens that count against the budget: those used, those charged for calls whose outcome is
+    /// not known, and those of child tasks.
     #[must_use]
     pub fn charged_tokens(&self) -> u64 {
         self.usage
             .total_tokens()
             .saturating_add(self.charged_tokens)
+            .saturating_add(self.children_tokens)
     }
 
     /// Failed model calls since the last one that answered.
@@ -168,10 +213,16 @@ impl Run {
         self.calls.iter().find(|state| state.call.step == step)
     }
 
-    /// Large results that are kept whole in the blob store.
+    /// Large results that are kept whole in the blob store and that the model has been told of.
     #[must_use]
-    pub fn results(&self) -> &BTreeMap<StepId, Handle> {
+    pub fn results(&self) -> &Arc<BTreeMap<StepId, Handle>> {
         &self.results
+    }
+
+    /// The child tasks that it began, by id.
+    #[must_use]
+    pub fn children(&self) -> &BTreeMap<String, Child> {
+        &self.children
     }
 
     /// The files that its tools wrote: path and digest, none for a removed one.

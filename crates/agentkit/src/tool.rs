@@ -1,7 +1,9 @@
 //! Tools: what an agent can do, and the one gate every call goes through.
 
+pub mod control;
 mod gate;
 mod registry;
+mod then;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -12,8 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::gate::doubt;
 pub use self::{
-    gate::{Admission, Gate, GateLimits, INLINE_LIMIT, Outcome, json_prefix},
+    gate::{Admission, Ask, Gate, GateLimits, INLINE_LIMIT, Outcome, json_prefix},
     registry::{Registry, RegistryBuilder, RegistryError},
+    then::{Spawn, Then},
 };
 pub use crate::effect::Effect;
 use crate::{
@@ -75,8 +78,15 @@ impl ToolSpec {
             "input_schema": self.input_schema,
             "output_schema": self.output_schema,
         });
-        digest_hex(definition.to_string().as_bytes())
+        canonical_digest(&definition)
     }
+}
+
+/// SHA-256, in hex, of a value as RFC 8785 JSON: equal values have equal digests.
+pub(crate) fn canonical_digest(value: &impl Serialize) -> String {
+    let text = serde_json_canonicalizer::to_vec(value)
+        .expect("the value has string keys and finite numbers, so it always serialises");
+    digest_hex(&text)
 }
 
 /// SHA-256 in lower-case hex.
@@ -117,7 +127,7 @@ pub struct ToolContext {
     pub cancel: CancellationToken,
     /// UTC now, in microseconds.
     pub now_micros: i64,
-    /// Large results of earlier calls of the same run, by call.
+    /// Large results of calls of earlier turns of the run, by call.
     pub results: Arc<std::collections::BTreeMap<StepId, Handle>>,
     /// Where large results are kept.
     pub blobs: Arc<dyn BlobReader>,
@@ -141,13 +151,15 @@ pub struct ToolOutput {
     pub content: Value,
     /// Files of the workspace that it wrote, path relative to it; `None` for one it removed.
     pub files: Vec<(String, Option<Bytes>)>,
+    /// What follows from the call.
+    pub then: Option<Then>,
 }
 
 impl From<Value> for ToolOutput {
     fn from(content: Value) -> Self {
         Self {
             content,
-            files: Vec::new(),
+            ..Self::default()
         }
     }
 }

@@ -19,6 +19,9 @@ pub(crate) fn envelope(event: &Event, effects: &mut Effects) -> NewEvent {
     let (step, usage) = match event {
         Event::RunStarted(_)
         | Event::WaitStarted(_)
+        | Event::SignalReceived(_)
+        | Event::ChildEnded(_)
+        | Event::MessageAdded(_)
         | Event::RunCompleted(_)
         | Event::RunFailed(_) => (None, Usage::default()),
         Event::ModelStarted(event) => (model(event.step, StepStatus::Started), Usage::default()),
@@ -35,12 +38,16 @@ pub(crate) fn envelope(event: &Event, effects: &mut Effects) -> NewEvent {
             effects.insert(event.step.0, class(event.effect));
             let status = match &event.verdict {
                 Verdict::Start => StepStatus::Started,
-                Verdict::Queue => StepStatus::Queued,
+                Verdict::Queue | Verdict::Ask { .. } => StepStatus::Queued,
                 Verdict::Refuse { .. } => StepStatus::Failed,
             };
             (tool(event.step, status, effects), Usage::default())
         }
         Event::ToolStarted(event) => (
+            tool(event.step, StepStatus::Started, effects),
+            Usage::default(),
+        ),
+        Event::ToolWaiting(event) => (
             tool(event.step, StepStatus::Started, effects),
             Usage::default(),
         ),
@@ -54,6 +61,18 @@ pub(crate) fn envelope(event: &Event, effects: &mut Effects) -> NewEvent {
         ),
         Event::ToolResolved(event) => (
             tool(event.step, StepStatus::Resolved, effects),
+            Usage::default(),
+        ),
+        Event::ToolApproved(event) => (
+            tool(event.step, StepStatus::Queued, effects),
+            Usage::default(),
+        ),
+        Event::ToolDenied(event) => (
+            tool(event.step, StepStatus::Failed, effects),
+            Usage::default(),
+        ),
+        Event::ToolReset(event) => (
+            tool(event.step, StepStatus::Queued, effects),
             Usage::default(),
         ),
     };

@@ -164,6 +164,12 @@ impl TaskRecorder {
                 let steps = steps.iter().map(|step| step.0).collect();
                 Next::Wait(ops_core::Wait::InDoubt { steps })
             }
+            Some(Stop::Waiting(
+                Wait::Approval { .. } | Wait::Signal { .. } | Wait::Children { .. },
+            )) => fail(&Failure::last(
+                "unknown_wait",
+                "the run waits for something that this release's engine does not bring",
+            )),
         }
     }
 
@@ -251,6 +257,11 @@ impl Recorder for TaskRecorder {
 
     fn check(&self) -> Result<(), RecordError> {
         self.entitlement.check()
+    }
+
+    fn new_child(&self) -> Result<String, Failure> {
+        let message = "this release's engine runs no child tasks; do the work yourself";
+        Err(Failure::last("no_children", message))
     }
 }
 

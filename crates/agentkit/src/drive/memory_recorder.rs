@@ -44,6 +44,12 @@ impl Recorder for MemoryRecorder {
     fn check(&self) -> Result<(), RecordError> {
         Ok(())
     }
+
+    fn new_child(&self) -> Result<String, Failure> {
+        let message = "this program runs agents without an engine, so there is nothing that a child \
+                       task could run on; do the work yourself";
+        Err(Failure::last("no_children", message))
+    }
 }
 
 impl BlobReader for MemoryRecorder {

@@ -4,13 +4,9 @@ use std::time::Duration;
 
 use super::{DriveError, Driver, RecordError, Stop};
 use crate::{
-    event::{
-        Event, Failure, ModelCompleted, ModelFailed, ModelStarted, StepId, ToolCalled, Verdict,
-        Wait, WaitStarted,
-    },
+    event::{Event, Failure, ModelCompleted, ModelFailed, ModelStarted, StepId, Verdict, Wait},
     memory::ShortTermMemory as _,
     model::{ModelError, ModelErrorKind, Request, Response},
-    policy::PolicyContext,
     run::{self, Limits, Next, Outcome},
     tool::Admission,
 };
@@ -75,9 +71,7 @@ impl Driver<'_> {
     /// Takes an answer in: the gate judges its calls, and those that may begin have their intent in
     /// the same append.
     fn answered(&mut self, step: StepId, response: Response) -> Result<(), DriveError> {
-        let context = PolicyContext {
-            agent: &self.agent.config.agent,
-        };
+        let context = self.policy_context();
         let max_steps = self
             .run
             .config()
@@ -91,6 +85,7 @@ impl Driver<'_> {
                 admission
                     .error
                     .get_or_insert(Failure::last("step_limit", message));
+                admission.ask = None;
             }
             admitted.push((step, call.provider_id, call.name, admission));
         }
@@ -98,7 +93,7 @@ impl Driver<'_> {
             admitted
                 .iter()
                 .filter(|(_, _, _, admission)| admission.error.is_none())
-                .map(|(step, _, _, admission)| (*step, admission.effect)),
+                .map(|(step, _, _, admission)| (*step, admission.effect, admission.ask.is_none())),
         );
         self.push(Event::ModelCompleted(ModelCompleted {
             step,
@@ -111,21 +106,11 @@ impl Driver<'_> {
             request_id: response.request_id,
         }))?;
         for (step, provider_id, name, admission) in admitted {
-            let verdict = match admission.error {
-                Some(error) => Verdict::Refuse { error },
-                None if first.contains(&step) => Verdict::Start,
-                None => Verdict::Queue,
+            let begins = match first.contains(&step) {
+                true => Verdict::Start,
+                false => Verdict::Queue,
             };
-            let Admission { input, effect, .. } = admission;
-            let called = ToolCalled {
-                step,
-                provider_id,
-                name,
-                input,
-                effect,
-                verdict,
-            };
-            self.push(Event::ToolCalled(called))?;
+            self.call(step, provider_id, name, admission, begins)?;
         }
         Ok(())
     }
@@ -177,11 +162,7 @@ impl Driver<'_> {
         let config = self.run.config();
         let deadline = config.and_then(|config| config.limits.deadline_micros);
         let until_micros = until_micros.min(deadline.unwrap_or(i64::MAX));
-        let wait = Wait::Timer { until_micros };
-        self.push(Event::WaitStarted(WaitStarted { wait: wait.clone() }))?;
-        let stop = Stop::Waiting(wait);
-        self.flush(Some(&stop)).await?;
-        Ok(Some(stop))
+        self.wait(Wait::Timer { until_micros }).await.map(Some)
     }
 }
 

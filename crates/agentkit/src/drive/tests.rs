@@ -17,13 +17,15 @@ use crate::{
 };
 
 /// Answers turn by turn, by the number of answers in the request.
-struct Turns {
+pub(super) struct Turns {
     turns: Vec<Result<Vec<(&'static str, &'static str)>, ModelError>>,
     calls: Mutex<Vec<usize>>,
 }
 
 impl Turns {
-    fn new(turns: Vec<Result<Vec<(&'static str, &'static str)>, ModelError>>) -> Arc<Self> {
+    pub(super) fn new(
+        turns: Vec<Result<Vec<(&'static str, &'static str)>, ModelError>>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             turns,
             calls: Mutex::default(),
@@ -84,14 +86,14 @@ impl Model for Turns {
 }
 
 /// Counts its calls.
-struct Counting {
-    spec: ToolSpec,
+pub(super) struct Counting {
+    pub(super) spec: ToolSpec,
     calls: Arc<Mutex<Vec<StepId>>>,
     stop: Option<CancellationToken>,
 }
 
 impl Counting {
-    fn new(name: &str, effect: Effect) -> (Self, Arc<Mutex<Vec<StepId>>>) {
+    pub(super) fn new(name: &str, effect: Effect) -> (Self, Arc<Mutex<Vec<StepId>>>) {
         let calls = Arc::new(Mutex::default());
         let schema = json!({"type": "object", "properties": {"n": {"type": "integer"}}, "additionalProperties": false});
         let spec = ToolSpec::new(name, "counts", schema).effect(effect);
@@ -155,6 +157,10 @@ impl Recorder for Dying {
         Box::pin(std::future::ready(result))
     }
 
+    fn new_child(&self) -> Result<String, Failure> {
+        Err(Failure::last("no_children", "a test without children"))
+    }
+
     fn check(&self) -> Result<(), RecordError> {
         if self.stopping.load(Ordering::SeqCst) {
             Err(RecordError::Stopping)
@@ -164,7 +170,7 @@ impl Recorder for Dying {
     }
 }
 
-fn fold(events: &[Event]) -> Run {
+pub(super) fn fold(events: &[Event]) -> Run {
     let mut run = Run::default();
     for event in events {
         run.apply(event).unwrap();
@@ -583,6 +589,9 @@ async fn an_outcome_is_recorded_even_if_this_process_s_clock_doubts_the_lease() 
     impl Recorder for Doubting {
         fn append<'a>(&'a self, batch: Batch<'a>) -> BoxFuture<'a, Result<(), RecordError>> {
             self.0.append(batch)
+        }
+        fn new_child(&self) -> Result<String, Failure> {
+            self.0.new_child()
         }
         fn check(&self) -> Result<(), RecordError> {
             // The lease looks lost once the tool has run.

@@ -3,28 +3,21 @@
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use serde_json::{Value, json};
 
 use super::{DriveError, Driver, RecordError};
 use crate::{
-    event::{Event, Failure, StepId, ToolCompleted, ToolFailed, ToolStarted},
+    event::{Event, Failure, StepId, ToolCompleted, ToolFailed, ToolStarted, ToolWaiting},
     run::Progress,
-    tool::{self, Effect, ToolContext},
+    tool::{self, Effect, Then, ToolContext},
 };
 
 impl Driver<'_> {
     pub(super) async fn call_tools(&mut self, steps: &[StepId]) -> Result<(), DriveError> {
         self.check_or_save().await?;
-        for step in steps {
-            let queued = self
-                .run
-                .call(*step)
-                .filter(|state| state.progress == Progress::Queued);
-            if let Some(attempt) = queued.map(|state| state.tries + 1) {
-                self.push(Event::ToolStarted(ToolStarted {
-                    step: *step,
-                    attempt,
-                }))?;
-            }
+        let steps = self.intend(steps)?;
+        if steps.is_empty() {
+            return Ok(());
         }
         fail::fail_point!("run.before_intent");
         self.flush(None).await?;
@@ -36,7 +29,7 @@ impl Driver<'_> {
         if let Err(error) = std::fs::create_dir_all(&self.session.workspace) {
             tracing::warn!(%error, "the workspace cannot be made");
         }
-        let results = Arc::new(self.run.results().clone());
+        let results = Arc::clone(self.run.results());
         let deadline = self
             .run
             .config()
@@ -65,6 +58,7 @@ impl Driver<'_> {
             })
         });
         let mut calls: FuturesUnordered<_> = calls.collect();
+        drop(results);
         while let Some((step, outcome)) = calls.next().await {
             // A call that was broken off has no outcome: whoever takes the run over decides by its
             // effect class. One that returned has, whatever became of the run meanwhile.
@@ -85,35 +79,101 @@ impl Driver<'_> {
         Ok(())
     }
 
+    /// Pushes the intents of those that have none, and says which calls run. An approved call is
+    /// judged once more, by the rules and the tools of now: that may end it.
+    fn intend(&mut self, steps: &[StepId]) -> Result<Vec<StepId>, DriveError> {
+        let mut running = Vec::with_capacity(steps.len());
+        for step in steps {
+            let Some(state) = self.run.call(*step) else {
+                continue;
+            };
+            let refusal = match state.progress {
+                Progress::Started { .. } => {
+                    running.push(*step);
+                    continue;
+                }
+                Progress::Approved => self.refusal(&state.call),
+                Progress::Queued => None,
+                Progress::Reset
+                | Progress::Asked { .. }
+                | Progress::Waiting { .. }
+                | Progress::Settled { .. } => continue,
+            };
+            let (step, attempt) = (*step, state.tries + 1);
+            if let Some(error) = refusal {
+                self.push(Event::ToolFailed(ToolFailed { step, error }))?;
+                continue;
+            }
+            self.push(Event::ToolStarted(ToolStarted { step, attempt }))?;
+            running.push(step);
+        }
+        Ok(running)
+    }
+
     fn settle(
         &mut self,
         step: StepId,
         outcome: Result<tool::Outcome, Failure>,
     ) -> Result<(), DriveError> {
         let event = match outcome {
-            Ok(outcome) => {
-                let handle = outcome.handle.map(|(handle, bytes)| {
-                    self.blobs.push((handle.digest.clone(), bytes));
-                    handle
-                });
-                let mut files = Vec::with_capacity(outcome.files.len());
-                for (delta, bytes) in outcome.files {
-                    if let (Some(digest), Some(bytes)) = (&delta.digest, bytes) {
-                        self.blobs.push((digest.clone(), bytes));
-                    }
-                    files.push(delta);
-                }
-                Event::ToolCompleted(ToolCompleted {
-                    step,
-                    output: outcome.output,
-                    handle,
-                    files,
-                })
-            }
+            Ok(outcome) => self.outcome(step, outcome),
             Err(error) => Event::ToolFailed(ToolFailed { step, error }),
         };
         self.push(event)?;
         Ok(())
+    }
+
+    fn outcome(&mut self, step: StepId, mut outcome: tool::Outcome) -> Event {
+        let child = match outcome.then.take() {
+            Some(Then::Wait(wait)) => {
+                return match self.checked(&wait) {
+                    Ok(()) => Event::ToolWaiting(ToolWaiting { step, wait }),
+                    Err(error) => Event::ToolFailed(ToolFailed { step, error }),
+                };
+            }
+            Some(Then::Spawn(spawn)) => match self.spawn(step, spawn) {
+                Ok(child) => {
+                    outcome.output = json!({
+                        "task": child.task,
+                        "note": "it has begun; await_agents gives its result",
+                    });
+                    Some(child)
+                }
+                Err(error) => return Event::ToolFailed(ToolFailed { step, error }),
+            },
+            None => None,
+        };
+        let handle = outcome.handle.map(|(handle, bytes)| {
+            self.blobs.push((handle.digest.clone(), bytes));
+            handle
+        });
+        let mut files = Vec::with_capacity(outcome.files.len());
+        for (delta, bytes) in outcome.files {
+            if let (Some(digest), Some(bytes)) = (&delta.digest, bytes) {
+                self.blobs.push((digest.clone(), bytes));
+            }
+            files.push(delta);
+        }
+        Event::ToolCompleted(ToolCompleted {
+            step,
+            output: outcome.output,
+            handle,
+            files,
+            child,
+        })
+    }
+
+    /// Records the outcome of a call that waited, or that nobody approved in time.
+    pub(super) fn settle_waiting(
+        &mut self,
+        step: StepId,
+        result: Result<Value, Failure>,
+    ) -> Result<(), DriveError> {
+        let outcome = result.and_then(|content| {
+            let name = self.run.call(step).map_or("", |state| &state.call.name);
+            self.agent.gate.cap(name, content, step)
+        });
+        self.settle(step, outcome)
     }
 }
 

@@ -1,8 +1,10 @@
 //! The fold: one event more.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
-use super::{CallState, Outcome, Progress, Run, Turn};
+use super::{CallState, Outcome, Progress, Run, Turn, outside};
 use crate::{
     event::{
         Event, FinishReason, ModelCompleted, Resolution, RunStarted, StepId, ToolCalled, Verdict,
@@ -13,17 +15,25 @@ use crate::{
 
 /// An event that cannot follow the ones before it: the log was written by a defect, or damaged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{kind}` of {step} cannot follow the events before it")]
+#[error("`{kind}` of {subject} cannot follow the events before it")]
 pub struct FoldError {
     kind: &'static str,
-    step: StepId,
+    subject: String,
+}
+
+impl FoldError {
+    pub(super) fn new(kind: &'static str, subject: impl std::fmt::Display) -> Self {
+        let subject = subject.to_string();
+        Self { kind, subject }
+    }
 }
 
 impl Run {
     /// The run after one more event.
     ///
     /// # Errors
-    /// [`FoldError`] if the event speaks of a step that the run does not know.
+    /// [`FoldError`] if the event speaks of a step or a child that the run does not know, or of one
+    /// that is settled. What comes from outside may come late: then it changes nothing.
     pub fn apply(&mut self, event: &Event) -> Result<(), FoldError> {
         match event {
             Event::RunStarted(started) => self.start(started),
@@ -42,7 +52,7 @@ impl Run {
                 self.model_failures += 1;
                 self.charged_tokens += failed.charged_tokens;
             }
-            Event::ToolCalled(called) => self.called(called),
+            Event::ToolCalled(called) => self.called(event.kind(), called)?,
             Event::ToolStarted(started) => {
                 let progress = Progress::Started {
                     attempt: started.attempt,
@@ -50,11 +60,15 @@ impl Run {
                 self.progress(event.kind(), started.step, progress)?;
             }
             Event::ToolCompleted(completed) => {
+                self.take_signal(completed.step);
                 if let Some(handle) = &completed.handle {
-                    self.results.insert(completed.step, handle.clone());
+                    self.new_results.push((completed.step, handle.clone()));
                 }
                 for file in &completed.files {
                     self.files.insert(file.path.clone(), file.digest.clone());
+                }
+                if let Some(child) = &completed.child {
+                    self.child_started(completed.step, child);
                 }
                 self.settle(event.kind(), completed.step, text(&completed.output), false)?;
             }
@@ -77,6 +91,16 @@ impl Run {
                     self.progress(event.kind(), resolved.step, Progress::Queued)?
                 }
             },
+            Event::ToolWaiting(waiting) => {
+                let wait = waiting.wait.clone();
+                self.progress(event.kind(), waiting.step, Progress::Waiting { wait })?;
+            }
+            Event::ToolApproved(approved) => self.approved(event.kind(), approved)?,
+            Event::ToolDenied(denied) => self.denied(event.kind(), denied)?,
+            Event::ToolReset(reset) => self.reset(event.kind(), reset)?,
+            Event::SignalReceived(signal) => self.signalled(signal),
+            Event::ChildEnded(ended) => self.child_ended(event.kind(), ended)?,
+            Event::MessageAdded(added) => self.add(&added.content),
             Event::WaitStarted(_) => {}
             Event::RunCompleted(completed) => {
                 self.outcome = Some(Outcome::Completed(completed.output.clone()));
@@ -136,17 +160,14 @@ impl Run {
         }
     }
 
-    fn called(&mut self, called: &ToolCalled) {
-        self.last_step = self.last_step.max(called.step.0);
-        self.memory.extend_calls(MessageCall {
-            step: called.step,
-            provider_id: called.provider_id.clone(),
-            name: called.name.clone(),
-            arguments: called.input.clone(),
-        });
+    fn called(&mut self, kind: &'static str, called: &ToolCalled) -> Result<(), FoldError> {
         let (progress, tries) = match &called.verdict {
             Verdict::Start => (Progress::Started { attempt: 1 }, 1),
             Verdict::Queue => (Progress::Queued, 0),
+            Verdict::Ask { until_micros, .. } => {
+                let until_micros = *until_micros;
+                (Progress::Asked { until_micros }, 0)
+            }
             Verdict::Refuse { error } => {
                 let content = error.message.clone();
                 (
@@ -158,12 +179,36 @@ impl Run {
                 )
             }
         };
-        self.calls.push(CallState {
-            call: called.clone(),
-            progress,
-            tries,
-        });
+        let known = self
+            .calls
+            .iter_mut()
+            .find(|state| state.call.step == called.step);
+        match known {
+            // The gate's new word on a call of a fork; the model has asked for it already.
+            Some(state) if state.progress == Progress::Reset => {
+                state.call = called.clone();
+                state.progress = progress;
+                state.tries = tries;
+            }
+            Some(_) => return Err(FoldError::new(kind, called.step)),
+            None => {
+                self.last_step = self.last_step.max(called.step.0);
+                self.memory.extend_calls(MessageCall {
+                    step: called.step,
+                    provider_id: called.provider_id.clone(),
+                    name: called.name.clone(),
+                    arguments: called.input.clone(),
+                });
+                self.calls.push(CallState {
+                    call: called.clone(),
+                    progress,
+                    tries,
+                    edited: false,
+                });
+            }
+        }
         self.close_turn();
+        Ok(())
     }
 
     fn progress(
@@ -177,7 +222,7 @@ impl Run {
             .iter_mut()
             .find(|state| state.call.step == step)
             .filter(|state| !matches!(state.progress, Progress::Settled { .. }))
-            .ok_or(FoldError { kind, step })?;
+            .ok_or_else(|| FoldError::new(kind, step))?;
         if let Progress::Started { attempt } = progress {
             state.tries = attempt;
         }
@@ -185,7 +230,7 @@ impl Run {
         Ok(())
     }
 
-    fn settle(
+    pub(super) fn settle(
         &mut self,
         kind: &'static str,
         step: StepId,
@@ -195,6 +240,11 @@ impl Run {
         self.progress(kind, step, Progress::Settled { content, is_error })?;
         self.close_turn();
         Ok(())
+    }
+
+    /// Whether calls of the last answer are not settled, or not recorded yet.
+    pub(super) fn is_turn_open(&self) -> bool {
+        !self.calls.is_empty() || self.expected_calls > 0
     }
 
     /// Once every call of the turn is settled, their results join the conversation in the order of
@@ -214,6 +264,10 @@ impl Run {
             let Progress::Settled { content, is_error } = state.progress else {
                 continue;
             };
+            let content = match state.edited {
+                true => outside::edited(&state.call.input, &content),
+                false => content,
+            };
             self.memory.add_message(Message::Tool {
                 step: state.call.step,
                 provider_id: state.call.provider_id,
@@ -221,6 +275,13 @@ impl Run {
                 content,
                 is_error,
             });
+        }
+        self.expected_calls = 0;
+        if !self.new_results.is_empty() {
+            Arc::make_mut(&mut self.results).extend(self.new_results.drain(..));
+        }
+        for content in std::mem::take(&mut self.added) {
+            self.memory.add_message(Message::User { content });
         }
     }
 }

@@ -1,8 +1,10 @@
 //! What is next: the decision of the machine.
 
+use serde_json::Value;
+
 use super::{CallState, Outcome, Progress, Run};
 use crate::{
-    event::{Failure, StepId},
+    event::{Failure, StepId, Wait},
     planner::{PlanStep, Planner},
     tool::Effect,
 };
@@ -32,6 +34,20 @@ pub enum Next {
         /// The calls.
         steps: Vec<StepId>,
     },
+    /// Have the gate judge these calls of a fork, and record its word.
+    Judge {
+        /// The calls.
+        steps: Vec<StepId>,
+    },
+    /// Record the outcome of a call that waited, or that nobody approved in time.
+    Settle {
+        /// The call.
+        step: StepId,
+        /// What came of it.
+        result: Result<Value, Failure>,
+    },
+    /// Record `wait.started`, and stand still.
+    Wait(Wait),
     /// The run has ended, or has to end like this.
     Done(Outcome),
 }
@@ -71,13 +87,28 @@ impl Run {
             let message = "the run did not end by its deadline; raise `limits.timeout`";
             return failed("timeout", message.to_owned());
         }
+        let reset: Vec<StepId> = self
+            .calls
+            .iter()
+            .filter(|state| state.progress == Progress::Reset)
+            .map(|state| state.call.step)
+            .collect();
+        if !reset.is_empty() {
+            return Next::Judge { steps: reset };
+        }
         let in_flight: Vec<StepId> = self.in_flight().map(|state| state.call.step).collect();
         if !in_flight.is_empty() {
             return Next::CallTools { steps: in_flight };
         }
+        if let Some((step, result)) = self.due(now_micros) {
+            return Next::Settle { step, result };
+        }
         let batch = self.next_batch();
         if !batch.is_empty() {
             return Next::CallTools { steps: batch };
+        }
+        if let Some(wait) = self.wait() {
+            return Next::Wait(wait);
         }
         if let Some(lost) = &self.model {
             return self.call_model(lost.step, lost.attempt + 1);
@@ -104,12 +135,17 @@ impl Run {
 
     /// The calls that may run together now: one `write`, or every other call before the next one.
     fn next_batch(&self) -> Vec<StepId> {
-        first_batch(
-            self.calls
-                .iter()
-                .filter(|state| state.progress == Progress::Queued)
-                .map(|state| (state.call.step, state.call.effect)),
-        )
+        first_batch(self.calls.iter().filter_map(|state| {
+            let may_run = match &state.progress {
+                Progress::Queued | Progress::Approved => true,
+                Progress::Asked { .. } => false,
+                Progress::Reset
+                | Progress::Started { .. }
+                | Progress::Waiting { .. }
+                | Progress::Settled { .. } => return None,
+            };
+            Some((state.call.step, state.call.effect, may_run))
+        }))
     }
 
     fn call_model(&self, step: StepId, attempt: u32) -> Next {
@@ -158,14 +194,17 @@ impl Run {
     }
 }
 
-/// The first calls of these that may run together: one `write`, or every other call before it.
-pub(crate) fn first_batch(calls: impl Iterator<Item = (StepId, Effect)>) -> Vec<StepId> {
+/// The first calls of these that may run together: one `write`, or every other call before it. A
+/// call that may not run yet holds up those after it if it is a `write`, since they may rely on what
+/// it does.
+pub(crate) fn first_batch(calls: impl Iterator<Item = (StepId, Effect, bool)>) -> Vec<StepId> {
     let mut steps = Vec::new();
-    for (step, effect) in calls {
+    for (step, effect, may_run) in calls {
         match effect {
-            Effect::Write if steps.is_empty() => return vec![step],
+            Effect::Write if steps.is_empty() && may_run => return vec![step],
             Effect::Write => break,
-            Effect::Pure | Effect::Idempotent => steps.push(step),
+            Effect::Pure | Effect::Idempotent if may_run => steps.push(step),
+            Effect::Pure | Effect::Idempotent => {}
         }
     }
     steps

@@ -1,13 +1,13 @@
 //! The one gate that every tool call goes through.
 //!
-//! The order is the same for every call: validate, deny, allow, run, cap. The first three are
-//! [`Gate::admit`], which is pure and whose word is recorded before anything runs; the last two are
-//! [`Gate::run`].
+//! The order is the same for every call: validate, deny, ask, profile, allow, run, cap. The first
+//! five are [`Gate::admit`], which is pure and whose word is recorded before anything runs; the last
+//! two are [`Gate::run`]. An earlier denial always wins.
 
 mod arguments;
 mod cap;
 
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
@@ -15,11 +15,11 @@ use serde_json::Value;
 
 pub use self::cap::json_prefix;
 use super::{
-    Effect, Registry, ToolContext, ToolOutput,
+    Effect, Registry, Then, ToolContext, ToolOutput,
     registry::{Entry, RegistryError},
 };
 use crate::{
-    event::{Failure, FileDelta, Handle},
+    event::{Failure, FileDelta, Handle, StepId},
     policy::{Action, Permission, Policy, PolicyContext},
 };
 
@@ -63,6 +63,17 @@ pub struct Admission {
     pub effect: Effect,
     /// Why it must not run; none if it may.
     pub error: Option<Failure>,
+    /// Who has to be asked before it runs; none if nobody, or if it must not run.
+    pub ask: Option<Ask>,
+}
+
+/// A call that runs only once somebody has approved it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ask {
+    /// Why, for that person.
+    pub reason: String,
+    /// How long to wait for an answer; none for the run's deadline.
+    pub timeout: Option<Duration>,
 }
 
 /// What came of a call.
@@ -74,6 +85,8 @@ pub struct Outcome {
     pub handle: Option<(Handle, Bytes)>,
     /// Files of the workspace that the call wrote, with their content; none for one it removed.
     pub files: Vec<(FileDelta, Option<Bytes>)>,
+    /// What follows from the call.
+    pub then: Option<Then>,
 }
 
 impl Gate {
@@ -108,44 +121,69 @@ impl Gate {
     /// The codes of a refusal are `unknown_tool`, `invalid_arguments` and `denied`.
     #[must_use]
     pub fn admit(&self, name: &str, raw_arguments: &str, context: &PolicyContext<'_>) -> Admission {
-        let (input, malformed) = match arguments::parse(raw_arguments) {
-            Ok(input) => (input, None),
-            Err(arguments::Malformed { kept, error }) => (Value::String(kept), Some(error)),
-        };
-        let entry = match self.registry.entry(name) {
-            Ok(entry) => entry,
-            Err(error) => {
-                return Admission {
-                    input,
-                    effect: Effect::Write,
-                    error: Some(unknown_tool(&error)),
+        match arguments::parse(raw_arguments) {
+            Ok(input) => self.judge(name, input, context),
+            Err(arguments::Malformed { kept, error }) => {
+                let (effect, error) = match self.registry.entry(name) {
+                    Ok(entry) => (entry.spec.effect, error),
+                    Err(unknown) => (Effect::Write, unknown_tool(&unknown)),
                 };
+                Admission {
+                    input: Value::String(kept),
+                    effect,
+                    error: Some(error),
+                    ask: None,
+                }
             }
-        };
-        let error = malformed
-            .or_else(|| arguments::violations(entry, &input))
-            .or_else(|| self.denied(entry, &input, context));
-        Admission {
-            input,
-            effect: entry.spec.effect,
-            error,
         }
     }
 
-    fn denied(
+    /// Judges a call by arguments that are a value already: those that a person gave, or approved.
+    /// Otherwise as [`Gate::admit`].
+    #[must_use]
+    pub fn judge(&self, name: &str, input: Value, context: &PolicyContext<'_>) -> Admission {
+        let (effect, verdict) = match self.registry.entry(name) {
+            Ok(entry) => (entry.spec.effect, self.verdict(entry, &input, context)),
+            Err(error) => (Effect::Write, Err(unknown_tool(&error))),
+        };
+        let (error, ask) = match verdict {
+            Ok(ask) => (None, ask),
+            Err(error) => (Some(error), None),
+        };
+        Admission {
+            input,
+            effect,
+            error,
+            ask,
+        }
+    }
+
+    fn verdict(
         &self,
         entry: &Entry,
         arguments: &Value,
         context: &PolicyContext<'_>,
-    ) -> Option<Failure> {
+    ) -> Result<Option<Ask>, Failure> {
+        if let Some(error) = arguments::violations(entry, arguments) {
+            return Err(error);
+        }
         let action = Action {
             tool: &entry.spec,
             arguments,
         };
         match self.policy.check_permissions(&action, context) {
-            Permission::Allow => None,
-            Permission::Deny { reason } => Some(Failure::last("denied", reason)),
+            Permission::Allow => Ok(None),
+            Permission::Ask { reason, timeout } => Ok(Some(Ask { reason, timeout })),
+            Permission::Deny { reason } => Err(Failure::last("denied", reason)),
         }
+    }
+
+    /// Caps a result that comes from outside, for a call that waited for it.
+    ///
+    /// # Errors
+    /// `result_too_large`.
+    pub fn cap(&self, name: &str, content: Value, step: StepId) -> Result<Outcome, Failure> {
+        cap::output(name, content.into(), step, self.limits)
     }
 
     /// Runs a call that was admitted, within its time, and caps its result.
@@ -166,7 +204,11 @@ impl Gate {
         let output = perform(entry, input, &context)
             .await
             .map_err(cap::failure)?;
-        check_output(entry, &output)?;
+        match &output.then {
+            // The result is yet to come.
+            Some(Then::Wait(_)) => check_wait(entry, &output)?,
+            Some(Then::Spawn(_)) | None => check_output(entry, &output)?,
+        }
         cap::output(name, output, context.step, self.limits)
     }
 }
@@ -239,6 +281,17 @@ fn check_output(entry: &Entry, output: &ToolOutput) -> Result<(), Failure> {
     };
     let message = format!(
         "tool `{}` ran, but its result does not match its output_schema: {list}",
+        entry.spec.name,
+    );
+    Err(Failure::last("invalid_output", message))
+}
+
+fn check_wait(entry: &Entry, output: &ToolOutput) -> Result<(), Failure> {
+    if output.content.is_null() && output.files.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "tool `{}` ran, but returned a result although it waits for one",
         entry.spec.name,
     );
     Err(Failure::last("invalid_output", message))

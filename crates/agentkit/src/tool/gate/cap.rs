@@ -92,6 +92,7 @@ pub(super) fn output(
                 output: text.into(),
                 handle: None,
                 files,
+                then: output.then,
             });
         }
         content => {
@@ -102,6 +103,7 @@ pub(super) fn output(
                     output: content,
                     handle: None,
                     files,
+                    then: output.then,
                 });
             }
             text
@@ -123,6 +125,7 @@ pub(super) fn output(
         output: shown,
         handle: Some((handle, Bytes::from(text))),
         files,
+        then: output.then,
     })
 }
 

@@ -243,7 +243,8 @@ async fn shows_small_results_whole() {
             Outcome {
                 output: content,
                 handle: None,
-                files: Vec::new()
+                files: Vec::new(),
+                then: None,
             }
         );
     }
@@ -297,6 +298,7 @@ async fn refuses_results_over_the_hard_cap() {
     let file = ToolOutput {
         content: json!(null),
         files: vec![("a.txt".to_owned(), Some(Bytes::from(vec![b'x'; 40_001])))],
+        then: None,
     };
     for output in [
         json!("x".repeat(40_001)).into(),
@@ -332,6 +334,7 @@ async fn records_the_files_that_a_call_wrote() {
             ("a/b.txt".to_owned(), Some(Bytes::from_static(b"hello"))),
             ("old.txt".to_owned(), None),
         ],
+        then: None,
     };
     let files = run(&returns(output)).await.unwrap().files;
     let (written, content) = &files[0];
@@ -348,6 +351,7 @@ async fn records_the_files_that_a_call_wrote() {
         let output = ToolOutput {
             content: json!(1),
             files: vec![(path.to_owned(), None)],
+            then: None,
         };
         assert_eq!(
             run(&returns(output)).await.unwrap_err().code,

@@ -1,0 +1,69 @@
+//! Bodies of a model call's events.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Failure, StepId, Usage};
+
+/// Body of `model.started`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelStarted {
+    /// The step.
+    pub step: StepId,
+    /// 1 for the first try of this step.
+    pub attempt: u32,
+    /// The model, for instance `openai/gpt-5`.
+    pub name: String,
+    /// Tokens charged if the outcome stays unknown.
+    pub reserved_tokens: u64,
+}
+
+/// Body of `model.completed`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelCompleted {
+    /// The step.
+    pub step: StepId,
+    /// The model that answered, as the provider names it.
+    pub name: String,
+    /// The text of the answer.
+    pub output: String,
+    /// How many `tool.called` events follow in the same append.
+    pub calls: u32,
+    /// What it used.
+    pub usage: Usage,
+    /// Why the model stopped.
+    pub finish: FinishReason,
+    /// Opaque provider parts of the message, replayed unchanged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parts: Option<Value>,
+    /// The provider's id of the request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}
+
+/// Why a model stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FinishReason {
+    /// It was done.
+    Stop,
+    /// It wants tools called.
+    ToolCalls,
+    /// It ran into the output limit.
+    Length,
+    /// The provider withheld the answer.
+    ContentFilter,
+}
+
+/// Body of `model.failed`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelFailed {
+    /// The step.
+    pub step: StepId,
+    /// The try that failed.
+    pub attempt: u32,
+    /// What went wrong.
+    pub error: Failure,
+    /// Tokens charged for the failed try (the reservation where the call may have been served).
+    pub charged_tokens: u64,
+}

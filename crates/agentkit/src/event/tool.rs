@@ -1,0 +1,186 @@
+//! Bodies of a tool call's events.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{CallWait, Failure, StepId};
+use crate::effect::Effect;
+
+/// Body of `tool.called`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ToolCalled {
+    /// The step, which is the call id.
+    pub step: StepId,
+    /// The id that the provider gave the call.
+    pub provider_id: String,
+    /// The tool.
+    pub name: String,
+    /// The exact arguments that run; a string holding the raw text if they were not JSON.
+    pub input: Value,
+    /// The effect class at the time of the call.
+    pub effect: Effect,
+    /// What the gate said.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+}
+
+/// What the gate said of a tool call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "verdict", rename_all = "snake_case")]
+pub enum Verdict {
+    /// It runs with the first batch: this event is its intent.
+    Start,
+    /// It runs once the calls before it are settled; a `tool.started` will be its intent.
+    Queue,
+    /// It runs once somebody has approved it: it is neither begun nor queued.
+    Ask {
+        /// Why somebody has to look at it, for that person.
+        reason: String,
+        /// Until when, in UTC microseconds; then it fails. None: until the run's deadline.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until_micros: Option<i64>,
+    },
+    /// It never runs; the model is told why.
+    Refuse {
+        /// The reason.
+        error: Failure,
+    },
+}
+
+/// Body of `tool.started`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ToolStarted {
+    /// The step.
+    pub step: StepId,
+    /// 1 for the first try of this step.
+    pub attempt: u32,
+}
+
+/// Body of `tool.completed`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ToolCompleted {
+    /// The step.
+    pub step: StepId,
+    /// What the model is shown: the result, or its beginning if `handle` is there.
+    pub output: Value,
+    /// Where the whole result is, if it was too large to show.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handle: Option<Handle>,
+    /// Files of the workspace that the call wrote: their content is in the blob store.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FileDelta>,
+    /// The child task that began with this append, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub child: Option<ChildStarted>,
+}
+
+/// A child task that a tool call began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChildStarted {
+    /// Its id.
+    pub task: String,
+    /// Tokens of the run's budget that are set aside for it until it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserved_tokens: Option<u64>,
+}
+
+/// A large result, kept whole in the blob store and read in pages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handle {
+    /// SHA-256 of the content, in hex.
+    pub digest: String,
+    /// Size in bytes.
+    pub bytes: u64,
+}
+
+/// A file that a tool call wrote in the task's workspace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileDelta {
+    /// Path relative to the workspace, with `/` between its parts.
+    pub path: String,
+    /// SHA-256 of the content, in hex; none if the file was removed.
+    pub digest: Option<String>,
+    /// Size in bytes.
+    pub bytes: u64,
+}
+
+/// Body of `tool.failed`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ToolFailed {
+    /// The step.
+    pub step: StepId,
+    /// What went wrong.
+    pub error: Failure,
+}
+
+/// Body of `tool.waiting`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolWaiting {
+    /// The step.
+    pub step: StepId,
+    /// What the call waits for.
+    pub wait: CallWait,
+}
+
+/// Body of `tool.approved`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolApproved {
+    /// The step.
+    pub step: StepId,
+    /// The arguments that it runs with, if the person changed them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Value>,
+    /// Who approved it, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+}
+
+/// Body of `tool.denied`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolDenied {
+    /// The step.
+    pub step: StepId,
+    /// Why, for the model.
+    pub reason: String,
+    /// Who denied it, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+}
+
+/// Body of `tool.reset`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolReset {
+    /// The step, of the turn that the fork begins with.
+    pub step: StepId,
+    /// The arguments that it is called with, if they differ from the model's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<Value>,
+}
+
+/// Body of `tool.resolved`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ToolResolved {
+    /// The step.
+    pub step: StepId,
+    /// What was decided.
+    #[serde(flatten)]
+    pub resolution: Resolution,
+}
+
+/// What became of a call that was in doubt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "resolution", rename_all = "snake_case")]
+pub enum Resolution {
+    /// It took effect and returned this.
+    Done {
+        /// What the model is told it returned.
+        output: Value,
+    },
+    /// It did not take effect, and is not to be tried again.
+    Failed {
+        /// What the model is told.
+        message: String,
+    },
+    /// It did not take effect; run it again.
+    Retry,
+}

@@ -1,0 +1,139 @@
+//! What runs and calls wait for, and what comes to them from outside.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Failure, Handle, StepId};
+
+/// Body of `wait.started`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WaitStarted {
+    /// What the run waits for.
+    #[serde(flatten)]
+    pub wait: Wait,
+}
+
+/// What a run waits for; it holds no worker meanwhile.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "wait", rename_all = "snake_case")]
+pub enum Wait {
+    /// A point in time, in UTC microseconds.
+    Timer {
+        /// When it ends.
+        until_micros: i64,
+    },
+    /// Somebody's word on calls whose outcome is unknown.
+    InDoubt {
+        /// The calls.
+        steps: Vec<StepId>,
+    },
+    /// Somebody's approval.
+    Approval {
+        /// The calls that were asked about and not yet answered for.
+        steps: Vec<StepId>,
+        /// When the run has to go on whatever has come, if ever.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until_micros: Option<i64>,
+    },
+    /// A signal.
+    Signal {
+        /// Any of these.
+        names: Vec<String>,
+        /// When the run has to go on whatever has come, if ever.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until_micros: Option<i64>,
+    },
+    /// Child tasks.
+    Children {
+        /// Those that have not ended.
+        tasks: Vec<String>,
+        /// When the run has to go on whatever has come, if ever.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until_micros: Option<i64>,
+    },
+}
+
+/// What a single tool call waits for. Times are UTC microseconds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "for", rename_all = "snake_case")]
+pub enum CallWait {
+    /// A point in time.
+    Time {
+        /// When it comes.
+        until_micros: i64,
+    },
+    /// A signal of a name. Signals of one name are taken in the order in which they came, by the
+    /// calls in their order, one each.
+    Signal {
+        /// The name.
+        name: String,
+        /// What to show to whoever may send it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        prompt: Option<Value>,
+        /// When the call fails; none for the run's deadline.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until_micros: Option<i64>,
+    },
+    /// The end of child tasks of this run, all of them.
+    Children {
+        /// The tasks.
+        tasks: Vec<String>,
+        /// When the call fails; none for the run's deadline.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until_micros: Option<i64>,
+    },
+}
+
+impl CallWait {
+    /// When the wait is over whatever has come, if ever.
+    #[must_use]
+    pub fn until_micros(&self) -> Option<i64> {
+        match self {
+            Self::Time { until_micros } => Some(*until_micros),
+            Self::Signal { until_micros, .. } | Self::Children { until_micros, .. } => {
+                *until_micros
+            }
+        }
+    }
+}
+
+/// Body of `signal.received`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignalReceived {
+    /// Its name.
+    pub name: String,
+    /// What it carries; the result of the call that waits for it.
+    pub payload: Value,
+}
+
+/// Body of `child.ended`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChildEnded {
+    /// The child task.
+    pub task: String,
+    /// How it ended.
+    pub result: ChildResult,
+    /// Tokens that it and its own children used.
+    pub used_tokens: u64,
+}
+
+/// How a child task ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum ChildResult {
+    /// With a result.
+    Completed {
+        /// The result, or its beginning if `handle` is there.
+        output: Value,
+        /// Where the whole result is, if it is too large to show.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        handle: Option<Handle>,
+    },
+    /// Without one.
+    Failed {
+        /// Why.
+        error: Failure,
+    },
+    /// Somebody cancelled it.
+    Cancelled,
+}

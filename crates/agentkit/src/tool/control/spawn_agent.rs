@@ -1,0 +1,102 @@
+//! `spawn_agent`: begins a child task that another agent works on.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Seconds, Then};
+use crate::{
+    BoxFuture, Tool, ToolSpec,
+    event::Failure,
+    tool::{Effect, Spawn, ToolContext, ToolOutput},
+};
+
+/// Begins a child task that another agent works on.
+pub struct SpawnAgent(ToolSpec);
+
+#[derive(Deserialize)]
+struct Arguments {
+    goal: String,
+    agent: Option<String>,
+    name: Option<String>,
+    instructions: Option<String>,
+    max_tokens: Option<u64>,
+    max_steps: Option<u32>,
+    timeout_seconds: Option<Seconds>,
+}
+
+impl SpawnAgent {
+    /// The tool.
+    #[must_use]
+    pub fn new() -> Self {
+        let description = "Begins a task that another agent works on by itself, and tells its id at \
+            once. It knows nothing but its goal. Begin several to have work done at the same time; \
+            await_agents gives their results.";
+        let schema = json!({
+            "type": "object",
+            "properties": {
+                "goal": {
+                    "type": "string", "minLength": 1,
+                    "description": "What it is to do, with all that it needs to know",
+                },
+                "agent": {"type": "string", "description": "Name of an agent; the same as yours"},
+                "name": {"type": "string", "maxLength": 200, "description": "A short title"},
+                "instructions": {
+                    "type": "string", "description": "System instructions in place of the agent's",
+                },
+                "max_tokens": {
+                    "type": "integer", "minimum": 1,
+                    "description": "Tokens that it may use, out of yours",
+                },
+                "max_steps": {
+                    "type": "integer", "minimum": 1, "maximum": u32::MAX,
+                    "description": "Model and tool calls that it may make",
+                },
+                "timeout_seconds": Seconds::schema("How long it may take"),
+            },
+            "required": ["goal"],
+            "additionalProperties": false,
+        });
+        // Pure: the task begins with the record of the call's outcome, or not at all.
+        Self(ToolSpec::new("spawn_agent", description, schema).effect(Effect::Pure))
+    }
+}
+
+impl Default for SpawnAgent {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Tool for SpawnAgent {
+    fn spec(&self) -> &ToolSpec {
+        &self.0
+    }
+
+    fn call<'a>(
+        &'a self,
+        _: &'a ToolContext,
+        arguments: Value,
+    ) -> BoxFuture<'a, Result<ToolOutput, Failure>> {
+        Box::pin(async move {
+            let Arguments {
+                goal,
+                agent,
+                name,
+                instructions,
+                max_tokens,
+                max_steps,
+                timeout_seconds,
+            } = super::arguments(arguments)?;
+            let spawn = Spawn {
+                goal,
+                agent,
+                name,
+                instructions,
+                max_tokens,
+                max_steps,
+                timeout_micros: timeout_seconds.map(Seconds::micros),
+            };
+            Ok(Then::Spawn(spawn).into())
+        })
+    }
+}
