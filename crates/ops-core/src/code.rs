@@ -62,6 +62,20 @@ codes! {
         "Submit a new task, or use `opspawn task retry`.";
     TaskNotFinal = "task_not_final", "The task has not ended yet",
         "Wait for it, or cancel it first.";
+    TaskCancelling = "task_cancelling", "The task is being cancelled",
+        "Wait until it is cancelled, or submit a new task.";
+    CannotRerun = "cannot_rerun", "The task cannot be done again from there",
+        "Choose one of the steps that `opspawn task logs` lists, as the message says.";
+    NotDeadLetter = "not_dead_letter", "The task is not a dead letter",
+        "See the dead letters with `opspawn dead-letter ls`; use `opspawn task retry` for others.";
+    UnknownQueue = "unknown_queue", "No worker serves this queue",
+        "Use a queue that the message names, or configure it as `[queues.NAME]`.";
+    ApprovalNotFound = "approval_not_found", "This step has not asked for approval",
+        "See the open ones with `opspawn approval ls`.";
+    ApprovalDecided = "approval_decided", "This approval is not open any more",
+        "See how it stands with `opspawn approval ls --all`.";
+    ApprovalChanged = "approval_changed", "The approval was edited since you looked at it",
+        "Look at the new arguments, and decide about that revision.";
     NotInDoubt = "not_in_doubt", "This step is not in doubt",
         "See the open ones with `opspawn reconcile ls`.";
     IdempotencyMismatch = "idempotency_mismatch", "This idempotency key belongs to another request",

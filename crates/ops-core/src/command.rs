@@ -1,9 +1,11 @@
 //! What may be asked of a task, and why it may be refused.
 
 use crate::{
-    event::{NewEvent, Resolution, TaskError},
+    approval::NewApproval,
+    event::{ChildEnd, NewEvent, Resolution, TaskError},
     id::SessionId,
     json::Json,
+    ports::NewTask,
     task::{StateName, Wait},
 };
 
@@ -24,8 +26,37 @@ pub enum Command {
     },
     /// The worker that held it is gone.
     LoseLease,
-    /// Its delay or timer is over.
+    /// Its delay, or the time that it waits, is over.
     Wake,
+    /// It is its turn, but another task holds its concurrency key.
+    Block {
+        /// The key.
+        key: String,
+    },
+    /// Its concurrency key is free.
+    Unblock,
+    /// Somebody wants it to stand still.
+    Pause,
+    /// Somebody wants it to go on.
+    Resume,
+    /// Something is told to its run.
+    Signal {
+        /// Which call it is for.
+        name: String,
+        /// What the call returns.
+        payload: serde_json::Value,
+    },
+    /// Somebody decides about a step that asks for leave. Whether it does is the store's to know.
+    Judge {
+        /// The step.
+        step: u32,
+        /// The decision.
+        judgement: Judgement,
+        /// Who decides.
+        by: Option<String>,
+    },
+    /// A child of it has ended.
+    ChildEnded(ChildEnd),
     /// Somebody wants it stopped.
     Cancel,
     /// Somebody decides what became of a step that is in doubt.
@@ -34,6 +65,26 @@ pub enum Command {
         step: u32,
         /// The decision.
         resolution: Resolution,
+    },
+}
+
+/// What somebody decides about a step that asks for leave.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Judgement {
+    /// It may run, with these arguments if it was edited.
+    Approve {
+        /// The edited arguments.
+        input: Option<serde_json::Value>,
+    },
+    /// It never runs.
+    Deny {
+        /// Why, for the model as well.
+        reason: String,
+    },
+    /// It is to run with other arguments, and still needs leave.
+    Edit {
+        /// The arguments.
+        input: serde_json::Value,
     },
 }
 
@@ -46,8 +97,27 @@ pub struct Append {
     pub expected_seq: u64,
     /// What happened.
     pub events: Vec<NewEvent>,
+    /// Children that begin with it.
+    pub children: Vec<NewTask>,
+    /// Approvals that are asked for with it.
+    pub approvals: Vec<NewApproval>,
     /// What follows.
     pub next: Next,
+}
+
+impl Append {
+    /// An append that starts no child and asks for no approval.
+    #[must_use]
+    pub fn new(epoch: u64, expected_seq: u64, events: Vec<NewEvent>, next: Next) -> Self {
+        Self {
+            epoch,
+            expected_seq,
+            events,
+            children: Vec::new(),
+            approvals: Vec::new(),
+            next,
+        }
+    }
 }
 
 /// What follows an append; it commits with the events.

@@ -1,10 +1,14 @@
 //! The one author of transitions.
 
+mod fold;
+
 use crate::{
+    approval::NewApproval,
     code::Code,
-    command::{Append, Command, Next, Rejection},
-    event::{NewEvent, StepStatus, TaskError, TaskEvent},
+    command::{Append, Command, Judgement, Next, Rejection},
+    event::{NewEvent, TaskError, TaskEvent},
     json::Json,
+    ports::NewTask,
     task::{Lifecycle, State, Wait},
     time::Micros,
 };
@@ -18,6 +22,10 @@ pub struct Decision {
     pub after: Lifecycle,
     /// The end, if this is one.
     pub outcome: Option<Outcome>,
+    /// Children that begin with it.
+    pub children: Vec<NewTask>,
+    /// Approvals that are asked for with it.
+    pub approvals: Vec<NewApproval>,
 }
 
 /// How a task ended.
@@ -60,6 +68,7 @@ pub fn decide(before: &Lifecycle, command: Command, now: Micros) -> Result<Decis
             State::Cancelling { .. } => draft.engine(&TaskEvent::Cancelled {}),
             State::Pending
             | State::Scheduled { .. }
+            | State::Paused
             | State::Waiting(_)
             | State::Completed
             | State::Failed { .. }
@@ -70,10 +79,57 @@ pub fn decide(before: &Lifecycle, command: Command, now: Micros) -> Result<Decis
             Some(_) => return Err(Rejection::NotDue),
             None => return Err(Rejection::WrongState(name)),
         },
+        Command::Block { key } => {
+            let State::Pending = before.state else {
+                return Err(Rejection::WrongState(name));
+            };
+            draft.engine(&TaskEvent::Waiting {
+                wait: Wait::Concurrency { key },
+            });
+        }
+        Command::Unblock => match before.state {
+            State::Waiting(Wait::Concurrency { .. }) => draft.engine(&TaskEvent::Woken {}),
+            _ => return Err(Rejection::WrongState(name)),
+        },
+        Command::Pause => match before.state {
+            State::Cancelling { .. } => return Err(Rejection::Cancelling),
+            _ if before.paused => {}
+            _ => draft.engine(&TaskEvent::Paused {}),
+        },
+        Command::Resume => {
+            if before.paused {
+                draft.engine(&TaskEvent::Resumed {});
+                // While it stood still others went first; its turn may have come since.
+                if let State::Waiting(Wait::Concurrency { .. }) = before.state {
+                    draft.engine(&TaskEvent::Woken {});
+                }
+            }
+        }
+        Command::Signal { name, payload } => {
+            let awaited = match &before.state {
+                State::Waiting(Wait::Signal { names, .. }) => names.contains(&name),
+                _ => false,
+            };
+            draft.outside(&TaskEvent::Signalled { name, payload }, awaited);
+        }
+        Command::Judge {
+            step,
+            judgement,
+            by,
+        } => draft.judge(before, step, judgement, by),
+        Command::ChildEnded(end) => {
+            let awaited = match &before.state {
+                State::Waiting(Wait::Child { tasks, .. }) => {
+                    tasks.iter().all(|task| *task == end.child)
+                }
+                _ => false,
+            };
+            draft.outside(&TaskEvent::ChildEnded(end), awaited);
+        }
         Command::Cancel => match before.state {
             State::Running { .. } => draft.engine(&TaskEvent::CancelRequested {}),
             State::Cancelling { .. } => return Err(Rejection::Cancelling),
-            State::Pending | State::Scheduled { .. } | State::Waiting(_) => {
+            State::Pending | State::Scheduled { .. } | State::Paused | State::Waiting(_) => {
                 draft.engine(&TaskEvent::Cancelled {});
             }
             State::Completed | State::Failed { .. } | State::Cancelled => {
@@ -114,76 +170,6 @@ impl Lifecycle {
             None => Err(Rejection::WrongState(self.state.name())),
         }
     }
-
-    /// The lifecycle after one more event. Every event applies to every lifecycle: whether it may
-    /// happen is decided before, in [`decide`].
-    #[must_use]
-    pub fn apply(mut self, event: &TaskEvent, at: Micros) -> Self {
-        self.seq += 1;
-        self.updated_at = at;
-        self.state = match event {
-            TaskEvent::Submitted {
-                run_at: Some(until),
-                ..
-            } if *until > at => State::Scheduled { until: *until },
-            TaskEvent::Submitted { .. } | TaskEvent::Woken {} | TaskEvent::Released { .. } => {
-                // A cancel that is not confirmed yet outlives the release of the lease.
-                match self.state {
-                    State::Cancelling { .. } => State::Cancelled,
-                    _ => State::Pending,
-                }
-            }
-            TaskEvent::Leased {
-                session,
-                epoch,
-                attempt,
-            } => {
-                self.epoch = *epoch;
-                self.attempt = *attempt;
-                self.started_at = self.started_at.or(Some(at));
-                State::Running { session: *session }
-            }
-            TaskEvent::LeaseLost { losses, .. } => {
-                self.lease_losses = *losses;
-                State::Pending
-            }
-            TaskEvent::Waiting { wait } => State::Waiting(wait.clone()),
-            TaskEvent::RetryScheduled { attempt, until, .. } => {
-                self.attempt = *attempt;
-                State::Scheduled { until: *until }
-            }
-            TaskEvent::CancelRequested {} => match self.state.session() {
-                Some(session) => State::Cancelling { session },
-                None => State::Cancelled,
-            },
-            TaskEvent::Cancelled {} => State::Cancelled,
-            TaskEvent::Completed {} => State::Completed,
-            TaskEvent::Failed { dead_letter, .. } => State::Failed {
-                dead_letter: *dead_letter,
-            },
-            TaskEvent::Resolved { .. } => self.state,
-        };
-        if self.state.name().is_terminal() {
-            self.completed_at = Some(at);
-        }
-        self
-    }
-
-    /// The lifecycle after one more event of the run, of which only the envelope is known.
-    #[must_use]
-    pub fn apply_run(mut self, event: &NewEvent, at: Micros) -> Self {
-        self.seq += 1;
-        self.updated_at = at;
-        self.usage += event.usage;
-        self.run_started = true;
-        match event.step.map(|mark| mark.status) {
-            Some(StepStatus::Completed | StepStatus::Failed | StepStatus::Resolved) => {
-                self.lease_losses = 0;
-            }
-            Some(StepStatus::Queued | StepStatus::Started) | None => {}
-        }
-        self
-    }
 }
 
 /// A decision in the making: each event is applied as it is added.
@@ -191,6 +177,8 @@ struct Draft {
     events: Vec<NewEvent>,
     after: Lifecycle,
     outcome: Option<Outcome>,
+    children: Vec<NewTask>,
+    approvals: Vec<NewApproval>,
     now: Micros,
 }
 
@@ -202,6 +190,8 @@ impl Draft {
             events: Vec::new(),
             after: before.clone(),
             outcome: None,
+            children: Vec::new(),
+            approvals: Vec::new(),
             now,
         }
     }
@@ -209,6 +199,30 @@ impl Draft {
     fn engine(&mut self, event: &TaskEvent) {
         self.after = self.after.clone().apply(event, self.now);
         self.events.push(event.envelope());
+    }
+
+    /// Something from outside: it is logged whatever the task does, and ends a wait for it.
+    fn outside(&mut self, event: &TaskEvent, awaited: bool) {
+        self.engine(event);
+        if awaited {
+            self.engine(&TaskEvent::Woken {});
+        }
+    }
+
+    fn judge(&mut self, before: &Lifecycle, step: u32, judgement: Judgement, by: Option<String>) {
+        let awaited = match &before.state {
+            State::Waiting(Wait::Approval { steps, .. }) => steps.contains(&step),
+            _ => false,
+        };
+        match judgement {
+            Judgement::Approve { input } => {
+                self.outside(&TaskEvent::Approved { step, input, by }, awaited);
+            }
+            Judgement::Deny { reason } => {
+                self.outside(&TaskEvent::Denied { step, reason, by }, awaited);
+            }
+            Judgement::Edit { input } => self.engine(&TaskEvent::Edited { step, input, by }),
+        }
     }
 
     fn append(&mut self, before: &Lifecycle, append: Append) -> Result<(), Rejection> {
@@ -239,6 +253,10 @@ impl Draft {
             self.after = self.after.clone().apply_run(&event, self.now);
             self.events.push(event);
         }
+        self.after.ties.children |= !append.children.is_empty();
+        self.after.ties.approvals |= !append.approvals.is_empty();
+        self.children = append.children;
+        self.approvals = append.approvals;
         match append.next {
             Next::Continue => {}
             Next::Complete { result } => {
@@ -246,7 +264,15 @@ impl Draft {
                 self.outcome = Some(Outcome::Result(result));
             }
             Next::Fail { error, retryable } => self.fail(error, retryable),
-            Next::Wait(wait) => self.engine(&TaskEvent::Waiting { wait }),
+            Next::Wait(wait) => {
+                // What was heard since the writer read the log may be what it waits for: it reads
+                // again.
+                let again = before.heard && wait.is_for_outside();
+                self.engine(&TaskEvent::Waiting { wait });
+                if again {
+                    self.engine(&TaskEvent::Woken {});
+                }
+            }
             Next::Cancelled => self.engine(&TaskEvent::Cancelled {}),
         }
         Ok(())
@@ -298,6 +324,8 @@ impl Draft {
             events: self.events,
             after: self.after,
             outcome: self.outcome,
+            children: self.children,
+            approvals: self.approvals,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! [`decide()`] is the only author of transitions: `decide(lifecycle, command, now)` gives the events
 //! and the next lifecycle, and an adapter commits both in one transaction.
 
+pub mod approval;
 pub mod code;
 pub mod command;
 pub mod decide;
@@ -16,11 +17,12 @@ pub mod task;
 pub mod time;
 mod usage;
 
+pub use approval::{Approval, ApprovalStatus, NewApproval};
 pub use code::Code;
-pub use command::{Append, Command, Next, Rejection};
+pub use command::{Append, Command, Judgement, Next, Rejection};
 pub use decide::{Decision, decide};
 pub use event::{NewEvent, StoredEvent};
 pub use id::{SessionId, TaskId, TenantId};
 pub use json::Json;
-pub use task::{Lifecycle, State, Task, Wait};
+pub use task::{Lifecycle, Parent, State, Task, Ties, Wait};
 pub use time::Micros;

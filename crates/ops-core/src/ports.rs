@@ -3,6 +3,7 @@
 use std::{future::Future, pin::Pin, sync::Arc};
 
 use crate::{
+    approval::{Approval, ApprovalStatus},
     command::{Command, Rejection},
     event::StoredEvent,
     event::TaskError,
@@ -121,6 +122,20 @@ pub enum StoreError {
     /// The session is unknown or has expired.
     #[error("the worker session is over")]
     SessionOver,
+    /// The step has not asked for leave.
+    #[error("step {0} has not asked for approval")]
+    NoApproval(u32),
+    /// Somebody decided already, or it is too late.
+    #[error("the approval is {}", .0.as_str())]
+    Decided(ApprovalStatus),
+    /// The approval was edited since it was looked at.
+    #[error("the approval is at revision {current}, not {given}")]
+    WrongRevision {
+        /// What was looked at.
+        given: u32,
+        /// What it is now.
+        current: u32,
+    },
     /// The disk is full.
     #[error("the disk is full: {0}")]
     Full(String),
@@ -146,6 +161,27 @@ pub struct NewTask {
     pub retry: RetryPolicy,
     /// Makes a repeated request find the same task.
     pub idempotency: Option<Idempotency>,
+    /// What its log begins with, if it goes on from another task's.
+    pub fork: Option<Fork>,
+}
+
+/// The beginning of another task's log, taken over by a new one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fork {
+    /// The other task, of the same tenant.
+    pub from: TaskId,
+    /// The first step that is done anew.
+    pub step: u32,
+    /// Events up to this number are taken over, but for those about leases and states.
+    pub until: u64,
+    /// So are these later ones, ascending.
+    pub also: Vec<u64>,
+    /// Steps that are taken over as called but are done anew, with their arguments if edited.
+    pub resets: Vec<(u32, Option<serde_json::Value>)>,
+    /// A message to the model before its next answer.
+    pub note: Option<String>,
+    /// Whether the other task is a dead letter, which this one takes off the list.
+    pub redrives: bool,
 }
 
 /// An idempotency key and what it stands for.
@@ -210,6 +246,51 @@ pub struct Snapshot {
     pub body: Vec<u8>,
 }
 
+/// What somebody says of a step that asks for leave.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verdict {
+    /// The step.
+    pub step: u32,
+    /// The decision. An approval takes the arguments that the approval has by now.
+    pub decision: Decision,
+    /// The revision that was looked at; another one refuses.
+    pub revision: Option<u32>,
+    /// Who decides.
+    pub by: Option<String>,
+}
+
+/// What is decided about an approval.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Decision {
+    /// The step may run.
+    Approve,
+    /// It never runs.
+    Deny {
+        /// Why, for the model as well.
+        reason: String,
+    },
+    /// It is to run with other arguments, which need leave as well.
+    Edit {
+        /// The arguments, which fit the tool's schema.
+        input: serde_json::Value,
+        /// SHA-256 of them as RFC 8785 JSON, in hex.
+        digest: String,
+    },
+}
+
+/// Which approvals to list: newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ApprovalFilter {
+    /// Only those that stand like this.
+    pub status: Option<ApprovalStatus>,
+    /// Only those of this task.
+    pub task: Option<TaskId>,
+    /// Only those older than this number.
+    pub before: Option<u64>,
+    /// At most so many.
+    pub limit: u32,
+}
+
 /// Which tasks to list: newest first.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TaskFilter {
@@ -221,6 +302,10 @@ pub struct TaskFilter {
     pub before: Option<TaskId>,
     /// Only tasks that wait for somebody's word on a step.
     pub in_doubt: bool,
+    /// Only dead letters that nobody has redriven.
+    pub dead_letter: bool,
+    /// Only children of this task.
+    pub parent: Option<TaskId>,
     /// At most so many.
     pub limit: u32,
 }
@@ -233,6 +318,8 @@ pub type Counts = std::collections::BTreeMap<StateName, u64>;
 pub struct HeartbeatReply {
     /// Tasks of the session that are being cancelled.
     pub cancel: Vec<(TenantId, TaskId)>,
+    /// Tasks of the session that are to stand still at their next boundary.
+    pub pause: Vec<(TenantId, TaskId)>,
 }
 
 /// What `wake_due` did.
@@ -259,6 +346,26 @@ pub trait Store: Send + Sync {
         command: Command,
         blobs: Vec<Blob>,
     ) -> Fut<'_, Result<Lifecycle, StoreError>>;
+    /// Decides about a step that asks for leave, in the same transaction as the task's event.
+    fn judge(
+        &self,
+        tenant: TenantId,
+        task: TaskId,
+        verdict: Verdict,
+    ) -> Fut<'_, Result<Approval, StoreError>>;
+    /// The approval that a step asked for.
+    fn approval(
+        &self,
+        tenant: TenantId,
+        task: TaskId,
+        step: u32,
+    ) -> Fut<'_, Result<Approval, StoreError>>;
+    /// Approvals, newest first, with the number to go on before.
+    fn approvals(
+        &self,
+        tenant: TenantId,
+        filter: ApprovalFilter,
+    ) -> Fut<'_, Result<Vec<(u64, Approval)>, StoreError>>;
     /// One task.
     fn task(&self, tenant: TenantId, task: TaskId) -> Fut<'_, Result<TaskRecord, StoreError>>;
     /// Tasks, newest first.
@@ -302,6 +409,9 @@ pub trait Store: Send + Sync {
     fn open_session(&self, session: SessionId) -> Fut<'_, Result<(), StoreError>>;
     /// Keeps a session and its leases alive.
     fn heartbeat(&self, session: SessionId) -> Fut<'_, Result<HeartbeatReply, StoreError>>;
+    /// Waits until the session has more to stop than its last heartbeat said. It may take longer to
+    /// notice than a heartbeat, or never notice: heartbeats go on beside it.
+    fn interrupted(&self, session: SessionId) -> Fut<'_, ()>;
     /// Ends a session; its leases are lost.
     fn close_session(&self, session: SessionId) -> Fut<'_, Result<(), StoreError>>;
     /// Ends the sessions whose heartbeats stopped, and takes their leases back; says how many.

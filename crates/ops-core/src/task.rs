@@ -35,12 +35,28 @@ pub struct Task {
     pub priority: u8,
     /// The queue that it waits in.
     pub queue: String,
-    /// The failed or cancelled task that this one does again.
+    /// Tasks with the same key run one after the other: it is held from a task's first start to its
+    /// end.
+    pub concurrency_key: Option<String>,
+    /// The task that this one does again: a retry, a rerun or a redrive.
     pub retry_of: Option<TaskId>,
+    /// The task whose agent started this one.
+    pub parent: Option<Parent>,
     /// When it was submitted.
     pub created_at: Micros,
     /// When it was to start, if that was asked.
     pub run_at: Option<Micros>,
+}
+
+/// Where a child task comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parent {
+    /// The task that started it.
+    pub task: TaskId,
+    /// The step of that task that started it.
+    pub step: u32,
+    /// How many generations its own children may go on for.
+    pub depth_left: u32,
 }
 
 /// What the run of a task may use up; what is none falls back to the configuration.
@@ -80,14 +96,35 @@ pub struct Lifecycle {
     pub lease_losses: u32,
     /// Whether the agent run has events of its own, so that a claim must load them.
     pub run_started: bool,
+    /// Somebody wants it to stand still: it ends its step, and nothing begins.
+    pub paused: bool,
+    /// Something from outside was logged that the holder of the lease may not have read.
+    pub heard: bool,
+    /// What it is tied to.
+    pub ties: Ties,
     /// What its model calls used.
     pub usage: Usage,
+    /// What its children used that have ended, and theirs.
+    pub children_usage: Usage,
     /// The first lease.
     pub started_at: Option<Micros>,
     /// The last event.
     pub updated_at: Micros,
     /// The terminal event.
     pub completed_at: Option<Micros>,
+}
+
+/// What a task is tied to: what has to be looked after when it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Ties {
+    /// It has a parent, which is told of its end.
+    pub parent: bool,
+    /// It has children, which do not outlive it.
+    pub children: bool,
+    /// It has asked for approvals, which lapse with it.
+    pub approvals: bool,
+    /// It has a concurrency key, which others may wait for.
+    pub key: bool,
 }
 
 /// The state of a task.
@@ -100,6 +137,8 @@ pub enum State {
         /// When.
         until: Micros,
     },
+    /// Ready, but somebody paused it.
+    Paused,
     /// A worker holds it.
     Running {
         /// The worker's session.
@@ -137,6 +176,71 @@ pub enum Wait {
         /// The steps that are still open, ascending.
         steps: Vec<u32>,
     },
+    /// Somebody's leave for steps to run.
+    Approval {
+        /// The steps, ascending.
+        steps: Vec<u32>,
+        /// When it waits no longer.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Micros>,
+    },
+    /// A signal of one of these names.
+    Signal {
+        /// The names.
+        names: Vec<String>,
+        /// When it waits no longer.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Micros>,
+    },
+    /// The end of all these children.
+    Child {
+        /// Those that have not ended.
+        tasks: Vec<TaskId>,
+        /// When it waits no longer.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Micros>,
+    },
+    /// The end of the task that holds its concurrency key.
+    Concurrency {
+        /// The key.
+        key: String,
+    },
+}
+
+impl Wait {
+    /// What is waited for, in a word.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Timer { .. } => "timer",
+            Self::InDoubt { .. } => "in_doubt",
+            Self::Approval { .. } => "approval",
+            Self::Signal { .. } => "signal",
+            Self::Child { .. } => "child",
+            Self::Concurrency { .. } => "concurrency",
+        }
+    }
+
+    /// Whether what ends it is logged from outside, so that it may have been before the wait began.
+    #[must_use]
+    pub fn is_for_outside(&self) -> bool {
+        match self {
+            Self::Approval { .. } | Self::Signal { .. } | Self::Child { .. } => true,
+            Self::Timer { .. } | Self::InDoubt { .. } | Self::Concurrency { .. } => false,
+        }
+    }
+
+    /// When the clock alone ends it, if it does.
+    #[must_use]
+    pub fn until(&self) -> Option<Micros> {
+        match self {
+            Self::Timer { until } => Some(*until),
+            Self::Approval { until, .. }
+            | Self::Signal { until, .. }
+            | Self::Child { until, .. } => *until,
+            Self::InDoubt { .. } | Self::Concurrency { .. } => None,
+        }
+    }
 }
 
 /// The name of a state without its data.
@@ -147,6 +251,8 @@ pub enum StateName {
     Pending,
     /// [`State::Scheduled`].
     Scheduled,
+    /// [`State::Paused`].
+    Paused,
     /// [`State::Running`].
     Running,
     /// [`State::Cancelling`].
@@ -163,9 +269,10 @@ pub enum StateName {
 
 impl StateName {
     /// Every state.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Pending,
         Self::Scheduled,
+        Self::Paused,
         Self::Running,
         Self::Cancelling,
         Self::Waiting,
@@ -180,6 +287,7 @@ impl StateName {
         match self {
             Self::Pending => "pending",
             Self::Scheduled => "scheduled",
+            Self::Paused => "paused",
             Self::Running => "running",
             Self::Cancelling => "cancelling",
             Self::Waiting => "waiting",
@@ -200,9 +308,12 @@ impl StateName {
     pub fn is_terminal(self) -> bool {
         match self {
             Self::Completed | Self::Failed | Self::Cancelled => true,
-            Self::Pending | Self::Scheduled | Self::Running | Self::Cancelling | Self::Waiting => {
-                false
-            }
+            Self::Pending
+            | Self::Scheduled
+            | Self::Paused
+            | Self::Running
+            | Self::Cancelling
+            | Self::Waiting => false,
         }
     }
 }
@@ -220,6 +331,7 @@ impl State {
         match self {
             Self::Pending => StateName::Pending,
             Self::Scheduled { .. } => StateName::Scheduled,
+            Self::Paused => StateName::Paused,
             Self::Running { .. } => StateName::Running,
             Self::Cancelling { .. } => StateName::Cancelling,
             Self::Waiting(_) => StateName::Waiting,
@@ -236,6 +348,7 @@ impl State {
             Self::Running { session } | Self::Cancelling { session } => Some(*session),
             Self::Pending
             | Self::Scheduled { .. }
+            | Self::Paused
             | Self::Waiting(_)
             | Self::Completed
             | Self::Failed { .. }
@@ -247,11 +360,12 @@ impl State {
     #[must_use]
     pub fn due(&self) -> Option<Micros> {
         match self {
-            Self::Scheduled { until } | Self::Waiting(Wait::Timer { until }) => Some(*until),
+            Self::Scheduled { until } => Some(*until),
+            Self::Waiting(wait) => wait.until(),
             Self::Pending
+            | Self::Paused
             | Self::Running { .. }
             | Self::Cancelling { .. }
-            | Self::Waiting(Wait::InDoubt { .. })
             | Self::Completed
             | Self::Failed { .. }
             | Self::Cancelled => None,
@@ -286,6 +400,7 @@ impl Lifecycle {
             State::Cancelled => Status::Cancelled,
             State::Pending
             | State::Scheduled { .. }
+            | State::Paused
             | State::Waiting(_)
             | State::Running { .. }
             | State::Cancelling { .. } => match self.started_at {

@@ -1,16 +1,16 @@
 //! What surfaces ask of the engine.
 
 use ops_core::{
-    Code, Command, Lifecycle, Rejection, StoredEvent, TaskId, TenantId,
+    Command, Lifecycle, StoredEvent, TaskId, TenantId,
     event::Resolution,
-    ports::{Counts, StoreError, Submitted, TaskFilter, TaskRecord},
+    ports::{Counts, StoreError, TaskFilter, TaskRecord},
     retry::RetryPolicy,
 };
 
-use crate::{Engine, Error, Step, Submit, steps};
+use crate::{Engine, Error, Step, steps};
 
 /// Events that are read from the store at once.
-const PAGE: u32 = 1_000;
+pub(crate) const PAGE: u32 = 1_000;
 
 /// A page of a task's log.
 #[derive(Debug, Clone, PartialEq)]
@@ -57,50 +57,6 @@ impl Engine {
     /// A code of the storage.
     pub async fn counts(&self, tenant: TenantId) -> Result<Counts, Error> {
         Ok(self.store.counts(tenant).await?)
-    }
-
-    /// Stops a task: at once if no worker holds it, else as soon as its worker confirms. Asking
-    /// again while it is being cancelled, or once it is cancelled, changes nothing.
-    ///
-    /// # Errors
-    /// `task_not_found`, `task_final` if it ended otherwise, or a code of the storage.
-    pub async fn cancel(&self, tenant: TenantId, task: TaskId) -> Result<TaskRecord, Error> {
-        match self.command(tenant, task, Command::Cancel).await {
-            Ok(_) | Err(StoreError::Rejected(Rejection::Cancelling)) => {}
-            Err(error) => {
-                let record = self.store.task(tenant, task).await?;
-                if record.life.state != ops_core::State::Cancelled {
-                    return Err(error.into());
-                }
-            }
-        }
-        self.task(tenant, task).await
-    }
-
-    /// Does an ended task again, as a new one with the same input.
-    ///
-    /// # Errors
-    /// `task_not_found`, `task_not_final`, or a code of [`Engine::submit`].
-    pub async fn retry(&self, tenant: TenantId, task: TaskId) -> Result<Submitted, Error> {
-        let TaskRecord {
-            task: old, life, ..
-        } = self.store.task(tenant, task).await?;
-        let state = life.state.name();
-        if !state.is_terminal() {
-            let message = format!("the task is {state}; only an ended task can be done again");
-            return Err(Error::new(Code::TaskNotFinal, message));
-        }
-        let wish = Submit {
-            name: old.name,
-            agent_id: old.agent_id,
-            priority: old.priority,
-            labels: old.labels,
-            limits: old.limits,
-            retry: Some(life.retry),
-            retry_of: Some(old.id),
-            ..Submit::new(old.task_type, old.input)
-        };
-        self.submit(tenant, wish).await
     }
 
     /// Decides what became of a step that is in doubt.
@@ -190,7 +146,7 @@ impl Engine {
         self.settings.retry
     }
 
-    async fn command(
+    pub(crate) async fn command(
         &self,
         tenant: TenantId,
         task: TaskId,

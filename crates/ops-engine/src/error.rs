@@ -71,12 +71,15 @@ impl From<StoreError> for Error {
             StoreError::Rejected(rejection) => match rejection {
                 Rejection::Terminal(_) => Code::TaskFinal,
                 Rejection::NotInDoubt(_) => Code::NotInDoubt,
+                Rejection::Cancelling => Code::TaskCancelling,
                 Rejection::WrongState(_)
                 | Rejection::StaleEpoch { .. }
                 | Rejection::WrongSeq { .. }
-                | Rejection::Cancelling
                 | Rejection::NotDue => Code::Internal,
             },
+            StoreError::NoApproval(_) => Code::ApprovalNotFound,
+            StoreError::Decided(_) => Code::ApprovalDecided,
+            StoreError::WrongRevision { .. } => Code::ApprovalChanged,
             StoreError::IdempotencyMismatch => Code::IdempotencyMismatch,
             StoreError::Full(_) => Code::StorageFull,
             StoreError::TooLarge { .. } => Code::BodyTooLarge,

@@ -1,8 +1,11 @@
 //! The engine: commands that surfaces call, and loops that keep tasks moving, over the ports of
 //! `ops-core`. It knows no agent, no HTTP and no concrete adapter.
 
+mod approvals;
 mod commands;
+mod control;
 mod error;
+mod forks;
 mod hub;
 mod loops;
 mod steps;
@@ -17,8 +20,10 @@ use ops_core::{
 use tokio_util::sync::CancellationToken;
 
 pub use self::{
+    approvals::{ApprovalPage, Opinion},
     commands::{EventPage, StepPage},
     error::{Error, FieldError},
+    forks::{DryRun, Redriven, Rerun},
     hub::Hub,
     steps::{Step, StepState},
     submit::Submit,
@@ -40,6 +45,8 @@ pub struct Engine {
 pub struct Settings {
     /// The task types that a worker has registered.
     pub task_types: BTreeSet<String>,
+    /// The queues that a worker serves.
+    pub queues: BTreeSet<String>,
     /// How retryable failures are answered unless the task says otherwise.
     pub retry: RetryPolicy,
     /// The largest input, in bytes of JSON.

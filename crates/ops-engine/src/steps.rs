@@ -46,6 +46,8 @@ pub enum StepState {
     Queued,
     /// Begun.
     Started,
+    /// Its result, or the leave to run it, comes from outside.
+    Waiting,
     /// It returned.
     Completed,
     /// It failed.
@@ -61,6 +63,7 @@ impl StepState {
         match self {
             Self::Queued => "queued",
             Self::Started => "started",
+            Self::Waiting => "waiting",
             Self::Completed => "completed",
             Self::Failed => "failed",
             Self::InDoubt => "in_doubt",
@@ -138,10 +141,7 @@ impl Fold {
                 let mut step = Step::new(event, None, "wait");
                 step.status = StepState::Started;
                 step.attempt = 1;
-                step.name = match wait {
-                    Wait::Timer { .. } => "timer".to_owned(),
-                    Wait::InDoubt { .. } => "in_doubt".to_owned(),
-                };
+                step.name = wait.name().to_owned();
                 step.input = serde_json::to_value(&wait).ok();
                 self.open(step);
             }
@@ -213,6 +213,7 @@ impl Step {
         self.usage += event.event.usage;
         match status {
             StepStatus::Queued => self.status = StepState::Queued,
+            StepStatus::Waiting => self.status = StepState::Waiting,
             StepStatus::Started => {
                 self.status = StepState::Started;
                 self.attempt += 1;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ops_core::{
     Code, Json, Micros, Task, TaskId, TenantId,
-    ports::{Idempotency, NewTask, Submitted},
+    ports::{Fork, Idempotency, NewTask, Submitted},
     retry::RetryPolicy,
     task::TaskLimits,
     time::SECOND,
@@ -43,8 +43,14 @@ pub struct Submit {
     pub run_at: Option<Micros>,
     /// The client's key, and the SHA-256 of its request.
     pub idempotency: Option<(String, [u8; 32])>,
-    /// The ended task that it does again.
+    /// The task that it does again.
     pub retry_of: Option<TaskId>,
+    /// Tasks with the same key run one after the other.
+    pub concurrency_key: Option<String>,
+    /// The queue that it waits in.
+    pub queue: String,
+    /// What its log begins with, if it goes on from another task's.
+    pub fork: Option<Fork>,
 }
 
 impl Submit {
@@ -63,6 +69,9 @@ impl Submit {
             run_at: None,
             idempotency: None,
             retry_of: None,
+            concurrency_key: None,
+            queue: DEFAULT_QUEUE.to_owned(),
+            fork: None,
         }
     }
 }
@@ -87,8 +96,10 @@ impl Engine {
             labels: wish.labels,
             limits: wish.limits,
             priority: wish.priority,
-            queue: DEFAULT_QUEUE.to_owned(),
+            queue: wish.queue,
+            concurrency_key: wish.concurrency_key,
             retry_of: wish.retry_of,
+            parent: None,
             created_at: now,
             run_at: wish.run_at,
         };
@@ -102,6 +113,7 @@ impl Engine {
                 task,
                 retry,
                 idempotency,
+                fork: wish.fork,
             })
             .await?)
     }
@@ -128,6 +140,28 @@ impl Engine {
                 code: Code::UnknownTaskType,
                 message,
                 fields,
+            });
+        }
+        if !self.settings.queues.contains(&wish.queue) {
+            let known: Vec<_> = self
+                .settings
+                .queues
+                .iter()
+                .map(|name| format!("`{name}`"))
+                .collect();
+            let message = format!(
+                "no worker serves the queue `{}`; known are {}",
+                wish.queue.chars().take(80).collect::<String>(),
+                known.join(", ")
+            );
+            return Err(Error {
+                code: Code::UnknownQueue,
+                fields: vec![FieldError::new(
+                    &["queue"],
+                    "unknown_queue",
+                    message.clone(),
+                )],
+                message,
             });
         }
         let size = wish.input.as_str().len();
@@ -178,6 +212,11 @@ impl Engine {
             .as_ref()
             .is_none_or(|(key, _)| !key.is_empty() && key.len() <= MAX_KEY_BYTES);
         check(key_fits, &["Idempotency-Key"], "must have 1 to 255 bytes");
+        let key_fits = wish
+            .concurrency_key
+            .as_ref()
+            .is_none_or(|key| !key.is_empty() && key.len() <= MAX_KEY_BYTES);
+        check(key_fits, &["concurrency_key"], "must have 1 to 255 bytes");
         let start_fits = wish
             .run_at
             .is_none_or(|at| at.0 <= now.0.saturating_add(LATEST_START));

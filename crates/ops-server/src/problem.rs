@@ -57,14 +57,21 @@ fn status(code: Code) -> StatusCode {
         | Code::InvalidQuery
         | Code::UnknownTaskType
         | Code::IdempotencyMismatch => StatusCode::UNPROCESSABLE_ENTITY,
+        Code::UnknownQueue => StatusCode::UNPROCESSABLE_ENTITY,
         Code::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        Code::TaskNotFound | Code::RouteNotFound => StatusCode::NOT_FOUND,
+        Code::TaskNotFound | Code::RouteNotFound | Code::ApprovalNotFound => StatusCode::NOT_FOUND,
         Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Code::ForbiddenHost => StatusCode::FORBIDDEN,
-        Code::TaskFinal | Code::TaskNotFinal | Code::NotInDoubt | Code::IdempotencyInFlight => {
-            StatusCode::CONFLICT
-        }
+        Code::TaskFinal
+        | Code::TaskNotFinal
+        | Code::TaskCancelling
+        | Code::CannotRerun
+        | Code::NotDeadLetter
+        | Code::ApprovalDecided
+        | Code::ApprovalChanged
+        | Code::NotInDoubt
+        | Code::IdempotencyInFlight => StatusCode::CONFLICT,
         Code::Overloaded | Code::StorageUnavailable | Code::ShuttingDown => {
             StatusCode::SERVICE_UNAVAILABLE
         }

@@ -107,12 +107,15 @@ impl World {
                 limits: Default::default(),
                 priority: 5,
                 queue: "default".into(),
+                concurrency_key: None,
                 retry_of: None,
+                parent: None,
                 created_at: now,
                 run_at: None,
             },
             retry: RetryPolicy::default(),
             idempotency: None,
+            fork: None,
         }
     }
 
@@ -165,6 +168,8 @@ async fn append(store: &Arc<SqliteStore>, runs: &mut Vec<Lifecycle>, pairs: u32)
                 let command = Command::Append(Append {
                     epoch: life.epoch,
                     expected_seq: life.seq,
+                    children: Vec::new(),
+                    approvals: Vec::new(),
                     events: pair(number),
                     next: Next::Continue,
                 });
@@ -199,6 +204,8 @@ async fn whole_tasks(world: &Arc<World>, clients: u32, each: u32) {
                 let command = Command::Append(Append {
                     epoch: life.epoch,
                     expected_seq: life.seq,
+                    children: Vec::new(),
+                    approvals: Vec::new(),
                     events: pair(1),
                     next: Next::Complete {
                         result: Json::parse(r#"{"answer":"395"}"#).unwrap(),

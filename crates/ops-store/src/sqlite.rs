@@ -1,19 +1,22 @@
 //! The store on SQLite: one process owns a folder, one thread writes, a few connections read.
 //!
 //! Reading order: `store` (open and close), `verbs`, `prepare` (what callers do first), `inbox` and
-//! `writer` (group commit), `batch` (what a write is), the writes `submit`, `claim`, `apply` and
-//! `leases`, then `reads` and `list`.
+//! `writer` (group commit), `batch` (what a write is) and `cascade` (what it means for tied tasks), the
+//! writes `submit`, `fork`, `claim`, `apply`, `approvals` and `leases`, then `reads` and `list`.
 
 mod answer;
 mod apply;
+mod approvals;
 mod batch;
 mod blob;
+mod cascade;
 mod changes;
 mod checkpoint;
 mod claim;
 mod columns;
 pub mod doctor;
 mod error;
+mod fork;
 mod inbox;
 mod leases;
 mod linger;

@@ -146,6 +146,7 @@ impl Worker {
         loop {
             tokio::select! {
                 () = tokio::time::sleep(HEARTBEAT) => {}
+                () = self.store.interrupted(session.id) => {}
                 () = done.cancelled() => return,
             }
             // The lease counts from before the question: the answer may be late.
@@ -157,6 +158,7 @@ impl Worker {
                     for (_, task) in reply.cancel {
                         session.cancel(task);
                     }
+                    session.pause(&reply.pause);
                 }
                 Err(StoreError::SessionOver) => return,
                 Err(error) => tracing::warn!(%error, "the heartbeat was not answered"),

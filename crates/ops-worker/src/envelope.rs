@@ -150,6 +150,16 @@ pub(crate) fn from_engine(event: TaskEvent) -> Option<Event> {
         | TaskEvent::RetryScheduled { .. }
         | TaskEvent::CancelRequested {}
         | TaskEvent::Cancelled {}
+        | TaskEvent::Paused {}
+        | TaskEvent::Resumed {}
+        | TaskEvent::Signalled { .. }
+        | TaskEvent::ChildEnded(_)
+        | TaskEvent::Forked { .. }
+        | TaskEvent::Noted { .. }
+        | TaskEvent::Approved { .. }
+        | TaskEvent::Denied { .. }
+        | TaskEvent::Edited { .. }
+        | TaskEvent::Reset { .. }
         | TaskEvent::Completed {}
         | TaskEvent::Failed { .. } => None,
     }

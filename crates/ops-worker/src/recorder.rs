@@ -60,6 +60,8 @@ impl TaskRecorder {
             let append = Append {
                 epoch: self.epoch,
                 expected_seq: self.seq.load(Ordering::SeqCst),
+                children: Vec::new(),
+                approvals: Vec::new(),
                 events: events.clone(),
                 next: next.clone(),
             };
@@ -71,12 +73,14 @@ impl TaskRecorder {
             {
                 Ok(life) => {
                     self.seq.store(life.seq, Ordering::SeqCst);
+                    self.entitlement.pause(life.paused);
                     return Ok(life);
                 }
-                // The lease holds, so the one event that others may have written is that somebody
-                // cancelled the task; the next answer says so.
+                // The lease holds, so what others have written came from outside: a cancel, of which
+                // the next answer tells, a pause, a signal, the end of a child. Those are read by
+                // whoever holds the task next.
                 Err(StoreError::Rejected(Rejection::WrongSeq { given, current }))
-                    if current == given + 1 =>
+                    if current > given =>
                 {
                     self.seq.store(current, Ordering::SeqCst);
                 }
@@ -216,6 +220,9 @@ fn refused(error: &StoreError) -> RecordError {
         StoreError::IdempotencyMismatch
         | StoreError::Full(_)
         | StoreError::TooLarge { .. }
+        | StoreError::NoApproval(_)
+        | StoreError::Decided(_)
+        | StoreError::WrongRevision { .. }
         | StoreError::Unavailable(_) => RecordError::Unavailable(error.to_string()),
     }
 }

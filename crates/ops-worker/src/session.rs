@@ -9,7 +9,7 @@ use std::{
 };
 
 use agentkit::drive::RecordError;
-use ops_core::{SessionId, TaskId, ports::Clock};
+use ops_core::{SessionId, TaskId, TenantId, ports::Clock};
 use tokio_util::sync::CancellationToken;
 
 /// A session and the runs that it holds.
@@ -26,6 +26,7 @@ pub(crate) struct Session {
 struct RunHandle {
     cancel: CancellationToken,
     cancelled: std::sync::Arc<AtomicBool>,
+    paused: std::sync::Arc<AtomicBool>,
 }
 
 /// What a run knows of its session.
@@ -34,6 +35,7 @@ pub(crate) struct Entitlement {
     pub(crate) clock: std::sync::Arc<dyn Clock>,
     pub(crate) cancel: CancellationToken,
     cancelled: std::sync::Arc<AtomicBool>,
+    paused: std::sync::Arc<AtomicBool>,
 }
 
 impl Session {
@@ -89,6 +91,14 @@ impl Session {
         }
     }
 
+    /// These tasks, and no others, are to stand still at their next boundary.
+    pub(crate) fn pause(&self, tasks: &[(TenantId, TaskId)]) {
+        for ((id, _), run) in self.runs().iter() {
+            let paused = tasks.iter().any(|(_, task)| task == id);
+            run.paused.store(paused, Ordering::SeqCst);
+        }
+    }
+
     pub(crate) fn enter(
         self: &std::sync::Arc<Self>,
         task: TaskId,
@@ -97,12 +107,17 @@ impl Session {
     ) -> Entitlement {
         let handle = RunHandle::default();
         self.runs().insert((task, epoch), handle.clone());
-        let RunHandle { cancel, cancelled } = handle;
+        let RunHandle {
+            cancel,
+            cancelled,
+            paused,
+        } = handle;
         Entitlement {
             session: std::sync::Arc::clone(self),
             clock,
             cancel,
             cancelled,
+            paused,
         }
     }
 
@@ -124,10 +139,16 @@ impl Entitlement {
         if self.cancelled.load(Ordering::SeqCst) {
             return Err(RecordError::Cancelled);
         }
-        if self.session.stopping.load(Ordering::SeqCst) {
+        let stopping = self.session.stopping.load(Ordering::SeqCst);
+        if stopping || self.paused.load(Ordering::SeqCst) {
             return Err(RecordError::Stopping);
         }
         Ok(())
+    }
+
+    /// The store said whether the task is to stand still.
+    pub(crate) fn pause(&self, paused: bool) {
+        self.paused.store(paused, Ordering::SeqCst);
     }
 
     /// Whether the worker's patience is over: nothing is tried again.

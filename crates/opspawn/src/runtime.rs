@@ -217,6 +217,7 @@ fn engine_settings(config: &Config) -> ops_engine::Settings {
     let micros = backoff.and_then(|backoff| i64::try_from(backoff.as_micros()).ok());
     ops_engine::Settings {
         task_types: TASK_TYPES.iter().map(|name| (*name).to_owned()).collect(),
+        queues: [ops_engine::submit::DEFAULT_QUEUE.to_owned()].into(),
         retry: RetryPolicy {
             max_attempts: number("retry.max_attempts")
                 .unwrap_or(defaults.max_attempts)

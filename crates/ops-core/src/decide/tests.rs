@@ -2,9 +2,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    event::{EffectClass, Resolution, StepKind, StepMark, Usage},
+    event::{ChildEnd, EffectClass, Resolution, StepKind, StepMark, StepStatus, Usage},
     id::{SessionId, TaskId},
     retry::RetryPolicy,
+    task::{StateName, Ties},
 };
 
 fn session() -> SessionId {
@@ -21,7 +22,11 @@ fn fresh() -> Lifecycle {
         seq: 1,
         lease_losses: 0,
         run_started: false,
+        paused: false,
+        heard: false,
+        ties: Ties::default(),
         usage: Usage::default(),
+        children_usage: Usage::default(),
         started_at: None,
         updated_at: Micros(0),
         completed_at: None,
@@ -58,6 +63,8 @@ fn append(life: &Lifecycle, next: Next) -> Command {
         epoch: life.epoch,
         expected_seq: life.seq,
         events: vec![outcome_event(StepStatus::Completed)],
+        children: Vec::new(),
+        approvals: Vec::new(),
         next,
     })
 }
@@ -224,6 +231,182 @@ fn doubts_are_resolved_one_by_one() {
     assert_eq!(done.state, State::Pending);
 }
 
+fn child(n: u8) -> TaskId {
+    TaskId::new(Micros(1), [n; 10])
+}
+
+fn ended(n: u8) -> ChildEnd {
+    ChildEnd {
+        child: child(n),
+        state: StateName::Completed,
+        result: None,
+        stored: None,
+        error: None,
+        used: Usage {
+            input_tokens: 5,
+            ..Usage::default()
+        },
+    }
+}
+
+fn apply(life: &Lifecycle, command: Command) -> Lifecycle {
+    decide(life, command, Micros(9)).unwrap().after
+}
+
+fn wait(life: &Lifecycle, wait: Wait) -> Lifecycle {
+    apply(life, append(life, Next::Wait(wait)))
+}
+
+fn signal(name: &str) -> Command {
+    Command::Signal {
+        name: name.into(),
+        payload: serde_json::json!("yes"),
+    }
+}
+
+#[test]
+fn a_paused_task_stands_still_wherever_it_was() {
+    let paused = apply(&fresh(), Command::Pause);
+    assert_eq!(paused.state, State::Paused);
+    assert_eq!(
+        decide(&paused, Command::Claim { session: session() }, Micros(9)).unwrap_err(),
+        Rejection::WrongState(StateName::Paused)
+    );
+    assert_eq!(apply(&paused, Command::Resume).state, State::Pending);
+    assert!(
+        decide(&paused, Command::Pause, Micros(9))
+            .unwrap()
+            .events
+            .is_empty()
+    );
+
+    // A worker ends its step and gives it back.
+    let running = apply(&leased(), Command::Pause);
+    assert!(running.paused && running.state.session().is_some());
+    let released = apply(
+        &running,
+        Command::Release {
+            epoch: running.epoch,
+        },
+    );
+    assert_eq!(released.state, State::Paused);
+    assert_eq!(apply(&running, Command::LoseLease).state, State::Paused);
+    assert!(apply(&running, Command::Resume).state.session().is_some());
+
+    // One that waits goes on waiting, and stands still when its wait is over.
+    let waiting = wait(&leased(), Wait::Timer { until: Micros(8) });
+    let waiting = apply(&waiting, Command::Pause);
+    assert_eq!(waiting.state.name(), StateName::Waiting);
+    assert_eq!(apply(&waiting, Command::Wake).state, State::Paused);
+}
+
+#[test]
+fn a_signal_wakes_who_waits_for_it_and_is_logged_for_everybody_else() {
+    let names = vec!["answer".to_owned()];
+    let waiting = wait(&leased(), Wait::Signal { names, until: None });
+    assert_eq!(apply(&waiting, signal("other")).state, waiting.state);
+    assert_eq!(apply(&waiting, signal("answer")).state, State::Pending);
+    assert_eq!(apply(&fresh(), signal("answer")).seq, fresh().seq + 1);
+}
+
+#[test]
+fn what_is_heard_while_a_worker_runs_ends_a_wait_that_comes_after_it() {
+    let names = vec!["answer".to_owned()];
+    let heard = apply(&leased(), signal("answer"));
+    let woken = wait(&heard, Wait::Signal { names, until: None });
+    assert_eq!(woken.state, State::Pending);
+    // The next holder reads the log and has heard everything.
+    let again = apply(&woken, Command::Claim { session: session() });
+    let names = vec!["answer".to_owned()];
+    assert_eq!(
+        wait(&again, Wait::Signal { names, until: None })
+            .state
+            .name(),
+        StateName::Waiting
+    );
+    // What a provider asks for is waited for all the same.
+    assert_eq!(
+        wait(&heard, Wait::Timer { until: Micros(99) }).state.due(),
+        Some(Micros(99))
+    );
+}
+
+#[test]
+fn a_parent_is_woken_by_the_last_child_that_it_waits_for() {
+    let tasks = vec![child(1), child(2)];
+    let waiting = wait(&leased(), Wait::Child { tasks, until: None });
+    let one = apply(&waiting, Command::ChildEnded(ended(1)));
+    assert_eq!(
+        one.state,
+        State::Waiting(Wait::Child {
+            tasks: vec![child(2)],
+            until: None
+        })
+    );
+    let other = apply(&one, Command::ChildEnded(ended(3)));
+    assert_eq!(other.state, one.state);
+    let both = apply(&other, Command::ChildEnded(ended(2)));
+    assert_eq!(both.state, State::Pending);
+    assert_eq!(both.children_usage.input_tokens, 15);
+}
+
+#[test]
+fn leave_wakes_the_step_that_asked_and_an_edit_does_not() {
+    let steps = vec![3, 5];
+    let waiting = wait(
+        &leased(),
+        Wait::Approval {
+            steps,
+            until: Some(Micros(50)),
+        },
+    );
+    let judge = |step, judgement| Command::Judge {
+        step,
+        judgement,
+        by: Some("ann".into()),
+    };
+    let edit = judge(
+        3,
+        Judgement::Edit {
+            input: serde_json::json!({}),
+        },
+    );
+    assert_eq!(apply(&waiting, edit).state, waiting.state);
+    let approve = judge(5, Judgement::Approve { input: None });
+    assert_eq!(apply(&waiting, approve).state, State::Pending);
+    let deny = judge(
+        3,
+        Judgement::Deny {
+            reason: "no".into(),
+        },
+    );
+    assert_eq!(apply(&waiting, deny).state, State::Pending);
+    assert_eq!(
+        decide(&waiting, Command::Wake, Micros(49)).unwrap_err(),
+        Rejection::NotDue
+    );
+    assert_eq!(
+        decide(&waiting, Command::Wake, Micros(50))
+            .unwrap()
+            .after
+            .state,
+        State::Pending
+    );
+}
+
+#[test]
+fn a_taken_key_blocks_and_a_free_one_unblocks() {
+    let blocked = apply(&fresh(), Command::Block { key: "k".into() });
+    assert_eq!(
+        blocked.state,
+        State::Waiting(Wait::Concurrency { key: "k".into() })
+    );
+    assert_eq!(apply(&blocked, Command::Unblock).state, State::Pending);
+    // Nobody rang while it stood still: it asks again.
+    let paused = apply(&blocked, Command::Pause);
+    assert_eq!(apply(&paused, Command::Resume).state, State::Pending);
+}
+
 fn any_command() -> impl Strategy<Value = Command> {
     let step_status = prop_oneof![
         Just(StepStatus::Queued),
@@ -236,6 +419,20 @@ fn any_command() -> impl Strategy<Value = Command> {
             until: Micros(until)
         }),
         prop::collection::vec(0_u32..4, 0..3).prop_map(|steps| Wait::InDoubt { steps }),
+        (prop::collection::vec(0_u32..4, 1..3), any::<Option<i64>>()).prop_map(|(steps, until)| {
+            Wait::Approval {
+                steps,
+                until: until.map(Micros),
+            }
+        }),
+        any::<Option<i64>>().prop_map(|until| Wait::Signal {
+            names: vec!["go".into()],
+            until: until.map(Micros),
+        }),
+        (1_u8..4).prop_map(|n| Wait::Child {
+            tasks: (0..n).map(child).collect(),
+            until: None
+        }),
     ];
     let next = prop_oneof![
         3 => Just(Next::Continue),
@@ -253,6 +450,15 @@ fn any_command() -> impl Strategy<Value = Command> {
             output: serde_json::Value::Null
         }),
     ];
+    let judgement = prop_oneof![
+        Just(Judgement::Approve { input: None }),
+        Just(Judgement::Deny {
+            reason: "no".into()
+        }),
+        Just(Judgement::Edit {
+            input: serde_json::Value::Null
+        }),
+    ];
     prop_oneof![
         6 => Just(Command::Claim { session: session() }),
         6 => (0_u64..6, 0_u64..4, prop::collection::vec(step_status, 0..3), next).prop_map(
@@ -260,11 +466,27 @@ fn any_command() -> impl Strategy<Value = Command> {
                 epoch,
                 expected_seq: behind,
                 events: statuses.into_iter().map(outcome_event).collect(),
+                children: Vec::new(),
+                approvals: Vec::new(),
                 next,
             })
         ),
         1 => (0_u64..6).prop_map(|epoch| Command::Release { epoch }),
         1 => Just(Command::LoseLease),
+        1 => Just(Command::Pause),
+        2 => Just(Command::Resume),
+        1 => Just(Command::Block { key: "k".into() }),
+        1 => Just(Command::Unblock),
+        2 => any::<bool>().prop_map(|go| Command::Signal {
+            name: if go { "go" } else { "stop" }.into(),
+            payload: serde_json::Value::Null,
+        }),
+        2 => (0_u8..4).prop_map(|n| Command::ChildEnded(ended(n))),
+        2 => (0_u32..4, judgement).prop_map(|(step, judgement)| Command::Judge {
+            step,
+            judgement,
+            by: None,
+        }),
         4 => Just(Command::Wake),
         1 => Just(Command::Cancel),
         4 => (0_u32..4, resolution).prop_map(|(step, resolution)| Command::Resolve { step, resolution }),

@@ -5,7 +5,8 @@ use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use ops_core::{
     Micros, Wait,
-    event::{DecodeError, Resolution, TaskError, TaskEvent},
+    event::{ChildEnd, DecodeError, Resolution, StoredResult, TaskError, TaskEvent, Usage},
+    task::StateName,
 };
 use serde_json::json;
 
@@ -19,6 +20,12 @@ fn events() -> Vec<(&'static str, TaskEvent)> {
         code: code.into(),
         message: message.into(),
     };
+    let other = "task_0190163d-8694-739b-aea5-966c26f8ad91".parse().unwrap();
+    let used = Usage {
+        input_tokens: 100,
+        output_tokens: 20,
+        cost_micros: 3,
+    };
     let later = Micros(1_764_000_060_000_000);
     let resolved = |resolution| TaskEvent::Resolved {
         step: 7,
@@ -30,6 +37,7 @@ fn events() -> Vec<(&'static str, TaskEvent)> {
             TaskEvent::Submitted {
                 task_type: "agent_run".into(),
                 retry_of: None,
+                parent: None,
                 run_at: None,
             },
         ),
@@ -38,6 +46,7 @@ fn events() -> Vec<(&'static str, TaskEvent)> {
             TaskEvent::Submitted {
                 task_type: "agent_run".into(),
                 retry_of: Some("task_0190163d-8694-739b-aea5-966c26f8ad91".parse().unwrap()),
+                parent: None,
                 run_at: Some(later),
             },
         ),
@@ -78,6 +87,147 @@ fn events() -> Vec<(&'static str, TaskEvent)> {
                 attempt: 2,
                 until: later,
                 error: error("run_failed", "the model answered 529"),
+            },
+        ),
+        (
+            "task.submitted.child",
+            TaskEvent::Submitted {
+                task_type: "agent_run".into(),
+                retry_of: None,
+                parent: Some(other),
+                run_at: None,
+            },
+        ),
+        (
+            "task.waiting.approval",
+            TaskEvent::Waiting {
+                wait: Wait::Approval {
+                    steps: vec![4],
+                    until: Some(later),
+                },
+            },
+        ),
+        (
+            "task.waiting.signal",
+            TaskEvent::Waiting {
+                wait: Wait::Signal {
+                    names: vec!["answer".into()],
+                    until: None,
+                },
+            },
+        ),
+        (
+            "task.waiting.child",
+            TaskEvent::Waiting {
+                wait: Wait::Child {
+                    tasks: vec![other],
+                    until: None,
+                },
+            },
+        ),
+        (
+            "task.waiting.concurrency",
+            TaskEvent::Waiting {
+                wait: Wait::Concurrency {
+                    key: "customer-7".into(),
+                },
+            },
+        ),
+        ("task.paused", TaskEvent::Paused {}),
+        ("task.resumed", TaskEvent::Resumed {}),
+        (
+            "task.signalled",
+            TaskEvent::Signalled {
+                name: "answer".into(),
+                payload: json!({"colour": "red"}),
+            },
+        ),
+        (
+            "task.child_ended.completed",
+            TaskEvent::ChildEnded(ChildEnd {
+                child: other,
+                state: StateName::Completed,
+                result: Some(json!({"answer": "42"})),
+                stored: None,
+                error: None,
+                used,
+            }),
+        ),
+        (
+            "task.child_ended.stored",
+            TaskEvent::ChildEnded(ChildEnd {
+                child: other,
+                state: StateName::Completed,
+                result: None,
+                stored: Some(StoredResult {
+                    digest: "ab".repeat(32),
+                    bytes: 70_000,
+                }),
+                error: None,
+                used,
+            }),
+        ),
+        (
+            "task.child_ended.failed",
+            TaskEvent::ChildEnded(ChildEnd {
+                child: other,
+                state: StateName::Failed,
+                result: None,
+                stored: None,
+                error: Some(error("timeout", "it took too long")),
+                used,
+            }),
+        ),
+        (
+            "task.forked",
+            TaskEvent::Forked {
+                from: other,
+                step: 4,
+            },
+        ),
+        (
+            "task.noted",
+            TaskEvent::Noted {
+                content: "use metric units".into(),
+            },
+        ),
+        (
+            "step.approved",
+            TaskEvent::Approved {
+                step: 7,
+                input: None,
+                by: None,
+            },
+        ),
+        (
+            "step.approved.edited",
+            TaskEvent::Approved {
+                step: 7,
+                input: Some(json!({"path": "a.txt"})),
+                by: Some("ann".into()),
+            },
+        ),
+        (
+            "step.denied",
+            TaskEvent::Denied {
+                step: 7,
+                reason: "not on a Friday".into(),
+                by: Some("ann".into()),
+            },
+        ),
+        (
+            "step.edited",
+            TaskEvent::Edited {
+                step: 7,
+                input: json!({"path": "a.txt"}),
+                by: None,
+            },
+        ),
+        (
+            "step.reset",
+            TaskEvent::Reset {
+                step: 7,
+                input: Some(json!({"path": "b.txt"})),
             },
         ),
         ("task.cancel_requested", TaskEvent::CancelRequested {}),

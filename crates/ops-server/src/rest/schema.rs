@@ -184,8 +184,15 @@ pub(crate) struct Task {
     /// What it waits for.
     #[schema(required)]
     state_detail: Option<StateDetail>,
+    /// Somebody wants it to stand still: nothing of it begins until it is resumed.
+    paused: bool,
     /// The current attempt, from 1.
     attempt: u32,
+    /// The queue that it waits in.
+    queue: String,
+    /// Tasks with the same key run one after the other.
+    #[schema(required)]
+    concurrency_key: Option<String>,
     priority: u8,
     labels: BTreeMap<String, String>,
     limits: Limits,
@@ -193,6 +200,13 @@ pub(crate) struct Task {
     #[schema(required)]
     error: Option<TaskError>,
     usage: Usage,
+    /// What its children used that have ended, and theirs.
+    children_usage: Usage,
+    /// The task whose agent started it.
+    #[schema(required)]
+    parent: Option<String>,
+    /// The step of that task; only with `parent`.
+    parent_step: Option<u32>,
     /// The task that it does again.
     #[schema(required)]
     retry_of: Option<String>,
@@ -221,6 +235,12 @@ pub(crate) struct StateDetail {
     until: Option<String>,
     /// The steps that wait for somebody's word.
     steps: Option<Vec<u32>>,
+    /// The names of the signals that it waits for.
+    signals: Option<Vec<String>>,
+    /// The children that it waits for.
+    tasks: Option<Vec<String>>,
+    /// The concurrency key that another task holds.
+    key: Option<String>,
 }
 
 /// Limits as submitted; null where the configured one applies.

@@ -37,12 +37,23 @@ pub(crate) fn task(out: &mut Vec<u8>, record: &TaskRecord) {
 
     view.plain("state", &life.state.name());
     detail(view.key("state_detail"), &life.state, life.attempt);
+    view.value("paused", &life.paused);
     view.value("attempt", &life.attempt);
+    view.value("queue", &task.queue);
+    view.value("concurrency_key", &task.concurrency_key);
     view.value("priority", &task.priority);
     view.value("labels", &task.labels);
     limits(view.key("limits"), &task.limits);
     view.value("error", error);
     usage(view.key("usage"), &life.usage);
+    usage(view.key("children_usage"), &life.children_usage);
+    match &task.parent {
+        Some(parent) => {
+            view.plain("parent", &parent.task);
+            view.value("parent_step", &parent.step);
+        }
+        None => view.raw("parent", None),
+    }
     match &task.retry_of {
         Some(old) => view.plain("retry_of", old),
         None => view.raw("retry_of", None),
@@ -62,14 +73,15 @@ fn status(status: Status) -> &'static str {
     }
 }
 
-/// What the task waits for: `{on: start|retry|timer, until}`, `{on: in_doubt, steps}`, or `null`.
+/// What the task waits for, or `null`: `on` says what, `until` when the clock ends it, and `steps`,
+/// `signals`, `tasks` or `key` what exactly.
 fn detail(out: &mut Vec<u8>, state: &State, attempt: u32) {
-    let (on, until, steps) = match state {
+    let (on, until, wait) = match state {
         State::Scheduled { until } if attempt > 1 => ("retry", Some(*until), None),
         State::Scheduled { until } => ("start", Some(*until), None),
-        State::Waiting(Wait::Timer { until }) => ("timer", Some(*until), None),
-        State::Waiting(Wait::InDoubt { steps }) => ("in_doubt", None, Some(steps)),
+        State::Waiting(wait) => (wait.name(), wait.until(), Some(wait)),
         State::Pending
+        | State::Paused
         | State::Running { .. }
         | State::Cancelling { .. }
         | State::Completed
@@ -84,8 +96,12 @@ fn detail(out: &mut Vec<u8>, state: &State, attempt: u32) {
     if until.is_some() {
         view.time("until", until);
     }
-    if let Some(steps) = steps {
-        view.value("steps", steps);
+    match wait {
+        Some(Wait::InDoubt { steps } | Wait::Approval { steps, .. }) => view.value("steps", steps),
+        Some(Wait::Signal { names, .. }) => view.value("signals", names),
+        Some(Wait::Child { tasks, .. }) => view.value("tasks", tasks),
+        Some(Wait::Concurrency { key }) => view.value("key", key),
+        Some(Wait::Timer { .. }) | None => {}
     }
     view.end();
 }

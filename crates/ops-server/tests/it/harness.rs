@@ -113,6 +113,7 @@ impl App {
                 task_types: ["agent_run", "agent_task", "echo"]
                     .map(str::to_owned)
                     .into(),
+                queues: ["default".to_owned()].into(),
                 retry: RetryPolicy::default(),
                 max_input_bytes: 8 << 20,
             },
@@ -184,6 +185,8 @@ impl App {
         let append = Append {
             epoch: life.epoch,
             expected_seq: life.seq,
+            children: Vec::new(),
+            approvals: Vec::new(),
             events,
             next,
         };

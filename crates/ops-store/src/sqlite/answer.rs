@@ -3,7 +3,7 @@
 use std::sync::{Arc, mpsc};
 
 use ops_core::{
-    Lifecycle,
+    Approval, Lifecycle,
     ports::{Due, StoreError},
 };
 
@@ -21,6 +21,7 @@ pub(super) enum Answer {
     Submit(Reply<Found>, Result<Box<Found>, StoreError>),
     Claim(Reply<Claimed>, Result<Vec<Sparse>, StoreError>),
     Apply(Option<Reply<Lifecycle>>, Result<Lifecycle, StoreError>),
+    Judged(Reply<Approval>, Result<Box<Approval>, StoreError>),
     Done(Reply<()>, Result<(), StoreError>),
     Count(Reply<u32>, Result<u32, StoreError>),
     Voided(
@@ -37,6 +38,7 @@ impl Answer {
             Request::Submit(_, reply) => Self::Submit(reply, Err(error)),
             Request::Claim(_, reply) => Self::Claim(reply, Err(error)),
             Request::Apply(_, reply) => Self::Apply(reply, Err(error)),
+            Request::Judge(_, _, _, reply) => Self::Judged(reply, Err(error)),
             Request::PutSnapshot(_, _, _, reply) => Self::Done(reply, Err(error)),
             Request::EndSession(_, reply) => Self::Count(reply, Err(error)),
             Request::VoidLeases(reply) => Self::Voided(reply, Err(error)),
@@ -57,6 +59,7 @@ impl Answer {
                     tracing::debug!(%error, "a command that nobody waits for was refused");
                 }
             }
+            Self::Judged(reply, verdict) => drop(reply.send(verdict.map(|judged| *judged))),
             Self::Done(reply, verdict) => drop(reply.send(verdict)),
             Self::Count(reply, verdict) => drop(reply.send(verdict)),
             Self::Voided(reply, verdict) => drop(reply.send(verdict)),
@@ -71,6 +74,7 @@ impl Answer {
             Self::Claim(reply, _) => drop(reply.send(Err(error))),
             Self::Apply(Some(reply), _) => drop(reply.send(Err(error))),
             Self::Apply(None, _) => {}
+            Self::Judged(reply, _) => drop(reply.send(Err(error))),
             Self::Done(reply, _) => drop(reply.send(Err(error))),
             Self::Count(reply, _) => drop(reply.send(Err(error))),
             Self::Voided(reply, _) => drop(reply.send(Err(error))),

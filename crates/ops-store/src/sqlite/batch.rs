@@ -14,14 +14,17 @@ use ops_core::{
 use rusqlite::{Connection, params};
 
 use super::{
+    approvals,
     blob::{Digest, INLINE, Packed},
+    cascade,
     changes::Changes,
-    columns::StateColumns,
+    columns::{StateColumns, flags},
     error::Fault,
     prepare::Outside,
     rows::{self, signed},
-    sessions::{Interrupt, Sessions},
+    sessions::{Interrupt, Sessions, Stop},
     statements::Statements,
+    submit,
 };
 
 /// So many lost leases in a row make a task a suspect: it may be what kills its workers. The schema's
@@ -91,7 +94,10 @@ impl<'c> Batch<'c> {
             events,
             after,
             outcome,
+            children,
+            approvals,
         } = decision;
+        let end = cascade::end(&after, outcome.as_ref(), outside.result);
         if !events.is_empty() && self.update(before, &after, outcome, outside.result)? == 0 {
             return Err(StoreError::Unavailable(
                 "the task changed under the writer: another program writes to the database".into(),
@@ -111,9 +117,17 @@ impl<'c> Batch<'c> {
                 outside.body(index),
             )?;
         }
-        if !events.is_empty() {
-            self.moved(before, &after)?;
+        if events.is_empty() {
+            return Ok(after);
         }
+        self.moved(before, &after)?;
+        for (child, input) in children.into_iter().zip(outside.inputs()) {
+            submit::child(self, before, child, input)?;
+        }
+        for approval in &approvals {
+            approvals::ask(self, before, approval)?;
+        }
+        cascade::follow(self, before, &after, end)?;
         Ok(after)
     }
 
@@ -126,7 +140,10 @@ impl<'c> Batch<'c> {
     ) -> rusqlite::Result<usize> {
         let (epoch, seq) = (signed(before.life.epoch), signed(before.life.seq));
         let usage = &after.usage;
-        if before.life.state == after.state {
+        if before.life.state == after.state
+            && flags(&before.life) == flags(after)
+            && before.life.children_usage == after.children_usage
+        {
             // The indexes with a column of this one hold no such row, unless it is a suspect: it
             // touches a single page.
             return self.sql.advance.execute(params![
@@ -170,6 +187,10 @@ impl<'c> Batch<'c> {
             inline.as_ref().map(Json::as_str),
             result_digest,
             error.as_ref().map(Json::as_str),
+            flags(after),
+            signed(after.children_usage.input_tokens),
+            signed(after.children_usage.output_tokens),
+            signed(after.children_usage.cost_micros),
             before.row,
             epoch,
             seq,
@@ -236,16 +257,12 @@ impl<'c> Batch<'c> {
             if let State::Pending = new {
                 ready = self.queue_of(before.row)?;
             }
-            if let State::Cancelling { session } = old {
-                self.changes
-                    .interrupts
-                    .push(Interrupt::Ended(*session, tenant, after.id));
-            }
-            if let State::Cancelling { session } = new {
-                self.changes
-                    .interrupts
-                    .push(Interrupt::Begun(*session, tenant, after.id));
-            }
+        }
+        let (was, is) = (stop_of(&before.life), stop_of(after));
+        if was != is {
+            let interrupts = &mut self.changes.interrupts;
+            interrupts.extend(was.map(|stop| Interrupt::Ended(stop, tenant, after.id)));
+            interrupts.extend(is.map(|stop| Interrupt::Begun(stop, tenant, after.id)));
         }
         // The next suspect may run now.
         if ready.is_none() && is_leased_suspect(&before.life) && !is_leased_suspect(after) {
@@ -315,6 +332,22 @@ impl<'c> Batch<'c> {
             self.sql.count.execute((tenant.0, state.as_str(), n))?;
         }
         Ok(())
+    }
+}
+
+/// What the holder of a task's lease is to be told, and who that is.
+fn stop_of(life: &Lifecycle) -> Option<Stop> {
+    match life.state {
+        State::Cancelling { session } => Some(Stop::Cancel(session)),
+        State::Running { session } if life.paused => Some(Stop::Pause(session)),
+        State::Running { .. }
+        | State::Pending
+        | State::Scheduled { .. }
+        | State::Paused
+        | State::Waiting(_)
+        | State::Completed
+        | State::Failed { .. }
+        | State::Cancelled => None,
     }
 }
 

@@ -108,6 +108,17 @@ impl Packed {
     }
 }
 
+/// A digest in hex: the counterpart of [`parse_digest`].
+pub(super) fn hex(digest: &Digest) -> String {
+    use std::fmt::Write as _;
+    digest
+        .iter()
+        .fold(String::with_capacity(64), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
+}
+
 /// The digest of hexadecimal text, if it is one.
 pub(super) fn parse_digest(hex: &str) -> Option<Digest> {
     let mut digest = [0; 32];

@@ -10,6 +10,7 @@ use rusqlite::Connection;
 
 use super::{
     batch::{Batch, Loaded},
+    cascade::key_is_held,
     error::Fault,
     inbox::Inbox,
     prepare::{Outside, Prepared},
@@ -99,7 +100,13 @@ pub(super) fn claim(batch: &mut Batch<'_>, request: &ClaimRequest) -> Result<Vec
     }
     let most = request.max.min(MOST);
     let mut claimed = Vec::new();
-    take(batch, request, Kind::Usual, most, &mut claimed)?;
+    // Tasks whose concurrency key is taken leave the queue, so that those behind them are seen.
+    loop {
+        let free = most - u32::try_from(claimed.len()).unwrap_or(most);
+        if free == 0 || !take(batch, request, Kind::Usual, free, &mut claimed)? {
+            break;
+        }
+    }
     // Only one suspect runs at a time. If it kills its worker it has few neighbours that count a
     // lost lease with it, and an innocent one gets to an outcome, which clears it.
     if claimed.len() < most as usize && !suspect_is_leased(batch)? {
@@ -116,27 +123,34 @@ enum Kind {
     Suspect = 1,
 }
 
-/// Leases at most so many tasks of a kind. One that cannot be read or written is passed over.
+/// Leases at most so many tasks of a kind. One that cannot be read or written is passed
+/// over; one whose concurrency key is taken is blocked. Says whether it is worth to look again.
 fn take(
     batch: &mut Batch<'_>,
     request: &ClaimRequest,
     kind: Kind,
     most: u32,
     claimed: &mut Vec<Sparse>,
-) -> Result<(), Fault> {
+) -> Result<bool, Fault> {
+    let mut blocked = false;
     for (mut record, row) in ready(batch, request, kind, most)? {
         let before = Loaded {
             row,
             tenant: record.task().tenant,
             life: record.life().clone(),
         };
-        let command = Command::Claim {
-            session: request.session,
+        let command = match key_taken(batch, &record)? {
+            Some(key) => Command::Block { key },
+            None => Command::Claim {
+                session: request.session,
+            },
         };
+        let blocks = matches!(command, Command::Block { .. });
         let written = decide(&before.life, command, batch.now)
             .map_err(|rejection| StoreError::from(rejection).into())
             .and_then(|decision| batch.write(&before, decision, &Outside::default()));
         match written {
+            Ok(_) if blocks => blocked = true,
             Ok(life) => {
                 record.set_life(life);
                 claimed.push(record);
@@ -145,7 +159,18 @@ fn take(
             Err(broken) => return Err(broken),
         }
     }
-    Ok(())
+    Ok(blocked)
+}
+
+/// The concurrency key that a task would begin under, if another task holds it.
+fn key_taken(batch: &Batch<'_>, record: &Sparse) -> rusqlite::Result<Option<String>> {
+    let task = record.task();
+    match &task.concurrency_key {
+        Some(key) if record.life().started_at.is_none() => {
+            Ok(key_is_held(batch, task.tenant, key)?.then(|| key.clone()))
+        }
+        Some(_) | None => Ok(None),
+    }
 }
 
 /// Whether a session of this process runs a suspect. A lease of a session that is not known is one

@@ -2,7 +2,7 @@
 //! state among a million tasks is found without looking at the others.
 
 use ops_core::{
-    TenantId,
+    TaskId, TenantId,
     ports::{TaskFilter, TaskRecord},
     task::{StateName, Status},
 };
@@ -72,6 +72,7 @@ impl Source {
                 only: " AND session_id IS NOT NULL AND state = 'running'".into(),
             },
             StateName::Scheduled
+            | StateName::Paused
             | StateName::Cancelling
             | StateName::Waiting
             | StateName::Completed
@@ -102,6 +103,16 @@ fn sources(filter: &TaskFilter) -> Option<Vec<Source>> {
     let wanted = |state: &StateName| {
         has_status(*state) && (filter.states.is_empty() || filter.states.contains(state))
     };
+    if filter.dead_letter {
+        return Some(if wanted(&StateName::Failed) {
+            vec![Source {
+                index: "tasks_dead",
+                only: " AND dead_letter = 1".to_owned(),
+            }]
+        } else {
+            Vec::new()
+        });
+    }
     if filter.in_doubt {
         let source = Source {
             index: "tasks_in_doubt",
@@ -136,16 +147,25 @@ fn rows_of(
     source: &Source,
 ) -> rusqlite::Result<Vec<([u8; 16], i64)>> {
     let Source { index, only } = source;
+    let parent = filter.parent.as_ref().map(TaskId::as_bytes);
+    let (index, child) = match parent {
+        None => (*index, " AND ?4 IS NULL"),
+        Some(_) => (
+            "tasks_children",
+            " AND parent_row IS NOT NULL AND parent_row = \
+             (SELECT task_row FROM tasks WHERE tenant_id = ?1 AND task_id = ?4)",
+        ),
+    };
     let mut select = conn.prepare_cached(&format!(
         "SELECT task_id, task_row FROM tasks INDEXED BY {index} \
-         WHERE tenant_id = ? AND task_id < ?{only} ORDER BY task_id DESC LIMIT ?"
+         WHERE tenant_id = ?1 AND task_id < ?2{only}{child} ORDER BY task_id DESC LIMIT ?3"
     ))?;
     let before = filter
         .before
         .as_ref()
         .map_or(&ABOVE_ALL[..], |id| id.as_bytes());
     select
-        .query_map(params![tenant.0, before, limit], |row| {
+        .query_map(params![tenant.0, before, limit, parent], |row| {
             Ok((row.get(0)?, row.get(1)?))
         })?
         .collect()

@@ -26,6 +26,8 @@ pub(super) struct Outside {
     bodies: Vec<(usize, Digest)>,
     /// The result.
     pub(super) result: Option<Digest>,
+    /// The large inputs of children, by their place in the append.
+    inputs: Vec<Option<Packed>>,
 }
 
 impl Outside {
@@ -35,6 +37,14 @@ impl Outside {
             .iter()
             .find(|(place, _)| *place == index)
             .map(|(_, digest)| *digest)
+    }
+
+    /// The large input of each child of the append.
+    pub(super) fn inputs(&self) -> impl Iterator<Item = Option<&Packed>> {
+        self.inputs
+            .iter()
+            .map(Option::as_ref)
+            .chain(std::iter::repeat(None))
     }
 
     fn pack(&mut self, plain: &[u8]) -> Digest {
@@ -101,7 +111,27 @@ pub(super) async fn command(
         size += blob.bytes.len();
     }
     let (events, next) = match &command {
-        Command::Append(Append { events, next, .. }) => (events.as_slice(), Some(next)),
+        Command::Append(Append {
+            events,
+            children,
+            approvals,
+            next,
+            ..
+        }) => {
+            for child in children {
+                let len = child.task.input.as_str().len();
+                check_size(len, cap)?;
+                size += len;
+            }
+            for approval in approvals {
+                check_size(approval.input.to_string().len(), cap)?;
+            }
+            (events.as_slice(), Some(next))
+        }
+        Command::Signal { payload, .. } => {
+            check_size(payload.to_string().len(), cap)?;
+            (&[][..], None)
+        }
         Command::Resolve { resolution, .. } => {
             check_resolution(resolution, cap)?;
             (&[][..], None)
@@ -110,6 +140,12 @@ pub(super) async fn command(
         | Command::Release { .. }
         | Command::LoseLease
         | Command::Wake
+        | Command::Block { .. }
+        | Command::Unblock
+        | Command::Pause
+        | Command::Resume
+        | Command::Judge { .. }
+        | Command::ChildEnded(_)
         | Command::Cancel => (&[][..], None),
     };
     for event in events {
@@ -168,6 +204,12 @@ fn pack(command: &Command, blobs: &[Blob]) -> Result<Outside, StoreError> {
                 outside.bodies.push((index, digest));
             }
         }
+        outside.inputs = append
+            .children
+            .iter()
+            .map(|child| child.task.input.as_str().as_bytes())
+            .map(|input| (input.len() > INLINE).then(|| Packed::new(input)))
+            .collect();
         if let Next::Complete { result } = &append.next
             && result.as_str().len() > INLINE
         {

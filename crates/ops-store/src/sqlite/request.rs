@@ -3,14 +3,14 @@
 use std::sync::mpsc;
 
 use ops_core::{
-    Lifecycle, SessionId, TaskId, TenantId,
-    ports::{ClaimRequest, Due, StoreError},
+    Approval, Lifecycle, SessionId, TaskId, TenantId,
+    ports::{ClaimRequest, Due, StoreError, Verdict},
 };
 use tokio::sync::oneshot;
 
 use super::{
     answer::Answer,
-    apply,
+    apply, approvals,
     batch::Batch,
     claim::{self, Claimed},
     error::Fault,
@@ -29,6 +29,7 @@ pub(super) enum Request {
     Claim(ClaimRequest, Reply<Claimed>),
     /// Without a reply if nobody waits for it.
     Apply(Apply, Option<Reply<Lifecycle>>),
+    Judge(TenantId, TaskId, Verdict, Reply<Approval>),
     PutSnapshot(TenantId, TaskId, PreparedSnapshot, Reply<()>),
     EndSession(SessionId, Reply<u32>),
     /// At the start, while nobody is in a runtime yet.
@@ -74,6 +75,10 @@ pub(super) fn answer(batch: &mut Batch<'_>, request: Request) -> (Answer, Option
         ) => {
             let (verdict, broken) = verdict(apply::apply(batch, tenant, task, prepared));
             (Answer::Apply(reply, verdict), broken)
+        }
+        Request::Judge(tenant, task, judged, reply) => {
+            let (verdict, broken) = verdict(approvals::judge(batch, tenant, task, judged));
+            (Answer::Judged(reply, verdict.map(Box::new)), broken)
         }
         Request::PutSnapshot(tenant, task, snapshot, reply) => {
             let (verdict, broken) = verdict(apply::put_snapshot(batch, tenant, task, &snapshot));

@@ -1,7 +1,7 @@
 //! Rows as values of the domain. Column lists stand beside the functions that read them.
 
 use ops_core::{
-    Json, Lifecycle, Micros, SessionId, State, StoredEvent, Task, TaskId, TenantId, Wait,
+    Json, Lifecycle, Micros, Parent, SessionId, State, StoredEvent, Task, TaskId, TenantId, Wait,
     event::{EffectClass, NewEvent, StepKind, StepMark, StepStatus, TaskError, Usage},
     ports::TaskRecord,
     retry::RetryPolicy,
@@ -13,7 +13,10 @@ use rusqlite::{
 };
 use serde::de::DeserializeOwned;
 
-use super::blob::{self, Digest};
+use super::{
+    blob::{self, Digest},
+    columns::from_flags,
+};
 
 /// What [`life`] reads, in its order.
 macro_rules! life_columns {
@@ -21,13 +24,13 @@ macro_rules! life_columns {
         "state, session_id, due_at, wait, dead_letter, attempt, epoch, seq, lease_losses, \
          run_started, input_tokens, output_tokens, cost_micros, retry_max_attempts, \
          retry_initial_micros, retry_max_micros, retry_max_lease_losses, started_at, updated_at, \
-         completed_at"
+         completed_at, flags, children_input_tokens, children_output_tokens, children_cost_micros"
     };
 }
 /// How many columns [`life`] reads.
-const LIFE_COLUMNS: usize = 20;
+const LIFE_COLUMNS: usize = 24;
 /// How many columns [`record`] reads.
-pub(super) const RECORD_COLUMNS: usize = LIFE_COLUMNS + 17;
+pub(super) const RECORD_COLUMNS: usize = LIFE_COLUMNS + 21;
 
 /// Where [`record`] reads the task's id.
 pub(super) const ID_COLUMN: usize = LIFE_COLUMNS + 1;
@@ -38,7 +41,8 @@ macro_rules! record_columns {
         concat!(
             $crate::sqlite::rows::life_columns!(),
             ", tasks.tenant_id, task_id, queue, priority, result, result_digest, error, task_type, \
-             name, agent_id, input, input_digest, labels, limits, retry_of, created_at, run_at"
+             name, agent_id, input, input_digest, labels, limits, retry_of, created_at, run_at, \
+             concurrency_key, parent_id, parent_step, depth_left"
         )
     };
 }
@@ -62,7 +66,10 @@ pub(super) fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     u64::try_from(row.get::<_, i64>(column)?).map_err(|error| unreadable(column, error.into()))
 }
 
-fn unreadable(column: usize, why: Box<dyn std::error::Error + Send + Sync + 'static>) -> Error {
+pub(super) fn unreadable(
+    column: usize,
+    why: Box<dyn std::error::Error + Send + Sync + 'static>,
+) -> Error {
     Error::FromSqlConversionFailure(column, Type::Null, why)
 }
 
@@ -76,7 +83,7 @@ fn required<T: FromSql>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
 }
 
 /// A value stored by its name.
-fn named<T>(
+pub(super) fn named<T>(
     row: &Row<'_>,
     column: usize,
     parse: impl FnOnce(&str) -> Option<T>,
@@ -129,6 +136,7 @@ pub(super) fn life(row: &Row<'_>, id: TaskId, at: usize) -> rusqlite::Result<Lif
         StateName::Scheduled => State::Scheduled {
             until: Micros(required(row, at + 2)?),
         },
+        StateName::Paused => State::Paused,
         StateName::Running => State::Running {
             session: session()?,
         },
@@ -145,6 +153,7 @@ pub(super) fn life(row: &Row<'_>, id: TaskId, at: usize) -> rusqlite::Result<Lif
         },
         StateName::Cancelled => State::Cancelled,
     };
+    let (paused, heard, ties) = from_flags(row.get(at + 20)?);
     Ok(Lifecycle {
         id,
         state,
@@ -153,7 +162,11 @@ pub(super) fn life(row: &Row<'_>, id: TaskId, at: usize) -> rusqlite::Result<Lif
         seq: unsigned(row, at + 7)?,
         lease_losses: row.get(at + 8)?,
         run_started: row.get(at + 9)?,
+        paused,
+        heard,
+        ties,
         usage: usage(row, at + 10)?,
+        children_usage: usage(row, at + 21)?,
         retry: RetryPolicy {
             max_attempts: row.get(at + 13)?,
             initial_micros: row.get(at + 14)?,
@@ -239,6 +252,14 @@ pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Sparse> {
     let at = LIFE_COLUMNS;
     let id = TaskId::from_bytes(row.get(ID_COLUMN)?);
     let retry_of: Option<[u8; 16]> = row.get(at + 14)?;
+    let parent = match row.get::<_, Option<[u8; 16]>>(at + 18)? {
+        Some(task) => Some(Parent {
+            task: TaskId::from_bytes(task),
+            step: row.get(at + 19)?,
+            depth_left: row.get(at + 20)?,
+        }),
+        None => None,
+    };
     let task = Task {
         id,
         tenant: TenantId(row.get(at)?),
@@ -250,7 +271,9 @@ pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Sparse> {
         input: document(row, at + 10)?.unwrap_or_else(Json::null),
         labels: json(row, at + 12)?.unwrap_or_default(),
         limits: json(row, at + 13)?.unwrap_or_default(),
+        concurrency_key: row.get(at + 17)?,
         retry_of: retry_of.map(TaskId::from_bytes),
+        parent,
         created_at: Micros(row.get(at + 15)?),
         run_at: micros(row, at + 16)?,
     };

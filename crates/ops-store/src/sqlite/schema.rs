@@ -4,7 +4,10 @@
 use rusqlite::Connection;
 
 /// Each migration's text; the first is number 1.
-const MIGRATIONS: &[&str] = &[include_str!("../../migrations/sqlite/0001_init.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../../migrations/sqlite/0001_init.sql"),
+    include_str!("../../migrations/sqlite/0002_ties.sql"),
+];
 
 /// The schema that this release writes.
 pub const SCHEMA_VERSION: u32 = MIGRATIONS.len() as u32;

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::Mutex,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -11,6 +11,8 @@ use ops_core::{
     SessionId, TaskId, TenantId,
     ports::{HeartbeatReply, StoreError},
 };
+
+use tokio::sync::Notify;
 
 use super::inbox::lock;
 
@@ -29,13 +31,24 @@ struct Session {
     over: bool,
     /// Its tasks that are being cancelled.
     cancel: BTreeSet<(TenantId, TaskId)>,
+    /// Its tasks that are to stand still.
+    pause: BTreeSet<(TenantId, TaskId)>,
+    /// Rings when there is more to stop.
+    bell: Arc<Notify>,
 }
 
 /// A committed change to what a session is to stop.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Interrupt {
-    Begun(SessionId, TenantId, TaskId),
-    Ended(SessionId, TenantId, TaskId),
+    Begun(Stop, TenantId, TaskId),
+    Ended(Stop, TenantId, TaskId),
+}
+
+/// How a session is to stop a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stop {
+    Cancel(SessionId),
+    Pause(SessionId),
 }
 
 impl Sessions {
@@ -53,6 +66,8 @@ impl Sessions {
             heard_at: now,
             over: false,
             cancel: BTreeSet::new(),
+            pause: BTreeSet::new(),
+            bell: Arc::new(Notify::new()),
         });
         if session.over {
             return Err(StoreError::SessionOver);
@@ -69,10 +84,18 @@ impl Sessions {
                 session.heard_at = now;
                 Ok(HeartbeatReply {
                     cancel: session.cancel.iter().copied().collect(),
+                    pause: session.pause.iter().copied().collect(),
                 })
             }
             Some(_) | None => Err(StoreError::SessionOver),
         }
+    }
+
+    /// What rings when the session has more to stop; none if it is not known.
+    pub(super) fn bell(&self, id: SessionId) -> Option<Arc<Notify>> {
+        lock(&self.open)
+            .get(&id)
+            .map(|session| Arc::clone(&session.bell))
     }
 
     pub(super) fn is_open(&self, id: SessionId) -> bool {
@@ -124,16 +147,23 @@ impl Sessions {
         }
         let mut open = lock(&self.open);
         for change in changes.drain(..) {
+            let (Interrupt::Begun(stop, tenant, task) | Interrupt::Ended(stop, tenant, task)) =
+                change;
+            let (Stop::Cancel(id) | Stop::Pause(id)) = stop;
+            let Some(session) = open.get_mut(&id) else {
+                continue;
+            };
+            let tasks = match stop {
+                Stop::Cancel(_) => &mut session.cancel,
+                Stop::Pause(_) => &mut session.pause,
+            };
             match change {
-                Interrupt::Begun(session, tenant, task) => {
-                    if let Some(session) = open.get_mut(&session) {
-                        session.cancel.insert((tenant, task));
-                    }
+                Interrupt::Begun(..) => {
+                    tasks.insert((tenant, task));
+                    session.bell.notify_one();
                 }
-                Interrupt::Ended(session, tenant, task) => {
-                    if let Some(session) = open.get_mut(&session) {
-                        session.cancel.remove(&(tenant, task));
-                    }
+                Interrupt::Ended(..) => {
+                    tasks.remove(&(tenant, task));
                 }
             }
         }

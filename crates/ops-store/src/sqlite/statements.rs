@@ -39,7 +39,8 @@ impl<'c> Statements<'c> {
                  dead_letter = ?, attempt = ?, epoch = ?, seq = ?, lease_losses = ?, \
                  run_started = ?, input_tokens = ?, output_tokens = ?, cost_micros = ?, \
                  started_at = ?, updated_at = ?, completed_at = ?, result = ?, \
-                 result_digest = ?, error = ? \
+                 result_digest = ?, error = ?, flags = ?, children_input_tokens = ?, \
+                 children_output_tokens = ?, children_cost_micros = ? \
                  WHERE task_row = ? AND epoch = ? AND seq = ?",
             )?,
             insert_event: conn.prepare(
@@ -51,14 +52,14 @@ impl<'c> Statements<'c> {
                 "INSERT INTO tasks (tenant_id, task_id, queue, priority, state, due_at, attempt, \
                  epoch, seq, lease_losses, run_started, input_tokens, output_tokens, cost_micros, \
                  retry_max_attempts, retry_initial_micros, retry_max_micros, \
-                 retry_max_lease_losses, updated_at) \
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, 0, 0, 0, 0, ?, ?, ?, ?, ?) \
+                 retry_max_lease_losses, updated_at, flags, parent_row, concurrency_key) \
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, 0, 0, 0, ?, ?, ?, ?, ?, ?, ?, ?) \
                  ON CONFLICT DO NOTHING",
             )?,
             insert_request: conn.prepare(
                 "INSERT INTO task_requests (task_row, tenant_id, task_type, name, agent_id, \
-                 input, input_digest, labels, limits, retry_of, created_at, run_at) \
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                 input, input_digest, labels, limits, retry_of, created_at, run_at, parent_id, \
+                 parent_step, depth_left) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             )?,
             count: conn.prepare(
                 "INSERT INTO counters (tenant_id, state, n) VALUES (?, ?, ?) \

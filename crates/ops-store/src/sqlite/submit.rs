@@ -1,16 +1,18 @@
 //! Submit: a task, its request and its first event.
 
 use ops_core::{
-    Json, Lifecycle, State, TaskId,
+    Json, Lifecycle, State, TaskId, Ties,
     event::{TaskEvent, Usage},
     ports::{Idempotency, NewTask, StoreError, TaskRecord},
 };
 use rusqlite::{OptionalExtension as _, params};
 
 use super::{
-    batch::Batch,
-    columns::StateColumns,
+    batch::{Batch, Loaded},
+    blob::Packed,
+    columns::{StateColumns, flags},
     error::Fault,
+    fork,
     prepare::PreparedTask,
     rows::{self, Sparse, record_columns, signed},
 };
@@ -32,17 +34,51 @@ pub(super) fn submit(batch: &mut Batch<'_>, prepared: PreparedTask) -> Result<Fo
             existing: true,
         });
     }
+    let record = insert(batch, new, input.as_ref(), None)?;
+    Ok(Found {
+        record: Sparse::whole(record),
+        existing: false,
+    })
+}
+
+/// Stores a child with the append of its parent that starts it. A child whose id is taken was stored
+/// before.
+pub(super) fn child(
+    batch: &mut Batch<'_>,
+    parent: &Loaded,
+    new: NewTask,
+    input: Option<&Packed>,
+) -> Result<(), Fault> {
+    let task = new.task.id;
+    match insert(batch, new, input, Some(parent.row)) {
+        Ok(_) => Ok(()),
+        Err(Fault::Refused(error)) => {
+            batch.report(parent.row, task, &error);
+            Ok(())
+        }
+        Err(broken) => Err(broken),
+    }
+}
+
+fn insert(
+    batch: &mut Batch<'_>,
+    new: NewTask,
+    input: Option<&Packed>,
+    parent: Option<i64>,
+) -> Result<TaskRecord, Fault> {
     let NewTask {
         task,
         retry,
         idempotency,
+        fork,
     } = new;
     let event = TaskEvent::Submitted {
         task_type: task.task_type.clone(),
         retry_of: task.retry_of,
+        parent: task.parent.map(|parent| parent.task),
         run_at: task.run_at,
     };
-    let life = Lifecycle {
+    let mut life = Lifecycle {
         id: task.id,
         state: State::Pending,
         attempt: 1,
@@ -50,13 +86,27 @@ pub(super) fn submit(batch: &mut Batch<'_>, prepared: PreparedTask) -> Result<Fo
         epoch: 0,
         seq: 0,
         lease_losses: 0,
-        run_started: false,
+        run_started: fork.is_some(),
+        paused: false,
+        heard: false,
+        ties: Ties {
+            parent: parent.is_some(),
+            key: task.concurrency_key.is_some(),
+            ..Ties::default()
+        },
         usage: Usage::default(),
+        children_usage: Usage::default(),
         started_at: None,
         updated_at: task.created_at,
         completed_at: None,
     }
     .apply(&event, batch.now.max(task.created_at));
+    let from = match &fork {
+        Some(fork) => Some(fork::source(batch, task.tenant, fork)?),
+        None => None,
+    };
+    // The row is written once, with the number of the last event.
+    life.seq += from.as_ref().map_or(0, |from| from.events);
 
     let columns = StateColumns::new(&life.state);
     let inserted = batch.sql.insert_task.execute(params![
@@ -69,11 +119,15 @@ pub(super) fn submit(batch: &mut Batch<'_>, prepared: PreparedTask) -> Result<Fo
         life.attempt,
         signed(life.epoch),
         signed(life.seq),
+        life.run_started,
         retry.max_attempts,
         retry.initial_micros,
         retry.max_micros,
         retry.max_lease_losses,
         life.updated_at.0,
+        flags(&life),
+        parent,
+        task.concurrency_key,
     ])?;
     if inserted == 0 {
         let message = format!("there is a task {} already; ids must be fresh", task.id);
@@ -82,7 +136,7 @@ pub(super) fn submit(batch: &mut Batch<'_>, prepared: PreparedTask) -> Result<Fo
     let row = batch.conn.last_insert_rowid();
     batch.changes.written = true;
     batch.changes.submitted = true;
-    if let Some(packed) = &input {
+    if let Some(packed) = input {
         batch.store(task.tenant, packed)?;
     }
     let inline = input.is_none().then(|| task.input.as_str());
@@ -99,12 +153,15 @@ pub(super) fn submit(batch: &mut Batch<'_>, prepared: PreparedTask) -> Result<Fo
         task.name,
         task.agent_id,
         inline,
-        input.as_ref().map(|packed| packed.digest),
+        input.map(|packed| packed.digest),
         labels.as_ref().map(Json::as_str),
         limits.as_ref().map(Json::as_str),
         task.retry_of.as_ref().map(TaskId::as_bytes),
         task.created_at.0,
         task.run_at.map(|at| at.0),
+        task.parent.as_ref().map(|parent| parent.task.as_bytes()),
+        task.parent.map(|parent| parent.step),
+        task.parent.map(|parent| parent.depth_left),
     ])?;
     if let Some(idempotency) = &idempotency {
         let mut insert = batch.conn.prepare_cached(
@@ -119,19 +176,18 @@ pub(super) fn submit(batch: &mut Batch<'_>, prepared: PreparedTask) -> Result<Fo
             life.updated_at.0,
         ])?;
     }
-    batch.event((task.tenant, row), &life, life.seq, &event.envelope(), None)?;
+    batch.event((task.tenant, row), &life, 1, &event.envelope(), None)?;
+    if let (Some(from), Some(fork)) = (&from, &fork) {
+        fork::copy(batch, (task.tenant, row), &life, from, fork)?;
+    }
     batch.changes.count(task.tenant, life.state.name(), 1);
     let ready = matches!(life.state, State::Pending).then(|| batch.queue(&task.queue));
     batch.notice(task.tenant, &life, ready);
-    let record = TaskRecord {
+    Ok(TaskRecord {
         task,
         life,
         result: None,
         error: None,
-    };
-    Ok(Found {
-        record: Sparse::whole(record),
-        existing: false,
     })
 }
 

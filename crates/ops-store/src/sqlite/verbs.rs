@@ -2,18 +2,19 @@
 //! answer.
 
 use ops_core::{
-    Append, Command, Lifecycle, Next, SessionId, StoredEvent, TaskId, TenantId,
+    Append, Approval, Command, Lifecycle, Next, SessionId, StoredEvent, TaskId, TenantId,
     event::TaskError,
     ports::{
-        Blob, ClaimRequest, Counts, Due, Fut, HeartbeatReply, NewTask, Snapshot, Store, StoreError,
-        Submitted, TaskFilter, TaskRecord,
+        ApprovalFilter, Blob, ClaimRequest, Counts, Decision, Due, Fut, HeartbeatReply, NewTask,
+        Snapshot, Store, StoreError, Submitted, TaskFilter, TaskRecord, Verdict,
     },
 };
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::{
-    blob::{self, parse_digest},
+    approvals,
+    blob::{self, check_size, parse_digest},
     claim::Claimed,
     list,
     prepare::{self, Outside, Prepared},
@@ -68,6 +69,51 @@ impl Store for SqliteStore {
             };
             self.ask(|reply| Request::Apply(apply, Some(reply))).await
         })
+    }
+
+    fn judge(
+        &self,
+        tenant: TenantId,
+        task: TaskId,
+        verdict: Verdict,
+    ) -> Fut<'_, Result<Approval, StoreError>> {
+        Box::pin(async move {
+            if let Decision::Edit { input, .. } = &verdict.decision {
+                check_size(input.to_string().len(), self.max_value_bytes)?;
+            }
+            self.ask(|reply| Request::Judge(tenant, task, verdict, reply))
+                .await
+        })
+    }
+
+    fn approval(
+        &self,
+        tenant: TenantId,
+        task: TaskId,
+        step: u32,
+    ) -> Fut<'_, Result<Approval, StoreError>> {
+        let now = self.clock.now();
+        Box::pin(async move {
+            let found = self
+                .readers
+                .read(move |conn| approvals::one(conn, tenant, task, step))
+                .await?;
+            let (_, mut approval) = found.ok_or(StoreError::NoApproval(step))?;
+            approval.status = approval.standing(now);
+            Ok(approval)
+        })
+    }
+
+    fn approvals(
+        &self,
+        tenant: TenantId,
+        filter: ApprovalFilter,
+    ) -> Fut<'_, Result<Vec<(u64, Approval)>, StoreError>> {
+        let now = self.clock.now();
+        Box::pin(
+            self.readers
+                .read(move |conn| approvals::list(conn, tenant, now, &filter)),
+        )
     }
 
     fn task(&self, tenant: TenantId, task: TaskId) -> Fut<'_, Result<TaskRecord, StoreError>> {
@@ -184,6 +230,15 @@ impl Store for SqliteStore {
         Box::pin(async move { self.sessions.heartbeat(session, self.clock.boot_micros()) })
     }
 
+    fn interrupted(&self, session: SessionId) -> Fut<'_, ()> {
+        Box::pin(async move {
+            match self.sessions.bell(session) {
+                Some(bell) => bell.notified().await,
+                None => std::future::pending().await,
+            }
+        })
+    }
+
     fn close_session(&self, session: SessionId) -> Fut<'_, Result<(), StoreError>> {
         Box::pin(async move {
             if self.sessions.end(session) {
@@ -287,15 +342,11 @@ fn end_unreadable(record: &TaskRecord, error: &StoreError) -> Apply {
              damage, stop the server and restore the folder from a backup"
         ),
     };
-    let append = Append {
-        epoch: record.life.epoch,
-        expected_seq: record.life.seq,
-        events: Vec::new(),
-        next: Next::Fail {
-            error,
-            retryable: false,
-        },
+    let next = Next::Fail {
+        error,
+        retryable: false,
     };
+    let append = Append::new(record.life.epoch, record.life.seq, Vec::new(), next);
     Apply {
         tenant: record.task.tenant,
         task: record.task.id,

@@ -2,13 +2,16 @@
 //! and calls [`conformance!`]; each check is a function that takes one.
 
 pub(crate) mod append;
+pub(crate) mod approvals;
 pub(crate) mod claim;
 pub(crate) mod control;
 pub(crate) mod ends;
+pub(crate) mod fork;
 pub(crate) mod list;
 pub(crate) mod log;
 pub(crate) mod sessions;
 pub(crate) mod submit;
+pub(crate) mod ties;
 pub(crate) mod walls;
 
 /// Makes a test of each check, with a fresh world from `$open`.
@@ -26,7 +29,16 @@ macro_rules! conformance {
             ends: completes, fails_for_good, retries_then_gives_up, ends_once,
                 repeats_a_lost_acknowledgement, repeats_every_end, repeats_after_another_lease,
                 takes_nothing_else_for_a_repetition;
-            control: cancels_in_each_state, resolves_what_is_in_doubt, wakes_timers_when_due,
+            ties: starts_children_with_the_append, tells_the_parent_how_children_end,
+                wakes_the_parent_once_all_have_ended, cancels_children_with_their_parent,
+                cancels_grandchildren_at_once, ends_children_that_their_parent_leaves,
+                runs_one_task_of_a_key, gives_a_key_to_the_next_in_turn,
+                passes_over_those_that_are_blocked, keeps_keys_of_tenants_apart;
+            approvals: opens_with_the_append_and_is_decided_once, binds_an_edit_to_its_revision,
+                lapses_in_time_and_with_its_task, lists_by_status_and_task;
+            fork: copies_the_log_up_to_a_step, keeps_what_was_told_to_the_run,
+                takes_a_dead_letter_off_the_list, refuses_what_is_not_there;
+            control: cancels_in_each_state, stands_still_while_paused, tells_the_session_at_once, resolves_what_is_in_doubt, wakes_timers_when_due,
                 releases_a_task;
             sessions: lists_what_is_cancelled, takes_leases_back_on_expiry,
                 lives_by_heartbeats, closes, dead_letters_a_task_that_kills_workers,

@@ -12,7 +12,9 @@ use ops_core::{
     Append, Command, Json, Lifecycle, Micros, NewEvent, Next, SessionId, StoredEvent, Task, TaskId,
     TenantId,
     event::{EffectClass, StepKind, StepMark, StepStatus, TaskError, Usage},
-    ports::{ClaimRequest, Clock, NewTask, Notice, Observer, Store, StoreError, TaskRecord},
+    ports::{
+        ClaimRequest, Clock, NewTask, Notice, Observer, Store, StoreError, TaskFilter, TaskRecord,
+    },
     retry::RetryPolicy,
     task::TaskLimits,
     time::SECOND,
@@ -93,12 +95,15 @@ impl World {
                 limits: TaskLimits::default(),
                 priority: 5,
                 queue: "default".into(),
+                concurrency_key: None,
                 retry_of: None,
+                parent: None,
                 created_at: now,
                 run_at: None,
             },
             retry: RetryPolicy::default(),
             idempotency: None,
+            fork: None,
         }
     }
 
@@ -164,6 +169,17 @@ impl World {
         self.store.events(TENANT, task, 0, 100_000).await.unwrap()
     }
 
+    /// Dead letters that nobody has redriven.
+    pub(crate) async fn dead_letters(&self) -> Vec<TaskId> {
+        let filter = TaskFilter {
+            dead_letter: true,
+            limit: 10,
+            ..Default::default()
+        };
+        let found = self.store.tasks(TENANT, filter).await.unwrap();
+        found.into_iter().map(|record| record.task.id).collect()
+    }
+
     pub(crate) async fn kinds(&self, task: TaskId) -> Vec<String> {
         self.events(task)
             .await
@@ -196,6 +212,8 @@ pub(crate) fn append(life: &Lifecycle, events: Vec<NewEvent>, next: Next) -> Com
     Command::Append(Append {
         epoch: life.epoch,
         expected_seq: life.seq,
+        children: Vec::new(),
+        approvals: Vec::new(),
         events,
         next,
     })

@@ -6,10 +6,10 @@ use std::sync::{
 };
 
 use ops_core::{
-    Command, Lifecycle, SessionId, StoredEvent, TaskId, TenantId,
+    Approval, Command, Lifecycle, SessionId, StoredEvent, TaskId, TenantId,
     ports::{
-        Blob, ClaimRequest, Counts, Due, Fut, HeartbeatReply, NewTask, Snapshot, Store, StoreError,
-        Submitted, TaskFilter, TaskRecord,
+        ApprovalFilter, Blob, ClaimRequest, Counts, Due, Fut, HeartbeatReply, NewTask, Snapshot,
+        Store, StoreError, Submitted, TaskFilter, TaskRecord, Verdict,
     },
 };
 
@@ -50,6 +50,19 @@ impl Store for Faulty {
     ) -> Answer<'_, Lifecycle> {
         self.store.apply(tenant, task, command, blobs)
     }
+    fn judge(&self, tenant: TenantId, task: TaskId, verdict: Verdict) -> Answer<'_, Approval> {
+        self.store.judge(tenant, task, verdict)
+    }
+    fn approval(&self, tenant: TenantId, task: TaskId, step: u32) -> Answer<'_, Approval> {
+        self.store.approval(tenant, task, step)
+    }
+    fn approvals(
+        &self,
+        tenant: TenantId,
+        filter: ApprovalFilter,
+    ) -> Answer<'_, Vec<(u64, Approval)>> {
+        self.store.approvals(tenant, filter)
+    }
     fn task(&self, tenant: TenantId, task: TaskId) -> Answer<'_, TaskRecord> {
         self.store.task(tenant, task)
     }
@@ -88,6 +101,9 @@ impl Store for Faulty {
     }
     fn heartbeat(&self, session: SessionId) -> Answer<'_, HeartbeatReply> {
         self.store.heartbeat(session)
+    }
+    fn interrupted(&self, session: SessionId) -> Fut<'_, ()> {
+        self.store.interrupted(session)
     }
     fn close_session(&self, session: SessionId) -> Answer<'_, ()> {
         self.store.close_session(session)

@@ -100,6 +100,7 @@ pub(crate) async fn run_through(agent: Agent, faults: Faults) -> TaskRecord {
     };
     let settings = ops_engine::Settings {
         task_types: ["agent_run".to_owned()].into(),
+        queues: ["default".to_owned()].into(),
         retry,
         max_input_bytes: 1_000,
     };

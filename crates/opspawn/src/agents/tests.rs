@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use ops_core::{
-    Json, Micros, State, TaskId, TenantId, event::Usage, retry::RetryPolicy, task::TaskLimits,
+    Json, Micros, State, TaskId, TenantId, Ties, event::Usage, retry::RetryPolicy, task::TaskLimits,
 };
 use serde_json::json;
 
@@ -32,7 +32,9 @@ fn start(factory: &Factory, input: &Value) -> Result<Prepared, Failure> {
         },
         priority: 0,
         queue: "default".into(),
+        concurrency_key: None,
         retry_of: None,
+        parent: None,
         created_at: Micros(1),
         run_at: None,
     };
@@ -45,7 +47,11 @@ fn start(factory: &Factory, input: &Value) -> Result<Prepared, Failure> {
         seq: 2,
         lease_losses: 0,
         run_started: false,
+        paused: false,
+        heard: false,
+        ties: Ties::default(),
         usage: Usage::default(),
+        children_usage: Usage::default(),
         started_at: Some(Micros(100)),
         updated_at: Micros(100),
         completed_at: None,

@@ -107,12 +107,12 @@ impl Wish {
     }
 }
 
-/// The version-1 status of every task in a state, if it is the same for all. Who runs, waits or is
-/// being cancelled by a worker was started.
+/// The version-1 status of every task in a state, if it is the same for all. What runs or
+/// is being cancelled by a worker was started.
 fn fixed(state: StateName) -> Option<Status> {
     match state {
-        StateName::Pending | StateName::Scheduled => None,
-        StateName::Running | StateName::Cancelling | StateName::Waiting => Some(Status::Running),
+        StateName::Pending | StateName::Scheduled | StateName::Paused | StateName::Waiting => None,
+        StateName::Running | StateName::Cancelling => Some(Status::Running),
         StateName::Completed => Some(Status::Completed),
         StateName::Failed => Some(Status::Failed),
         StateName::Cancelled => Some(Status::Cancelled),

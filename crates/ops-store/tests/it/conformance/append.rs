@@ -75,6 +75,8 @@ pub(crate) async fn refuses_a_wrong_seq(world: &World) {
         let append = Append {
             epoch: life.epoch,
             expected_seq,
+            children: Vec::new(),
+            approvals: Vec::new(),
             events: pair(1),
             next: Next::Continue,
         };

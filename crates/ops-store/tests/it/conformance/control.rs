@@ -171,3 +171,60 @@ pub(crate) async fn releases_a_task(world: &World) {
     let again = world.claim(session, 1).await.remove(0).life;
     assert_eq!((again.epoch, again.attempt), (2, 1));
 }
+
+pub(crate) async fn stands_still_while_paused(world: &World) {
+    let pending = world.submit().await;
+    let paused = world.apply(pending, Command::Pause).await.unwrap();
+    assert_eq!(paused.state, State::Paused);
+    assert_eq!(world.task(pending).await.life, paused);
+    let session = world.session().await;
+    assert!(world.claim(session, 10).await.is_empty());
+    let counts = world.store.counts(TENANT).await.unwrap();
+    assert_eq!(counts.get(&StateName::Paused), Some(&1));
+    let filter = TaskFilter {
+        states: vec![StateName::Paused],
+        limit: 10,
+        ..Default::default()
+    };
+    let listed = world.store.tasks(TENANT, filter).await.unwrap();
+    assert_eq!(listed[0].task.id, pending);
+
+    world.apply(pending, Command::Resume).await.unwrap();
+    let life = world.claim(session, 10).await[0].life.clone();
+    let running = world.apply(pending, Command::Pause).await.unwrap();
+    assert_eq!(running.state, State::Running { session });
+    // What its worker does meanwhile is recorded; then it gives the task back.
+    let mut known = life;
+    known.seq = running.seq;
+    let after = world.append(&known, pair(1), Next::Continue).await.unwrap();
+    let epoch = after.epoch;
+    let released = world.apply(pending, Command::Release { epoch }).await;
+    assert_eq!(released.unwrap().state, State::Paused);
+    assert!(world.claim(session, 10).await.is_empty());
+    assert_eq!(
+        world.apply(pending, Command::Cancel).await.unwrap().state,
+        State::Cancelled
+    );
+}
+
+pub(crate) async fn tells_the_session_at_once(world: &World) {
+    let (session, life) = world.running().await;
+    let store = std::sync::Arc::clone(&world.store);
+    let waiting = tokio::spawn(async move { store.interrupted(session).await });
+    world.apply(life.id, Command::Pause).await.unwrap();
+    waiting.await.unwrap();
+    let reply = world.store.heartbeat(session).await.unwrap();
+    assert_eq!(reply.pause, [(TENANT, life.id)]);
+    world.apply(life.id, Command::Resume).await.unwrap();
+    let reply = world.store.heartbeat(session).await.unwrap();
+    assert!(reply.pause.is_empty() && reply.cancel.is_empty());
+
+    world.apply(life.id, Command::Pause).await.unwrap();
+    world.apply(life.id, Command::Cancel).await.unwrap();
+    world.store.interrupted(session).await;
+    let reply = world.store.heartbeat(session).await.unwrap();
+    assert_eq!(
+        (reply.cancel, reply.pause),
+        (vec![(TENANT, life.id)], vec![])
+    );
+}

@@ -179,6 +179,8 @@ pub(crate) async fn takes_nothing_else_for_a_repetition(world: &World) {
     let stolen = Append {
         epoch: current.epoch,
         expected_seq: life.seq,
+        children: Vec::new(),
+        approvals: Vec::new(),
         events: pair(1),
         next: Next::Continue,
     };

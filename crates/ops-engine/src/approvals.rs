@@ -1,0 +1,173 @@
+//! Approvals: what waits for somebody's leave, and giving it.
+
+use ops_core::{
+    Approval, TaskId, TenantId,
+    ports::{ApprovalFilter, Decision, Verdict},
+};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use crate::{Engine, Error, FieldError};
+
+/// The longest name of somebody who decides, in bytes.
+const MAX_BY: usize = 128;
+/// The longest reason, in bytes.
+const MAX_REASON: usize = 4_096;
+/// The most violations of a schema that are named.
+const MOST_VIOLATIONS: usize = 16;
+
+/// A page of approvals.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ApprovalPage {
+    /// The approvals, newest first.
+    pub approvals: Vec<Approval>,
+    /// The number to go on before, if there are more.
+    pub next: Option<u64>,
+}
+
+/// What somebody thinks of a step that asks for leave.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Opinion {
+    /// It may run.
+    Approve,
+    /// It never runs.
+    Deny {
+        /// Why; the model is told.
+        reason: String,
+    },
+    /// It should run with other arguments, which need leave as well.
+    Edit {
+        /// The arguments.
+        input: Value,
+    },
+}
+
+impl Engine {
+    /// Approvals, newest first.
+    ///
+    /// # Errors
+    /// A code of the storage.
+    pub async fn approvals(
+        &self,
+        tenant: TenantId,
+        filter: ApprovalFilter,
+    ) -> Result<ApprovalPage, Error> {
+        let limit = filter.limit.clamp(1, 999);
+        let filter = ApprovalFilter {
+            limit: limit + 1,
+            ..filter
+        };
+        let mut found = self.store.approvals(tenant, filter).await?;
+        let more = found.len() > limit as usize;
+        found.truncate(limit as usize);
+        let next = found.last().filter(|_| more).map(|(row, _)| *row);
+        let approvals = found.into_iter().map(|(_, approval)| approval).collect();
+        Ok(ApprovalPage { approvals, next })
+    }
+
+    /// The approval that a step asked for.
+    ///
+    /// # Errors
+    /// `approval_not_found`, or a code of the storage.
+    pub async fn approval(
+        &self,
+        tenant: TenantId,
+        task: TaskId,
+        step: u32,
+    ) -> Result<Approval, Error> {
+        Ok(self.store.approval(tenant, task, step).await?)
+    }
+
+    /// Decides about a step that asks for leave. `revision` is the one that was looked at.
+    ///
+    /// # Errors
+    /// `approval_not_found`, `approval_decided`, `approval_changed`, `invalid_body` if edited
+    /// arguments do not fit the tool's schema, `task_not_found`, `task_final`, or a code of the
+    /// storage.
+    pub async fn judge(
+        &self,
+        tenant: TenantId,
+        task: TaskId,
+        step: u32,
+        opinion: Opinion,
+        revision: Option<u32>,
+        by: Option<String>,
+    ) -> Result<Approval, Error> {
+        let mut fields = Vec::new();
+        if by
+            .as_ref()
+            .is_some_and(|by| by.is_empty() || by.len() > MAX_BY)
+        {
+            fields.push(FieldError::new(
+                &["by"],
+                "value_error",
+                "must have 1 to 128 bytes",
+            ));
+        }
+        let decision = match opinion {
+            Opinion::Approve => Decision::Approve,
+            Opinion::Deny { reason } => {
+                if reason.len() > MAX_REASON {
+                    let message = "must have 4096 bytes at most";
+                    fields.push(FieldError::new(&["reason"], "value_error", message));
+                }
+                Decision::Deny { reason }
+            }
+            Opinion::Edit { input } => {
+                let open = self.store.approval(tenant, task, step).await?;
+                fields.append(&mut violations(&open.asked.input_schema, &input));
+                let digest = digest(&input)?;
+                Decision::Edit { input, digest }
+            }
+        };
+        if !fields.is_empty() {
+            return Err(Error::invalid(fields));
+        }
+        let verdict = Verdict {
+            step,
+            decision,
+            revision,
+            by,
+        };
+        Ok(self.store.judge(tenant, task, verdict).await?)
+    }
+}
+
+/// Why arguments do not fit a tool's schema. A schema that does not compile fits nothing: what it
+/// was meant to forbid must not slip through.
+fn violations(schema: &Value, input: &Value) -> Vec<FieldError> {
+    let field = |path: &str, message: String| FieldError {
+        path: std::iter::once("input")
+            .chain(path.split('/').filter(|part| !part.is_empty()))
+            .map(str::to_owned)
+            .collect(),
+        message,
+        kind: "schema_violation",
+    };
+    match jsonschema::validator_for(schema) {
+        Ok(validator) => validator
+            .iter_errors(input)
+            .take(MOST_VIOLATIONS)
+            .map(|error| field(error.instance_path().as_str(), error.to_string()))
+            .collect(),
+        Err(error) => vec![field(
+            "",
+            format!("the tool's schema is not valid: {error}"),
+        )],
+    }
+}
+
+/// SHA-256 of a value as RFC 8785 JSON, in hex.
+fn digest(value: &Value) -> Result<String, Error> {
+    let bytes = serde_json_canonicalizer::to_vec(value).map_err(|error| {
+        Error::invalid(vec![FieldError::new(
+            &["input"],
+            "value_error",
+            format!("cannot be written as RFC 8785 JSON: {error}"),
+        )])
+    })?;
+    Ok(Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
+}
