@@ -52,6 +52,14 @@ codes! {
         "Use one of the task types that the message names.";
     TaskNotFound = "task_not_found", "There is no such task",
         "List the tasks with `opspawn task ls`.";
+    MalformedRequest = "malformed_request", "The request is not valid HTTP/1.1",
+        "Send HTTP/1.1, without TLS unless a proxy ends it, and the whole body.";
+    RequestTimeout = "request_timeout", "The request came too slowly",
+        "Send the whole request without long pauses.";
+    UriTooLong = "uri_too_long", "The request target is too long",
+        "Send a shorter query string.";
+    HeaderTooLarge = "header_too_large", "The request header is too large",
+        "Send 64 KiB and 100 header lines at most.";
     RouteNotFound = "route_not_found", "There is nothing at this path",
         "The paths are in docs/rest.md.";
     MethodNotAllowed = "method_not_allowed", "This path does not take this method",
@@ -94,6 +102,14 @@ codes! {
         "Report it with the request id.";
     WorkerLost = "worker_lost", "The task's workers died again and again",
         "It probably kills its worker: look at its last step, then use `opspawn task retry`.";
+    WorkerPanicked = "worker_panicked", "The worker panicked while it ran the task",
+        "It is tried again; the worker's log has the details.";
+    InputUnreadable = "input_unreadable", "The task's input cannot be read from the database",
+        "See with `opspawn doctor` whether the database is damaged, and submit the task anew.";
+    LogDamaged = "log_damaged", "The task's log cannot be read",
+        "See with `opspawn doctor` whether the database is damaged, and submit the task anew.";
+    ValueTooLarge = "value_too_large", "An answer or a result is larger than the database takes",
+        "Have the tool return less, or write it to a file.";
     RunFailed = "run_failed", "The agent run failed",
         "See the message and the steps of the task.";
 }

@@ -22,10 +22,7 @@ pub(crate) struct Problem(Box<Inner>);
 
 #[derive(Debug, Clone)]
 struct Inner {
-    status: StatusCode,
-    code: &'static str,
-    title: &'static str,
-    fix: &'static str,
+    code: Code,
     detail: String,
     errors: Vec<Part>,
 }
@@ -38,26 +35,18 @@ struct Part {
     r#type: &'static str,
 }
 
-/// What is wrong with a request before it has a route: faults of HTTP itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// It is not HTTP/1.1.
-    Malformed,
-    /// The target is too long.
-    UriTooLong,
-    /// The header is too large.
-    HeaderTooLarge,
-    /// The client was too slow.
-    TooSlow,
-}
-
-fn status(code: Code) -> StatusCode {
-    match code {
+/// The status of a refusal; none for the codes that only failed tasks have.
+fn status(code: Code) -> Option<StatusCode> {
+    Some(match code {
         Code::InvalidBody
         | Code::InvalidQuery
         | Code::UnknownTaskType
         | Code::IdempotencyMismatch => StatusCode::UNPROCESSABLE_ENTITY,
         Code::UnknownQueue => StatusCode::UNPROCESSABLE_ENTITY,
+        Code::MalformedRequest => StatusCode::BAD_REQUEST,
+        Code::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+        Code::UriTooLong => StatusCode::URI_TOO_LONG,
+        Code::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         Code::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Code::TaskNotFound | Code::RouteNotFound | Code::ApprovalNotFound => StatusCode::NOT_FOUND,
@@ -76,19 +65,21 @@ fn status(code: Code) -> StatusCode {
             StatusCode::SERVICE_UNAVAILABLE
         }
         Code::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
-        // The last two are codes of tasks; no request is refused with them.
-        Code::Internal | Code::WorkerLost | Code::RunFailed => StatusCode::INTERNAL_SERVER_ERROR,
-    }
+        Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        Code::WorkerLost
+        | Code::WorkerPanicked
+        | Code::InputUnreadable
+        | Code::LogDamaged
+        | Code::ValueTooLarge
+        | Code::RunFailed => return None,
+    })
 }
 
 impl Problem {
     /// A refusal with a sentence.
     pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
         Self(Box::new(Inner {
-            status: status(code),
-            code: code.as_str(),
-            title: code.title(),
-            fix: code.fix(),
+            code,
             detail: detail.into(),
             errors: Vec::new(),
         }))
@@ -118,47 +109,9 @@ impl Problem {
         self
     }
 
-    /// A fault of HTTP itself.
-    pub(crate) fn fault(fault: Fault, detail: impl Into<String>) -> Self {
-        let (status, code, title, fix) = match fault {
-            Fault::Malformed => (
-                StatusCode::BAD_REQUEST,
-                "malformed_request",
-                "The request is not valid HTTP/1.1",
-                "Send HTTP/1.1, without TLS unless a proxy ends it.",
-            ),
-            Fault::UriTooLong => (
-                StatusCode::URI_TOO_LONG,
-                "uri_too_long",
-                "The request target is too long",
-                "Send a shorter query string.",
-            ),
-            Fault::HeaderTooLarge => (
-                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-                "header_too_large",
-                "The request header is too large",
-                "Send 64 KiB and 100 header lines at most.",
-            ),
-            Fault::TooSlow => (
-                StatusCode::REQUEST_TIMEOUT,
-                "request_timeout",
-                "The request came too slowly",
-                "Send the whole request without long pauses.",
-            ),
-        };
-        Self(Box::new(Inner {
-            status,
-            code,
-            title,
-            fix,
-            detail: detail.into(),
-            errors: Vec::new(),
-        }))
-    }
-
     /// The status.
     pub(crate) fn status(&self) -> StatusCode {
-        self.0.status
+        status(self.0.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
     /// The body.
@@ -178,11 +131,11 @@ impl Problem {
         }
         json::to_vec(&View {
             r#type: format!("urn:opspawn:error:{}", self.0.code),
-            title: self.0.title,
-            status: self.0.status.as_u16(),
-            code: self.0.code,
+            title: self.0.code.title(),
+            status: self.status().as_u16(),
+            code: self.0.code.as_str(),
             detail: &self.0.detail,
-            fix: self.0.fix,
+            fix: self.0.code.fix(),
             request_id,
             errors: &self.0.errors,
         })
@@ -191,7 +144,7 @@ impl Problem {
     /// The response, with the id of the request once it is known.
     pub(crate) fn response(&self, request_id: Option<&str>) -> Response {
         let mut response = Response::new(Body::from(self.body(request_id)));
-        *response.status_mut() = self.0.status;
+        *response.status_mut() = self.status();
         let headers = response.headers_mut();
         headers.insert(
             header::CONTENT_TYPE,
@@ -201,8 +154,8 @@ impl Problem {
             StatusCode::SERVICE_UNAVAILABLE,
             StatusCode::TOO_MANY_REQUESTS,
         ]
-        .contains(&self.0.status)
-            || self.0.code == Code::IdempotencyInFlight.as_str();
+        .contains(&self.status())
+            || self.0.code == Code::IdempotencyInFlight;
         if later {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
         }
@@ -248,14 +201,58 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_code_has_an_error_status() {
-        for code in Code::ALL {
-            let status = status(*code);
-            assert!(
-                status.is_client_error() || status.is_server_error(),
-                "{code}"
-            );
+    fn every_refusal_has_an_error_status() {
+        for status in Code::ALL.iter().filter_map(|code| status(*code)) {
+            assert!(status.is_client_error() || status.is_server_error());
         }
+    }
+
+    /// `OPSPAWN_BLESS=1 cargo test` writes the page anew.
+    #[test]
+    fn the_page_on_errors_is_that_of_the_registry() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/errors.md");
+        let page = page();
+        if std::env::var_os("OPSPAWN_BLESS").is_some() {
+            std::fs::write(path, &page).unwrap();
+        }
+        let stands = std::fs::read_to_string(path).unwrap();
+        assert!(
+            stands == page,
+            "docs/errors.md is not that of ops_core::code; OPSPAWN_BLESS=1 writes it anew"
+        );
+    }
+
+    fn page() -> String {
+        use std::fmt::Write as _;
+        let mut page = String::from(
+            "# Error codes\n\n\
+             A refused request is answered with a problem whose `code` is one of the first table, see \
+             [Errors](rest.md#errors);\na failed task has an `error.code`. Codes are stable. This \
+             page is made from the registry in `ops-core`.\n\n\
+             ## Refused requests\n\n| Code | Status | Meaning | Fix |\n| --- | --- | --- | --- |\n",
+        );
+        let (mut refusals, mut tasks) = (Vec::new(), Vec::new());
+        for code in Code::ALL {
+            match status(*code) {
+                Some(status) => refusals.push((code, status.as_u16())),
+                None => tasks.push(code),
+            }
+        }
+        refusals.sort_by_key(|(_, status)| *status);
+        for (code, status) in refusals {
+            let (title, fix) = (code.title(), code.fix());
+            writeln!(page, "| `{code}` | {status} | {title}. | {fix} |").unwrap();
+        }
+        page.push_str(
+            "\n## Failed tasks\n\n\
+             The codes of the engine. Those of agents and models are in \
+             [Codes of tasks](rest.md#codes-of-tasks).\n\n\
+             | Code | Meaning | Fix |\n| --- | --- | --- |\n",
+        );
+        for code in tasks {
+            writeln!(page, "| `{code}` | {}. | {} |", code.title(), code.fix()).unwrap();
+        }
+        page
     }
 
     #[test]

@@ -18,7 +18,7 @@ use agentkit::{
 };
 use bytes::Bytes;
 use ops_core::{
-    Append, Command, Json, Lifecycle, Micros, Next, Rejection, TaskId, TenantId,
+    Append, Code, Command, Json, Lifecycle, Micros, Next, Rejection, TaskId, TenantId,
     event::{NewEvent, TaskError},
     ports::{Blob, Delta, Live, Store, StoreError},
 };
@@ -248,7 +248,7 @@ impl Recorder for TaskRecorder {
                 }
                 Err(error @ StoreError::TooLarge { .. }) => {
                     // It would be as large the next time.
-                    let failure = Failure::last("value_too_large", error.to_string());
+                    let failure = Failure::last(Code::ValueTooLarge.as_str(), error.to_string());
                     match self
                         .append_events(Vec::new(), Vec::new(), fail(&failure))
                         .await

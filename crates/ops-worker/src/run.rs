@@ -12,7 +12,7 @@ use agentkit::{
     run::Run,
 };
 use futures_util::FutureExt as _;
-use ops_core::{Micros, Next, Wait, ports::TaskRecord, time::SECOND};
+use ops_core::{Code, Micros, Next, Wait, ports::TaskRecord, time::SECOND};
 
 use crate::{
     Worker, envelope,
@@ -64,7 +64,7 @@ impl Worker {
         let rest = driven.unwrap_or_else(|_| {
             let message = "the worker panicked while it ran this task, which is a defect of it or \
                            of a model client; its log has the details";
-            Rest::Failed(Failure::passing("worker_panicked", message))
+            Rest::Failed(Failure::passing(Code::WorkerPanicked.as_str(), message))
         });
         let ended = match rest {
             Rest::Recorded => Ok(()),
@@ -128,7 +128,7 @@ impl Worker {
                         error if error.is_of_newer_release() => self.rest(LATER),
                         LoadError::Store(_) => self.rest(SECOND),
                         error => broken(
-                            "log_damaged",
+                            Code::LogDamaged.as_str(),
                             format!("the task's log cannot be read: {error}"),
                         ),
                     }
@@ -242,7 +242,7 @@ fn rest_after(error: &DriveError, entitlement: &Entitlement, record: &TaskRecord
         }
         DriveError::Fold(_) => {
             let message = format!("the task's log is not lawful: {error}");
-            Rest::Failed(Failure::last("log_damaged", message))
+            Rest::Failed(Failure::last(Code::LogDamaged.as_str(), message))
         }
     }
 }

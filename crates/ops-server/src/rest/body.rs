@@ -14,10 +14,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::{
-    json,
-    problem::{Fault, Problem},
-};
+use crate::{json, problem::Problem};
 
 /// A body up to this size is read whatever else goes on.
 const SMALL: usize = 64 << 10;
@@ -106,7 +103,7 @@ impl Reader {
             };
             let piece = piece.map_err(|error| {
                 let message = format!("the body ended early, or is not framed well: {error}");
-                Problem::fault(Fault::Malformed, message)
+                Problem::new(Code::MalformedRequest, message)
             })?;
             let length = first.len().max(all.len()) + piece.len();
             if length > self.max_bytes {
@@ -139,7 +136,7 @@ impl Reader {
             "the body rested for more than {} s, or came with less than {SLOWEST} bytes a second",
             self.rest.as_secs_f32()
         );
-        Problem::fault(Fault::TooSlow, message)
+        Problem::new(Code::RequestTimeout, message)
     }
 }
 

@@ -11,9 +11,9 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Settings,
     gate::{Gate, REQUEST_ID},
-    io::Watched,
+    io::{Fault, Watched},
 };
-use crate::problem::{Fault, Problem};
+use crate::problem::Problem;
 
 /// A request header has at most so many bytes, its first line included.
 const MAX_HEADER_BYTES: usize = 64 << 10;
@@ -67,7 +67,7 @@ pub(super) async fn run(stream: TcpStream, shared: Arc<Shared>) {
         }
     };
     if let Some(fault) = fault {
-        let problem = Problem::fault(fault, says(fault, &shared.settings));
+        let problem = Problem::new(fault.code(), says(fault, &shared.settings));
         watched.say(&last_words(&problem, &shared.gate)).await;
     }
     if outcome.is_ok() || fault.is_some() {

@@ -9,18 +9,42 @@ use std::{
     time::Duration,
 };
 
+use ops_core::Code;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
     net::TcpStream,
     time::{Sleep, sleep, timeout},
 };
 
-use crate::problem::Fault;
-
 /// What a client that is told off may still send before the connection is dropped under it: it
 /// would not see the answer otherwise.
 const LINGER_BYTES: usize = 32 << 20;
 const LINGER: Duration = Duration::from_secs(2);
+
+/// What is wrong with a request before it has a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// It is not HTTP/1.1.
+    Malformed,
+    /// The target is too long.
+    UriTooLong,
+    /// The header is too large.
+    HeaderTooLarge,
+    /// The header came too slowly.
+    TooSlow,
+}
+
+impl Fault {
+    /// The code that it is refused with.
+    pub(super) fn code(self) -> Code {
+        match self {
+            Self::Malformed => Code::MalformedRequest,
+            Self::UriTooLong => Code::UriTooLong,
+            Self::HeaderTooLarge => Code::HeaderTooLarge,
+            Self::TooSlow => Code::RequestTimeout,
+        }
+    }
+}
 
 /// A watched connection.
 pub(super) struct Watched {

@@ -2,7 +2,7 @@
 //! answer.
 
 use ops_core::{
-    Append, Approval, Command, Lifecycle, Next, SessionId, StoredEvent, TaskId, TenantId,
+    Append, Approval, Code, Command, Lifecycle, Next, SessionId, StoredEvent, TaskId, TenantId,
     event::TaskError,
     ports::{
         ApprovalFilter, Blob, ClaimRequest, Counts, Decision, Due, Fut, HeartbeatReply, NewTask,
@@ -335,7 +335,7 @@ impl SqliteStore {
 /// Ends a claimed task whose values cannot be read.
 fn end_unreadable(record: &TaskRecord, error: &StoreError) -> Apply {
     let error = TaskError {
-        code: "input_unreadable".into(),
+        code: Code::InputUnreadable.as_str().into(),
         message: format!(
             "the stored input of this task is missing or damaged ({error}); submit the task again \
              with its input, and check the data folder with `opspawn doctor`: if it reports \
