@@ -291,14 +291,25 @@ pub struct ApprovalFilter {
     pub limit: u32,
 }
 
-/// Which tasks to list: newest first.
+/// Which tasks to list: newest first. A task must fit every part.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TaskFilter {
     /// Only these states; empty for all.
     pub states: Vec<StateName>,
     /// Only the ones with this version-1 status.
     pub status: Option<Status>,
-    /// Only tasks older than this one.
+    /// Only the ones of this agent.
+    pub agent: Option<String>,
+    /// Only the ones with all of these labels.
+    pub labels: std::collections::BTreeMap<String, String>,
+    /// Only the ones whose name, agent or one of whose labels' values has this text within it, ASCII
+    /// case aside, or whose id begins with it.
+    pub text: Option<String>,
+    /// Only tasks submitted at this time or later.
+    pub created_after: Option<Micros>,
+    /// Only tasks submitted before this time.
+    pub created_before: Option<Micros>,
+    /// Only tasks older than this one: where a page begins.
     pub before: Option<TaskId>,
     /// Only tasks that wait for somebody's word on a step.
     pub in_doubt: bool,
@@ -374,6 +385,8 @@ pub trait Store: Send + Sync {
         tenant: TenantId,
         filter: TaskFilter,
     ) -> Fut<'_, Result<Vec<TaskRecord>, StoreError>>;
+    /// How many tasks a filter fits, wherever a page begins and however many it takes.
+    fn count(&self, tenant: TenantId, filter: TaskFilter) -> Fut<'_, Result<u64, StoreError>>;
     /// How many tasks there are.
     fn counts(&self, tenant: TenantId) -> Fut<'_, Result<Counts, StoreError>>;
     /// Events with a number above `after`, in order, at most `limit`.

@@ -51,6 +51,14 @@ impl Engine {
         Ok(self.store.tasks(tenant, filter).await?)
     }
 
+    /// How many tasks a filter fits, whatever the page.
+    ///
+    /// # Errors
+    /// A code of the storage.
+    pub async fn count(&self, tenant: TenantId, filter: TaskFilter) -> Result<u64, Error> {
+        Ok(self.store.count(tenant, filter).await?)
+    }
+
     /// How many tasks there are in each state.
     ///
     /// # Errors

@@ -2,7 +2,8 @@
 //!
 //! Reading order: `store` (open and close), `verbs`, `prepare` (what callers do first), `inbox` and
 //! `writer` (group commit), `batch` (what a write is) and `cascade` (what it means for tied tasks), the
-//! writes `submit`, `fork`, `claim`, `apply`, `approvals` and `leases`, then `reads` and `list`.
+//! writes `submit`, `fork`, `claim`, `apply`, `approvals` and `leases`, then `reads`, and `list` and
+//! `count` over `search`.
 
 mod answer;
 mod apply;
@@ -14,6 +15,7 @@ mod changes;
 mod checkpoint;
 mod claim;
 mod columns;
+mod count;
 pub mod doctor;
 mod error;
 mod fork;
@@ -31,11 +33,13 @@ mod repeat;
 mod request;
 mod rows;
 mod schema;
+mod search;
 mod sessions;
 mod statements;
 mod stats;
 mod store;
 mod submit;
+mod terms;
 mod verbs;
 mod writer;
 

@@ -1,60 +1,92 @@
-//! Cursors: where the next page begins. Opaque to clients; the first letter keeps a cursor of one
-//! list from being used for another.
+//! Cursors: where the next page begins. Opaque to clients. A cursor carries a check of the list, the
+//! tenant and the filter that it was made for, so that one from elsewhere is refused rather than
+//! answered with a page of something else. It is no secret: a page shows only what its filter and
+//! its tenant let through, whatever the cursor.
 
-use ops_core::TaskId;
+use std::fmt::Write as _;
+
+use ops_core::{TaskId, TenantId};
+use sha2::{Digest as _, Sha256};
 
 use crate::query::Query;
 
-const WRONG: &str = "is not a cursor of this list; take it from `next_cursor`";
+const WRONG: &str = "is not a cursor of this list with this filter; take it from `next_cursor`";
+const CHECK: usize = 8;
 
-/// After this task.
-pub(crate) fn of_task(task: TaskId) -> String {
-    use std::fmt::Write as _;
-    let mut text = String::with_capacity(33);
-    text.push('t');
-    for byte in task.as_bytes() {
-        write!(text, "{byte:02x}").expect("writing to memory does not fail");
+/// What a cursor belongs to.
+#[derive(Debug, Clone)]
+pub(crate) struct List(Sha256);
+
+impl List {
+    /// A list of a tenant, narrowed by something: a filter, or the task whose log it is.
+    pub(crate) fn new(name: &str, tenant: TenantId, narrowed: &str) -> Self {
+        let mut digest = Sha256::new();
+        for part in [name, &tenant.0.to_string(), narrowed] {
+            digest.update(part.len().to_be_bytes());
+            digest.update(part);
+        }
+        Self(digest)
     }
-    text
+
+    /// After this task.
+    pub(crate) fn after_task(&self, task: TaskId) -> String {
+        self.cursor(task.as_bytes())
+    }
+
+    /// The task of a `cursor` parameter.
+    pub(crate) fn task(&self, query: &mut Query) -> Option<TaskId> {
+        self.place(query).map(TaskId::from_bytes)
+    }
+
+    /// After this number of a log.
+    pub(crate) fn after_seq(&self, seq: u64) -> String {
+        self.cursor(&seq.to_be_bytes())
+    }
+
+    /// Where a page of a log begins: the `cursor` or the `after` parameter, else its start.
+    pub(crate) fn seq(&self, query: &mut Query) -> u64 {
+        let after = query.number("after", 0..=u64::MAX);
+        if after.is_some() && query.get("cursor").is_some() {
+            query.fail("cursor", "value_error", "goes without `after`");
+        }
+        let cursor = self.place(query).map(u64::from_be_bytes);
+        cursor.or(after).unwrap_or(0)
+    }
+
+    fn cursor(&self, place: &[u8]) -> String {
+        let mut text = String::with_capacity(2 * (place.len() + CHECK));
+        for byte in place.iter().chain(&self.check(place)) {
+            write!(text, "{byte:02x}").expect("writing to memory does not fail");
+        }
+        text
+    }
+
+    fn place<const N: usize>(&self, query: &mut Query) -> Option<[u8; N]> {
+        let bytes = unhex(query.get("cursor")?);
+        let place = bytes.as_ref().and_then(|bytes| {
+            let (place, check) = bytes.split_first_chunk::<N>()?;
+            (check == self.check(place)).then_some(*place)
+        });
+        if place.is_none() {
+            query.fail("cursor", "value_error", WRONG);
+        }
+        place
+    }
+
+    fn check(&self, place: &[u8]) -> [u8; CHECK] {
+        let digest = self.0.clone().chain_update(place).finalize();
+        std::array::from_fn(|index| digest[index])
+    }
 }
 
-/// The task of a `cursor` parameter.
-pub(crate) fn task(query: &mut Query) -> Option<TaskId> {
-    let text = query.get("cursor")?;
-    let id = text
-        .strip_prefix('t')
-        .filter(|hex| hex.len() == 32 && hex.bytes().all(|digit| digit.is_ascii_hexdigit()))
-        .and_then(|hex| u128::from_str_radix(hex, 16).ok())
-        .map(|number| TaskId::from_bytes(number.to_be_bytes()));
-    if id.is_none() {
-        query.fail("cursor", "value_error", WRONG);
-    }
-    id
-}
-
-/// After this number of a log; `list` is `e` for events and `s` for steps.
-pub(crate) fn of_seq(list: char, seq: u64) -> String {
-    format!("{list}{seq:x}")
-}
-
-/// Where a page of a log begins: the `cursor` or the `after` parameter, else its start.
-pub(crate) fn seq(list: char, query: &mut Query) -> u64 {
-    let after = query.number("after", 0..=u64::MAX);
-    let Some(text) = query.get("cursor") else {
-        return after.unwrap_or(0);
-    };
-    if after.is_some() {
-        query.fail("cursor", "value_error", "goes without `after`");
-        return 0;
-    }
-    let seq = text
-        .strip_prefix(list)
-        .filter(|hex| hex.bytes().all(|digit| digit.is_ascii_hexdigit()))
-        .and_then(|hex| u64::from_str_radix(hex, 16).ok());
-    seq.unwrap_or_else(|| {
-        query.fail("cursor", "value_error", WRONG);
-        0
-    })
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let bytes = pairs.iter().map(|[high, low]| {
+        let byte = digit(*high)? * 16 + digit(*low)?;
+        u8::try_from(byte).ok()
+    });
+    rest.is_empty().then(|| bytes.collect()).flatten()
 }
 
 #[cfg(test)]
@@ -68,21 +100,41 @@ mod tests {
         Query::parse(Some(&text), &["cursor", "after"], &[])
     }
 
+    fn list(name: &str, tenant: u32, narrowed: &str) -> List {
+        List::new(name, TenantId(tenant), narrowed)
+    }
+
     #[test]
-    fn cursors_round_trip_and_are_not_mixed_up() {
+    fn a_cursor_leads_back_to_its_place() {
         let id = TaskId::new(Micros(1_744_452_000_000_000), [7; 10]);
-        let mut right = query(&of_task(id));
-        assert_eq!(task(&mut right), Some(id));
+        let tasks = list("tasks", 1, "x");
+        let mut right = query(&tasks.after_task(id));
+        assert_eq!(tasks.task(&mut right), Some(id));
         assert!(right.check().is_ok());
-        for wrong in ["t1", "e5", "x", &of_task(id)[1..]] {
-            let mut wrong = query(wrong);
-            assert_eq!(task(&mut wrong), None);
-            assert!(wrong.check().is_err());
+        let events = list("events", 1, "x");
+        for seq in [0, 7, u64::MAX] {
+            assert_eq!(events.seq(&mut query(&events.after_seq(seq))), seq);
         }
-        assert_eq!(seq('e', &mut query(&of_seq('e', u64::MAX))), u64::MAX);
-        for wrong in ["s5", "e", "e+5", "e99999999999999999", "5"] {
-            let mut wrong = query(wrong);
-            seq('e', &mut wrong);
+    }
+
+    #[test]
+    fn a_cursor_from_elsewhere_is_refused() {
+        let here = list("events", 1, "x");
+        let good = here.after_seq(5);
+        let mut changed = good.clone().into_bytes();
+        changed[15] = b'6';
+        for wrong in [
+            list("steps", 1, "x").after_seq(5),
+            list("events", 2, "x").after_seq(5),
+            list("events", 1, "y").after_seq(5),
+            String::from_utf8(changed).unwrap(),
+            good[..30].to_owned(),
+            format!("{good}00"),
+            "x".repeat(32),
+            "e5".to_owned(),
+        ] {
+            let mut wrong = query(&wrong);
+            here.seq(&mut wrong);
             assert!(wrong.check().is_err());
         }
     }

@@ -6,9 +6,10 @@ use axum::{
 };
 use http::{HeaderMap, StatusCode, Uri, header};
 use ops_core::StoredEvent;
+use ops_engine::EventPage;
 
 use super::{
-    App, AppState, answer, cursor,
+    AppState, answer, cursor,
     extract::{Caller, TaskPath, refused},
     schema, sse,
 };
@@ -43,7 +44,8 @@ pub(crate) async fn list(
 ) -> Result<Response, Problem> {
     let known = ["after", "cursor", "limit", "last_event_id"];
     let mut query = Query::parse(uri.query(), &known, &[]);
-    let after = cursor::seq('e', &mut query);
+    let pages = cursor::List::new("events", caller.tenant, &id.to_string());
+    let after = pages.seq(&mut query);
     let limit = query.number("limit", 1..=1_000).unwrap_or(100);
     let last = query.number("last_event_id", 0..=u64::MAX);
     let stream = wants_stream(&headers);
@@ -59,18 +61,11 @@ pub(crate) async fn list(
         return Ok(follower.map_err(refused(id))?.into_response());
     }
     let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-    page(&app, caller, id, after, limit).await
+    let page = app.surface.engine.events(caller.tenant, id, after, limit);
+    Ok(page_of(&page.await.map_err(refused(id))?, &pages))
 }
 
-async fn page(
-    app: &App,
-    caller: Caller,
-    id: ops_core::TaskId,
-    after: u64,
-    limit: u32,
-) -> Result<Response, Problem> {
-    let page = app.surface.engine.events(caller.tenant, id, after, limit);
-    let page = page.await.map_err(refused(id))?;
+fn page_of(page: &EventPage, pages: &cursor::List) -> Response {
     let mut out = Vec::with_capacity(4_096);
     let mut list = ObjectWriter::begin(&mut out);
     let events = list.key("events");
@@ -82,10 +77,10 @@ async fn page(
         write(events, event);
     }
     events.push(b']');
-    let next = page.next.map(|seq| cursor::of_seq('e', seq));
+    let next = page.next.map(|seq| pages.after_seq(seq));
     list.value("next_cursor", &next);
     list.end();
-    Ok(answer(StatusCode::OK, out))
+    answer(StatusCode::OK, out)
 }
 
 /// Writes `{seq, type, at, data}`; the stored body is put in as it is.

@@ -27,7 +27,8 @@ pub(crate) async fn list(
     uri: Uri,
 ) -> Result<Response, Problem> {
     let mut query = Query::parse(uri.query(), &["after", "cursor", "limit"], &[]);
-    let after = cursor::seq('s', &mut query);
+    let pages = cursor::List::new("steps", caller.tenant, &id.to_string());
+    let after = pages.seq(&mut query);
     let limit = query.number("limit", 1..=1_000).unwrap_or(100);
     query.check()?;
     let limit = u32::try_from(limit).unwrap_or(u32::MAX);
@@ -44,7 +45,7 @@ pub(crate) async fn list(
         write(steps, step);
     }
     steps.push(b']');
-    let next = page.next.map(|seq| cursor::of_seq('s', seq));
+    let next = page.next.map(|seq| pages.after_seq(seq));
     list.value("next_cursor", &next);
     list.end();
     Ok(answer(StatusCode::OK, out))

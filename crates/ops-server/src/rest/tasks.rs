@@ -1,9 +1,13 @@
 //! `GET /tasks`, `GET /tasks/{id}`, `POST /tasks/{id}/cancel`, `POST /tasks/{id}/retry`.
 
+mod etag;
 mod filter;
 
-use axum::{extract::State, response::Response};
-use http::{StatusCode, Uri};
+use axum::{
+    extract::State,
+    response::{IntoResponse as _, Response},
+};
+use http::{HeaderMap, StatusCode, Uri, header};
 use ops_core::ports::{TaskFilter, TaskRecord};
 
 use self::filter::Wish;
@@ -23,16 +27,32 @@ const NEXT_READ: u32 = 256;
 /// One task.
 #[utoipa::path(
     get, path = "/api/v1/tasks/{task_id}", tag = "Tasks", operation_id = "get_task",
-    params(schema::TaskPath),
-    responses((status = 200, body = schema::Task, description = "The task."), schema::NoTask),
+    params(
+        schema::TaskPath,
+        ("If-None-Match" = Option<String>, Header, description = "The `ETag` that is known."),
+    ),
+    responses(
+        (status = 200, body = schema::Task, description = "The task.",
+            headers(("ETag" = String, description = "Changes with each of its events."))),
+        (status = 304, description = "It is as `If-None-Match` says."),
+        schema::NoTask,
+    ),
 )]
 pub(crate) async fn get(
     State(app): AppState,
     caller: Caller,
     TaskPath(id): TaskPath,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let record = app.surface.engine.task(caller.tenant, id).await;
-    Ok(one(StatusCode::OK, &record.map_err(refused(id))?))
+    let record = record.map_err(refused(id))?;
+    let tag = etag::of(&record.life);
+    let mut response = match etag::is_known(&headers, &tag) {
+        true => StatusCode::NOT_MODIFIED.into_response(),
+        false => one(StatusCode::OK, &record),
+    };
+    response.headers_mut().insert(header::ETAG, tag);
+    Ok(response)
 }
 
 /// Stops a task.
@@ -86,8 +106,9 @@ pub(crate) async fn list(
     caller: Caller,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let wish = Wish::parse(uri.query())?;
-    let total = wish.total(&app.surface.engine, caller.tenant).await?;
+    let wish = Wish::parse(caller.tenant, uri.query())?;
+    let total = app.surface.engine.count(caller.tenant, wish.filter.clone());
+    let total = total.await?;
     let mut out = Vec::with_capacity(4_096);
     let mut list = ObjectWriter::begin(&mut out);
     let next = write_tasks(&app, &caller, &wish, list.key("tasks")).await?;
@@ -148,5 +169,7 @@ async fn write_tasks(
         read = if small { NEXT_READ } else { FIRST_READ };
     };
     out.push(b']');
-    Ok(before.filter(|_| more).map(super::cursor::of_task))
+    Ok(before
+        .filter(|_| more)
+        .map(|task| wish.list.after_task(task)))
 }

@@ -69,7 +69,6 @@ async fn filters_by_state_and_status_count_exactly() {
         ("state=pending&status=pending", 1),
         ("state=pending&status=running", 1),
         ("state=scheduled&status=running", 1),
-        ("state=completed&status=running", 0),
     ] {
         let found = list(&app, query).await;
         let tasks = found["tasks"].as_array().unwrap();
@@ -139,6 +138,25 @@ async fn wrong_parameters_give_422_and_the_nearest_name() {
         ("status=complete", "did you mean `completed`?"),
         ("state=runing", "did you mean `running`?"),
         ("cursor=abc", "`cursor` is not a cursor of this list"),
+        (
+            "state=completed&status=running",
+            "`state` and `status` exclude each other",
+        ),
+        (
+            "created_after=2025-04-12T10:00:00Z&created_before=2025-04-12T10:00:00Z",
+            "`created_before` must be later than `created_after`",
+        ),
+        (
+            "created_after=yesterday",
+            "`created_after` must be an RFC 3339 time",
+        ),
+        ("label=team", "`label` must be `key=value`"),
+        ("label==x", "`label` must be `key=value`"),
+        (
+            "label=team=a&label=team=b",
+            "`label` asks for two values of one label",
+        ),
+        ("agent=a&agent=b", "`agent` is given twice"),
         ("status=failed&status=failed", "`status` is given twice"),
     ] {
         let reply = app.get(&format!("/api/v1/tasks?{query}")).await;
@@ -221,4 +239,102 @@ async fn retry_makes_a_new_task_of_an_ended_one_only() {
         problem["detail"].as_str().unwrap().contains("6ba7b810"),
         "{problem}"
     );
+}
+
+#[tokio::test]
+async fn filters_by_label_agent_text_and_time_fit_together() {
+    let app = App::start().await;
+    let mut ids = Vec::new();
+    for (name, agent, team, env) in [
+        ("Nightly report", "writer", "a", "prod"),
+        ("nightly clean-up", "cleaner", "a", "test"),
+        ("Weekly report", "writer", "b", "prod"),
+    ] {
+        let labels = json!({"team": team, "env": env, "k=y": "v"});
+        let body = json!({"task_type": "echo", "name": name, "agent_id": agent, "labels": labels});
+        ids.push(app.submit(&body).await);
+    }
+    ids.push(app.echo().await);
+    let second = app.task(&ids[1]).await["created_at"].clone();
+    let second = second.as_str().unwrap();
+    let prefix = &ids[3][..38];
+    for (query, expected) in [
+        ("label=team=a".to_owned(), &[1, 0][..]),
+        ("label=team=a&label=env=prod".into(), &[0]),
+        ("label=team=a&label=team=a".into(), &[1, 0]),
+        ("label=team=c".into(), &[]),
+        ("label=team".to_owned() + "%3Da", &[1, 0]),
+        ("agent=writer".into(), &[2, 0]),
+        ("agent=writer&label=team=b".into(), &[2]),
+        ("agent=writ".into(), &[]),
+        ("q=NIGHTLY".into(), &[1, 0]),
+        ("q=report&agent=writer&label=env=prod".into(), &[2, 0]),
+        ("q=prod".into(), &[2, 0]),
+        ("q=%25".into(), &[]),
+        (format!("q={prefix}"), &[3]),
+        (format!("q={}", ids[2]), &[2]),
+        ("q=report&state=completed".into(), &[]),
+        ("q=report&status=pending".into(), &[2, 0]),
+        (format!("created_after={second}"), &[3, 2, 1]),
+        (format!("created_before={second}"), &[0]),
+        (format!("created_before={second}&label=team=a"), &[0]),
+        (format!("created_after={second}&state=pending"), &[3, 2, 1]),
+    ] {
+        let found = list(&app, &query).await;
+        let tasks = found["tasks"].as_array().unwrap();
+        let found_ids: Vec<_> = tasks
+            .iter()
+            .map(|task| task["task_id"].as_str().unwrap())
+            .collect();
+        let expected: Vec<_> = expected.iter().map(|index| ids[*index].as_str()).collect();
+        assert_eq!(found_ids, expected, "{query}");
+        assert_eq!(found["total"], expected.len(), "{query}");
+    }
+}
+
+#[tokio::test]
+async fn a_cursor_belongs_to_its_filter() {
+    let app = App::start().await;
+    for _ in 0..3 {
+        let body = json!({"task_type": "echo", "labels": {"team": "a"}});
+        app.submit(&body).await;
+    }
+    let first = list(&app, "label=team=a&limit=1").await;
+    let cursor = first["next_cursor"].as_str().unwrap();
+    let next = list(&app, &format!("label=team=a&limit=2&cursor={cursor}")).await;
+    assert_eq!(next["tasks"].as_array().unwrap().len(), 2);
+    assert_eq!(next["total"], 3);
+    let id = first["tasks"][0]["task_id"].as_str().unwrap();
+    let events = app.get(&format!("/api/v1/tasks/{id}/events?limit=1")).await;
+    assert_eq!(events.json()["next_cursor"], Value::Null);
+    for path in [
+        format!("/api/v1/tasks?cursor={cursor}"),
+        format!("/api/v1/tasks?label=team=b&cursor={cursor}"),
+        format!("/api/v1/tasks/{id}/events?cursor={cursor}"),
+        format!("/api/v1/tasks/{id}/steps?cursor={cursor}"),
+    ] {
+        let problem = app.get(&path).await.problem(422, "invalid_query");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(
+            detail.contains("`cursor` is not a cursor of this list"),
+            "{path}: {detail}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_task_that_is_as_known_is_not_sent_again() {
+    let app = App::start().await;
+    let id = app.echo().await;
+    let path = format!("/api/v1/tasks/{id}");
+    let reply = app.get(&path).await;
+    let tag = reply.header("etag").unwrap().to_owned();
+    let known = [("if-none-match", tag.as_str())];
+    let same = request(app.addr, "GET", &path, &known, b"").await;
+    assert_eq!((same.status, same.body.len()), (304, 0));
+    assert_eq!(same.header("etag"), Some(tag.as_str()));
+    app.complete_next(&json!({})).await;
+    let changed = request(app.addr, "GET", &path, &known, b"").await;
+    assert_eq!(changed.status, 200);
+    assert_ne!(changed.header("etag"), Some(tag.as_str()));
 }

@@ -7,6 +7,7 @@ use rusqlite::Connection;
 const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0001_init.sql"),
     include_str!("../../migrations/sqlite/0002_ties.sql"),
+    include_str!("../../migrations/sqlite/0003_terms.sql"),
 ];
 
 /// The schema that this release writes.

@@ -15,6 +15,7 @@ use super::{
     fork,
     prepare::PreparedTask,
     rows::{self, Sparse, record_columns, signed},
+    terms,
 };
 
 /// A task that was stored, or that the idempotency key had made before.
@@ -163,6 +164,7 @@ fn insert(
         task.parent.map(|parent| parent.step),
         task.parent.map(|parent| parent.depth_left),
     ])?;
+    terms::insert(batch.conn, &task)?;
     if let Some(idempotency) = &idempotency {
         let mut insert = batch.conn.prepare_cached(
             "INSERT INTO idempotency (tenant_id, key, digest, task_id, created_at) \

@@ -16,7 +16,7 @@ use super::{
     approvals,
     blob::{self, check_size, parse_digest},
     claim::Claimed,
-    list,
+    count, list,
     prepare::{self, Outside, Prepared},
     reads,
     request::{Apply, Reply, Request},
@@ -150,6 +150,13 @@ impl Store for SqliteStore {
             }
             Ok(found)
         })
+    }
+
+    fn count(&self, tenant: TenantId, filter: TaskFilter) -> Fut<'_, Result<u64, StoreError>> {
+        Box::pin(
+            self.readers
+                .read(move |conn| count::tasks(conn, tenant, &filter)),
+        )
     }
 
     fn counts(&self, tenant: TenantId) -> Fut<'_, Result<Counts, StoreError>> {

@@ -45,7 +45,7 @@ macro_rules! conformance {
                 runs_one_suspect_at_a_time;
             log: reads_in_pages, keeps_large_values, reads_blobs_in_slices, refuses_what_is_too_large,
                 refuses_a_false_digest, keeps_the_newest_snapshot;
-            list: filters_and_orders, pages_through_everything, counts_states, names_ready_queues,
+            list: filters_and_orders, finds_by_terms_and_time, pages_through_everything, counts_states, names_ready_queues,
                 tells_the_observer;
             walls: hide_every_verb;
         }

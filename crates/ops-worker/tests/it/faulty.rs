@@ -69,6 +69,9 @@ impl Store for Faulty {
     fn tasks(&self, tenant: TenantId, filter: TaskFilter) -> Answer<'_, Vec<TaskRecord>> {
         self.store.tasks(tenant, filter)
     }
+    fn count(&self, tenant: TenantId, filter: TaskFilter) -> Answer<'_, u64> {
+        self.store.count(tenant, filter)
+    }
     fn counts(&self, tenant: TenantId) -> Answer<'_, Counts> {
         self.store.counts(tenant)
     }

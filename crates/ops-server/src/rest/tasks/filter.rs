@@ -1,22 +1,25 @@
-//! Which tasks to list, and how many there are of them.
+//! Which tasks to list.
+
+use std::collections::BTreeMap;
 
 use ops_core::{
-    TenantId,
+    Micros, TenantId,
     ports::TaskFilter,
     task::{StateName, Status},
 };
-use ops_engine::Engine;
-
 use utoipa::IntoParams;
 
 use crate::{
     problem::Problem,
     query::Query,
     rest::{cursor, schema},
+    time,
 };
 
 /// Without `limit`, and at the most.
 const MAX_LIMIT: u64 = 1_000;
+const MAX_TEXT: usize = 256;
+const MAX_LABELS: usize = 64;
 
 const STATUSES: [(&str, Status); 5] = [
     ("pending", Status::Pending),
@@ -36,11 +39,36 @@ pub(super) struct Parameters {
     /// Only tasks in one of these states. It may also hold several with commas between.
     #[param(schema_with = schema::states)]
     state: Option<Vec<String>>,
+    /// Only tasks of this agent.
+    agent: Option<String>,
+    /// Only tasks with this label, as `key=value`; of several, with all of them.
+    label: Option<Vec<String>>,
+    /// Only tasks whose name, agent or a label's value has this text within it (ASCII case aside),
+    /// or whose id begins with it.
+    q: Option<String>,
+    /// Only tasks submitted at this time or later.
+    #[param(format = DateTime)]
+    created_after: Option<String>,
+    /// Only tasks submitted before this time.
+    #[param(format = DateTime)]
+    created_before: Option<String>,
     #[param(minimum = 1, maximum = 1000, default = 1000)]
     limit: Option<u32>,
-    /// `next_cursor` of the page before.
+    /// `next_cursor` of the page before; the filter must be the same.
     cursor: Option<String>,
 }
+
+const KNOWN: &[&str] = &[
+    "status",
+    "state",
+    "agent",
+    "label",
+    "q",
+    "created_after",
+    "created_before",
+    "limit",
+    "cursor",
+];
 
 /// A wish for a list.
 #[derive(Debug)]
@@ -49,93 +77,104 @@ pub(super) struct Wish {
     pub(super) filter: TaskFilter,
     /// How many of them at most.
     pub(super) limit: u32,
+    /// What its cursors belong to.
+    pub(super) list: cursor::List,
 }
 
 impl Wish {
     /// Reads the query string.
     ///
     /// # Errors
-    /// 422 that names every parameter that is wrong.
-    pub(super) fn parse(query: Option<&str>) -> Result<Self, Problem> {
-        let mut query = Query::parse(query, &["status", "state", "limit", "cursor"], &["state"]);
+    /// 422 that names every parameter that is wrong, and filters that no task fits.
+    pub(super) fn parse(tenant: TenantId, query: Option<&str>) -> Result<Self, Problem> {
+        let mut query = Query::parse(query, KNOWN, &["state", "label"]);
         let limit = query.number("limit", 1..=MAX_LIMIT).unwrap_or(MAX_LIMIT);
-        let before = cursor::task(&mut query);
-        let status = status(&mut query);
-        let states = states(&mut query);
+        let mut filter = TaskFilter {
+            states: states(&mut query),
+            status: status(&mut query),
+            agent: text(&mut query, "agent"),
+            labels: labels(&mut query),
+            text: text(&mut query, "q"),
+            created_after: time(&mut query, "created_after"),
+            created_before: time(&mut query, "created_before"),
+            ..TaskFilter::default()
+        };
+        contradictions(&filter, &mut query);
+        let list = cursor::List::new("tasks", tenant, &format!("{filter:?}"));
+        filter.before = list.task(&mut query);
         query.check()?;
         Ok(Self {
-            filter: TaskFilter {
-                states,
-                status,
-                before,
-                ..TaskFilter::default()
-            },
+            filter,
             limit: u32::try_from(limit).unwrap_or(u32::MAX),
+            list,
         })
     }
+}
 
-    /// How many tasks the filter fits, whatever the page.
-    ///
-    /// The counts of the states tell, but for tasks that are pending or scheduled: those that wait
-    /// for their first start read `pending`, and the few that were started before read `running`.
-    /// Only the latter are counted one by one, so a long queue costs nothing.
-    pub(super) async fn total(&self, engine: &Engine, tenant: TenantId) -> Result<u64, Problem> {
-        let counts = engine.counts(tenant).await?;
-        let mut total = 0;
-        for state in StateName::ALL {
-            let count = counts.get(&state).copied().unwrap_or(0);
-            let wanted = self.filter.states.is_empty() || self.filter.states.contains(&state);
-            if !wanted || count == 0 {
-                continue;
-            }
-            total += match self.filter.status {
-                None => count,
-                Some(status) => match fixed(state) {
-                    Some(fixed) if fixed == status => count,
-                    Some(_) => 0,
-                    None => match status {
-                        Status::Pending => {
-                            count.saturating_sub(restarted(engine, tenant, state).await?)
-                        }
-                        Status::Running => restarted(engine, tenant, state).await?,
-                        Status::Completed | Status::Failed | Status::Cancelled => 0,
-                    },
-                },
-            };
-        }
-        Ok(total)
+/// Says which parts of a filter exclude each other.
+fn contradictions(filter: &TaskFilter, query: &mut Query) {
+    if let (Some(after), Some(before)) = (filter.created_after, filter.created_before)
+        && after >= before
+    {
+        let message = "must be later than `created_after`: no task fits both";
+        query.fail("created_before", "value_error", message);
+    }
+    if let Some(status) = filter.status
+        && !filter.states.is_empty()
+        && !filter.states.iter().any(|state| goes_with(*state, status))
+    {
+        let message = "and `status` exclude each other: no task has both";
+        query.fail("state", "value_error", message);
     }
 }
 
-/// The version-1 status of every task in a state, if it is the same for all. What runs or
-/// is being cancelled by a worker was started.
-fn fixed(state: StateName) -> Option<Status> {
+/// Whether a task in a state can have a version-1 status.
+fn goes_with(state: StateName, status: Status) -> bool {
     match state {
-        StateName::Pending | StateName::Scheduled | StateName::Paused | StateName::Waiting => None,
-        StateName::Running | StateName::Cancelling => Some(Status::Running),
-        StateName::Completed => Some(Status::Completed),
-        StateName::Failed => Some(Status::Failed),
-        StateName::Cancelled => Some(Status::Cancelled),
+        StateName::Pending | StateName::Scheduled | StateName::Paused | StateName::Waiting => {
+            matches!(status, Status::Pending | Status::Running)
+        }
+        StateName::Running | StateName::Cancelling => status == Status::Running,
+        StateName::Completed => status == Status::Completed,
+        StateName::Failed => status == Status::Failed,
+        StateName::Cancelled => status == Status::Cancelled,
     }
 }
 
-/// How many tasks in a state were started before.
-async fn restarted(engine: &Engine, tenant: TenantId, state: StateName) -> Result<u64, Problem> {
-    let mut filter = TaskFilter {
-        states: vec![state],
-        status: Some(Status::Running),
-        limit: 256,
-        ..TaskFilter::default()
-    };
-    let mut total = 0;
-    loop {
-        let page = engine.tasks(tenant, filter.clone()).await?;
-        total += page.len() as u64;
-        let Some(last) = page.last().filter(|_| page.len() >= 256) else {
-            return Ok(total);
-        };
-        filter.before = Some(last.task.id);
+fn text(query: &mut Query, name: &'static str) -> Option<String> {
+    let text = query.get(name)?.to_owned();
+    if text.len() > MAX_TEXT {
+        query.fail(name, "value_error", "must have 256 bytes at most");
     }
+    Some(text)
+}
+
+fn time(query: &mut Query, name: &'static str) -> Option<Micros> {
+    let time = time::parse(query.get(name)?);
+    time.map_err(|message| query.fail(name, "datetime_type", message))
+        .ok()
+}
+
+fn labels(query: &mut Query) -> BTreeMap<String, String> {
+    let given: Vec<String> = query.all("label").map(str::to_owned).collect();
+    let mut labels = BTreeMap::new();
+    if given.len() > MAX_LABELS {
+        query.fail("label", "value_error", "is given more than 64 times");
+        return labels;
+    }
+    for label in given {
+        match label.split_once('=').filter(|(key, _)| !key.is_empty()) {
+            Some((key, value)) => {
+                let other = labels.insert(key.to_owned(), value.to_owned());
+                if other.is_some_and(|other| other != value) {
+                    let message = "asks for two values of one label: no task has both";
+                    query.fail("label", "value_error", message);
+                }
+            }
+            None => query.fail("label", "value_error", "must be `key=value`"),
+        }
+    }
+    labels
 }
 
 fn status(query: &mut Query) -> Option<Status> {
@@ -166,5 +205,7 @@ fn states(query: &mut Query) -> Vec<StateName> {
             }
         }
     }
+    states.sort_unstable();
+    states.dedup();
     states
 }

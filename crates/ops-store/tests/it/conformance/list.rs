@@ -240,3 +240,154 @@ pub(crate) async fn tells_the_observer(world: &World) {
     tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     assert!(world.seen.take().is_empty());
 }
+
+pub(crate) async fn finds_by_terms_and_time(world: &World) {
+    let mut tasks = Vec::new();
+    for (name, agent, team) in [
+        (Some("Report of May"), Some("writer"), Some("a")),
+        (Some("report of June"), None, Some("a")),
+        (None, Some("writer"), Some("b")),
+        (None, None, None),
+    ] {
+        let mut new = world.new_task();
+        new.task.name = name.map(str::to_owned);
+        new.task.agent_id = agent.map(str::to_owned);
+        let label = team.map(|team| ("team".to_owned(), team.to_owned()));
+        new.task.labels = label.into_iter().collect();
+        let at = new.task.created_at;
+        tasks.push((world.submit_new(new).await, at));
+    }
+    world.apply(tasks[1].0, Command::Cancel).await.unwrap();
+    let team = |team: &str| [("team".to_owned(), team.to_owned())].into();
+    let all = TaskFilter::default;
+    for (filter, expected) in [
+        (
+            TaskFilter {
+                agent: Some("writer".into()),
+                ..all()
+            },
+            &[2, 0][..],
+        ),
+        (
+            TaskFilter {
+                agent: Some("write".into()),
+                ..all()
+            },
+            &[],
+        ),
+        (
+            TaskFilter {
+                labels: team("a"),
+                ..all()
+            },
+            &[1, 0],
+        ),
+        (
+            TaskFilter {
+                labels: team("a"),
+                agent: Some("writer".into()),
+                ..all()
+            },
+            &[0],
+        ),
+        (
+            TaskFilter {
+                labels: team("a"),
+                states: vec![StateName::Cancelled],
+                ..all()
+            },
+            &[1],
+        ),
+        (
+            TaskFilter {
+                labels: team("a"),
+                status: Some(Status::Pending),
+                ..all()
+            },
+            &[0],
+        ),
+        (
+            TaskFilter {
+                labels: team("a"),
+                in_doubt: true,
+                ..all()
+            },
+            &[],
+        ),
+        (
+            TaskFilter {
+                text: Some("REPORT".into()),
+                ..all()
+            },
+            &[1, 0],
+        ),
+        (
+            TaskFilter {
+                text: Some("rite".into()),
+                ..all()
+            },
+            &[2, 0],
+        ),
+        (
+            TaskFilter {
+                text: Some("%".into()),
+                ..all()
+            },
+            &[],
+        ),
+        (
+            TaskFilter {
+                text: Some(tasks[3].0.to_string()),
+                ..all()
+            },
+            &[3],
+        ),
+        (
+            TaskFilter {
+                created_after: Some(tasks[2].1),
+                ..all()
+            },
+            &[3, 2],
+        ),
+        (
+            TaskFilter {
+                created_before: Some(tasks[2].1),
+                ..all()
+            },
+            &[1, 0],
+        ),
+        (
+            TaskFilter {
+                created_before: Some(tasks[1].1),
+                agent: Some("writer".into()),
+                ..all()
+            },
+            &[0],
+        ),
+        (
+            TaskFilter {
+                created_after: Some(tasks[1].1),
+                states: vec![StateName::Pending],
+                ..all()
+            },
+            &[3, 2],
+        ),
+    ] {
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|index: &usize| tasks[*index].0)
+            .collect();
+        assert_eq!(list(world, filter.clone()).await, expected, "{filter:?}");
+        let count = world.store.count(TENANT, filter.clone()).await.unwrap();
+        assert_eq!(count, expected.len() as u64, "{filter:?}");
+        if let [.., last] = expected[..] {
+            let older = TaskFilter {
+                before: Some(last),
+                ..filter.clone()
+            };
+            assert!(list(world, older.clone()).await.is_empty());
+            assert_eq!(world.store.count(TENANT, older).await.unwrap(), count);
+        }
+        assert_eq!(world.store.count(OTHER, filter).await.unwrap(), 0);
+    }
+}
