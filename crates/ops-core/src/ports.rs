@@ -346,6 +346,9 @@ pub struct Due {
 pub trait Store: Send + Sync {
     /// Stores a task and its first event; durable when it returns.
     fn submit(&self, new: NewTask) -> Fut<'_, Result<Submitted, StoreError>>;
+    /// Stores tasks, each on its own account: one that is refused fails no other. Those of a batch are
+    /// committed together as far as the store's groups allow.
+    fn submit_all(&self, new: Vec<NewTask>) -> Fut<'_, Vec<Result<Submitted, StoreError>>>;
     /// Leases ready tasks to a session: highest priority first, then oldest.
     fn claim(&self, request: ClaimRequest) -> Fut<'_, Result<Vec<TaskRecord>, StoreError>>;
     /// Decides and commits a command with the blobs that its events refer to; durable when it

@@ -83,6 +83,34 @@ impl Engine {
     /// `invalid_body`, `unknown_task_type`, `body_too_large`, `idempotency_mismatch`, or a code of
     /// the storage.
     pub async fn submit(&self, tenant: TenantId, wish: Submit) -> Result<Submitted, Error> {
+        Ok(self.store.submit(self.new_task(tenant, wish)?).await?)
+    }
+
+    /// Accepts tasks, each on its own account: one that is refused fails no other. What was accepted
+    /// is on disk when this returns.
+    ///
+    /// # Errors
+    /// Those of [`Engine::submit`], for each.
+    pub async fn submit_all(
+        &self,
+        tenant: TenantId,
+        wishes: Vec<Submit>,
+    ) -> Vec<Result<Submitted, Error>> {
+        let mut accepted = Vec::with_capacity(wishes.len());
+        let wishes = wishes.into_iter();
+        let checked: Vec<_> = wishes
+            .map(|wish| self.new_task(tenant, wish).map(|new| accepted.push(new)))
+            .collect();
+        let mut stored = self.store.submit_all(accepted).await.into_iter();
+        let outcomes = checked.into_iter().map(|checked| {
+            checked?;
+            let stored = stored.next();
+            Ok(stored.expect("the store answers for each task")?)
+        });
+        outcomes.collect()
+    }
+
+    fn new_task(&self, tenant: TenantId, wish: Submit) -> Result<NewTask, Error> {
         let now = self.clock.now();
         self.validate(&wish, now)?;
         let id = TaskId::new(now, self.random.id_bytes());
@@ -107,15 +135,12 @@ impl Engine {
         let idempotency = wish
             .idempotency
             .map(|(key, digest)| Idempotency { key, digest });
-        Ok(self
-            .store
-            .submit(NewTask {
-                task,
-                retry,
-                idempotency,
-                fork: wish.fork,
-            })
-            .await?)
+        Ok(NewTask {
+            task,
+            retry,
+            idempotency,
+            fork: wish.fork,
+        })
     }
 
     fn validate(&self, wish: &Submit, now: Micros) -> Result<(), Error> {

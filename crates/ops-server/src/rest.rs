@@ -97,6 +97,7 @@ pub fn router(surface: Surface) -> Router {
 fn routes(version: &str) -> Routes {
     Routes::new(version)
         .add(routes!(tasks::list, create::create))
+        .add(routes!(create::batch::create))
         .add(routes!(tasks::get))
         .add(routes!(tasks::cancel))
         .add(routes!(tasks::retry))

@@ -1,5 +1,6 @@
-//! `POST /tasks`.
+//! `POST /tasks`, and `POST /tasks:batch` beside it.
 
+pub(super) mod batch;
 mod digest;
 mod wish;
 
@@ -42,14 +43,7 @@ pub(crate) async fn create(
         wish.submit.idempotency = Some((key, digest::of_request(body.text())));
     }
     let submitted = app.surface.engine.submit(caller.tenant, wish.submit).await;
-    let submitted = submitted.map_err(|mut error| {
-        for field in &mut error.fields {
-            if in_body && field.path == [IDEMPOTENCY_KEY] {
-                field.path = vec!["request_id".to_owned()];
-            }
-        }
-        Problem::from(error)
-    })?;
+    let submitted = submitted.map_err(|error| refused(error, in_body))?;
     let mut response = tasks::one(StatusCode::CREATED, &submitted.record);
     if submitted.existing {
         response
@@ -57,6 +51,16 @@ pub(crate) async fn create(
             .insert("idempotency-replayed", HeaderValue::from_static("true"));
     }
     Ok(response)
+}
+
+/// A refusal of the engine. It names the key where the client gave it.
+fn refused(mut error: ops_engine::Error, in_body: bool) -> Problem {
+    for field in &mut error.fields {
+        if in_body && field.path == [IDEMPOTENCY_KEY] {
+            field.path = vec!["request_id".to_owned()];
+        }
+    }
+    error.into()
 }
 
 /// The key of the header or of the body; both only if they are the same.

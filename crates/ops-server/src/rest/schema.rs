@@ -114,6 +114,35 @@ pub(crate) struct SubmitTask {
     request_id: Option<String>,
 }
 
+/// Tasks that are to be done.
+#[derive(ToSchema)]
+pub(crate) struct SubmitTasks {
+    #[schema(min_items = 1, max_items = 500)]
+    tasks: Vec<SubmitTask>,
+}
+
+/// What became of the tasks of a batch.
+#[derive(ToSchema)]
+pub(crate) struct Submissions {
+    /// One for each task, in their order.
+    results: Vec<Submission>,
+    accepted: u32,
+    refused: u32,
+}
+
+/// What became of one task of a batch.
+#[derive(ToSchema)]
+pub(crate) struct Submission {
+    /// What the task alone would have been answered with.
+    status: u16,
+    /// Whether its `request_id` had made it before.
+    replayed: bool,
+    #[schema(required)]
+    task: Option<Task>,
+    #[schema(required)]
+    error: Option<Problem>,
+}
+
 /// What the run of a task may use up.
 #[derive(ToSchema)]
 pub(crate) struct SubmitLimits {

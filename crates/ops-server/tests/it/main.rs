@@ -1,6 +1,8 @@
 //! The surfaces over a real port, with the engine and SQLite behind them.
 
 #[cfg(test)]
+mod batches;
+#[cfg(test)]
 mod bodies;
 #[cfg(test)]
 mod client;

@@ -41,11 +41,20 @@ impl<T> Inbox<T> {
 
     /// Adds an item; gives it back if the writer has stopped taking any.
     pub(super) fn push(&self, item: T) -> Result<(), T> {
+        self.push_all(Some(item)).map_err(|mut items| {
+            let item = items.take();
+            item.expect("a refused item is given back")
+        })
+    }
+
+    /// Adds items side by side, so that one group takes them; gives them back if the writer has
+    /// stopped taking any.
+    pub(super) fn push_all<I: IntoIterator<Item = T>>(&self, items: I) -> Result<(), I> {
         let mut state = lock(&self.state);
         if state.closed {
-            return Err(item);
+            return Err(items);
         }
-        state.items.push_back(item);
+        state.items.extend(items);
         let wake = state.wanted > 0 && state.items.len() >= state.wanted;
         drop(state);
         if wake {

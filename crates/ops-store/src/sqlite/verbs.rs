@@ -22,6 +22,7 @@ use super::{
     request::{Apply, Reply, Request},
     rows::Sparse,
     store::{SqliteStore, stopped},
+    submit::Found,
 };
 
 /// The most events that are read with one connection in one go.
@@ -32,10 +33,37 @@ impl Store for SqliteStore {
         Box::pin(async move {
             let prepared = Box::new(prepare::task(new, self.max_value_bytes).await?);
             let found = self.ask(|reply| Request::Submit(prepared, reply)).await?;
-            Ok(Submitted {
-                record: self.whole(found.record).await?,
-                existing: found.existing,
-            })
+            self.submitted(found).await
+        })
+    }
+
+    fn submit_all(&self, new: Vec<NewTask>) -> Fut<'_, Vec<Result<Submitted, StoreError>>> {
+        Box::pin(async move {
+            let (mut requests, mut answers) = (Vec::new(), Vec::new());
+            for task in new {
+                answers.push(match prepare::task(task, self.max_value_bytes).await {
+                    Ok(prepared) => {
+                        let (reply, answer) = oneshot::channel();
+                        requests.push(Request::Submit(Box::new(prepared), reply));
+                        Ok(answer)
+                    }
+                    Err(error) => Err(error),
+                });
+            }
+            // A closed writer drops the requests, and with them the ways to answer.
+            let closed = self.inbox.push_all(requests).is_err();
+            let mut submitted = Vec::with_capacity(answers.len());
+            for answer in answers {
+                submitted.push(match answer {
+                    Ok(_) if closed => Err(StoreError::Unavailable("the store is closed".into())),
+                    Ok(answer) => match answer.await.unwrap_or_else(|_| Err(stopped())) {
+                        Ok(found) => self.submitted(found).await,
+                        Err(error) => Err(error),
+                    },
+                    Err(error) => Err(error),
+                });
+            }
+            submitted
         })
     }
 
@@ -283,6 +311,13 @@ impl SqliteStore {
             .push(request(reply))
             .map_err(|_| StoreError::Unavailable("the store is closed".into()))?;
         answer.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    async fn submitted(&self, found: Found) -> Result<Submitted, StoreError> {
+        Ok(Submitted {
+            record: self.whole(found.record).await?,
+            existing: found.existing,
+        })
     }
 
     /// A record with its large values.

@@ -38,6 +38,9 @@ impl Store for Faulty {
     fn submit(&self, new: NewTask) -> Answer<'_, Submitted> {
         self.store.submit(new)
     }
+    fn submit_all(&self, new: Vec<NewTask>) -> Fut<'_, Vec<Result<Submitted, StoreError>>> {
+        self.store.submit_all(new)
+    }
     fn claim(&self, request: ClaimRequest) -> Answer<'_, Vec<TaskRecord>> {
         self.store.claim(request)
     }

@@ -81,6 +81,33 @@ pub(super) async fn of(app: &App, operation: &str) -> Case {
                 ],
             )
         }
+        "submit_tasks" => {
+            let batch = || at("/api/v1/tasks:batch");
+            let good = json!({"tasks": [
+                {"task_type": "echo", "request_id": "a"}, {"task_type": "no"}, 7,
+                {"task_type": "echo", "request_id": "a"},
+            ]});
+            let many = vec![json!({"task_type": "echo"}); 501];
+            Case::new(
+                batch().json(&good),
+                [
+                    batch()
+                        .json(&json!({"tasks": []}))
+                        .refused(422, "invalid_body"),
+                    batch()
+                        .json(&json!({"tasks": many}))
+                        .refused(422, "invalid_body"),
+                    batch()
+                        .json(&json!({"tasks": {}}))
+                        .refused(422, "invalid_body"),
+                    batch().json(&json!({})).refused(422, "invalid_body"),
+                    batch()
+                        .json(&good)
+                        .header("idempotency-key", "k")
+                        .refused(422, "invalid_body"),
+                ],
+            )
+        }
         "list_tasks" => {
             one_of_each_end(app).await;
             let tasks = |query: &str| at(format!("/api/v1/tasks{query}"));

@@ -1,0 +1,179 @@
+//! `POST /tasks:batch`.
+
+use std::fmt;
+
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use http::{HeaderMap, StatusCode};
+use ops_core::{Code, ports::Submitted};
+use ops_engine::FieldError;
+use serde::de::{Deserializer as _, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::{digest, refused, wish};
+use crate::{
+    json::{ObjectWriter, object},
+    problem::{IDEMPOTENCY_KEY, Problem},
+    rest::{App, AppState, answer, extract::Caller, schema, view},
+};
+
+/// What one group of the store holds, with room for others beside it.
+const MAX_TASKS: usize = 500;
+
+/// Accepts several tasks, each on its own account.
+///
+/// 200 whatever becomes of them; `results` has an entry for each, in their order, and a task that is
+/// refused fails no other. Those that are accepted are on disk before the answer. Give each a
+/// `request_id` to be able to send the batch again.
+#[utoipa::path(
+    post, path = "/api/v1/tasks:batch", tag = "Tasks", operation_id = "submit_tasks",
+    request_body = schema::SubmitTasks,
+    responses(
+        (status = 200, body = schema::Submissions, description = "What became of each."),
+        schema::Invalid,
+    ),
+)]
+pub(crate) async fn create(
+    State(app): AppState,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    check_headers(&parts.headers)?;
+    let body = app.bodies.json(&parts.headers, body).await?;
+    let mut wishes = Vec::new();
+    let mut parsed = Vec::new();
+    for text in tasks(body.text())? {
+        parsed.push(read(&app, text).map(|(wish, in_body)| {
+            wishes.push(wish);
+            in_body
+        }));
+    }
+    let submitted = app.surface.engine.submit_all(caller.tenant, wishes).await;
+    let mut submitted = submitted.into_iter();
+    let outcomes: Vec<Result<Submitted, Problem>> = parsed
+        .into_iter()
+        .map(|parsed| {
+            let in_body = parsed?;
+            let outcome = submitted.next();
+            let outcome = outcome.expect("the engine answers for each wish");
+            outcome.map_err(|error| refused(error, in_body))
+        })
+        .collect();
+    storage(&outcomes)?;
+    Ok(answer(StatusCode::OK, write(&outcomes)))
+}
+
+/// A key stands for one task.
+fn check_headers(headers: &HeaderMap) -> Result<(), Problem> {
+    if !headers.contains_key(IDEMPOTENCY_KEY) {
+        return Ok(());
+    }
+    let message = "goes with one task; give each task of a batch its `request_id`";
+    let field = FieldError::new(&[IDEMPOTENCY_KEY], "value_error", message);
+    Err(Problem::parts(Code::InvalidBody, "header", vec![field]))
+}
+
+/// One task of the body, and whether it names a key.
+fn read(app: &App, text: &str) -> Result<(ops_engine::Submit, bool), Problem> {
+    let mut wish = wish::parse(text, || app.surface.engine.default_retry())?;
+    let key = wish.request_id.take();
+    let in_body = key.is_some();
+    wish.submit.idempotency = key.map(|key| (key, digest::of_request(text)));
+    Ok((wish.submit, in_body))
+}
+
+/// If the storage took none, that is the answer to the batch.
+fn storage(outcomes: &[Result<Submitted, Problem>]) -> Result<(), Problem> {
+    let broken = |outcome: &&Result<Submitted, Problem>| matches!(outcome, Err(problem) if problem.status().is_server_error());
+    match outcomes.iter().find(broken) {
+        Some(Err(problem)) if outcomes.iter().all(Result::is_err) => Err(problem.clone()),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn write(outcomes: &[Result<Submitted, Problem>]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(1_024 * outcomes.len());
+    let mut whole = ObjectWriter::begin(&mut out);
+    let results = whole.key("results");
+    results.push(b'[');
+    for (index, outcome) in outcomes.iter().enumerate() {
+        if index > 0 {
+            results.push(b',');
+        }
+        let mut result = ObjectWriter::begin(results);
+        match outcome {
+            Ok(submitted) => {
+                result.value("status", &StatusCode::CREATED.as_u16());
+                result.value("replayed", &submitted.existing);
+                view::task(result.key("task"), &submitted.record);
+                result.raw("error", None);
+            }
+            Err(problem) => {
+                result.value("status", &problem.status().as_u16());
+                result.value("replayed", &false);
+                result.raw("task", None);
+                result.key("error").extend(problem.body(None));
+            }
+        }
+        result.end();
+    }
+    results.push(b']');
+    let accepted = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+    whole.value("accepted", &accepted);
+    whole.value("refused", &(outcomes.len() - accepted));
+    whole.end();
+    out
+}
+
+/// The texts of the tasks.
+fn tasks(text: &str) -> Result<Vec<&str>, Problem> {
+    let mut errors = Vec::new();
+    let body = object(text, &["tasks"], &[], &mut errors);
+    let tasks = match body.raw("tasks") {
+        Some(tasks) => serde_json::Deserializer::from_str(tasks)
+            .deserialize_seq(Few)
+            .map_err(|_| errors.push(body.error(Some("tasks"), "list_type", TASKS)))
+            .unwrap_or_default(),
+        None => {
+            if errors.is_empty() {
+                errors.push(body.error(Some("tasks"), "missing", "is missing"));
+            }
+            Vec::new()
+        }
+    };
+    if tasks.is_empty() && errors.is_empty() {
+        errors.push(body.error(Some("tasks"), "list_type", TASKS));
+    }
+    if errors.is_empty() {
+        Ok(tasks)
+    } else {
+        Err(Problem::parts(Code::InvalidBody, "body", errors))
+    }
+}
+
+const TASKS: &str = "must be an array of 1 to 500 tasks";
+
+/// An array that is given up once it is too long.
+struct Few;
+
+impl<'de> Visitor<'de> for Few {
+    type Value = Vec<&'de str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of 1 to 500 tasks")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut found = Vec::new();
+        while let Some(task) = seq.next_element::<&RawValue>()? {
+            if found.len() == MAX_TASKS {
+                return Err(serde::de::Error::custom("too many"));
+            }
+            found.push(task.get());
+        }
+        Ok(found)
+    }
+}
