@@ -10,6 +10,7 @@ use crate::{
     id::{SessionId, TaskId, TenantId},
     json::Json,
     retry::RetryPolicy,
+    stats::Stats,
     task::{Lifecycle, StateName, Status, Task},
     time::Micros,
 };
@@ -436,4 +437,6 @@ pub trait Store: Send + Sync {
     fn wake_due(&self, limit: u32) -> Fut<'_, Result<Due, StoreError>>;
     /// The queues that have ready tasks: what a sweeper rings.
     fn ready_queues(&self) -> Fut<'_, Result<Vec<String>, StoreError>>;
+    /// What it has done since it was opened.
+    fn stats(&self) -> Stats;
 }

@@ -5,6 +5,7 @@ use ops_core::{
     event::Resolution,
     ports::{Counts, StoreError, TaskFilter, TaskRecord},
     retry::RetryPolicy,
+    stats::Stats,
 };
 
 use crate::{Engine, Error, Step, steps};
@@ -146,6 +147,12 @@ impl Engine {
             events.iter().for_each(|event| fold.add(event));
         }
         Ok(fold.finish(&life))
+    }
+
+    /// What the store has done since it was opened.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.store.stats()
     }
 
     /// The policy of tasks that ask for none: what a partial wish changes.

@@ -5,6 +5,7 @@
 
 mod info;
 mod json;
+mod metrics;
 mod nearest;
 mod problem;
 mod query;

@@ -21,7 +21,8 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Router,
     body::Body,
-    extract::State,
+    extract::{MatchedPath, Request, State},
+    middleware::{self, Next},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -31,8 +32,8 @@ use ops_engine::Engine;
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::routes;
 
-use self::routes::Routes;
-use crate::{ServerInfo, problem::Problem};
+use self::{document::Document, routes::Routes};
+use crate::{ServerInfo, metrics::Metrics, problem::Problem};
 
 /// What the routes work with.
 #[derive(Clone)]
@@ -72,7 +73,8 @@ struct App {
     surface: Surface,
     bodies: body::Reader,
     health: Bytes,
-    document: Bytes,
+    document: Document,
+    metrics: Metrics,
 }
 
 type AppState = State<Arc<App>>;
@@ -83,14 +85,27 @@ pub fn router(surface: Surface) -> Router {
     let (routes, document) = routes(&surface.info.version).finish();
     let app = Arc::new(App {
         health: surface.info.health().into(),
-        document: crate::json::to_vec(&document).into(),
+        document: Document::new(&document),
         bodies: body::Reader::new(surface.max_body_bytes, surface.body_timeout),
+        metrics: Metrics::new(),
         surface,
     });
     routes
         .fallback(nothing_here)
         .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), count))
         .with_state(app)
+}
+
+/// Counts what is answered.
+async fn count(State(app): AppState, request: Request, next: Next) -> Response {
+    let method = request.method().clone();
+    let path = request.extensions().get::<MatchedPath>();
+    let route = path.map(|path| path.as_str().trim_end_matches('/').into());
+    let response = next.run(request).await;
+    let status = response.status().as_u16();
+    app.metrics.answered(&method, route, status);
+    response
 }
 
 /// The route table. The handlers of one path stand together.
@@ -109,7 +124,10 @@ fn routes(version: &str) -> Routes {
         .add(routes!(server::health_v1))
         .add(routes!(server::ready))
         .add(routes!(server::info))
+        .add(routes!(server::metrics))
         .add(routes!(document::openapi))
+        .add(routes!(document::docs))
+        .add(routes!(document::style))
 }
 
 async fn nothing_here(uri: Uri) -> Problem {

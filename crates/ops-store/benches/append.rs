@@ -222,7 +222,7 @@ async fn whole_tasks(world: &Arc<World>, clients: u32, each: u32) {
     tasks.join_all().await;
 }
 
-fn report(name: &str, before: ops_store::sqlite::Stats, world: &World, took: Duration) {
+fn report(name: &str, before: ops_core::stats::Stats, world: &World, took: Duration) {
     let after = world.store.stats();
     let seconds = took.as_secs_f64();
     let transactions = after.transactions - before.transactions;
@@ -233,7 +233,7 @@ fn report(name: &str, before: ops_store::sqlite::Stats, world: &World, took: Dur
         (after.items - before.items) as f64 / seconds,
         transactions as f64 / seconds,
         (after.items - before.items) as f64 / transactions as f64,
-        (after.commit_micros - before.commit_micros) as f64 / transactions as f64,
+        (after.commits.sum_micros - before.commits.sum_micros) as f64 / transactions as f64,
         after.checkpoints - before.checkpoints,
         after.linger_micros - before.linger_micros,
     );

@@ -47,5 +47,4 @@ pub use lock::{LOCK_FILE, LockInfo, running_server};
 pub use open::{DATABASE_FILE, OpenError};
 pub use options::{Durability, Options};
 pub use schema::SCHEMA_VERSION;
-pub use stats::Stats;
 pub use store::SqliteStore;

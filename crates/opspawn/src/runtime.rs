@@ -178,7 +178,7 @@ impl Runtime {
                 fsyncs = stats.fsyncs,
                 checkpoints = stats.checkpoints,
                 largest_batch = stats.largest_batch,
-                commit_micros = stats.commit_micros,
+                commit_micros = stats.commits.sum_micros,
                 "database closed"
             );
         })

@@ -57,7 +57,7 @@ pub(crate) async fn list(
     query.check()?;
     let after = resumed.unwrap_or(after);
     if stream {
-        let follower = sse::Follower::new(&app.surface, caller.tenant, id, after).await;
+        let follower = sse::Follower::new(&app, caller.tenant, id, after).await;
         return Ok(follower.map_err(refused(id))?.into_response());
     }
     let limit = u32::try_from(limit).unwrap_or(u32::MAX);

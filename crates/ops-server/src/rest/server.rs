@@ -1,7 +1,10 @@
 //! `/health`, `/ready`, `/api/v1/info`.
 
-use axum::{extract::State, response::Response};
-use http::StatusCode;
+use axum::{
+    extract::State,
+    response::{IntoResponse as _, Response},
+};
+use http::{StatusCode, header};
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -67,4 +70,17 @@ pub(crate) async fn ready(State(app): AppState, caller: Caller) -> Result<Respon
 )]
 pub(crate) async fn info(State(app): AppState) -> Response {
     answer(StatusCode::OK, json::to_vec(&app.surface.info))
+}
+
+/// What the server counts, in the text format of Prometheus.
+#[utoipa::path(
+    get, path = "/metrics", tag = "Server", operation_id = "metrics",
+    responses((status = 200, body = String, content_type = "text/plain",
+        description = "The counters.")),
+)]
+pub(crate) async fn metrics(State(app): AppState, caller: Caller) -> Response {
+    // While the database cannot be read, the rest is worth the more.
+    let tasks = app.surface.engine.counts(caller.tenant).await.ok();
+    let text = app.metrics.text(tasks, app.surface.engine.stats());
+    ([(header::CONTENT_TYPE, crate::metrics::CONTENT_TYPE)], text).into_response()
 }

@@ -19,8 +19,8 @@ use ops_core::{
 use ops_engine::{Engine, Error};
 use tokio_util::sync::CancellationToken;
 
-use super::{Surface, events};
-use crate::json::ObjectWriter;
+use super::{App, events};
+use crate::{json::ObjectWriter, metrics::Following};
 
 /// Events that are read and sent at once.
 const PAGE: u32 = 64;
@@ -42,6 +42,7 @@ pub(super) struct Follower {
     phase: Phase,
     /// What is sent first.
     opening: Option<Bytes>,
+    _counted: Following,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -61,11 +62,12 @@ impl Follower {
     /// # Errors
     /// `task_not_found`, or a code of the storage.
     pub(super) async fn new(
-        surface: &Surface,
+        app: &App,
         tenant: TenantId,
         task: TaskId,
         after: u64,
     ) -> Result<Self, Error> {
+        let surface = &app.surface;
         // Listen before looking: what is committed in between is heard.
         let heard = surface.engine.live().follow(tenant, task);
         let life = surface.engine.task(tenant, task).await?.life;
@@ -80,6 +82,7 @@ impl Follower {
             stop: surface.stop.clone(),
             phase: Phase::Read,
             opening: None,
+            _counted: app.metrics.follower(),
         };
         let mut opening = b"retry: 1000\n\n".to_vec();
         if after > life.seq {

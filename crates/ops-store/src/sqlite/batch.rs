@@ -236,6 +236,7 @@ impl<'c> Batch<'c> {
         ])?;
         self.changes.written = true;
         self.changes.events += 1;
+        self.changes.work.event(event);
         Ok(())
     }
 

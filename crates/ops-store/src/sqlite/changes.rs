@@ -1,6 +1,6 @@
 //! What a group of writes changes besides rows: told once it is committed.
 
-use ops_core::{TenantId, ports::Notice, task::StateName};
+use ops_core::{TenantId, ports::Notice, stats::Work, task::StateName};
 
 use super::sessions::Interrupt;
 
@@ -12,6 +12,7 @@ pub(super) struct Changes {
     /// Whether a submit is among it.
     pub(super) submitted: bool,
     pub(super) events: u64,
+    pub(super) work: Work,
     pub(super) notices: Vec<Notice>,
     pub(super) interrupts: Vec<Interrupt>,
     pub(super) counters: Vec<(TenantId, StateName, i64)>,
@@ -22,6 +23,7 @@ impl Changes {
         self.written = false;
         self.submitted = false;
         self.events = 0;
+        self.work = Work::default();
         self.notices.clear();
         self.interrupts.clear();
         self.counters.clear();

@@ -152,6 +152,9 @@ fn take(
         match written {
             Ok(_) if blocks => blocked = true,
             Ok(life) => {
+                let waited = batch.now.0.saturating_sub(before.life.updated_at.0);
+                let waited = u64::try_from(waited).unwrap_or(0);
+                batch.changes.work.queue_wait.add(waited);
                 record.set_life(life);
                 claimed.push(record);
             }

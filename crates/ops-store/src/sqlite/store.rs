@@ -8,7 +8,10 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use ops_core::ports::{Clock, StoreError};
+use ops_core::{
+    ports::{Clock, StoreError},
+    stats::Stats,
+};
 
 use super::{
     inbox::{Inbox, lock},
@@ -18,7 +21,7 @@ use super::{
     readers::Readers,
     request::Request,
     sessions::Sessions,
-    stats::{Meter, Stats},
+    stats::Meter,
     writer::Writer,
 };
 

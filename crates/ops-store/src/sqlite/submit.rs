@@ -137,6 +137,7 @@ fn insert(
     let row = batch.conn.last_insert_rowid();
     batch.changes.written = true;
     batch.changes.submitted = true;
+    batch.changes.work.submits += 1;
     if let Some(packed) = input {
         batch.store(task.tenant, packed)?;
     }

@@ -8,6 +8,7 @@ use ops_core::{
         ApprovalFilter, Blob, ClaimRequest, Counts, Decision, Due, Fut, HeartbeatReply, NewTask,
         Snapshot, Store, StoreError, Submitted, TaskFilter, TaskRecord, Verdict,
     },
+    stats::Stats,
 };
 use rusqlite::Connection;
 use tokio::sync::oneshot;
@@ -301,6 +302,10 @@ impl Store for SqliteStore {
 
     fn ready_queues(&self) -> Fut<'_, Result<Vec<String>, StoreError>> {
         Box::pin(self.readers.read(reads::ready_queues))
+    }
+
+    fn stats(&self) -> Stats {
+        Self::stats(self)
     }
 }
 

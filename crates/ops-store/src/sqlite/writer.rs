@@ -5,7 +5,7 @@ use std::{
     cell::Cell,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -23,7 +23,7 @@ use super::{
     options::Durability,
     request::{Request, answer},
     sessions::Sessions,
-    stats::{Meter, add, add_time},
+    stats::{Meter, micros},
 };
 
 /// The most items in one group.
@@ -75,12 +75,15 @@ impl Writer {
             if let Some(window) = linger.window() {
                 let waited = Instant::now();
                 self.inbox.linger(expected.min(MOST), window);
-                add_time(&self.meter.linger_micros, waited.elapsed());
+                let waited = micros(waited.elapsed());
+                self.meter.note(|stats| stats.linger_micros += waited);
             }
             self.inbox.take(MOST, &mut requests);
             let size = requests.len();
-            add(&self.meter.items, size as u64);
-            self.meter.largest_batch.fetch_max(size as u64, Relaxed);
+            self.meter.note(|stats| {
+                stats.items += size as u64;
+                stats.largest_batch = stats.largest_batch.max(size as u64);
+            });
             let group = AssertUnwindSafe(|| {
                 self.group(&mut batch, &mut linger, &mut requests, &mut answers)
             });
@@ -97,7 +100,7 @@ impl Writer {
             }
             batch.changes.clear();
             if wal.checkpoint_if_long() {
-                add(&self.meter.checkpoints, 1);
+                self.meter.note(|stats| stats.checkpoints += 1);
                 self.synced(2);
             }
         }
@@ -174,9 +177,12 @@ impl Writer {
             fail::fail_point!("submit.after_commit");
         }
         linger.committed(took);
-        add_time(&self.meter.commit_micros, took);
-        add(&self.meter.transactions, 1);
-        add(&self.meter.events, batch.changes.events);
+        self.meter.note(|stats| {
+            stats.commits.add(micros(took));
+            stats.transactions += 1;
+            stats.events += batch.changes.events;
+            stats.work.merge(&batch.changes.work);
+        });
         self.synced(1);
         Ok(())
     }
@@ -193,7 +199,7 @@ impl Writer {
     }
 
     fn roll_back(&self, batch: &Batch<'_>) {
-        add(&self.meter.rollbacks, 1);
+        self.meter.note(|stats| stats.rollbacks += 1);
         // Some failures have rolled back already.
         if !batch.conn.is_autocommit()
             && let Err(error) = batch.conn.execute_batch("ROLLBACK")
@@ -204,7 +210,7 @@ impl Writer {
 
     fn synced(&self, files: u64) {
         match self.durability {
-            Durability::Full => add(&self.meter.fsyncs, files),
+            Durability::Full => self.meter.note(|stats| stats.fsyncs += files),
             Durability::Off => {}
         }
     }

@@ -127,4 +127,7 @@ impl Store for Faulty {
     fn ready_queues(&self) -> Answer<'_, Vec<String>> {
         self.store.ready_queues()
     }
+    fn stats(&self) -> ops_core::stats::Stats {
+        self.store.stats()
+    }
 }

@@ -193,7 +193,10 @@ pub(super) async fn of(app: &App, operation: &str) -> Case {
         "health" => Case::new(at("/health"), []),
         "health_v1" => Case::new(at("/api/v1/health"), []),
         "ready" => Case::new(at("/ready"), []),
+        "metrics" => Case::new(at("/metrics"), []),
         "info" => Case::new(at("/api/v1/info"), []),
+        "docs" => Case::new(at("/docs"), []),
+        "docs_style" => Case::new(at("/docs.css"), []),
         "openapi" => Case::new(at("/openapi.json"), []),
         other => panic!("the operation `{other}` of /openapi.json has no case in cases.rs"),
     }

@@ -1,0 +1,302 @@
+//! Counters of the surface, and everything that `/metrics` shows, in the Prometheus text format.
+
+use std::{fmt, sync::Arc};
+
+use ops_core::{
+    ports::Counts,
+    stats::{BOUNDS, Calls, Stats, Times},
+    task::StateName,
+};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{
+        DescriptorEncoder, EncodeGaugeValue, EncodeLabelSet, EncodeMetric as _, LabelSetEncoder,
+        MetricEncoder, NoLabelSet, prometheus_text::encode,
+    },
+    metrics::{
+        MetricType,
+        counter::{ConstCounter, Counter},
+        family::Family,
+        gauge::{ConstGauge, Gauge},
+    },
+    registry::Registry,
+};
+
+pub(crate) use prometheus_client::encoding::prometheus_text::CONTENT_TYPE;
+
+/// What the surface itself counts.
+pub(crate) struct Metrics {
+    registry: Registry,
+    requests: Family<Request, Counter>,
+    followers: Gauge,
+}
+
+/// An answered request. Each part has few values, whatever clients send.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Request {
+    method: &'static str,
+    /// The template of the path.
+    route: Arc<str>,
+    status: u16,
+}
+
+impl EncodeLabelSet for Request {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        let status = self.status.to_string();
+        let labels = [
+            ("method", self.method),
+            ("route", &*self.route),
+            ("status", &*status),
+        ];
+        labels.encode(encoder)
+    }
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::default();
+        let requests = Family::<Request, Counter>::default();
+        registry.register(
+            "opspawn_http_requests",
+            "Answered requests, by route and status",
+            requests.clone(),
+        );
+        let followers = Gauge::default();
+        registry.register("opspawn_followers", "Open event streams", followers.clone());
+        Self {
+            registry,
+            requests,
+            followers,
+        }
+    }
+
+    /// Takes note of an answer; without a route if there is nothing at the path.
+    pub(crate) fn answered(&self, method: &http::Method, route: Option<Arc<str>>, status: u16) {
+        let known = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"];
+        let method = known.into_iter().find(|known| *known == method.as_str());
+        let request = Request {
+            method: method.unwrap_or("other"),
+            route: route.unwrap_or_else(|| "none".into()),
+            status,
+        };
+        self.requests.get_or_create(&request).inc();
+    }
+
+    /// Counts a follower for as long as it lives.
+    pub(crate) fn follower(&self) -> Following {
+        self.followers.inc();
+        Following(self.followers.clone())
+    }
+
+    /// The text of everything.
+    pub(crate) fn text(&self, tasks: Option<Counts>, stats: Stats) -> String {
+        let mut rest = Registry::default();
+        rest.register_collector(Box::new(Snapshot {
+            tasks,
+            stats,
+            process: Process::read(),
+        }));
+        let mut out = String::with_capacity(8_192);
+        encode(&mut out, &self.registry)
+            .and_then(|()| encode(&mut out, &rest))
+            .expect("writing to memory does not fail");
+        out
+    }
+}
+
+/// A follower that is counted.
+pub(crate) struct Following(Gauge);
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// What is read when it is asked for.
+#[derive(Debug)]
+struct Snapshot {
+    /// None if the database cannot be read.
+    tasks: Option<Counts>,
+    stats: Stats,
+    process: Process,
+}
+
+impl Collector for Snapshot {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let out = &mut encoder;
+        if let Some(tasks) = &self.tasks {
+            let mut all = describe(out, "opspawn_tasks", "Tasks, by state", MetricType::Gauge)?;
+            for state in StateName::ALL {
+                let count = tasks.get(&state).copied().unwrap_or(0);
+                let labels = [("state", state.as_str())];
+                let count = i64::try_from(count).unwrap_or(i64::MAX);
+                ConstGauge::new(count).encode(all.encode_family(&labels)?)?;
+            }
+        }
+        let (stats, work) = (&self.stats, &self.stats.work);
+        counter(out, "opspawn_submits", "Accepted tasks", work.submits)?;
+        calls(out, "opspawn_model_calls", "Model calls", work.model_calls)?;
+        calls(out, "opspawn_tool_calls", "Tool calls", work.tool_calls)?;
+        let steps = [work.model_calls, work.tool_calls];
+        let steps = steps
+            .iter()
+            .map(|calls| calls.completed + calls.failed)
+            .sum();
+        counter(
+            out,
+            "opspawn_steps",
+            "Model and tool calls that ended",
+            steps,
+        )?;
+        let usage = &work.usage;
+        counter(
+            out,
+            "opspawn_input_tokens",
+            "Tokens in prompts",
+            usage.input_tokens,
+        )?;
+        counter(
+            out,
+            "opspawn_output_tokens",
+            "Tokens in answers",
+            usage.output_tokens,
+        )?;
+        let cost = seconds(usage.cost_micros);
+        counter_f64(
+            out,
+            "opspawn_cost_usd",
+            "Price of model calls, where known",
+            cost,
+        )?;
+        let help = "From ready to claimed by a worker";
+        times(out, "opspawn_queue_wait_seconds", help, &work.queue_wait)?;
+
+        let help = "Transactions of the store that wrote something";
+        counter(out, "opspawn_store_transactions", help, stats.transactions)?;
+        let help = "Transactions that were rolled back because storage failed";
+        counter(out, "opspawn_store_rollbacks", help, stats.rollbacks)?;
+        counter(
+            out,
+            "opspawn_store_requests",
+            "Requests to the writer",
+            stats.items,
+        )?;
+        counter(out, "opspawn_store_events", "Events written", stats.events)?;
+        counter(
+            out,
+            "opspawn_store_fsyncs",
+            "Files synced to disk",
+            stats.fsyncs,
+        )?;
+        counter(
+            out,
+            "opspawn_store_checkpoints",
+            "Checkpoints of the log",
+            stats.checkpoints,
+        )?;
+        times(
+            out,
+            "opspawn_store_commit_seconds",
+            "Time in commits",
+            &stats.commits,
+        )?;
+
+        let process = &self.process;
+        let help = "User and system CPU time";
+        counter_f64(out, "process_cpu_seconds", help, process.cpu_seconds)?;
+        if let Some(bytes) = process.resident_bytes {
+            gauge(
+                out,
+                "process_resident_memory_bytes",
+                "Resident memory",
+                bytes,
+            )?;
+        }
+        if let Some(open) = process.open_fds {
+            gauge(out, "process_open_fds", "Open file descriptors", open)?;
+        }
+        Ok(())
+    }
+}
+
+fn describe<'s>(
+    out: &'s mut DescriptorEncoder<'_>,
+    name: &'s str,
+    help: &str,
+    kind: MetricType,
+) -> Result<MetricEncoder<'s>, fmt::Error> {
+    out.encode_descriptor(name, help, None, kind)
+}
+
+fn counter(out: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
+    ConstCounter::new(value).encode(describe(out, name, help, MetricType::Counter)?)
+}
+
+fn counter_f64(out: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: f64) -> fmt::Result {
+    ConstCounter::new(value).encode(describe(out, name, help, MetricType::Counter)?)
+}
+
+fn gauge<N>(out: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: N) -> fmt::Result
+where
+    N: EncodeGaugeValue + Copy,
+{
+    ConstGauge::new(value).encode(describe(out, name, help, MetricType::Gauge)?)
+}
+
+fn calls(out: &mut DescriptorEncoder<'_>, name: &str, help: &str, calls: Calls) -> fmt::Result {
+    let mut all = describe(out, name, help, MetricType::Counter)?;
+    for (outcome, count) in [("completed", calls.completed), ("failed", calls.failed)] {
+        let labels = [("outcome", outcome)];
+        ConstCounter::new(count).encode(all.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+fn times(out: &mut DescriptorEncoder<'_>, name: &str, help: &str, times: &Times) -> fmt::Result {
+    let bounds = BOUNDS.into_iter().chain([f64::INFINITY]);
+    let buckets: Vec<_> = bounds.zip(times.counts).collect();
+    let count = times.counts.iter().sum();
+    describe(out, name, help, MetricType::Histogram)?.encode_histogram::<NoLabelSet>(
+        seconds(times.sum_micros),
+        count,
+        &buckets,
+        None,
+    )
+}
+
+#[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 microseconds")]
+fn seconds(micros: u64) -> f64 {
+    micros as f64 / 1e6
+}
+
+/// What the process uses; in part only where there is a /proc.
+#[derive(Debug)]
+struct Process {
+    cpu_seconds: f64,
+    resident_bytes: Option<i64>,
+    open_fds: Option<i64>,
+}
+
+impl Process {
+    fn read() -> Self {
+        let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 nanoseconds")]
+        let cpu_seconds = cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9;
+        let resident = || {
+            let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+            let pages: i64 = statm.split(' ').nth(1)?.parse().ok()?;
+            pages.checked_mul(i64::try_from(rustix::param::page_size()).ok()?)
+        };
+        let open = || {
+            let open = std::fs::read_dir("/proc/self/fd").ok()?.count();
+            // One of them is the listing itself.
+            i64::try_from(open.saturating_sub(1)).ok()
+        };
+        Self {
+            cpu_seconds,
+            resident_bytes: resident(),
+            open_fds: open(),
+        }
+    }
+}
