@@ -358,6 +358,7 @@ pub(crate) struct Step {
 pub(crate) enum StepStatus {
     Queued,
     Started,
+    Waiting,
     Completed,
     Failed,
     InDoubt,
