@@ -25,6 +25,7 @@ use crate::{
         Event, Failure, RunCompleted, RunFailed, RunStarted, StepId, ToolCalled, ToolStarted,
         Verdict, Wait, WaitStarted,
     },
+    memory::Context,
     model::{DeltaSink, NoDeltas},
     run::{FoldError, Next, Outcome, Progress, Run},
     tool::BlobReader,
@@ -194,6 +195,7 @@ pub async fn drive(
         events: Vec::new(),
         blobs: Vec::new(),
         commands: Vec::new(),
+        context: Context::default(),
     };
     if let Some(stop) = driver.recover().await? {
         return Ok(stop);
@@ -281,6 +283,8 @@ struct Driver<'a> {
     events: Vec<Event>,
     blobs: Vec<(String, Bytes)>,
     commands: Vec<Command>,
+    /// What the model was sent last.
+    context: Context,
 }
 
 impl Driver<'_> {

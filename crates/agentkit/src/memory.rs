@@ -1,9 +1,12 @@
 //! Short-term memory: the conversation of a run, and the part of it that a model is sent.
 
+mod context;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::context::Context;
 use crate::model::{Message, MessageCall};
 
 /// What an agent remembers within a run.

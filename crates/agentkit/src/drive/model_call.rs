@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::{DriveError, Driver, RecordError, Stop};
 use crate::{
     event::{Event, Failure, ModelCompleted, ModelFailed, ModelStarted, StepId, Verdict, Wait},
-    memory::ShortTermMemory as _,
     model::{ModelError, ModelErrorKind, Request, Response},
     run::{self, Limits, Next, Outcome},
     tool::Admission,
@@ -35,8 +34,9 @@ impl Driver<'_> {
             .run
             .config()
             .map_or_else(Limits::default, |config| config.limits.clone());
+        let context_tokens = limits.context_tokens;
         let request = Request {
-            messages: self.run.memory().get_context(limits.context_tokens),
+            messages: self.context.take(self.run.memory(), context_tokens),
             tools: self.agent.gate.registry().specs(),
             max_output_tokens: call.max_output_tokens,
             temperature: self.run.config().and_then(|config| config.temperature),
@@ -58,6 +58,7 @@ impl Driver<'_> {
             () = self.session.cancel.cancelled() => return Err(RecordError::Stopping.into()),
             () = until(limits.deadline_micros, self.session.clock.now_micros()) => Err(deadline()),
         };
+        self.context.put_back(request.messages);
         fail::fail_point!("model.after_call");
         match answer {
             Ok(response) => {
