@@ -15,6 +15,7 @@ mod effect;
 pub mod event;
 pub mod memory;
 pub mod model;
+mod names;
 pub mod planner;
 pub mod policy;
 pub mod run;

@@ -14,6 +14,7 @@ use agentkit::{
     event::Failure,
     model::scripted::{Script, Scripted},
     planner,
+    policy::Policy,
     run::{Limits, RunConfig},
     tool::{Registry, Tool},
 };
@@ -51,6 +52,7 @@ pub(crate) struct Factory {
     limits: Limits,
     timeout_micros: Option<i64>,
     registry: Registry,
+    policy: Arc<dyn Policy>,
     /// Agents that differ in nothing but their limits, by everything else.
     ready: Mutex<HashMap<Key, Agent>>,
 }
@@ -86,22 +88,26 @@ impl Factory {
             None => None,
         };
         let micros = |duration: std::time::Duration| i64::try_from(duration.as_micros()).ok();
-        let steps = config
-            .number("limits.max_steps")
-            .and_then(|steps| u32::try_from(steps).ok());
+        let count = |key| {
+            config
+                .number(key)
+                .and_then(|count| u32::try_from(count).ok())
+        };
         let defaults = Limits::default();
         let limits = Limits {
-            max_steps: steps.unwrap_or(defaults.max_steps),
+            max_steps: count("limits.max_steps").unwrap_or(defaults.max_steps),
             max_tokens: config.number("limits.max_tokens"),
             context_tokens: config
                 .number("limits.context_tokens")
                 .unwrap_or(defaults.context_tokens),
             max_output_tokens: config.number("limits.max_output_tokens"),
+            max_children: count("limits.max_children").unwrap_or(defaults.max_children),
+            spawn_depth_left: count("limits.spawn_depth").unwrap_or(defaults.spawn_depth_left),
             ..defaults
         };
-        let tries = config
-            .number("model.tries")
-            .and_then(|tries| u32::try_from(tries).ok());
+        let registry = Registry::new(tools)?;
+        let names = registry.specs().into_iter().map(|spec| spec.name.clone());
+        let policy = crate::policy::load(config)?.file.policy(names);
         Ok(Self {
             provider,
             script,
@@ -115,10 +121,11 @@ impl Factory {
                 .unwrap_or_default()
                 .to_owned(),
             temperature,
-            model_tries: tries.unwrap_or(5),
+            model_tries: count("model.tries").unwrap_or(5),
             limits,
             timeout_micros: config.duration("limits.timeout").and_then(micros),
-            registry: Registry::new(tools)?,
+            registry,
+            policy: Arc::new(policy),
             ready: Mutex::default(),
         })
     }
@@ -156,7 +163,8 @@ impl Factory {
             .instructions(&key.instructions)
             .planner(planner)
             .model_tries(self.model_tries)
-            .registry(self.registry.clone());
+            .registry(self.registry.clone())
+            .policy(Arc::clone(&self.policy));
         if let Some(temperature) = self.temperature {
             builder = builder.temperature(temperature);
         }

@@ -17,6 +17,7 @@ mod exit;
 #[cfg(feature = "failpoints")]
 mod faults;
 mod output;
+mod policy;
 mod runtime;
 mod system;
 

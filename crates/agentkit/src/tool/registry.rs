@@ -6,6 +6,7 @@ use jsonschema::Validator;
 use serde_json::Value;
 
 use super::{Tool, ToolSpec};
+use crate::names;
 
 /// The longest name that every model provider takes.
 const MAX_NAME: usize = 64;
@@ -130,7 +131,7 @@ impl Registry {
     pub(super) fn entry(&self, name: &str) -> Result<&Arc<Entry>, RegistryError> {
         self.tools.get(name).ok_or_else(|| RegistryError::Unknown {
             name: name.chars().take(MAX_NAME).collect(),
-            nearest: nearest(name, self.tools.keys()),
+            nearest: names::nearest(name, self.tools.keys().map(String::as_str)),
             known: self.tools.keys().take(20).cloned().collect(),
         })
     }
@@ -212,42 +213,6 @@ fn unknown(name: &str, nearest: &[String], known: &[String]) -> String {
         "there is no tool `{name}`; did you mean `{}`?",
         nearest.join("`, `")
     )
-}
-
-/// Up to three of the names, the nearest first; those that share too little are left out.
-fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a String>) -> Vec<String> {
-    // A model may have made up a name of any length.
-    let name: String = name
-        .chars()
-        .take(MAX_NAME)
-        .collect::<String>()
-        .to_lowercase();
-    let mut ranked: Vec<_> = names
-        .map(|candidate| (edits(&name, &candidate.to_lowercase()), candidate))
-        .filter(|(edits, candidate)| {
-            *edits <= 2.max(candidate.len() / 3) || candidate.contains(&name) && name.len() > 2
-        })
-        .collect();
-    ranked.sort();
-    ranked
-        .into_iter()
-        .take(3)
-        .map(|(_, candidate)| candidate.clone())
-        .collect()
-}
-
-/// Levenshtein's distance in bytes.
-fn edits(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.bytes().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.bytes().enumerate() {
-            let replaced = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ pub(super) async fn doctor(config: &Config, as_json: bool) -> Result<Exit> {
         format!("opspawn {}", env!("CARGO_PKG_VERSION")),
     )];
     findings.push(model(config));
+    findings.push(policy(config));
     let dir = config.data_dir();
     findings.extend(storage(&dir));
     findings.push(listener(config).await);
@@ -67,6 +68,15 @@ fn model(config: &Config) -> Finding {
             Err(failure) => finding("model", false, failure.message),
         },
         Err(error) => finding("model", false, format!("{error:#}")),
+    }
+}
+
+fn policy(config: &Config) -> Finding {
+    let tools = agentkit_tools::standard();
+    let names: Vec<String> = tools.iter().map(|tool| tool.spec().name.clone()).collect();
+    match crate::policy::load(config) {
+        Ok(loaded) => finding("policy", true, loaded.summary(&names)),
+        Err(error) => finding("policy", false, format!("{error:#}")),
     }
 }
 

@@ -208,6 +208,13 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "script file of the scripted model, for tasks that bring none",
     ),
     setting(
+        "policy",
+        "OPSPAWN_POLICY",
+        Kind::Text,
+        None,
+        "the policy file; `policy.toml` in the data folder, if it is there",
+    ),
+    setting(
         "limits.max_steps",
         "OPSPAWN_MAX_STEPS",
         Kind::Count,
@@ -241,6 +248,20 @@ pub(crate) const SETTINGS: &[Setting] = &[
         Kind::Number,
         None,
         "tokens of an answer at the most",
+    ),
+    setting(
+        "limits.max_children",
+        "OPSPAWN_MAX_CHILDREN",
+        Kind::Number,
+        Some("100"),
+        "child tasks that a run may begin",
+    ),
+    setting(
+        "limits.spawn_depth",
+        "OPSPAWN_SPAWN_DEPTH",
+        Kind::Number,
+        Some("3"),
+        "generations of child tasks that may follow a task",
     ),
     setting(
         "retry.max_attempts",

@@ -15,6 +15,7 @@ mod full_disk;
 mod in_doubt;
 mod mistakes;
 mod place;
+mod policy;
 mod surface;
 mod task_commands;
 mod tasks;

@@ -136,3 +136,31 @@ async fn in_addresses_and_scripts() {
     assert_ne!(ran.code, Some(0));
     ran.says(&["agent.script", "line 2", "answr"]);
 }
+
+#[tokio::test]
+async fn in_the_policy() {
+    let place = Place::new();
+    std::fs::create_dir_all(place.data()).unwrap();
+    let file = place.data().join("policy.toml");
+    for (text, says) in [
+        (
+            "profil = \"strict\"\n",
+            "there is no key `profil`; did you mean `profile`?",
+        ),
+        (
+            "[[rule]]\ntool = \"x\"\naction = \"dny\"\n",
+            "rule 1: `action` must be",
+        ),
+        ("[[rule]\n", "is not valid TOML"),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        for args in [&["dev"][..], &["run", "x"]] {
+            let ran = place.cli(args).run().await.ends(2);
+            ran.says(&[says, "policy.toml"]);
+        }
+        place.cli(&["doctor"]).run().await.ends(1);
+    }
+    let named = place.cli(&["dev"]).env("OPSPAWN_POLICY", "nowhere.toml");
+    let ran = named.run().await.ends(2);
+    ran.says(&["cannot read the policy file nowhere.toml"]);
+}

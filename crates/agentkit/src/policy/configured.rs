@@ -1,0 +1,333 @@
+//! The policy that configuration describes.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use serde_json::Value;
+
+use super::{Action, Condition, Pattern, Permission, Policy, PolicyContext};
+use crate::tool::Effect;
+
+/// Rules, a profile and a default.
+///
+/// The first of these that speaks is final: a rule that denies; a rule that asks; that no rule allows
+/// the tool and nobody configured it, which denies; the profile `strict`, which asks about a `write`.
+/// So an empty policy denies everything, and no allowance undoes a denial.
+#[derive(Debug, Clone, Default)]
+pub struct ConfiguredPolicy {
+    /// How careful it is about what no rule speaks of.
+    pub profile: Profile,
+    /// Rules. Their order does not matter.
+    pub rules: Vec<Rule>,
+    /// How long to wait for an approval; none for the run's deadline.
+    pub approval_timeout: Option<Duration>,
+    /// Names of the tools that somebody configured.
+    pub configured: BTreeSet<String>,
+}
+
+/// How careful a policy is about what no rule speaks of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Profile {
+    /// A configured tool may be called.
+    #[default]
+    Default,
+    /// Somebody has to approve every `write`.
+    Strict,
+}
+
+impl Profile {
+    /// The name that configuration knows it by.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Strict => "strict",
+        }
+    }
+}
+
+/// What is to be done with some calls.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    /// The tools.
+    pub tool: Pattern,
+    /// What is to be done.
+    pub action: RuleAction,
+    /// Why, for the model and for whoever is asked.
+    pub reason: Option<String>,
+    /// It speaks only of calls for which all of these hold.
+    pub when: Vec<Condition>,
+    /// It does not speak of calls for which all of these hold; none at all hold for no call.
+    pub unless: Vec<Condition>,
+}
+
+/// What a rule does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RuleAction {
+    /// The call never runs.
+    Deny,
+    /// The call runs once somebody has approved it.
+    Ask,
+    /// The call may run although nobody configured the tool.
+    Allow,
+}
+
+impl ConfiguredPolicy {
+    /// Allows these tools and denies any other.
+    pub fn new(configured: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self {
+            configured: configured.into_iter().map(Into::into).collect(),
+            ..Self::default()
+        }
+    }
+
+    fn first(&self, wanted: RuleAction, action: &Action<'_>) -> Option<&Rule> {
+        self.rules
+            .iter()
+            .find(|rule| rule.action == wanted && rule.speaks_of(action))
+    }
+
+    fn ask(&self, reason: String) -> Permission {
+        Permission::Ask {
+            reason,
+            timeout: self.approval_timeout,
+        }
+    }
+}
+
+impl Rule {
+    /// Whether it speaks of the call. If an argument is a list, a rule that restricts does so if one
+    /// of its items is what the rule describes, and one that permits only if all of them are.
+    fn speaks_of(&self, action: &Action<'_>) -> bool {
+        type Holds = fn(&Condition, &Value) -> bool;
+        let (when, unless): (Holds, Holds) = match self.action {
+            RuleAction::Deny | RuleAction::Ask => {
+                (Condition::holds_for_any, Condition::holds_for_all)
+            }
+            RuleAction::Allow => (Condition::holds_for_all, Condition::holds_for_any),
+        };
+        let excepted = !self.unless.is_empty()
+            && self
+                .unless
+                .iter()
+                .all(|condition| unless(condition, action.arguments));
+        self.tool.matches(&action.tool.name)
+            && !excepted
+            && self
+                .when
+                .iter()
+                .all(|condition| when(condition, action.arguments))
+    }
+
+    fn because(&self, what: &str, tool: &str) -> String {
+        match &self.reason {
+            Some(reason) => format!("{what}: {reason}"),
+            None => format!("{what} by the rule for `{}` (tool `{tool}`)", self.tool),
+        }
+    }
+}
+
+impl Policy for ConfiguredPolicy {
+    fn check_permissions(&self, action: &Action<'_>, _: &PolicyContext<'_>) -> Permission {
+        let name = action.tool.name.as_str();
+        if let Some(rule) = self.first(RuleAction::Deny, action) {
+            let reason = rule.because("denied", name);
+            return Permission::Deny { reason };
+        }
+        if let Some(rule) = self.first(RuleAction::Ask, action) {
+            return self.ask(match &rule.reason {
+                Some(reason) => reason.clone(),
+                None => format!("a rule asks about `{}`", rule.tool),
+            });
+        }
+        let allowed =
+            self.configured.contains(name) || self.first(RuleAction::Allow, action).is_some();
+        if !allowed {
+            let reason =
+                format!("tool `{name}` is not configured for this agent, and no rule allows it");
+            return Permission::Deny { reason };
+        }
+        match (self.profile, action.tool.effect) {
+            (Profile::Strict, Effect::Write) => {
+                self.ask("the profile `strict` asks about every `write`".to_owned())
+            }
+            (Profile::Strict, Effect::Pure | Effect::Idempotent) | (Profile::Default, _) => {
+                Permission::Allow
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::ToolSpec;
+
+    fn rule(tool: &str, action: RuleAction) -> Rule {
+        Rule {
+            tool: tool.parse().unwrap(),
+            action,
+            reason: None,
+            when: vec![],
+            unless: vec![],
+        }
+    }
+
+    fn condition(path: &str, value: Value) -> Vec<Condition> {
+        vec![Condition::new(path, &value).unwrap()]
+    }
+
+    fn check_with(
+        policy: &ConfiguredPolicy,
+        name: &str,
+        effect: Effect,
+        arguments: Value,
+    ) -> Permission {
+        let tool = ToolSpec::new(name, "", json!({"type": "object"})).effect(effect);
+        let action = Action {
+            tool: &tool,
+            arguments: &arguments,
+        };
+        policy.check_permissions(&action, &PolicyContext { agent: "tester" })
+    }
+
+    fn check(policy: &ConfiguredPolicy, name: &str) -> Permission {
+        check_with(policy, name, Effect::Write, json!({}))
+    }
+
+    fn denied(permission: &Permission) -> bool {
+        matches!(permission, Permission::Deny { .. })
+    }
+
+    fn asked(permission: &Permission) -> bool {
+        matches!(permission, Permission::Ask { .. })
+    }
+
+    #[test]
+    fn nothing_is_allowed_unless_somebody_said_so() {
+        assert!(denied(&check(&ConfiguredPolicy::default(), "calculator")));
+        let policy = ConfiguredPolicy::new(["calculator"]);
+        assert_eq!(check(&policy, "calculator"), Permission::Allow);
+        let Permission::Deny { reason } = check(&policy, "shell") else {
+            panic!("allowed")
+        };
+        assert_eq!(
+            reason,
+            "tool `shell` is not configured for this agent, and no rule allows it"
+        );
+    }
+
+    #[test]
+    fn the_order_is_deny_ask_profile_allow() {
+        use RuleAction::{Allow, Ask, Deny};
+        // Every set of rules, with and without configuration, in both profiles and both orders.
+        for bits in 0_u32..32 {
+            let has = |bit: u32| bits & (1 << bit) != 0;
+            let mut rules: Vec<Rule> = [(0, Deny), (1, Ask), (2, Allow)]
+                .into_iter()
+                .filter(|(bit, _)| has(*bit))
+                .map(|(_, action)| rule("send_*", action))
+                .collect();
+            let configured = if has(3) { vec!["send_mail"] } else { vec![] };
+            let profile = if has(4) {
+                Profile::Strict
+            } else {
+                Profile::Default
+            };
+            for _ in 0..2 {
+                rules.reverse();
+                let policy = ConfiguredPolicy {
+                    profile,
+                    rules: rules.clone(),
+                    ..ConfiguredPolicy::new(configured.clone())
+                };
+                for effect in [Effect::Write, Effect::Pure] {
+                    let word = check_with(&policy, "send_mail", effect, json!({}));
+                    let may = has(2) || has(3);
+                    let expected = match () {
+                        () if has(0) => "deny",
+                        () if has(1) => "ask",
+                        () if !may => "deny",
+                        () if has(4) && effect == Effect::Write => "ask",
+                        () => "allow",
+                    };
+                    let said = match word {
+                        Permission::Deny { .. } => "deny",
+                        Permission::Ask { .. } => "ask",
+                        Permission::Allow => "allow",
+                    };
+                    assert_eq!(said, expected, "{bits:05b} {effect:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn reasons_name_the_rule_or_what_it_says() {
+        let mut policy = ConfiguredPolicy {
+            rules: vec![rule("*_file", RuleAction::Deny)],
+            ..ConfiguredPolicy::new(["write_file"])
+        };
+        let word = check(&policy, "write_file");
+        let reason = "denied by the rule for `*_file` (tool `write_file`)".to_owned();
+        assert_eq!(word, Permission::Deny { reason });
+        policy.rules[0].reason = Some("files are read only".into());
+        let word = check(&policy, "write_file");
+        let reason = "denied: files are read only".to_owned();
+        assert_eq!(word, Permission::Deny { reason });
+        policy.rules[0].action = RuleAction::Ask;
+        policy.approval_timeout = Some(Duration::from_secs(9));
+        let word = check(&policy, "write_file");
+        let reason = "files are read only".to_owned();
+        let timeout = Some(Duration::from_secs(9));
+        assert_eq!(word, Permission::Ask { reason, timeout });
+    }
+
+    #[test]
+    fn conditions_narrow_a_rule() {
+        let mut ask = rule("fetch", RuleAction::Ask);
+        ask.when = condition("method", json!(["POST", "PUT"]));
+        ask.unless = condition("url", json!("https://api.example.com/*"));
+        let policy = ConfiguredPolicy {
+            rules: vec![ask],
+            ..ConfiguredPolicy::new(["fetch"])
+        };
+        let word = |arguments: Value| check_with(&policy, "fetch", Effect::Write, arguments);
+        assert_eq!(
+            word(json!({"method": "GET", "url": "http://x"})),
+            Permission::Allow
+        );
+        assert!(asked(&word(json!({"method": "POST", "url": "http://x"}))));
+        assert!(
+            asked(&word(json!({"method": "POST"}))),
+            "an exception needs its argument"
+        );
+        let known = json!({"method": "POST", "url": "https://api.example.com/v1"});
+        assert_eq!(word(known), Permission::Allow);
+    }
+
+    #[test]
+    fn lists_of_arguments_are_judged_by_the_careful_side() {
+        let mixed = json!({"to": ["ann@example.com", "bob@other.com"]});
+        let ours = condition("to", json!("*@example.com"));
+        for (action, when, expected) in [
+            (RuleAction::Deny, true, true),
+            (RuleAction::Allow, true, false),
+            (RuleAction::Deny, false, true),
+            (RuleAction::Allow, false, false),
+        ] {
+            let mut rule = rule("send", action);
+            match when {
+                true => rule.when = ours.clone(),
+                false => rule.unless = ours.clone(),
+            }
+            let tool = ToolSpec::new("send", "", json!({"type": "object"}));
+            let action = Action {
+                tool: &tool,
+                arguments: &mixed,
+            };
+            assert_eq!(rule.speaks_of(&action), expected, "{rule:?}");
+        }
+    }
+}

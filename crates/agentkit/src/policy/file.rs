@@ -1,0 +1,405 @@
+//! The policy file.
+//!
+//! ```toml
+//! profile = "strict"            # or "default"
+//! approval_timeout = "24h"      # without it an approval is waited for until the run's deadline
+//!
+//! [[rule]]
+//! tool = "http_*"               # a pattern of names
+//! action = "ask"                # or "deny", or "allow"
+//! reason = "it leaves the house"
+//! when = { method = ["POST", "PUT"] }
+//! unless = { url = "https://api.example.com/*" }
+//! ```
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{
+    Condition, ConfiguredPolicy, InvalidCondition, InvalidPattern, Profile, Rule, RuleAction,
+};
+use crate::names;
+
+/// What a policy file says.
+#[derive(Debug, Clone, Default)]
+pub struct PolicyFile {
+    /// How careful to be about what no rule speaks of.
+    pub profile: Profile,
+    /// How long to wait for an approval.
+    pub approval_timeout: Option<Duration>,
+    /// Rules.
+    pub rules: Vec<Rule>,
+}
+
+/// A policy file that cannot be read. None of its mistakes is passed over: a rule that is not
+/// understood would permit what it was to forbid.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    /// It is no TOML.
+    #[error("the policy is not valid TOML")]
+    Syntax(#[source] toml::de::Error),
+    /// A key that does not exist.
+    #[error("{place}: there is no key `{key}`; {hint}")]
+    UnknownKey {
+        /// Where it is.
+        place: String,
+        /// The key.
+        key: String,
+        /// What it may have meant.
+        hint: String,
+    },
+    /// A key without which nothing can be made of the rule.
+    #[error("{place}: `{key}` is missing")]
+    Missing {
+        /// Where.
+        place: String,
+        /// The key.
+        key: &'static str,
+    },
+    /// A value that the key does not take.
+    #[error("{place}: `{key}` must be {expected}")]
+    Value {
+        /// Where.
+        place: String,
+        /// The key.
+        key: &'static str,
+        /// What it takes.
+        expected: &'static str,
+    },
+    /// A pattern that no tool can match.
+    #[error("{place}: {error}")]
+    Pattern {
+        /// Where.
+        place: String,
+        /// What is wrong with it.
+        error: InvalidPattern,
+    },
+    /// A condition that cannot be read.
+    #[error("{place}: {error}")]
+    Condition {
+        /// Where.
+        place: String,
+        /// What is wrong with it.
+        error: InvalidCondition,
+    },
+}
+
+impl PolicyFile {
+    /// Reads the text of a policy file.
+    ///
+    /// # Errors
+    /// The first thing in it that is wrong, and in which rule.
+    pub fn parse(text: &str) -> Result<Self, PolicyError> {
+        let table: toml::Table = toml::from_str(text).map_err(PolicyError::Syntax)?;
+        let at = Place("the policy".to_owned());
+        at.known(&table, &["profile", "approval_timeout", "rule"])?;
+        let profile = match at.text(&table, "profile", "`default` or `strict`")? {
+            None | Some("default") => Profile::Default,
+            Some("strict") => Profile::Strict,
+            Some(_) => return Err(at.wrong("profile", "`default` or `strict`")),
+        };
+        let expected = "a time like `90s`, `30m`, `24h` or `7d`";
+        let approval_timeout = match at.text(&table, "approval_timeout", expected)? {
+            None => None,
+            Some(text) => {
+                let timeout =
+                    duration(text).ok_or_else(|| at.wrong("approval_timeout", expected))?;
+                Some(timeout)
+            }
+        };
+        let rules = match table.get("rule") {
+            None => Vec::new(),
+            Some(toml::Value::Array(rules)) => (1..)
+                .zip(rules)
+                .map(|(number, entry)| rule(&Place(format!("rule {number}")), entry))
+                .collect::<Result<_, _>>()?,
+            Some(_) => return Err(at.wrong("rule", "a list: write `[[rule]]`")),
+        };
+        Ok(Self {
+            profile,
+            approval_timeout,
+            rules,
+        })
+    }
+
+    /// The policy for these tools, which somebody configured.
+    pub fn policy(
+        &self,
+        configured: impl IntoIterator<Item = impl Into<String>>,
+    ) -> ConfiguredPolicy {
+        ConfiguredPolicy {
+            profile: self.profile,
+            rules: self.rules.clone(),
+            approval_timeout: self.approval_timeout,
+            ..ConfiguredPolicy::new(configured)
+        }
+    }
+}
+
+fn rule(at: &Place, entry: &toml::Value) -> Result<Rule, PolicyError> {
+    let toml::Value::Table(entry) = entry else {
+        return Err(at.wrong("rule", "a list of tables: write `[[rule]]`"));
+    };
+    at.known(entry, &["tool", "action", "reason", "when", "unless"])?;
+    let tool = at
+        .text(entry, "tool", "a pattern of tool names")?
+        .ok_or_else(|| at.missing("tool"))?
+        .parse()
+        .map_err(|error| PolicyError::Pattern {
+            place: at.0.clone(),
+            error,
+        })?;
+    let expected = "`deny`, `ask` or `allow`";
+    let action = match at.text(entry, "action", expected)? {
+        Some("deny") => RuleAction::Deny,
+        Some("ask") => RuleAction::Ask,
+        Some("allow") => RuleAction::Allow,
+        Some(_) => return Err(at.wrong("action", expected)),
+        None => return Err(at.missing("action")),
+    };
+    Ok(Rule {
+        tool,
+        action,
+        reason: at.text(entry, "reason", "a sentence")?.map(str::to_owned),
+        when: at.conditions(entry, "when")?,
+        unless: at.conditions(entry, "unless")?,
+    })
+}
+
+/// A part of the file, as messages name it.
+struct Place(String);
+
+impl Place {
+    fn known(&self, table: &toml::Table, known: &[&str]) -> Result<(), PolicyError> {
+        let Some(key) = table.keys().find(|key| !known.contains(&key.as_str())) else {
+            return Ok(());
+        };
+        let hint = match names::nearest(key, known.iter().copied()).first() {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("there are `{}`", known.join("`, `")),
+        };
+        Err(PolicyError::UnknownKey {
+            place: self.0.clone(),
+            key: key.clone(),
+            hint,
+        })
+    }
+
+    fn text<'a>(
+        &self,
+        table: &'a toml::Table,
+        key: &'static str,
+        expected: &'static str,
+    ) -> Result<Option<&'a str>, PolicyError> {
+        match table.get(key) {
+            None => Ok(None),
+            Some(toml::Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(self.wrong(key, expected)),
+        }
+    }
+
+    fn conditions(
+        &self,
+        table: &toml::Table,
+        key: &'static str,
+    ) -> Result<Vec<Condition>, PolicyError> {
+        let expected = "a table of arguments, for instance { url = \"https://*\" }";
+        let Some(value) = table.get(key) else {
+            return Ok(Vec::new());
+        };
+        let toml::Value::Table(entries) = value else {
+            return Err(self.wrong(key, expected));
+        };
+        // An empty one would say nothing, and hardly be meant so.
+        if entries.is_empty() {
+            return Err(self.wrong(key, expected));
+        }
+        entries
+            .iter()
+            .map(|(path, value)| {
+                let value = json(value).ok_or_else(|| {
+                    self.wrong(
+                        key,
+                        "made of texts, numbers, truth values, lists and bounds",
+                    )
+                })?;
+                Condition::new(path, &value).map_err(|error| PolicyError::Condition {
+                    place: self.0.clone(),
+                    error,
+                })
+            })
+            .collect()
+    }
+
+    fn wrong(&self, key: &'static str, expected: &'static str) -> PolicyError {
+        let place = self.0.clone();
+        PolicyError::Value {
+            place,
+            key,
+            expected,
+        }
+    }
+
+    fn missing(&self, key: &'static str) -> PolicyError {
+        let place = self.0.clone();
+        PolicyError::Missing { place, key }
+    }
+}
+
+fn json(value: &toml::Value) -> Option<Value> {
+    match value {
+        toml::Value::Datetime(_) => None,
+        toml::Value::String(_)
+        | toml::Value::Integer(_)
+        | toml::Value::Float(_)
+        | toml::Value::Boolean(_)
+        | toml::Value::Array(_)
+        | toml::Value::Table(_) => serde_json::to_value(value).ok(),
+    }
+}
+
+/// A whole number and a unit.
+fn duration(text: &str) -> Option<Duration> {
+    let unit = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at(unit);
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    let number: u64 = number.parse().ok()?;
+    number.checked_mul(seconds).map(Duration::from_secs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_says_what_its_text_says() {
+        let file = PolicyFile::parse(
+            r#"
+profile = "strict"
+approval_timeout = "24h"
+
+[[rule]]
+tool = "http_*"
+action = "ask"
+reason = "it leaves the house"
+when = { method = ["POST", "PUT"], "/body/amount" = { min = 100 } }
+unless = { url = "https://api.example.com/*" }
+
+[[rule]]
+tool = "shell"
+action = "deny"
+"#,
+        )
+        .unwrap();
+        assert_eq!(file.profile, Profile::Strict);
+        assert_eq!(file.approval_timeout, Some(Duration::from_secs(86_400)));
+        let [first, second] = file.rules.as_slice() else {
+            panic!("{file:?}")
+        };
+        assert_eq!(
+            (first.tool.to_string().as_str(), first.action),
+            ("http_*", RuleAction::Ask)
+        );
+        assert_eq!((first.when.len(), first.unless.len()), (2, 1));
+        assert_eq!(first.reason.as_deref(), Some("it leaves the house"));
+        assert_eq!(second.action, RuleAction::Deny);
+        let empty = PolicyFile::parse("").unwrap();
+        assert_eq!((empty.profile, empty.rules.len()), (Profile::Default, 0));
+        assert!(empty.policy(["a"]).configured.contains("a"));
+    }
+
+    #[test]
+    fn no_mistake_is_passed_over() {
+        let rule = |text: &str| format!("[[rule]]\ntool = \"a\"\naction = \"deny\"\n{text}");
+        for (text, message) in [
+            (
+                "profil = \"strict\"".to_owned(),
+                "the policy: there is no key `profil`; did you mean `profile`?",
+            ),
+            (
+                "profile = \"careful\"".to_owned(),
+                "the policy: `profile` must be `default` or `strict`",
+            ),
+            (
+                "profile = 1".to_owned(),
+                "the policy: `profile` must be `default` or `strict`",
+            ),
+            (
+                "approval_timeout = \"soon\"".to_owned(),
+                "the policy: `approval_timeout` must be a time like `90s`, `30m`, `24h` or `7d`",
+            ),
+            (
+                rule("wehn = { a = 1 }"),
+                "rule 1: there is no key `wehn`; did you mean `when`?",
+            ),
+            (
+                rule("zzzzzzzz = 1"),
+                "rule 1: there is no key `zzzzzzzz`; there are `tool`, `action`, `reason`, `when`, `unless`",
+            ),
+            (
+                rule("when = {}"),
+                "rule 1: `when` must be a table of arguments, for instance { url = \"https://*\" }",
+            ),
+            (
+                rule("when = { n = { least = 1 } }"),
+                "rule 1: the condition on `n` has `least`, but knows only `min` and `max`",
+            ),
+            (
+                rule("unless = { n = 2020-01-01 }"),
+                "rule 1: `unless` must be made of texts, numbers, truth values, lists and bounds",
+            ),
+            (
+                "rule = 1".to_owned(),
+                "the policy: `rule` must be a list: write `[[rule]]`",
+            ),
+            (
+                "[[rule]]\naction = \"deny\"".to_owned(),
+                "rule 1: `tool` is missing",
+            ),
+            (
+                "[[rule]]\ntool = \"a\"".to_owned(),
+                "rule 1: `action` is missing",
+            ),
+            (
+                rule("") + "[[rule]]\ntool = \"a\"\naction = \"forbid\"",
+                "rule 2: `action` must be `deny`, `ask` or `allow`",
+            ),
+            (
+                "[[rule]]\ntool = \"a b\"\naction = \"deny\"".to_owned(),
+                "rule 1: tool pattern `a b` is not valid: use letters, digits, `_`, `-` and `*`",
+            ),
+            ("profile = ".to_owned(), "the policy is not valid TOML"),
+        ] {
+            assert_eq!(
+                PolicyFile::parse(&text).unwrap_err().to_string(),
+                message,
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn durations_are_whole_numbers_with_a_unit() {
+        for (text, seconds) in [("90s", Some(90)), ("2m", Some(120)), ("7d", Some(604_800))] {
+            assert_eq!(duration(text).map(|time| time.as_secs()), seconds);
+        }
+        for text in [
+            "",
+            "90",
+            "s",
+            "1.5h",
+            "1h30m",
+            "-1s",
+            "99999999999999999999d",
+        ] {
+            assert_eq!(duration(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The policy file: `policy.toml` in the data folder, or the file that the setting `policy` names.
+
+use std::{fs, io::ErrorKind, path::PathBuf};
+
+use agentkit::policy::PolicyFile;
+use anyhow::{Context as _, Result};
+
+use crate::{
+    config::Config,
+    exit::{self, Exit},
+};
+
+/// The policy and where it was read.
+#[derive(Default)]
+pub(crate) struct Loaded {
+    /// What it says; without a file, nothing.
+    pub(crate) file: PolicyFile,
+    /// The file, if there is one.
+    pub(crate) path: Option<PathBuf>,
+}
+
+/// Reads the policy. That there is none is fine unless the setting names one.
+pub(crate) fn load(config: &Config) -> Result<Loaded> {
+    read(config).map_err(|error| exit::error(Exit::Usage, format!("{error:#}")))
+}
+
+fn read(config: &Config) -> Result<Loaded> {
+    let named = config.optional("policy").map(PathBuf::from);
+    let path = named
+        .clone()
+        .unwrap_or_else(|| config.data_dir().join("policy.toml"));
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound && named.is_none() => {
+            return Ok(Loaded::default());
+        }
+        Err(error) => {
+            return Err(error)
+                .with_context(|| format!("cannot read the policy file {}", path.display()));
+        }
+    };
+    let file = PolicyFile::parse(&text)
+        .with_context(|| format!("the policy file {} cannot be used", path.display()))?;
+    let path = Some(path);
+    Ok(Loaded { file, path })
+}
+
+impl Loaded {
+    /// One line about it, for tools of these names.
+    pub(crate) fn summary(&self, tools: &[String]) -> String {
+        let profile = self.file.profile.as_str();
+        let Some(path) = &self.path else {
+            return format!("profile `{profile}`; no policy.toml in the data folder");
+        };
+        let rules = self.file.rules.len();
+        let idle: Vec<String> = self
+            .file
+            .rules
+            .iter()
+            .filter(|rule| !tools.iter().any(|name| rule.tool.matches(name)))
+            .map(|rule| format!("`{}`", rule.tool))
+            .collect();
+        let idle = match idle.as_slice() {
+            [] => String::new(),
+            idle => format!("; no tool here has a name like {}", idle.join(", ")),
+        };
+        let count = if rules == 1 { "rule" } else { "rules" };
+        format!(
+            "profile `{profile}`, {rules} {count} from {}{idle}",
+            path.display()
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_names_rules_that_speak_of_no_tool() {
+        let rule = |tool: &str| format!("[[rule]]\ntool = \"{tool}\"\naction = \"ask\"\n");
+        let text = format!("profile = \"strict\"\n{}{}", rule("write_*"), rule("shel"));
+        let loaded = Loaded {
+            file: PolicyFile::parse(&text).unwrap(),
+            path: Some(PathBuf::from("p.toml")),
+        };
+        assert_eq!(
+            loaded.summary(&["write_file".to_owned()]),
+            "profile `strict`, 2 rules from p.toml; no tool here has a name like `shel`"
+        );
+        assert_eq!(
+            Loaded::default().summary(&[]),
+            "profile `default`; no policy.toml in the data folder"
+        );
+    }
+}
