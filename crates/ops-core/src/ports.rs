@@ -2,6 +2,8 @@
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
+use bytes::Bytes;
+
 use crate::{
     approval::{Approval, ApprovalStatus},
     command::{Command, Rejection},
@@ -232,8 +234,8 @@ pub struct ClaimRequest {
 pub struct Blob {
     /// SHA-256 of the bytes, in hex.
     pub digest: String,
-    /// The bytes.
-    pub bytes: Vec<u8>,
+    /// The bytes; shared, as a value may be large and an append may be tried more than once.
+    pub bytes: Bytes,
 }
 
 /// A fold of the first events of a run, to resume from.

@@ -233,10 +233,7 @@ impl Recorder for TaskRecorder {
             let blobs: Vec<Blob> = batch
                 .blobs
                 .into_iter()
-                .map(|(digest, bytes)| Blob {
-                    digest,
-                    bytes: bytes.into(),
-                })
+                .map(|(digest, bytes)| Blob { digest, bytes })
                 .collect();
             let events = self.envelopes(batch.events);
             let next = self.next(batch.stop);

@@ -96,9 +96,9 @@ pub(super) fn output(
             });
         }
         content => {
-            let text =
-                json_text(&content, limits.max_result).ok_or_else(|| too_large("its result"))?;
-            if text.len() <= limits.inline_limit {
+            let size =
+                json_size(&content, limits.max_result).ok_or_else(|| too_large("its result"))?;
+            if size <= limits.inline_limit {
                 return Ok(Outcome {
                     output: content,
                     handle: None,
@@ -106,7 +106,7 @@ pub(super) fn output(
                     then: output.then,
                 });
             }
-            text
+            json_text(&content, size)
         }
     };
     let handle = Handle {
@@ -129,30 +129,34 @@ pub(super) fn output(
     })
 }
 
-/// The value as JSON, unless that takes more than `max` bytes.
-fn json_text(value: &Value, max: usize) -> Option<String> {
-    struct Bounded {
-        bytes: Vec<u8>,
+/// How many bytes the value takes as JSON, unless that is more than `max`.
+fn json_size(value: &Value, max: usize) -> Option<usize> {
+    struct Counter {
+        size: usize,
         max: usize,
     }
-    impl Write for Bounded {
+    impl Write for Counter {
         fn write(&mut self, part: &[u8]) -> io::Result<usize> {
-            if part.len() > self.max - self.bytes.len() {
+            if part.len() > self.max - self.size {
                 return Err(io::ErrorKind::FileTooLarge.into());
             }
-            self.bytes.extend_from_slice(part);
+            self.size += part.len();
             Ok(part.len())
         }
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
     }
-    let mut bounded = Bounded {
-        bytes: Vec::new(),
-        max,
-    };
-    serde_json::to_writer(&mut bounded, value).ok()?;
-    String::from_utf8(bounded.bytes).ok()
+    let mut counter = Counter { size: 0, max };
+    serde_json::to_writer(&mut counter, value).ok()?;
+    Some(counter.size)
+}
+
+/// The value as JSON of that size, made without ever holding more.
+fn json_text(value: &Value, size: usize) -> String {
+    let mut bytes = Vec::with_capacity(size);
+    serde_json::to_writer(&mut bytes, value).expect("a value was written once already");
+    String::from_utf8(bytes).expect("JSON is UTF-8")
 }
 
 /// The record of a written file. Its path is checked, as it names a place in every later workspace.

@@ -101,6 +101,7 @@ pub(crate) fn blob(bytes: Vec<u8>) -> Blob {
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect();
+    let bytes = bytes.into();
     Blob { digest, bytes }
 }
 
@@ -264,7 +265,7 @@ pub(crate) async fn refuses_what_is_too_large(world: &World) {
 pub(crate) async fn refuses_a_false_digest(world: &World) {
     let (_, life) = world.running().await;
     let mut lie = blob(vec![1, 2, 3]);
-    lie.bytes.push(4);
+    lie.bytes = [&lie.bytes[..], &[4]].concat().into();
     let command = append(&life, pair(1), Next::Continue);
     assert!(
         world
