@@ -1,14 +1,22 @@
-//! Built-in tools: files jailed to the workspace, an exact calculator, the time.
+//! Built-in tools: files jailed to the workspace, HTTP to checked addresses, JSON queries, an exact
+//! calculator, the time.
 //!
 //! Each tool is one file. To add one, write its file, list it in [`standard`] and test it through
 //! the gate in `tests/it`.
 
 mod calculator;
 mod current_time;
+mod edit_file;
+pub mod http;
+mod http_fetch;
+mod http_request;
+mod json_query;
 mod list_files;
 mod page;
 mod read_file;
 mod read_result;
+mod replace;
+mod search_files;
 mod workspace;
 mod write_file;
 
@@ -20,13 +28,18 @@ use serde_json::Value;
 
 /// Every built-in tool.
 #[must_use]
-pub fn standard() -> Vec<Arc<dyn Tool>> {
+pub fn standard(http: &http::Settings) -> Vec<Arc<dyn Tool>> {
     vec![
         Arc::new(calculator::Calculator::new()),
         Arc::new(current_time::CurrentTime::new()),
+        Arc::new(edit_file::EditFile::new()),
+        Arc::new(http_fetch::HttpFetch::new(http)),
+        Arc::new(http_request::HttpRequest::new(http)),
+        Arc::new(json_query::JsonQuery::new()),
         Arc::new(list_files::ListFiles::new()),
         Arc::new(read_file::ReadFile::new()),
         Arc::new(read_result::ReadResult::new()),
+        Arc::new(search_files::SearchFiles::new()),
         Arc::new(write_file::WriteFile::new()),
     ]
 }

@@ -10,14 +10,13 @@ use agentkit::{
     event::Failure,
     tool::{Effect, ToolContext, ToolOutput},
 };
-use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt as _};
-use rustix::fs::OFlags;
+use cap_std::fs::Dir;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
     page::{MAX_LIMIT, Window},
-    workspace::{blocking, failure, file_path},
+    workspace::{blocking, failure, file_path, open_file},
 };
 
 pub(crate) struct ReadFile(ToolSpec);
@@ -77,22 +76,8 @@ impl Tool for ReadFile {
 
 fn read(root: &Dir, path: &Path, window: Window) -> Result<Value, Failure> {
     let failed = |error| failure(path, &error);
-    // Opening a FIFO would wait for its other end.
-    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-    let mut options = OpenOptions::new();
-    options.read(true).custom_flags(flags.bits().cast_signed());
-    let mut file = root.open_with(path, &options).map_err(failed)?;
-    let metadata = file.metadata().map_err(failed)?;
-    if metadata.is_dir() {
-        let message = format!("`{}` is a folder; use list_files", path.display());
-        return Err(Failure::last("is_a_folder", message));
-    }
-    if !metadata.is_file() {
-        let message = format!("`{}` is not a regular file", path.display());
-        return Err(Failure::last("not_a_file", message));
-    }
+    let (mut file, mut total) = open_file(root, path)?;
     let mut bytes = Vec::new();
-    let mut total = metadata.len();
     if window.offset < total {
         file.seek(SeekFrom::Start(window.offset)).map_err(failed)?;
         let read = file

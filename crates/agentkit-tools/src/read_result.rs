@@ -2,7 +2,7 @@
 
 use agentkit::{
     BoxFuture, StepId, Tool, ToolSpec,
-    event::Failure,
+    event::{Failure, Handle},
     tool::{Effect, ToolContext, ToolOutput},
 };
 use serde::Deserialize;
@@ -61,9 +61,7 @@ impl Tool for ReadResult {
                 offset,
                 limit,
             } = crate::arguments(arguments)?;
-            let result = step(&handle)
-                .and_then(|step| context.results.get(&step))
-                .ok_or_else(|| unknown(&handle, context))?;
+            let result = find(&handle, context)?;
             let window = Window::new(offset, limit, DEFAULT_LIMIT);
             if window.offset >= result.bytes {
                 return window.page(&[], result.bytes).map(ToolOutput::from);
@@ -74,15 +72,25 @@ impl Tool for ReadResult {
                 .read(&result.digest, window.offset, limit)
                 .await?;
             if bytes.is_empty() {
-                let message = format!(
-                    "the result `{handle}` has {} bytes, but none are stored from offset {} on",
-                    result.bytes, window.offset,
-                );
-                return Err(Failure::last("result_incomplete", message));
+                return Err(incomplete(&handle, result.bytes, window.offset));
             }
             window.page(&bytes, result.bytes).map(ToolOutput::from)
         })
     }
+}
+
+/// The large result of that name.
+pub(crate) fn find<'a>(handle: &str, context: &'a ToolContext) -> Result<&'a Handle, Failure> {
+    step(handle)
+        .and_then(|step| context.results.get(&step))
+        .ok_or_else(|| unknown(handle, context))
+}
+
+pub(crate) fn incomplete(handle: &str, bytes: u64, offset: u64) -> Failure {
+    let message = format!(
+        "the result `{handle}` has {bytes} bytes, but none are stored from offset {offset} on"
+    );
+    Failure::last("result_incomplete", message)
 }
 
 fn step(handle: &str) -> Option<StepId> {

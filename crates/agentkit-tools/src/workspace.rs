@@ -5,13 +5,16 @@
 //! no race with another process leads outside.
 
 use std::{
-    io,
+    io::{self, Read as _},
     path::{Component, Path, PathBuf},
 };
 
 use agentkit::{event::Failure, tool::ToolContext};
-use cap_std::{ambient_authority, fs::Dir};
-use rustix::io::Errno;
+use cap_std::{
+    ambient_authority,
+    fs::{Dir, File, OpenOptions, OpenOptionsExt as _},
+};
+use rustix::{fs::OFlags, io::Errno};
 use tokio_util::sync::CancellationToken;
 
 /// Names that begin like this are files that a write has not finished. Nobody sees them.
@@ -111,6 +114,44 @@ fn invalid(path: &str, problem: &str) -> Failure {
     let shown: String = path.chars().take(100).collect();
     let dots = if shown.len() < path.len() { "..." } else { "" };
     Failure::last("invalid_path", format!("path {shown:?}{dots} {problem}"))
+}
+
+/// A regular file, open for reading, and its size.
+pub(crate) fn open_file(root: &Dir, path: &Path) -> Result<(File, u64), Failure> {
+    let failed = |error| failure(path, &error);
+    // Opening a FIFO would wait for its other end.
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(flags.bits().cast_signed());
+    let file = root.open_with(path, &options).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    if metadata.is_dir() {
+        let message = format!("`{}` is a folder; use list_files", path.display());
+        return Err(Failure::last("is_a_folder", message));
+    }
+    if !metadata.is_file() {
+        let message = format!("`{}` is not a regular file", path.display());
+        return Err(Failure::last("not_a_file", message));
+    }
+    Ok((file, metadata.len()))
+}
+
+/// The whole content of a file of at most `max` bytes.
+pub(crate) fn read_whole(root: &Dir, path: &Path, max: u64) -> Result<Vec<u8>, Failure> {
+    let (file, size) = open_file(root, path)?;
+    let mut bytes = Vec::new();
+    // It may grow while it is read.
+    if size <= max {
+        let mut limited = file.take(max + 1);
+        limited
+            .read_to_end(&mut bytes)
+            .map_err(|error| failure(path, &error))?;
+    }
+    if size.max(bytes.len() as u64) > max {
+        let message = format!("`{}` has more than {max} bytes, the limit", path.display());
+        return Err(Failure::last("file_too_large", message));
+    }
+    Ok(bytes)
 }
 
 /// What the file system said, with a stable code.

@@ -1,26 +1,21 @@
 //! `write_file`: writes a file of the workspace as a whole.
 //!
-//! The content goes to a new file beside the old one, which it then replaces, and each step is on
-//! disk before the next: a reader, and a machine that comes up after a crash, sees the old content
-//! or the new, never a part. So a call that is repeated leaves the same state.
-
-use std::{
-    io::{self, Write as _},
-    path::{Path, PathBuf},
-};
+//! A reader sees the old content or the new, never a part, and a call that is repeated leaves the
+//! same state.
 
 use agentkit::{
-    BoxFuture, StepId, Tool, ToolSpec,
+    BoxFuture, Tool, ToolSpec,
     event::Failure,
     tool::{Effect, ToolContext, ToolOutput},
 };
 use bytes::Bytes;
-use cap_std::fs::{Dir, OpenOptions};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
-use crate::workspace::{UNFINISHED, blocking, failure, file_path, stopped};
+use crate::{
+    replace::replace,
+    workspace::{blocking, file_path},
+};
 
 pub(crate) struct WriteFile(ToolSpec);
 
@@ -64,14 +59,7 @@ impl Tool for WriteFile {
             let bytes = content.clone();
             let step = context.step;
             let path = blocking(context, move |root, abandoned| {
-                write(root, &path, &bytes, step, abandoned).map_err(|error| match error {
-                    Stop::Abandoned => stopped(),
-                    Stop::Folder => {
-                        let message = format!("`{}` is a folder: name a file", path.display());
-                        Failure::last("is_a_folder", message)
-                    }
-                    Stop::Io(error) => failure(&path, &error),
-                })
+                replace(root, &path, &bytes, step, abandoned)
             })
             .await?;
             let path = path.to_string_lossy().into_owned();
@@ -82,126 +70,4 @@ impl Tool for WriteFile {
             })
         })
     }
-}
-
-/// Why a file was not written.
-enum Stop {
-    Abandoned,
-    Folder,
-    Io(io::Error),
-}
-
-impl From<io::Error> for Stop {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
-    }
-}
-
-/// Writes the file, and returns its path with no symbolic link in it.
-fn write(
-    root: &Dir,
-    path: &Path,
-    content: &[u8],
-    step: StepId,
-    abandoned: &CancellationToken,
-) -> Result<PathBuf, Stop> {
-    let invalid = || Stop::Io(io::ErrorKind::InvalidInput.into());
-    let name = path.file_name().ok_or_else(invalid)?;
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => make_folder(root, folder)?,
-        Some(_) | None => PathBuf::from("."),
-    };
-    let dir = root.open_dir(&folder)?;
-    let old = dir.symlink_metadata(name).ok();
-    if old.as_ref().is_some_and(|old| old.is_dir()) {
-        return Err(Stop::Folder);
-    }
-    remove_unfinished(&dir, step)?;
-
-    let unfinished = Unfinished::new(&dir, step);
-    let mut file = dir.open_with(
-        &unfinished.name,
-        OpenOptions::new().write(true).create_new(true),
-    )?;
-    file.write_all(content)?;
-    if let Some(old) = old.filter(|old| old.is_file()) {
-        file.set_permissions(old.permissions())?;
-    }
-    file.sync_all()?;
-    if abandoned.is_cancelled() {
-        return Err(Stop::Abandoned);
-    }
-    dir.rename(&unfinished.name, &dir, name)?;
-    sync_folder(&dir, Path::new("."))?;
-    Ok(if folder.as_os_str() == "." {
-        name.into()
-    } else {
-        folder.join(name)
-    })
-}
-
-/// Makes the folders on the path that are not there yet, on disk, and resolves links in it.
-fn make_folder(root: &Dir, folder: &Path) -> io::Result<PathBuf> {
-    let mut path = PathBuf::from(".");
-    for name in folder {
-        let parent = path.clone();
-        path.push(name);
-        match root.open_dir(&path) {
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                match root.create_dir(&path) {
-                    // Another call made it; or a link leads nowhere, as opening it will tell.
-                    Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                        return Err(error);
-                    }
-                    Ok(()) | Err(_) => root.open_dir(&path)?,
-                };
-                sync_folder(root, &parent)?;
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    root.canonicalize(folder)
-}
-
-fn sync_folder(dir: &Dir, path: &Path) -> io::Result<()> {
-    // Opened for reading: the handle of a `Dir` is only good for resolving paths.
-    dir.open(path)?.sync_all()
-}
-
-/// A file that is being written; removed again unless it was renamed.
-struct Unfinished<'a> {
-    dir: &'a Dir,
-    name: String,
-}
-
-impl<'a> Unfinished<'a> {
-    /// The name is new each time: what an abandoned try of the same step still writes is never
-    /// what this one renames.
-    fn new(dir: &'a Dir, step: StepId) -> Self {
-        let name = format!("{UNFINISHED}{step}-{:016x}", rand::random::<u64>());
-        Self { dir, name }
-    }
-}
-
-impl Drop for Unfinished<'_> {
-    fn drop(&mut self) {
-        // After the rename it is not there, and nothing else can be done about an error.
-        let _ = self.dir.remove_file(&self.name);
-    }
-}
-
-/// Removes what a try of the same step left that crashed.
-fn remove_unfinished(dir: &Dir, step: StepId) -> io::Result<()> {
-    let prefix = format!("{UNFINISHED}{step}-");
-    for entry in dir.entries()? {
-        let name = entry?.file_name();
-        if name.to_string_lossy().starts_with(&prefix) {
-            match dir.remove_file(&name) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                Ok(()) | Err(_) => {}
-            }
-        }
-    }
-    Ok(())
 }

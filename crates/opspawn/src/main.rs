@@ -20,6 +20,7 @@ mod output;
 mod policy;
 mod runtime;
 mod system;
+mod tools;
 
 use std::process::ExitCode;
 

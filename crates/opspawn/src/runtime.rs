@@ -24,6 +24,7 @@ use crate::{
     agents::{Factory, TASK_TYPES},
     config::Config,
     system::{SystemClock, SystemRandom},
+    tools,
 };
 
 /// What a process does beside serving.
@@ -64,8 +65,7 @@ impl Runtime {
         listen: SocketAddr,
         role: Role,
     ) -> Result<Self> {
-        let tools = tools();
-        let factory = Arc::new(Factory::new(config, tools)?);
+        let factory = Arc::new(Factory::new(config, tools::configured(config))?);
         let model = factory.default_model()?;
         let notice = (!model.is_llm()).then(|| scripted_notice(model.name()));
 
@@ -185,17 +185,6 @@ impl Runtime {
         .await
         .context("the database could not be closed")
     }
-}
-
-fn tools() -> Vec<Arc<dyn agentkit::Tool>> {
-    #[cfg_attr(
-        not(feature = "failpoints"),
-        expect(unused_mut, reason = "test builds add tools")
-    )]
-    let mut tools = agentkit_tools::standard();
-    #[cfg(feature = "failpoints")]
-    tools.extend(crate::faults::ledger_tools());
-    tools
 }
 
 /// What is said wherever a result of the scripted model is shown.

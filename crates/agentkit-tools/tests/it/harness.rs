@@ -12,6 +12,7 @@ use agentkit::{
     policy::{ConfiguredPolicy, PolicyContext},
     tool::{BlobReader, Gate, Outcome, Registry, ToolContext},
 };
+use agentkit_tools::http::Settings;
 use bytes::Bytes;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -54,7 +55,17 @@ impl Harness {
 
     /// With these tools as well.
     pub(crate) fn with(more: impl IntoIterator<Item = Arc<dyn Tool>>) -> Self {
-        let registry = Registry::new(agentkit_tools::standard().into_iter().chain(more)).unwrap();
+        Self::of(&Settings::default(), more)
+    }
+
+    /// With these settings of the HTTP tools.
+    pub(crate) fn http(settings: &Settings) -> Self {
+        Self::of(settings, [])
+    }
+
+    fn of(settings: &Settings, more: impl IntoIterator<Item = Arc<dyn Tool>>) -> Self {
+        let standard = agentkit_tools::standard(settings);
+        let registry = Registry::new(standard.into_iter().chain(more)).unwrap();
         let policy = ConfiguredPolicy::new(registry.specs().iter().map(|spec| spec.name.clone()));
         Self {
             folder: tempfile::tempdir().unwrap(),

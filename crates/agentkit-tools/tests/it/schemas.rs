@@ -18,9 +18,14 @@ fn every_tool_says_what_repeating_it_does() {
     let expected = [
         ("calculator", Effect::Pure),
         ("current_time", Effect::Idempotent),
+        ("edit_file", Effect::Write),
+        ("http_fetch", Effect::Idempotent),
+        ("http_request", Effect::Write),
+        ("json_query", Effect::Pure),
         ("list_files", Effect::Pure),
         ("read_file", Effect::Pure),
         ("read_result", Effect::Pure),
+        ("search_files", Effect::Pure),
         ("write_file", Effect::Idempotent),
     ];
     assert_eq!(

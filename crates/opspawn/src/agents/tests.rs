@@ -14,7 +14,7 @@ fn factory(settings: &[(&'static str, &str)]) -> Factory {
         .collect();
     flags.push(("data", "/nonexistent".to_owned()));
     let config = Config::load(&flags, None).unwrap();
-    Factory::new(&config, agentkit_tools::standard()).unwrap()
+    Factory::new(&config, crate::tools::configured(&config)).unwrap()
 }
 
 fn start(factory: &Factory, input: &Value) -> Result<Prepared, Failure> {
@@ -110,7 +110,8 @@ fn a_resumed_run_gets_the_definition_that_it_is_pinned_to() {
         ],
         None,
     );
-    let other = Factory::new(&task_less.unwrap(), agentkit_tools::standard()).unwrap();
+    let task_less = task_less.unwrap();
+    let other = Factory::new(&task_less, crate::tools::configured(&task_less)).unwrap();
     let task = TaskId::new(Micros(1), [1; 10]);
     assert_eq!(task.to_string().len(), 41);
     let again = other.agent(Key {

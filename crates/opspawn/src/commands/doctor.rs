@@ -51,7 +51,7 @@ pub(super) async fn doctor(config: &Config, as_json: bool) -> Result<Exit> {
 }
 
 fn model(config: &Config) -> Finding {
-    match Factory::new(config, agentkit_tools::standard()) {
+    match Factory::new(config, crate::tools::configured(config)) {
         Ok(factory) => match factory.default_model() {
             Ok(model) if model.is_llm() => {
                 finding("model", true, format!("{} answers", model.name()))
@@ -72,7 +72,7 @@ fn model(config: &Config) -> Finding {
 }
 
 fn policy(config: &Config) -> Finding {
-    let tools = agentkit_tools::standard();
+    let tools = crate::tools::configured(config);
     let names: Vec<String> = tools.iter().map(|tool| tool.spec().name.clone()).collect();
     match crate::policy::load(config) {
         Ok(loaded) => finding("policy", true, loaded.summary(&names)),

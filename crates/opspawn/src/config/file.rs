@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, io::ErrorKind, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{SETTINGS, unknown_key};
+use super::{Kind, SETTINGS, unknown_key};
 
 /// The settings of a TOML file, as text by key.
 pub(super) fn toml(path: &Path) -> Result<Vec<(&'static str, String)>> {
@@ -33,23 +33,29 @@ fn flatten(
         } else {
             format!("{prefix}.{name}")
         };
+        if let toml::Value::Table(inner) = value {
+            flatten(&key, inner, place, values)?;
+            continue;
+        }
+        let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) else {
+            return unknown_key(&key, place);
+        };
         let text = match value {
-            toml::Value::Table(inner) => {
-                flatten(&key, inner, place, values)?;
-                continue;
-            }
             toml::Value::String(text) => text.clone(),
             toml::Value::Integer(number) => number.to_string(),
             toml::Value::Float(number) => number.to_string(),
             toml::Value::Boolean(switch) => switch.to_string(),
-            toml::Value::Array(_) | toml::Value::Datetime(_) => {
+            toml::Value::Array(items) if setting.kind == Kind::Places => {
+                let words: Option<Vec<_>> = items.iter().map(toml::Value::as_str).collect();
+                words
+                    .with_context(|| format!("setting `{key}` in {place} must be a list of texts"))?
+                    .join(", ")
+            }
+            toml::Value::Array(_) | toml::Value::Datetime(_) | toml::Value::Table(_) => {
                 bail!("setting `{key}` in {place} must be text, a number or a switch")
             }
         };
-        match SETTINGS.iter().find(|setting| setting.key == key) {
-            Some(setting) => values.push((setting.key, text)),
-            None => unknown_key(&key, place)?,
-        }
+        values.push((setting.key, text));
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use agentkit_tools::http::Allowed;
 use anyhow::{Context as _, Result, bail};
 
 /// A setting.
@@ -35,6 +36,8 @@ pub(crate) enum Kind {
     Duration,
     /// `true` or `false`.
     Switch,
+    /// Hosts, addresses and networks; in the file also as a list.
+    Places,
     /// One of these.
     Choice(&'static [&'static str]),
 }
@@ -285,6 +288,27 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "lost workers in a row after which a task is given up",
     ),
     setting(
+        "tools.http.allow",
+        "OPSPAWN_HTTP_ALLOW",
+        Kind::Places,
+        None,
+        "hosts, addresses and networks that the HTTP tools may reach although they are not public",
+    ),
+    setting(
+        "tools.http.max_bytes",
+        "OPSPAWN_HTTP_MAX_BYTES",
+        Kind::Count,
+        Some("10485760"),
+        "the most bytes of a body that the HTTP tools read",
+    ),
+    setting(
+        "tools.http.timeout",
+        "OPSPAWN_HTTP_TIMEOUT",
+        Kind::Duration,
+        Some("30s"),
+        "the longest that a call of the HTTP tools may take",
+    ),
+    setting(
         "max_body_bytes",
         "OPSPAWN_MAX_BODY_BYTES",
         Kind::Number,
@@ -356,6 +380,7 @@ impl Kind {
             Self::Duration => duration(text).map(|_| ()),
             Self::Switch if matches!(text, "true" | "false") => Ok(()),
             Self::Switch => bail!("`{text}` is neither `true` nor `false`"),
+            Self::Places => Ok(text.parse::<Allowed>().map(|_| ())?),
             Self::Choice(known) if known.contains(&text) => Ok(()),
             Self::Choice(known) => match super::nearest(text, known.iter().copied()) {
                 Some(near) => bail!("`{text}` is not known; did you mean `{near}`?"),

@@ -57,6 +57,28 @@ fn mistakes_name_the_key_and_the_nearest_name() {
 }
 
 #[test]
+fn places_are_a_list_in_the_file_and_words_in_a_variable() {
+    let file = Some("[tools.http]\nallow = ['127.0.0.1:8080', '10.0.0.0/8']\n");
+    let places = |config: Config| config.optional("tools.http.allow").map(str::to_owned);
+    let expected = Some("127.0.0.1:8080, 10.0.0.0/8".to_owned());
+    assert_eq!(places(load(&[], file, &[], "").unwrap()), expected);
+    let env = [("OPSPAWN_HTTP_ALLOW", "intranet.example")];
+    let expected = Some("intranet.example".to_owned());
+    assert_eq!(places(load(&[], file, &env, "").unwrap()), expected);
+    for (file, expected) in [
+        ("[tools.http]\nallow = ['*']", "`*` is not a host"),
+        ("[tools.http]\nallow = [1]", "must be a list of texts"),
+        (
+            "[tools.http]\nalow = []",
+            "did you mean `tools.http.allow`?",
+        ),
+    ] {
+        let error = format!("{:#}", load(&[], Some(file), &[], "").unwrap_err());
+        assert!(error.contains(expected), "{file}: {error}");
+    }
+}
+
+#[test]
 fn a_secret_may_come_from_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("key");

@@ -11,8 +11,10 @@ mod bad_tools;
 mod example;
 mod exit_codes;
 mod full_disk;
+mod http_tools;
 #[cfg(feature = "failpoints")]
 mod in_doubt;
+mod large_result;
 mod mistakes;
 mod place;
 mod policy;

@@ -1,0 +1,278 @@
+//! HTTP as tools do it: `http_fetch` and `http_request`.
+//!
+//! They are two tools rather than one with a method because the effect class belongs to a tool: a
+//! rule such as "ask before every `write`" or "never `http_request`" then holds by its name, and what
+//! the model says in the arguments cannot lower it.
+//!
+//! No request goes anywhere but to addresses that were checked: a host is resolved once, each of its
+//! addresses has to be public or allowed by configuration, and the connection is made to these
+//! addresses and no others. Every redirect is a new request in this respect. Neither proxies nor
+//! cookies exist here, and a connection serves one request.
+
+mod address;
+mod allow;
+mod body;
+mod connect;
+mod headers;
+mod target;
+
+use std::{io, net::IpAddr, sync::Arc, time::Duration};
+
+use agentkit::{BoxFuture, event::Failure, tool::Effect};
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+use serde_json::{Value, json};
+use url::Url;
+
+pub use self::allow::{Allowed, InvalidPlace};
+use self::{body::Body, connect::Connector, target::Target};
+pub(crate) use self::{
+    headers::{parse as parse_headers, schema as headers_schema},
+    target::parse as parse_url,
+};
+
+/// How many redirects are followed.
+const MAX_REDIRECTS: usize = 5;
+
+/// What the HTTP tools may do.
+#[derive(Clone)]
+pub struct Settings {
+    /// Places that may be reached although they are not public.
+    pub allow: Allowed,
+    /// The most bytes of a body that are read.
+    pub max_bytes: u64,
+    /// The longest that a call may take, redirects included.
+    pub timeout: Duration,
+    /// Where the addresses of a host come from.
+    pub resolver: Arc<dyn Resolver>,
+    /// How servers are authenticated; by the system's certificates if not given.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            allow: Allowed::default(),
+            max_bytes: 10 << 20,
+            timeout: Duration::from_secs(30),
+            resolver: Arc::new(SystemResolver),
+            tls: None,
+        }
+    }
+}
+
+/// Tells the addresses of a host.
+pub trait Resolver: Send + Sync {
+    /// All of its addresses, in the order in which they are to be tried.
+    ///
+    /// # Errors
+    /// If they cannot be told.
+    fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>>;
+}
+
+/// The resolver of the operating system.
+#[derive(Debug, Clone, Copy)]
+pub struct SystemResolver;
+
+impl Resolver for SystemResolver {
+    fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>> {
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((host, 0)).await?;
+            Ok(found.map(|address| address.ip()).collect())
+        })
+    }
+}
+
+/// What a tool sends.
+pub(crate) struct Outgoing {
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    /// The most bytes of the answer's body that are read.
+    pub(crate) max_bytes: u64,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// Nothing was sent.
+    Before(Failure),
+    /// The request, or a part of it, was sent.
+    After(Failure),
+}
+
+impl Trouble {
+    /// What to tell of a request with this effect.
+    pub(crate) fn failure(self, effect: Effect) -> Failure {
+        match (self, effect) {
+            (Self::Before(failure), _)
+            | (Self::After(failure), Effect::Pure | Effect::Idempotent) => failure,
+            (Self::After(failure), Effect::Write) => Failure::last(
+                &failure.code,
+                format!(
+                    "{}; it may have taken effect: check before sending it again",
+                    failure.message
+                ),
+            ),
+        }
+    }
+}
+
+/// Sends requests to checked addresses. Cloning it is cheap.
+#[derive(Clone)]
+pub(crate) struct Client {
+    settings: Arc<Settings>,
+    connector: Arc<Connector>,
+}
+
+impl Client {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        Self {
+            settings: Arc::new(settings.clone()),
+            connector: Arc::new(Connector::new(settings.tls.clone())),
+        }
+    }
+
+    /// How many bytes of a body are read if so many were asked for.
+    pub(crate) fn limit(&self, asked: Option<u64>) -> u64 {
+        asked.map_or(self.settings.max_bytes, |asked| {
+            asked.min(self.settings.max_bytes)
+        })
+    }
+
+    /// The answer to one request; redirects are answers like any other.
+    pub(crate) async fn send(&self, outgoing: &Outgoing) -> Result<Answer, Trouble> {
+        let target = Target::check(&outgoing.url, &self.settings)
+            .await
+            .map_err(Trouble::Before)?;
+        let (status, headers, body) = self.connector.send(&target, outgoing).await?;
+        Ok(Answer {
+            url: outgoing.url.clone(),
+            status,
+            headers,
+            body,
+        })
+    }
+
+    /// The answer after at most [`MAX_REDIRECTS`] redirects.
+    pub(crate) async fn follow(&self, mut outgoing: Outgoing) -> Result<Answer, Trouble> {
+        for _ in 0..=MAX_REDIRECTS {
+            let answer = self.send(&outgoing).await?;
+            let Some(next) = redirect(&answer).map_err(Trouble::After)? else {
+                return Ok(answer);
+            };
+            if next.origin() != outgoing.url.origin() {
+                headers::keep_for_strangers(&mut outgoing.headers);
+            }
+            outgoing.url = next;
+        }
+        Err(Trouble::After(Failure::last(
+            "too_many_redirects",
+            format!(
+                "the server redirected more than {MAX_REDIRECTS} times; fetch the place itself"
+            ),
+        )))
+    }
+}
+
+/// Where the answer leads, if it is a redirect.
+fn redirect(answer: &Answer) -> Result<Option<Url>, Failure> {
+    let from = &answer.url;
+    let redirects = matches!(answer.status.as_u16(), 301 | 302 | 303 | 307 | 308);
+    let Some(location) = answer
+        .headers
+        .get(http::header::LOCATION)
+        .filter(|_| redirects)
+    else {
+        return Ok(None);
+    };
+    let location = String::from_utf8_lossy(location.as_bytes());
+    let refused = |problem: &str| {
+        let shown: String = location.chars().take(200).collect();
+        let message = format!("the redirect to {shown:?} is not followed: {problem}");
+        Failure::last("redirect_refused", message)
+    };
+    let next = from
+        .join(&location)
+        .map_err(|error| refused(&error.to_string()))?;
+    target::check_url(&next).map_err(|failure| refused(&failure.message))?;
+    if from.scheme() == "https" && next.scheme() != "https" {
+        return Err(refused("it leads from https to http"));
+    }
+    Ok(Some(next))
+}
+
+/// What a server answered.
+pub(crate) struct Answer {
+    /// Where it came from.
+    url: Url,
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Body,
+}
+
+impl Answer {
+    /// As a tool's result.
+    pub(crate) fn into_value(self) -> Value {
+        let mut result = json!({
+            "url": self.url.as_str(),
+            "status": self.status.as_u16(),
+            "headers": headers::chosen(&self.headers),
+        });
+        self.body.describe(&self.headers, &mut result);
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn next(status: u16, location: &str, from: &str) -> Result<Option<String>, String> {
+        let mut headers = HeaderMap::new();
+        headers.insert("location", location.parse().unwrap());
+        let answer = Answer {
+            url: Url::parse(from).unwrap(),
+            status: StatusCode::from_u16(status).unwrap(),
+            headers,
+            body: Body::default(),
+        };
+        redirect(&answer)
+            .map(|url| url.map(|url| url.to_string()))
+            .map_err(|failure| failure.message)
+    }
+
+    #[test]
+    fn redirects_are_resolved_against_where_they_come_from() {
+        let from = "https://a.example/x/y?q";
+        for (location, expected) in [
+            ("z", "https://a.example/x/z"),
+            ("/z", "https://a.example/z"),
+            ("//b.example/z", "https://b.example/z"),
+            ("https://b.example", "https://b.example/"),
+        ] {
+            assert_eq!(next(302, location, from), Ok(Some(expected.to_owned())));
+        }
+        assert_eq!(next(300, "/z", from), Ok(None));
+        assert_eq!(next(304, "/z", from), Ok(None));
+        assert_eq!(
+            next(301, "https://a.example/", "http://a.example/"),
+            Ok(Some("https://a.example/".to_owned()))
+        );
+    }
+
+    #[test]
+    fn redirects_to_less_are_refused() {
+        for (location, problem) in [
+            ("http://a.example/", "from https to http"),
+            ("file:///etc/passwd", "only http and https"),
+            ("gopher://a.example/", "only http and https"),
+            ("https://user:secret@a.example/", "user name or password"),
+            ("https://", "empty host"),
+        ] {
+            let message = next(302, location, "https://a.example/").unwrap_err();
+            assert!(message.contains(problem), "{message}");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! `http_fetch`: reads what is behind a URL.
+
+use std::collections::BTreeMap;
+
+use agentkit::{
+    BoxFuture, Tool, ToolSpec,
+    event::Failure,
+    tool::{Effect, ToolContext, ToolOutput},
+};
+use bytes::Bytes;
+use http::Method;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::http::{Client, Outgoing, Settings, headers_schema, parse_headers, parse_url};
+
+pub(crate) struct HttpFetch {
+    spec: ToolSpec,
+    client: Client,
+}
+
+#[derive(Deserialize)]
+struct Arguments {
+    url: String,
+    #[serde(default)]
+    method: Verb,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    max_bytes: Option<u64>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "UPPERCASE")]
+enum Verb {
+    #[default]
+    Get,
+    Head,
+}
+
+impl HttpFetch {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let description = "Reads what is behind an http or https URL with GET or HEAD, following \
+            redirects. Text comes as `text`, anything else as `base64`. A status of 400 or more is \
+            a result too.";
+        let max_bytes = settings.max_bytes;
+        let schema = json!({
+            "type": "object",
+            "properties": {
+                "url": {"type": "string", "description": "For instance https://example.com/a?b=c"},
+                "method": {"enum": ["GET", "HEAD"], "description": "GET"},
+                "headers": headers_schema(),
+                "max_bytes": {
+                    "type": "integer", "minimum": 1, "maximum": max_bytes,
+                    "description": format!("The most bytes of the body to read; {max_bytes}"),
+                },
+            },
+            "required": ["url"],
+            "additionalProperties": false,
+        });
+        // GET and HEAD ask for nothing to be changed (RFC 9110, 9.2.1), so they may be sent again.
+        let spec = ToolSpec::new("http_fetch", description, schema)
+            .effect(Effect::Idempotent)
+            .timeout(settings.timeout);
+        let client = Client::new(settings);
+        Self { spec, client }
+    }
+}
+
+impl Tool for HttpFetch {
+    fn spec(&self) -> &ToolSpec {
+        &self.spec
+    }
+
+    fn call<'a>(
+        &'a self,
+        _: &'a ToolContext,
+        arguments: Value,
+    ) -> BoxFuture<'a, Result<ToolOutput, Failure>> {
+        Box::pin(async move {
+            let arguments: Arguments = crate::arguments(arguments)?;
+            let outgoing = Outgoing {
+                method: match arguments.method {
+                    Verb::Get => Method::GET,
+                    Verb::Head => Method::HEAD,
+                },
+                url: parse_url(&arguments.url)?,
+                headers: parse_headers(arguments.headers)?,
+                body: Bytes::new(),
+                max_bytes: self.client.limit(arguments.max_bytes),
+            };
+            match self.client.follow(outgoing).await {
+                Ok(answer) => Ok(answer.into_value().into()),
+                Err(trouble) => Err(trouble.failure(self.spec.effect)),
+            }
+        })
+    }
+}

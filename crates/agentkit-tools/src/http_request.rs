@@ -1,0 +1,138 @@
+//! `http_request`: sends something to a URL.
+
+use std::collections::BTreeMap;
+
+use agentkit::{
+    BoxFuture, Tool, ToolSpec,
+    event::Failure,
+    tool::{Effect, ToolContext, ToolOutput},
+};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, header};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::http::{Client, Outgoing, Settings, headers_schema, parse_headers, parse_url};
+
+pub(crate) struct HttpRequest {
+    spec: ToolSpec,
+    client: Client,
+}
+
+#[derive(Deserialize)]
+struct Arguments {
+    url: String,
+    method: Verb,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    #[serde(default, deserialize_with = "present")]
+    json: Option<Value>,
+    body: Option<String>,
+    max_bytes: Option<u64>,
+}
+
+/// `null` is a JSON body like any other.
+fn present<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(value).map(Some)
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+enum Verb {
+    Post,
+    Put,
+    Patch,
+    Delete,
+}
+
+impl HttpRequest {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let description = "Sends a POST, PUT, PATCH or DELETE to an http or https URL, with a body \
+            as `json` or as text in `body`. A redirect is not followed but shown. A status of 400 \
+            or more is a result too.";
+        let max_bytes = settings.max_bytes;
+        let schema = json!({
+            "type": "object",
+            "properties": {
+                "url": {"type": "string", "description": "For instance https://example.com/a?b=c"},
+                "method": {"enum": ["POST", "PUT", "PATCH", "DELETE"]},
+                "headers": headers_schema(),
+                "json": {"description": "Sent as application/json"},
+                "body": {
+                    "type": "string",
+                    "description": "Sent as it is; text/plain unless a header says otherwise",
+                },
+                "max_bytes": {
+                    "type": "integer", "minimum": 1, "maximum": max_bytes,
+                    "description": format!("The most bytes of the answer to read; {max_bytes}"),
+                },
+            },
+            "required": ["url", "method"],
+            "additionalProperties": false,
+        });
+        // Nobody but the server knows what a second one does. PUT and DELETE should do no more than
+        // the first (RFC 9110, 9.2.2), but that is a hint from a party that is not trusted.
+        let spec = ToolSpec::new("http_request", description, schema)
+            .effect(Effect::Write)
+            .timeout(settings.timeout);
+        let client = Client::new(settings);
+        Self { spec, client }
+    }
+}
+
+impl Tool for HttpRequest {
+    fn spec(&self) -> &ToolSpec {
+        &self.spec
+    }
+
+    fn call<'a>(
+        &'a self,
+        _: &'a ToolContext,
+        arguments: Value,
+    ) -> BoxFuture<'a, Result<ToolOutput, Failure>> {
+        Box::pin(async move {
+            let arguments: Arguments = crate::arguments(arguments)?;
+            let mut headers = parse_headers(arguments.headers)?;
+            let body = body(arguments.json, arguments.body, &mut headers)?;
+            let outgoing = Outgoing {
+                method: match arguments.method {
+                    Verb::Post => Method::POST,
+                    Verb::Put => Method::PUT,
+                    Verb::Patch => Method::PATCH,
+                    Verb::Delete => Method::DELETE,
+                },
+                url: parse_url(&arguments.url)?,
+                headers,
+                body,
+                max_bytes: self.client.limit(arguments.max_bytes),
+            };
+            // A redirect is not followed: it would send the body, or a part of the request, to a
+            // place that the model did not name.
+            match self.client.send(&outgoing).await {
+                Ok(answer) => Ok(answer.into_value().into()),
+                Err(trouble) => Err(trouble.failure(self.spec.effect)),
+            }
+        })
+    }
+}
+
+/// The body, whose type becomes a header unless there is one.
+fn body(
+    json: Option<Value>,
+    text: Option<String>,
+    headers: &mut HeaderMap,
+) -> Result<Bytes, Failure> {
+    let (body, media_type) = match (json, text) {
+        (Some(_), Some(_)) => {
+            let message = "give `json` or `body`, not both";
+            return Err(Failure::last("invalid_arguments", message));
+        }
+        (Some(json), None) => (json.to_string(), "application/json"),
+        (None, Some(text)) => (text, "text/plain; charset=utf-8"),
+        (None, None) => return Ok(Bytes::new()),
+    };
+    headers
+        .entry(header::CONTENT_TYPE)
+        .or_insert(HeaderValue::from_static(media_type));
+    Ok(body.into())
+}

@@ -1,0 +1,164 @@
+//! `json_query`: picks values out of JSON with JSONPath (RFC 9535).
+//!
+//! The query language has no loops, but a short query can still ask for very much: selectors that
+//! repeat a node multiply, and so do descendants of descendants. So the document, the steps of the
+//! evaluation and the size of what is picked are each bounded.
+
+mod document;
+mod evaluate;
+mod query;
+
+use agentkit::{
+    BoxFuture, Tool, ToolSpec,
+    event::Failure,
+    tool::{Effect, ToolContext, ToolOutput},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use self::{document::Source, evaluate::Evaluation};
+use crate::workspace::stopped;
+
+const DEFAULT_MATCHES: usize = 1000;
+const MAX_MATCHES: usize = 10_000;
+/// The most bytes of JSON that are picked, about.
+const MAX_PICKED: usize = 16 << 20;
+/// How many documents are in memory at once; a large one takes much more than its bytes.
+const AT_ONCE: usize = 2;
+
+pub(crate) struct JsonQuery {
+    spec: ToolSpec,
+    turn: Semaphore,
+}
+
+#[derive(Deserialize)]
+struct Arguments {
+    query: String,
+    path: Option<String>,
+    handle: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    json: Option<Value>,
+    inside: Option<String>,
+    max_matches: Option<usize>,
+}
+
+/// `null` is JSON like any other.
+fn present<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(value).map(Some)
+}
+
+impl JsonQuery {
+    pub(crate) fn new() -> Self {
+        let description = "Picks values out of a JSON document with JSONPath (RFC 9535), for \
+            instance $.items[?@.price > 10].name or $..id. The document is a file of the workspace, \
+            a large result of an earlier call, or given as `json`.";
+        let schema = json!({
+            "type": "object",
+            "properties": {
+                "query": {"type": "string", "description": "JSONPath; begins with $"},
+                "path": {"type": "string", "description": "A file, relative to the workspace"},
+                "handle": {"type": "string", "description": "A large result, for instance call_7"},
+                "json": {"description": "The document itself"},
+                "inside": {
+                    "type": "string",
+                    "description": "JSON Pointer to a string of the document that holds JSON, which \
+                        is queried instead: /text for what http_fetch returned",
+                },
+                "max_matches": {
+                    "type": "integer", "minimum": 1, "maximum": MAX_MATCHES,
+                    "description": format!("The most values to return; {DEFAULT_MATCHES}"),
+                },
+            },
+            "required": ["query"],
+            "additionalProperties": false,
+        });
+        Self {
+            // It only reads.
+            spec: ToolSpec::new("json_query", description, schema).effect(Effect::Pure),
+            turn: Semaphore::new(AT_ONCE),
+        }
+    }
+}
+
+impl Tool for JsonQuery {
+    fn spec(&self) -> &ToolSpec {
+        &self.spec
+    }
+
+    fn call<'a>(
+        &'a self,
+        context: &'a ToolContext,
+        arguments: Value,
+    ) -> BoxFuture<'a, Result<ToolOutput, Failure>> {
+        Box::pin(async move {
+            let arguments: Arguments = crate::arguments(arguments)?;
+            let query = query::parse(&arguments.query)?;
+            let source = Source::of(arguments.path, arguments.handle, arguments.json)?;
+            let max = arguments.max_matches.unwrap_or(DEFAULT_MATCHES);
+            let _turn = self.turn.acquire().await.map_err(|_| stopped())?;
+            let text = source.load(context).await?;
+            let abandoned = context.cancel.child_token();
+            let _guard = abandoned.clone().drop_guard();
+            let work = tokio::task::spawn_blocking(move || {
+                let mut document = text.parse()?;
+                if let Some(pointer) = arguments.inside {
+                    document = document::inside(&document, &pointer)?;
+                }
+                let mut evaluation = Evaluation::new(&document, &abandoned);
+                let found = evaluation.query(&query.segments)?;
+                Ok(picked(&found, max))
+            });
+            match work.await {
+                Ok(result) => result.map(ToolOutput::from),
+                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                Err(_) => Err(stopped()),
+            }
+        })
+    }
+}
+
+/// The values that were found, as far as they fit.
+fn picked(found: &[&Value], max: usize) -> Value {
+    let mut room = MAX_PICKED;
+    let values: Vec<Value> = found
+        .iter()
+        .take(max)
+        .map_while(|value| {
+            room = room.checked_sub(size(value, room)?)?;
+            Some((*value).clone())
+        })
+        .collect();
+    let mut result = json!({"count": found.len()});
+    if values.len() < found.len() {
+        result["cut"] = json!(format!("these are the first {}", values.len()));
+    }
+    result["values"] = values.into();
+    result
+}
+
+/// About how many bytes of JSON a value takes; none if more than `room`.
+fn size(value: &Value, room: usize) -> Option<usize> {
+    let mut size = match value {
+        Value::String(text) => text.len() + 2,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => 8,
+    };
+    match value {
+        Value::Array(items) => {
+            for item in items {
+                size += self::size(item, room.checked_sub(size)?)?;
+            }
+        }
+        Value::Object(members) => {
+            for (name, member) in members {
+                size += name.len() + 4;
+                size += self::size(member, room.checked_sub(size)?)?;
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+    (size <= room).then_some(size)
+}
+
+#[cfg(test)]
+mod tests;

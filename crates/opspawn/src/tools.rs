@@ -1,0 +1,33 @@
+//! The tools that agents get, as configured.
+
+use std::sync::Arc;
+
+use agentkit::Tool;
+use agentkit_tools::http;
+
+use crate::config::Config;
+
+/// Every tool of this configuration.
+pub(crate) fn configured(config: &Config) -> Vec<Arc<dyn Tool>> {
+    let defaults = http::Settings::default();
+    let allow = config.optional("tools.http.allow").unwrap_or_default();
+    let http = http::Settings {
+        // Checked when the configuration was loaded.
+        allow: allow.parse().unwrap_or_default(),
+        max_bytes: config
+            .number("tools.http.max_bytes")
+            .unwrap_or(defaults.max_bytes),
+        timeout: config
+            .duration("tools.http.timeout")
+            .unwrap_or(defaults.timeout),
+        ..defaults
+    };
+    #[cfg_attr(
+        not(feature = "failpoints"),
+        expect(unused_mut, reason = "test builds add tools")
+    )]
+    let mut tools = agentkit_tools::standard(&http);
+    #[cfg(feature = "failpoints")]
+    tools.extend(crate::faults::ledger_tools());
+    tools
+}
