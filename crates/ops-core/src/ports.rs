@@ -305,8 +305,7 @@ pub struct TaskFilter {
     pub agent: Option<String>,
     /// Only the ones with all of these labels.
     pub labels: std::collections::BTreeMap<String, String>,
-    /// Only the ones whose name, agent or one of whose labels' values has this text within it, ASCII
-    /// case aside, or whose id begins with it.
+    /// Only the ones whose name has this text within it, ASCII case aside, or whose id begins with it.
     pub text: Option<String>,
     /// Only tasks submitted at this time or later.
     pub created_after: Option<Micros>,

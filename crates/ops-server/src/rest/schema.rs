@@ -70,17 +70,17 @@ pub(crate) struct LogPage {
 /// There is no such task: `task_not_found`.
 #[derive(IntoResponses)]
 #[response(status = 404, content_type = "application/problem+json")]
-pub(crate) struct NoTask(#[to_schema] Problem);
+pub(crate) struct NoTask(Problem);
 
 /// The state of the task does not allow it; `code` says which it is.
 #[derive(IntoResponses)]
 #[response(status = 409, content_type = "application/problem+json")]
-pub(crate) struct Conflict(#[to_schema] Problem);
+pub(crate) struct Conflict(Problem);
 
 /// The body or the query string is not valid; `errors` names each offending part.
 #[derive(IntoResponses)]
 #[response(status = 422, content_type = "application/problem+json")]
-pub(crate) struct Invalid(#[to_schema] Problem);
+pub(crate) struct Invalid(Problem);
 
 /// A task that is to be done.
 #[derive(ToSchema)]

@@ -269,7 +269,7 @@ async fn filters_by_label_agent_text_and_time_fit_together() {
         ("agent=writ".into(), &[]),
         ("q=NIGHTLY".into(), &[1, 0]),
         ("q=report&agent=writer&label=env=prod".into(), &[2, 0]),
-        ("q=prod".into(), &[2, 0]),
+        ("q=prod".into(), &[]),
         ("q=%25".into(), &[]),
         (format!("q={prefix}"), &[3]),
         (format!("q={}", ids[2]), &[2]),

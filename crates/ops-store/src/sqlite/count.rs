@@ -76,7 +76,10 @@ fn has_both(state: StateName) -> bool {
 fn one_by_one(conn: &Connection, tenant: TenantId, filter: &TaskFilter) -> rusqlite::Result<u64> {
     let mut total = 0;
     for place in search::places(tenant, filter) {
-        let mut select = conn.prepare_cached(&format!("SELECT count(*) FROM {}", place.sql))?;
+        let mut select = conn.prepare_cached(&format!(
+            "SELECT count(*) FROM {}",
+            place.lone.as_ref().unwrap_or(&place.sql)
+        ))?;
         total += select.query_row(params_from_iter(place.params), |row| unsigned(row, 0))?;
     }
     Ok(total)

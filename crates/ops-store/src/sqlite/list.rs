@@ -46,6 +46,7 @@ fn rows_of(
         sql,
         mut params,
         order,
+        lone: _,
     }: Place,
     limit: u32,
 ) -> rusqlite::Result<Vec<([u8; 16], i64)>> {

@@ -22,6 +22,8 @@ pub(super) struct Place {
     pub(super) params: Vec<Value>,
     /// The column with the ids.
     pub(super) order: &'static str,
+    /// What counts the same tasks without looking at them, if terms alone tell.
+    pub(super) lone: Option<String>,
 }
 
 impl Place {
@@ -37,6 +39,7 @@ impl Place {
                    ON tasks.tenant_id = term.tenant_id AND tasks.task_id = term.task_id \
                    WHERE term.tenant_id = ?";
         let mut place = Self::new(sql.to_owned(), tenant, "term.task_id");
+        place.lone = Some("task_terms AS term WHERE term.tenant_id = ?".to_owned());
         place.and(
             "term.kind = ? AND term.key = ? AND term.value = ?",
             term.values(),
@@ -49,6 +52,7 @@ impl Place {
             sql,
             params: vec![tenant.0.into()],
             order,
+            lone: None,
         }
     }
 
@@ -60,10 +64,19 @@ impl Place {
         self
     }
 
-    fn and(&mut self, sql: &str, params: impl IntoIterator<Item = Value>) {
-        self.sql.push_str(" AND ");
-        self.sql.push_str(sql);
+    /// A condition on the ids.
+    fn and(&mut self, condition: &str, params: impl IntoIterator<Item = Value>) {
+        for sql in std::iter::once(&mut self.sql).chain(&mut self.lone) {
+            sql.push_str(" AND ");
+            sql.push_str(condition);
+        }
         self.params.extend(params);
+    }
+
+    /// A condition on what stands in the tasks themselves.
+    fn and_task(&mut self, condition: &str, params: impl IntoIterator<Item = Value>) {
+        self.lone = None;
+        self.and(condition, params);
     }
 }
 
@@ -206,19 +219,20 @@ fn searched(tenant: TenantId, filter: &TaskFilter, range: &Range) -> Place {
     };
     for term in terms {
         let has = "EXISTS (SELECT 1 FROM task_terms AS other \
-                   WHERE other.tenant_id = tasks.tenant_id AND other.kind = ? AND other.key = ? \
-                   AND other.value = ? AND other.task_id = tasks.task_id)";
+                   WHERE other.tenant_id = term.tenant_id AND other.kind = ? AND other.key = ? \
+                   AND other.value = ? AND other.task_id = term.task_id)";
         place.and(has, term.values());
     }
     if let Some(text) = &filter.text {
         let lower = text.to_ascii_lowercase();
         let (low, high) = ids_with_prefix(&lower);
-        place.and(
+        place.and_task(
             "tasks.task_id IN (SELECT task_id FROM task_terms \
-             WHERE tenant_id = ? AND instr(lower(value), ?) > 0 \
+             WHERE tenant_id = ? AND kind = ? AND instr(lower(value), ?) > 0 \
              UNION SELECT task_id FROM tasks WHERE tenant_id = ? AND task_id BETWEEN ? AND ?)",
             [
                 tenant.0.into(),
+                Value::Integer(Kind::Name as i64),
                 lower.into(),
                 tenant.0.into(),
                 Value::Blob(low),
@@ -227,7 +241,7 @@ fn searched(tenant: TenantId, filter: &TaskFilter, range: &Range) -> Place {
         );
     }
     if let Some(parent) = &filter.parent {
-        place.and(
+        place.and_task(
             "parent_row IS NOT NULL AND parent_row = \
              (SELECT task_row FROM tasks WHERE tenant_id = ? AND task_id = ?)",
             [tenant.0.into(), Value::Blob(parent.as_bytes().to_vec())],
@@ -239,14 +253,14 @@ fn searched(tenant: TenantId, filter: &TaskFilter, range: &Range) -> Place {
             .map(|state| format!("'{state}'"))
             .collect();
         let only = format!("state IN ({}){}", names.join(", "), started(filter));
-        place.and(&only, []);
+        place.and_task(&only, []);
     }
     for (asked, only) in [
         (filter.in_doubt, IN_DOUBT),
         (filter.dead_letter, DEAD_LETTER),
     ] {
         if asked {
-            place.and(only, []);
+            place.and_task(only, []);
         }
     }
     place

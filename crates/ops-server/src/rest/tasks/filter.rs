@@ -43,8 +43,7 @@ pub(super) struct Parameters {
     agent: Option<String>,
     /// Only tasks with this label, as `key=value`; of several, with all of them.
     label: Option<Vec<String>>,
-    /// Only tasks whose name, agent or a label's value has this text within it (ASCII case aside),
-    /// or whose id begins with it.
+    /// Only tasks whose name has this text within it (ASCII case aside), or whose id begins with it.
     q: Option<String>,
     /// Only tasks submitted at this time or later.
     #[param(format = DateTime)]

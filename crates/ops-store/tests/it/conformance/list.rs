@@ -323,10 +323,10 @@ pub(crate) async fn finds_by_terms_and_time(world: &World) {
         ),
         (
             TaskFilter {
-                text: Some("rite".into()),
+                text: Some("f Ma".into()),
                 ..all()
             },
-            &[2, 0],
+            &[0],
         ),
         (
             TaskFilter {
