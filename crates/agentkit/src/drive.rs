@@ -269,6 +269,7 @@ pub fn outcomes(events: &[Event]) -> Vec<Event> {
         | Event::SignalReceived(_)
         | Event::ChildEnded(_)
         | Event::MessageAdded(_)
+        | Event::LimitsChanged(_)
         | Event::RunCompleted(_)
         | Event::RunFailed(_) => Some(event.clone()),
     };

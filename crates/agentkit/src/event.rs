@@ -24,7 +24,7 @@ pub use self::{
     },
     wait::{CallWait, ChildEnded, ChildResult, SignalReceived, Wait, WaitStarted},
 };
-use crate::config::RunConfig;
+use crate::config::{Limits, RunConfig};
 
 /// The version that this crate writes in every body.
 pub const VERSION: u16 = 1;
@@ -130,6 +130,9 @@ pub enum Event {
     /// From outside, in a fork of another run's log: the person says something more.
     #[serde(rename = "message.added")]
     MessageAdded(MessageAdded),
+    /// From outside: the run has other limits from here on.
+    #[serde(rename = "limits.changed")]
+    LimitsChanged(LimitsChanged),
     /// The run stands still until its wait is over.
     #[serde(rename = "wait.started")]
     WaitStarted(WaitStarted),
@@ -155,6 +158,13 @@ pub struct RunStarted {
 pub struct MessageAdded {
     /// What the person says. The model reads it once the calls of its last answer are settled.
     pub content: String,
+}
+
+/// Body of `limits.changed`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitsChanged {
+    /// All of them. What was used counts against them.
+    pub limits: Limits,
 }
 
 /// Body of `run.completed`.
@@ -221,7 +231,7 @@ pub enum DecodeError {
 
 impl Event {
     /// Every type that this release knows.
-    pub const TYPES: [&str; 19] = [
+    pub const TYPES: [&str; 20] = [
         "run.started",
         "model.started",
         "model.completed",
@@ -238,6 +248,7 @@ impl Event {
         "signal.received",
         "child.ended",
         "message.added",
+        "limits.changed",
         "wait.started",
         "run.completed",
         "run.failed",
@@ -263,6 +274,7 @@ impl Event {
             Self::SignalReceived(_) => "signal.received",
             Self::ChildEnded(_) => "child.ended",
             Self::MessageAdded(_) => "message.added",
+            Self::LimitsChanged(_) => "limits.changed",
             Self::WaitStarted(_) => "wait.started",
             Self::RunCompleted(_) => "run.completed",
             Self::RunFailed(_) => "run.failed",

@@ -85,8 +85,8 @@ impl Engine {
                 let message = "goes without `from_step`: what the steps before it were told stays";
                 refuse(&[(rerun.input_data.is_some(), "input_data", message)])?;
                 let log = self.log(tenant, task).await?;
-                let fork = cut(&log, task, step, &rerun)?;
-                self.check_children(tenant, task, &log, &fork).await?;
+                let mut fork = cut(&log, task, step, &rerun)?;
+                self.check_children(tenant, task, &log, &mut fork).await?;
                 wish.fork = Some(fork);
             }
         }
@@ -109,7 +109,7 @@ impl Engine {
         let log = self.log(tenant, task).await?;
         let steps = log.iter().filter_map(|event| event.event.step);
         let last = steps.map(|mark| mark.number).max().unwrap_or(0);
-        wish.fork = Some(Fork {
+        let mut fork = Fork {
             from: task,
             step: last + 1,
             until: log.last().map_or(0, |event| event.seq),
@@ -117,7 +117,9 @@ impl Engine {
             resets: Vec::new(),
             note: None,
             redrives: true,
-        });
+        };
+        self.check_children(tenant, task, &log, &mut fork).await?;
+        wish.fork = Some(fork);
         wish.idempotency = Some((format!("opspawn:redrive:{task}"), [0; 32]));
         self.submit(tenant, wish).await
     }
@@ -165,13 +167,14 @@ impl Engine {
         }
     }
 
-    /// A child answers to the task that started it: one that had not ended cannot be taken over.
+    /// A child answers to the task that started it: one that had not ended cannot be taken over. The
+    /// end of one whose start is not taken over is left out.
     async fn check_children(
         &self,
         tenant: TenantId,
         task: TaskId,
         log: &[StoredEvent],
-        fork: &Fork,
+        fork: &mut Fork,
     ) -> Result<(), Error> {
         let filter = TaskFilter {
             parent: Some(task),
@@ -180,14 +183,18 @@ impl Engine {
         };
         for record in self.store.tasks(tenant, filter).await? {
             let child = record.task.id;
-            let Some(parent) = record.task.parent.filter(|parent| parent.step < fork.step) else {
+            let Some(parent) = record.task.parent else {
                 continue;
             };
-            let ended = log.iter().any(|event| {
-                let taken = event.seq <= fork.until || fork.also.contains(&event.seq);
-                taken && ended(event) == Some(child)
-            });
-            if !ended {
+            let end = log.iter().find(|event| ended(event) == Some(child));
+            if parent.step >= fork.step {
+                fork.also
+                    .retain(|seq| end.is_none_or(|end| end.seq != *seq));
+                continue;
+            }
+            let taken =
+                end.is_some_and(|end| end.seq <= fork.until || fork.also.contains(&end.seq));
+            if !taken {
                 let message = format!(
                     "step {} started {child}, which had not ended before step {}; rerun from step \
                      {} or from an earlier one",

@@ -1,9 +1,12 @@
 //! REST: the routes. One file for each group of endpoints; a handler extracts, calls one command
 //! of the engine, and writes a view.
 
+mod approvals;
 mod body;
+mod control;
 mod create;
 mod cursor;
+mod dead_letters;
 mod document;
 mod events;
 mod extract;
@@ -116,10 +119,22 @@ fn routes(version: &str) -> Routes {
         .add(routes!(tasks::get))
         .add(routes!(tasks::cancel))
         .add(routes!(tasks::retry))
+        .add(routes!(control::pause))
+        .add(routes!(control::resume))
+        .add(routes!(control::signal))
+        .add(routes!(control::rerun))
         .add(routes!(steps::list))
         .add(routes!(events::list))
         .add(routes!(reconciliations::list))
         .add(routes!(reconciliations::resolve))
+        .add(routes!(approvals::list))
+        .add(routes!(approvals::get))
+        .add(routes!(approvals::approve))
+        .add(routes!(approvals::deny))
+        .add(routes!(approvals::edit))
+        .add(routes!(dead_letters::list))
+        .add(routes!(dead_letters::redrive))
+        .add(routes!(dead_letters::redrive_all))
         .add(routes!(server::health))
         .add(routes!(server::health_v1))
         .add(routes!(server::ready))

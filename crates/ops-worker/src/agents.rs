@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use agentkit::{Agent, event::Failure, run::RunConfig};
+use agentkit::{
+    Agent,
+    event::Failure,
+    run::{Limits, RunConfig},
+};
 use ops_core::{Lifecycle, Task};
 
 /// Makes the agent of a task. The binary implements it: it knows configuration, models and tools.
@@ -23,6 +27,9 @@ pub trait Agents: Send + Sync {
         task: &Task,
         config: &RunConfig,
     ) -> Result<(Agent, BTreeMap<String, String>), Failure>;
+
+    /// What a task may use up by what was asked and what is configured.
+    fn limits(&self, task: &Task, life: &Lifecycle) -> Limits;
 }
 
 /// An agent with what it is to do.

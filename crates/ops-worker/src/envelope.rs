@@ -1,15 +1,13 @@
-//! Between the two worlds: envelopes for the events of a run, and back.
+//! Envelopes for the events of a run: what the engine reads of them.
 
 use std::collections::HashMap;
 
 use agentkit::{
     Event,
-    event::{Resolution, StepId, ToolResolved, Verdict},
+    event::{StepId, Verdict},
     tool::Effect,
 };
-use ops_core::event::{
-    self as core, EffectClass, NewEvent, StepKind, StepMark, StepStatus, TaskEvent, Usage,
-};
+use ops_core::event::{EffectClass, NewEvent, StepKind, StepMark, StepStatus, Usage};
 
 /// The effect classes of the calls of a run, by step: later events of a call do not repeat them.
 pub(crate) type Effects = HashMap<u32, EffectClass>;
@@ -22,6 +20,7 @@ pub(crate) fn envelope(event: &Event, effects: &mut Effects) -> NewEvent {
         | Event::SignalReceived(_)
         | Event::ChildEnded(_)
         | Event::MessageAdded(_)
+        | Event::LimitsChanged(_)
         | Event::RunCompleted(_)
         | Event::RunFailed(_) => (None, Usage::default()),
         Event::ModelStarted(event) => (model(event.step, StepStatus::Started), Usage::default()),
@@ -38,7 +37,8 @@ pub(crate) fn envelope(event: &Event, effects: &mut Effects) -> NewEvent {
             effects.insert(event.step.0, class(event.effect));
             let status = match &event.verdict {
                 Verdict::Start => StepStatus::Started,
-                Verdict::Queue | Verdict::Ask { .. } => StepStatus::Queued,
+                Verdict::Queue => StepStatus::Queued,
+                Verdict::Ask { .. } => StepStatus::Waiting,
                 Verdict::Refuse { .. } => StepStatus::Failed,
             };
             (tool(event.step, status, effects), Usage::default())
@@ -48,7 +48,7 @@ pub(crate) fn envelope(event: &Event, effects: &mut Effects) -> NewEvent {
             Usage::default(),
         ),
         Event::ToolWaiting(event) => (
-            tool(event.step, StepStatus::Started, effects),
+            tool(event.step, StepStatus::Waiting, effects),
             Usage::default(),
         ),
         Event::ToolCompleted(event) => (
@@ -124,43 +124,5 @@ pub(crate) fn class(effect: Effect) -> EffectClass {
         Effect::Pure => EffectClass::Pure,
         Effect::Idempotent => EffectClass::Idempotent,
         Effect::Write => EffectClass::Write,
-    }
-}
-
-/// What an engine event says to the run, if it says something.
-pub(crate) fn from_engine(event: TaskEvent) -> Option<Event> {
-    match event {
-        TaskEvent::Resolved { step, resolution } => {
-            let resolution = match resolution {
-                core::Resolution::Done { output } => Resolution::Done { output },
-                core::Resolution::Failed { message } => Resolution::Failed { message },
-                core::Resolution::Retry => Resolution::Retry,
-            };
-            Some(Event::ToolResolved(ToolResolved {
-                step: StepId(step),
-                resolution,
-            }))
-        }
-        TaskEvent::Submitted { .. }
-        | TaskEvent::Leased { .. }
-        | TaskEvent::Released { .. }
-        | TaskEvent::LeaseLost { .. }
-        | TaskEvent::Waiting { .. }
-        | TaskEvent::Woken {}
-        | TaskEvent::RetryScheduled { .. }
-        | TaskEvent::CancelRequested {}
-        | TaskEvent::Cancelled {}
-        | TaskEvent::Paused {}
-        | TaskEvent::Resumed {}
-        | TaskEvent::Signalled { .. }
-        | TaskEvent::ChildEnded(_)
-        | TaskEvent::Forked { .. }
-        | TaskEvent::Noted { .. }
-        | TaskEvent::Approved { .. }
-        | TaskEvent::Denied { .. }
-        | TaskEvent::Edited { .. }
-        | TaskEvent::Reset { .. }
-        | TaskEvent::Completed {}
-        | TaskEvent::Failed { .. } => None,
     }
 }

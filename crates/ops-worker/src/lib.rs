@@ -6,7 +6,9 @@
 mod agents;
 mod claim;
 mod envelope;
+mod family;
 mod load;
+mod outside;
 mod recorder;
 mod run;
 mod session;

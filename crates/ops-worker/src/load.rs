@@ -6,12 +6,12 @@ use agentkit::{
     run::{FOLD_VERSION, FoldError, Run},
 };
 use ops_core::{
-    TaskId, TenantId,
+    TaskId,
     event::{self as core, TaskEvent},
-    ports::{Snapshot, Store, StoreError},
+    ports::{Snapshot, StoreError},
 };
 
-use crate::envelope;
+use crate::outside::{self, World};
 
 /// Events that are read at once.
 const PAGE: u32 = 1_000;
@@ -52,11 +52,8 @@ impl LoadError {
 }
 
 /// The fold of a task's log up to its last event.
-pub(crate) async fn load(
-    store: &dyn Store,
-    tenant: TenantId,
-    task: TaskId,
-) -> Result<Run, LoadError> {
+pub(crate) async fn load(world: &World<'_>, task: TaskId) -> Result<Run, LoadError> {
+    let (store, tenant) = (world.store, world.tenant);
     let snapshot = store.snapshot(tenant, task).await?;
     let usable = snapshot
         .filter(|snapshot| snapshot.version == FOLD_VERSION)
@@ -74,7 +71,7 @@ pub(crate) async fn load(
         let end = last.seq;
         for stored in &events {
             let event = if TaskEvent::is_engine(&stored.event.kind) {
-                envelope::from_engine(TaskEvent::decode(&stored.event.body)?)
+                outside::from_engine(TaskEvent::decode(&stored.event.body)?, world).await?
             } else {
                 Some(Event::decode(&stored.event.body)?)
             };

@@ -20,12 +20,13 @@ use bytes::Bytes;
 use ops_core::{
     Append, Code, Command, Json, Lifecycle, Micros, Next, Rejection, TaskId, TenantId,
     event::{NewEvent, TaskError},
-    ports::{Blob, Delta, Live, Store, StoreError},
+    ports::{Blob, Delta, Live, Random, Store, StoreError, TaskRecord},
 };
 use serde_json::{Map, Value};
 
 use crate::{
     envelope::{self, Effects},
+    family::{self, Asked},
     session::Entitlement,
 };
 
@@ -36,6 +37,9 @@ const REST: Duration = Duration::from_secs(1);
 pub(crate) struct TaskRecorder {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) live: Arc<dyn Live>,
+    pub(crate) random: Arc<dyn Random>,
+    /// The task as it was leased.
+    pub(crate) record: Arc<TaskRecord>,
     pub(crate) tenant: TenantId,
     pub(crate) task: TaskId,
     pub(crate) epoch: u64,
@@ -54,14 +58,15 @@ impl TaskRecorder {
         &self,
         events: Vec<NewEvent>,
         blobs: Vec<Blob>,
+        asked: Asked,
         next: Next,
     ) -> Result<Lifecycle, StoreError> {
         loop {
             let append = Append {
                 epoch: self.epoch,
                 expected_seq: self.seq.load(Ordering::SeqCst),
-                children: Vec::new(),
-                approvals: Vec::new(),
+                children: asked.children.clone(),
+                approvals: asked.approvals.clone(),
                 events: events.clone(),
                 next: next.clone(),
             };
@@ -127,7 +132,11 @@ impl TaskRecorder {
         blobs: Vec<Blob>,
     ) -> Result<(), RecordError> {
         let events = self.envelopes(&outcomes(events));
-        match self.append_events(events, blobs, Next::Cancelled).await {
+        let asked = Asked::default();
+        match self
+            .append_events(events, blobs, asked, Next::Cancelled)
+            .await
+        {
             Ok(_) => Ok(()),
             Err(error) => Err(refused(&error)),
         }
@@ -168,12 +177,28 @@ impl TaskRecorder {
                 let steps = steps.iter().map(|step| step.0).collect();
                 Next::Wait(ops_core::Wait::InDoubt { steps })
             }
-            Some(Stop::Waiting(
-                Wait::Approval { .. } | Wait::Signal { .. } | Wait::Children { .. },
-            )) => fail(&Failure::last(
-                "unknown_wait",
-                "the run waits for something that this release's engine does not bring",
-            )),
+            Some(Stop::Waiting(Wait::Approval {
+                steps,
+                until_micros,
+            })) => Next::Wait(ops_core::Wait::Approval {
+                steps: steps.iter().map(|step| step.0).collect(),
+                until: until_micros.map(Micros),
+            }),
+            Some(Stop::Waiting(Wait::Signal {
+                names,
+                until_micros,
+            })) => Next::Wait(ops_core::Wait::Signal {
+                names: names.clone(),
+                until: until_micros.map(Micros),
+            }),
+            Some(Stop::Waiting(Wait::Children {
+                tasks,
+                until_micros,
+            })) => Next::Wait(ops_core::Wait::Child {
+                // The ids are those that this worker gave the children.
+                tasks: tasks.iter().filter_map(|task| task.parse().ok()).collect(),
+                until: until_micros.map(Micros),
+            }),
         }
     }
 
@@ -237,7 +262,9 @@ impl Recorder for TaskRecorder {
                 .collect();
             let events = self.envelopes(batch.events);
             let next = self.next(batch.stop);
-            match self.append_events(events, blobs.clone(), next).await {
+            let now = self.entitlement.clock.now();
+            let asked = family::asked(&batch.commands, &self.record, now);
+            match self.append_events(events, blobs.clone(), asked, next).await {
                 Ok(_) => Ok(()),
                 Err(StoreError::Rejected(Rejection::Cancelling)) => {
                     self.confirm_cancel(batch.events, blobs).await?;
@@ -247,7 +274,7 @@ impl Recorder for TaskRecorder {
                     // It would be as large the next time.
                     let failure = Failure::last(Code::ValueTooLarge.as_str(), error.to_string());
                     match self
-                        .append_events(Vec::new(), Vec::new(), fail(&failure))
+                        .append_events(Vec::new(), Vec::new(), Asked::default(), fail(&failure))
                         .await
                     {
                         Ok(_) => Err(RecordError::Ended),
@@ -264,8 +291,8 @@ impl Recorder for TaskRecorder {
     }
 
     fn new_child(&self) -> Result<String, Failure> {
-        let message = "this release's engine runs no child tasks; do the work yourself";
-        Err(Failure::last("no_children", message))
+        let id = TaskId::new(self.entitlement.clock.now(), self.random.id_bytes());
+        Ok(id.to_string())
     }
 }
 

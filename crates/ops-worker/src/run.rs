@@ -16,7 +16,9 @@ use ops_core::{Code, Micros, Next, Wait, ports::TaskRecord, time::SECOND};
 
 use crate::{
     Worker, envelope,
+    family::Asked,
     load::{self, LoadError},
+    outside::World,
     recorder::{self, TaskRecorder},
     session::{Entitlement, Session},
     workspace,
@@ -45,9 +47,12 @@ impl Worker {
         let (tenant, task) = (record.task.tenant, record.task.id);
         let epoch = record.life.epoch;
         let entitlement = session.enter(task, epoch, Arc::clone(&self.clock));
+        let record = Arc::new(record);
         let recorder = Arc::new(TaskRecorder {
             store: Arc::clone(&self.store),
             live: Arc::clone(&self.live),
+            random: Arc::clone(&self.random),
+            record: Arc::clone(&record),
             tenant,
             task,
             epoch,
@@ -70,12 +75,17 @@ impl Worker {
             Rest::Recorded => Ok(()),
             Rest::Lost | Rest::Release => Err(()),
             Rest::Failed(failure) => recorder
-                .append_events(Vec::new(), Vec::new(), recorder::fail(&failure))
+                .append_events(
+                    Vec::new(),
+                    Vec::new(),
+                    Asked::default(),
+                    recorder::fail(&failure),
+                )
                 .await
                 .map(|_| ())
                 .map_err(|_| ()),
             Rest::Cancelled => recorder
-                .append_events(Vec::new(), Vec::new(), Next::Cancelled)
+                .append_events(Vec::new(), Vec::new(), Asked::default(), Next::Cancelled)
                 .await
                 .map(|_| ())
                 .map_err(|_| ()),
@@ -90,7 +100,10 @@ impl Worker {
         let (agent, goal, mut run) = match self.prepare(record, recorder).await {
             Ok(prepared) => prepared,
             Err(next) => {
-                return match recorder.append_events(Vec::new(), Vec::new(), next).await {
+                return match recorder
+                    .append_events(Vec::new(), Vec::new(), Asked::default(), next)
+                    .await
+                {
                     Ok(_) => Rest::Recorded,
                     Err(_) if recorder.entitlement.is_cancelled() => Rest::Cancelled,
                     Err(_) => Rest::Lost,
@@ -120,19 +133,22 @@ impl Worker {
         let task = &record.task;
         let broken = |code: &str, message: String| recorder::fail(&Failure::last(code, message));
         let run = if record.life.run_started {
-            load::load(&*self.store, task.tenant, task.id)
-                .await
-                .map_err(|error| {
-                    tracing::error!(task = %task.id, %error, "the run's log cannot be folded");
-                    match error {
-                        error if error.is_of_newer_release() => self.rest(LATER),
-                        LoadError::Store(_) => self.rest(SECOND),
-                        error => broken(
-                            Code::LogDamaged.as_str(),
-                            format!("the task's log cannot be read: {error}"),
-                        ),
-                    }
-                })?
+            let world = World {
+                store: &*self.store,
+                tenant: task.tenant,
+                limits: &self.agents.limits(task, &record.life),
+            };
+            load::load(&world, task.id).await.map_err(|error| {
+                tracing::error!(task = %task.id, %error, "the run's log cannot be folded");
+                match error {
+                    error if error.is_of_newer_release() => self.rest(LATER),
+                    LoadError::Store(_) => self.rest(SECOND),
+                    error => broken(
+                        Code::LogDamaged.as_str(),
+                        format!("the task's log cannot be read: {error}"),
+                    ),
+                }
+            })?
         } else {
             Run::default()
         };

@@ -198,13 +198,15 @@ impl Factory {
         self.ready.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn limits(&self, task: &Task, life: &Lifecycle, now_micros: i64) -> Limits {
+    fn limits_of(&self, task: &Task, life: &Lifecycle) -> Limits {
         let timeout = task.limits.timeout_micros.or(self.timeout_micros);
-        let started = life.started_at.map_or(now_micros, |at| at.0);
+        let started = life.started_at.unwrap_or(life.updated_at).0;
+        let depth = task.parent.map(|parent| parent.depth_left);
         Limits {
             max_steps: task.limits.max_steps.unwrap_or(self.limits.max_steps),
             max_tokens: task.limits.max_tokens.or(self.limits.max_tokens),
             deadline_micros: timeout.map(|timeout| started.saturating_add(timeout)),
+            spawn_depth_left: depth.unwrap_or(self.limits.spawn_depth_left),
             ..self.limits.clone()
         }
     }
@@ -233,7 +235,7 @@ impl Agents for Factory {
                 .unwrap_or_else(|| self.instructions.clone()),
             script: script.clone(),
         };
-        let limits = self.limits(task, life, life.updated_at.0);
+        let limits = self.limits_of(task, life);
         let agent = self.agent(key)?.with(limits, script, Value::Null);
         Ok(Prepared {
             agent,
@@ -262,6 +264,10 @@ impl Agents for Factory {
             config.host.clone(),
         );
         Ok((agent, files.unwrap_or_default()))
+    }
+
+    fn limits(&self, task: &Task, life: &Lifecycle) -> Limits {
+        self.limits_of(task, life)
     }
 }
 

@@ -1,8 +1,12 @@
 //! The command line.
 
+mod approval;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) use self::approval::{Approval, DeadLetter, Step, Word};
 
 /// Durable LLM agent tasks in one binary.
 #[derive(Debug, Parser)]
@@ -48,6 +52,12 @@ pub(crate) enum Command {
     /// Decide what became of steps whose outcome is unknown
     #[command(subcommand)]
     Reconcile(Reconcile),
+    /// Give or refuse leave to steps that ask for it
+    #[command(subcommand)]
+    Approval(Approval),
+    /// See tasks that were given up, and go on from them
+    #[command(subcommand)]
+    DeadLetter(DeadLetter),
     /// Check what this installation can do
     Doctor,
     /// Measure this machine
@@ -133,10 +143,47 @@ pub(crate) enum Task {
         /// The task
         id: String,
     },
+    /// Make a task stand still; a step that is under way ends first
+    Pause {
+        /// The task
+        id: String,
+    },
+    /// Let a paused task go on
+    Resume {
+        /// The task
+        id: String,
+    },
     /// Do an ended task again, as a new one
     Retry {
         /// The task
         id: String,
+    },
+    /// Do a task again from one of its steps, as a new one
+    Rerun {
+        /// The task
+        id: String,
+        /// The first step that is done anew; what the ones before it returned is taken over
+        #[arg(long, value_name = "N")]
+        from_step: Option<u32>,
+        /// Other arguments for that step, as JSON, if it is a tool call
+        #[arg(long, value_name = "JSON", requires = "from_step")]
+        input: Option<String>,
+        /// A message to the model before that step, if it is a model call
+        #[arg(long, value_name = "TEXT", requires = "from_step")]
+        message: Option<String>,
+        /// Another goal, if the task is done from its start
+        #[arg(long, value_name = "TEXT", conflicts_with = "from_step")]
+        goal: Option<String>,
+    },
+    /// Tell something to a task: answer a question of `ask_human`, or send a signal of any name
+    Signal {
+        /// The task
+        id: String,
+        /// The answer, as JSON or text
+        payload: String,
+        /// The signal's name [default: the one that the task waits for]
+        #[arg(long)]
+        name: Option<String>,
     },
 }
 

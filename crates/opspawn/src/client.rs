@@ -127,12 +127,12 @@ impl Client {
     pub(crate) async fn follow(
         &self,
         task: &str,
+        last: &mut u64,
         mut see: impl FnMut(&StreamEvent) -> bool,
     ) -> Result<()> {
-        let mut last = 0_u64;
         let mut failures = 0;
         loop {
-            match self.follow_once(task, &mut last, &mut see).await {
+            match self.follow_once(task, last, &mut see).await {
                 Ok(true) => return Ok(()),
                 Ok(false) => failures = 0,
                 Err(error) if failures < 10 => {

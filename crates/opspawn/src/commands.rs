@@ -1,6 +1,8 @@
 //! The commands.
 
+mod approval;
 mod configuration;
+mod dead_letter;
 mod dev;
 mod doctor;
 mod reconcile;
@@ -49,6 +51,16 @@ pub(crate) fn dispatch(cli: Cli) -> Result<Exit> {
         }
         Command::Task(args) => block_on(task::task(&load(&common, vec![])?, args, common.json)),
         Command::Reconcile(args) => block_on(reconcile::reconcile(
+            &load(&common, vec![])?,
+            args,
+            common.json,
+        )),
+        Command::Approval(args) => block_on(approval::approval(
+            &load(&common, vec![])?,
+            args,
+            common.json,
+        )),
+        Command::DeadLetter(args) => block_on(dead_letter::dead_letter(
             &load(&common, vec![])?,
             args,
             common.json,

@@ -22,11 +22,8 @@ pub(crate) fn configured(config: &Config) -> Vec<Arc<dyn Tool>> {
             .unwrap_or(defaults.timeout),
         ..defaults
     };
-    #[cfg_attr(
-        not(feature = "failpoints"),
-        expect(unused_mut, reason = "test builds add tools")
-    )]
     let mut tools = agentkit_tools::standard(&http);
+    tools.extend(agentkit::tool::control::all());
     #[cfg(feature = "failpoints")]
     tools.extend(crate::faults::ledger_tools());
     tools

@@ -101,6 +101,11 @@ impl Run {
             Event::SignalReceived(signal) => self.signalled(signal),
             Event::ChildEnded(ended) => self.child_ended(event.kind(), ended)?,
             Event::MessageAdded(added) => self.add(&added.content),
+            Event::LimitsChanged(changed) => {
+                if let Some(config) = &mut self.config {
+                    config.limits = changed.limits.clone();
+                }
+            }
             Event::WaitStarted(_) => {}
             Event::RunCompleted(completed) => {
                 self.outcome = Some(Outcome::Completed(completed.output.clone()));

@@ -52,14 +52,9 @@ pub(crate) fn object<'a>(
 
 /// Fields that the contract promises and this release does not take yet.
 fn later(name: &str) -> Option<String> {
-    [
-        "callback_url",
-        "concurrency_key",
-        "depends_on",
-        "max_cost_usd",
-    ]
-    .contains(&name)
-    .then(|| format!("`{name}` is not supported by this release"))
+    ["callback_url", "depends_on", "max_cost_usd"]
+        .contains(&name)
+        .then(|| format!("`{name}` is not supported by this release"))
 }
 
 impl<'a> Fields<'a> {

@@ -1,7 +1,7 @@
 //! `POST /tasks`, and `POST /tasks:batch` beside it.
 
 pub(super) mod batch;
-mod digest;
+pub(super) mod digest;
 mod wish;
 
 use axum::{
@@ -64,7 +64,10 @@ fn refused(mut error: ops_engine::Error, in_body: bool) -> Problem {
 }
 
 /// The key of the header or of the body; both only if they are the same.
-fn key(headers: &HeaderMap, request_id: Option<String>) -> Result<Option<String>, Problem> {
+pub(super) fn key(
+    headers: &HeaderMap,
+    request_id: Option<String>,
+) -> Result<Option<String>, Problem> {
     let wrong = |message: &str| {
         let field = FieldError::new(&[IDEMPOTENCY_KEY], "value_error", message);
         Problem::parts(Code::InvalidBody, "header", vec![field])

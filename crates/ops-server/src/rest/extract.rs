@@ -50,17 +50,38 @@ impl<S: Send + Sync> FromRequestParts<S> for StepPath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Path((id, step)) = Path::<(String, String)>::from_request_parts(parts, state)
-            .await
-            .map_err(|_| no_task("(not UTF-8)"))?;
-        let task = id.parse().map_err(|_| no_task(&id))?;
-        let step = step.parse().map_err(|_| {
-            let step: String = step.chars().take(80).collect();
-            let message = format!("`{step}` is not the number of a step of task `{task}`");
-            Problem::new(Code::NotInDoubt, message)
-        })?;
-        Ok(Self { task, step })
+        step_path(parts, state, Code::NotInDoubt).await
     }
+}
+
+/// The task and the step of the path of an approval.
+pub(crate) struct ApprovalPath(pub(crate) StepPath);
+
+impl<S: Send + Sync> FromRequestParts<S> for ApprovalPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = step_path(parts, state, Code::ApprovalNotFound).await;
+        path.map(Self)
+    }
+}
+
+/// `wrong` is what a step is that is none.
+async fn step_path<S: Send + Sync>(
+    parts: &mut Parts,
+    state: &S,
+    wrong: Code,
+) -> Result<StepPath, Problem> {
+    let Path((id, step)) = Path::<(String, String)>::from_request_parts(parts, state)
+        .await
+        .map_err(|_| no_task("(not UTF-8)"))?;
+    let task = id.parse().map_err(|_| no_task(&id))?;
+    let step = step.parse().map_err(|_| {
+        let step: String = step.chars().take(80).collect();
+        let message = format!("`{step}` is not the number of a step of task `{task}`");
+        Problem::new(wrong, message)
+    })?;
+    Ok(StepPath { task, step })
 }
 
 /// There is no such task.

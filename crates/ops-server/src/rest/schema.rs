@@ -3,6 +3,8 @@
 //! every answer, and every list of known fields and parameters, against them.
 #![expect(dead_code, reason = "they are described, never made")]
 
+mod control;
+
 use std::collections::BTreeMap;
 
 use ops_core::{Code, task::StateName};
@@ -11,6 +13,11 @@ use serde_json::Value;
 use utoipa::{
     IntoParams, IntoResponses, ToSchema,
     openapi::{Array, ArrayBuilder, Object, ObjectBuilder, Type},
+};
+
+pub(crate) use self::control::{
+    Approval, ApprovalList, ApprovalQuery, Approve, DeadLetters, Deny, Edit, Redrive, Redriven,
+    Rerun, Signal, StepPath,
 };
 
 /// Why a request was refused (RFC 9457).
@@ -109,6 +116,12 @@ pub(crate) struct SubmitTask {
     limits: Option<SubmitLimits>,
     /// How failures that pass are answered.
     retry: Option<SubmitRetry>,
+    /// Tasks with the same key run one after the other: it is held from the first start to the end.
+    #[schema(min_length = 1, max_length = 255)]
+    concurrency_key: Option<String>,
+    /// The queue that it waits in; one of the configured ones.
+    #[schema(example = "default")]
+    queue: Option<String>,
     /// The same as the header `Idempotency-Key`.
     #[schema(min_length = 1, max_length = 255)]
     request_id: Option<String>,

@@ -9,7 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use agentkit::{Agent, event::Failure, run::RunConfig};
+use agentkit::{
+    Agent,
+    event::Failure,
+    run::{Limits, RunConfig},
+};
 use ops_core::{
     Json, Lifecycle, Micros, Task, TenantId,
     ports::{Clock, Random, Store, TaskRecord},
@@ -61,6 +65,10 @@ impl Agents for One {
         _: &RunConfig,
     ) -> Result<(Agent, BTreeMap<String, String>), Failure> {
         Ok((self.0.clone(), BTreeMap::new()))
+    }
+
+    fn limits(&self, _: &Task, _: &Lifecycle) -> Limits {
+        Limits::default()
     }
 }
 

@@ -64,19 +64,18 @@ async fn submit_and_follow(
     }
     eprintln!("task {id}");
     let mut progress = Progress::default();
-    let followed = tokio::select! {
-        followed = client.follow(&id, |event| progress.see(event)) => followed.map(|()| None),
-        stop = asked_to_stop() => stop.map(|_| Some(Exit::Interrupted)),
+    let parked = tokio::select! {
+        followed = follow(client, &id, |event| progress.see(event)) => followed?,
+        stop = asked_to_stop() => {
+            stop?;
+            drop(progress);
+            eprintln!("interrupted; the task goes on where it was with `opspawn task watch {id}`");
+            return Ok(Exit::Interrupted);
+        }
     };
-    if let Some(exit) = followed? {
-        eprintln!("interrupted; the task goes on where it was with `opspawn task watch {id}`");
-        return Ok(exit);
-    }
-    if let Some(steps) = progress.in_doubt.take() {
-        eprintln!(
-            "the task waits: the outcome of step {steps} is unknown. See `opspawn reconcile ls`, \
-             then `opspawn reconcile resolve {id} STEP done|failed|retry`"
-        );
+    drop(progress);
+    if let Some(sentence) = parked {
+        eprintln!("{sentence}");
         return Ok(Exit::Waits);
     }
     let task = client.get(&format!("/api/v1/tasks/{id}")).await?;
@@ -176,27 +175,75 @@ pub(super) fn exit_of(task: &Value) -> Exit {
     }
 }
 
-/// The open steps of the event that parks a task, if it is that event.
-pub(super) fn parks(event: &StreamEvent) -> Option<String> {
+/// Follows a task until it has ended or waits for somebody, and says what they have to do then.
+pub(super) async fn follow(
+    client: &Client,
+    id: &str,
+    mut see: impl FnMut(&StreamEvent),
+) -> Result<Option<String>> {
+    let mut last = 0;
+    loop {
+        let mut parked = None;
+        let followed = client.follow(id, &mut last, |event| {
+            see(event);
+            parked = parks(id, event);
+            parked.is_none()
+        });
+        followed.await?;
+        let Some((on, sentence)) = parked else {
+            return Ok(None);
+        };
+        // A log is followed from its beginning: what it says there may be over.
+        let task = client.get(&format!("/api/v1/tasks/{id}")).await?;
+        if task["state"] == "waiting" && task["state_detail"]["on"] == on {
+            return Ok(Some(sentence));
+        }
+    }
+}
+
+/// What a task waits for and what somebody has to do, if this event says that it waits for them.
+fn parks(id: &str, event: &StreamEvent) -> Option<(&'static str, String)> {
+    if event.kind != "task.waiting" {
+        return None;
+    }
     let wait = &event.data["data"]["wait"];
-    (event.kind == "task.waiting" && wait["on"] == "in_doubt").then(|| wait["steps"].to_string())
+    let steps = &wait["steps"];
+    Some(match wait["on"].as_str()? {
+        "in_doubt" => (
+            "in_doubt",
+            format!(
+                "the task waits: the outcome of step {steps} is unknown. See `opspawn reconcile \
+                 ls`, then `opspawn reconcile resolve {id} STEP done|failed|retry`"
+            ),
+        ),
+        "approval" => (
+            "approval",
+            format!(
+                "the task waits for approval of step {steps}. See `opspawn approval ls`, then \
+                 `opspawn approval approve {id} STEP` or `opspawn approval deny {id} STEP`"
+            ),
+        ),
+        "signal" => (
+            "signal",
+            format!(
+                "the task waits for {}. See `opspawn task logs {id}`, then answer with `opspawn \
+                 task signal {id} ANSWER`",
+                wait["names"]
+            ),
+        ),
+        _ => return None,
+    })
 }
 
 /// Tells on stderr what the agent does.
 #[derive(Default)]
 pub(super) struct Progress {
-    /// The steps that the task waits for somebody's word on.
-    pub(super) in_doubt: Option<String>,
     spinner: Option<indicatif::ProgressBar>,
 }
 
 impl Progress {
-    /// Whether to go on following.
-    pub(super) fn see(&mut self, event: &StreamEvent) -> bool {
-        if let Some(steps) = parks(event) {
-            self.in_doubt = Some(steps);
-            return false;
-        }
+    /// Tells what an event says.
+    pub(super) fn see(&mut self, event: &StreamEvent) {
         let body = &event.data["data"];
         let line = match event.kind.as_str() {
             "model.started" => {
@@ -231,7 +278,6 @@ impl Progress {
             }
             eprintln!("{line}");
         }
-        true
     }
 
     fn wait_for(&mut self, name: &str) {

@@ -8,7 +8,7 @@ use crate::{
     cli,
     client::Client,
     config::Config,
-    exit::Exit,
+    exit::{self, Exit},
     output::{self, field},
     runtime::Role,
 };
@@ -53,6 +53,36 @@ async fn perform(client: &Client, args: cli::Task, json: bool) -> Result<Exit> {
                 json,
             );
         }
+        cli::Task::Pause { id } => {
+            let task = client.post(&path(&id, "/pause"), &json!({}), None).await?;
+            show(&task, json);
+        }
+        cli::Task::Resume { id } => {
+            let task = client.post(&path(&id, "/resume"), &json!({}), None).await?;
+            show(&task, json);
+        }
+        cli::Task::Rerun {
+            id,
+            from_step,
+            input,
+            message,
+            goal,
+        } => {
+            let input = input.as_deref().map(serde_json::from_str::<Value>);
+            let input = input.transpose().map_err(|error| {
+                exit::error(Exit::Usage, format!("--input is not JSON: {error}"))
+            })?;
+            let mut body = json!({"from_step": from_step, "input": input, "message": message});
+            if let Some(goal) = goal {
+                let old = client.get(&path(&id, "")).await?;
+                body["input_data"] = old["input_data"].clone();
+                body["input_data"]["prompt"] = goal.into();
+            }
+            show(&client.post(&path(&id, "/rerun"), &body, None).await?, json);
+        }
+        cli::Task::Signal { id, payload, name } => {
+            signal(client, &id, &payload, name, json).await?;
+        }
         cli::Task::Logs { id } => logs(client, &id, json).await?,
         cli::Task::Watch { id } => return watch(client, &id, json).await,
     }
@@ -60,12 +90,53 @@ async fn perform(client: &Client, args: cli::Task, json: bool) -> Result<Exit> {
 }
 
 fn path(id: &str, rest: &str) -> String {
-    // An id has no character that a path would need escaped; anything else is not found as well.
-    let id: String = id
-        .chars()
+    format!("/api/v1/tasks/{}{rest}", path_part(id))
+}
+
+/// An id has no character that a path would need escaped; anything else is not found as well.
+pub(super) fn path_part(id: &str) -> String {
+    id.chars()
         .filter(|c| c.is_ascii_alphanumeric() || "_-".contains(*c))
-        .collect();
-    format!("/api/v1/tasks/{id}{rest}")
+        .collect()
+}
+
+/// Sends a signal; without a name, the one that the task waits for, if that is clear.
+async fn signal(
+    client: &Client,
+    id: &str,
+    payload: &str,
+    name: Option<String>,
+    json: bool,
+) -> Result<()> {
+    let name = match name {
+        Some(name) => name,
+        None => {
+            let task = client.get(&path(id, "")).await?;
+            let names = task["state_detail"]["signals"].as_array();
+            match names.map_or(&[][..], Vec::as_slice) {
+                [Value::String(name)] => name.clone(),
+                [] => {
+                    let message = "the task waits for no signal right now; name one with --name";
+                    return Err(exit::error(Exit::Usage, message));
+                }
+                names => {
+                    let names: Vec<_> = names.iter().map(output::plain).collect();
+                    let message = format!(
+                        "the task waits for several signals; name one with --name: {}",
+                        names.join(", ")
+                    );
+                    return Err(exit::error(Exit::Usage, message));
+                }
+            }
+        }
+    };
+    let payload = serde_json::from_str(payload).unwrap_or_else(|_| Value::from(payload));
+    let body = json!({"name": name, "payload": payload});
+    show(
+        &client.post(&path(id, "/signals"), &body, None).await?,
+        json,
+    );
+    Ok(())
 }
 
 fn list(page: &Value) {
@@ -95,7 +166,7 @@ fn list(page: &Value) {
     );
 }
 
-fn show(task: &Value, json: bool) {
+pub(super) fn show(task: &Value, json: bool) {
     if json {
         output::json(task);
         return;
@@ -105,7 +176,11 @@ fn show(task: &Value, json: bool) {
         detail => format!(" ({detail})"),
     };
     println!("task      {}", field(task, "task_id"));
-    println!("state     {}{waits}", field(task, "state"));
+    let paused = match (&task["paused"], &task["state"]) {
+        (Value::Bool(true), Value::String(state)) if state != "paused" => ", to be paused",
+        _ => "",
+    };
+    println!("state     {}{waits}{paused}", field(task, "state"));
     for (label, key) in [
         ("type", "task_type"),
         ("name", "name"),
@@ -114,6 +189,7 @@ fn show(task: &Value, json: bool) {
         ("started", "started_at"),
         ("completed", "completed_at"),
         ("retry of", "retry_of"),
+        ("parent", "parent"),
     ] {
         if !task[key].is_null() {
             println!("{label:<9} {}", field(task, key));
@@ -183,26 +259,21 @@ async fn watch(client: &Client, id: &str, json: bool) -> Result<Exit> {
     let task = client.get(&path(id, "")).await?;
     let id = field(&task, "task_id");
     let mut progress = Progress::default();
-    client
-        .follow(&id, |event| {
-            if json {
-                if event.kind != "delta" {
-                    output::json_line(&event.data);
-                }
-                progress.in_doubt = super::run::parks(event);
-                return progress.in_doubt.is_none();
-            }
-            progress.see(event)
-        })
-        .await?;
-    let waits = progress.in_doubt.take();
+    let parked = super::run::follow(client, &id, |event| {
+        if !json {
+            progress.see(event);
+        } else if event.kind != "delta" {
+            output::json_line(&event.data);
+        }
+    })
+    .await?;
     drop(progress);
     let task = client.get(&path(&id, "")).await?;
     if !json {
         show(&task, false);
     }
-    if waits.is_some() {
-        eprintln!("the task waits for a decision; see `opspawn reconcile ls`");
+    if let Some(sentence) = parked {
+        eprintln!("{sentence}");
         return Ok(Exit::Waits);
     }
     Ok(super::run::exit_of(&task))

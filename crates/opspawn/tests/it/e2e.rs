@@ -22,6 +22,7 @@ mod surface;
 mod task_commands;
 mod tasks;
 mod version_1;
+mod waits;
 mod wire;
 mod wire_budget;
 mod wire_faults;

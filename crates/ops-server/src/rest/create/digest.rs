@@ -1,17 +1,26 @@
 //! What a request stands for: equal requests have equal digests.
 
+use ops_core::TaskId;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::json::canonical;
 
 /// SHA-256 of the canonical body without `request_id`. A field that is `null` is a missing one.
-pub(super) fn of_request(text: &str) -> [u8; 32] {
+pub(in crate::rest) fn of_request(text: &str) -> [u8; 32] {
     let mut body: Value = serde_json::from_str(text).expect("the body was checked to be JSON");
     if let Value::Object(fields) = &mut body {
         fields.retain(|name, value| name != "request_id" && !value.is_null());
     }
     Sha256::digest(canonical(&body)).into()
+}
+
+/// The same of a request about a task: one about another task is another request.
+pub(in crate::rest) fn of_request_about(task: TaskId, text: &str) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(task.as_bytes());
+    hash.update(of_request(text));
+    hash.finalize().into()
 }
 
 #[cfg(test)]

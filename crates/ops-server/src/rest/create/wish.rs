@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ops_core::{Code, Json, retry::RetryPolicy, task::TaskLimits};
-use ops_engine::{FieldError, Submit};
+use ops_engine::{FieldError, Submit, submit::DEFAULT_QUEUE};
 
 use crate::{
     json::{Fields, object},
@@ -21,6 +21,8 @@ const FIELDS: &[&str] = &[
     "labels",
     "limits",
     "retry",
+    "concurrency_key",
+    "queue",
     "request_id",
 ];
 const LIMITS: &[&str] = &["max_steps", "max_tokens", "timeout"];
@@ -56,6 +58,10 @@ pub(super) fn parse(text: &str, retry: impl FnOnce() -> RetryPolicy) -> Result<W
             .raw("retry")
             .map(|text| policy(text, retry(), &mut errors)),
         run_at: run_at(&body, &mut errors),
+        concurrency_key: body.string("concurrency_key", &mut errors),
+        queue: body
+            .string("queue", &mut errors)
+            .unwrap_or_else(|| DEFAULT_QUEUE.to_owned()),
         ..Submit::new(task_type.unwrap_or_default(), input(&body, &mut errors))
     };
     let request_id = body.string("request_id", &mut errors);

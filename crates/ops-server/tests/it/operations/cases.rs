@@ -1,6 +1,8 @@
 //! One case for each operation.
 
-use ops_core::{Next, Wait, event::StepStatus};
+use ops_core::{
+    Append, Command, NewApproval, Next, TenantId, Wait, event::StepStatus, ports::Store as _,
+};
 use serde_json::{Value, json};
 
 use crate::harness::{App, event};
@@ -66,6 +68,7 @@ pub(super) async fn of(app: &App, operation: &str) -> Case {
                 "priority": 9, "run_at": "2025-04-12T10:00:00Z", "labels": {"team": "x"},
                 "limits": {"max_steps": 5, "max_tokens": 9, "timeout": "5m"},
                 "retry": {"max_attempts": 2, "backoff": 0.5}, "request_id": "k",
+                "concurrency_key": "customer-7", "queue": "default",
             });
             let tasks = || at("/api/v1/tasks");
             Case::new(
@@ -75,6 +78,9 @@ pub(super) async fn of(app: &App, operation: &str) -> Case {
                     tasks()
                         .json(&json!({"task_type": "no"}))
                         .refused(422, "unknown_task_type"),
+                    tasks()
+                        .json(&json!({"task_type": "echo", "queue": "no"}))
+                        .refused(422, "unknown_queue"),
                     tasks()
                         .header("content-type", "text/csv")
                         .refused(415, "unsupported_media_type"),
@@ -146,6 +152,145 @@ pub(super) async fn of(app: &App, operation: &str) -> Case {
                     retry(NO_TASK).refused(404, "task_not_found"),
                     retry(&app.echo().await).refused(409, "task_not_final"),
                 ],
+            )
+        }
+        "pause_task" | "resume_task" => {
+            let verb = operation.split('_').next().unwrap();
+            let path = |id: &str| at(format!("/api/v1/tasks/{id}/{verb}"));
+            let done = ended(app).await;
+            Case::new(
+                path(&app.echo().await),
+                [
+                    path(NO_TASK).refused(404, "task_not_found"),
+                    path(&done).refused(409, "task_final"),
+                ],
+            )
+        }
+        "signal_task" => {
+            let signal = |id: &str| at(format!("/api/v1/tasks/{id}/signals"));
+            let body = json!({"name": "human.call_4", "payload": {"answer": "yes"}});
+            let done = ended(app).await;
+            let id = app.echo().await;
+            Case::new(
+                signal(&id).json(&body),
+                [
+                    signal(NO_TASK).json(&body).refused(404, "task_not_found"),
+                    signal(&done).json(&body).refused(409, "task_final"),
+                    signal(&id).json(&json!({})).refused(422, "invalid_body"),
+                    signal(&id)
+                        .json(&json!({"name": ""}))
+                        .refused(422, "invalid_body"),
+                ],
+            )
+        }
+        "rerun_task" => {
+            let rerun = |id: &str| at(format!("/api/v1/tasks/{id}/rerun"));
+            let id = in_doubt(app).await;
+            let whole = json!({
+                "from_step": 1, "input": {"to": "b"}, "message": null, "input_data": null,
+            });
+            let wrong = |body: Value| rerun(&id).json(&body).refused(422, "invalid_body");
+            Case::new(
+                rerun(&id).json(&whole),
+                [
+                    rerun(NO_TASK).json(&whole).refused(404, "task_not_found"),
+                    rerun(&id)
+                        .json(&json!({"from_step": 9}))
+                        .refused(409, "cannot_rerun"),
+                    wrong(json!({"from_step": 0})),
+                    wrong(json!({"from_step": 1, "message": "hi"})),
+                    wrong(json!({"input": {}})),
+                    wrong(json!({"from_step": 1, "input_data": {}})),
+                    wrong(json!({"input_data": 7})),
+                ],
+            )
+        }
+        "list_approvals" => {
+            asking(app).await;
+            let list = |query: &str| at(format!("/api/v1/approvals{query}"));
+            Case::new(
+                list(&format!("?status=all&task_id={NO_TASK}&limit=5&cursor=9")),
+                [
+                    list("?status=open").refused(422, "invalid_query"),
+                    list("?task_id=7").refused(422, "invalid_query"),
+                    list("?cursor=x").refused(422, "invalid_query"),
+                ],
+            )
+        }
+        "get_approval" => {
+            let id = asking(app).await;
+            let get = |id: &str, step: &str| at(format!("/api/v1/approvals/{id}/{step}"));
+            Case::new(
+                get(&id, "1"),
+                [
+                    get(NO_TASK, "1").refused(404, "approval_not_found"),
+                    get(&id, "2").refused(404, "approval_not_found"),
+                    get(&id, "x").refused(404, "approval_not_found"),
+                ],
+            )
+        }
+        "approve_step" | "deny_step" | "edit_step" => {
+            let id = asking(app).await;
+            let verb = operation.split('_').next().unwrap();
+            let path = |id: &str| at(format!("/api/v1/approvals/{id}/1/{verb}"));
+            let mut body = json!({"revision": 1, "by": "ann"});
+            // Only an edit leaves it open.
+            let mut late = "approval_decided";
+            match verb {
+                "deny" => body["reason"] = "not on a Friday".into(),
+                "edit" => {
+                    body["input"] = json!({"to": "bob"});
+                    late = "approval_changed";
+                }
+                _ => {}
+            }
+            let mut nobody = body.clone();
+            nobody["by"] = "".into();
+            let mut wrong = vec![nobody];
+            match verb {
+                "deny" => wrong.push(json!({"by": "ann"})),
+                "edit" => wrong.push(json!({"input": {"to": 7}})),
+                _ => {}
+            }
+            let wrong = wrong.into_iter().map(|body| path(&id).json(&body));
+            let mut bad: Vec<_> = wrong
+                .map(|call| call.refused(422, "invalid_body"))
+                .collect();
+            bad.push(path(&id).json(&body).refused(409, late));
+            bad.push(path(NO_TASK).json(&body).refused(404, "task_not_found"));
+            if verb == "edit" {
+                bad.pop();
+                bad.push(path(NO_TASK).json(&body).refused(404, "approval_not_found"));
+            }
+            Case::new(path(&id).json(&body), bad)
+        }
+        "list_dead_letters" => {
+            dead(app).await;
+            let list = |query: &str| at(format!("/api/v1/dead-letters{query}"));
+            Case::new(
+                list("?limit=5"),
+                [list("?limit=0").refused(422, "invalid_query")],
+            )
+        }
+        "redrive_task" => {
+            let redrive = |id: &str| at(format!("/api/v1/dead-letters/{id}/redrive"));
+            let done = ended(app).await;
+            Case::new(
+                redrive(&dead(app).await),
+                [
+                    redrive(NO_TASK).refused(404, "task_not_found"),
+                    redrive(&done).refused(409, "not_dead_letter"),
+                ],
+            )
+        }
+        "redrive_tasks" => {
+            dead(app).await;
+            let redrive = || at("/api/v1/dead-letters:redrive");
+            Case::new(
+                redrive().json(&json!({"limit": 5, "dry_run": false})),
+                [redrive()
+                    .json(&json!({"limit": 0}))
+                    .refused(422, "invalid_body")],
             )
         }
         "list_steps" => {
@@ -222,6 +367,55 @@ async fn one_of_each_end(app: &App) {
     app.fail_next(false).await;
     first(app).await;
     app.fail_next(true).await;
+}
+
+/// A dead letter.
+async fn dead(app: &App) -> String {
+    let retry = json!({"max_attempts": 1});
+    let body = json!({"task_type": "echo", "priority": 9, "retry": retry});
+    let id = app.submit(&body).await;
+    app.fail_next(true).await;
+    id
+}
+
+/// A task whose first step asks for approval.
+async fn asking(app: &App) -> String {
+    let id = first(app).await;
+    let record = app.claim().await;
+    let approval = NewApproval {
+        step: 1,
+        tool: "send_mail".into(),
+        tool_digest: "aa".repeat(32),
+        agent_digest: "bb".repeat(32),
+        input: json!({"to": "ann"}),
+        input_digest: "cc".repeat(32),
+        input_schema: json!({"type": "object", "properties": {"to": {"type": "string"}}}),
+        reason: "the policy asks for every `write`".into(),
+        expires_at: None,
+    };
+    let append = Append {
+        approvals: vec![approval],
+        ..Append::new(
+            record.life.epoch,
+            record.life.seq,
+            vec![event(
+                1,
+                StepStatus::Waiting,
+                json!({"name": "send_mail", "input": {"to": "ann"}}),
+            )],
+            Next::Wait(Wait::Approval {
+                steps: vec![1],
+                until: None,
+            }),
+        )
+    };
+    let command = Command::Append(append);
+    let task = record.task.id;
+    app.store
+        .apply(TenantId::DEFAULT, task, command, Vec::new())
+        .await
+        .unwrap();
+    id
 }
 
 /// A task whose first step is in doubt.

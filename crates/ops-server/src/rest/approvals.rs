@@ -1,0 +1,241 @@
+//! Leave that steps ask for: `GET /approvals`, `GET /approvals/{id}/{step}` and the decisions.
+
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use http::{StatusCode, Uri};
+use ops_core::{Approval, ApprovalStatus, Code, ports::ApprovalFilter};
+use ops_engine::{FieldError, Opinion};
+
+use super::{
+    AppState, answer,
+    extract::{ApprovalPath, Caller, StepPath, refused},
+    schema,
+};
+use crate::{
+    json::{Fields, ObjectWriter, object},
+    nearest,
+    problem::Problem,
+    query::Query,
+};
+
+/// Lists approvals, newest first; those that nobody has decided unless `status` says otherwise.
+#[utoipa::path(
+    get, path = "/api/v1/approvals", tag = "Approvals", operation_id = "list_approvals",
+    params(schema::ApprovalQuery),
+    responses(
+        (status = 200, body = schema::ApprovalList, description = "A page of them."),
+        schema::Invalid,
+    ),
+)]
+pub(crate) async fn list(
+    State(app): AppState,
+    caller: Caller,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let mut query = Query::parse(uri.query(), &["status", "task_id", "limit", "cursor"], &[]);
+    let limit = query.number("limit", 1..=500).unwrap_or(100);
+    let before = query.number("cursor", 1..=u64::MAX);
+    let status = match query.get("status") {
+        None => Some(ApprovalStatus::Pending),
+        Some("all") => None,
+        Some(name) => match ApprovalStatus::from_name(name) {
+            Some(status) => Some(status),
+            None => {
+                let mut known: Vec<_> = ApprovalStatus::ALL.iter().map(|s| s.as_str()).collect();
+                known.push("all");
+                let message = nearest::unknown("status", name, &known);
+                query.fail("status", "enum", message);
+                None
+            }
+        },
+    };
+    let task = match query.get("task_id").map(str::parse) {
+        None => None,
+        Some(Ok(task)) => Some(task),
+        Some(Err(error)) => {
+            query.fail("task_id", "value_error", format!("{error}"));
+            None
+        }
+    };
+    query.check()?;
+    let filter = ApprovalFilter {
+        status,
+        task,
+        before,
+        limit: u32::try_from(limit).unwrap_or(u32::MAX),
+    };
+    let page = app.surface.engine.approvals(caller.tenant, filter).await?;
+    let mut out = Vec::with_capacity(1_024);
+    let mut list = ObjectWriter::begin(&mut out);
+    let items = list.key("approvals");
+    items.push(b'[');
+    for (index, approval) in page.approvals.iter().enumerate() {
+        if index > 0 {
+            items.push(b',');
+        }
+        write(items, approval);
+    }
+    items.push(b']');
+    list.value("next_cursor", &page.next.map(|next| next.to_string()));
+    list.end();
+    Ok(answer(StatusCode::OK, out))
+}
+
+/// One approval.
+#[utoipa::path(
+    get, path = "/api/v1/approvals/{task_id}/{step}", tag = "Approvals",
+    operation_id = "get_approval",
+    params(schema::StepPath),
+    responses(
+        (status = 200, body = schema::Approval, description = "The approval."),
+        schema::NoTask,
+    ),
+)]
+pub(crate) async fn get(
+    State(app): AppState,
+    caller: Caller,
+    ApprovalPath(StepPath { task, step }): ApprovalPath,
+) -> Result<Response, Problem> {
+    let found = app.surface.engine.approval(caller.tenant, task, step).await;
+    Ok(one(&found.map_err(refused(task))?))
+}
+
+/// Lets a step run, once, with exactly the arguments that are shown.
+#[utoipa::path(
+    post, path = "/api/v1/approvals/{task_id}/{step}/approve", tag = "Approvals",
+    operation_id = "approve_step",
+    params(schema::StepPath),
+    request_body = schema::Approve,
+    responses(
+        (status = 200, body = schema::Approval, description = "The approval."),
+        schema::NoTask, schema::Conflict, schema::Invalid,
+    ),
+)]
+pub(crate) async fn approve(
+    state: AppState,
+    caller: Caller,
+    path: ApprovalPath,
+    request: Request,
+) -> Result<Response, Problem> {
+    judge(state, caller, path, request, APPROVE, |_, _| {
+        Some(Opinion::Approve)
+    })
+    .await
+}
+
+/// Forbids a step; the model is told why.
+#[utoipa::path(
+    post, path = "/api/v1/approvals/{task_id}/{step}/deny", tag = "Approvals",
+    operation_id = "deny_step",
+    params(schema::StepPath),
+    request_body = schema::Deny,
+    responses(
+        (status = 200, body = schema::Approval, description = "The approval."),
+        schema::NoTask, schema::Conflict, schema::Invalid,
+    ),
+)]
+pub(crate) async fn deny(
+    state: AppState,
+    caller: Caller,
+    path: ApprovalPath,
+    request: Request,
+) -> Result<Response, Problem> {
+    judge(state, caller, path, request, DENY, |body, errors| {
+        let reason = body.string("reason", errors);
+        if reason.is_none() && body.raw("reason").is_none() {
+            let message = "is missing: say what the agent is to be told";
+            errors.push(body.error(Some("reason"), "missing", message));
+        }
+        Some(Opinion::Deny { reason: reason? })
+    })
+    .await
+}
+
+/// Changes what a step is to run with. The new arguments need leave as well: `revision` grows.
+#[utoipa::path(
+    post, path = "/api/v1/approvals/{task_id}/{step}/edit", tag = "Approvals",
+    operation_id = "edit_step",
+    params(schema::StepPath),
+    request_body = schema::Edit,
+    responses(
+        (status = 200, body = schema::Approval, description = "The approval, to be decided anew."),
+        schema::NoTask, schema::Conflict, schema::Invalid,
+    ),
+)]
+pub(crate) async fn edit(
+    state: AppState,
+    caller: Caller,
+    path: ApprovalPath,
+    request: Request,
+) -> Result<Response, Problem> {
+    judge(state, caller, path, request, EDIT, |body, errors| {
+        let Some(text) = body.raw("input") else {
+            let message = "is missing: give the arguments that the step is to run with";
+            errors.push(body.error(Some("input"), "missing", message));
+            return None;
+        };
+        let input = serde_json::from_str(text).expect("a part of a checked body is JSON");
+        Some(Opinion::Edit { input })
+    })
+    .await
+}
+
+const APPROVE: &[&str] = &["revision", "by"];
+const DENY: &[&str] = &["reason", "revision", "by"];
+const EDIT: &[&str] = &["input", "revision", "by"];
+
+async fn judge(
+    State(app): AppState,
+    caller: Caller,
+    ApprovalPath(StepPath { task, step }): ApprovalPath,
+    request: Request,
+    fields: &'static [&'static str],
+    read: impl FnOnce(&Fields<'_>, &mut Vec<FieldError>) -> Option<Opinion>,
+) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    let body = app.bodies.json(&parts.headers, body).await?;
+    let mut errors = Vec::new();
+    let (opinion, revision, by) = {
+        let body = object(body.text(), fields, &[], &mut errors);
+        let opinion = read(&body, &mut errors);
+        let revision = body.whole("revision", &mut errors);
+        (opinion, revision, body.string("by", &mut errors))
+    };
+    let opinion = match opinion {
+        Some(opinion) if errors.is_empty() => opinion,
+        Some(_) | None => return Err(Problem::parts(Code::InvalidBody, "body", errors)),
+    };
+    let engine = &app.surface.engine;
+    let judged = engine.judge(caller.tenant, task, step, opinion, revision, by);
+    Ok(one(&judged.await.map_err(refused(task))?))
+}
+
+fn one(approval: &Approval) -> Response {
+    let mut out = Vec::with_capacity(1_024);
+    write(&mut out, approval);
+    answer(StatusCode::OK, out)
+}
+
+fn write(out: &mut Vec<u8>, approval: &Approval) {
+    let asked = &approval.asked;
+    let mut view = ObjectWriter::begin(out);
+    view.plain("task_id", &approval.task);
+    view.value("step", &asked.step);
+    view.plain("status", &approval.status.as_str());
+    view.value("revision", &approval.revision);
+    view.value("tool", &asked.tool);
+    view.value("input", &asked.input);
+    view.value("reason", &asked.reason);
+    view.value("input_schema", &asked.input_schema);
+    view.value("input_digest", &asked.input_digest);
+    view.value("tool_digest", &asked.tool_digest);
+    view.value("agent_digest", &asked.agent_digest);
+    view.time("asked_at", Some(approval.asked_at));
+    view.time("expires_at", asked.expires_at);
+    view.time("decided_at", approval.decided_at);
+    view.value("decided_by", &approval.decided_by);
+    view.value("note", &approval.note);
+    view.end();
+}

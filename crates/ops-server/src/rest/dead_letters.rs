@@ -1,0 +1,144 @@
+//! Tasks that were given up: `GET /dead-letters`, and going on from them.
+
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use http::{StatusCode, Uri};
+use ops_core::{Code, ports::TaskFilter};
+use ops_engine::DryRun;
+
+use super::{
+    AppState, answer,
+    extract::{Caller, TaskPath, refused},
+    schema, tasks, view,
+};
+use crate::{
+    json::{ObjectWriter, object},
+    problem::Problem,
+    query::Query,
+};
+
+/// Lists the tasks that were given up and that nobody has redriven, newest first.
+#[utoipa::path(
+    get, path = "/api/v1/dead-letters", tag = "Dead letters", operation_id = "list_dead_letters",
+    params(("limit" = Option<u32>, Query, minimum = 1, maximum = 1000,
+        description = "Tasks at the most. Default: 100")),
+    responses(
+        (status = 200, body = schema::DeadLetters, description = "The tasks."),
+        schema::Invalid,
+    ),
+)]
+pub(crate) async fn list(
+    State(app): AppState,
+    caller: Caller,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let mut query = Query::parse(uri.query(), &["limit"], &[]);
+    let limit = query.number("limit", 1..=1_000).unwrap_or(100);
+    query.check()?;
+    let filter = TaskFilter {
+        dead_letter: true,
+        limit: u32::try_from(limit).unwrap_or(u32::MAX),
+        ..TaskFilter::default()
+    };
+    let records = app.surface.engine.tasks(caller.tenant, filter).await?;
+    let mut out = Vec::with_capacity(4_096);
+    let mut list = ObjectWriter::begin(&mut out);
+    let items = list.key("tasks");
+    items.push(b'[');
+    for (index, record) in records.iter().enumerate() {
+        if index > 0 {
+            items.push(b',');
+        }
+        view::task(items, record);
+    }
+    items.push(b']');
+    list.end();
+    Ok(answer(StatusCode::OK, out))
+}
+
+/// Goes on from a dead letter with a new task.
+///
+/// The new task has its log, and all its attempts again: what was recorded is neither made nor paid
+/// again. Redriving one twice finds the same task.
+#[utoipa::path(
+    post, path = "/api/v1/dead-letters/{task_id}/redrive", tag = "Dead letters",
+    operation_id = "redrive_task",
+    params(schema::TaskPath),
+    responses(
+        (status = 201, body = schema::Task, description = "The new task."),
+        schema::NoTask, schema::Conflict,
+    ),
+)]
+pub(crate) async fn redrive(
+    State(app): AppState,
+    caller: Caller,
+    TaskPath(id): TaskPath,
+) -> Result<Response, Problem> {
+    let submitted = app.surface.engine.redrive(caller.tenant, id).await;
+    let submitted = submitted.map_err(refused(id))?;
+    Ok(tasks::one(StatusCode::CREATED, &submitted.record))
+}
+
+/// Goes on from many dead letters, newest first. With `dry_run` they are named and nothing is done.
+#[utoipa::path(
+    post, path = "/api/v1/dead-letters:redrive", tag = "Dead letters",
+    operation_id = "redrive_tasks",
+    request_body = schema::Redrive,
+    responses(
+        (status = 200, body = schema::Redriven, description = "What became of each."),
+        schema::Invalid,
+    ),
+)]
+pub(crate) async fn redrive_all(
+    State(app): AppState,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    let body = app.bodies.json(&parts.headers, body).await?;
+    let mut errors = Vec::new();
+    let fields = object(body.text(), REDRIVE, &[], &mut errors);
+    let limit = fields.whole::<u32>("limit", &mut errors).unwrap_or(100);
+    let message = "must be true or false";
+    let dry_run = fields.get("dry_run", ("bool_type", message), &mut errors);
+    if !(1..=1_000).contains(&limit) {
+        errors.push(fields.error(Some("limit"), "value_error", "must be 1 to 1000"));
+    }
+    if !errors.is_empty() {
+        return Err(Problem::parts(Code::InvalidBody, "body", errors));
+    }
+    let dry_run = match dry_run {
+        Some(true) => DryRun::Yes,
+        Some(false) | None => DryRun::No,
+    };
+    let engine = &app.surface.engine;
+    let redriven = engine.redrive_all(caller.tenant, limit, dry_run).await?;
+    let mut out = Vec::with_capacity(1_024);
+    let mut view = ObjectWriter::begin(&mut out);
+    let items = view.key("redriven");
+    items.push(b'[');
+    for (index, one) in redriven.iter().enumerate() {
+        if index > 0 {
+            items.push(b',');
+        }
+        let mut item = ObjectWriter::begin(items);
+        item.plain("from", &one.from);
+        match &one.task {
+            Ok(Some(task)) => item.plain("task_id", task),
+            Ok(None) | Err(_) => item.raw("task_id", None),
+        }
+        item.value(
+            "error",
+            &one.task.as_ref().err().map(|error| &error.message),
+        );
+        item.end();
+    }
+    items.push(b']');
+    view.value("dry_run", &(dry_run == DryRun::Yes));
+    view.end();
+    Ok(answer(StatusCode::OK, out))
+}
+
+const REDRIVE: &[&str] = &["limit", "dry_run"];

@@ -1,0 +1,172 @@
+//! The shapes of pauses, signals, reruns, approvals and dead letters.
+#![expect(dead_code, reason = "they are described, never made")]
+
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+
+use super::Task;
+
+/// Something that is told to a run.
+#[derive(ToSchema)]
+pub(crate) struct Signal {
+    /// Which call it is for: what `state_detail.signals` of the waiting task says.
+    #[schema(min_length = 1, max_length = 128, example = "human.call_4")]
+    name: String,
+    /// What the call returns: any JSON.
+    payload: Option<Value>,
+}
+
+/// How a task is done again.
+#[derive(ToSchema)]
+pub(crate) struct Rerun {
+    /// The first step that is done anew; missing for all of them.
+    #[schema(minimum = 1)]
+    from_step: Option<u32>,
+    /// Other arguments for that step, if it is a tool call.
+    input: Option<Value>,
+    /// A message to the model before that step, if it is a model call.
+    message: Option<String>,
+    /// Another input, if the task is done from its start.
+    #[schema(value_type = Option<Object>)]
+    input_data: Option<Value>,
+}
+
+/// Which approvals to list.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct ApprovalQuery {
+    /// `pending`, `approved`, `denied`, `expired`, `void` or `all`. Default: `pending`
+    status: Option<String>,
+    /// Only those of this task.
+    task_id: Option<String>,
+    #[param(minimum = 1, maximum = 500, default = 100)]
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// The task and the step of the path.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(crate) struct StepPath {
+    /// `task_` and a UUID.
+    #[param(example = "task_01a2060b-404b-705a-b965-2ff9f46dad85")]
+    task_id: String,
+    /// The number of the step.
+    step: u32,
+}
+
+/// Approvals, newest first.
+#[derive(ToSchema)]
+pub(crate) struct ApprovalList {
+    approvals: Vec<Approval>,
+    /// Null on the last page.
+    #[schema(required)]
+    next_cursor: Option<String>,
+}
+
+/// Leave that a step asks for.
+#[derive(ToSchema)]
+pub(crate) struct Approval {
+    task_id: String,
+    step: u32,
+    /// `pending`, `approved`, `denied`, `expired` or `void` (its task ended first).
+    status: String,
+    /// 1, and one more with each edit.
+    revision: u32,
+    tool: String,
+    /// The exact arguments that would run.
+    input: Value,
+    /// Why leave is needed.
+    reason: String,
+    /// JSON Schema of the arguments.
+    input_schema: Value,
+    /// SHA-256 of the arguments as RFC 8785 JSON.
+    input_digest: String,
+    /// SHA-256 of the tool's definition; another one does not run.
+    tool_digest: String,
+    /// SHA-256 of the agent's definition.
+    agent_digest: String,
+    #[schema(format = DateTime)]
+    asked_at: String,
+    #[schema(required, format = DateTime)]
+    expires_at: Option<String>,
+    #[schema(required, format = DateTime)]
+    decided_at: Option<String>,
+    #[schema(required)]
+    decided_by: Option<String>,
+    /// Why it was denied.
+    #[schema(required)]
+    note: Option<String>,
+}
+
+/// Leave to run.
+#[derive(ToSchema)]
+pub(crate) struct Approve {
+    /// The revision that was looked at; another one refuses.
+    revision: Option<u32>,
+    /// Who decides.
+    #[schema(min_length = 1, max_length = 128)]
+    by: Option<String>,
+}
+
+/// No leave to run.
+#[derive(ToSchema)]
+pub(crate) struct Deny {
+    /// Why; the model is told.
+    #[schema(max_length = 4096)]
+    reason: String,
+    /// The revision that was looked at; another one refuses.
+    revision: Option<u32>,
+    /// Who decides.
+    #[schema(min_length = 1, max_length = 128)]
+    by: Option<String>,
+}
+
+/// Other arguments.
+#[derive(ToSchema)]
+pub(crate) struct Edit {
+    /// They must fit `input_schema`.
+    input: Value,
+    /// The revision that was looked at; another one refuses.
+    revision: Option<u32>,
+    /// Who edits.
+    #[schema(min_length = 1, max_length = 128)]
+    by: Option<String>,
+}
+
+/// Tasks that were given up.
+#[derive(ToSchema)]
+pub(crate) struct DeadLetters {
+    tasks: Vec<Task>,
+}
+
+/// Which dead letters to go on from.
+#[derive(ToSchema)]
+pub(crate) struct Redrive {
+    /// So many at the most, newest first.
+    #[schema(minimum = 1, maximum = 1000, default = 100)]
+    limit: Option<u32>,
+    /// Only name them.
+    dry_run: Option<bool>,
+}
+
+/// What became of dead letters.
+#[derive(ToSchema)]
+pub(crate) struct Redriven {
+    redriven: Vec<RedrivenTask>,
+    dry_run: bool,
+}
+
+/// What became of one.
+#[derive(ToSchema)]
+pub(crate) struct RedrivenTask {
+    /// The dead letter.
+    from: String,
+    /// The task that goes on from it; null in a dry run and where it was refused.
+    #[schema(required)]
+    task_id: Option<String>,
+    /// Why it was refused.
+    #[schema(required)]
+    error: Option<String>,
+}

@@ -1,0 +1,126 @@
+//! What the engine logs of a run that came from outside it, as the run reads it.
+
+use agentkit::{
+    Event,
+    event::{
+        ChildEnded, ChildResult, Failure, Handle, LimitsChanged, MessageAdded, Resolution,
+        SignalReceived, StepId, ToolApproved, ToolDenied, ToolReset, ToolResolved,
+    },
+    run::Limits,
+};
+use ops_core::{
+    TenantId,
+    event::{self as core, ChildEnd, TaskEvent},
+    ports::{Store, StoreError},
+    task::StateName,
+};
+use serde_json::Value;
+
+/// How much of a large result the model is shown, in bytes.
+const SHOWN: u64 = 8 << 10;
+
+/// What is needed beside an event to say what it means to the run.
+pub(crate) struct World<'a> {
+    pub(crate) store: &'a dyn Store,
+    pub(crate) tenant: TenantId,
+    /// The limits of the task as it was submitted: a fork keeps to its own, not to the other's.
+    pub(crate) limits: &'a Limits,
+}
+
+/// What an engine event says to the run, if it says something.
+pub(crate) async fn from_engine(
+    event: TaskEvent,
+    world: &World<'_>,
+) -> Result<Option<Event>, StoreError> {
+    Ok(Some(match event {
+        TaskEvent::Resolved { step, resolution } => Event::ToolResolved(ToolResolved {
+            step: StepId(step),
+            resolution: match resolution {
+                core::Resolution::Done { output } => Resolution::Done { output },
+                core::Resolution::Failed { message } => Resolution::Failed { message },
+                core::Resolution::Retry => Resolution::Retry,
+            },
+        }),
+        TaskEvent::Approved { step, input, by } => Event::ToolApproved(ToolApproved {
+            step: StepId(step),
+            input,
+            by,
+        }),
+        TaskEvent::Denied { step, reason, by } => Event::ToolDenied(ToolDenied {
+            step: StepId(step),
+            reason,
+            by,
+        }),
+        TaskEvent::Reset { step, input } => Event::ToolReset(ToolReset {
+            step: StepId(step),
+            input,
+        }),
+        TaskEvent::Signalled { name, payload } => {
+            Event::SignalReceived(SignalReceived { name, payload })
+        }
+        TaskEvent::Noted { content } => Event::MessageAdded(MessageAdded { content }),
+        TaskEvent::Forked { .. } => Event::LimitsChanged(LimitsChanged {
+            limits: world.limits.clone(),
+        }),
+        TaskEvent::ChildEnded(end) => Event::ChildEnded(child_ended(end, world).await?),
+        TaskEvent::Submitted { .. }
+        | TaskEvent::Leased { .. }
+        | TaskEvent::Released { .. }
+        | TaskEvent::LeaseLost { .. }
+        | TaskEvent::Waiting { .. }
+        | TaskEvent::Woken {}
+        | TaskEvent::RetryScheduled { .. }
+        | TaskEvent::CancelRequested {}
+        | TaskEvent::Cancelled {}
+        | TaskEvent::Paused {}
+        | TaskEvent::Resumed {}
+        | TaskEvent::Edited { .. }
+        | TaskEvent::Completed {}
+        | TaskEvent::Failed { .. } => return Ok(None),
+    }))
+}
+
+async fn child_ended(end: ChildEnd, world: &World<'_>) -> Result<ChildEnded, StoreError> {
+    let used = end.used;
+    let result = match (end.state, end.result, end.stored, end.error) {
+        (StateName::Cancelled, ..) => ChildResult::Cancelled,
+        (_, Some(result), ..) => ChildResult::Completed {
+            output: answer(result),
+            handle: None,
+        },
+        (_, None, Some(stored), _) => {
+            let bytes = world
+                .store
+                .blob(world.tenant, &stored.digest, 0, SHOWN)
+                .await?;
+            ChildResult::Completed {
+                output: String::from_utf8_lossy(&bytes).into(),
+                handle: Some(Handle {
+                    digest: stored.digest,
+                    bytes: stored.bytes,
+                }),
+            }
+        }
+        (_, None, None, Some(error)) => ChildResult::Failed {
+            error: Failure::last(&error.code, error.message),
+        },
+        (_, None, None, None) => ChildResult::Failed {
+            error: Failure::last("run_failed", "it ended without a result"),
+        },
+    };
+    Ok(ChildEnded {
+        task: end.child.to_string(),
+        result,
+        used_tokens: used.input_tokens.saturating_add(used.output_tokens),
+    })
+}
+
+/// A result that is an answer and nothing else is shown as the answer.
+fn answer(result: Value) -> Value {
+    match result {
+        Value::Object(mut map) if map.len() == 1 && map.contains_key("answer") => {
+            map.remove("answer").unwrap_or_default()
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,312 @@
+//! Tasks that wait for people and for other tasks, stand still, and are done again.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{place::Place, tasks};
+
+fn scripted(goal: &str, script: &str) -> Value {
+    json!({"task_type": "agent_run", "input_data": {
+        "prompt": goal, "agent_config": {"provider": "scripted", "script": script},
+    }})
+}
+
+const ASKS: &str = r#"
+[[turn]]
+calls = [{ tool = "ask_human", arguments = { question = "Which colour?", options = ["red", "blue"] } }]
+[[turn]]
+answer = "You said {{ last }}."
+"#;
+
+#[tokio::test]
+async fn a_question_waits_through_a_kill_and_is_answered_from_the_command_line() {
+    let place = Place::new();
+    let mut server = place.server().await;
+    let id = tasks::submit(server.http(), &scripted("paint", ASKS)).await;
+    let task = tasks::in_state(server.http(), &id, &["waiting"]).await;
+    assert_eq!(task["state_detail"]["on"], "signal", "{task:#}");
+    assert_eq!(task["state_detail"]["signals"], json!(["human.call_2"]));
+    let steps = tasks::steps(server.http(), &id).await;
+    assert_eq!(
+        (&steps[1]["name"], &steps[1]["status"]),
+        (&json!("ask_human"), &json!("waiting"))
+    );
+
+    server.sigkill().unwrap();
+    let server = place.server().await;
+    let watch = place.cli(&["task", "watch", &id]).run().await.ends(6);
+    assert!(watch.stderr.contains("opspawn task signal"), "{watch:#?}");
+    place
+        .cli(&["task", "signal", &id, "red"])
+        .run()
+        .await
+        .ends(0);
+    assert_eq!(tasks::answer(server.http(), &id).await, "You said red.");
+    place
+        .cli(&["task", "signal", &id, "blue"])
+        .run()
+        .await
+        .ends(2);
+}
+
+const FAMILY: &str = r#"
+[[turn]]
+  [[turn.case]]
+  when = "'part' in goal"
+  calls = [{ tool = "calculator", arguments = { expression = "6 * 7" } }]
+  [[turn.case]]
+  calls = [
+    { tool = "spawn_agent", arguments = { goal = "part one" } },
+    { tool = "spawn_agent", arguments = { goal = "part two" } },
+  ]
+[[turn]]
+  [[turn.case]]
+  when = "'part' in goal"
+  answer = "{{ goal }} is {{ (last | fromjson).result }}"
+  [[turn.case]]
+  calls = [{ tool = "await_agents", arguments = { tasks = { "$expr" = "[(result(1) | fromjson).task, (result(2) | fromjson).task]" } } }]
+[[turn]]
+answer = "{{ (last | fromjson)[0].output.answer }}; {{ (last | fromjson)[1].output.answer }}"
+"#;
+
+#[tokio::test]
+async fn children_work_for_their_parent() {
+    let place = Place::new();
+    let server = place.server().await;
+    let id = tasks::submit(server.http(), &scripted("whole", FAMILY)).await;
+    let answer = tasks::answer(server.http(), &id).await;
+    assert_eq!(answer, "part one is 42; part two is 42");
+    let ends = tasks::events(server.http(), &id, "task.child_ended").await;
+    assert_eq!(ends.len(), 2);
+    for end in ends {
+        let child = tasks::get(server.http(), end["child"].as_str().unwrap()).await;
+        assert_eq!(
+            (&child["parent"], &child["state"]),
+            (&json!(id), &json!("completed"))
+        );
+    }
+}
+
+/// A parent whose children wait for somebody who never comes.
+const STUCK: &str = r#"
+[[turn]]
+  [[turn.case]]
+  when = "goal == 'child'"
+  calls = [{ tool = "ask_human", arguments = { question = "Well?" } }]
+  [[turn.case]]
+  calls = [{ tool = "spawn_agent", arguments = { goal = "child" } }]
+[[turn]]
+calls = [{ tool = "await_agents", arguments = { tasks = { "$expr" = "[(result(1) | fromjson).task]" } } }]
+"#;
+
+#[tokio::test]
+async fn a_cancel_reaches_the_children() {
+    let place = Place::new();
+    let server = place.server().await;
+    let http = server.http();
+    let id = tasks::submit(http, &scripted("parent", STUCK)).await;
+    let parent = tasks::in_state(http, &id, &["waiting"]).await;
+    assert_eq!(parent["state_detail"]["on"], "child", "{parent:#}");
+    let child = parent["state_detail"]["tasks"][0].as_str().unwrap();
+    tasks::in_state(http, child, &["waiting"]).await;
+    place.cli(&["task", "cancel", &id]).run().await.ends(0);
+    assert_eq!(tasks::get(http, &id).await["state"], "cancelled");
+    assert_eq!(tasks::get(http, child).await["state"], "cancelled");
+}
+
+/// Slow turns, so that a pause comes in the middle.
+const SLOW: &str = r#"
+latency_ms = 150
+repeat_from = 1
+[[turn]]
+  [[turn.case]]
+  when = "turn > 12"
+  answer = "done"
+  [[turn.case]]
+  calls = [{ tool = "calculator", arguments = { expression = "{{ turn }} + 1" } }]
+"#;
+
+#[tokio::test]
+async fn a_paused_task_stands_still_through_a_restart() {
+    let place = Place::new();
+    let mut server = place.server().await;
+    let id = tasks::submit(server.http(), &scripted("count", SLOW)).await;
+    tasks::in_state(server.http(), &id, &["running"]).await;
+    place.cli(&["task", "pause", &id]).run().await.ends(0);
+    let paused = tasks::in_state(server.http(), &id, &["paused"]).await;
+    assert_eq!(
+        (&paused["status"], &paused["paused"]),
+        (&json!("running"), &json!(true))
+    );
+    let before = tasks::steps(server.http(), &id).await.len();
+    server.sigkill().unwrap();
+    let server = place.server().await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(tasks::get(server.http(), &id).await["state"], "paused");
+    assert_eq!(tasks::steps(server.http(), &id).await.len(), before);
+    place.cli(&["task", "resume", &id]).run().await.ends(0);
+    assert_eq!(tasks::answer(server.http(), &id).await, "done");
+}
+
+const TWO_SUMS: &str = r#"
+[[turn]]
+calls = [
+  { tool = "calculator", arguments = { expression = "1 + 1" } },
+  { tool = "calculator", arguments = { expression = "2 + 2" } },
+]
+[[turn]]
+answer = "{{ result(1) }} and {{ result(2) }}"
+"#;
+
+#[tokio::test]
+async fn a_rerun_takes_over_what_came_before_it() {
+    let place = Place::new();
+    let server = place.server().await;
+    let http = server.http();
+    let id = tasks::submit(http, &scripted("sums", TWO_SUMS)).await;
+    let first = tasks::answer(http, &id).await;
+    let before = http
+        .get(&format!("/api/v1/tasks/{id}/events"))
+        .await
+        .unwrap()
+        .text()
+        .to_string();
+
+    let edited = [
+        "--from-step",
+        "3",
+        "--input",
+        r#"{"expression": "40 + 2"}"#,
+        "--json",
+    ];
+    let again = place
+        .cli(&[&["task", "rerun", &id][..], &edited].concat())
+        .run()
+        .await
+        .ends(0);
+    let new = tasks::id(&again.json());
+    let other = tasks::answer(http, &new).await;
+    let (one, two) = other.split_once(" and ").unwrap();
+    assert!(first.starts_with(one), "{first}: {other}");
+    assert!(
+        two.contains("changed the arguments") && two.contains("42"),
+        "{two}"
+    );
+    let task = tasks::get(http, &new).await;
+    assert_eq!(task["retry_of"], json!(id));
+    // The model was asked once: its first answer was taken over.
+    assert_eq!(tasks::events(http, &new, "model.completed").await.len(), 2);
+    assert_eq!(tasks::events(http, &new, "task.forked").await[0]["step"], 3);
+    let after = http
+        .get(&format!("/api/v1/tasks/{id}/events"))
+        .await
+        .unwrap()
+        .text()
+        .to_string();
+    assert_eq!(before, after, "the original is as it was");
+
+    // From the model call on, everything before it stays.
+    let again = place
+        .cli(&["task", "rerun", &id, "--from-step", "4", "--json"])
+        .run()
+        .await
+        .ends(0);
+    assert_eq!(tasks::answer(http, &tasks::id(&again.json())).await, first);
+    let wrong = place
+        .cli(&["task", "rerun", &id, "--from-step", "9"])
+        .run()
+        .await
+        .ends(2);
+    assert!(wrong.stderr.contains("it has steps 1 to 4"), "{wrong:#?}");
+}
+
+const BREAKS: &str = r#"
+[[turn]]
+calls = [{ tool = "calculator", arguments = { expression = "1 + 1" } }]
+[[turn]]
+error = "server_error"
+error_times = 1
+answer = "well after all"
+"#;
+
+#[tokio::test]
+async fn a_dead_letter_goes_on_from_where_it_was_given_up() {
+    let place = Place::new();
+    let tries = place.dev().env("OPSPAWN_MODEL_TRIES", "1");
+    let server = tries.start().await.unwrap();
+    let http = server.http();
+    let mut body = scripted("try", BREAKS);
+    body["retry"] = json!({"max_attempts": 1});
+    let id = tasks::submit(http, &body).await;
+    let dead = tasks::ended(http, &id).await;
+    assert_eq!(
+        (&dead["state"], &dead["dead_letter"]),
+        (&json!("failed"), &json!(true)),
+        "{dead:#}"
+    );
+    let ls = place
+        .cli(&["dead-letter", "ls", "--json"])
+        .run()
+        .await
+        .ends(0)
+        .json();
+    assert_eq!(ls["tasks"][0]["task_id"], json!(id));
+    let all = place
+        .cli(&["dead-letter", "redrive", "--all", "--dry-run"])
+        .run()
+        .await
+        .ends(0);
+    assert!(all.stdout.contains("would go on"));
+    // A resumed run loads its script anew, so the first of them fails once more.
+    let redrive = || place.cli(&["dead-letter", "redrive", "--all", "--json"]);
+    let redriven = redrive().run().await.ends(0).json_lines();
+    let again = redriven[0]["task_id"].as_str().unwrap().to_owned();
+    assert_eq!(tasks::ended(http, &again).await["dead_letter"], json!(true));
+    let redriven = redrive().run().await.ends(0).json_lines();
+    assert_eq!(redriven.len(), 1, "{redriven:#?}");
+    assert_eq!(redriven[0]["from"], json!(again));
+    let new = redriven[0]["task_id"].as_str().unwrap().to_owned();
+    assert_eq!(tasks::answer(http, &new).await, "well after all");
+    assert_eq!(tasks::events(http, &new, "tool.called").await.len(), 1);
+    let ls = place
+        .cli(&["dead-letter", "ls", "--json"])
+        .run()
+        .await
+        .ends(0)
+        .json();
+    assert_eq!(ls["tasks"], json!([]));
+}
+
+#[tokio::test]
+async fn tasks_of_one_key_run_one_after_the_other() {
+    let place = Place::new();
+    let server = place.server().await;
+    let http = server.http();
+    let mut body = scripted("ask", ASKS);
+    body["concurrency_key"] = "customer-7".into();
+    let first = tasks::submit(http, &body).await;
+    tasks::in_state(http, &first, &["waiting"]).await;
+    let second = tasks::submit(http, &body).await;
+    let blocked = tasks::in_state(http, &second, &["waiting"]).await;
+    let detail = json!({"on": "concurrency", "key": "customer-7"});
+    assert_eq!(
+        (&blocked["state_detail"], &blocked["status"]),
+        (&detail, &json!("pending"))
+    );
+    place
+        .cli(&["task", "signal", &first, "blue"])
+        .run()
+        .await
+        .ends(0);
+    tasks::answer(http, &first).await;
+    let turn = tasks::in_state(http, &second, &["waiting"]).await;
+    let asks = || async { tasks::get(http, &second).await["state_detail"]["on"] == "signal" };
+    for _ in 0..100 {
+        if asks().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("the second never had its turn: {turn:#}");
+}
