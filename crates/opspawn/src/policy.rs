@@ -31,7 +31,11 @@ fn read(config: &Config) -> Result<Loaded> {
         .unwrap_or_else(|| config.data_dir().join("policy.toml"));
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound && named.is_none() => {
+        // What is wrong with a data folder that is none, its database tells better.
+        Err(error)
+            if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+                && named.is_none() =>
+        {
             return Ok(Loaded::default());
         }
         Err(error) => {
