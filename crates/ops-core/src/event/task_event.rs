@@ -325,11 +325,19 @@ impl TaskEvent {
             | Self::Completed {}
             | Self::Failed { .. } => None,
         };
+        let blobs = match self {
+            Self::ChildEnded(end) => end
+                .stored
+                .iter()
+                .map(|stored| stored.digest.clone())
+                .collect(),
+            _ => Vec::new(),
+        };
         NewEvent {
             kind: self.kind().to_owned(),
             step,
             usage: Usage::default(),
-            blobs: Vec::new(),
+            blobs,
             body: serde_json::to_vec(&Versioned {
                 v: VERSION,
                 event: self,

@@ -1,0 +1,124 @@
+//! Leave that steps ask for, over restarts.
+
+use serde_json::{Value, json};
+
+use super::{place::Place, tasks};
+
+const WRITES: &str = r#"
+[[turn]]
+calls = [{ tool = "write_file", arguments = { path = "note.txt", content = "first" } }]
+[[turn]]
+answer = "{{ last }}"
+"#;
+
+async fn asking(place: &Place) -> String {
+    std::fs::create_dir_all(place.data()).unwrap();
+    let policy =
+        "[[rule]]\ntool = \"write_file\"\naction = \"ask\"\nreason = \"files are precious\"\n";
+    std::fs::write(place.data().join("policy.toml"), policy).unwrap();
+    let server = place.server().await;
+    let body = json!({"task_type": "agent_run", "input_data": {
+        "prompt": "write", "agent_config": {"provider": "scripted", "script": WRITES},
+    }});
+    let id = tasks::submit(server.http(), &body).await;
+    let task = tasks::in_state(server.http(), &id, &["waiting"]).await;
+    assert_eq!(
+        task["state_detail"],
+        json!({"on": "approval", "steps": [2]})
+    );
+    id
+}
+
+async fn show(place: &Place, id: &str) -> Value {
+    let get = place.cli(&["approval", "get", id, "2", "--json"]);
+    get.run().await.ends(0).json()
+}
+
+#[tokio::test]
+async fn an_approval_waits_through_three_restarts_is_edited_approved_and_runs_once() {
+    let place = Place::new();
+    let id = asking(&place).await;
+    for _ in 0..3 {
+        let mut server = place.server().await;
+        let ls = place.cli(&["approval", "ls"]).run().await.ends(0);
+        assert!(ls.stdout.contains("write_file"), "{ls:#?}");
+        server.sigkill().unwrap();
+    }
+    let server = place.server().await;
+    let open = show(&place, &id).await;
+    assert_eq!(
+        (&open["status"], &open["revision"]),
+        (&json!("pending"), &json!(1))
+    );
+    assert_eq!(
+        open["input"],
+        json!({"path": "note.txt", "content": "first"})
+    );
+
+    let edit = |input: &str| {
+        [
+            "approval", "edit", &id, "2", "--by", "ann", "--input", input,
+        ]
+        .map(str::to_owned)
+    };
+    let run = |args: Vec<String>| {
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        place.cli(&args)
+    };
+    let wrong = run(edit(r#"{"path": 7}"#).to_vec()).run().await.ends(2);
+    assert!(wrong.stderr.contains("input"), "{wrong:#?}");
+    run(edit(r#"{"path": "note.txt", "content": "second"}"#).to_vec())
+        .run()
+        .await
+        .ends(0);
+    // It still needs leave, and leave for what was there before does not count.
+    assert_eq!(tasks::get(server.http(), &id).await["state"], "waiting");
+    let approve = |revision: &'static str| {
+        ["approval", "approve", &id, "2", "--revision", revision].map(str::to_owned)
+    };
+    run(approve("1").to_vec()).run().await.ends(2);
+    run(approve("2").to_vec()).run().await.ends(0);
+    let answer = tasks::answer(server.http(), &id).await;
+    assert!(
+        answer.contains("a person changed the arguments"),
+        "{answer}"
+    );
+    let file = place.data().join("workspaces").join(&id).join("note.txt");
+    assert_eq!(std::fs::read_to_string(file).unwrap(), "second");
+    assert_eq!(
+        tasks::events(server.http(), &id, "tool.completed")
+            .await
+            .len(),
+        1
+    );
+    run(approve("2").to_vec()).run().await.ends(2);
+    let decided = show(&place, &id).await;
+    assert_eq!(
+        (&decided["status"], &decided["revision"]),
+        (&json!("approved"), &json!(2))
+    );
+}
+
+#[tokio::test]
+async fn what_is_denied_never_runs_and_the_agent_is_told_why() {
+    let place = Place::new();
+    let id = asking(&place).await;
+    let server = place.server().await;
+    let watch = place.cli(&["task", "watch", &id]).run().await.ends(6);
+    assert!(watch.stderr.contains("opspawn approval"), "{watch:#?}");
+    place
+        .cli(&["approval", "deny", &id, "2", "--reason", "not on a Friday"])
+        .run()
+        .await
+        .ends(0);
+    let answer = tasks::answer(server.http(), &id).await;
+    assert!(answer.contains("not on a Friday"), "{answer}");
+    assert!(
+        !place
+            .data()
+            .join("workspaces")
+            .join(&id)
+            .join("note.txt")
+            .exists()
+    );
+}
