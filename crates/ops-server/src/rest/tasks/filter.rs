@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use ops_core::{
-    Micros, TenantId,
+    Micros, TaskId, TenantId,
     ports::TaskFilter,
     task::{StateName, Status},
 };
@@ -51,6 +51,8 @@ pub(super) struct Parameters {
     /// Only tasks submitted before this time.
     #[param(format = DateTime)]
     created_before: Option<String>,
+    /// Only the children of this task.
+    parent: Option<String>,
     #[param(minimum = 1, maximum = 1000, default = 1000)]
     limit: Option<u32>,
     /// `next_cursor` of the page before; the filter must be the same.
@@ -65,6 +67,7 @@ const KNOWN: &[&str] = &[
     "q",
     "created_after",
     "created_before",
+    "parent",
     "limit",
     "cursor",
 ];
@@ -96,6 +99,7 @@ impl Wish {
             text: text(&mut query, "q"),
             created_after: time(&mut query, "created_after"),
             created_before: time(&mut query, "created_before"),
+            parent: parent(&mut query),
             ..TaskFilter::default()
         };
         contradictions(&filter, &mut query);
@@ -151,6 +155,13 @@ fn text(query: &mut Query, name: &'static str) -> Option<String> {
 fn time(query: &mut Query, name: &'static str) -> Option<Micros> {
     let time = time::parse(query.get(name)?);
     time.map_err(|message| query.fail(name, "datetime_type", message))
+        .ok()
+}
+
+fn parent(query: &mut Query) -> Option<TaskId> {
+    let parent = query.get("parent")?.parse::<TaskId>();
+    parent
+        .map_err(|error| query.fail("parent", "value_error", error.to_string()))
         .ok()
 }
 

@@ -77,6 +77,13 @@ async fn children_work_for_their_parent() {
     let id = tasks::submit(server.http(), &scripted("whole", FAMILY)).await;
     let answer = tasks::answer(server.http(), &id).await;
     assert_eq!(answer, "part one is 42; part two is 42");
+    let path = format!("/api/v1/tasks?parent={id}");
+    let list = server.http().get(&path).await.unwrap().ok().unwrap();
+    let list: Value = list.json().unwrap();
+    assert_eq!(
+        (&list["total"], list["tasks"].as_array().unwrap().len()),
+        (&json!(2), 2)
+    );
     let ends = tasks::events(server.http(), &id, "task.child_ended").await;
     assert_eq!(ends.len(), 2);
     for end in ends {
