@@ -60,6 +60,10 @@ codes! {
         "Send a shorter query string.";
     HeaderTooLarge = "header_too_large", "The request header is too large",
         "Send 64 KiB and 100 header lines at most.";
+    ScheduleNotFound = "schedule_not_found", "There is no such schedule",
+        "List the schedules with `opspawn schedule ls`.";
+    RetentionUnset = "retention_unset", "Nothing is ever deleted",
+        "Set `retention.completed`, `retention.failed` or `retention.cancelled`, or say an age with the request.";
     RouteNotFound = "route_not_found", "There is nothing at this path",
         "The paths are in docs/rest.md.";
     MethodNotAllowed = "method_not_allowed", "This path does not take this method",

@@ -13,6 +13,7 @@ pub mod id;
 pub mod json;
 pub mod ports;
 pub mod retry;
+pub mod schedule;
 pub mod stats;
 pub mod task;
 pub mod time;

@@ -1,5 +1,8 @@
 //! What the engine asks of the world. Adapters implement these; only the binary names adapters.
 
+mod retention;
+mod schedules;
+
 use std::{future::Future, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
@@ -15,6 +18,11 @@ use crate::{
     stats::Stats,
     task::{Lifecycle, StateName, Status, Task},
     time::Micros,
+};
+
+pub use self::{
+    retention::{Expired, Progress, Retention, RetentionStore, Workspaces},
+    schedules::{DueSchedules, NewSchedule, ScheduleChange, ScheduleStore},
 };
 
 /// A boxed future, so that the ports are object-safe without a runtime.
@@ -345,7 +353,7 @@ pub struct Due {
 }
 
 /// The truth. Each verb is one atomic business step; every id-taking verb takes the tenant.
-pub trait Store: Send + Sync {
+pub trait Store: ScheduleStore + RetentionStore + Send + Sync {
     /// Stores a task and its first event; durable when it returns.
     fn submit(&self, new: NewTask) -> Fut<'_, Result<Submitted, StoreError>>;
     /// Stores tasks, each on its own account: one that is refused fails no other. Those of a batch are

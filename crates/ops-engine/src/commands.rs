@@ -1,7 +1,7 @@
 //! What surfaces ask of the engine.
 
 use ops_core::{
-    Command, Lifecycle, StoredEvent, TaskId, TenantId,
+    Code, Command, Lifecycle, StoredEvent, TaskId, TenantId,
     event::Resolution,
     ports::{Counts, StoreError, TaskFilter, TaskRecord},
     retry::RetryPolicy,
@@ -153,6 +153,27 @@ impl Engine {
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.store.stats()
+    }
+
+    /// A slice of a large value that an event refers to; empty past its end.
+    ///
+    /// # Errors
+    /// `storage_unavailable` if there is no such value, or a code of the storage.
+    pub async fn blob(
+        &self,
+        tenant: TenantId,
+        digest: &str,
+        offset: u64,
+        len: u64,
+    ) -> Result<Vec<u8>, Error> {
+        let slice = self.store.blob(tenant, digest, offset, len).await;
+        slice.map_err(|error| match error {
+            StoreError::NotFound => Error::new(
+                Code::StorageUnavailable,
+                format!("the large value {digest} is missing from the database"),
+            ),
+            other => other.into(),
+        })
     }
 
     /// The policy of tasks that ask for none: what a partial wish changes.

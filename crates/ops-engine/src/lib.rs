@@ -8,15 +8,18 @@ mod error;
 mod forks;
 mod hub;
 mod loops;
+mod retention;
+pub mod schedule;
 mod steps;
 pub mod submit;
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use ops_core::{
-    ports::{Clock, Live, Queue, Random, Store},
+    ports::{Clock, Live, Queue, Random, Retention, Store, Workspaces},
     retry::RetryPolicy,
 };
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 pub use self::{
@@ -25,6 +28,8 @@ pub use self::{
     error::{Error, FieldError},
     forks::{DryRun, Redriven, Rerun},
     hub::Hub,
+    retention::Deleted,
+    schedule::{ScheduleView, ScheduleWish},
     steps::{Step, StepState},
     submit::Submit,
 };
@@ -37,7 +42,10 @@ pub struct Engine {
     clock: Arc<dyn Clock>,
     random: Arc<dyn Random>,
     hub: Arc<Hub>,
+    workspaces: Arc<dyn Workspaces>,
     settings: Settings,
+    /// Rings when a schedule was changed.
+    schedules_changed: Notify,
 }
 
 /// What can be set.
@@ -51,6 +59,8 @@ pub struct Settings {
     pub retry: RetryPolicy,
     /// The largest input, in bytes of JSON.
     pub max_input_bytes: usize,
+    /// How long tasks are kept after they ended.
+    pub retention: Retention,
 }
 
 /// The adapters that the binary wires in.
@@ -67,6 +77,8 @@ pub struct Adapters {
     pub random: Arc<dyn Random>,
     /// The observer that the store was opened with.
     pub hub: Arc<Hub>,
+    /// The folders of tasks.
+    pub workspaces: Arc<dyn Workspaces>,
 }
 
 impl Engine {
@@ -80,6 +92,7 @@ impl Engine {
             clock,
             random,
             hub,
+            workspaces,
         } = adapters;
         Arc::new(Self {
             store,
@@ -88,16 +101,38 @@ impl Engine {
             clock,
             random,
             hub,
+            workspaces,
             settings,
+            schedules_changed: Notify::new(),
         })
     }
 
-    /// Runs the loops (timers, lost leases, the sweeper) until told to stop.
+    /// Runs the loops of a server until told to stop: those of [`Engine::run_tasks`], schedules and
+    /// retention.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}
-            ((), (), ()) = async { tokio::join!(self.timers(), self.leases(), self.sweeper()) } => {}
+            ((), (), ()) = async {
+                tokio::join!(
+                    self.keep_tasks_moving(),
+                    self.schedules_loop(),
+                    self.retention_loop()
+                )
+            } => {}
         }
+    }
+
+    /// Runs the loops that keep tasks moving (timers, lost leases, the sweeper) until told to stop:
+    /// those of a process that is there for one command, and begins nothing of its own accord.
+    pub async fn run_tasks(self: Arc<Self>, stop: CancellationToken) {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.keep_tasks_moving() => {}
+        }
+    }
+
+    async fn keep_tasks_moving(&self) {
+        tokio::join!(self.timers(), self.leases(), self.sweeper());
     }
 
     /// Wakes readers; surfaces follow tasks through it.

@@ -9,6 +9,7 @@ use ops_core::{
     task::TaskLimits,
     time::SECOND,
 };
+use serde::{Deserialize, Serialize};
 
 use crate::{Engine, Error, error::FieldError};
 
@@ -20,8 +21,9 @@ const MAX_NAME_BYTES: usize = 256;
 const MAX_KEY_BYTES: usize = 255;
 const MAX_LABELS: usize = 64;
 
-/// A wish for a task.
-#[derive(Debug, Clone, PartialEq)]
+/// A wish for a task. Stored as the template of a schedule, without what belongs to one task only.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Submit {
     /// Selects the worker's handler.
     pub task_type: String,
@@ -40,17 +42,27 @@ pub struct Submit {
     /// How retryable failures are answered; none for the configured policy.
     pub retry: Option<RetryPolicy>,
     /// When it may start.
+    #[serde(skip)]
     pub run_at: Option<Micros>,
     /// The client's key, and the SHA-256 of its request.
+    #[serde(skip)]
     pub idempotency: Option<(String, [u8; 32])>,
     /// The task that it does again.
+    #[serde(skip)]
     pub retry_of: Option<TaskId>,
     /// Tasks with the same key run one after the other.
     pub concurrency_key: Option<String>,
     /// The queue that it waits in.
     pub queue: String,
     /// What its log begins with, if it goes on from another task's.
+    #[serde(skip)]
     pub fork: Option<Fork>,
+}
+
+impl Default for Submit {
+    fn default() -> Self {
+        Self::new(String::new(), Json::null())
+    }
 }
 
 impl Submit {
@@ -83,7 +95,10 @@ impl Engine {
     /// `invalid_body`, `unknown_task_type`, `body_too_large`, `idempotency_mismatch`, or a code of
     /// the storage.
     pub async fn submit(&self, tenant: TenantId, wish: Submit) -> Result<Submitted, Error> {
-        Ok(self.store.submit(self.new_task(tenant, wish)?).await?)
+        Ok(self
+            .store
+            .submit(self.new_task(tenant, wish, self.clock.now())?)
+            .await?)
     }
 
     /// Accepts tasks, each on its own account: one that is refused fails no other. What was accepted
@@ -99,7 +114,10 @@ impl Engine {
         let mut accepted = Vec::with_capacity(wishes.len());
         let wishes = wishes.into_iter();
         let checked: Vec<_> = wishes
-            .map(|wish| self.new_task(tenant, wish).map(|new| accepted.push(new)))
+            .map(|wish| {
+                self.new_task(tenant, wish, self.clock.now())
+                    .map(|new| accepted.push(new))
+            })
             .collect();
         let mut stored = self.store.submit_all(accepted).await.into_iter();
         let outcomes = checked.into_iter().map(|checked| {
@@ -110,8 +128,13 @@ impl Engine {
         outcomes.collect()
     }
 
-    fn new_task(&self, tenant: TenantId, wish: Submit) -> Result<NewTask, Error> {
-        let now = self.clock.now();
+    /// The task of a wish.
+    pub(crate) fn new_task(
+        &self,
+        tenant: TenantId,
+        wish: Submit,
+        now: Micros,
+    ) -> Result<NewTask, Error> {
         self.validate(&wish, now)?;
         let id = TaskId::new(now, self.random.id_bytes());
         let task = Task {
@@ -143,7 +166,7 @@ impl Engine {
         })
     }
 
-    fn validate(&self, wish: &Submit, now: Micros) -> Result<(), Error> {
+    pub(crate) fn validate(&self, wish: &Submit, now: Micros) -> Result<(), Error> {
         if !self.settings.task_types.contains(&wish.task_type) {
             let known: Vec<_> = self
                 .settings

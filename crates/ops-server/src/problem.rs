@@ -40,6 +40,7 @@ fn status(code: Code) -> Option<StatusCode> {
     Some(match code {
         Code::InvalidBody
         | Code::InvalidQuery
+        | Code::RetentionUnset
         | Code::UnknownTaskType
         | Code::IdempotencyMismatch => StatusCode::UNPROCESSABLE_ENTITY,
         Code::UnknownQueue => StatusCode::UNPROCESSABLE_ENTITY,
@@ -49,7 +50,10 @@ fn status(code: Code) -> Option<StatusCode> {
         Code::HeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         Code::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        Code::TaskNotFound | Code::RouteNotFound | Code::ApprovalNotFound => StatusCode::NOT_FOUND,
+        Code::TaskNotFound
+        | Code::ScheduleNotFound
+        | Code::RouteNotFound
+        | Code::ApprovalNotFound => StatusCode::NOT_FOUND,
         Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Code::ForbiddenHost => StatusCode::FORBIDDEN,
         Code::TaskFinal

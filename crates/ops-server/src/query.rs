@@ -80,6 +80,19 @@ impl Query {
         number
     }
 
+    /// Whether a switch is on: `true`, or given without a value.
+    pub(crate) fn flag(&mut self, name: &'static str) -> bool {
+        let given = self.pairs.iter().find(|(known, _)| *known == name);
+        match given.map(|(_, value)| value.as_str()) {
+            None | Some("false") => false,
+            Some("true" | "") => true,
+            Some(_) => {
+                self.fail(name, "bool_type", "must be `true` or `false`");
+                false
+            }
+        }
+    }
+
     /// Says that a parameter is wrong.
     pub(crate) fn fail(&mut self, name: &str, kind: &'static str, message: impl Into<String>) {
         self.errors.push(FieldError::new(&[name], kind, message));

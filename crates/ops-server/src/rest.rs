@@ -9,9 +9,12 @@ mod cursor;
 mod dead_letters;
 mod document;
 mod events;
+mod export;
 mod extract;
 mod reconciliations;
+mod retention;
 mod routes;
+mod schedules;
 mod schema;
 mod server;
 mod sse;
@@ -125,6 +128,7 @@ fn routes(version: &str) -> Routes {
         .add(routes!(control::rerun))
         .add(routes!(steps::list))
         .add(routes!(events::list))
+        .add(routes!(export::export))
         .add(routes!(reconciliations::list))
         .add(routes!(reconciliations::resolve))
         .add(routes!(approvals::list))
@@ -135,6 +139,14 @@ fn routes(version: &str) -> Routes {
         .add(routes!(dead_letters::list))
         .add(routes!(dead_letters::redrive))
         .add(routes!(dead_letters::redrive_all))
+        .add(routes!(schedules::list))
+        .add(routes!(schedules::get, schedules::apply, schedules::remove))
+        .add(routes!(schedules::pause))
+        .add(routes!(schedules::resume))
+        .add(routes!(schedules::run))
+        .add(routes!(schedules::runs))
+        .add(routes!(retention::show))
+        .add(routes!(retention::run))
         .add(routes!(server::health))
         .add(routes!(server::health_v1))
         .add(routes!(server::ready))

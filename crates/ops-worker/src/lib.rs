@@ -17,5 +17,5 @@ mod workspace;
 pub use self::{
     agents::{Agents, Prepared},
     claim::{Settings, Worker},
-    workspace::{WorkspaceError, checked_path},
+    workspace::{Folders, WorkspaceError, checked_path},
 };

@@ -7,8 +7,8 @@ use std::{
 };
 
 use ops_core::{
-    TenantId,
-    ports::{Store, StoreError},
+    TaskId, TenantId,
+    ports::{Fut, Store, StoreError, Workspaces},
 };
 
 /// Why a workspace could not be made.
@@ -41,6 +41,30 @@ pub fn checked_path(workspace: &Path, path: &str) -> Result<PathBuf, WorkspaceEr
         return Err(WorkspaceError::Path(path.chars().take(200).collect()));
     }
     Ok(workspace.join(relative))
+}
+
+/// The folders of tasks, each under its task's id.
+#[derive(Debug, Clone)]
+pub struct Folders {
+    /// Where they are.
+    pub dir: PathBuf,
+}
+
+impl Workspaces for Folders {
+    fn remove(&self, task: TaskId) -> Fut<'_, ()> {
+        let folder = self.dir.join(task.to_string());
+        Box::pin(async move {
+            let shown = folder.display().to_string();
+            let removed =
+                tokio::task::spawn_blocking(move || std::fs::remove_dir_all(folder)).await;
+            match removed.unwrap_or_else(|_| Err(io::Error::other("it was broken off"))) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!(%error, folder = shown, "the folder of a deleted task stays");
+                }
+                Ok(()) | Err(_) => {}
+            }
+        })
+    }
 }
 
 /// Writes the files that a task begins with, unless they are there.

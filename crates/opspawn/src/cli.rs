@@ -4,7 +4,7 @@ mod approval;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum, builder::NonEmptyStringValueParser};
 
 pub(crate) use self::approval::{Approval, DeadLetter, Step, Word};
 
@@ -49,6 +49,12 @@ pub(crate) enum Command {
     /// See and steer tasks
     #[command(subcommand)]
     Task(Task),
+    /// Run tasks at set times
+    #[command(subcommand)]
+    Schedule(Schedule),
+    /// Delete tasks that have been kept long enough
+    #[command(subcommand)]
+    Retention(Retention),
     /// Decide what became of steps whose outcome is unknown
     #[command(subcommand)]
     Reconcile(Reconcile),
@@ -58,6 +64,17 @@ pub(crate) enum Command {
     /// See tasks that were given up, and go on from them
     #[command(subcommand)]
     DeadLetter(DeadLetter),
+    /// Copy the database into one file, also while a server runs
+    Backup {
+        /// The file, which must not be there yet; or a folder, in which it is named by the time
+        #[arg(value_name = "FILE|DIR", default_value = ".")]
+        target: PathBuf,
+    },
+    /// Make a data folder of a backup
+    Restore {
+        /// The backup
+        file: PathBuf,
+    },
     /// Check what this installation can do
     Doctor,
     /// Measure this machine
@@ -138,6 +155,14 @@ pub(crate) enum Task {
         /// The task
         id: String,
     },
+    /// Write everything that is known of a task as lines of JSON
+    Export {
+        /// The task
+        id: String,
+        /// A file that is not there yet, in place of standard output
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
     /// Cancel a task
     Cancel {
         /// The task
@@ -185,6 +210,82 @@ pub(crate) enum Task {
         #[arg(long)]
         name: Option<String>,
     },
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Schedule {
+    /// List schedules by name
+    Ls,
+    /// Show one schedule, its next dates and its last runs
+    Get {
+        /// The schedule
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        name: String,
+        /// So many next dates
+        #[arg(long, default_value_t = 5)]
+        next: u32,
+        /// So many of its last runs
+        #[arg(long, default_value_t = 10)]
+        runs: u32,
+    },
+    /// Store the schedules of a file, in place of those of the same names
+    Apply {
+        /// A TOML file; `-` reads standard input
+        #[arg(short, long, value_name = "FILE")]
+        file: PathBuf,
+        /// Store nothing; show what would be stored, and its next dates
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// No runs until it is resumed
+    Pause {
+        /// The schedule
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        name: String,
+    },
+    /// Run again from now on
+    Resume {
+        /// The schedule
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        name: String,
+    },
+    /// Start a run now, beside its dates
+    Run {
+        /// The schedule
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        name: String,
+    },
+    /// Take a schedule away; its tasks stay
+    Rm {
+        /// The schedule
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        name: String,
+    },
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Retention {
+    /// Show how long tasks are kept, and what would be deleted now
+    Show,
+    /// Delete what has been kept long enough, now
+    Run(RetentionRun),
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RetentionRun {
+    /// Delete nothing; show what would be deleted
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Completed tasks that ended this long ago, such as 30d; with any of these three, no configured
+    /// one holds
+    #[arg(long, value_name = "TIME")]
+    pub(crate) completed: Option<String>,
+    /// Failed tasks that ended this long ago
+    #[arg(long, value_name = "TIME")]
+    pub(crate) failed: Option<String>,
+    /// Cancelled tasks that ended this long ago
+    #[arg(long, value_name = "TIME")]
+    pub(crate) cancelled: Option<String>,
 }
 
 #[derive(Debug, Clone, Subcommand)]

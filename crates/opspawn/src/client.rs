@@ -89,6 +89,26 @@ impl Client {
         self.call(Method::POST, path, Some(body), key).await
     }
 
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> Result<Value> {
+        self.call(Method::PUT, path, Some(body), None).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Result<Value> {
+        self.call(Method::DELETE, path, None, None).await
+    }
+
+    /// A body that is read piece by piece, however long it takes.
+    pub(crate) async fn open(&self, path: &str) -> Result<reqwest::Response> {
+        let response = self.http.get(format!("{}{path}", self.base)).send().await;
+        let response = response.map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let body = response.bytes().await.unwrap_or_default();
+        Err(problem(status, &body))
+    }
+
     async fn call(
         &self,
         method: Method,
@@ -115,6 +135,9 @@ impl Client {
             .bytes()
             .await
             .map_err(|error| self.unreachable(&error))?;
+        if status == StatusCode::NO_CONTENT {
+            return Ok(Value::Null);
+        }
         if status.is_success() {
             return serde_json::from_slice(&body)
                 .with_context(|| format!("{} did not answer with JSON", self.base));
@@ -212,6 +235,20 @@ impl Client {
             ),
         )
     }
+}
+
+/// A piece of a path with what has a meaning there escaped.
+pub(crate) fn escape(piece: &str) -> String {
+    let mut escaped = String::with_capacity(piece.len());
+    for byte in piece.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                escaped.push(char::from(byte));
+            }
+            other => escaped.push_str(&format!("%{other:02X}")),
+        }
+    }
+    escaped
 }
 
 /// One block of an event stream: the event and its id.

@@ -1,12 +1,15 @@
 //! The commands.
 
 mod approval;
+mod backup;
 mod configuration;
 mod dead_letter;
 mod dev;
 mod doctor;
 mod reconcile;
+mod retention;
 mod run;
+mod schedule;
 mod task;
 
 use std::io::IsTerminal as _;
@@ -50,6 +53,16 @@ pub(crate) fn dispatch(cli: Cli) -> Result<Exit> {
             block_on(run::run(&config, args, common.json))
         }
         Command::Task(args) => block_on(task::task(&load(&common, vec![])?, args, common.json)),
+        Command::Schedule(args) => block_on(schedule::schedule(
+            &load(&common, vec![])?,
+            args,
+            common.json,
+        )),
+        Command::Retention(args) => block_on(retention::retention(
+            &load(&common, vec![])?,
+            args,
+            common.json,
+        )),
         Command::Reconcile(args) => block_on(reconcile::reconcile(
             &load(&common, vec![])?,
             args,
@@ -65,6 +78,8 @@ pub(crate) fn dispatch(cli: Cli) -> Result<Exit> {
             args,
             common.json,
         )),
+        Command::Backup { target } => backup::backup(&load(&common, vec![])?, &target, common.json),
+        Command::Restore { file } => backup::restore(&load(&common, vec![])?, &file, common.json),
         Command::Doctor => block_on(doctor::doctor(&load(&common, vec![])?, common.json)),
         Command::Config => configuration::show(&load(&common, vec![])?, common.json),
         Command::Bench(args) => block_on(bench::bench(&load(&common, vec![])?, args)),

@@ -1,5 +1,7 @@
 //! What goes to stdout.
 
+use std::{io::IsTerminal as _, time::Duration};
+
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value;
 
@@ -30,6 +32,16 @@ pub(crate) fn print_table(table: &Table) {
     for line in table.lines() {
         println!("{}", line.trim());
     }
+}
+
+/// Shows on a terminal that something goes on; nothing elsewhere.
+pub(crate) fn spinner(what: impl Into<String>) -> Option<indicatif::ProgressBar> {
+    std::io::stderr().is_terminal().then(|| {
+        let spinner = indicatif::ProgressBar::new_spinner();
+        spinner.set_message(what.into());
+        spinner.enable_steady_tick(Duration::from_millis(120));
+        spinner
+    })
 }
 
 /// A field as people read it; nothing for null.

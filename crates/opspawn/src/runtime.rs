@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use ops_core::{
-    ports::{Clock, Live, Queue, Random, Store},
+    ports::{Clock, Live, Queue, Random, Retention, Store},
     retry::RetryPolicy,
 };
 use ops_engine::{Adapters, Engine, Hub};
@@ -30,6 +30,8 @@ use crate::{
 /// What a process does beside serving.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
+    /// It runs tasks and begins those of schedules: a server.
+    Serve,
     /// It runs tasks.
     Work,
     /// It only answers.
@@ -107,6 +109,9 @@ impl Runtime {
             clock: Arc::clone(&clock),
             random: Arc::clone(&random),
             hub,
+            workspaces: Arc::new(ops_worker::Folders {
+                dir: workspaces(&storage.dir),
+            }),
         };
         let engine = Engine::new(adapters, engine_settings(config));
         let stop = CancellationToken::new();
@@ -141,12 +146,15 @@ impl Runtime {
             },
             stop.child_token(),
         ));
-        let worker = (role == Role::Work).then(|| {
+        let worker = (role != Role::Answer).then(|| {
             let settings = worker_settings(config, &storage.dir, lease);
             let worker = Worker::new(as_store, live, queue, clock, random, factory, settings);
             tokio::spawn(worker.run(stop.child_token()))
         });
-        let engine = tokio::spawn(engine.run(stop.child_token()));
+        let engine = match role {
+            Role::Serve => tokio::spawn(engine.run(stop.child_token())),
+            Role::Work | Role::Answer => tokio::spawn(engine.run_tasks(stop.child_token())),
+        };
         Ok(Self {
             url,
             notice,
@@ -216,6 +224,7 @@ fn engine_settings(config: &Config) -> ops_engine::Settings {
             ..defaults
         },
         max_input_bytes: max_body(config),
+        retention: retention(config),
     }
 }
 
@@ -224,11 +233,27 @@ fn worker_settings(config: &Config, dir: &Path, lease: Duration) -> ops_worker::
     ops_worker::Settings {
         concurrency: usize::try_from(concurrency).unwrap_or(64).max(1),
         queue: ops_engine::submit::DEFAULT_QUEUE.to_owned(),
-        workspaces: absolute(dir).join("workspaces"),
+        workspaces: workspaces(dir),
         lease,
         grace: config
             .duration("worker.grace")
             .unwrap_or(Duration::from_secs(20)),
+    }
+}
+
+fn workspaces(dir: &Path) -> PathBuf {
+    absolute(dir).join("workspaces")
+}
+
+fn retention(config: &Config) -> Retention {
+    let micros = |key| {
+        let kept = config.duration(key)?;
+        Some(i64::try_from(kept.as_micros()).unwrap_or(i64::MAX))
+    };
+    Retention {
+        completed: micros("retention.completed"),
+        failed: micros("retention.failed"),
+        cancelled: micros("retention.cancelled"),
     }
 }
 

@@ -2,7 +2,7 @@
 
 pub(super) mod batch;
 pub(super) mod digest;
-mod wish;
+pub(super) mod wish;
 
 use axum::{
     extract::{Request, State},

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use ops_core::{TaskId, TenantId};
+use ops_core::{TaskId, TenantId, schedule::ScheduleName};
 use sha2::{Digest as _, Sha256};
 
 use crate::query::Query;
@@ -87,6 +87,21 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
         u8::try_from(byte).ok()
     });
     rest.is_empty().then(|| bytes.collect()).flatten()
+}
+
+/// After this name.
+pub(crate) fn of_name(name: &ScheduleName) -> String {
+    format!("n{name}")
+}
+
+/// The name of a `cursor` parameter.
+pub(crate) fn name(query: &mut Query) -> Option<ScheduleName> {
+    let text = query.get("cursor")?;
+    let name = text.strip_prefix('n').and_then(|name| name.parse().ok());
+    if name.is_none() {
+        query.fail("cursor", "value_error", WRONG);
+    }
+    name
 }
 
 #[cfg(test)]

@@ -84,6 +84,21 @@ async fn step_path<S: Send + Sync>(
     Ok(StepPath { task, step })
 }
 
+/// The name of the path. What is none is the name of nothing.
+pub(crate) struct NamePath(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for NamePath {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        let name = Path::<String>::from_request_parts(parts, state).await;
+        Ok(Self(name.map_or_else(
+            |_| "(not UTF-8)".to_owned(),
+            |Path(name)| name,
+        )))
+    }
+}
+
 /// There is no such task.
 pub(crate) fn no_task(id: &str) -> Problem {
     let id: String = id.chars().take(80).collect();

@@ -51,7 +51,8 @@ pub(crate) async fn list(
     Ok(answer(StatusCode::OK, out))
 }
 
-fn write(out: &mut Vec<u8>, step: &Step) {
+/// Writes a step.
+pub(super) fn write(out: &mut Vec<u8>, step: &Step) {
     let mut view = ObjectWriter::begin(out);
     view.value("seq", &step.seq);
     view.value("step", &step.number);

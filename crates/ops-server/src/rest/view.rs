@@ -106,7 +106,8 @@ fn detail(out: &mut Vec<u8>, state: &State, attempt: u32) {
     view.end();
 }
 
-fn limits(out: &mut Vec<u8>, limits: &TaskLimits) {
+/// Writes limits as they were asked for.
+pub(crate) fn limits(out: &mut Vec<u8>, limits: &TaskLimits) {
     let mut view = ObjectWriter::begin(out);
     view.value("max_steps", &limits.max_steps);
     view.value("max_tokens", &limits.max_tokens);
@@ -123,6 +124,7 @@ pub(crate) fn usage(out: &mut Vec<u8>, usage: &Usage) {
     view.end();
 }
 
-fn seconds(micros: i64) -> f64 {
+/// Microseconds as seconds.
+pub(crate) fn seconds(micros: i64) -> f64 {
     micros as f64 / 1e6
 }

@@ -11,7 +11,9 @@ use std::{
 use ops_core::{
     Append, Command, Json, Micros, Next, SessionId, TaskId, TenantId,
     event::{EffectClass, NewEvent, StepKind, StepMark, StepStatus, TaskError, Usage},
-    ports::{ClaimRequest, Clock, Live, Queue, Random, Store, TaskRecord},
+    ports::{
+        ClaimRequest, Clock, Fut, Live, Queue, Random, Retention, Store, TaskRecord, Workspaces,
+    },
     retry::RetryPolicy,
 };
 use ops_engine::{Adapters, Engine, Hub};
@@ -28,7 +30,13 @@ use crate::client::Reply;
 const START: i64 = 1_744_452_000_000_000;
 
 /// A clock that goes on by a millisecond with each look.
-struct TestClock(AtomicI64);
+pub(crate) struct TestClock(AtomicI64);
+
+impl TestClock {
+    pub(crate) fn advance(&self, seconds: i64) {
+        self.0.fetch_add(seconds * 1_000_000, Ordering::SeqCst);
+    }
+}
 
 impl Clock for TestClock {
     fn now(&self) -> Micros {
@@ -51,9 +59,19 @@ impl Random for Counter {
     }
 }
 
+/// Tasks without folders.
+struct NoFolders;
+
+impl Workspaces for NoFolders {
+    fn remove(&self, _: TaskId) -> Fut<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
 /// A server and everything behind it.
 pub(crate) struct App {
     pub(crate) addr: SocketAddr,
+    pub(crate) clock: Arc<TestClock>,
     pub(crate) engine: Arc<Engine>,
     pub(crate) store: Arc<SqliteStore>,
     pub(crate) live: Arc<LocalLive>,
@@ -108,6 +126,7 @@ impl App {
                 clock: Arc::clone(&clock) as Arc<dyn Clock>,
                 random: Arc::new(Counter(AtomicU64::new(1))),
                 hub,
+                workspaces: Arc::new(NoFolders),
             },
             ops_engine::Settings {
                 task_types: ["agent_run", "agent_task", "echo"]
@@ -116,6 +135,10 @@ impl App {
                 queues: ["default".to_owned()].into(),
                 retry: RetryPolicy::default(),
                 max_input_bytes: 8 << 20,
+                retention: Retention {
+                    completed: Some(3_600_000_000),
+                    ..Retention::default()
+                },
             },
         );
         let stop = CancellationToken::new();
@@ -129,6 +152,7 @@ impl App {
         store.open_session(session).await.unwrap();
         Self {
             addr,
+            clock,
             engine,
             store,
             live,

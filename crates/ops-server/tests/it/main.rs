@@ -7,6 +7,8 @@ mod bodies;
 #[cfg(test)]
 mod client;
 #[cfg(test)]
+mod export;
+#[cfg(test)]
 mod front_door;
 #[cfg(test)]
 mod harness;
@@ -21,7 +23,11 @@ mod operations;
 #[cfg(test)]
 mod reconciliations;
 #[cfg(test)]
+mod retention;
+#[cfg(test)]
 mod routes;
+#[cfg(test)]
+mod schedules;
 #[cfg(test)]
 mod server;
 #[cfg(test)]

@@ -10,6 +10,7 @@ use ops_core::{
 use super::{
     claim::Claimed,
     inbox::Inbox,
+    job::Job,
     request::{Reply, Request},
     rows::Sparse,
     submit::Found,
@@ -29,6 +30,10 @@ pub(super) enum Answer {
         Result<u32, StoreError>,
     ),
     Due(Reply<Due>, Result<Due, StoreError>),
+    /// It holds its verdict itself.
+    Job(Job),
+    /// A job that was not done.
+    NoJob(Job, StoreError),
 }
 
 impl Answer {
@@ -43,6 +48,7 @@ impl Answer {
             Request::EndSession(_, reply) => Self::Count(reply, Err(error)),
             Request::VoidLeases(reply) => Self::Voided(reply, Err(error)),
             Request::WakeDue(_, reply) => Self::Due(reply, Err(error)),
+            Request::Job(job) => Self::NoJob(job, error),
         }
     }
 
@@ -64,6 +70,8 @@ impl Answer {
             Self::Count(reply, verdict) => drop(reply.send(verdict)),
             Self::Voided(reply, verdict) => drop(reply.send(verdict)),
             Self::Due(reply, verdict) => drop(reply.send(verdict)),
+            Self::Job(job) => job.answer(),
+            Self::NoJob(job, error) => job.fail(error),
         }
     }
 
@@ -79,6 +87,7 @@ impl Answer {
             Self::Count(reply, _) => drop(reply.send(Err(error))),
             Self::Voided(reply, _) => drop(reply.send(Err(error))),
             Self::Due(reply, _) => drop(reply.send(Err(error))),
+            Self::Job(job) | Self::NoJob(job, _) => job.fail(error),
         }
     }
 }

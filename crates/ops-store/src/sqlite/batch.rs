@@ -15,7 +15,7 @@ use rusqlite::{Connection, params};
 
 use super::{
     approvals,
-    blob::{Digest, INLINE, Packed},
+    blob::{Digest, INLINE, Packed, parse_digest},
     cascade,
     changes::Changes,
     columns::{StateColumns, flags},
@@ -166,6 +166,9 @@ impl<'c> Batch<'c> {
             None => (None, None),
         };
         let inline = result.filter(|_| result_digest.is_none());
+        if let Some(digest) = &result_digest {
+            self.refer(before.tenant, before.row, digest)?;
+        }
         self.sql.transition.execute(params![
             columns.name,
             columns.session,
@@ -214,6 +217,10 @@ impl<'c> Batch<'c> {
             }
             known => known,
         };
+        let named = event.blobs.iter().filter_map(|hex| parse_digest(hex));
+        for digest in stored.into_iter().chain(named) {
+            self.refer(tenant, row, &digest)?;
+        }
         let body = stored.is_none().then_some(event.body.as_slice());
         let blobs = (!event.blobs.is_empty()).then(|| event.blobs.join(","));
         self.sql.insert_event.execute(params![
@@ -243,6 +250,36 @@ impl<'c> Batch<'c> {
     pub(super) fn store(&mut self, tenant: TenantId, packed: &Packed) -> rusqlite::Result<()> {
         self.changes.written = true;
         packed.store(self.conn, tenant)
+    }
+
+    /// Notes that a task refers to a value: retention keeps it as long as one does.
+    pub(super) fn refer(
+        &self,
+        tenant: TenantId,
+        row: i64,
+        digest: &Digest,
+    ) -> rusqlite::Result<()> {
+        self.conn
+            .prepare_cached(
+                "INSERT OR IGNORE INTO blob_refs (tenant_id, digest, task_row) VALUES (?, ?, ?)",
+            )?
+            .execute((tenant.0, digest, row))
+            .map(drop)
+    }
+
+    /// Notes that a task refers to what another one refers to: rows of that one were copied to it.
+    pub(super) fn refer_alike(
+        &self,
+        (tenant, row): (TenantId, i64),
+        other: i64,
+    ) -> rusqlite::Result<()> {
+        self.conn
+            .prepare_cached(
+                "INSERT OR IGNORE INTO blob_refs (tenant_id, digest, task_row) \
+                 SELECT tenant_id, digest, ? FROM blob_refs WHERE tenant_id = ? AND task_row = ?",
+            )?
+            .execute((row, tenant.0, other))
+            .map(drop)
     }
 
     /// Takes note of a transition for the counters, the followers and the sessions.

@@ -85,7 +85,7 @@ impl Packed {
         Self { digest, chunks }
     }
 
-    /// Stores it unless the tenant has it already.
+    /// Stores what the tenant does not have of it: retention may be halfway through taking it away.
     pub(super) fn store(&self, conn: &Connection, tenant: TenantId) -> rusqlite::Result<()> {
         let mut insert = conn.prepare_cached(
             "INSERT INTO blobs (tenant_id, digest, chunk, size, codec, bytes) \
@@ -100,9 +100,7 @@ impl Packed {
                 chunk.codec(),
                 chunk.bytes.as_slice(),
             );
-            if insert.execute(row)? == 0 {
-                break;
-            }
+            insert.execute(row)?;
         }
         Ok(())
     }

@@ -81,6 +81,7 @@ pub(super) fn copy(
         seq += 1;
         one.execute((row, signed(seq), at, tenant.0, from.row, signed(*other)))?;
     }
+    batch.refer_alike((tenant, row), from.row)?;
     for event in &from.own {
         seq += 1;
         batch.event((tenant, row), life, seq, &event.envelope(), None)?;

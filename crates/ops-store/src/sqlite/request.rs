@@ -14,6 +14,7 @@ use super::{
     batch::Batch,
     claim::{self, Claimed},
     error::Fault,
+    job::Job,
     leases,
     prepare::{Prepared, PreparedSnapshot, PreparedTask},
     submit::{self, Found},
@@ -35,6 +36,7 @@ pub(super) enum Request {
     /// At the start, while nobody is in a runtime yet.
     VoidLeases(mpsc::Sender<Result<u32, StoreError>>),
     WakeDue(u32, Reply<Due>),
+    Job(Job),
 }
 
 /// A command for one task.
@@ -95,6 +97,10 @@ pub(super) fn answer(batch: &mut Batch<'_>, request: Request) -> (Answer, Option
         Request::WakeDue(limit, reply) => {
             let (verdict, broken) = verdict(leases::wake_due(batch, limit));
             (Answer::Due(reply, verdict), broken)
+        }
+        Request::Job(mut job) => {
+            let broken = job.perform(batch);
+            (Answer::Job(job), broken)
         }
     }
 }

@@ -73,7 +73,7 @@ pub(super) fn unreadable(
     Error::FromSqlConversionFailure(column, Type::Null, why)
 }
 
-fn micros(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Micros>> {
+pub(super) fn micros(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Micros>> {
     Ok(row.get::<_, Option<i64>>(column)?.map(Micros))
 }
 
@@ -114,7 +114,7 @@ fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<O
     }
 }
 
-fn document(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Json>> {
+pub(super) fn document(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Json>> {
     match row.get_ref(column)? {
         ValueRef::Null => Ok(None),
         value => {

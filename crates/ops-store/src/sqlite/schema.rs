@@ -8,6 +8,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0001_init.sql"),
     include_str!("../../migrations/sqlite/0002_ties.sql"),
     include_str!("../../migrations/sqlite/0003_terms.sql"),
+    include_str!("../../migrations/sqlite/0004_schedules.sql"),
+    include_str!("../../migrations/sqlite/0005_retention.sql"),
 ];
 
 /// The schema that this release writes.

@@ -140,6 +140,7 @@ fn insert(
     batch.changes.work.submits += 1;
     if let Some(packed) = input {
         batch.store(task.tenant, packed)?;
+        batch.refer(task.tenant, row, &packed.digest)?;
     }
     let inline = input.is_none().then(|| task.input.as_str());
     let labels = (!task.labels.is_empty())

@@ -15,9 +15,13 @@ use tokio::sync::oneshot;
 
 use super::{
     approvals,
+    batch::Batch,
     blob::{self, check_size, parse_digest},
     claim::Claimed,
-    count, list,
+    count,
+    error::Fault,
+    job::Job,
+    list,
     prepare::{self, Outside, Prepared},
     reads,
     request::{Apply, Reply, Request},
@@ -310,12 +314,23 @@ impl Store for SqliteStore {
 }
 
 impl SqliteStore {
-    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, StoreError> {
+    pub(super) async fn ask<T>(
+        &self,
+        request: impl FnOnce(Reply<T>) -> Request,
+    ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         self.inbox
             .push(request(reply))
             .map_err(|_| StoreError::Unavailable("the store is closed".into()))?;
         answer.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// Asks for what has no request of its own. Work that is refused must have written nothing.
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Batch<'_>) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.ask(|reply| Request::Job(Job::new(work, reply))).await
     }
 
     async fn submitted(&self, found: Found) -> Result<Submitted, StoreError> {

@@ -9,6 +9,8 @@ pub(crate) mod ends;
 pub(crate) mod fork;
 pub(crate) mod list;
 pub(crate) mod log;
+pub(crate) mod retention;
+pub(crate) mod schedules;
 pub(crate) mod sessions;
 pub(crate) mod submit;
 pub(crate) mod ties;
@@ -47,6 +49,14 @@ macro_rules! conformance {
                 refuses_a_false_digest, keeps_the_newest_snapshot;
             list: filters_and_orders, finds_by_terms_and_time, pages_through_everything, counts_states, names_ready_queues,
                 tells_the_observer;
+            schedules: keeps_what_is_wanted, lists_by_name, pauses_resumes_and_removes,
+                says_what_is_due, fires_once, fires_once_in_parallel,
+                skips_or_queues_what_overlaps, runs_when_asked,
+                notes_what_was_missed_and_refused, keeps_the_last_runs,
+                hides_schedules_of_others;
+            retention: deletes_what_was_kept_long_enough, keeps_the_newest_row,
+                deletes_long_logs_in_pieces, keeps_values_that_are_shared,
+                keeps_what_forks_and_parents_refer_to, frees_the_idempotency_key, deletes_for_every_tenant;
             walls: hide_every_verb;
         }
     };

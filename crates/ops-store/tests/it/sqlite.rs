@@ -4,6 +4,7 @@ mod disk;
 mod folder;
 mod lifetime;
 mod load;
+mod shared_values;
 mod suspects;
 mod unreadable;
 

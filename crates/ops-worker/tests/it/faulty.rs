@@ -8,9 +8,11 @@ use std::sync::{
 use ops_core::{
     Approval, Command, Lifecycle, SessionId, StoredEvent, TaskId, TenantId,
     ports::{
-        ApprovalFilter, Blob, ClaimRequest, Counts, Due, Fut, HeartbeatReply, NewTask, Snapshot,
-        Store, StoreError, Submitted, TaskFilter, TaskRecord, Verdict,
+        ApprovalFilter, Blob, ClaimRequest, Counts, Due, DueSchedules, Expired, Fut,
+        HeartbeatReply, NewSchedule, NewTask, Progress, Retention, RetentionStore, ScheduleChange,
+        ScheduleStore, Snapshot, Store, StoreError, Submitted, TaskFilter, TaskRecord, Verdict,
     },
+    schedule::{Fire, Schedule, ScheduleName, ScheduleRun},
 };
 
 /// Fails the next so many calls of a verb, then does as the store behind it.
@@ -129,5 +131,67 @@ impl Store for Faulty {
     }
     fn stats(&self) -> ops_core::stats::Stats {
         self.store.stats()
+    }
+}
+
+impl RetentionStore for Faulty {
+    fn expired(&self, keep: Retention) -> Answer<'_, Expired> {
+        self.store.expired(keep)
+    }
+    fn doom(&self, keep: Retention, limit: u32) -> Answer<'_, Expired> {
+        self.store.doom(keep, limit)
+    }
+    fn doomed(&self, limit: u32) -> Answer<'_, Vec<(TenantId, TaskId)>> {
+        self.store.doomed(limit)
+    }
+    fn purge(&self, tasks: Vec<(TenantId, TaskId)>) -> Answer<'_, Progress> {
+        self.store.purge(tasks)
+    }
+    fn sweep_blobs(&self) -> Answer<'_, Progress> {
+        self.store.sweep_blobs()
+    }
+}
+
+impl ScheduleStore for Faulty {
+    fn put_schedule(&self, new: NewSchedule) -> Answer<'_, (Schedule, bool)> {
+        self.store.put_schedule(new)
+    }
+    fn schedule(&self, tenant: TenantId, name: ScheduleName) -> Answer<'_, Schedule> {
+        self.store.schedule(tenant, name)
+    }
+    fn schedules(
+        &self,
+        tenant: TenantId,
+        after: Option<ScheduleName>,
+        limit: u32,
+    ) -> Answer<'_, Vec<Schedule>> {
+        self.store.schedules(tenant, after, limit)
+    }
+    fn change_schedule(
+        &self,
+        tenant: TenantId,
+        name: ScheduleName,
+        change: ScheduleChange,
+    ) -> Answer<'_, Schedule> {
+        self.store.change_schedule(tenant, name, change)
+    }
+    fn schedule_runs(
+        &self,
+        tenant: TenantId,
+        name: ScheduleName,
+        limit: u32,
+    ) -> Answer<'_, Vec<ScheduleRun>> {
+        self.store.schedule_runs(tenant, name, limit)
+    }
+    fn due_schedules(&self, limit: u32) -> Answer<'_, DueSchedules> {
+        self.store.due_schedules(limit)
+    }
+    fn fire_schedule(
+        &self,
+        tenant: TenantId,
+        name: ScheduleName,
+        fire: Fire,
+    ) -> Answer<'_, Vec<ScheduleRun>> {
+        self.store.fire_schedule(tenant, name, fire)
     }
 }

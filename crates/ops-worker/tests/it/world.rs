@@ -111,6 +111,7 @@ pub(crate) async fn run_through(agent: Agent, faults: Faults) -> TaskRecord {
         queues: ["default".to_owned()].into(),
         retry,
         max_input_bytes: 1_000,
+        retention: ops_core::ports::Retention::default(),
     };
     let adapters = Adapters {
         store: Arc::clone(&faulty),
@@ -119,6 +120,9 @@ pub(crate) async fn run_through(agent: Agent, faults: Faults) -> TaskRecord {
         clock: Arc::clone(&clock),
         random: Arc::clone(&random),
         hub,
+        workspaces: Arc::new(ops_worker::Folders {
+            dir: folder.path().join("workspaces"),
+        }),
     };
     let engine = Engine::new(adapters, settings);
     let wish = Submit::new("agent_run".into(), Json::parse("{}").unwrap());

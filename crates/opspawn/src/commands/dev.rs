@@ -40,7 +40,7 @@ pub(super) async fn dev(config: &Config, ephemeral: bool) -> Result<Exit> {
     crate::system::raise_open_files();
     // Asked first, so that a signal during the start is not lost.
     let stopped = tokio::spawn(asked_to_stop());
-    let runtime = Runtime::start(config, storage, listen, Role::Work).await?;
+    let runtime = Runtime::start(config, storage, listen, Role::Serve).await?;
     if let Some(notice) = &runtime.notice {
         eprintln!("note: {notice}");
     }

@@ -1,9 +1,6 @@
 //! `opspawn run`: one goal to its end.
 
-use std::{
-    io::{IsTerminal as _, Read as _},
-    time::Duration,
-};
+use std::io::Read as _;
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
@@ -281,11 +278,8 @@ impl Progress {
     }
 
     fn wait_for(&mut self, name: &str) {
-        if self.spinner.is_none() && std::io::stderr().is_terminal() {
-            let spinner = indicatif::ProgressBar::new_spinner();
-            spinner.set_message(format!("{name} is thinking"));
-            spinner.enable_steady_tick(Duration::from_millis(120));
-            self.spinner = Some(spinner);
+        if self.spinner.is_none() {
+            self.spinner = output::spinner(format!("{name} is thinking"));
         }
     }
 }

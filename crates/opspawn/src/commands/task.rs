@@ -1,5 +1,7 @@
 //! `opspawn task`: see and steer tasks.
 
+mod export;
+
 use anyhow::Result;
 use serde_json::{Value, json};
 
@@ -52,6 +54,9 @@ async fn perform(client: &Client, args: cli::Task, json: bool) -> Result<Exit> {
                 &client.post(&path(&id, "/retry"), &json!({}), None).await?,
                 json,
             );
+        }
+        cli::Task::Export { id, output } => {
+            return export::export(client, &id, output.as_deref(), json).await;
         }
         cli::Task::Pause { id } => {
             let task = client.post(&path(&id, "/pause"), &json!({}), None).await?;

@@ -218,6 +218,27 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "the policy file; `policy.toml` in the data folder, if it is there",
     ),
     setting(
+        "retention.completed",
+        "OPSPAWN_RETENTION_COMPLETED",
+        Kind::Duration,
+        None,
+        "how long completed tasks are kept after their end; for ever unless set",
+    ),
+    setting(
+        "retention.failed",
+        "OPSPAWN_RETENTION_FAILED",
+        Kind::Duration,
+        None,
+        "how long failed tasks are kept after their end; for ever unless set",
+    ),
+    setting(
+        "retention.cancelled",
+        "OPSPAWN_RETENTION_CANCELLED",
+        Kind::Duration,
+        None,
+        "how long cancelled tasks are kept after their end; for ever unless set",
+    ),
+    setting(
         "limits.max_steps",
         "OPSPAWN_MAX_STEPS",
         Kind::Count,

@@ -5,12 +5,14 @@
 //! checked for panics, whatever else the test looks at.
 
 mod approvals;
+mod backup;
 mod bad_body;
 mod bad_folder;
 mod bad_model;
 mod bad_tools;
 mod example;
 mod exit_codes;
+mod export;
 mod full_disk;
 mod http_tools;
 #[cfg(feature = "failpoints")]
@@ -19,6 +21,8 @@ mod large_result;
 mod mistakes;
 mod place;
 mod policy;
+mod retention;
+mod schedules;
 mod surface;
 mod task_commands;
 mod tasks;

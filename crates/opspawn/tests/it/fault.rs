@@ -13,6 +13,7 @@ mod history;
 mod kills;
 mod pause;
 mod plan;
+mod schedules;
 mod shutdown;
 mod timer;
 mod world;

@@ -42,34 +42,56 @@ pub(super) struct Wish {
 /// 422 that names every field that is wrong.
 pub(super) fn parse(text: &str, retry: impl FnOnce() -> RetryPolicy) -> Result<Wish, Problem> {
     let mut errors = Vec::new();
-    let body = object(text, FIELDS, &[], &mut errors);
+    let wish = read(text, retry, &mut errors);
+    if errors.is_empty() {
+        Ok(wish)
+    } else {
+        Err(Problem::parts(Code::InvalidBody, "body", errors))
+    }
+}
+
+/// Reads the template of tasks that are submitted later.
+pub(in crate::rest) fn template(
+    text: &str,
+    retry: impl FnOnce() -> RetryPolicy,
+    errors: &mut Vec<FieldError>,
+) -> Submit {
+    let wish = read(text, retry, errors);
+    for (name, given) in [
+        ("run_at", wish.submit.run_at.is_some()),
+        ("request_id", wish.request_id.is_some()),
+    ] {
+        if given {
+            let message = "belongs to one task, not to a template";
+            errors.push(FieldError::new(&[name], "value_error", message));
+        }
+    }
+    wish.submit
+}
+
+fn read(text: &str, retry: impl FnOnce() -> RetryPolicy, errors: &mut Vec<FieldError>) -> Wish {
+    let body = object(text, FIELDS, &[], errors);
     let whole = errors.iter().all(|error| error.kind != "dict_type");
-    let task_type = body.string("task_type", &mut errors);
+    let task_type = body.string("task_type", errors);
     if whole && body.raw("task_type").is_none() {
         errors.push(body.error(Some("task_type"), "missing", "is missing"));
     }
     let submit = Submit {
-        name: body.string("name", &mut errors),
-        agent_id: body.string("agent_id", &mut errors),
-        priority: body.whole("priority", &mut errors).unwrap_or(0),
-        labels: labels(&body, &mut errors),
-        limits: limits(&body, &mut errors),
-        retry: body
-            .raw("retry")
-            .map(|text| policy(text, retry(), &mut errors)),
-        run_at: run_at(&body, &mut errors),
-        concurrency_key: body.string("concurrency_key", &mut errors),
+        name: body.string("name", errors),
+        agent_id: body.string("agent_id", errors),
+        priority: body.whole("priority", errors).unwrap_or(0),
+        labels: labels(&body, errors),
+        limits: limits(&body, errors),
+        retry: body.raw("retry").map(|text| policy(text, retry(), errors)),
+        run_at: run_at(&body, errors),
+        concurrency_key: body.string("concurrency_key", errors),
         queue: body
-            .string("queue", &mut errors)
+            .string("queue", errors)
             .unwrap_or_else(|| DEFAULT_QUEUE.to_owned()),
-        ..Submit::new(task_type.unwrap_or_default(), input(&body, &mut errors))
+        ..Submit::new(task_type.unwrap_or_default(), input(&body, errors))
     };
-    let request_id = body.string("request_id", &mut errors);
-    if errors.is_empty() {
-        Ok(Wish { submit, request_id })
-    } else {
-        Err(Problem::parts(Code::InvalidBody, "body", errors))
-    }
+    let request_id = body.string("request_id", errors);
+    Wish { submit, request_id }
 }
 
 /// The input as text; nothing in it is looked at.

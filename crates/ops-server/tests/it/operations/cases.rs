@@ -315,6 +315,66 @@ pub(super) async fn of(app: &App, operation: &str) -> Case {
                 ],
             )
         }
+        "export_task" => {
+            let export = |id: &str| at(format!("/api/v1/tasks/{id}/export"));
+            Case::new(
+                export(&in_doubt(app).await),
+                [export(NO_TASK).refused(404, "task_not_found")],
+            )
+        }
+        "list_schedules" => {
+            schedule(app).await;
+            let list = |query: &str| at(format!("/api/v1/schedules{query}"));
+            Case::new(
+                list("?limit=5"),
+                [list("?cursor=t0").refused(422, "invalid_query")],
+            )
+        }
+        "get_schedule" => {
+            schedule(app).await;
+            let get = |rest: &str| at(format!("/api/v1/schedules/{rest}"));
+            Case::new(
+                get("nightly?next=2"),
+                [
+                    get("none").refused(404, "schedule_not_found"),
+                    get("nightly?next=101").refused(422, "invalid_query"),
+                ],
+            )
+        }
+        "apply_schedule" => {
+            let put = || at("/api/v1/schedules/nightly");
+            let mut never = whole_schedule();
+            never["cron"] = "0 0 30 2 *".into();
+            Case::new(
+                put().json(&whole_schedule()),
+                [
+                    put().json(&json!({})).refused(422, "invalid_body"),
+                    put().json(&never).refused(422, "invalid_body"),
+                ],
+            )
+        }
+        "remove_schedule" => steer(app, "").await,
+        "pause_schedule" => steer(app, "/pause").await,
+        "resume_schedule" => steer(app, "/resume").await,
+        "run_schedule" => steer(app, "/run").await,
+        "list_schedule_runs" => {
+            let Case { good, mut bad } = steer(app, "/runs").await;
+            app.post("/api/v1/schedules/nightly/run", &json!({})).await;
+            bad.push(at("/api/v1/schedules/nightly/runs?limit=0").refused(422, "invalid_query"));
+            Case { good, bad }
+        }
+        "get_retention" => {
+            ended(app).await;
+            Case::new(at("/api/v1/retention"), [])
+        }
+        "run_retention" => {
+            ended(app).await;
+            let run = |body: &Value| at("/api/v1/retention/run").json(body);
+            Case::new(
+                run(&json!({"dry_run": true, "completed": "0s", "failed": 5, "cancelled": "1d"})),
+                [run(&json!({"completed": "long"})).refused(422, "invalid_body")],
+            )
+        }
         "list_reconciliations" => {
             in_doubt(app).await;
             let open = |query: &str| at(format!("/api/v1/reconciliations{query}"));
@@ -427,4 +487,30 @@ async fn in_doubt(app: &App) -> String {
     let wait = Next::Wait(Wait::InDoubt { steps: vec![1] });
     app.append(task, events, wait).await;
     id
+}
+
+fn whole_schedule() -> Value {
+    json!({
+        "name": "nightly", "cron": "30 2 * * *", "timezone": "Europe/Berlin",
+        "overlap": "queue_one", "catch_up": "all", "paused": false,
+        "task": {"task_type": "echo", "retry": {"max_attempts": 2}},
+    })
+}
+
+async fn schedule(app: &App) {
+    let body = whole_schedule().to_string();
+    let headers = [("content-type", "application/json")];
+    let path = "/api/v1/schedules/nightly";
+    let reply = crate::client::request(app.addr, "PUT", path, &headers, body.as_bytes()).await;
+    assert_eq!(reply.status, 201, "{}", reply.text());
+}
+
+/// What takes only a name.
+async fn steer(app: &App, rest: &str) -> Case {
+    schedule(app).await;
+    let path = |name: &str| at(format!("/api/v1/schedules/{name}{rest}"));
+    Case::new(
+        path("nightly"),
+        [path("none").refused(404, "schedule_not_found")],
+    )
 }

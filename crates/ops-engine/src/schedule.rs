@@ -1,0 +1,301 @@
+//! Schedules: what surfaces ask of them. Their dates are in [`calendar`], the loop in [`clock`].
+
+mod calendar;
+mod clock;
+
+use ops_core::{
+    Code, Json, Micros, TenantId,
+    ports::{NewSchedule, ScheduleChange, StoreError},
+    schedule::{
+        CatchUp, Fire, Occasion, Overlap, RunOutcome, Schedule, ScheduleName, ScheduleRun,
+        ScheduleSpec,
+    },
+};
+
+use self::calendar::Calendar;
+use crate::{Engine, Error, FieldError, submit::Submit};
+
+/// The label that names the schedule of a task.
+pub const LABEL: &str = "schedule";
+/// The most dates that a preview shows.
+pub const MOST_PREVIEW: usize = 100;
+
+/// A wish for a schedule.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScheduleWish {
+    /// Its name.
+    pub name: String,
+    /// When: a cron pattern.
+    pub cron: String,
+    /// The zone that it is read in.
+    pub timezone: String,
+    /// What becomes of a run while an earlier one has not ended.
+    pub overlap: Overlap,
+    /// What becomes of missed runs.
+    pub catch_up: CatchUp,
+    /// Whether it is stopped; none leaves that as it is.
+    pub paused: Option<bool>,
+    /// What it submits; without a start, an idempotency key or a task that it does again.
+    pub task: Submit,
+}
+
+/// A schedule with what can be computed of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScheduleView {
+    /// The schedule.
+    pub schedule: Schedule,
+    /// What it submits.
+    pub task: Submit,
+    /// Its next dates; those that it would have, if it is paused.
+    pub next: Vec<Micros>,
+}
+
+impl Engine {
+    /// Stores a schedule in place of one of the same name; says whether it is new.
+    ///
+    /// # Errors
+    /// `invalid_body` names each offending field; or a code of [`Engine::submit`] or the storage.
+    pub async fn apply_schedule(
+        &self,
+        tenant: TenantId,
+        wish: ScheduleWish,
+        preview: usize,
+    ) -> Result<(ScheduleView, bool), Error> {
+        let new = self.checked(tenant, wish)?;
+        let (schedule, created) = self.store.put_schedule(new).await?;
+        self.schedules_changed.notify_one();
+        Ok((self.seen(schedule, preview), created))
+    }
+
+    /// What [`Engine::apply_schedule`] would store. Nothing is written.
+    ///
+    /// # Errors
+    /// Those of [`Engine::apply_schedule`] that need no storage.
+    pub fn preview_schedule(
+        &self,
+        tenant: TenantId,
+        wish: ScheduleWish,
+        preview: usize,
+    ) -> Result<ScheduleView, Error> {
+        let new = self.checked(tenant, wish)?;
+        let now = self.clock.now();
+        let schedule = Schedule {
+            tenant,
+            name: new.name,
+            spec: new.spec,
+            paused: new.paused == Some(true),
+            revision: 0,
+            next_at: new.next_at,
+            waiting: None,
+            created_at: now,
+            updated_at: now,
+        };
+        Ok(self.seen(schedule, preview))
+    }
+
+    /// One schedule with its next dates.
+    ///
+    /// # Errors
+    /// `schedule_not_found`, or a code of the storage.
+    pub async fn schedule(
+        &self,
+        tenant: TenantId,
+        name: &str,
+        preview: usize,
+    ) -> Result<ScheduleView, Error> {
+        let parsed = known(name)?;
+        let schedule = self.store.schedule(tenant, parsed).await;
+        Ok(self.seen(schedule.map_err(missing(name))?, preview))
+    }
+
+    /// Schedules in the order of their names, after this one, each with its next dates.
+    ///
+    /// # Errors
+    /// A code of the storage.
+    pub async fn schedules(
+        &self,
+        tenant: TenantId,
+        after: Option<ScheduleName>,
+        limit: u32,
+    ) -> Result<Vec<ScheduleView>, Error> {
+        let found = self.store.schedules(tenant, after, limit).await?;
+        Ok(found
+            .into_iter()
+            .map(|schedule| self.seen(schedule, 1))
+            .collect())
+    }
+
+    /// No runs until it is resumed.
+    ///
+    /// # Errors
+    /// `schedule_not_found`, or a code of the storage.
+    pub async fn pause_schedule(
+        &self,
+        tenant: TenantId,
+        name: &str,
+    ) -> Result<ScheduleView, Error> {
+        let parsed = known(name)?;
+        let changed = self.change(tenant, &parsed, ScheduleChange::Pause).await;
+        Ok(self.seen(changed.map_err(missing(name))?, 1))
+    }
+
+    /// Runs again from now on.
+    ///
+    /// # Errors
+    /// `schedule_not_found`, or a code of the storage.
+    pub async fn resume_schedule(
+        &self,
+        tenant: TenantId,
+        name: &str,
+    ) -> Result<ScheduleView, Error> {
+        let parsed = known(name)?;
+        let found = self.store.schedule(tenant, parsed.clone()).await;
+        let spec = found.map_err(missing(name))?.spec;
+        let calendar = Calendar::new(&spec.cron, &spec.timezone).map_err(Error::invalid)?;
+        let next_at = calendar.after(self.clock.now());
+        let changed = self.change(tenant, &parsed, ScheduleChange::Resume { next_at });
+        Ok(self.seen(changed.await.map_err(missing(name))?, 1))
+    }
+
+    /// Takes a schedule away; its tasks stay.
+    ///
+    /// # Errors
+    /// `schedule_not_found`, or a code of the storage.
+    pub async fn remove_schedule(
+        &self,
+        tenant: TenantId,
+        name: &str,
+    ) -> Result<ScheduleView, Error> {
+        let parsed = known(name)?;
+        let removed = self.change(tenant, &parsed, ScheduleChange::Remove).await;
+        Ok(self.seen(removed.map_err(missing(name))?, 0))
+    }
+
+    /// Starts a run now, beside its dates, whether it is paused or an earlier run has not ended.
+    ///
+    /// # Errors
+    /// `schedule_not_found`, a code of [`Engine::submit`], or one of the storage.
+    pub async fn run_schedule(&self, tenant: TenantId, name: &str) -> Result<ScheduleRun, Error> {
+        let parsed = known(name)?;
+        loop {
+            let found = self.store.schedule(tenant, parsed.clone()).await;
+            let schedule = found.map_err(missing(name))?;
+            let now = self.clock.now();
+            let task = self.task_of(&schedule, now);
+            let fire = Fire {
+                revision: schedule.revision,
+                occasion: Occasion::Asked,
+                runs: vec![(now, Ok(task.map_err(refused)?))],
+            };
+            let runs = self.fire(&schedule, fire).await.map_err(missing(name))?;
+            // It changed meanwhile: the run is to be of what it is now.
+            let Some(run) = runs.into_iter().next() else {
+                continue;
+            };
+            return match run.outcome {
+                RunOutcome::Refused(message) => Err(refused(message)),
+                RunOutcome::Started(_)
+                | RunOutcome::Waiting
+                | RunOutcome::Skipped
+                | RunOutcome::Missed => Ok(run),
+            };
+        }
+    }
+
+    /// What became of the last runs, newest first.
+    ///
+    /// # Errors
+    /// `schedule_not_found`, or a code of the storage.
+    pub async fn schedule_runs(
+        &self,
+        tenant: TenantId,
+        name: &str,
+        limit: u32,
+    ) -> Result<Vec<ScheduleRun>, Error> {
+        let runs = self.store.schedule_runs(tenant, known(name)?, limit);
+        runs.await.map_err(missing(name))
+    }
+
+    fn checked(&self, tenant: TenantId, wish: ScheduleWish) -> Result<NewSchedule, Error> {
+        let now = self.clock.now();
+        let mut fields = Vec::new();
+        let name = wish.name.parse::<ScheduleName>();
+        if let Err(error) = &name {
+            fields.push(FieldError::new(&["name"], "value_error", error.to_string()));
+        }
+        let calendar = Calendar::new(&wish.cron, &wish.timezone);
+        let calendar = calendar.map_err(|mut wrong| fields.append(&mut wrong)).ok();
+        let next_at = calendar.as_ref().and_then(|calendar| calendar.after(now));
+        if calendar.is_some() && next_at.is_none() {
+            let message = format!(
+                "`{}` is never due: no such date is to come; look at its day, month and year",
+                wish.cron
+            );
+            fields.push(FieldError::new(&["cron"], "never_due", message));
+        }
+        if let Err(mut error) = self.validate(&wish.task, now) {
+            if error.fields.is_empty() {
+                return Err(error);
+            }
+            for field in &mut error.fields {
+                field.path.insert(0, "task".to_owned());
+            }
+            fields.append(&mut error.fields);
+        }
+        match (name, calendar) {
+            (Ok(name), Some(calendar)) if fields.is_empty() => Ok(NewSchedule {
+                tenant,
+                name,
+                spec: ScheduleSpec {
+                    timezone: calendar.timezone().to_owned(),
+                    cron: wish.cron.trim().to_owned(),
+                    overlap: wish.overlap,
+                    catch_up: wish.catch_up,
+                    template: Json::from_value(&wish.task)
+                        .expect("a wish has string keys only, so it always serialises"),
+                },
+                paused: wish.paused,
+                next_at,
+            }),
+            _ => Err(Error::invalid(fields)),
+        }
+    }
+
+    /// Dates of a paused schedule are the ones that it would have.
+    fn seen(&self, schedule: Schedule, preview: usize) -> ScheduleView {
+        let spec = &schedule.spec;
+        let calendar = Calendar::new(&spec.cron, &spec.timezone).ok();
+        let now = self.clock.now();
+        let preview = preview.min(MOST_PREVIEW);
+        let next = calendar.map_or_else(Vec::new, |calendar| calendar.preview(now, preview));
+        ScheduleView {
+            task: serde_json::from_str(spec.template.as_str()).unwrap_or_default(),
+            schedule,
+            next,
+        }
+    }
+}
+
+fn not_found(name: &str) -> Error {
+    let name: String = name.chars().take(80).collect();
+    Error::new(
+        Code::ScheduleNotFound,
+        format!("there is no schedule `{name}`"),
+    )
+}
+
+/// A name that cannot be one is that of no schedule.
+fn known(name: &str) -> Result<ScheduleName, Error> {
+    name.parse().map_err(|_| not_found(name))
+}
+
+fn missing(name: &str) -> impl Fn(StoreError) -> Error {
+    move |error| match error {
+        StoreError::NotFound => not_found(name),
+        other => other.into(),
+    }
+}
+
+fn refused(message: String) -> Error {
+    Error::new(Code::InvalidBody, message)
+}

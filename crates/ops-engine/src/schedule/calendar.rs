@@ -1,0 +1,181 @@
+//! When a schedule is due: cron patterns read in a time zone.
+//!
+//! Daylight saving time, as the pattern's hours see it: a fixed hour that the clock skips runs right
+//! after the gap, and one that comes twice runs at its first coming; `*` and steps follow the wall
+//! clock, skip what it skips and run again in the hour that comes twice.
+
+use croner::{Cron, parser::CronParser};
+use jiff::{Timestamp, Zoned, tz::TimeZone};
+use ops_core::{
+    Micros,
+    schedule::{CatchUp, MOST_MISSED},
+    time::SECOND,
+};
+
+use crate::FieldError;
+
+/// A run that is late by no more than this is on time: nobody missed it.
+const ON_TIME: i64 = 10 * SECOND;
+/// The longest pattern that is looked at.
+const MAX_PATTERN: usize = 200;
+
+/// A cron pattern in a time zone.
+#[derive(Debug, Clone)]
+pub(crate) struct Calendar {
+    cron: Cron,
+    zone: TimeZone,
+}
+
+/// What is to be done at a time about a schedule that is due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Plan {
+    /// The dates to run for, oldest first.
+    pub(crate) runs: Vec<Micros>,
+    /// Whether earlier ones are passed over.
+    pub(crate) missed: bool,
+    /// The next date.
+    pub(crate) next: Option<Micros>,
+}
+
+impl Calendar {
+    /// Reads a pattern and the name of a zone.
+    ///
+    /// # Errors
+    /// What is wrong with either, as fields `cron` and `timezone`.
+    pub(crate) fn new(cron: &str, timezone: &str) -> Result<Self, Vec<FieldError>> {
+        match (pattern(cron), zone(timezone)) {
+            (Ok(cron), Ok(zone)) => Ok(Self { cron, zone }),
+            (cron, zone) => Err([cron.err(), zone.err()].into_iter().flatten().collect()),
+        }
+    }
+
+    /// The zone's name as it is properly written.
+    pub(crate) fn timezone(&self) -> &str {
+        self.zone.iana_name().unwrap_or("UTC")
+    }
+
+    /// The first date after a time.
+    pub(crate) fn after(&self, at: Micros) -> Option<Micros> {
+        // The search gives up at a gap of more than two hours, as where a place crossed the date line:
+        // then it goes on behind it.
+        (0..4).find_map(|tries| {
+            let start = self.zoned(at.plus(tries * 12 * 3_600 * SECOND))?;
+            let next = self.cron.find_next_occurrence(&start, false).ok()?;
+            Some(Micros(next.timestamp().as_microsecond()))
+        })
+    }
+
+    /// So many dates after a time.
+    pub(crate) fn preview(&self, after: Micros, most: usize) -> Vec<Micros> {
+        std::iter::successors(self.after(after), |at| self.after(*at))
+            .take(most)
+            .collect()
+    }
+
+    /// What to do at `now`, if the next date was `due`.
+    pub(crate) fn plan(&self, catch_up: CatchUp, due: Micros, now: Micros) -> Plan {
+        let mut dates = self.newest(due, now);
+        let cut = dates.first() != Some(&due);
+        let fresh = dates.partition_point(|date| date.0 < now.0.saturating_sub(ON_TIME));
+        let passed_over = match catch_up {
+            CatchUp::None => fresh,
+            CatchUp::Latest if fresh == dates.len() => fresh.saturating_sub(1),
+            CatchUp::Latest => fresh,
+            CatchUp::All => 0,
+        };
+        dates.drain(..passed_over);
+        Plan {
+            runs: dates,
+            missed: cut || passed_over > 0,
+            next: self.after(now),
+        }
+    }
+
+    /// The newest dates from `first` to `last`, both included, oldest first. They are looked for from
+    /// the end, so that a year of missed minutes costs no more than a day's.
+    fn newest(&self, first: Micros, last: Micros) -> Vec<Micros> {
+        let mut dates = Vec::new();
+        let mut from = self.zoned(last);
+        let mut inclusive = true;
+        while let Some(start) = from.filter(|_| dates.len() < MOST_MISSED) {
+            let found = self.cron.find_previous_occurrence(&start, inclusive).ok();
+            from = found.filter(|date| date.timestamp().as_microsecond() >= first.0);
+            inclusive = false;
+            dates.extend(
+                from.as_ref()
+                    .map(|date| Micros(date.timestamp().as_microsecond())),
+            );
+        }
+        dates.reverse();
+        dates
+    }
+
+    /// A time in the zone, in whole seconds.
+    fn zoned(&self, at: Micros) -> Option<Zoned> {
+        let seconds = Timestamp::from_second(at.0.div_euclid(SECOND)).ok()?;
+        Some(seconds.to_zoned(self.zone.clone()))
+    }
+}
+
+fn pattern(text: &str) -> Result<Cron, FieldError> {
+    let wrong = |why: &str| {
+        let shown: String = text.chars().take(80).collect();
+        let message = format!(
+            "`{shown}` is not a cron pattern: {why}; write minute, hour, day of the month, month \
+             and day of the week, as in `30 2 * * 1-5`, with seconds in front of them if need be, \
+             or `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`"
+        );
+        FieldError::new(&["cron"], "cron", message)
+    };
+    if text.len() > MAX_PATTERN {
+        return Err(wrong("it is too long"));
+    }
+    CronParser::new().parse(text.trim()).map_err(|error| {
+        let why = error.to_string();
+        let why = why.trim_end_matches('.');
+        let why = ["Invalid pattern: ", "Component error: "]
+            .iter()
+            .find_map(|prefix| why.strip_prefix(prefix))
+            .unwrap_or(why);
+        wrong(why)
+    })
+}
+
+fn zone(name: &str) -> Result<TimeZone, FieldError> {
+    // An offset or a path is no name: the rules of a place are what a schedule needs.
+    let plain = name
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || "/_-+".contains(c));
+    let found = Some(name)
+        .filter(|_| plain && !name.is_empty())
+        .and_then(|name| TimeZone::get(name).ok())
+        .filter(|zone| zone.iana_name().is_some());
+    found.ok_or_else(|| {
+        let shown: String = name.chars().take(80).collect();
+        let meant = match nearest_zone(&shown) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "use an IANA name like `Europe/Berlin`, or `UTC`".to_owned(),
+        };
+        let message = format!("`{shown}` is not a time zone; {meant}");
+        FieldError::new(&["timezone"], "timezone", message)
+    })
+}
+
+/// The zone that was probably meant: a name that is much like it, or a place that ends one.
+fn nearest_zone(name: &str) -> Option<String> {
+    let wanted = name.to_lowercase().replace([' ', '-'], "_");
+    let distance = |zone: &str| {
+        let zone = zone.to_lowercase();
+        let place = zone.rsplit('/').next().unwrap_or_default();
+        strsim::osa_distance(&wanted, &zone).min(strsim::osa_distance(&wanted, place))
+    };
+    jiff::tz::db()
+        .available()
+        .map(|zone| (distance(zone.as_str()), zone))
+        .filter(|(distance, _)| *distance <= 1 + wanted.len() / 5)
+        .min_by(|(left, a), (right, b)| left.cmp(right).then(a.as_str().cmp(b.as_str())))
+        .map(|(_, zone)| zone.as_str().to_owned())
+}
+
+#[cfg(test)]
+mod tests;

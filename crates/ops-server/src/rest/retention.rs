@@ -1,0 +1,118 @@
+//! Retention: `GET /retention`, `POST /retention/run`.
+
+mod schema;
+
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use http::StatusCode;
+use ops_core::{
+    Code,
+    ports::{Expired, Retention},
+};
+
+use super::{AppState, answer, extract::Caller, schema::Invalid, view::seconds};
+use crate::{
+    json::{ObjectWriter, object},
+    problem::Problem,
+};
+
+const FIELDS: &[&str] = &["dry_run", "completed", "failed", "cancelled"];
+
+/// How long tasks are kept, and what would be deleted now.
+#[utoipa::path(
+    get, path = "/api/v1/retention", tag = "Retention", operation_id = "get_retention",
+    responses((status = 200, body = schema::Kept, description = "How it stands.")),
+)]
+pub(crate) async fn show(State(app): AppState, _: Caller) -> Result<Response, Problem> {
+    let engine = &app.surface.engine;
+    let keep = engine.retention();
+    let expired = match keep.keeps_all() {
+        true => Expired::default(),
+        false => engine.expired(keep).await?,
+    };
+    let mut out = Vec::with_capacity(256);
+    let mut view = ObjectWriter::begin(&mut out);
+    policy(view.key("keep"), keep);
+    counts(&mut view, &expired);
+    view.end();
+    Ok(answer(StatusCode::OK, out))
+}
+
+/// Deletes what has been kept long enough, or says what would be deleted.
+///
+/// A thousand tasks at the most; `more` says whether to send it again.
+#[utoipa::path(
+    post, path = "/api/v1/retention/run", tag = "Retention", operation_id = "run_retention",
+    request_body = schema::RunRetention,
+    responses(
+        (status = 200, body = schema::Deleted, description = "What was deleted, or would be."),
+        Invalid,
+    ),
+)]
+pub(crate) async fn run(
+    State(app): AppState,
+    _: Caller,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    let body = app.bodies.json(&parts.headers, body).await?;
+    let engine = &app.surface.engine;
+    let wish = parse(body.text())?;
+    let keep = match wish.keep.keeps_all() {
+        true => engine.retention(),
+        false => wish.keep,
+    };
+    let (expired, more) = if wish.dry_run {
+        (engine.expired(keep).await?, false)
+    } else {
+        let deleted = engine.delete_expired(keep).await?;
+        (deleted.expired, deleted.more)
+    };
+    let mut out = Vec::with_capacity(256);
+    let mut view = ObjectWriter::begin(&mut out);
+    view.value("dry_run", &wish.dry_run);
+    policy(view.key("keep"), keep);
+    counts(&mut view, &expired);
+    view.value("more", &more);
+    view.end();
+    Ok(answer(StatusCode::OK, out))
+}
+
+struct Wish {
+    dry_run: bool,
+    keep: Retention,
+}
+
+fn parse(text: &str) -> Result<Wish, Problem> {
+    let mut errors = Vec::new();
+    let body = object(text, FIELDS, &[], &mut errors);
+    let switch = ("bool_type", "must be `true` or `false`");
+    let wish = Wish {
+        dry_run: body.get("dry_run", switch, &mut errors).unwrap_or(false),
+        keep: Retention {
+            completed: body.duration("completed", &mut errors),
+            failed: body.duration("failed", &mut errors),
+            cancelled: body.duration("cancelled", &mut errors),
+        },
+    };
+    match errors.is_empty() {
+        true => Ok(wish),
+        false => Err(Problem::parts(Code::InvalidBody, "body", errors)),
+    }
+}
+
+/// Seconds by state; null for ever.
+fn policy(out: &mut Vec<u8>, keep: Retention) {
+    let mut view = ObjectWriter::begin(out);
+    view.value("completed", &keep.completed.map(seconds));
+    view.value("failed", &keep.failed.map(seconds));
+    view.value("cancelled", &keep.cancelled.map(seconds));
+    view.end();
+}
+
+fn counts(view: &mut ObjectWriter<'_>, expired: &Expired) {
+    view.value("tasks", &expired.tasks);
+    view.value("events", &expired.events);
+}

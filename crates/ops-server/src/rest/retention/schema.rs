@@ -1,0 +1,72 @@
+//! The shapes of retention, for `/openapi.json`.
+#![expect(dead_code, reason = "they are described, never made")]
+
+use std::collections::BTreeMap;
+
+use utoipa::{
+    ToSchema,
+    openapi::{Object, ObjectBuilder, Type, schema::SchemaType},
+};
+
+/// How long tasks are kept, and what would be deleted now.
+#[derive(ToSchema)]
+#[schema(as = RetentionState)]
+pub(crate) struct Kept {
+    keep: Keep,
+    /// Tasks by state.
+    tasks: BTreeMap<String, u64>,
+    /// Their events.
+    events: u64,
+}
+
+/// Seconds after the end of a task, by its state; null for ever.
+#[derive(ToSchema)]
+pub(crate) struct Keep {
+    #[schema(required)]
+    completed: Option<f64>,
+    #[schema(required)]
+    failed: Option<f64>,
+    #[schema(required)]
+    cancelled: Option<f64>,
+}
+
+/// What is to be deleted. With one of the three ages, no configured one holds.
+#[derive(ToSchema)]
+pub(crate) struct RunRetention {
+    /// Delete nothing; say what would be deleted.
+    dry_run: Option<bool>,
+    #[schema(schema_with = age)]
+    completed: Option<String>,
+    #[schema(schema_with = age)]
+    failed: Option<String>,
+    #[schema(schema_with = age)]
+    cancelled: Option<String>,
+}
+
+/// What was deleted, or would be.
+#[derive(ToSchema)]
+#[schema(as = RetentionRun)]
+pub(crate) struct Deleted {
+    dry_run: bool,
+    keep: Keep,
+    /// Tasks by state.
+    tasks: BTreeMap<String, u64>,
+    /// Their events.
+    events: u64,
+    /// Whether there is more to delete.
+    more: bool,
+}
+
+/// Seconds, or text with units.
+fn age() -> Object {
+    ObjectBuilder::new()
+        .schema_type(SchemaType::Array(vec![
+            Type::Number,
+            Type::String,
+            Type::Null,
+        ]))
+        .description(Some(
+            "Since the end of the task: seconds, or text like `12h` or `30d`.",
+        ))
+        .build()
+}

@@ -1,0 +1,245 @@
+//! Schedules: `GET /schedules`, `GET|PUT|DELETE /schedules/{name}`,
+//! `POST /schedules/{name}/pause|resume|run`, `GET /schedules/{name}/runs`.
+
+mod schema;
+mod view;
+mod wish;
+
+use axum::{
+    extract::{Request, State},
+    response::{IntoResponse as _, Response},
+};
+use http::{StatusCode, Uri};
+use ops_engine::{ScheduleView, schedule::MOST_PREVIEW};
+
+use super::{
+    AppState, answer, cursor,
+    extract::{Caller, NamePath},
+    schema::Invalid,
+};
+use crate::{json::ObjectWriter, problem::Problem, query::Query};
+
+/// Next dates of one schedule, unless another number is asked for.
+const PREVIEW: usize = 5;
+
+/// Schedules in the order of their names.
+#[utoipa::path(
+    get, path = "/api/v1/schedules", tag = "Schedules", operation_id = "list_schedules",
+    params(
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000,
+            description = "Default: 100"),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before."),
+    ),
+    responses(
+        (status = 200, body = schema::ScheduleList, description = "A page, each with one next date."),
+        Invalid,
+    ),
+)]
+pub(crate) async fn list(
+    State(app): AppState,
+    caller: Caller,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let mut query = Query::parse(uri.query(), &["cursor", "limit"], &[]);
+    let limit = query.number("limit", 1..=1_000).unwrap_or(100);
+    let after = cursor::name(&mut query);
+    query.check()?;
+    let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+    let engine = &app.surface.engine;
+    let mut found = engine.schedules(caller.tenant, after, limit + 1).await?;
+    let more = found.len() > limit as usize;
+    found.truncate(limit as usize);
+    let next = found.last().filter(|_| more);
+    let next = next.map(|last| cursor::of_name(&last.schedule.name));
+    let mut out = Vec::with_capacity(4_096);
+    let mut list = ObjectWriter::begin(&mut out);
+    view::array(list.key("schedules"), &found, view::schedule);
+    list.value("next_cursor", &next);
+    list.end();
+    Ok(answer(StatusCode::OK, out))
+}
+
+/// One schedule with its next dates.
+#[utoipa::path(
+    get, path = "/api/v1/schedules/{name}", tag = "Schedules", operation_id = "get_schedule",
+    params(schema::Name, schema::Preview),
+    responses(
+        (status = 200, body = schema::Schedule, description = "The schedule."),
+        schema::NoSchedule, Invalid,
+    ),
+)]
+pub(crate) async fn get(
+    State(app): AppState,
+    caller: Caller,
+    NamePath(name): NamePath,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let mut query = Query::parse(uri.query(), &["next"], &[]);
+    let preview = preview(&mut query);
+    query.check()?;
+    let engine = &app.surface.engine;
+    let found = engine.schedule(caller.tenant, &name, preview).await?;
+    Ok(one(StatusCode::OK, &found))
+}
+
+/// Stores a schedule, in place of one of the same name.
+///
+/// What is stored already changes nothing.
+#[utoipa::path(
+    put, path = "/api/v1/schedules/{name}", tag = "Schedules", operation_id = "apply_schedule",
+    params(
+        schema::Name, schema::Preview,
+        ("dry_run" = Option<bool>, Query, description = "Store nothing; say what would be stored."),
+    ),
+    request_body = schema::ApplySchedule,
+    responses(
+        (status = 200, body = schema::Schedule, description = "The schedule, which was there."),
+        (status = 201, body = schema::Schedule, description = "The schedule, which is new."),
+        Invalid,
+    ),
+)]
+pub(crate) async fn apply(
+    State(app): AppState,
+    caller: Caller,
+    NamePath(name): NamePath,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    let mut query = Query::parse(parts.uri.query(), &["dry_run", "next"], &[]);
+    let preview = preview(&mut query);
+    let dry_run = query.flag("dry_run");
+    query.check()?;
+    let engine = &app.surface.engine;
+    let body = app.bodies.json(&parts.headers, body).await?;
+    let wish = wish::parse(body.text(), name, || engine.default_retry())?;
+    if dry_run {
+        let seen = engine.preview_schedule(caller.tenant, wish, preview)?;
+        return Ok(one(StatusCode::OK, &seen));
+    }
+    let (stored, created) = engine.apply_schedule(caller.tenant, wish, preview).await?;
+    let status = if created {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
+    Ok(one(status, &stored))
+}
+
+/// Takes a schedule away; its tasks stay.
+#[utoipa::path(
+    delete, path = "/api/v1/schedules/{name}", tag = "Schedules", operation_id = "remove_schedule",
+    params(schema::Name),
+    responses((status = 204, description = "It is gone."), schema::NoSchedule),
+)]
+pub(crate) async fn remove(
+    State(app): AppState,
+    caller: Caller,
+    NamePath(name): NamePath,
+) -> Result<Response, Problem> {
+    let engine = &app.surface.engine;
+    engine.remove_schedule(caller.tenant, &name).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// No runs until it is resumed.
+#[utoipa::path(
+    post, path = "/api/v1/schedules/{name}/pause", tag = "Schedules", operation_id = "pause_schedule",
+    params(schema::Name),
+    responses(
+        (status = 200, body = schema::Schedule, description = "The schedule."),
+        schema::NoSchedule,
+    ),
+)]
+pub(crate) async fn pause(
+    State(app): AppState,
+    caller: Caller,
+    NamePath(name): NamePath,
+) -> Result<Response, Problem> {
+    let engine = &app.surface.engine;
+    let changed = engine.pause_schedule(caller.tenant, &name).await?;
+    Ok(one(StatusCode::OK, &changed))
+}
+
+/// Runs again from now on.
+#[utoipa::path(
+    post, path = "/api/v1/schedules/{name}/resume", tag = "Schedules", operation_id = "resume_schedule",
+    params(schema::Name),
+    responses(
+        (status = 200, body = schema::Schedule, description = "The schedule."),
+        schema::NoSchedule,
+    ),
+)]
+pub(crate) async fn resume(
+    State(app): AppState,
+    caller: Caller,
+    NamePath(name): NamePath,
+) -> Result<Response, Problem> {
+    let engine = &app.surface.engine;
+    let changed = engine.resume_schedule(caller.tenant, &name).await?;
+    Ok(one(StatusCode::OK, &changed))
+}
+
+/// Starts a run now.
+#[utoipa::path(
+    post, path = "/api/v1/schedules/{name}/run", tag = "Schedules", operation_id = "run_schedule",
+    params(schema::Name),
+    responses(
+        (status = 201, body = schema::Run, description = "The run, beside the schedule's dates."),
+        schema::NoSchedule, Invalid,
+    ),
+)]
+pub(crate) async fn run(
+    State(app): AppState,
+    caller: Caller,
+    NamePath(name): NamePath,
+) -> Result<Response, Problem> {
+    let engine = &app.surface.engine;
+    let run = engine.run_schedule(caller.tenant, &name).await?;
+    let mut out = Vec::with_capacity(256);
+    view::run(&mut out, &run);
+    Ok(answer(StatusCode::CREATED, out))
+}
+
+/// What became of the last runs, newest first.
+#[utoipa::path(
+    get, path = "/api/v1/schedules/{name}/runs", tag = "Schedules", operation_id = "list_schedule_runs",
+    params(
+        schema::Name,
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000,
+            description = "Default: 20. The last hundred are kept."),
+    ),
+    responses(
+        (status = 200, body = schema::RunList, description = "Newest first."),
+        schema::NoSchedule, Invalid,
+    ),
+)]
+pub(crate) async fn runs(
+    State(app): AppState,
+    caller: Caller,
+    NamePath(name): NamePath,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let mut query = Query::parse(uri.query(), &["limit"], &[]);
+    let limit = query.number("limit", 1..=1_000).unwrap_or(20);
+    query.check()?;
+    let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+    let engine = &app.surface.engine;
+    let runs = engine.schedule_runs(caller.tenant, &name, limit).await?;
+    let mut out = Vec::with_capacity(4_096);
+    let mut list = ObjectWriter::begin(&mut out);
+    view::array(list.key("runs"), &runs, view::run);
+    list.end();
+    Ok(answer(StatusCode::OK, out))
+}
+
+fn preview(query: &mut Query) -> usize {
+    let next = query.number("next", 0..=MOST_PREVIEW as u64);
+    next.and_then(|next| usize::try_from(next).ok())
+        .unwrap_or(PREVIEW)
+}
+
+fn one(status: StatusCode, schedule: &ScheduleView) -> Response {
+    let mut out = Vec::with_capacity(1_024 + schedule.task.input.as_str().len());
+    view::schedule(&mut out, schedule);
+    answer(status, out)
+}

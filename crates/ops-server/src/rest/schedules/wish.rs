@@ -1,0 +1,102 @@
+//! The body of `PUT /schedules/{name}`.
+
+use ops_core::{
+    Code,
+    retry::RetryPolicy,
+    schedule::{CatchUp, Overlap},
+};
+use ops_engine::{FieldError, ScheduleWish, Submit};
+
+use crate::{
+    json::{Fields, object},
+    nearest,
+    problem::Problem,
+    rest::create::wish,
+};
+
+const FIELDS: &[&str] = &[
+    "name", "cron", "timezone", "overlap", "catch_up", "paused", "task",
+];
+
+/// Reads a body that is JSON. What `GET` shows beside the wish is no part of it.
+///
+/// # Errors
+/// 422 that names every field that is wrong.
+pub(super) fn parse(
+    text: &str,
+    name: String,
+    retry: impl FnOnce() -> RetryPolicy,
+) -> Result<ScheduleWish, Problem> {
+    let mut errors = Vec::new();
+    let body = object(text, FIELDS, &[], &mut errors);
+    let whole = errors.iter().all(|error| error.kind != "dict_type");
+    for required in ["cron", "task"] {
+        if whole && body.raw(required).is_none() {
+            errors.push(body.error(Some(required), "missing", "is missing"));
+        }
+    }
+    if let Some(other) = body
+        .string("name", &mut errors)
+        .filter(|other| *other != name)
+    {
+        let other: String = other.chars().take(80).collect();
+        let message = format!("is `{other}`, but the path names `{name}`");
+        errors.push(body.error(Some("name"), "value_error", &message));
+    }
+    let wish = ScheduleWish {
+        cron: body.string("cron", &mut errors).unwrap_or_default(),
+        timezone: body
+            .string("timezone", &mut errors)
+            .unwrap_or_else(|| "UTC".to_owned()),
+        overlap: choice(&body, "overlap", Overlap::NAMES, &mut errors)
+            .and_then(Overlap::from_name)
+            .unwrap_or_default(),
+        catch_up: choice(&body, "catch_up", CatchUp::NAMES, &mut errors)
+            .and_then(CatchUp::from_name)
+            .unwrap_or_default(),
+        paused: body.get(
+            "paused",
+            ("bool_type", "must be `true` or `false`"),
+            &mut errors,
+        ),
+        task: task(&body, retry, &mut errors),
+        name,
+    };
+    if errors.is_empty() {
+        Ok(wish)
+    } else {
+        Err(Problem::parts(Code::InvalidBody, "body", errors))
+    }
+}
+
+fn choice(
+    body: &Fields<'_>,
+    name: &str,
+    known: &[&'static str],
+    errors: &mut Vec<FieldError>,
+) -> Option<&'static str> {
+    let given = body.string(name, errors)?;
+    let found = known.iter().find(|known| **known == given).copied();
+    if found.is_none() {
+        let message = format!("is wrong: {}", nearest::unknown("policy", &given, known));
+        errors.push(body.error(Some(name), "enum", &message));
+    }
+    found
+}
+
+fn task(
+    body: &Fields<'_>,
+    retry: impl FnOnce() -> RetryPolicy,
+    errors: &mut Vec<FieldError>,
+) -> Submit {
+    let Some(text) = body.raw("task") else {
+        return Submit::default();
+    };
+    let mut wrong = Vec::new();
+    let task = wish::template(text, retry, &mut wrong);
+    for mut error in wrong {
+        error.path.insert(0, "task".to_owned());
+        errors.push(error);
+    }
+    task
+}

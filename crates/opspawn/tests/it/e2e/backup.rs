@@ -1,0 +1,197 @@
+//! `opspawn backup` and `opspawn restore`.
+
+use std::{path::Path, time::Duration};
+
+use serde_json::json;
+
+use super::{
+    place::{Place, assert_calm},
+    tasks,
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[tokio::test]
+async fn a_backup_of_a_running_server_is_whole_and_comes_back() {
+    let place = Place::new();
+    let mut server = place.server().await;
+    let http = server.http().clone();
+    let first = tasks::run(&http, "say hello").await;
+    // Tasks come and go all the while.
+    let busy = tokio::spawn({
+        let http = http.clone();
+        async move {
+            loop {
+                tasks::agent(&http, "busy").await;
+            }
+        }
+    });
+    let made = place
+        .cli(&["backup", "--json", "b.db"])
+        .run()
+        .await
+        .ends(0)
+        .json();
+    busy.abort();
+    assert_eq!(made["path"], "b.db");
+    let kept = made["tasks"].as_u64().unwrap();
+    assert!(kept >= 1, "{made}");
+    let later = tasks::run(&http, "after the backup").await;
+    let shown = place.cli(&["backup", "c.db"]).run().await.ends(0);
+    assert!(shown.stdout.contains("backup    c.db"), "{shown:#?}");
+    // In a folder it is named by the time.
+    std::fs::create_dir(place.join("backups")).unwrap();
+    place.cli(&["backup", "backups"]).run().await.ends(0);
+    let names: Vec<_> = std::fs::read_dir(place.join("backups")).unwrap().collect();
+    let name = names[0]
+        .as_ref()
+        .unwrap()
+        .file_name()
+        .into_string()
+        .unwrap();
+    assert!(
+        names.len() == 1 && name.starts_with("opspawn-20") && name.ends_with("Z.db"),
+        "{name}"
+    );
+    assert!(server.stop(PATIENCE).await.unwrap().success());
+    assert_calm(&server);
+
+    let args = ["restore", "b.db", "--data", "again", "--json"];
+    let restored = place.bare_cli(&args).run().await.ends(0).json();
+    assert_eq!(restored["tasks"], kept);
+    let get = async |id: &str| {
+        place
+            .bare_cli(&["task", "get", id, "--data", "again", "--json"])
+            .run()
+            .await
+    };
+    let id = tasks::id(&first);
+    assert_eq!(get(&id).await.ends(0).json()["result"], first["result"]);
+    get(&tasks::id(&later))
+        .await
+        .ends(2)
+        .says(&["there is no task"]);
+    let done = place
+        .bare_cli(&["doctor", "--data", "again"])
+        .run()
+        .await
+        .ends(0);
+    assert!(done.stdout.contains("ok"), "{done:#?}");
+}
+
+#[tokio::test]
+async fn a_backup_refuses_what_it_cannot_do() {
+    let place = Place::new();
+    let ran = place.cli(&["backup", "b.db"]).run().await.ends(2);
+    ran.says(&["has no database", "--data"]);
+    assert!(!place.join("b.db").exists() && !place.data().exists());
+    let server = place.server().await;
+    std::fs::write(place.join("there.db"), "precious").unwrap();
+    let ran = place.cli(&["backup", "there.db"]).run().await.ends(2);
+    ran.says(&["there.db is there already"]);
+    assert_eq!(std::fs::read(place.join("there.db")).unwrap(), b"precious");
+    place
+        .cli(&["backup", "none/b.db"])
+        .run()
+        .await
+        .ends(1)
+        .says(&["none"]);
+    assert_calm(&server);
+}
+
+#[tokio::test]
+async fn a_restore_refuses_what_it_cannot_do() {
+    let place = Place::new();
+    let mut server = place.server().await;
+    tasks::run(server.http(), "hello").await;
+    place.cli(&["backup", "good.db"]).run().await.ends(0);
+
+    let into = async |file: &str, dir: &str| {
+        place
+            .bare_cli(&["restore", file, "--data", dir])
+            .run()
+            .await
+    };
+    let data = place.data().display().to_string();
+    into("good.db", &data)
+        .await
+        .ends(5)
+        .says(&["is in use by another process"]);
+    assert!(server.stop(PATIENCE).await.unwrap().success());
+    into("good.db", &data)
+        .await
+        .ends(2)
+        .says(&["holds data already (opspawn.db)", "--data"]);
+    into("none.db", "x")
+        .await
+        .ends(2)
+        .says(&["there is no file none.db"]);
+    into("data", "x")
+        .await
+        .ends(2)
+        .says(&["data is not a backup", "it is a folder"]);
+    std::fs::write(place.join("text.db"), "no database at all, but some text").unwrap();
+    into("text.db", "x")
+        .await
+        .ends(2)
+        .says(&["text.db is not a backup"]);
+    std::fs::write(place.join("empty.db"), "").unwrap();
+    into("empty.db", "x")
+        .await
+        .ends(2)
+        .says(&["empty.db is not a backup"]);
+
+    let whole = std::fs::read(place.join("good.db")).unwrap();
+    let write = |name: &str, change: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = whole.clone();
+        change(&mut bytes);
+        std::fs::write(place.join(name), bytes).unwrap();
+    };
+    // The header: user_version is at 60, application_id at 68 (sqlite.org/fileformat).
+    write("newer.db", &|bytes| {
+        bytes[60..64].copy_from_slice(&9_999_u32.to_be_bytes())
+    });
+    into("newer.db", "x")
+        .await
+        .ends(5)
+        .says(&["newer.db has schema version 9999"]);
+    write("other.db", &|bytes| bytes[68..72].copy_from_slice(b"FIRE"));
+    into("other.db", "x")
+        .await
+        .ends(2)
+        .says(&["the database of another program"]);
+    write("torn.db", &|bytes| bytes.truncate(whole.len() / 2));
+    let torn = into("torn.db", "x").await;
+    assert!(matches!(torn.code, Some(1 | 2)), "{torn:#?}");
+    write("bits.db", &|bytes| {
+        let page = 4_096 * 3;
+        bytes[page..page + 200].fill(0xa5);
+    });
+    into("bits.db", "x")
+        .await
+        .ends(1)
+        .says(&["bits.db is damaged", "use another backup"]);
+    assert!(!place.join("x").join("opspawn.db").exists());
+
+    // What is left of another life would be mixed with the restored one.
+    std::fs::create_dir_all(place.join("y/workspaces/task_1")).unwrap();
+    into("good.db", "y")
+        .await
+        .ends(2)
+        .says(&["holds data already (workspaces)"]);
+    into("good.db", "x").await.ends(0);
+    let ls = place
+        .bare_cli(&["task", "ls", "--data", "x", "--json"])
+        .run()
+        .await
+        .ends(0)
+        .json();
+    assert_eq!(ls["total"], json!(1));
+    let no_rests = |dir: &Path| {
+        let names = std::fs::read_dir(dir).unwrap();
+        names
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .all(|name| !name.contains("unfinished"))
+    };
+    assert!(no_rests(&place.join("x")) && no_rests(&place.join(".")));
+}
