@@ -38,6 +38,10 @@ pub struct StoredEvent {
 }
 
 /// Which step an event belongs to, and what it says of it.
+///
+/// Steps are numbered in the order in which they begin, and a model step begins only when every
+/// step before it is over: the events of one turn, a model step and the tool steps that it asked
+/// for, lie together in the log. So a page of steps costs what the page costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StepMark {
     /// The step's number within the run.

@@ -237,6 +237,10 @@ pub struct ClaimRequest {
     pub max: u32,
 }
 
+/// The bodies that [`Store::events`] gives at once have at most so many bytes: a reader of large
+/// events holds a few of them, not a thousand.
+pub const EVENT_BYTES: usize = 128 << 10;
+
 /// A value for the blob store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blob {
@@ -402,7 +406,10 @@ pub trait Store: ScheduleStore + RetentionStore + Send + Sync {
     fn count(&self, tenant: TenantId, filter: TaskFilter) -> Fut<'_, Result<u64, StoreError>>;
     /// How many tasks there are.
     fn counts(&self, tenant: TenantId) -> Fut<'_, Result<Counts, StoreError>>;
-    /// Events with a number above `after`, in order, at most `limit`.
+    /// Where a task stands: its record without what was asked and what came of it.
+    fn life(&self, tenant: TenantId, task: TaskId) -> Fut<'_, Result<Lifecycle, StoreError>>;
+    /// Events with a number above `after`, in order: at most `limit`, and no more than
+    /// [`EVENT_BYTES`] of bodies unless the first alone has more. None means that the log ends.
     fn events(
         &self,
         tenant: TenantId,
@@ -410,6 +417,14 @@ pub trait Store: ScheduleStore + RetentionStore + Send + Sync {
         after: u64,
         limit: u32,
     ) -> Fut<'_, Result<Vec<StoredEvent>, StoreError>>;
+    /// The number of the last event of a model step at or before `seq`; 0 if there is none. The
+    /// steps that were open at `seq` began after it, or are that step.
+    fn turn_start(
+        &self,
+        tenant: TenantId,
+        task: TaskId,
+        seq: u64,
+    ) -> Fut<'_, Result<u64, StoreError>>;
     /// A slice of a blob; empty past its end.
     fn blob<'a>(
         &'a self,

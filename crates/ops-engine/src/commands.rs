@@ -8,10 +8,12 @@ use ops_core::{
     stats::Stats,
 };
 
-use crate::{Engine, Error, Step, steps};
+use crate::{Engine, Error, Step, steps::Fold};
 
-/// Events that are read from the store at once.
+/// The most events of a page.
 pub(crate) const PAGE: u32 = 1_000;
+/// A page of steps ends where their events have so many bytes.
+const STEP_BYTES: usize = 4 << 20;
 
 /// A page of a task's log.
 #[derive(Debug, Clone, PartialEq)]
@@ -100,14 +102,28 @@ impl Engine {
         };
         let mut open = Vec::new();
         for record in self.store.tasks(tenant, filter).await? {
-            let steps = self.steps(tenant, record.task.id, 0, u32::MAX).await?.steps;
-            let doubtful = steps.into_iter().filter(Step::is_in_doubt).collect();
+            // What is in doubt is of the last turn.
+            let turn = self
+                .store
+                .turn_start(tenant, record.task.id, record.life.seq)
+                .await?;
+            let fold = Fold::new(turn, u32::MAX, usize::MAX);
+            let page = self.fold(tenant, &record.life, turn, fold).await?;
+            let doubtful = page.steps.into_iter().filter(Step::is_in_doubt).collect();
             open.push((record, doubtful));
         }
         Ok(open)
     }
 
-    /// Events with a number above `after`.
+    /// Where a task stands: its record without what was asked and what came of it.
+    ///
+    /// # Errors
+    /// `task_not_found`, or a code of the storage.
+    pub async fn life(&self, tenant: TenantId, task: TaskId) -> Result<Lifecycle, Error> {
+        Ok(self.store.life(tenant, task).await?)
+    }
+
+    /// Events with a number above `after`; fewer than `limit` where they are large.
     ///
     /// # Errors
     /// `task_not_found`, or a code of the storage.
@@ -119,14 +135,16 @@ impl Engine {
         limit: u32,
     ) -> Result<EventPage, Error> {
         let limit = limit.clamp(1, PAGE);
-        let mut events = self.store.events(tenant, task, after, limit + 1).await?;
-        let more = events.len() > limit as usize;
-        events.truncate(limit as usize);
-        let next = events.last().filter(|_| more).map(|event| event.seq);
-        Ok(EventPage { events, next })
+        let last = self.store.life(tenant, task).await?.seq;
+        let events = self.store.events(tenant, task, after, limit).await?;
+        let next = events.last().map(|event| event.seq);
+        Ok(EventPage {
+            events,
+            next: next.filter(|seq| *seq < last),
+        })
     }
 
-    /// Steps whose first event has a number above `after`.
+    /// Steps whose first event has a number above `after`; fewer than `limit` where they are large.
     ///
     /// # Errors
     /// `task_not_found`, or a code of the storage.
@@ -137,16 +155,32 @@ impl Engine {
         after: u64,
         limit: u32,
     ) -> Result<StepPage, Error> {
-        let life = self.store.task(tenant, task).await?.life;
-        let mut fold = steps::Fold::new(after, limit);
-        let mut seq = 0;
-        loop {
-            let events = self.store.events(tenant, task, seq, PAGE).await?;
+        let life = self.store.life(tenant, task).await?;
+        let turn = match after {
+            0 => 0,
+            after => self.store.turn_start(tenant, task, after).await?,
+        };
+        let fold = Fold::new(after, limit, STEP_BYTES);
+        self.fold(tenant, &life, turn.saturating_sub(1), fold).await
+    }
+
+    /// Folds the log after an event, until the page is whole.
+    async fn fold(
+        &self,
+        tenant: TenantId,
+        life: &Lifecycle,
+        after: u64,
+        mut fold: Fold,
+    ) -> Result<StepPage, Error> {
+        let mut seq = after;
+        while seq < life.seq && !fold.is_whole() {
+            let limit = fold.wanted();
+            let events = self.store.events(tenant, life.id, seq, limit).await?;
             let Some(last) = events.last() else { break };
             seq = last.seq;
             events.iter().for_each(|event| fold.add(event));
         }
-        Ok(fold.finish(&life))
+        Ok(fold.finish(life))
     }
 
     /// What the store has done since it was opened.

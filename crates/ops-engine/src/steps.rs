@@ -79,29 +79,52 @@ impl Step {
     }
 }
 
-/// Folds a log into a page of steps; bodies are read for the steps of the page alone.
+/// Folds a log into a page of steps; bodies are read for the steps of the page alone. It begins
+/// with the turn that the page begins in (see [`ops_core::event::StepMark`]), so that it knows which
+/// steps began before the page.
 pub(crate) struct Fold {
     after: u64,
     limit: usize,
+    /// What the events of the page may have, in bytes.
+    bytes: usize,
     steps: Vec<Step>,
     /// Steps before the page, by number: their later events are passed over.
     earlier: Vec<u32>,
     more: bool,
+    /// Nothing that comes can change the page any more.
+    whole: bool,
 }
 
 impl Fold {
-    pub(crate) fn new(after: u64, limit: u32) -> Self {
+    /// A page of steps whose first events have numbers above `after`.
+    pub(crate) fn new(after: u64, limit: u32, bytes: usize) -> Self {
         let limit = usize::try_from(limit.max(1)).unwrap_or(usize::MAX);
         Self {
             after,
             limit,
+            bytes,
             steps: Vec::new(),
             earlier: Vec::new(),
             more: false,
+            whole: false,
         }
     }
 
+    /// Whether the page needs no further event.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.whole
+    }
+
+    /// How many events are worth reading at once: a step has two, as a rule.
+    pub(crate) fn wanted(&self) -> u32 {
+        let steps = self.limit.saturating_sub(self.steps.len());
+        u32::try_from(steps.saturating_mul(2).saturating_add(16)).unwrap_or(u32::MAX)
+    }
+
     pub(crate) fn add(&mut self, event: &StoredEvent) {
+        if self.whole {
+            return;
+        }
         match event.event.step {
             Some(mark) if event.event.kind == "step.resolved" => {
                 if let Some(step) = self.known(mark.number) {
@@ -111,6 +134,7 @@ impl Fold {
             Some(mark) => {
                 if let Some(step) = self.known(mark.number) {
                     step.advance(mark.status, event);
+                    self.bytes = self.bytes.saturating_sub(event.event.body.len());
                 } else if event.seq <= self.after {
                     self.earlier.push(mark.number);
                 } else if !self.earlier.contains(&mark.number) {
@@ -118,10 +142,14 @@ impl Fold {
                         StepKind::Model => "model",
                         StepKind::Tool => "tool",
                     };
+                    if self.is_full() {
+                        // All the steps before a model step are over.
+                        self.whole = mark.kind == StepKind::Model;
+                    }
                     let mut step = Step::new(event, Some(mark.number), kind);
                     step.effect = Some(mark.effect);
                     step.advance(mark.status, event);
-                    self.open(step);
+                    self.open(step, event);
                 }
             }
             None => self.engine_event(event),
@@ -143,7 +171,7 @@ impl Fold {
                 step.attempt = 1;
                 step.name = wait.name().to_owned();
                 step.input = serde_json::to_value(&wait).ok();
-                self.open(step);
+                self.open(step, event);
             }
             "task.woken" | "task.cancelled" => {
                 if let Some(step) = open_wait {
@@ -162,11 +190,16 @@ impl Fold {
             .find(|step| step.number == Some(number))
     }
 
-    fn open(&mut self, step: Step) {
-        if self.steps.len() < self.limit {
-            self.steps.push(step);
-        } else {
+    fn is_full(&self) -> bool {
+        self.steps.len() >= self.limit || (self.bytes == 0 && !self.steps.is_empty())
+    }
+
+    fn open(&mut self, step: Step, event: &StoredEvent) {
+        if self.more || self.is_full() {
             self.more = true;
+        } else {
+            self.bytes = self.bytes.saturating_sub(event.event.body.len());
+            self.steps.push(step);
         }
     }
 

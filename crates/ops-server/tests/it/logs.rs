@@ -1,6 +1,6 @@
 //! Steps and pages of events.
 
-use ops_core::event::StepStatus;
+use ops_core::event::{NewEvent, StepKind, StepStatus};
 use serde_json::{Value, json};
 
 use crate::harness::{App, event};
@@ -130,5 +130,152 @@ async fn logs_of_no_task_give_404_and_wrong_parameters_422() {
             let path = format!("/api/v1/tasks/{id}/{list}?{query}");
             app.get(&path).await.problem(422, "invalid_query");
         }
+    }
+}
+
+fn model(number: u32, status: StepStatus) -> NewEvent {
+    let mut event = event(number, status, json!({"name": "m", "input": number}));
+    if let Some(mark) = &mut event.step {
+        mark.kind = StepKind::Model;
+    }
+    event
+}
+
+/// A task of turns in which calls end out of order, model calls are made again, and a step was in
+/// doubt.
+async fn long(app: &App) -> String {
+    let id = app.echo().await;
+    let task = app.claim().await.task.id;
+    let mut events = Vec::new();
+    let mut number = 0;
+    for turn in 0..30 {
+        number += 1;
+        let step = number;
+        events.push(model(step, StepStatus::Started));
+        for _ in 0..turn % 3 {
+            events.extend(
+                [StepStatus::Failed, StepStatus::Started].map(|status| model(step, status)),
+            );
+        }
+        events.push(model(step, StepStatus::Completed));
+        let calls = number + 1..=number + turn % 4;
+        number += turn % 4;
+        for call in calls.clone() {
+            events.push(event(
+                call,
+                StepStatus::Queued,
+                json!({"name": "t", "input": call}),
+            ));
+        }
+        for call in calls.clone().rev() {
+            events.push(event(call, StepStatus::Started, json!({})));
+        }
+        for call in calls {
+            events.push(event(call, StepStatus::Completed, json!({"output": call})));
+        }
+    }
+    app.append(task, events, ops_core::Next::Continue).await;
+    let started = event(number + 1, StepStatus::Started, json!({"name": "t"}));
+    let wait = ops_core::Wait::InDoubt {
+        steps: vec![number + 1],
+    };
+    app.append(task, vec![started], ops_core::Next::Wait(wait))
+        .await;
+    let open = app.get("/api/v1/reconciliations").await.json();
+    assert_eq!(open["reconciliations"].as_array().unwrap().len(), 1);
+    assert_eq!(open["reconciliations"][0]["step"], number + 1);
+    assert_eq!(open["reconciliations"][0]["status"], "in_doubt");
+    let path = format!("/api/v1/reconciliations/{id}/{}", number + 1);
+    let resolved = app
+        .post(&path, &json!({"resolution": "done", "output": "it was"}))
+        .await;
+    assert_eq!(resolved.status, 200, "{}", resolved.text());
+    app.claim().await;
+    let more = [StepStatus::Started, StepStatus::Completed].map(|status| model(number + 2, status));
+    let result = ops_core::Json::from(&json!({}));
+    app.append(task, more.to_vec(), ops_core::Next::Complete { result })
+        .await;
+    id
+}
+
+#[tokio::test]
+async fn a_page_of_steps_from_any_place_is_that_part_of_the_whole() {
+    let app = App::start().await;
+    let id = long(&app).await;
+    let steps = async |query: &str| {
+        let page = app.get(&format!("/api/v1/tasks/{id}/steps?{query}")).await;
+        page.json()
+    };
+    let whole = steps("limit=1000").await;
+    assert_eq!(whole["next_cursor"], Value::Null);
+    let whole = whole["steps"].as_array().unwrap().clone();
+    // 30 model steps, their calls, the one in doubt, its wait and the last model step.
+    assert_eq!(
+        whole.len(),
+        30 + (0..30).map(|turn| turn % 4).sum::<usize>() + 3
+    );
+    assert!(
+        whole.iter().all(|step| step["status"] == "completed"),
+        "{whole:?}"
+    );
+    assert_eq!(whole[whole.len() - 3]["output"], "it was");
+    assert_eq!(whole[whole.len() - 2]["kind"], "wait");
+    let last = app.task(&id).await["last_seq"].as_u64();
+    let last = last.unwrap_or_else(|| whole[whole.len() - 1]["seq"].as_u64().unwrap() + 2);
+    for after in 0..=last {
+        let begins = whole
+            .iter()
+            .position(|step| step["seq"].as_u64().unwrap() > after);
+        let rest = &whole[begins.unwrap_or(whole.len())..];
+        for limit in [1, 2, 5, 1_000] {
+            let page = steps(&format!("after={after}&limit={limit}")).await;
+            let expected = &rest[..rest.len().min(limit)];
+            assert_eq!(
+                page["steps"].as_array().unwrap(),
+                expected,
+                "{after} {limit}"
+            );
+            assert_eq!(
+                page["next_cursor"].is_null(),
+                rest.len() <= limit,
+                "{after} {limit}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn large_pages_end_early_and_join_without_gap() {
+    let app = App::start().await;
+    let id = app.echo().await;
+    let task = app.claim().await.task.id;
+    let large = "x".repeat(700_000);
+    for number in 1..=10 {
+        let body = json!({"name": "m", "input": large});
+        let mut started = event(number, StepStatus::Started, body);
+        if let Some(mark) = &mut started.step {
+            mark.kind = StepKind::Model;
+        }
+        let events = vec![started, model(number, StepStatus::Completed)];
+        app.append(task, events, ops_core::Next::Continue).await;
+    }
+    for (list, key) in [("steps", "step"), ("events", "seq")] {
+        let mut seen = Vec::new();
+        let mut pages = 0;
+        let mut cursor = String::new();
+        loop {
+            let path = format!("/api/v1/tasks/{id}/{list}?limit=1000{cursor}");
+            let page = app.get(&path).await.json();
+            let items = page[list].as_array().unwrap();
+            seen.extend(items.iter().map(|item| item[key].as_u64().unwrap()));
+            pages += 1;
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
+            }
+        }
+        let total = if list == "steps" { 10 } else { 22 };
+        assert_eq!(seen, (1..=total).collect::<Vec<_>>());
+        assert!(pages > 1, "{list}");
     }
 }

@@ -1,15 +1,15 @@
 //! What the read verbs read.
 
 use ops_core::{
-    StoredEvent, TaskId, TenantId,
-    ports::{Counts, Snapshot, TaskRecord},
+    Lifecycle, StoredEvent, TaskId, TenantId,
+    ports::{Counts, EVENT_BYTES, Snapshot, TaskRecord},
     task::StateName,
 };
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::{
     blob,
-    rows::{self, event_columns, record_columns, signed, unsigned},
+    rows::{self, event_columns, life_columns, record_columns, signed, unsigned},
 };
 
 /// One task.
@@ -43,7 +43,23 @@ fn task_row(conn: &Connection, tenant: TenantId, task: TaskId) -> rusqlite::Resu
         .optional()
 }
 
-/// Events after a number; none if there is no such task.
+/// Where a task stands.
+pub(super) fn life(
+    conn: &Connection,
+    tenant: TenantId,
+    task: TaskId,
+) -> rusqlite::Result<Option<Lifecycle>> {
+    let mut select = conn.prepare_cached(concat!(
+        "SELECT ",
+        life_columns!(),
+        " FROM tasks WHERE tenant_id = ? AND task_id = ?"
+    ))?;
+    select
+        .query_row((tenant.0, task.as_bytes()), |row| rows::life(row, task, 0))
+        .optional()
+}
+
+/// Events after a number, as far as their bodies fit; none if there is no such task.
 pub(super) fn events(
     conn: &Connection,
     tenant: TenantId,
@@ -59,15 +75,41 @@ pub(super) fn events(
         event_columns!(),
         " FROM events WHERE tenant_id = ? AND task_row = ? AND seq > ? ORDER BY seq LIMIT ?"
     ))?;
-    let mut found = select
-        .query_map((tenant.0, row, signed(after), limit), rows::event)?
-        .collect::<rusqlite::Result<Vec<_>>>()?;
-    for (event, digest) in &mut found {
+    let mut found: Vec<StoredEvent> = Vec::new();
+    let mut bytes = 0;
+    let mut rows = select.query((tenant.0, row, signed(after), limit))?;
+    while let Some(row) = rows.next()? {
+        let (mut event, digest) = rows::event(row)?;
         if let Some(digest) = digest {
-            event.event.body = blob::read(conn, tenant, digest)?;
+            event.event.body = blob::read(conn, tenant, &digest)?;
         }
+        bytes += event.event.body.len();
+        if bytes > EVENT_BYTES && !found.is_empty() {
+            break;
+        }
+        found.push(event);
     }
-    Ok(Some(found.into_iter().map(|(event, _)| event).collect()))
+    Ok(Some(found))
+}
+
+/// The last event of a model step at or before a number. Goes back from there: a turn is short.
+pub(super) fn turn_start(
+    conn: &Connection,
+    tenant: TenantId,
+    task: TaskId,
+    seq: u64,
+) -> rusqlite::Result<Option<u64>> {
+    let Some(row) = task_row(conn, tenant, task)? else {
+        return Ok(None);
+    };
+    let mut select = conn.prepare_cached(
+        "SELECT seq FROM events WHERE tenant_id = ? AND task_row = ? AND seq <= ? \
+         AND step_kind = 'model' ORDER BY seq DESC LIMIT 1",
+    )?;
+    let found = select
+        .query_row((tenant.0, row, signed(seq)), |row| unsigned(row, 0))
+        .optional()?;
+    Ok(Some(found.unwrap_or(0)))
 }
 
 /// How many tasks there are in each state that has any.

@@ -30,7 +30,7 @@ use super::{
     submit::Found,
 };
 
-/// The most events that are read with one connection in one go.
+/// The most events that are read in one go.
 const EVENT_PAGE: u32 = 1_024;
 
 impl Store for SqliteStore {
@@ -196,6 +196,16 @@ impl Store for SqliteStore {
         Box::pin(self.readers.read(move |conn| reads::counts(conn, tenant)))
     }
 
+    fn life(&self, tenant: TenantId, task: TaskId) -> Fut<'_, Result<Lifecycle, StoreError>> {
+        Box::pin(async move {
+            let found = self
+                .readers
+                .read(move |conn| reads::life(conn, tenant, task))
+                .await?;
+            found.ok_or(StoreError::NotFound)
+        })
+    }
+
     fn events(
         &self,
         tenant: TenantId,
@@ -204,19 +214,21 @@ impl Store for SqliteStore {
         limit: u32,
     ) -> Fut<'_, Result<Vec<StoredEvent>, StoreError>> {
         Box::pin(async move {
-            let (mut found, mut after, mut rest) = (Vec::new(), after, limit);
-            loop {
-                let size = rest.min(EVENT_PAGE);
-                let read = move |conn: &Connection| reads::events(conn, tenant, task, after, size);
-                let page = self.readers.read(read).await?.ok_or(StoreError::NotFound)?;
-                let full = page.len() == EVENT_PAGE as usize;
-                after = page.last().map_or(after, |event| event.seq);
-                rest -= size;
-                found.extend(page);
-                if !full || rest == 0 {
-                    return Ok(found);
-                }
-            }
+            let limit = limit.min(EVENT_PAGE);
+            let read = move |conn: &Connection| reads::events(conn, tenant, task, after, limit);
+            self.readers.read(read).await?.ok_or(StoreError::NotFound)
+        })
+    }
+
+    fn turn_start(
+        &self,
+        tenant: TenantId,
+        task: TaskId,
+        seq: u64,
+    ) -> Fut<'_, Result<u64, StoreError>> {
+        Box::pin(async move {
+            let read = move |conn: &Connection| reads::turn_start(conn, tenant, task, seq);
+            self.readers.read(read).await?.ok_or(StoreError::NotFound)
         })
     }
 

@@ -45,7 +45,8 @@ macro_rules! conformance {
             sessions: lists_what_is_cancelled, takes_leases_back_on_expiry,
                 lives_by_heartbeats, closes, dead_letters_a_task_that_kills_workers,
                 runs_one_suspect_at_a_time;
-            log: reads_in_pages, keeps_large_values, reads_blobs_in_slices, refuses_what_is_too_large,
+            log: reads_in_pages, bounds_the_bytes_of_a_page, says_where_a_task_stands,
+                finds_the_turn_of_an_event, keeps_large_values, reads_blobs_in_slices, refuses_what_is_too_large,
                 refuses_a_false_digest, keeps_the_newest_snapshot;
             list: filters_and_orders, finds_by_terms_and_time, pages_through_everything, counts_states, names_ready_queues,
                 tells_the_observer;

@@ -166,7 +166,16 @@ impl World {
     }
 
     pub(crate) async fn events(&self, task: TaskId) -> Vec<StoredEvent> {
-        self.store.events(TENANT, task, 0, 100_000).await.unwrap()
+        let mut all: Vec<StoredEvent> = Vec::new();
+        loop {
+            let after = all.last().map_or(0, |event| event.seq);
+            let page = self.store.events(TENANT, task, after, 100_000).await;
+            let page = page.unwrap();
+            if page.is_empty() {
+                return all;
+            }
+            all.extend(page);
+        }
     }
 
     /// Dead letters that nobody has redriven.

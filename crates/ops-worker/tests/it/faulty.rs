@@ -80,6 +80,12 @@ impl Store for Faulty {
     fn counts(&self, tenant: TenantId) -> Answer<'_, Counts> {
         self.store.counts(tenant)
     }
+    fn life(&self, tenant: TenantId, task: TaskId) -> Answer<'_, Lifecycle> {
+        self.store.life(tenant, task)
+    }
+    fn turn_start(&self, tenant: TenantId, task: TaskId, seq: u64) -> Answer<'_, u64> {
+        self.store.turn_start(tenant, task, seq)
+    }
     fn events(
         &self,
         tenant: TenantId,

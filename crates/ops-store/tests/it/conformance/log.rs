@@ -1,11 +1,11 @@
 use ops_core::{
     Command, Next,
-    event::Resolution,
-    ports::{Blob, Snapshot, StoreError},
+    event::{Resolution, StepKind, StepMark, StepStatus},
+    ports::{Blob, EVENT_BYTES, Snapshot, StoreError},
 };
 use sha2::{Digest as _, Sha256};
 
-use crate::world::{OTHER, TENANT, World, append, big_json, pair};
+use crate::world::{OTHER, TENANT, World, append, big_json, pair, step};
 
 pub(crate) async fn reads_in_pages(world: &World) {
     let (_, mut life) = world.running().await;
@@ -28,10 +28,10 @@ pub(crate) async fn reads_in_pages(world: &World) {
     assert_eq!(page, all[2_000..2_010]);
     let page = world
         .store
-        .events(TENANT, life.id, 100, 2_048)
+        .events(TENANT, life.id, 100, 1_000)
         .await
         .unwrap();
-    assert_eq!(page, all[100..2_148]);
+    assert_eq!(page, all[100..1_100]);
     assert!(
         world
             .store
@@ -56,6 +56,62 @@ pub(crate) async fn reads_in_pages(world: &World) {
             .unwrap()
             .is_empty()
     );
+}
+
+pub(crate) async fn bounds_the_bytes_of_a_page(world: &World) {
+    let (_, life) = world.running().await;
+    // Half of what a page may have, in the row and in the blob table; and one that is more than a page.
+    let sizes = [60_000, 8_000, 60_000, 300_000, 10, 10];
+    let mut events: Vec<_> = (0..3).flat_map(pair).collect();
+    for (event, size) in events.iter_mut().zip(sizes) {
+        event.body = big_json(size).as_str().into();
+    }
+    let life = world.append(&life, events, Next::Continue).await.unwrap();
+    let all = world.events(life.id).await;
+    assert_eq!(all.len(), 8);
+    for (after, expected) in [(0, 5), (2, 3), (4, 1), (5, 1), (6, 2), (8, 0)] {
+        let page = world.store.events(TENANT, life.id, after, 100).await;
+        let page = page.unwrap();
+        let start = usize::try_from(after).unwrap();
+        assert_eq!(page, all[start..start + expected]);
+        let bytes: usize = page.iter().map(|event| event.event.body.len()).sum();
+        assert!(page.len() == 1 || bytes <= EVENT_BYTES, "{bytes}");
+    }
+}
+
+pub(crate) async fn says_where_a_task_stands(world: &World) {
+    let (_, life) = world.running().await;
+    assert_eq!(world.store.life(TENANT, life.id).await.unwrap(), life);
+    let life = world.append(&life, pair(1), Next::Continue).await.unwrap();
+    assert_eq!(world.store.life(TENANT, life.id).await.unwrap(), life);
+    assert_eq!(world.task(life.id).await.life, life);
+}
+
+pub(crate) async fn finds_the_turn_of_an_event(world: &World) {
+    let (_, life) = world.running().await;
+    let model = |number, status| {
+        let mut event = step(number, status);
+        event.step = event.step.map(|mark| StepMark {
+            kind: StepKind::Model,
+            ..mark
+        });
+        event
+    };
+    // Events 3 and 4 are the model's, then its two calls; 9 and 10 the model's again.
+    let mut events = vec![
+        model(1, StepStatus::Started),
+        model(1, StepStatus::Completed),
+    ];
+    events.extend([2, 3].map(|number| step(number, StepStatus::Started)));
+    events.extend([3, 2].map(|number| step(number, StepStatus::Completed)));
+    events.extend([StepStatus::Started, StepStatus::Failed].map(|status| model(4, status)));
+    let life = world.append(&life, events, Next::Continue).await.unwrap();
+    assert_eq!(life.seq, 10);
+    let expected = [0, 0, 0, 3, 4, 4, 4, 4, 4, 9, 10, 10];
+    for (seq, expected) in (0..).zip(expected) {
+        let found = world.store.turn_start(TENANT, life.id, seq).await;
+        assert_eq!(found.unwrap(), expected, "{seq}");
+    }
 }
 
 pub(crate) async fn keeps_large_values(world: &World) {

@@ -14,6 +14,8 @@ pub(crate) async fn hide_every_verb(world: &World) {
     let hidden = StoreError::NotFound;
     assert_eq!(store.task(OTHER, id).await.unwrap_err(), hidden);
     assert_eq!(store.events(OTHER, id, 0, 10).await.unwrap_err(), hidden);
+    assert_eq!(store.life(OTHER, id).await.unwrap_err(), hidden);
+    assert_eq!(store.turn_start(OTHER, id, 2).await.unwrap_err(), hidden);
     assert_eq!(store.snapshot(OTHER, id).await.unwrap_err(), hidden);
     let snapshot = Snapshot {
         seq: 1,
