@@ -61,6 +61,9 @@ pub struct Batch<'a> {
     pub commands: Vec<Command>,
     /// How the drive ends with this append, if it does.
     pub stop: Option<&'a Stop>,
+    /// The run after these events: the fold of its log with them. None where the run knows of
+    /// intents that are not recorded, because it is broken off.
+    pub run: Option<&'a Run>,
 }
 
 /// Why the log takes no more.
@@ -196,6 +199,7 @@ pub async fn drive(
         blobs: Vec::new(),
         commands: Vec::new(),
         context: Context::default(),
+        broken_off: false,
     };
     if let Some(stop) = driver.recover().await? {
         return Ok(stop);
@@ -286,6 +290,8 @@ struct Driver<'a> {
     commands: Vec<Command>,
     /// What the model was sent last.
     context: Context,
+    /// Whether intents were applied that are not recorded.
+    broken_off: bool,
 }
 
 impl Driver<'_> {
@@ -306,6 +312,7 @@ impl Driver<'_> {
             blobs: std::mem::take(&mut self.blobs),
             commands: std::mem::take(&mut self.commands),
             stop,
+            run: (!self.broken_off).then_some(&*self.run),
         };
         self.session.recorder.append(batch).await?;
         self.events.clear();
@@ -319,6 +326,7 @@ impl Driver<'_> {
             return Ok(());
         };
         self.events = outcomes(&self.events);
+        self.broken_off = true;
         match refusal {
             // Of a cancelled run, the recorder sees to what is recorded.
             RecordError::Stopping | RecordError::Cancelled => self.flush(None).await?,
@@ -381,6 +389,7 @@ impl Driver<'_> {
         if self.run.outcome().is_none() {
             // What has not begun does not begin.
             self.events = outcomes(&self.events);
+            self.broken_off = true;
             self.push(match outcome {
                 Outcome::Completed(output) => Event::RunCompleted(RunCompleted { output }),
                 Outcome::Failed(error) => Event::RunFailed(RunFailed { error }),

@@ -12,6 +12,7 @@ mod outside;
 mod recorder;
 mod run;
 mod session;
+mod snapshot;
 mod workspace;
 
 pub use self::{

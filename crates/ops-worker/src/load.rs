@@ -8,15 +8,16 @@ use agentkit::{
 use ops_core::{
     TaskId,
     event::{self as core, TaskEvent},
-    ports::{Snapshot, StoreError},
+    ports::StoreError,
 };
 
-use crate::outside::{self, World};
+use crate::{
+    outside::{self, World},
+    snapshot::Pace,
+};
 
 /// Events that are read at once.
 const PAGE: u32 = 1_000;
-/// A log with more events than this after its last snapshot gets a new one.
-const SNAPSHOT_AFTER: u64 = 256;
 
 /// Why a run could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -51,25 +52,24 @@ impl LoadError {
     }
 }
 
-/// The fold of a task's log up to its last event.
-pub(crate) async fn load(world: &World<'_>, task: TaskId) -> Result<Run, LoadError> {
+/// The fold of a task's log up to its last event, and how far that is from its last snapshot.
+pub(crate) async fn load(world: &World<'_>, task: TaskId) -> Result<(Run, Pace), LoadError> {
     let (store, tenant) = (world.store, world.tenant);
     let snapshot = store.snapshot(tenant, task).await?;
     let usable = snapshot
         .filter(|snapshot| snapshot.version == FOLD_VERSION)
         .and_then(|snapshot| {
             // One that cannot be read is as good as none: the log is the truth.
-            serde_json::from_slice::<Run>(&snapshot.body)
-                .ok()
-                .map(|run| (run, snapshot.seq))
+            let run = serde_json::from_slice::<Run>(&snapshot.body).ok()?;
+            Some((run, snapshot.seq, Pace::after(snapshot.body.len())))
         });
-    let (mut run, start) = usable.unwrap_or_default();
-    let mut seq = start;
+    let (mut run, mut seq, mut pace) = usable.unwrap_or_default();
     loop {
         let events = store.events(tenant, task, seq, PAGE).await?;
         let Some(last) = events.last() else { break };
-        let end = last.seq;
+        seq = last.seq;
         for stored in &events {
+            pace.note(&stored.event);
             let event = if TaskEvent::is_engine(&stored.event.kind) {
                 outside::from_engine(TaskEvent::decode(&stored.event.body)?, world).await?
             } else {
@@ -82,19 +82,6 @@ pub(crate) async fn load(world: &World<'_>, task: TaskId) -> Result<Run, LoadErr
                 })?;
             }
         }
-        seq = end;
     }
-    if seq - start > SNAPSHOT_AFTER
-        && let Ok(body) = serde_json::to_vec(&run)
-    {
-        let snapshot = Snapshot {
-            seq,
-            version: FOLD_VERSION,
-            body,
-        };
-        if let Err(error) = store.put_snapshot(tenant, task, snapshot).await {
-            tracing::warn!(%task, %error, "no snapshot was kept; the next resume folds the log again");
-        }
-    }
-    Ok(run)
+    Ok((run, pace))
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -14,13 +14,14 @@ use agentkit::{
     drive::{Batch, RecordError, Recorder, Stop, outcomes},
     event::{Failure, StepId, Wait},
     model::DeltaSink,
+    run::{FOLD_VERSION, Run},
     tool::BlobReader,
 };
 use bytes::Bytes;
 use ops_core::{
     Append, Code, Command, Json, Lifecycle, Micros, Next, Rejection, TaskId, TenantId,
     event::{NewEvent, TaskError},
-    ports::{Blob, Delta, Live, Random, Store, StoreError, TaskRecord},
+    ports::{Blob, Delta, Live, Random, Snapshot, Store, StoreError, TaskRecord},
 };
 use serde_json::{Map, Value};
 
@@ -28,6 +29,7 @@ use crate::{
     envelope::{self, Effects},
     family::{self, Asked},
     session::Entitlement,
+    snapshot::Pace,
 };
 
 /// How long an append rests before it is tried again while the store cannot be used.
@@ -47,6 +49,7 @@ pub(crate) struct TaskRecorder {
     pub(crate) entitlement: Entitlement,
     pub(crate) effects: Mutex<Effects>,
     pub(crate) files: Mutex<BTreeSet<String>>,
+    pub(crate) pace: Mutex<Pace>,
     /// Said with every result, for instance that no LLM was asked.
     pub(crate) notice: Mutex<Option<String>>,
 }
@@ -87,6 +90,7 @@ impl TaskRecorder {
                 Err(StoreError::Rejected(Rejection::WrongSeq { given, current }))
                     if current > given =>
                 {
+                    self.pace().stop();
                     self.seq.store(current, Ordering::SeqCst);
                 }
                 Err(error @ (StoreError::Full(_) | StoreError::Unavailable(_)))
@@ -159,6 +163,31 @@ impl TaskRecorder {
                 envelope::envelope(event, &mut effects)
             })
             .collect()
+    }
+
+    fn pace(&self) -> MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a snapshot of a run that goes on, if one is due.
+    async fn snapshot(&self, run: &Run, seq: u64) {
+        if !self.pace().is_due() {
+            return;
+        }
+        let Ok(body) = serde_json::to_vec(run) else {
+            return;
+        };
+        // Also of one that is not kept: it is not tried again with each step.
+        *self.pace() = Pace::after(body.len());
+        let snapshot = Snapshot {
+            seq,
+            version: FOLD_VERSION,
+            body,
+        };
+        let kept = self.store.put_snapshot(self.tenant, self.task, snapshot);
+        if let Err(error) = kept.await {
+            tracing::warn!(task = %self.task, %error, "no snapshot was kept; a resume folds more of the log");
+        }
     }
 
     fn next(&self, stop: Option<&Stop>) -> Next {
@@ -261,11 +290,21 @@ impl Recorder for TaskRecorder {
                 .map(|(digest, bytes)| Blob { digest, bytes })
                 .collect();
             let events = self.envelopes(batch.events);
+            events.iter().for_each(|event| self.pace().note(event));
             let next = self.next(batch.stop);
+            let whole = self.seq.load(Ordering::SeqCst) + events.len() as u64;
             let now = self.entitlement.clock.now();
             let asked = family::asked(&batch.commands, &self.record, now);
             match self.append_events(events, blobs.clone(), asked, next).await {
-                Ok(_) => Ok(()),
+                Ok(life) => {
+                    // What else the log has by now is not in the run.
+                    if let (Some(run), None) = (batch.run, batch.stop)
+                        && life.seq == whole
+                    {
+                        self.snapshot(run, whole).await;
+                    }
+                    Ok(())
+                }
                 Err(StoreError::Rejected(Rejection::Cancelling)) => {
                     self.confirm_cancel(batch.events, blobs).await?;
                     Err(RecordError::Ended)

@@ -21,6 +21,7 @@ use crate::{
     outside::World,
     recorder::{self, TaskRecorder},
     session::{Entitlement, Session},
+    snapshot::Pace,
     workspace,
 };
 
@@ -60,6 +61,7 @@ impl Worker {
             entitlement,
             effects: Mutex::default(),
             files: Mutex::default(),
+            pace: Mutex::default(),
             notice: Mutex::default(),
         });
         // A panic must not leave a lease behind that its session keeps alive.
@@ -132,7 +134,7 @@ impl Worker {
     ) -> Result<(Agent, String, Run), Next> {
         let task = &record.task;
         let broken = |code: &str, message: String| recorder::fail(&Failure::last(code, message));
-        let run = if record.life.run_started {
+        let (run, pace) = if record.life.run_started {
             let world = World {
                 store: &*self.store,
                 tenant: task.tenant,
@@ -150,8 +152,14 @@ impl Worker {
                 }
             })?
         } else {
-            Run::default()
+            // Submitted and leased; more of it is from outside, and the run begins without that.
+            let pace = match record.life.seq {
+                0..=2 => Pace::default(),
+                3.. => Pace::never(),
+            };
+            (Run::default(), pace)
         };
+        *recorder.pace.lock().unwrap_or_else(PoisonError::into_inner) = pace;
         let workspace = self.workspace(task.id);
         let files_failed = |error: workspace::WorkspaceError| {
             recorder::fail(&Failure {

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod faulty;
 #[cfg(test)]
+mod snapshots;
+#[cfg(test)]
 mod world;
 #[cfg(test)]
 mod wrong;

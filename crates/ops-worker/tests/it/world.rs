@@ -15,8 +15,8 @@ use agentkit::{
     run::{Limits, RunConfig},
 };
 use ops_core::{
-    Json, Lifecycle, Micros, Task, TenantId,
-    ports::{Clock, Random, Store, TaskRecord},
+    Json, Lifecycle, Micros, StoredEvent, Task, TenantId,
+    ports::{Clock, Random, Snapshot, Store, TaskRecord},
     retry::RetryPolicy,
 };
 use ops_engine::{Adapters, Engine, Hub, Submit};
@@ -85,6 +85,18 @@ pub(crate) async fn run_to_end(agent: Agent) -> TaskRecord {
 
 /// The same on a store with faults. The engine's loops run as well.
 pub(crate) async fn run_through(agent: Agent, faults: Faults) -> TaskRecord {
+    run_and_read(agent, faults).await.record
+}
+
+/// What a run left behind.
+pub(crate) struct Left {
+    pub(crate) record: TaskRecord,
+    pub(crate) snapshot: Option<Snapshot>,
+    pub(crate) log: Vec<StoredEvent>,
+}
+
+/// The same, with all that the store has of it.
+pub(crate) async fn run_and_read(agent: Agent, faults: Faults) -> Left {
     let folder = tempfile::tempdir().unwrap();
     let clock: Arc<dyn Clock> = Arc::new(TestClock(Instant::now(), AtomicI64::new(0)));
     let queue: Arc<dyn ops_core::ports::Queue> = Arc::new(LocalQueue::default());
@@ -152,7 +164,7 @@ pub(crate) async fn run_through(agent: Agent, faults: Faults) -> TaskRecord {
     let stop = CancellationToken::new();
     let running = tokio::spawn(worker.run(stop.clone()));
     let loops = tokio::spawn(Arc::clone(&engine).run(stop.clone()));
-    let end = Instant::now() + Duration::from_secs(20);
+    let end = Instant::now() + Duration::from_secs(120);
     let record = loop {
         let record = engine.task(TenantId::DEFAULT, id).await.unwrap();
         if record.life.state.name().is_terminal() {
@@ -164,6 +176,21 @@ pub(crate) async fn run_through(agent: Agent, faults: Faults) -> TaskRecord {
     stop.cancel();
     running.await.unwrap();
     loops.await.unwrap();
+    let snapshot = store.snapshot(TenantId::DEFAULT, id).await.unwrap();
+    let mut log: Vec<StoredEvent> = Vec::new();
+    loop {
+        let after = log.last().map_or(0, |event| event.seq);
+        let page = store.events(TenantId::DEFAULT, id, after, 1_000).await;
+        let page = page.unwrap();
+        if page.is_empty() {
+            break;
+        }
+        log.extend(page);
+    }
     store.close();
-    record
+    Left {
+        record,
+        snapshot,
+        log,
+    }
 }
