@@ -50,6 +50,12 @@ pub struct LocalLive {
 type Topics = HashMap<(TenantId, TaskId), broadcast::Sender<Heard>>;
 
 impl LocalLive {
+    /// How many tasks are followed.
+    #[must_use]
+    pub fn followed(&self) -> usize {
+        lock(&self.topics).len()
+    }
+
     fn send(&self, tenant: TenantId, task: TaskId, heard: Heard) {
         if let Some(topic) = lock(&self.topics).get(&(tenant, task)) {
             // No receiver is no error: the last follower is just leaving.

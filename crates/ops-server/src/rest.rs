@@ -11,6 +11,7 @@ mod document;
 mod events;
 mod export;
 mod extract;
+mod feed;
 mod reconciliations;
 mod retention;
 mod routes;
@@ -81,6 +82,7 @@ struct App {
     health: Bytes,
     document: Document,
     metrics: Metrics,
+    feeds: Arc<feed::Feeds>,
 }
 
 type AppState = State<Arc<App>>;
@@ -94,6 +96,7 @@ pub fn router(surface: Surface) -> Router {
         document: Document::new(&document),
         bodies: body::Reader::new(surface.max_body_bytes, surface.body_timeout),
         metrics: Metrics::new(),
+        feeds: Arc::default(),
         surface,
     });
     routes

@@ -1,7 +1,9 @@
 //! Following a task: its log as server-sent events, from any place, without a gap or a repeat.
 //!
-//! The stream is a loop that the client's reading drives: it takes a page of the log, hands it
-//! over, and asks for nothing more until it is taken. A follower that does not read holds one page.
+//! The stream is a loop that the client's reading drives: it first reads the log up to where it
+//! stood when the client came, then hands over what the task's [feed](super::feed) brings, and asks
+//! for nothing more until that is taken. A follower that does not read holds one page; once it
+//! reads on it is behind the feed, and reads the log again until it has caught up.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,33 +12,37 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use futures_util::{FutureExt as _, stream};
+use futures_util::stream;
 use http::{HeaderValue, header};
-use ops_core::{
-    StoredEvent, TaskId, TenantId,
-    ports::{Delta, Follow, Heard},
-};
+use ops_core::{StoredEvent, TaskId, TenantId, ports::Delta};
 use ops_engine::{Engine, Error};
+use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio_util::sync::CancellationToken;
 
-use super::{App, events};
+use super::{App, events, feed::Piece};
 use crate::{json::ObjectWriter, metrics::Following};
 
-/// Events that are read and sent at once.
+/// The most events that are read and sent at once.
 const PAGE: u32 = 64;
+
+/// Events of the log as they are sent.
+#[derive(Debug, Clone)]
+pub(super) struct Page {
+    first: u64,
+    pub(super) last: u64,
+    pub(super) bytes: Bytes,
+    /// Whether nothing follows them.
+    pub(super) ended: bool,
+}
 
 /// One client that follows one task.
 pub(super) struct Follower {
     engine: Arc<Engine>,
-    tenant: TenantId,
-    task: TaskId,
+    key: (TenantId, TaskId),
     /// The last event that was sent.
     after: u64,
-    heard: Box<dyn Follow>,
-    /// A piece of an answer that was heard after the log had grown; it goes after the log.
-    held: Option<Delta>,
-    /// The longest silence: then a comment keeps proxies from closing the stream, and the log is
-    /// looked at in case a hint was lost.
+    feed: Receiver<Piece>,
+    /// The longest silence: then a comment keeps proxies from closing the stream.
     keep_alive: Duration,
     stop: CancellationToken,
     phase: Phase,
@@ -47,10 +53,10 @@ pub(super) struct Follower {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// The log may have more.
-    Read,
-    /// The log was read to its end.
-    Wait,
+    /// The log has events up to this number, or to its end if it is shorter.
+    Behind(u64),
+    /// The log was sent as far as it was heard of.
+    Level,
     /// The last event of the task was sent.
     Ended,
 }
@@ -68,19 +74,17 @@ impl Follower {
         after: u64,
     ) -> Result<Self, Error> {
         let surface = &app.surface;
-        // Listen before looking: what is committed in between is heard.
-        let heard = surface.engine.live().follow(tenant, task);
-        let life = surface.engine.task(tenant, task).await?.life;
+        // Join before looking: what is committed in between is heard.
+        let feed = app.feeds.join(surface, (tenant, task)).await?;
+        let life = surface.engine.life(tenant, task).await?;
         let mut follower = Self {
             engine: Arc::clone(&surface.engine),
-            tenant,
-            task,
+            key: (tenant, task),
             after,
-            heard,
-            held: None,
+            feed,
             keep_alive: surface.keep_alive,
             stop: surface.stop.clone(),
-            phase: Phase::Read,
+            phase: Phase::Behind(life.seq),
             opening: None,
             _counted: app.metrics.follower(),
         };
@@ -108,18 +112,16 @@ impl Follower {
             match self.phase {
                 Phase::Ended => return None,
                 // The client comes back with the id of its last event.
-                Phase::Read | Phase::Wait if self.stop.is_cancelled() => return None,
-                Phase::Read => {
-                    if let Some(page) = self.read().await? {
-                        return Some(page);
+                Phase::Behind(_) | Phase::Level if self.stop.is_cancelled() => return None,
+                Phase::Behind(last) if self.after >= last => self.phase = Phase::Level,
+                Phase::Behind(_) => {
+                    if let Some(bytes) = self.catch_up().await? {
+                        return Some(bytes);
                     }
                 }
-                Phase::Wait => {
-                    if let Some(delta) = self.held.take() {
-                        return Some(delta_event(&delta));
-                    }
-                    if let Some(piece) = self.wait().await {
-                        return Some(piece);
+                Phase::Level => {
+                    if let Some(bytes) = self.listen().await? {
+                        return Some(bytes);
                     }
                 }
             }
@@ -127,62 +129,78 @@ impl Follower {
     }
 
     /// A page of the log; the outer none ends the stream.
-    async fn read(&mut self) -> Option<Option<Bytes>> {
-        let read = self.engine.events(self.tenant, self.task, self.after, PAGE);
-        let page = match read.await {
-            Ok(page) => page,
-            Err(error) => {
-                tracing::warn!(task = %self.task, %error, "an event stream ends: the log cannot be read");
-                return None;
+    async fn catch_up(&mut self) -> Option<Option<Bytes>> {
+        match read(&self.engine, self.key, self.after).await {
+            Ok(Some((page, _))) => Some(Some(self.take(page))),
+            Ok(None) => {
+                self.phase = Phase::Level;
+                Some(None)
             }
-        };
-        if page.next.is_none() {
-            self.phase = Phase::Wait;
+            Err(error) => {
+                tracing::warn!(task = %self.key.1, %error, "an event stream ends: the log cannot be read");
+                None
+            }
         }
-        let Some(last) = page.events.last() else {
-            return Some(None);
-        };
-        self.after = last.seq;
-        let bytes = page.events.iter().map(|event| event.event.body.len() + 192);
-        let mut out = Vec::with_capacity(bytes.sum());
-        for event in &page.events {
-            log_event(&mut out, event);
-        }
-        if is_end(&last.event.kind) {
-            end(&mut out, last.seq);
-            self.phase = Phase::Ended;
-        }
-        Some(Some(out.into()))
     }
 
-    /// Waits until there is something to send or to read.
-    async fn wait(&mut self) -> Option<Bytes> {
+    fn take(&mut self, page: Page) -> Bytes {
+        self.after = page.last;
+        if page.ended {
+            self.phase = Phase::Ended;
+        }
+        page.bytes
+    }
+
+    /// Waits until there is something to send or to read; the outer none ends the stream.
+    async fn listen(&mut self) -> Option<Option<Bytes>> {
         let heard = tokio::select! {
-            heard = tokio::time::timeout(self.keep_alive, self.heard.next()) => heard,
+            heard = tokio::time::timeout(self.keep_alive, self.feed.recv()) => heard,
             () = self.stop.cancelled() => return None,
         };
         match heard {
-            Ok(Heard::Delta(delta)) => Some(delta_event(&delta)),
-            Ok(Heard::Log) => {
-                self.phase = Phase::Read;
-                // Hints that came together are one look at the log.
-                while let Some(heard) = self.heard.next().now_or_never() {
-                    match heard {
-                        Heard::Log => {}
-                        Heard::Delta(delta) => {
-                            self.held = Some(delta);
-                            break;
-                        }
-                    }
-                }
-                None
+            Ok(Ok(Piece::Events(page))) if page.first == self.after + 1 => {
+                return Some(Some(self.take(page)));
             }
-            Err(_) => {
-                self.phase = Phase::Read;
-                Some(Bytes::from_static(b": keep-alive\n\n"))
+            Ok(Ok(Piece::Events(Page { last, .. }) | Piece::Grown(last))) => {
+                self.phase = Phase::Behind(last);
             }
+            Ok(Ok(Piece::Delta(bytes))) => return Some(Some(bytes)),
+            // What was missed is in the log.
+            Ok(Err(RecvError::Lagged(_))) => self.phase = Phase::Behind(u64::MAX),
+            // The feed ended before its end came here; the client comes back.
+            Ok(Err(RecvError::Closed)) => return None,
+            Err(_) => return Some(Some(Bytes::from_static(b": keep-alive\n\n"))),
         }
+        Some(None)
     }
+}
+
+/// A page of the log after an event, and whether there is more; none at the log's end.
+pub(super) async fn read(
+    engine: &Engine,
+    (tenant, task): (TenantId, TaskId),
+    after: u64,
+) -> Result<Option<(Page, bool)>, Error> {
+    let read = engine.events(tenant, task, after, PAGE).await?;
+    let (Some(first), Some(last)) = (read.events.first(), read.events.last()) else {
+        return Ok(None);
+    };
+    let sizes = read.events.iter().map(|event| event.event.body.len() + 192);
+    let mut out = Vec::with_capacity(sizes.sum());
+    for event in &read.events {
+        log_event(&mut out, event);
+    }
+    let ended = is_end(&last.event.kind);
+    if ended {
+        end(&mut out, last.seq);
+    }
+    let page = Page {
+        first: first.seq,
+        last: last.seq,
+        bytes: out.into(),
+        ended,
+    };
+    Ok(Some((page, read.next.is_some())))
 }
 
 impl IntoResponse for Follower {
@@ -219,7 +237,8 @@ fn log_event(out: &mut Vec<u8>, event: &StoredEvent) {
     out.push(b'\n');
 }
 
-fn delta_event(delta: &Delta) -> Bytes {
+/// A piece of an answer.
+pub(super) fn delta(delta: &Delta) -> Bytes {
     let mut out = Vec::with_capacity(delta.text.len() + 96);
     named(&mut out, "delta", |data| {
         data.value("step", &delta.step);

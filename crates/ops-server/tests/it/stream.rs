@@ -195,19 +195,130 @@ async fn a_last_event_id_that_is_none_gives_422() {
     reply.problem(404, "task_not_found");
 }
 
+/// A stream that nobody reads.
+async fn stalled(app: &App, id: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(app.addr).await.unwrap();
+    let head = format!(
+        "GET {} HTTP/1.1\r\nhost: x\r\naccept: text/event-stream\r\n\r\n",
+        path(id)
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn from_each_last_event_id_of_200_events_there_is_no_gap_and_no_repeat() {
+    let app = Arc::new(App::start().await);
+    let id = app.echo().await;
+    let task = app.claim().await.task.id;
+    let grow = async |numbers: std::ops::Range<u32>| {
+        for number in numbers {
+            let step = event(number, StepStatus::Started, json!({"name": "t"}));
+            app.append(task, vec![step], ops_core::Next::Continue).await;
+        }
+    };
+    // Each begins while the task runs, and comes from the log first and then from what is heard.
+    grow(0..100).await;
+    let mut streams = Vec::new();
+    for last in 0..=102_u64 {
+        let text = last.to_string();
+        let stream = Events::open(app.addr, &path(&id), &[("last-event-id", &text)]).await;
+        streams.push((last, tokio::spawn(stream.all())));
+    }
+    grow(100..197).await;
+    let result = ops_core::Json::from(&json!({}));
+    let next = ops_core::Next::Complete { result };
+    app.append(task, Vec::new(), next).await;
+    let log = log(&app, &id).await;
+    assert_eq!(log.len(), 200);
+    for last in 103..=200_u64 {
+        let text = last.to_string();
+        let stream = Events::open(app.addr, &path(&id), &[("last-event-id", &text)]).await;
+        streams.push((last, tokio::spawn(stream.all())));
+    }
+    assert_eq!(streams.len(), 201);
+    for (last, stream) in streams {
+        whole_from(last + 1, &stream.await.unwrap(), &log);
+    }
+}
+
+#[tokio::test]
+async fn a_task_that_nobody_follows_any_more_is_forgotten() {
+    let app = App::start().await;
+    let id = app.echo().await;
+    let mut streams = Vec::new();
+    for _ in 0..3 {
+        let mut stream = Events::open(app.addr, &path(&id), &[]).await;
+        assert_eq!(stream.next().await.unwrap().id, Some(1));
+        streams.push(stream);
+    }
+    assert_eq!(app.live.followed(), 1, "one reader for all of them");
+    drop(streams);
+    let end = std::time::Instant::now() + crate::client::PATIENCE;
+    while app.live.followed() > 0 {
+        assert!(std::time::Instant::now() < end, "it is still followed");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // Who comes later is served.
+    let mut late = Events::open(app.addr, &path(&id), &[]).await;
+    assert_eq!(late.next().await.unwrap().id, Some(1));
+    app.post(&format!("/api/v1/tasks/{id}/cancel"), &json!({}))
+        .await;
+    let names: Vec<_> = late
+        .all()
+        .await
+        .into_iter()
+        .map(|event| event.name)
+        .collect();
+    assert_eq!(names, ["task.cancelled", "end"]);
+}
+
+#[tokio::test]
+async fn a_follower_that_takes_nothing_is_cut_and_the_others_go_on() {
+    let settings = ops_server::serve::Settings {
+        write_timeout: Duration::from_millis(300),
+        ..ops_server::serve::Settings::default()
+    };
+    let app = App::start_with(settings).await;
+    let id = app.echo().await;
+    let mut stuck = stalled(&app, &id).await;
+    let reading = tokio::spawn(Events::open(app.addr, &path(&id), &[]).await.all());
+    let task = app.claim().await.task.id;
+    // More than the sockets of both sides hold.
+    let large = "x".repeat(1 << 20);
+    for number in 0..40 {
+        let body = json!({"name": "t", "input": large});
+        let step = event(number, StepStatus::Started, body);
+        app.append(task, vec![step], ops_core::Next::Continue).await;
+    }
+    // Nothing was taken for longer than the bound: what still comes ends without its end.
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    let mut rest = Vec::new();
+    let read = tokio::time::timeout(crate::client::PATIENCE, stuck.read_to_end(&mut rest)).await;
+    // A reset says the same.
+    drop(read.expect("it was cut"));
+    assert!(rest.len() < 40 << 20, "{}", rest.len());
+    assert!(!rest.windows(10).any(|window| window == b"event: end"));
+
+    let result = ops_core::Json::from(&json!({}));
+    let next = ops_core::Next::Complete { result };
+    app.append(task, Vec::new(), next).await;
+    let seqs: Vec<_> = reading
+        .await
+        .unwrap()
+        .iter()
+        .filter_map(|event| event.id)
+        .collect();
+    assert_eq!(seqs, (1..=43).collect::<Vec<_>>());
+}
+
 #[tokio::test]
 async fn a_follower_that_does_not_read_disturbs_nobody() {
     let app = App::start().await;
     let id = app.echo().await;
-    let mut stalled = Vec::new();
+    let mut unread = Vec::new();
     for _ in 0..20 {
-        let mut stream = TcpStream::connect(app.addr).await.unwrap();
-        let head = format!(
-            "GET {} HTTP/1.1\r\nhost: x\r\naccept: text/event-stream\r\n\r\n",
-            path(&id)
-        );
-        stream.write_all(head.as_bytes()).await.unwrap();
-        stalled.push(stream);
+        unread.push(stalled(&app, &id).await);
     }
     let reading = tokio::spawn(Events::open(app.addr, &path(&id), &[]).await.all());
     let task = app.claim().await.task.id;
@@ -229,7 +340,7 @@ async fn a_follower_that_does_not_read_disturbs_nobody() {
     assert_eq!(app.get("/health").await.status, 200);
     // One that comes back to reading late has missed nothing.
     let late =
-        crate::client::parse(&crate::client::rest_until(&mut stalled[0], b"event: end").await);
+        crate::client::parse(&crate::client::rest_until(&mut unread[0], b"event: end").await);
     assert_eq!(late.text().matches("\nid: ").count(), 103);
 }
 
