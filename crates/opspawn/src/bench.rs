@@ -1,8 +1,13 @@
 //! `opspawn bench`: this program measured over its real interfaces. Each figure is one line of JSON
 //! that says what ran and with which durability.
 
+mod agents;
 mod http;
+mod long;
+mod model;
+mod process;
 mod server;
+mod sse;
 mod start;
 mod steps;
 mod submit;
@@ -13,10 +18,15 @@ use crate::{cli, config::Config, exit::Exit};
 
 /// Dispatches.
 pub(crate) async fn bench(_: &Config, args: cli::Bench) -> Result<Exit> {
+    crate::system::raise_open_files();
     match args {
         cli::Bench::Submit(load) => submit::submit(&load).await?,
         cli::Bench::Steps(load) => steps::steps(&load).await?,
+        cli::Bench::Long(load) => long::long(&load).await?,
+        cli::Bench::Agents(load) => agents::agents(&load).await?,
+        cli::Bench::Sse(load) => sse::sse(&load).await?,
         cli::Bench::Start => start::start().await?,
+        cli::Bench::Model { turns } => model::serve(turns).await?,
     }
     Ok(Exit::Ok)
 }
@@ -36,4 +46,14 @@ fn percentile(sorted: &[f64], share: f64) -> f64 {
 /// Rounded to what a reader can use.
 fn round(value: f64) -> f64 {
     (value * 1_000.0).round() / 1_000.0
+}
+
+/// The percentiles that every line with times has.
+fn percentiles(values: &mut [f64]) -> serde_json::Value {
+    values.sort_by(f64::total_cmp);
+    serde_json::json!({
+        "p50": round(percentile(values, 0.5)),
+        "p99": round(percentile(values, 0.99)),
+        "max": round(percentile(values, 1.0)),
+    })
 }

@@ -1,6 +1,6 @@
 //! The server that is measured: this program's `dev`, as a process of its own.
 
-use std::{collections::BTreeMap, path::Path, process::Stdio, time::Duration};
+use std::{path::Path, process::Stdio, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
@@ -10,6 +10,8 @@ use tokio::{
     time::Instant,
 };
 
+use super::process::Usage;
+
 /// A running `opspawn dev`.
 pub(super) struct Server {
     child: Child,
@@ -18,19 +20,6 @@ pub(super) struct Server {
     pub(super) url: String,
     /// From its start to its `ready` line.
     pub(super) ready: Duration,
-}
-
-/// What the kernel has counted for a process.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Usage {
-    /// CPU seconds, user and system.
-    pub(super) cpu: f64,
-    /// Resident memory now, in MiB.
-    pub(super) rss: f64,
-    /// Resident memory at its highest, in MiB.
-    pub(super) peak: f64,
-    /// Bytes written.
-    pub(super) written: u64,
 }
 
 impl Server {
@@ -69,42 +58,25 @@ impl Server {
 
     /// What it has used so far.
     pub(super) fn usage(&self) -> Result<Usage> {
-        let pid = self.child.id().context("the server has ended")?;
-        let read = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}"));
-        let stat = read("stat").context("the server's usage cannot be read")?;
-        // After the program's name in parentheses: utime and stime are fields 14 and 15 (proc(5)).
-        let after = stat.rsplit(')').next().unwrap_or_default();
-        let ticks: u32 = after
-            .split_whitespace()
-            .skip(11)
-            .take(2)
-            .filter_map(|field| field.parse::<u32>().ok())
-            .sum();
-        let status = fields(&read("status")?);
-        let mib = |key: &str| {
-            let text = status.get(key).map_or("0", String::as_str);
-            text.trim_end_matches(" kB")
-                .trim()
-                .parse::<f64>()
-                .unwrap_or(0.0)
-                / 1_024.0
-        };
-        let written = fields(&read("io").unwrap_or_default());
-        Ok(Usage {
-            cpu: f64::from(ticks) / 100.0,
-            rss: mib("VmRSS"),
-            peak: mib("VmHWM"),
-            written: written
-                .get("wchar")
-                .and_then(|text| text.parse().ok())
-                .unwrap_or(0),
-        })
+        Usage::of(self.pid()?).context("the server's usage cannot be read")
+    }
+
+    /// Its process.
+    pub(super) fn pid(&self) -> Result<u32> {
+        self.child.id().context("the server has ended")
+    }
+
+    /// Kills it where it stands.
+    pub(super) async fn kill(mut self) -> Result<()> {
+        self.child
+            .kill()
+            .await
+            .context("the server cannot be killed")
     }
 
     /// Stops it in order, and gives what its database counted.
     pub(super) async fn stop(mut self) -> Result<Value> {
-        let pid = self.child.id().context("the server has ended")?;
-        let pid = i32::try_from(pid)
+        let pid = i32::try_from(self.pid()?)
             .ok()
             .and_then(rustix::process::Pid::from_raw);
         let pid = pid.context("the server's process id is odd")?;
@@ -127,11 +99,4 @@ impl Server {
         }
         Ok(counted)
     }
-}
-
-fn fields(text: &str) -> BTreeMap<String, String> {
-    text.lines()
-        .filter_map(|line| line.split_once(':'))
-        .map(|(key, value)| (key.to_owned(), value.trim().to_owned()))
-        .collect()
 }

@@ -79,7 +79,7 @@ pub(super) async fn steps(load: &Load) -> Result<()> {
 }
 
 /// A task whose agent calls the calculator so many times and then answers.
-fn task(turns: usize) -> Value {
+pub(super) fn task(turns: usize) -> Value {
     let script = format!(
         "name = \"steps\"\nrepeat_from = 1\n[[turn]]\n[[turn.case]]\nwhen = \"turn > {turns}\"\n\
          answer = \"done\"\n[[turn.case]]\ncalls = [{{ tool = \"calculator\", arguments = {{ \
