@@ -1,136 +1,185 @@
-//! `opspawn bench` beside a peer, in one run: figures of two runs cannot be compared.
+//! `opspawn bench` beside its peers, in one run: figures of two runs cannot be compared.
 
-use std::{env, fs, path::PathBuf, process::Command};
+mod peers;
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+};
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
+use self::peers::{Peer, Peers};
 use crate::cmd::{self, Workspace};
 
-const PEER: &str = "benches/peers/celery";
+/// Agents at once, and the rounds that their bench makes of each.
+const AGENTS: [(usize, usize); 3] = [(1, 100), (100, 10), (1_000, 1)];
+/// Model and tool steps of each agent.
+const TURNS: usize = 10;
+/// What the durable steps of the peers are measured with: they are slower.
+const PEER_STEPS: [&str; 6] = ["--clients", "64", "--tasks", "128", "--steps", "50"];
 
-/// Prints the line of each bench, then how Opspawn and the peer compare.
+/// Ours and the peer's line of one round.
+type Pair = (Value, Value);
+
+/// Prints the line of each bench, then how Opspawn and its peers compare.
 pub(crate) fn run(workspace: &Workspace, rounds: usize) -> anyhow::Result<()> {
-    let bench = Bench::prepare(workspace)?;
-    let mut many = Vec::new();
-    // In turn, so that what else the machine does meets both.
-    for _ in 0..rounds.max(1) {
-        many.push((bench.own(&["submit", "--clients", "32"])?, bench.peer(32)?));
-    }
-    let one = [(bench.own(&["submit", "--clients", "1"])?, bench.peer(1)?)];
-    bench.own(&["steps"])?;
-    bench.own(&["start"])?;
+    let data = workspace.target.join("peers").join("data");
+    fs::create_dir_all(&data).with_context(|| format!("cannot make {}", data.display()))?;
+    let peers = Peers::install(workspace);
+    cmd::run(&mut workspace.cargo(&["build", "--release", "--package", "opspawn"]))?;
+    let bench = Bench { workspace, data };
 
-    println!("{}", compared(&many, "/tasks_per_second"));
-    println!("{}", compared(&one, "/post_ms/p50"));
-    println!("{}", compared(&one, "/submit_to_completed_ms/p50"));
+    let mut ratios = Vec::new();
+    let (mut many, mut dbos, mut restate) = (Vec::new(), Vec::new(), Vec::new());
+    // In turn, so that what else the machine does meets all.
+    for _ in 0..rounds.max(1) {
+        let own = bench.own(&["submit", "--clients", "32"])?;
+        bench.beside(&mut many, &own, peers.celery.as_ref(), &["--clients", "32"]);
+        let own = bench.own(&["steps"])?;
+        bench.beside(&mut dbos, &own, peers.dbos.as_ref(), &PEER_STEPS);
+        bench.beside(&mut restate, &own, peers.restate.as_ref(), &PEER_STEPS);
+    }
+    ratios.extend(compared("celery", &many, "/tasks_per_second"));
+    ratios.extend(compared("dbos", &dbos, "/steps_per_second"));
+    ratios.extend(compared("restate", &restate, "/steps_per_second"));
+    let (mut one, own) = (Vec::new(), bench.own(&["submit", "--clients", "1"])?);
+    bench.beside(&mut one, &own, peers.celery.as_ref(), &["--clients", "1"]);
+    ratios.extend(compared("celery", &one, "/post_ms/p50"));
+    ratios.extend(compared("celery", &one, "/submit_to_completed_ms/p50"));
+    ratios.extend(bench.agents(peers.rig.as_ref(), rounds.max(1))?);
+    for alone in ["long", "sse", "start"] {
+        bench.own(&[alone])?;
+    }
+    for ratio in ratios {
+        println!("{ratio}");
+    }
     Ok(())
 }
 
 struct Bench<'a> {
     workspace: &'a Workspace,
-    python: PathBuf,
-    /// Where both keep their data while they run.
+    /// Where all keep their data while they run.
     data: PathBuf,
 }
 
-impl<'a> Bench<'a> {
-    /// Builds the program and installs the peer.
-    fn prepare(workspace: &'a Workspace) -> anyhow::Result<Self> {
-        let peers = workspace.target.join("peers");
-        let data = peers.join("data");
-        fs::create_dir_all(&data).with_context(|| format!("cannot make {}", data.display()))?;
-        if !cmd::answers(Command::new("redis-server").arg("--version")) {
-            install_redis(workspace)?;
+impl Bench<'_> {
+    fn opspawn(&self, args: &[&str]) -> Command {
+        let program = self.workspace.target.join("release/opspawn");
+        let mut command = self.workspace.command(program);
+        command.arg("bench").args(args).current_dir(&self.data);
+        command
+    }
+
+    /// The last line of one of ours.
+    fn own(&self, args: &[&str]) -> anyhow::Result<Value> {
+        let mut lines = lines_of(&mut self.opspawn(args))?;
+        lines.pop().context("the bench said nothing")
+    }
+
+    /// Measures a peer, if there is one, beside a line of ours.
+    fn beside(&self, pairs: &mut Vec<Pair>, own: &Value, peer: Option<&Peer>, args: &[&str]) {
+        let Some(peer) = peer else { return };
+        let line = lines_of(peer.command(self.workspace, &self.data).args(args));
+        match line.and_then(|mut lines| lines.pop().context("it said nothing")) {
+            Ok(line) => pairs.push((own.clone(), line)),
+            Err(error) => peers::skipped(peer.name, &error),
         }
-        let python = install_packages(workspace, peers.join("venv"))?;
-        cmd::run(&mut workspace.cargo(&["build", "--release", "--package", "opspawn"]))?;
+    }
+
+    /// Agents of ours, as a library and durably, and of rig, against one stand-in for a model.
+    fn agents(&self, rig: Option<&Peer>, rounds: usize) -> anyhow::Result<Vec<Value>> {
+        let model = Model::start(self)?;
+        let (mut library, mut durable) = (Vec::new(), Vec::new());
+        for (agents, peer_rounds) in AGENTS {
+            let (mut of_library, mut of_durable) = (Vec::new(), Vec::new());
+            for _ in 0..rounds {
+                let agents = agents.to_string();
+                let args = ["agents", "--base-url", &model.base_url, "--agents", &agents];
+                let own = lines_of(&mut self.opspawn(&args))?;
+                let Some(rig) = rig else { continue };
+                let mut command = rig.command(self.workspace, &self.data);
+                command.env("OPENAI_BASE_URL", &model.base_url).args([
+                    agents,
+                    TURNS.to_string(),
+                    peer_rounds.to_string(),
+                ]);
+                match lines_of(&mut command) {
+                    Ok(lines) => {
+                        let peer = lines.into_iter().next_back().unwrap_or_default();
+                        of_library.extend(own.first().map(|own| (own.clone(), peer.clone())));
+                        of_durable.extend(own.get(1).map(|own| (own.clone(), peer)));
+                    }
+                    Err(error) => peers::skipped(rig.name, &error),
+                }
+            }
+            library.push(of_library);
+            durable.push(of_durable);
+        }
+        let mut ratios = Vec::new();
+        for pairs in library.iter().chain(&durable) {
+            for figure in ["/wall_ms_per_step", "/cpu_us_per_step", "/peak_rss_mib"] {
+                ratios.extend(compared("rig", pairs, figure));
+            }
+        }
+        Ok(ratios)
+    }
+}
+
+/// The stand-in for a model that all agents talk to.
+struct Model {
+    child: Child,
+    base_url: String,
+}
+
+impl Model {
+    fn start(bench: &Bench<'_>) -> anyhow::Result<Self> {
+        let mut child = bench
+            .opspawn(&["model", "--turns", &TURNS.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("the stand-in for a model cannot be started")?;
+        let mut line = String::new();
+        let stdout = child.stdout.take().context("it has no output")?;
+        BufReader::new(stdout).read_line(&mut line)?;
+        let base_url = line.trim().strip_prefix("ready ").map(str::to_owned);
         Ok(Self {
-            workspace,
-            python,
-            data,
+            child,
+            base_url: base_url.context("the stand-in for a model did not start")?,
         })
     }
+}
 
-    fn own(&self, args: &[&str]) -> anyhow::Result<Value> {
-        let mut command = self
-            .workspace
-            .cargo(&["run", "--release", "--quiet", "--manifest-path"]);
-        command
-            .arg(self.workspace.root.join("Cargo.toml"))
-            .args(["--package", "opspawn", "--", "bench"])
-            .args(args)
-            .current_dir(&self.data);
-        line_of(&mut command)
-    }
-
-    fn peer(&self, clients: usize) -> anyhow::Result<Value> {
-        let mut command = self.workspace.command(&self.python);
-        command
-            .arg(self.workspace.root.join(PEER).join("bench.py"))
-            .args(["--clients", &clients.to_string()])
-            .current_dir(&self.data);
-        line_of(&mut command)
+impl Drop for Model {
+    fn drop(&mut self) {
+        // It ends by itself once its standard input is closed.
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
     }
 }
 
-/// Runs a bench, shows its line and gives what it says.
-fn line_of(command: &mut Command) -> anyhow::Result<Value> {
+/// Runs a bench, shows its lines and gives what they say.
+fn lines_of(command: &mut Command) -> anyhow::Result<Vec<Value>> {
     let answer = cmd::output(command)?;
-    let line = str::from_utf8(&answer)?.trim();
-    println!("{line}");
-    serde_json::from_str(line)
-        .with_context(|| format!("{} did not answer one line of JSON", cmd::shown(command)))
-}
-
-fn install_redis(workspace: &Workspace) -> anyhow::Result<()> {
-    let root = cmd::output(Command::new("id").arg("-u")).is_ok_and(|id| id.trim_ascii() == b"0");
-    anyhow::ensure!(
-        root && cmd::answers(Command::new("apt-get").arg("--version")),
-        "the peer needs redis-server, which is missing"
-    );
-    for args in [
-        &["update"][..],
-        &[
-            "install",
-            "--yes",
-            "--no-install-recommends",
-            "redis-server",
-        ],
-    ] {
-        let mut apt = workspace.command("apt-get");
-        apt.arg("--quiet=2")
-            .args(args)
-            .env("DEBIAN_FRONTEND", "noninteractive");
-        // Standard output is for figures.
-        cmd::output(&mut apt)?;
+    let mut lines = Vec::new();
+    for line in str::from_utf8(&answer)?.lines() {
+        println!("{line}");
+        lines.push(
+            serde_json::from_str(line).with_context(|| {
+                format!("{} did not answer in lines of JSON", cmd::shown(command))
+            })?,
+        );
     }
-    Ok(())
+    Ok(lines)
 }
 
-/// The Python of a virtual environment that has what the peer asks for.
-fn install_packages(workspace: &Workspace, venv: PathBuf) -> anyhow::Result<PathBuf> {
-    let python = venv.join("bin/python");
-    let wanted = workspace.root.join(PEER).join("requirements.txt");
-    let stamp = venv.join("requirements.txt");
-    let packages = fs::read(&wanted).with_context(|| format!("no {}", wanted.display()))?;
-    if fs::read(&stamp).is_ok_and(|installed| installed == packages) {
-        return Ok(python);
-    }
-    let program = env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
-    let mut create = Command::new(program);
-    create.args(["-m", "venv", "--clear"]).arg(&venv);
-    cmd::output(&mut create).context("the peer needs Python >= 3.11 with its module venv")?;
-    let mut pip = workspace.command(&python);
-    pip.args(["-m", "pip", "install", "--quiet", "--requirement"])
-        .arg(&wanted);
-    cmd::output(&mut pip)?;
-    fs::write(&stamp, packages)?;
-    Ok(python)
-}
-
-/// One figure of both in each round, and the ratio of ours to the peer's.
-fn compared(rounds: &[(Value, Value)], figure: &str) -> Value {
+/// One figure of both in each round, and the ratio of ours to the peer's; none without a round.
+fn compared(peer: &str, rounds: &[Pair], figure: &str) -> Option<Value> {
+    let first = rounds.first()?;
     let of = |line: &Value| {
         line.pointer(figure)
             .and_then(Value::as_f64)
@@ -146,15 +195,13 @@ fn compared(rounds: &[(Value, Value)], figure: &str) -> Value {
             .get(index)
             .map(|ratio| (ratio * 1_000.0).round() / 1_000.0)
     };
-    let about = |key: &str| {
-        rounds
-            .first()
-            .map(|(own, peer)| json!([own[key], peer[key]]))
-    };
-    json!({
+    let about = |key: &str| json!([first.0[key], first.1[key]]);
+    Some(json!({
         "bench": "ratio",
+        "beside": peer,
         "figure": figure.trim_start_matches('/').replace('/', "."),
-        "clients": rounds.first().map(|(own, _)| &own["clients"]),
+        "clients": first.0["clients"],
+        "agents": first.0["agents"],
         "what": about("what"),
         "store": about("store"),
         "durability": about("durability"),
@@ -165,7 +212,7 @@ fn compared(rounds: &[(Value, Value)], figure: &str) -> Value {
             "min": at(0),
             "max": at(ratios.len().saturating_sub(1)),
         },
-    })
+    }))
 }
 
 #[cfg(test)]
@@ -179,9 +226,11 @@ mod tests {
             (line("sqlite", own), line("redis", peer))
         };
         let line = compared(
+            "peer",
             &[round(8.0, 2.0), round(9.0, 1.0), round(5.0, 1.0)],
             "/post_ms/p50",
-        );
+        )
+        .unwrap();
         assert_eq!(line["figure"], "post_ms.p50");
         assert_eq!(line["store"], json!(["sqlite", "redis"]));
         assert_eq!(line["opspawn"], json!([8.0, 9.0, 5.0]));
@@ -190,7 +239,12 @@ mod tests {
 
     #[test]
     fn a_missing_figure_is_null() {
-        let line = compared(&[(json!({}), json!({}))], "/tasks_per_second");
-        assert_eq!(line["ratio"]["p50"], Value::Null);
+        let line = compared("peer", &[(json!({}), json!({}))], "/tasks_per_second");
+        assert_eq!(line.unwrap()["ratio"]["p50"], Value::Null);
+    }
+
+    #[test]
+    fn a_peer_that_was_not_measured_has_no_ratio() {
+        assert_eq!(compared("peer", &[], "/tasks_per_second"), None);
     }
 }

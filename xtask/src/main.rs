@@ -39,9 +39,9 @@ enum Task {
         #[arg(last = true)]
         runner: Vec<String>,
     },
-    /// `opspawn bench` beside its peer, in one run.
+    /// `opspawn bench` beside its peers, in one run.
     Bench {
-        /// How often both are measured in turn.
+        /// How often all are measured in turn.
         #[arg(long, default_value_t = 3)]
         rounds: usize,
     },
