@@ -116,8 +116,9 @@ async fn library(base_url: &str, turns: usize, count: usize, rounds: usize) -> R
         max_steps: u32::try_from(turns * 2 + 2)?,
         ..Limits::default()
     };
+    let tools = agentkit_tools::standard(&agentkit_tools::http::Settings::default());
     let agent = Agent::builder(Arc::new(OpenAi::new(config)?))
-        .tools(agentkit_tools::standard())
+        .tools(tools)
         .limits(limits)
         .build()?;
     agent.run(GOAL, folder.path()).await?;

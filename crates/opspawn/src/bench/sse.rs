@@ -223,7 +223,9 @@ async fn read(
                 id = std::str::from_utf8(number)
                     .ok()
                     .and_then(|id| id.parse::<u64>().ok());
-            } else if let (Some(data), Some(seq)) = (line.strip_prefix(b"data: "), id.take()) {
+            } else if let Some(data) = line.strip_prefix(b"data: ")
+                && let Some(seq) = id.take()
+            {
                 seen.wrong += u64::from(seq != seen.last + 1);
                 seen.last = seq;
                 seen.events.push((committed(data)?, now));
