@@ -1,5 +1,5 @@
 //! An agent with a tool of its own, as a library: `cargo run -p agentkit --example custom_tool`.
-//! With OPENAI_API_KEY set, replace the scripted model by `OpenAi::new(Config::new("gpt-4o-mini"))`.
+//! With OPENAI_API_KEY set, replace the scripted model by `Client::new(Config::new(Provider::OpenAi, "gpt-5"))`.
 
 #![expect(clippy::print_stdout, reason = "an example prints")]
 use std::sync::Arc;

@@ -45,6 +45,8 @@ enum Task {
         #[arg(long, default_value_t = 3)]
         rounds: usize,
     },
+    /// Calls the real model providers whose keys stand in the environment.
+    Live,
     /// Which crate may import which.
     Deps,
     /// Licences, banned crates and sources.
@@ -70,6 +72,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Ci => ci::run(&workspace),
         Task::Test { runner } => test::run(&workspace, &runner),
         Task::Bench { rounds } => bench::run(&workspace, rounds),
+        Task::Live => test::live(&workspace),
         Task::Deps => deps::run(&workspace),
         Task::Deny => deny::run(&workspace),
         Task::Tidy => tidy::run(&workspace),

@@ -26,6 +26,24 @@ pub(crate) fn doc_tests(workspace: &Workspace) -> anyhow::Result<()> {
     cmd::run(workspace.cargo(&["test", "--doc", "--quiet"]).args(ONE_SET))
 }
 
+/// Calls the real providers whose keys stand in the environment. It costs money, so nothing else
+/// runs it.
+pub(crate) fn live(workspace: &Workspace) -> anyhow::Result<()> {
+    let only = [
+        "--package",
+        "agentkit",
+        "--all-features",
+        "--locked",
+        "--test",
+        "it",
+    ];
+    let mut command = workspace.cargo(&["test"]);
+    command
+        .args(only)
+        .args(["--", "--ignored", "--nocapture", "live::"]);
+    cmd::run(&mut command)
+}
+
 /// Builds the binaries that tests start, then runs the unit and integration tests.
 pub(crate) fn tests(workspace: &Workspace, runner: &[String]) -> anyhow::Result<()> {
     let aimock = npm::aimock(workspace)?;

@@ -10,7 +10,7 @@ use crate::{
     model::Model,
     planner::{self, Planner},
     policy::{ConfiguredPolicy, Policy},
-    run::{Limits, PinnedTool, Run, RunConfig},
+    run::{Limits, PinnedModel, PinnedTool, Run, RunConfig},
     tool::{Gate, Registry, RegistryError, Tool},
 };
 
@@ -18,7 +18,8 @@ use crate::{
 #[derive(Clone)]
 pub struct Agent {
     pub(crate) config: Arc<RunConfig>,
-    pub(crate) model: Arc<dyn Model>,
+    /// The chain, never empty.
+    pub(crate) models: Vec<Arc<dyn Model>>,
     pub(crate) planner: Arc<dyn Planner>,
     pub(crate) gate: Gate,
     pub(crate) model_tries: u32,
@@ -27,7 +28,7 @@ pub struct Agent {
 /// Puts an agent together.
 pub struct AgentBuilder {
     config: RunConfig,
-    model: Arc<dyn Model>,
+    models: Vec<Arc<dyn Model>>,
     planner: Arc<dyn Planner>,
     tools: Vec<Arc<dyn Tool>>,
     registry: Option<Registry>,
@@ -62,6 +63,7 @@ impl Agent {
         let config = RunConfig {
             agent: "agent".to_owned(),
             model: model.name().to_owned(),
+            models: Vec::new(),
             planner: String::new(),
             instructions: String::new(),
             tools: Vec::new(),
@@ -72,7 +74,7 @@ impl Agent {
         };
         AgentBuilder {
             config,
-            model,
+            models: vec![model],
             planner: Arc::new(planner::React),
             tools: Vec::new(),
             registry: None,
@@ -87,10 +89,16 @@ impl Agent {
         &self.config
     }
 
-    /// The model.
+    /// The model, the first of the chain.
     #[must_use]
     pub fn model(&self) -> &Arc<dyn Model> {
-        &self.model
+        self.models.first().expect("an agent is built with a model")
+    }
+
+    /// The model of a name in the chain, or the first one.
+    pub(crate) fn model_named(&self, name: &str) -> &Arc<dyn Model> {
+        let named = self.models.iter().find(|model| model.name() == name);
+        named.unwrap_or_else(|| self.model())
     }
 
     /// The same agent with other limits and data of the host.
@@ -139,6 +147,14 @@ impl AgentBuilder {
     #[must_use]
     pub fn instructions(mut self, instructions: &str) -> Self {
         instructions.clone_into(&mut self.config.instructions);
+        self
+    }
+
+    /// With another model that goes on where the ones before it cannot: when an error is final for
+    /// them, or their tries are used up. The run's log says from where on.
+    #[must_use]
+    pub fn fallback(mut self, model: Arc<dyn Model>) -> Self {
+        self.models.push(model);
         self
     }
 
@@ -211,6 +227,17 @@ impl AgentBuilder {
             name: spec.name.clone(),
             digest: spec.digest(),
         };
+        self.config.models = self
+            .models
+            .iter()
+            .map(|model| pin_model(&**model))
+            .collect();
+        if let [only] = &*self.config.models
+            && only.context_tokens.is_none()
+            && only.prices.is_empty()
+        {
+            self.config.models.clear();
+        }
         self.config.tools = registry.specs().iter().map(pin).collect();
         self.planner.name().clone_into(&mut self.config.planner);
         let policy = self.policy.unwrap_or_else(|| {
@@ -223,10 +250,19 @@ impl AgentBuilder {
         });
         Ok(Agent {
             config: Arc::new(self.config),
-            model: self.model,
+            models: self.models,
             planner: self.planner,
             gate: Gate::new(registry, policy),
             model_tries: self.model_tries,
         })
+    }
+}
+
+fn pin_model(model: &dyn Model) -> PinnedModel {
+    let info = model.info();
+    PinnedModel {
+        name: model.name().to_owned(),
+        context_tokens: info.and_then(|info| info.context_tokens),
+        prices: info.map(|info| info.prices.clone()).unwrap_or_default(),
     }
 }

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::model::Prices;
+
 /// The definition that a run is pinned to; recorded in `run.started`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunConfig {
@@ -10,6 +12,10 @@ pub struct RunConfig {
     pub agent: String,
     /// Provider and model, for instance `openai/gpt-5`.
     pub model: String,
+    /// The chain of models, `model` first: where one cannot go on, the next one does. With what was
+    /// known of each when the run began. Empty where there is no other and nothing is known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<PinnedModel>,
     /// The planner's name.
     pub planner: String,
     /// Instructions for the model.
@@ -40,6 +46,19 @@ impl RunConfig {
     }
 }
 
+/// What was known of a model when the run began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinnedModel {
+    /// Provider and model.
+    pub name: String,
+    /// Tokens of prompt and answer together, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context_tokens: Option<u64>,
+    /// What it costs, where known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prices: Vec<Prices>,
+}
+
 /// A tool as it was when the run began.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PinnedTool {
@@ -57,6 +76,9 @@ pub struct Limits {
     pub max_steps: u32,
     /// Input and output tokens together; none for no limit.
     pub max_tokens: Option<u64>,
+    /// Money in micro-USD; none for no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_cost_micros: Option<u64>,
     /// UTC microseconds; none for no limit.
     pub deadline_micros: Option<i64>,
     /// Turns in a row whose calls were all invalid.
@@ -91,6 +113,7 @@ impl Default for Limits {
         Self {
             max_steps: 100,
             max_tokens: None,
+            max_cost_micros: None,
             deadline_micros: None,
             max_repairs: 3,
             context_tokens: 100_000,

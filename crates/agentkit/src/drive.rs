@@ -212,12 +212,14 @@ pub async fn drive(
                 step,
                 attempt,
                 reserved_tokens,
+                reserved_cost_micros,
                 max_output_tokens,
             } => {
                 let call = model_call::Call {
                     step,
                     attempt,
                     reserved_tokens,
+                    reserved_cost_micros,
                     max_output_tokens,
                 };
                 if let Some(stop) = driver.call_model(call).await? {

@@ -111,11 +111,16 @@ impl ShortTermMemory for Window {
     }
 }
 
+/// What an image counts, about.
+const IMAGE_TOKENS: usize = 1_500;
+
 /// A message's tokens: four bytes each and four for its frame, which is near enough to check a
 /// budget before a call; the provider's own count is what is charged after it.
 fn estimate_tokens(message: &Message) -> u64 {
     let bytes = match message {
-        Message::System { content } | Message::User { content } => content.len(),
+        Message::System { content } => content.len(),
+        // What an image counts depends on its size and on the model; this is a common figure.
+        Message::User { content, images } => content.len() + images.len() * 4 * IMAGE_TOKENS,
         Message::Tool { content, name, .. } => content.len() + name.len(),
         Message::Assistant {
             content,
@@ -179,9 +184,7 @@ mod tests {
         window.add_message(Message::System {
             content: "be exact".into(),
         });
-        window.add_message(Message::User {
-            content: "goal".into(),
-        });
+        window.add_message(Message::user("goal"));
         for step in 1..=10 {
             exchange(&mut window, step, 400);
         }
@@ -199,7 +202,7 @@ mod tests {
         let window = filled();
         let shown = window.get_context(400);
         assert!(matches!(*shown[0], Message::System { .. }));
-        assert!(matches!(&*shown[1], Message::User { content } if content == "goal"));
+        assert!(matches!(&*shown[1], Message::User { content, .. } if content == "goal"));
         assert!(matches!(*shown[2], Message::Assistant { .. }));
         assert_eq!(shown.len() % 2, 0);
         assert_eq!(shown.last(), window.messages().last());
@@ -246,7 +249,7 @@ mod tests {
         ) {
             let mut window = Window::default();
             for _ in 0..pinned {
-                window.add_message(Message::User { content: "x".repeat(30) });
+                window.add_message(Message::user("x".repeat(30)));
             }
             for (step, results) in (1..).zip(&sizes) {
                 window.add_message(Message::Assistant {

@@ -1,7 +1,9 @@
 //! Models: the trait, the request and the answer, and the clients.
 
+pub mod catalog;
+pub mod client;
 mod error;
-pub mod openai;
+mod parts;
 pub mod scripted;
 
 use std::sync::Arc;
@@ -9,7 +11,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use self::error::{ModelError, ModelErrorKind};
+pub use self::{
+    catalog::{Catalog, ModelInfo, Prices},
+    error::{ModelError, ModelErrorKind},
+};
 use crate::{
     BoxFuture,
     event::{FinishReason, StepId, Usage},
@@ -24,6 +29,11 @@ pub trait Model: Send + Sync {
     /// Whether an LLM answers. The scripted model says no, and every surface tells so.
     fn is_llm(&self) -> bool {
         true
+    }
+
+    /// What the model table knows of it, if it has a row there.
+    fn info(&self) -> Option<&ModelInfo> {
+        None
     }
 
     /// Makes one call, without retrying. Dropping the future cancels it.
@@ -43,8 +53,20 @@ pub struct Request {
     pub tools: Vec<Arc<ToolSpec>>,
     /// Only sent if configured.
     pub max_output_tokens: Option<u64>,
-    /// Only sent if configured: newer models reject it.
+    /// Only sent if configured, and to models that accept it: newer ones reject it.
     pub temperature: Option<f64>,
+    /// What the answer has to look like. It is sent where the model can be held to it; whoever
+    /// reads the answer checks it all the same.
+    pub response_schema: Option<ResponseSchema>,
+}
+
+/// A schema for the answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ResponseSchema {
+    /// A name for it: letters, digits, `_` and `-`.
+    pub name: String,
+    /// A JSON Schema.
+    pub schema: Value,
 }
 
 /// One message of a conversation.
@@ -60,6 +82,9 @@ pub enum Message {
     User {
         /// The text.
         content: String,
+        /// What the person shows.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        images: Vec<Image>,
     },
     /// What the model said.
     Assistant {
@@ -83,6 +108,34 @@ pub enum Message {
         content: String,
         /// Whether the call failed.
         is_error: bool,
+    },
+}
+
+impl Message {
+    /// Words of the person.
+    pub fn user(content: impl Into<String>) -> Self {
+        Self::User {
+            content: content.into(),
+            images: Vec::new(),
+        }
+    }
+}
+
+/// An image that a model is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Image {
+    /// Its bytes.
+    Inline {
+        /// For instance `image/png`.
+        media_type: String,
+        /// The bytes in base64.
+        base64: String,
+    },
+    /// A place where the provider can get it.
+    Url {
+        /// The place.
+        url: String,
     },
 }
 

@@ -12,9 +12,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use self::next::DEFAULT_ANSWER_TOKENS;
 pub(crate) use self::next::first_batch;
 pub use self::{fold::FoldError, next::Next};
-pub use crate::config::{Limits, PinnedTool, RunConfig};
+pub use crate::config::{Limits, PinnedModel, PinnedTool, RunConfig};
 use crate::{
     event::{
         CallWait, ChildResult, Failure, FinishReason, Handle, ModelStarted, StepId, ToolCalled,
@@ -41,8 +42,11 @@ pub struct Run {
     model: Option<ModelStarted>,
     /// The last try of the model step that is to be made again: its step and attempt.
     failed_model: Option<(StepId, u32)>,
-    /// Failed model calls since the last one that answered.
+    /// Failed calls of the model in use since the last one that answered.
     model_failures: u32,
+    /// The model in use, if it is not the first of the chain.
+    #[serde(default)]
+    fallback: Option<String>,
     /// Turns in a row whose calls were all invalid, or that said nothing.
     repairs: u32,
     last_step: u32,
@@ -53,6 +57,9 @@ pub struct Run {
     results: Arc<BTreeMap<StepId, Handle>>,
     /// Those of the turn that is being worked on: the model has not seen them yet.
     new_results: Vec<(StepId, Handle)>,
+    /// Micro-USD charged for calls whose price is not known.
+    #[serde(default)]
+    charged_cost_micros: u64,
     files: BTreeMap<String, Option<String>>,
     children: BTreeMap<String, Child>,
     /// Tokens that count against the budget for child tasks.
@@ -189,7 +196,48 @@ impl Run {
             .saturating_add(self.children_tokens)
     }
 
-    /// Failed model calls since the last one that answered.
+    /// Micro-USD that count against the budget, likewise.
+    #[must_use]
+    pub fn charged_cost_micros(&self) -> u64 {
+        self.usage
+            .cost_micros
+            .saturating_add(self.charged_cost_micros)
+    }
+
+    /// The model in use; empty before `run.started`.
+    #[must_use]
+    pub fn model(&self) -> &str {
+        let first = self.config.as_ref().map(|config| config.model.as_str());
+        self.fallback.as_deref().or(first).unwrap_or_default()
+    }
+
+    /// The model that goes on where the one in use cannot, if the chain has one.
+    #[must_use]
+    pub fn next_model(&self) -> Option<&str> {
+        let chain = &self.config.as_ref()?.models;
+        let at = chain.iter().position(|model| model.name == self.model())?;
+        chain.get(at + 1).map(|model| model.name.as_str())
+    }
+
+    /// What was known of the model in use when the run began.
+    fn pinned_model(&self) -> Option<&PinnedModel> {
+        let chain = &self.config.as_ref()?.models;
+        chain.iter().find(|model| model.name == self.model())
+    }
+
+    /// Tokens of the conversation that the model in use is sent at the most.
+    pub(crate) fn context_tokens(&self) -> u64 {
+        let limits = self.config.as_ref().map(|config| &config.limits);
+        let asked = limits.map_or(0, |limits| limits.context_tokens);
+        let answer = limits.and_then(|limits| limits.max_output_tokens);
+        let context = self.pinned_model().and_then(|model| model.context_tokens);
+        context.map_or(asked, |context| {
+            let answer = answer.unwrap_or(DEFAULT_ANSWER_TOKENS);
+            asked.min(context.saturating_sub(answer))
+        })
+    }
+
+    /// Failed calls of the model in use since the last one that answered.
     #[must_use]
     pub fn model_failures(&self) -> u32 {
         self.model_failures

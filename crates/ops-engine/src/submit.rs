@@ -280,6 +280,11 @@ impl Engine {
             &["limits", "max_tokens"],
             "must be at least 1",
         );
+        check(
+            limits.max_cost_micros != Some(0),
+            &["limits", "max_cost_usd"],
+            "must be at least 0.000001",
+        );
         let timeout_fits = limits.timeout_micros.is_none_or(|micros| micros > 0);
         check(timeout_fits, &["limits", "timeout"], "must be more than 0");
         if let Some(retry) = &wish.retry {

@@ -23,8 +23,8 @@ use ops_core::{Lifecycle, Task};
 use ops_worker::{Agents, Prepared};
 use serde_json::Value;
 
-use self::overrides::Input;
-pub(crate) use self::provider::Provider;
+use self::overrides::{Input, ModelWish};
+pub(crate) use self::provider::{Outline, Providers};
 use crate::config::Config;
 
 /// The task types that run an agent.
@@ -40,7 +40,7 @@ const KEEP: usize = 64;
 
 /// Makes agents.
 pub(crate) struct Factory {
-    provider: Provider,
+    providers: Providers,
     /// The script of tasks that bring none, under the scripted model.
     script: String,
     /// Answers every task with a mock, for load tests.
@@ -59,8 +59,8 @@ pub(crate) struct Factory {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Key {
-    /// Provider and model.
-    model: String,
+    /// Provider and model, the first choice first; never empty.
+    models: Vec<String>,
     planner: String,
     instructions: String,
     script: Option<String>,
@@ -69,7 +69,7 @@ struct Key {
 impl Factory {
     /// A factory for this configuration, with these tools.
     pub(crate) fn new(config: &Config, tools: Vec<Arc<dyn Tool>>) -> Result<Self> {
-        let provider = Provider::from_config(config)?;
+        let providers = Providers::from_config(config)?;
         let mock = config.number("mock_agent_delay_ms");
         let script = match (mock, config.optional("agent.script")) {
             (Some(delay), _) => format!(
@@ -97,6 +97,7 @@ impl Factory {
         let limits = Limits {
             max_steps: count("limits.max_steps").unwrap_or(defaults.max_steps),
             max_tokens: config.number("limits.max_tokens"),
+            max_cost_micros: config.usd("limits.max_cost_usd"),
             context_tokens: config
                 .number("limits.context_tokens")
                 .unwrap_or(defaults.context_tokens),
@@ -109,7 +110,7 @@ impl Factory {
         let names = registry.specs().into_iter().map(|spec| spec.name.clone());
         let policy = crate::policy::load(config)?.file.policy(names);
         Ok(Self {
-            provider,
+            providers,
             script,
             mock: mock.is_some(),
             instructions: config
@@ -132,14 +133,41 @@ impl Factory {
 
     /// The model that tasks get unless they ask for another.
     pub(crate) fn default_model(&self) -> Result<Arc<dyn Model>, Failure> {
-        self.model(&self.default_model_name(), Some(&self.script))
+        let chain = self.default_chain();
+        let first = chain.first().expect("a chain is never empty");
+        self.model(first, Some(&self.script))
     }
 
-    fn default_model_name(&self) -> String {
+    /// The providers.
+    pub(crate) fn providers(&self) -> &Providers {
+        &self.providers
+    }
+
+    fn default_chain(&self) -> Vec<String> {
         if self.mock {
-            "scripted".to_owned()
+            vec!["scripted".to_owned()]
         } else {
-            self.provider.default_model()
+            self.providers.default_chain().to_vec()
+        }
+    }
+
+    /// The models that a task asks for. One that names a provider or a model gets that and no other.
+    fn chain(
+        &self,
+        provider: Option<&str>,
+        model: Option<&ModelWish>,
+    ) -> Result<Vec<String>, Failure> {
+        match (provider, model) {
+            _ if self.mock => Ok(self.default_chain()),
+            (None, None) => Ok(self.default_chain()),
+            (_, Some(ModelWish::Chain(names))) => names
+                .iter()
+                .map(|name| self.providers.listed(name))
+                .collect(),
+            (provider, Some(ModelWish::Name(model))) => {
+                Ok(vec![self.providers.named(provider, Some(model))?])
+            }
+            (provider, None) => Ok(vec![self.providers.named(provider, None)?]),
         }
     }
 
@@ -147,7 +175,12 @@ impl Factory {
         if let Some(agent) = self.ready().get(&key) {
             return Ok(agent.clone());
         }
-        let model = self.model(&key.model, key.script.as_deref())?;
+        let mut models = Vec::with_capacity(key.models.len());
+        for name in &key.models {
+            models.push(self.model(name, key.script.as_deref())?);
+        }
+        let mut models = models.into_iter();
+        let first = models.next().expect("a chain is never empty");
         let Some(planner) = planner::by_name(&key.planner) else {
             return Err(Failure::last(
                 "unknown_planner",
@@ -158,13 +191,16 @@ impl Factory {
                 ),
             ));
         };
-        let mut builder = Agent::builder(model)
+        let mut builder = Agent::builder(first)
             .name("default")
             .instructions(&key.instructions)
             .planner(planner)
             .model_tries(self.model_tries)
             .registry(self.registry.clone())
             .policy(Arc::clone(&self.policy));
+        for model in models {
+            builder = builder.fallback(model);
+        }
         if let Some(temperature) = self.temperature {
             builder = builder.temperature(temperature);
         }
@@ -190,7 +226,7 @@ impl Factory {
                 })?;
                 Ok(Arc::new(Scripted::new(Arc::new(script))))
             }
-            (provider, model) => self.provider.client(provider, model),
+            (provider, model) => self.providers.client(provider, model),
         }
     }
 
@@ -205,6 +241,7 @@ impl Factory {
         Limits {
             max_steps: task.limits.max_steps.unwrap_or(self.limits.max_steps),
             max_tokens: task.limits.max_tokens.or(self.limits.max_tokens),
+            max_cost_micros: task.limits.max_cost_micros.or(self.limits.max_cost_micros),
             deadline_micros: timeout.map(|timeout| started.saturating_add(timeout)),
             spawn_depth_left: depth.unwrap_or(self.limits.spawn_depth_left),
             ..self.limits.clone()
@@ -216,19 +253,17 @@ impl Agents for Factory {
     fn start(&self, task: &Task, life: &Lifecycle) -> Result<Prepared, Failure> {
         let input = Input::read(&task.input.to_value())?;
         let overrides = input.overrides;
-        let model = match (&overrides.provider, &overrides.model) {
-            _ if self.mock => self.default_model_name(),
-            (None, None) => self.default_model_name(),
-            (provider, model) => self.provider.named(provider.as_deref(), model.as_deref())?,
-        };
-        let scripted = model.split('/').next() == Some("scripted");
+        let models = self.chain(overrides.provider.as_deref(), overrides.model.as_ref())?;
+        let scripted = models
+            .iter()
+            .any(|name| name.split('/').next() == Some("scripted"));
         let script = match overrides.script {
             Some(script) if scripted && !self.mock => Some(script),
             _ if scripted => Some(self.script.clone()),
             _ => None,
         };
         let key = Key {
-            model,
+            models,
             planner: overrides.planner.unwrap_or_else(|| self.planner.clone()),
             instructions: overrides
                 .instructions
@@ -250,7 +285,10 @@ impl Agents for Factory {
         config: &RunConfig,
     ) -> Result<(Agent, BTreeMap<String, String>), Failure> {
         let key = Key {
-            model: config.model.clone(),
+            models: match &*config.models {
+                [] => vec![config.model.clone()],
+                models => models.iter().map(|model| model.name.clone()).collect(),
+            },
             planner: config.planner.clone(),
             instructions: config.instructions.clone(),
             script: config.script.clone(),

@@ -3,6 +3,8 @@
 //! Every setting is declared once, in [`SETTINGS`]; the file's keys, the variables and the reference
 //! page come from there.
 
+mod amounts;
+mod environment;
 mod file;
 mod settings;
 
@@ -12,14 +14,16 @@ use std::{
     time::Duration,
 };
 
+use agentkit::model::Catalog;
 use anyhow::{Context as _, Result, bail};
 
 pub(crate) use self::settings::{Kind, PROVIDERS, SETTINGS};
 
 /// Values with where they came from.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Config {
     values: BTreeMap<&'static str, (String, String)>,
+    catalog: Catalog,
 }
 
 impl Config {
@@ -35,7 +39,10 @@ impl Config {
         env: &dyn Fn(&str) -> Option<String>,
         dotenv: &BTreeMap<String, String>,
     ) -> Result<Self> {
-        let mut config = Self::default();
+        let mut config = Self {
+            values: BTreeMap::new(),
+            catalog: Catalog::built_in(),
+        };
         for setting in SETTINGS {
             let found = flags
                 .iter()
@@ -54,10 +61,15 @@ impl Config {
             None => Some(config.data_dir().join("opspawn.toml")).filter(|path| path.exists()),
         };
         if let Some(path) = path {
-            for (key, value) in file::toml(&path)? {
-                let source = path.display().to_string();
-                config.values.entry(key).or_insert((value, source));
+            let file = file::toml(&path)?;
+            let source = path.display().to_string();
+            for (key, value) in file.values {
+                config.values.entry(key).or_insert((value, source.clone()));
             }
+            config
+                .catalog
+                .lay_over(file.models)
+                .with_context(|| format!("`models` in {source}"))?;
         }
         config.validate()?;
         Ok(config)
@@ -83,6 +95,18 @@ impl Config {
             .filter(|value| !value.is_empty())
     }
 
+    /// The texts of a list.
+    pub(crate) fn list(&self, key: &'static str) -> Vec<&str> {
+        let text = self.optional(key).unwrap_or_default();
+        let items = text.split([',', '\n']).map(str::trim);
+        items.filter(|item| !item.is_empty()).collect()
+    }
+
+    /// The model table, with the user's rows over the built-in ones.
+    pub(crate) fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
     fn text(&self, key: &'static str) -> &str {
         self.optional(key).unwrap_or_default()
     }
@@ -97,10 +121,15 @@ impl Config {
         self.optional(key).and_then(|text| text.parse().ok())
     }
 
+    /// An amount of money, in micro-USD.
+    pub(crate) fn usd(&self, key: &'static str) -> Option<u64> {
+        self.optional(key).and_then(amounts::usd)
+    }
+
     /// A duration.
     pub(crate) fn duration(&self, key: &'static str) -> Option<Duration> {
         self.optional(key)
-            .and_then(|text| settings::duration(text).ok())
+            .and_then(|text| amounts::duration(text).ok())
     }
 
     /// Whether a switch is on.

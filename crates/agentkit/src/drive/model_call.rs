@@ -24,6 +24,7 @@ pub(super) struct Call {
     pub(super) step: StepId,
     pub(super) attempt: u32,
     pub(super) reserved_tokens: u64,
+    pub(super) reserved_cost_micros: u64,
     pub(super) max_output_tokens: Option<u64>,
 }
 
@@ -34,18 +35,21 @@ impl Driver<'_> {
             .run
             .config()
             .map_or_else(Limits::default, |config| config.limits.clone());
-        let context_tokens = limits.context_tokens;
+        let context_tokens = self.run.context_tokens();
         let request = Request {
             messages: self.context.take(self.run.memory(), context_tokens),
             tools: self.agent.gate.registry().specs(),
             max_output_tokens: call.max_output_tokens,
             temperature: self.run.config().and_then(|config| config.temperature),
+            response_schema: None,
         };
+        let model = self.agent.model_named(self.run.model()).clone();
         self.push(Event::ModelStarted(ModelStarted {
             step: call.step,
             attempt: call.attempt,
-            name: self.agent.model.name().to_owned(),
+            name: model.name().to_owned(),
             reserved_tokens: call.reserved_tokens,
+            reserved_cost_micros: call.reserved_cost_micros,
         }))?;
         self.flush(None).await?;
         fail::fail_point!("model.after_intent");
@@ -54,7 +58,7 @@ impl Driver<'_> {
         let sink = self.session.sink(call.step, call.attempt);
         let answer = tokio::select! {
             biased;
-            answer = self.agent.model.call(&request, &*sink) => answer,
+            answer = model.call(&request, &*sink) => answer,
             () = self.session.cancel.cancelled() => return Err(RecordError::Stopping.into()),
             () = until(limits.deadline_micros, self.session.clock.now_micros()) => Err(deadline()),
         };
@@ -77,6 +81,7 @@ impl Driver<'_> {
             .run
             .config()
             .map_or(u32::MAX, |config| config.limits.max_steps);
+        let asked = response.calls.len();
         let mut admitted: Vec<(StepId, String, String, Admission)> = Vec::new();
         for (index, call) in response.calls.into_iter().take(MOST_CALLS).enumerate() {
             let step = StepId(step.0 + 1 + u32::try_from(index).unwrap_or(u32::MAX));
@@ -103,7 +108,8 @@ impl Driver<'_> {
             calls: u32::try_from(admitted.len()).unwrap_or(u32::MAX),
             usage: response.usage,
             finish: response.finish,
-            parts: response.parts,
+            // Parts stand for the whole answer: with calls left out they would not be true.
+            parts: response.parts.filter(|_| asked <= MOST_CALLS),
             request_id: response.request_id,
         }))?;
         for (step, provider_id, name, admission) in admitted {
@@ -124,18 +130,25 @@ impl Driver<'_> {
         error: &ModelError,
     ) -> Result<Option<Stop>, DriveError> {
         let failure = error.failure();
-        let charged_tokens = if error.maybe_charged {
-            call.reserved_tokens
+        let (charged_tokens, charged_cost_micros) = if error.maybe_charged {
+            (call.reserved_tokens, call.reserved_cost_micros)
         } else {
-            0
+            (0, 0)
         };
+        let failures = self.run.model_failures() + 1;
+        let used_up = failures.is_multiple_of(self.agent.model_tries);
+        let fallback = self.run.next_model().map(str::to_owned);
+        let fallback = fallback.filter(|_| used_up || !error.kind.is_retryable());
+        let falls_back = fallback.is_some();
         self.push(Event::ModelFailed(ModelFailed {
             step: call.step,
             attempt: call.attempt,
             error: failure.clone(),
             charged_tokens,
+            charged_cost_micros,
+            fallback,
         }))?;
-        if !error.kind.is_retryable() {
+        if !falls_back && !error.kind.is_retryable() {
             return self.finish(Outcome::Failed(failure)).await.map(Some);
         }
         // The budget and the deadline come before another try.
@@ -145,8 +158,11 @@ impl Driver<'_> {
         {
             return self.finish(outcome).await.map(Some);
         }
-        let failures = self.run.model_failures();
-        if failures.is_multiple_of(self.agent.model_tries) {
+        if falls_back {
+            self.flush(None).await?;
+            return Ok(None);
+        }
+        if used_up {
             let stop = Stop::Failed(gave_up(&failure, failures));
             self.flush(Some(&stop)).await?;
             return Ok(Some(stop));

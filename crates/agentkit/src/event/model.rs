@@ -16,6 +16,9 @@ pub struct ModelStarted {
     pub name: String,
     /// Tokens charged if the outcome stays unknown.
     pub reserved_tokens: u64,
+    /// Micro-USD charged if the outcome stays unknown; 0 where no price is known.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub reserved_cost_micros: u64,
 }
 
 /// Body of `model.completed`.
@@ -66,4 +69,18 @@ pub struct ModelFailed {
     pub error: Failure,
     /// Tokens charged for the failed try (the reservation where the call may have been served).
     pub charged_tokens: u64,
+    /// Micro-USD charged for it, likewise.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub charged_cost_micros: u64,
+    /// The model of the chain that goes on from here, if it is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<String>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature is serde's"
+)]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }

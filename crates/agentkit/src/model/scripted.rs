@@ -260,7 +260,7 @@ fn turn(messages: &[Arc<Message>]) -> usize {
 /// About how many bytes a message takes.
 fn size(message: &Message) -> usize {
     match message {
-        Message::System { content } | Message::User { content } => content.len(),
+        Message::System { content } | Message::User { content, .. } => content.len(),
         Message::Tool { content, name, .. } => content.len() + name.len(),
         Message::Assistant { content, calls, .. } => {
             let calls = calls

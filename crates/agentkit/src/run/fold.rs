@@ -40,6 +40,7 @@ impl Run {
             Event::ModelStarted(started) => {
                 if let Some(unknown) = self.model.take() {
                     self.charged_tokens += unknown.reserved_tokens;
+                    self.charged_cost_micros += unknown.reserved_cost_micros;
                 }
                 self.failed_model = None;
                 self.last_step = self.last_step.max(started.step.0);
@@ -51,6 +52,11 @@ impl Run {
                 self.failed_model = Some((failed.step, failed.attempt));
                 self.model_failures += 1;
                 self.charged_tokens += failed.charged_tokens;
+                self.charged_cost_micros += failed.charged_cost_micros;
+                if failed.fallback.is_some() {
+                    self.fallback.clone_from(&failed.fallback);
+                    self.model_failures = 0;
+                }
             }
             Event::ToolCalled(called) => self.called(event.kind(), called)?,
             Event::ToolStarted(started) => {
@@ -121,9 +127,7 @@ impl Run {
             let content = started.config.instructions.clone();
             self.memory.add_message(Message::System { content });
         }
-        self.memory.add_message(Message::User {
-            content: started.goal.clone(),
-        });
+        self.memory.add_message(Message::user(&started.goal));
         self.config = Some(started.config.clone());
     }
 
@@ -152,11 +156,9 @@ impl Run {
         } else if empty {
             self.repairs += 1;
             self.turn = Turn::Open;
-            self.memory.add_message(Message::User {
-                content:
-                    "Your last answer was empty. Call a tool, or give the final answer as text."
-                        .to_owned(),
-            });
+            self.memory.add_message(Message::user(
+                "Your last answer was empty. Call a tool, or give the final answer as text.",
+            ));
         } else {
             self.turn = Turn::Answered {
                 text: completed.output.clone(),
@@ -286,7 +288,7 @@ impl Run {
             Arc::make_mut(&mut self.results).extend(self.new_results.drain(..));
         }
         for content in std::mem::take(&mut self.added) {
-            self.memory.add_message(Message::User { content });
+            self.memory.add_message(Message::user(content));
         }
     }
 }

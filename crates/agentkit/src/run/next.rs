@@ -5,12 +5,13 @@ use serde_json::Value;
 use super::{CallState, Outcome, Progress, Run};
 use crate::{
     event::{Failure, StepId, Wait},
+    model::catalog,
     planner::{PlanStep, Planner},
     tool::Effect,
 };
 
 /// The tokens that an answer is reserved when no limit on it is configured.
-const DEFAULT_ANSWER_TOKENS: u64 = 4_096;
+pub(super) const DEFAULT_ANSWER_TOKENS: u64 = 4_096;
 
 /// What the driver has to do next.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +26,8 @@ pub enum Next {
         attempt: u32,
         /// Tokens to reserve.
         reserved_tokens: u64,
+        /// Micro-USD to reserve; 0 where no price is known.
+        reserved_cost_micros: u64,
         /// The most tokens that the answer may have, if anything limits it.
         max_output_tokens: Option<u64>,
     },
@@ -165,7 +168,7 @@ impl Run {
         // A call whose outcome is unknown is charged once the next one starts: count it now.
         let lost = self.model.as_ref().map_or(0, |lost| lost.reserved_tokens);
         let used = self.charged_tokens().saturating_add(lost);
-        let prompt = self.memory.context_tokens(limits.context_tokens);
+        let prompt = self.memory.context_tokens(self.context_tokens());
         let left = limits
             .max_tokens
             .map(|most| most.saturating_sub(used.saturating_add(prompt)));
@@ -179,17 +182,65 @@ impl Run {
                 ),
             );
         }
-        let max_output_tokens = match (limits.max_output_tokens, left) {
-            (Some(most), Some(left)) => Some(most.min(left)),
-            (most, left) => most.or(left),
+        let affordable = match self.affordable_answer(prompt) {
+            Ok(affordable) => affordable,
+            Err(failure) => return Next::Done(Outcome::Failed(failure)),
         };
+        let limited = [limits.max_output_tokens, left, affordable];
+        let max_output_tokens = limited.into_iter().flatten().min();
         let answer = max_output_tokens.unwrap_or(DEFAULT_ANSWER_TOKENS);
         let reserved_tokens = prompt.saturating_add(answer);
+        let prices = self.pinned_model().map_or(&[][..], |model| &model.prices);
+        let worst = catalog::worst_cost_micros(prices, prompt, answer);
         Next::CallModel {
             step,
             attempt,
             reserved_tokens,
+            reserved_cost_micros: worst.unwrap_or(0),
             max_output_tokens,
+        }
+    }
+
+    /// How many tokens the answer to a prompt may have within the run's money, if that is limited.
+    fn affordable_answer(&self, prompt: u64) -> Result<Option<u64>, Failure> {
+        let limit = self
+            .config
+            .as_ref()
+            .and_then(|config| config.limits.max_cost_micros);
+        let Some(limit) = limit else {
+            return Ok(None);
+        };
+        let prices = self.pinned_model().map_or(&[][..], |model| &model.prices);
+        let Some(for_prompt) = catalog::worst_cost_micros(prices, prompt, 0) else {
+            let name = self.model();
+            let message = format!(
+                "no price is known for model `{name}`, so a limit on cost cannot be kept; give its \
+                 `prices` under `[models.\"{name}\"]` in the configuration file, or leave out \
+                 `limits.max_cost_usd`"
+            );
+            return Err(Failure::last("unknown_price", message));
+        };
+        let lost = self
+            .model
+            .as_ref()
+            .map_or(0, |lost| lost.reserved_cost_micros);
+        let used = self.charged_cost_micros().saturating_add(lost);
+        let left = limit.saturating_sub(used).checked_sub(for_prompt);
+        let answer = left.map(|left| catalog::affordable_answer(prices, prompt, left));
+        match answer {
+            Some(None) => Ok(None),
+            Some(Some(tokens @ 1..)) => Ok(Some(tokens)),
+            Some(Some(0)) | None => {
+                let usd = |micros: u64| format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
+                let message = format!(
+                    "the next model call costs at least {} USD, and {} of {} are used; raise \
+                     `limits.max_cost_usd`",
+                    usd(for_prompt),
+                    usd(used),
+                    usd(limit),
+                );
+                Err(Failure::last("cost_limit", message))
+            }
         }
     }
 }

@@ -87,9 +87,7 @@ impl Run {
             return;
         }
         self.turn = Turn::Open;
-        self.memory.add_message(Message::User {
-            content: content.to_owned(),
-        });
+        self.memory.add_message(Message::user(content));
     }
 
     pub(super) fn signalled(&mut self, signal: &SignalReceived) {

@@ -1,8 +1,12 @@
 //! Tests of the crate through its public interface.
 
 #[cfg(test)]
+mod chain;
+#[cfg(test)]
 mod events;
 #[cfg(test)]
-mod openai;
+mod live;
+#[cfg(test)]
+mod models;
 #[cfg(test)]
 mod scripted;

@@ -23,9 +23,7 @@ fn goal(goal: &str) -> Request {
             Arc::new(Message::System {
                 content: "Be brief.".to_owned(),
             }),
-            Arc::new(Message::User {
-                content: goal.to_owned(),
-            }),
+            Arc::new(Message::user(goal)),
         ],
         ..Request::default()
     }

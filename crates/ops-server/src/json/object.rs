@@ -52,7 +52,7 @@ pub(crate) fn object<'a>(
 
 /// Fields that the contract promises and this release does not take yet.
 fn later(name: &str) -> Option<String> {
-    ["callback_url", "depends_on", "max_cost_usd"]
+    ["callback_url", "depends_on"]
         .contains(&name)
         .then(|| format!("`{name}` is not supported by this release"))
 }
@@ -117,6 +117,18 @@ impl<'a> Fields<'a> {
             errors.push(self.error(Some(name), "duration_type", message));
         }
         micros
+    }
+
+    /// An amount of money: a number of USD. Micro-USD.
+    pub(crate) fn usd(&self, name: &str, errors: &mut Vec<FieldError>) -> Option<u64> {
+        const MOST: f64 = 1e9;
+        let usd: f64 = self.get(name, ("float_type", "must be a number of USD"), errors)?;
+        if (0.0..=MOST).contains(&usd) {
+            return Some((usd * 1e6).round() as u64);
+        }
+        let message = "must be a number of USD from 0 to 1000000000";
+        errors.push(self.error(Some(name), "float_range", message));
+        None
     }
 
     /// What is wrong with a field of this object, or with the object.

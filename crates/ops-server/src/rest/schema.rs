@@ -165,6 +165,9 @@ pub(crate) struct SubmitLimits {
     /// Input and output tokens together.
     #[schema(minimum = 1)]
     max_tokens: Option<u64>,
+    /// Money in USD, to six decimals. A model whose price is not known fails the task.
+    #[schema(exclusive_minimum = 0, maximum = 1_000_000_000)]
+    max_cost_usd: Option<f64>,
     /// Time from the first start.
     #[schema(schema_with = duration)]
     timeout: Option<String>,
@@ -292,6 +295,9 @@ pub(crate) struct Limits {
     max_steps: Option<u32>,
     #[schema(required)]
     max_tokens: Option<u64>,
+    /// Money in USD.
+    #[schema(required)]
+    max_cost_usd: Option<f64>,
     /// Seconds from the first start.
     #[schema(required)]
     timeout: Option<f64>,

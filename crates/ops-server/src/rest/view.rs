@@ -111,6 +111,7 @@ pub(crate) fn limits(out: &mut Vec<u8>, limits: &TaskLimits) {
     let mut view = ObjectWriter::begin(out);
     view.value("max_steps", &limits.max_steps);
     view.value("max_tokens", &limits.max_tokens);
+    view.value("max_cost_usd", &limits.max_cost_micros.map(usd));
     view.value("timeout", &limits.timeout_micros.map(seconds));
     view.end();
 }
@@ -120,8 +121,12 @@ pub(crate) fn usage(out: &mut Vec<u8>, usage: &Usage) {
     let mut view = ObjectWriter::begin(out);
     view.value("input_tokens", &usage.input_tokens);
     view.value("output_tokens", &usage.output_tokens);
-    view.value("cost_usd", &(usage.cost_micros as f64 / 1e6));
+    view.value("cost_usd", &usd(usage.cost_micros));
     view.end();
+}
+
+fn usd(micros: u64) -> f64 {
+    micros as f64 / 1e6
 }
 
 /// Microseconds as seconds.

@@ -25,10 +25,19 @@ pub(super) struct Input {
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Overrides {
     pub(super) provider: Option<String>,
-    pub(super) model: Option<String>,
+    pub(super) model: Option<ModelWish>,
     pub(super) planner: Option<String>,
     pub(super) instructions: Option<String>,
     pub(super) script: Option<String>,
+}
+
+/// `agent_config.model`.
+#[derive(Debug, PartialEq)]
+pub(super) enum ModelWish {
+    /// A model of `agent_config.provider`, or of the usual provider.
+    Name(String),
+    /// A chain of models, each with its provider.
+    Chain(Vec<String>),
 }
 
 impl Input {
@@ -100,11 +109,36 @@ impl Overrides {
         };
         Ok(Self {
             provider: text("provider")?,
-            model: text("model")?,
+            model: model(config)?,
             planner: text("planner")?,
             instructions: text("instructions")?,
             script: text("script")?,
         })
+    }
+}
+
+fn model(config: &Map<String, Value>) -> Result<Option<ModelWish>, Failure> {
+    const KEY: &str = "`input_data.agent_config.model`";
+    match config.get("model") {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(name)) => Ok(Some(ModelWish::Name(name.clone()))),
+        Some(Value::Array(_)) if config.get("provider").is_some_and(|p| !p.is_null()) => {
+            let message = format!(
+                "{KEY} is a list, whose models have providers of their own; leave out `provider`"
+            );
+            Err(invalid(&message))
+        }
+        Some(Value::Array(names)) => {
+            let names: Option<Vec<String>> = names
+                .iter()
+                .map(|name| name.as_str().map(str::to_owned))
+                .collect();
+            match names {
+                Some(names) if !names.is_empty() => Ok(Some(ModelWish::Chain(names))),
+                Some(_) | None => Err(invalid(&format!("{KEY} must be text, or a list of texts"))),
+            }
+        }
+        Some(_) => Err(invalid(&format!("{KEY} must be text, or a list of texts"))),
     }
 }
 

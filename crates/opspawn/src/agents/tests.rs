@@ -87,7 +87,7 @@ fn an_unknown_provider_or_key_names_the_nearest() {
             .message
     };
     assert!(message(json!({"provider": "opneai"})).contains("did you mean `openai`?"));
-    assert!(message(json!({"provider": "watson"})).contains("Known are openai, scripted"));
+    assert!(message(json!({"provider": "watson"})).contains("Known are openai, anthropic, google"));
     assert!(message(json!({"modle": "x"})).contains("did you mean `model`?"));
     assert!(message(json!({"planner": "guess"})).contains("react"));
     assert!(message(json!({"script": "[[turn"})).contains("script is not valid"));
@@ -115,7 +115,7 @@ fn a_resumed_run_gets_the_definition_that_it_is_pinned_to() {
     let task = TaskId::new(Micros(1), [1; 10]);
     assert_eq!(task.to_string().len(), 41);
     let again = other.agent(Key {
-        model: first.config().model.clone(),
+        models: vec![first.config().model.clone()],
         planner: first.config().planner.clone(),
         instructions: first.config().instructions.clone(),
         script: first.config().script.clone(),
@@ -126,14 +126,140 @@ fn a_resumed_run_gets_the_definition_that_it_is_pinned_to() {
 #[test]
 fn the_scripted_model_stands_in_only_where_nothing_was_chosen() {
     assert_eq!(
-        factory(&[("model.provider", "scripted")]).default_model_name(),
-        "scripted"
+        factory(&[("model.provider", "scripted")]).default_chain(),
+        ["scripted"]
     );
     let openai = factory(&[("openai.base_url", "http://127.0.0.1:9/v1")]);
-    assert_eq!(openai.default_model_name(), "openai/gpt-4o-mini");
+    assert_eq!(openai.default_chain(), ["openai/gpt-4o-mini"]);
     let mock = factory(&[
         ("openai.base_url", "http://127.0.0.1:9/v1"),
         ("mock_agent_delay_ms", "0"),
     ]);
     assert_eq!(mock.default_model().unwrap().name(), "scripted/mock");
+}
+
+const TWO: [(&str, &str); 4] = [
+    ("anthropic.api_key", "sk-ant-test"),
+    ("google.base_url", "http://127.0.0.1:9"),
+    ("model.name", "claude-opus-5-5"),
+    ("model.fallback", "google/gemini-2.5-flash, scripted"),
+];
+
+#[test]
+fn the_first_provider_with_a_key_answers_and_a_chain_follows() {
+    let factory = factory(&TWO);
+    let chain = |config: Value| {
+        let input = json!({"prompt": "x", "agent_config": config});
+        let agent = start(&factory, &input).map(|prepared| prepared.agent);
+        agent.map(|agent| {
+            let config = agent.config();
+            let names = config.models.iter().map(|model| model.name.clone());
+            (config.model.clone(), names.collect::<Vec<_>>())
+        })
+    };
+    let (first, all) = chain(json!({})).unwrap();
+    assert_eq!(first, "anthropic/claude-opus-5-5");
+    assert_eq!(
+        all,
+        [
+            "anthropic/claude-opus-5-5",
+            "google/gemini-2.5-flash",
+            "scripted/no-provider"
+        ]
+    );
+    // Who names a model gets that one and no other.
+    let (first, all) = chain(json!({"model": "claude-haiku-4-5"})).unwrap();
+    assert_eq!(
+        (first.as_str(), all.len()),
+        ("anthropic/claude-haiku-4-5", 1)
+    );
+    let (first, _) = chain(json!({"provider": "google", "model": "gemini-9"})).unwrap();
+    assert_eq!(first, "google/gemini-9");
+    let (first, all) = chain(json!({"model": ["google/gemini-9", "anthropic/x"]})).unwrap();
+    assert_eq!((first.as_str(), all.len()), ("google/gemini-9", 2));
+    for (config, says) in [
+        (
+            json!({"provider": "google"}),
+            "names the provider `google` and no model",
+        ),
+        (json!({"model": ["gemini-9"]}), "is not a model's name like"),
+        (json!({"model": ["goggle/x"]}), "did you mean `google`?"),
+        (json!({"model": []}), "must be text, or a list of texts"),
+        (json!({"model": [1]}), "must be text, or a list of texts"),
+        (
+            json!({"model": ["google/x"], "provider": "google"}),
+            "leave out `provider`",
+        ),
+        (
+            json!({"provider": "openrouter", "model": "x"}),
+            "set OPENROUTER_API_KEY",
+        ),
+    ] {
+        let message = chain(config.clone()).unwrap_err().message;
+        assert!(message.contains(says), "{config}: {message}");
+    }
+}
+
+#[test]
+fn a_resumed_run_gets_its_chain() {
+    let factory = factory(&TWO);
+    let prepared = start(&factory, &json!({"prompt": "x"})).unwrap();
+    let config = prepared.agent.config();
+    assert_eq!(config.models[0].context_tokens, Some(1_000_000));
+    assert_eq!(config.models[0].prices[0].output, 20_000_000);
+    let names = config
+        .models
+        .iter()
+        .map(|model| model.name.clone())
+        .collect();
+    let again = factory.agent(Key {
+        models: names,
+        planner: config.planner.clone(),
+        instructions: config.instructions.clone(),
+        script: config.script.clone(),
+    });
+    assert_eq!(again.unwrap().config().models, config.models);
+}
+
+#[test]
+fn what_cannot_work_is_told_at_the_start() {
+    let error = |settings: &[(&'static str, &str)]| {
+        let flags: Vec<_> = settings
+            .iter()
+            .map(|(k, v)| (*k, (*v).to_owned()))
+            .collect();
+        let config = Config::load(&flags, None).unwrap();
+        let tools = crate::tools::configured(&config);
+        format!("{:#}", Factory::new(&config, tools).err().unwrap())
+    };
+    for (settings, says) in [
+        (
+            &[("anthropic.api_key", "k")][..],
+            "no model is named; set OPSPAWN_MODEL",
+        ),
+        (
+            &[("model.provider", "google"), ("model.name", "x")],
+            "set GOOGLE_API_KEY",
+        ),
+        (
+            &[("openai.api_key", "k"), ("model.fallback", "anthropic/x")],
+            "set ANTHROPIC_API_KEY",
+        ),
+        (
+            &[("openai.api_key", "k"), ("model.fallback", "gpt-5")],
+            "model.fallback",
+        ),
+        (
+            &[("openai.api_key", "k"), ("openai.headers", "secret-value")],
+            "`openai.headers`",
+        ),
+        (
+            &[("anthropic.base_url", "nowhere"), ("model.name", "x")],
+            "an example is https://api.anthropic.com/v1",
+        ),
+    ] {
+        let error = error(settings);
+        assert!(error.contains(says), "{settings:?}: {error}");
+        assert!(!error.contains("secret-value"), "{error}");
+    }
 }

@@ -5,7 +5,12 @@ use std::{path::Path, time::Instant};
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use crate::{agents::Factory, config::Config, exit::Exit, output};
+use crate::{
+    agents::{Factory, Outline},
+    config::Config,
+    exit::Exit,
+    output,
+};
 
 /// One finding.
 struct Finding {
@@ -29,7 +34,7 @@ pub(super) async fn doctor(config: &Config, as_json: bool) -> Result<Exit> {
         true,
         format!("opspawn {}", env!("CARGO_PKG_VERSION")),
     )];
-    findings.push(model(config));
+    findings.extend(models(config));
     findings.push(policy(config));
     let dir = config.data_dir();
     findings.extend(storage(&dir));
@@ -50,25 +55,48 @@ pub(super) async fn doctor(config: &Config, as_json: bool) -> Result<Exit> {
     Ok(if good { Exit::Ok } else { Exit::Failed })
 }
 
-fn model(config: &Config) -> Finding {
-    match Factory::new(config, crate::tools::configured(config)) {
-        Ok(factory) => match factory.default_model() {
-            Ok(model) if model.is_llm() => {
-                finding("model", true, format!("{} answers", model.name()))
-            }
-            Ok(model) => finding(
-                "model",
-                true,
-                format!(
-                    "the scripted model `{}` answers, which is no LLM; set OPENAI_API_KEY or \
-                     OPENAI_BASE_URL to use one",
-                    model.name()
-                ),
-            ),
-            Err(failure) => finding("model", false, failure.message),
-        },
-        Err(error) => finding("model", false, format!("{error:#}")),
+/// The models of tasks that ask for none: which surface each is called on, and whether there is a
+/// key.
+fn models(config: &Config) -> Vec<Finding> {
+    let factory = match Factory::new(config, crate::tools::configured(config)) {
+        Ok(factory) => factory,
+        Err(error) => return vec![finding("model", false, format!("{error:#}"))],
+    };
+    match factory.default_model() {
+        Ok(model) if !model.is_llm() => {
+            let text = format!(
+                "the scripted model `{}` answers, which is no LLM; set OPENAI_API_KEY, \
+                 ANTHROPIC_API_KEY, GOOGLE_API_KEY or OPENROUTER_API_KEY, or a base URL, to use one",
+                model.name()
+            );
+            return vec![finding("model", true, text)];
+        }
+        Ok(_) => {}
+        Err(failure) => return vec![finding("model", false, failure.message)],
     }
+    let outline = factory.providers().outline();
+    let describe = |(index, model): (usize, &Outline)| {
+        let surface = model
+            .surface
+            .map_or_else(String::new, |surface| format!(" on `{}`", surface.name()));
+        let key = if model.has_key {
+            "with a key"
+        } else {
+            "without a key"
+        };
+        let price = if model.has_price {
+            "known"
+        } else {
+            "not known"
+        };
+        let what = if index == 0 { "answers" } else { "stands by" };
+        let text = format!(
+            "{}{surface} {what}, {key}; its price is {price}",
+            model.name
+        );
+        finding("model", true, text)
+    };
+    outline.iter().enumerate().map(describe).collect()
 }
 
 fn policy(config: &Config) -> Finding {

@@ -6,19 +6,35 @@ use anyhow::{Context as _, Result, bail};
 
 use super::{Kind, SETTINGS, unknown_key};
 
-/// The settings of a TOML file, as text by key.
-pub(super) fn toml(path: &Path) -> Result<Vec<(&'static str, String)>> {
+/// What a TOML file holds.
+pub(super) struct File {
+    /// Its settings, as text by key.
+    pub(super) values: Vec<(&'static str, String)>,
+    /// Its rows of the model table.
+    pub(super) models: toml::Table,
+}
+
+/// Reads a TOML file.
+pub(super) fn toml(path: &Path) -> Result<File> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read the configuration file {}", path.display()))?;
-    let table: toml::Table = toml::from_str(&text).with_context(|| {
+    let mut table: toml::Table = toml::from_str(&text).with_context(|| {
         format!(
             "the configuration file {} is not valid TOML",
             path.display()
         )
     })?;
+    let place = path.display().to_string();
+    let models = match table.remove("models") {
+        Some(toml::Value::Table(models)) => models,
+        Some(_) => {
+            bail!("`models` in {place} must hold tables, such as `[models.\"openai/gpt-5\"]`")
+        }
+        None => toml::Table::new(),
+    };
     let mut values = Vec::new();
-    flatten("", &table, &path.display().to_string(), &mut values)?;
-    Ok(values)
+    flatten("", &table, &place, &mut values)?;
+    Ok(File { values, models })
 }
 
 fn flatten(
@@ -51,6 +67,11 @@ fn flatten(
                     .with_context(|| format!("setting `{key}` in {place} must be a list of texts"))?
                     .join(", ")
             }
+            toml::Value::Array(items) if matches!(setting.kind, Kind::List | Kind::Secret) => {
+                texts(items).with_context(|| {
+                    format!("setting `{key}` in {place} must be a list of texts")
+                })?
+            }
             toml::Value::Array(_) | toml::Value::Datetime(_) | toml::Value::Table(_) => {
                 bail!("setting `{key}` in {place} must be text, a number or a switch")
             }
@@ -58,6 +79,12 @@ fn flatten(
         values.push((setting.key, text));
     }
     Ok(())
+}
+
+/// The texts of a list, one a line.
+fn texts(items: &[toml::Value]) -> Option<String> {
+    let texts: Option<Vec<&str>> = items.iter().map(toml::Value::as_str).collect();
+    Some(texts?.join("\n"))
 }
 
 /// The variables of a `.env` file; none if there is no such file. Lines are `NAME=value`, with an

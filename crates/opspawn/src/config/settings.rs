@@ -1,9 +1,9 @@
 //! The one declaration of every setting.
 
-use std::{collections::BTreeMap, time::Duration};
-
 use agentkit_tools::http::Allowed;
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
+
+use super::amounts::{duration, usd};
 
 /// A setting.
 pub(crate) struct Setting {
@@ -28,10 +28,14 @@ pub(crate) enum Kind {
     Text,
     /// Text that is never shown; its variable has a `_FILE` form.
     Secret,
+    /// Texts: a list in the file, and with commas or on lines of their own elsewhere.
+    List,
     /// A whole number.
     Number,
     /// A whole number from 1 to 4294967295.
     Count,
+    /// An amount of money in USD, for instance `0.25`.
+    Usd,
     /// A number of seconds, or a number with `ms`, `s`, `m` or `h`.
     Duration,
     /// `true` or `false`.
@@ -65,7 +69,7 @@ const fn v1(mut setting: Setting, legacy: &'static [&'static str]) -> Setting {
 }
 
 /// The providers that this release has.
-pub(crate) const PROVIDERS: &[&str] = &["openai", "scripted"];
+pub(crate) const PROVIDERS: &[&str] = &["openai", "anthropic", "google", "openrouter", "scripted"];
 
 /// Every setting.
 pub(crate) const SETTINGS: &[Setting] = &[
@@ -124,7 +128,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
             "OPSPAWN_PROVIDER",
             Kind::Choice(PROVIDERS),
             None,
-            "the model's provider; `openai` if a key or base URL is set, else the scripted model",
+            "the model's provider; unless set, the first that has a key or base URL, else the scripted model",
         ),
         &["AGENTKIT_LLM_PROVIDER"],
     ),
@@ -133,10 +137,17 @@ pub(crate) const SETTINGS: &[Setting] = &[
             "model.name",
             "OPSPAWN_MODEL",
             Kind::Text,
-            Some("gpt-4o-mini"),
-            "the model",
+            None,
+            "the model; `gpt-4o-mini` if the provider is `openai`",
         ),
         &["AGENTKIT_LLM_MODEL"],
+    ),
+    setting(
+        "model.fallback",
+        "OPSPAWN_MODEL_FALLBACK",
+        Kind::List,
+        None,
+        "models that go on where the first cannot, as `provider/model`",
     ),
     setting(
         "model.stream",
@@ -182,9 +193,97 @@ pub(crate) const SETTINGS: &[Setting] = &[
             "OPSPAWN_OPENAI_API_KEY",
             Kind::Secret,
             None,
-            "the key for it",
+            "the key for OpenAI",
         ),
         &["OPENAI_API_KEY"],
+    ),
+    setting(
+        "openai.headers",
+        "OPSPAWN_OPENAI_HEADERS",
+        Kind::Secret,
+        None,
+        "headers of each request to OpenAI, one a line: `Name: value`",
+    ),
+    v1(
+        setting(
+            "anthropic.base_url",
+            "OPSPAWN_ANTHROPIC_BASE_URL",
+            Kind::Text,
+            None,
+            "Anthropic's endpoint or one like it",
+        ),
+        &["ANTHROPIC_BASE_URL"],
+    ),
+    v1(
+        setting(
+            "anthropic.api_key",
+            "OPSPAWN_ANTHROPIC_API_KEY",
+            Kind::Secret,
+            None,
+            "the key for Anthropic",
+        ),
+        &["ANTHROPIC_API_KEY"],
+    ),
+    setting(
+        "anthropic.headers",
+        "OPSPAWN_ANTHROPIC_HEADERS",
+        Kind::Secret,
+        None,
+        "headers of each request to Anthropic, one a line: `Name: value`",
+    ),
+    v1(
+        setting(
+            "google.base_url",
+            "OPSPAWN_GOOGLE_BASE_URL",
+            Kind::Text,
+            None,
+            "the Gemini API's endpoint or one like it",
+        ),
+        &["GOOGLE_BASE_URL", "GEMINI_BASE_URL"],
+    ),
+    v1(
+        setting(
+            "google.api_key",
+            "OPSPAWN_GOOGLE_API_KEY",
+            Kind::Secret,
+            None,
+            "the key for Google",
+        ),
+        &["GOOGLE_API_KEY", "GEMINI_API_KEY"],
+    ),
+    setting(
+        "google.headers",
+        "OPSPAWN_GOOGLE_HEADERS",
+        Kind::Secret,
+        None,
+        "headers of each request to Google, one a line: `Name: value`",
+    ),
+    v1(
+        setting(
+            "openrouter.base_url",
+            "OPSPAWN_OPENROUTER_BASE_URL",
+            Kind::Text,
+            None,
+            "OpenRouter's endpoint or one like it",
+        ),
+        &["OPENROUTER_BASE_URL"],
+    ),
+    v1(
+        setting(
+            "openrouter.api_key",
+            "OPSPAWN_OPENROUTER_API_KEY",
+            Kind::Secret,
+            None,
+            "the key for OpenRouter",
+        ),
+        &["OPENROUTER_API_KEY"],
+    ),
+    setting(
+        "openrouter.headers",
+        "OPSPAWN_OPENROUTER_HEADERS",
+        Kind::Secret,
+        None,
+        "headers of each request to OpenRouter, one a line: `Name: value`",
     ),
     v1(
         setting(
@@ -251,6 +350,13 @@ pub(crate) const SETTINGS: &[Setting] = &[
         Kind::Number,
         None,
         "tokens of a run",
+    ),
+    setting(
+        "limits.max_cost_usd",
+        "OPSPAWN_MAX_COST_USD",
+        Kind::Usd,
+        None,
+        "money that a run may cost, where prices are known",
     ),
     setting(
         "limits.timeout",
@@ -356,40 +462,11 @@ pub(super) fn find(key: &'static str) -> &'static Setting {
         .expect("settings are only asked for by keys that are declared")
 }
 
-impl Setting {
-    /// The value that the environment gives it, with the variable's name.
-    pub(super) fn in_environment(
-        &self,
-        env: &dyn Fn(&str) -> Option<String>,
-        dotenv: &BTreeMap<String, String>,
-    ) -> Result<Option<(String, String)>> {
-        let not_empty = |value: &String| !value.is_empty();
-        for name in std::iter::once(&self.env).chain(self.legacy) {
-            if let Some(value) = env(name).filter(not_empty) {
-                return Ok(Some((value, (*name).to_owned())));
-            }
-            if self.kind == Kind::Secret {
-                let name = format!("{name}_FILE");
-                if let Some(path) = env(&name).filter(not_empty) {
-                    let value = std::fs::read_to_string(&path)
-                        .with_context(|| format!("cannot read `{path}`, which {name} names"))?;
-                    return Ok(Some((value.trim().to_owned(), name)));
-                }
-            }
-        }
-        let found = self.legacy.iter().find_map(|name| {
-            let value = dotenv.get(*name).filter(|value| not_empty(value))?;
-            Some((value.clone(), format!("{name} in .env")))
-        });
-        Ok(found)
-    }
-}
-
 impl Kind {
     /// Whether the text is a value of this kind.
     pub(super) fn check(self, text: &str) -> Result<()> {
         match self {
-            Self::Text | Self::Secret => Ok(()),
+            Self::Text | Self::Secret | Self::List => Ok(()),
             Self::Number => match text.parse::<u64>() {
                 Ok(_) => Ok(()),
                 Err(_) => bail!("`{text}` is not a whole number"),
@@ -397,6 +474,10 @@ impl Kind {
             Self::Count => match text.parse::<u32>() {
                 Ok(1..) => Ok(()),
                 Ok(0) | Err(_) => bail!("`{text}` is not a whole number from 1 to 4294967295"),
+            },
+            Self::Usd => match usd(text) {
+                Some(_) => Ok(()),
+                None => bail!("`{text}` is not an amount of money like 0.25"),
             },
             Self::Duration => duration(text).map(|_| ()),
             Self::Switch if matches!(text, "true" | "false") => Ok(()),
@@ -407,40 +488,6 @@ impl Kind {
                 Some(near) => bail!("`{text}` is not known; did you mean `{near}`?"),
                 None => bail!("`{text}` is not known; known are {}", known.join(", ")),
             },
-        }
-    }
-}
-
-/// A number of seconds, or numbers with units such as `1h30m`.
-pub(crate) fn duration(text: &str) -> Result<Duration> {
-    let wrong = || format!("`{text}` is not a duration like 500ms, 30s, 5m or 1h30m");
-    let mut left = text.trim();
-    let mut total = Duration::ZERO;
-    loop {
-        let number = left
-            .find(|c: char| c.is_ascii_alphabetic())
-            .unwrap_or(left.len());
-        let (value, rest) = left.split_at(number);
-        let unit = rest
-            .find(|c: char| !c.is_ascii_alphabetic())
-            .unwrap_or(rest.len());
-        let (unit, rest) = rest.split_at(unit);
-        let seconds_per = match unit {
-            "ms" => 0.001,
-            "" | "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3_600.0,
-            "d" => 86_400.0,
-            _ => bail!(wrong()),
-        };
-        let part = value.trim().parse::<f64>().ok();
-        let part = part.and_then(|value| Duration::try_from_secs_f64(value * seconds_per).ok());
-        total = part
-            .and_then(|part| total.checked_add(part))
-            .with_context(wrong)?;
-        left = rest;
-        if left.is_empty() {
-            return Ok(total);
         }
     }
 }

@@ -30,7 +30,10 @@ fn the_layers_win_in_their_order() {
     assert_eq!(name(load(&[], file, &[v1], dotenv).unwrap()), "version-1");
     assert_eq!(name(load(&[], file, &[], dotenv).unwrap()), "dotenv");
     assert_eq!(name(load(&[], file, &[], "").unwrap()), "file");
-    assert_eq!(name(load(&[], None, &[], "").unwrap()), "gpt-4o-mini");
+    assert_eq!(
+        load(&[], None, &[], "").unwrap().optional("model.name"),
+        None
+    );
     let config = load(&[], file, &[v1], "").unwrap();
     assert_eq!(config.source("model.name"), Some("AGENTKIT_LLM_MODEL"));
     assert_eq!(config.listen().unwrap().port(), 5);
@@ -50,6 +53,14 @@ fn mistakes_name_the_key_and_the_nearest_name() {
         ("[worker]\nconcurrency = 0", "from 1 to"),
         ("data = [1]", "must be text"),
         ("data = ", "not valid TOML"),
+        ("[limits]\nmax_cost_usd = 'much'", "not an amount of money"),
+        ("[model]\nfallback = [1]", "must be a list of texts"),
+        ("models = 1", "must hold tables"),
+        (
+            "[models.\"openai/x\"]\ncontext = 1",
+            "unknown field `context`",
+        ),
+        ("[models.x]", "must be `provider/model`"),
     ] {
         let error = format!("{:#}", load(&[], Some(file), &[], "").unwrap_err());
         assert!(error.contains(expected), "{file}: {error}");
@@ -91,6 +102,40 @@ fn a_secret_may_come_from_a_file() {
 }
 
 #[test]
+fn lists_and_rows_of_the_model_table_come_from_the_file() {
+    let file = "[model]\nfallback = ['openai/a', 'google/b']\n[openai]\nheaders = ['A: 1', 'B: 2, 3']\n\
+        [models.\"openai/gpt-5\"]\nsurface = 'chat'\n";
+    let config = load(&[], Some(file), &[], "").unwrap();
+    assert_eq!(config.list("model.fallback"), ["openai/a", "google/b"]);
+    assert_eq!(config.optional("openai.headers"), Some("A: 1\nB: 2, 3"));
+    let info = config.catalog().info("openai/gpt-5");
+    assert_eq!(info.surface, Some(agentkit::model::client::Surface::Chat));
+    assert!(info.context_tokens.is_some());
+    let env = [("OPSPAWN_MODEL_FALLBACK", "openai/c, openai/d")];
+    let config = load(&[], Some(file), &env, "").unwrap();
+    assert_eq!(config.list("model.fallback"), ["openai/c", "openai/d"]);
+}
+
+#[test]
+fn money_is_exact() {
+    for (text, micros) in [
+        ("1", Some(1_000_000)),
+        ("0.25", Some(250_000)),
+        ("0.000001", Some(1)),
+        ("12.5", Some(12_500_000)),
+        ("0.0000001", None),
+        ("1.", None),
+        (".5", None),
+        ("-1", None),
+        ("1e3", None),
+        ("99999999999999999999", None),
+        ("", None),
+    ] {
+        assert_eq!(amounts::usd(text), micros, "{text}");
+    }
+}
+
+#[test]
 fn dotenv_lines_are_read_as_people_write_them() {
     let parsed = file::parse_dotenv(
         "# comment\nexport A=1\nB = \"two words\" # why\nC='x#y'\nD=plain # why\nnonsense\n",
@@ -115,10 +160,10 @@ fn durations_have_units() {
         ("1h", 3_600_000),
         ("1h30m", 5_400_000),
     ] {
-        assert_eq!(settings::duration(text).unwrap().as_millis(), millis);
+        assert_eq!(amounts::duration(text).unwrap().as_millis(), millis);
     }
     for bad in ["", "s", "-1s", "1y", "1e400", "NaN"] {
-        assert!(settings::duration(bad).is_err(), "{bad}");
+        assert!(amounts::duration(bad).is_err(), "{bad}");
     }
 }
 

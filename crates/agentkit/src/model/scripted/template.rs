@@ -258,7 +258,7 @@ impl<'a> Scene<'a> {
 
     fn goal(&self) -> &str {
         let goal = self.messages.iter().find_map(|message| match &**message {
-            Message::User { content } => Some(content.as_str()),
+            Message::User { content, .. } => Some(content.as_str()),
             Message::System { .. } | Message::Assistant { .. } | Message::Tool { .. } => None,
         });
         goal.unwrap_or_default()

@@ -651,9 +651,7 @@ fn an_added_message_is_read_after_the_results_and_reopens_an_answered_run() {
         matches!(&*last_two[0], Message::Tool { .. }),
         "{last_two:?}"
     );
-    let user = Message::User {
-        content: "in euros".into(),
-    };
+    let user = Message::user("in euros");
     assert_eq!(*last_two[1], user);
 
     let log = [started(Limits::default()), answered(1, 0), added];

@@ -25,7 +25,7 @@ const FIELDS: &[&str] = &[
     "queue",
     "request_id",
 ];
-const LIMITS: &[&str] = &["max_steps", "max_tokens", "timeout"];
+const LIMITS: &[&str] = &["max_steps", "max_tokens", "max_cost_usd", "timeout"];
 const RETRY: &[&str] = &["max_attempts", "backoff"];
 
 /// A submit as it was asked for.
@@ -124,7 +124,7 @@ fn limits(body: &Fields<'_>, errors: &mut Vec<FieldError>) -> TaskLimits {
     TaskLimits {
         max_steps: limits.whole("max_steps", errors),
         max_tokens: limits.whole("max_tokens", errors),
-        max_cost_micros: None,
+        max_cost_micros: limits.usd("max_cost_usd", errors),
         timeout_micros: limits.duration("timeout", errors),
     }
 }
@@ -157,7 +157,7 @@ mod tests {
         let wish = read(
             r#"{"task_type":"agent_run","input_data":{"prompt":"hi","agent_config":{"x":[1]}},
                "name":"n","agent_id":"a","priority":9,"run_at":"2025-04-12T10:00:00Z",
-               "labels":{"team":"x"},"limits":{"max_steps":5,"max_tokens":9,"timeout":"5m"},
+               "labels":{"team":"x"},"limits":{"max_steps":5,"max_tokens":9,"max_cost_usd":0.1,"timeout":"5m"},
                "retry":{"max_attempts":2,"backoff":0.5},"request_id":"k"}"#,
         )
         .map_err(|body| panic!("{body}"))
@@ -170,6 +170,7 @@ mod tests {
         );
         assert_eq!(submit.limits.timeout_micros, Some(300_000_000));
         assert_eq!(submit.limits.max_steps, Some(5));
+        assert_eq!(submit.limits.max_cost_micros, Some(100_000));
         let retry = submit.retry.unwrap();
         assert_eq!((retry.max_attempts, retry.initial_micros), (2, 500_000));
         assert_eq!(submit.run_at, Some(ops_core::Micros(1_744_452_000_000_000)));
@@ -226,8 +227,16 @@ mod tests {
                 "did you mean `max_steps`?",
             ),
             (
-                r#"{"task_type":"a","limits":{"max_cost_usd":5}}"#,
+                r#"{"task_type":"a","depends_on":["x"]}"#,
                 "not supported by this release",
+            ),
+            (
+                r#"{"task_type":"a","limits":{"max_cost_usd":"5"}}"#,
+                "must be a number of USD",
+            ),
+            (
+                r#"{"task_type":"a","limits":{"max_cost_usd":-0.5}}"#,
+                "from 0 to 1000000000",
             ),
             (
                 r#"{"task_type":"a","retry":{"max_attempts":"3"}}"#,

@@ -71,7 +71,7 @@ async fn in_values_of_variables() {
         (
             "AGENTKIT_LLM_PROVIDER",
             "watson",
-            "known are openai, scripted",
+            "known are openai, anthropic, google",
         ),
         ("OPSPAWN_PLANNER", "raect", "did you mean `react`?"),
         ("OPSPAWN_STREAM", "yes", "neither `true` nor `false`"),

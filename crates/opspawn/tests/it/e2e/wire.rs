@@ -1,6 +1,7 @@
-//! A conversation with aimock, which others wrote: dependent and parallel tool calls, and usage.
+//! A conversation with aimock, which others wrote, on every surface: dependent and parallel tool
+//! calls, and usage.
 
-use ops_testkit::{Aimock, require_aimock};
+use ops_testkit::{Aimock, Launch, require_aimock};
 use serde_json::{Value, json};
 
 use super::{
@@ -8,7 +9,89 @@ use super::{
     tasks,
 };
 
-pub(super) const CHAT: &str = "/v1/chat/completions";
+/// A surface of a provider, as a user chooses it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Surface {
+    /// The provider.
+    pub(super) provider: &'static str,
+    /// A model of it that the model table has a price for, or that reports its cost.
+    pub(super) model: &'static str,
+    /// Where its requests go; an end may follow.
+    pub(super) path: &'static str,
+    /// What the base URL is below the server's own.
+    below: &'static str,
+    /// Micro-USD for an input and an output token, times a million.
+    prices: (u64, u64),
+}
+
+pub(super) const SURFACES: [Surface; 5] = [
+    Surface {
+        provider: "openai",
+        model: "gpt-4o-mini",
+        path: "/v1/chat/completions",
+        below: "/v1",
+        prices: (150_000, 600_000),
+    },
+    Surface {
+        provider: "openai",
+        model: "gpt-5",
+        path: "/v1/responses",
+        below: "/v1",
+        prices: (1_250_000, 10_000_000),
+    },
+    Surface {
+        provider: "anthropic",
+        model: "claude-opus-5-5",
+        path: "/v1/messages",
+        below: "",
+        prices: (4_000_000, 20_000_000),
+    },
+    Surface {
+        provider: "google",
+        model: "gemini-2.5-flash",
+        path: "/v1beta/models/gemini-2.5-flash:",
+        below: "",
+        prices: (300_000, 2_500_000),
+    },
+    Surface {
+        provider: "openrouter",
+        model: "anthropic/claude-opus-5.5",
+        path: "/api/v1/chat/completions",
+        below: "/api/v1",
+        prices: (0, 0),
+    },
+];
+
+impl Surface {
+    /// A server that asks this surface of a mock.
+    pub(super) fn dev(&self, place: &Place, mock: &Aimock, stream: &str) -> Launch {
+        let prefix = self.provider.to_ascii_uppercase();
+        let base_url = format!("{}{}", mock.http().base(), self.below);
+        place
+            .dev()
+            .env("AGENTKIT_LLM_PROVIDER", self.provider)
+            .env("AGENTKIT_LLM_MODEL", self.model)
+            .env(format!("{prefix}_BASE_URL"), base_url)
+            .env(format!("{prefix}_API_KEY"), "sk-test")
+            .env("OPSPAWN_STREAM", stream)
+    }
+
+    /// The requests that a mock received on this surface, in the order in which they came; aimock
+    /// shows the bodies of all surfaces as chat completions.
+    pub(super) async fn seen(&self, mock: &Aimock) -> Vec<Value> {
+        let reply = mock.http().get("/__aimock/journal").await.unwrap();
+        let journal: Vec<Value> = reply.json().unwrap();
+        let here = |entry: &Value| entry["path"].as_str().unwrap().starts_with(self.path);
+        journal.into_iter().filter(here).collect()
+    }
+
+    /// What so many tokens cost in micro-USD, each call rounded up.
+    fn cost(&self, calls: &[(u64, u64)]) -> u64 {
+        let (input, output) = self.prices;
+        let cost = |(i, o): &(u64, u64)| (i * input + o * output).div_ceil(1_000_000);
+        calls.iter().map(cost).sum()
+    }
+}
 
 /// Turn 1 asks for a product. Turn 2 is only there for who sends the product back, and writes it to
 /// a file. Turn 3, after that, asks for two things at once. The answer needs the results of both.
@@ -33,18 +116,11 @@ fn conversation() -> Value {
 }
 
 /// Has the conversation, and checks the task, its file, its steps and what aimock saw.
-async fn converse(stream: &str) {
+async fn converse(surface: Surface, stream: &str) {
     let Some(path) = require_aimock() else { return };
     let mock = Aimock::start(&path, &conversation(), &[]).await.unwrap();
     let place = Place::new();
-    let server = place
-        .dev()
-        .env("OPENAI_BASE_URL", mock.openai())
-        .env("OPENAI_API_KEY", "sk-test")
-        .env("OPSPAWN_STREAM", stream)
-        .start()
-        .await
-        .unwrap();
+    let server = surface.dev(&place, &mock, stream).start().await.unwrap();
     let http = server.http();
 
     let task = tasks::run(http, "Write the product of 19 and 3 to a file").await;
@@ -60,6 +136,8 @@ async fn converse(stream: &str) {
         tasks::tokens(&task),
         (101 + 203 + 307 + 409, 11 + 13 + 17 + 19)
     );
+    let micros = surface.cost(&[(101, 11), (203, 13), (307, 17), (409, 19)]);
+    assert_eq!(task["usage"]["cost_usd"], json!(micros as f64 / 1e6));
     let id = tasks::id(&task);
     let file = place
         .data()
@@ -97,14 +175,19 @@ async fn converse(stream: &str) {
     let of_steps: u64 = steps.iter().map(|step| tasks::tokens(step).0).sum();
     assert_eq!(of_steps, tasks::tokens(&task).0);
 
-    let seen = mock.requests(CHAT).await.unwrap();
-    assert_eq!(seen.len(), 4, "{seen:#?}");
+    let seen = surface.seen(&mock).await;
+    assert_eq!(seen.len(), 4, "{surface:?}: {seen:#?}");
+    let streams = |entry: &Value| match surface.provider {
+        "google" => entry["path"].as_str().unwrap().contains(":stream"),
+        _ => entry["body"]["stream"].as_bool().unwrap_or(false),
+    };
     assert!(
         seen.iter()
-            .all(|request| request["stream"].as_bool().unwrap_or(false) == (stream == "true"))
+            .all(|entry| streams(entry) == (stream == "true")),
+        "{seen:#?}"
     );
     // Both results of the parallel turn come back, in the order of the calls, under their ids.
-    let messages = seen[3]["messages"].as_array().unwrap();
+    let messages = seen[3]["body"]["messages"].as_array().unwrap();
     let results: Vec<_> = messages
         .iter()
         .filter(|message| message["role"] == "tool")
@@ -116,10 +199,14 @@ async fn converse(stream: &str) {
 
 #[tokio::test]
 async fn a_conversation_with_tools_streamed() {
-    converse("true").await;
+    for surface in SURFACES {
+        converse(surface, "true").await;
+    }
 }
 
 #[tokio::test]
 async fn a_conversation_with_tools_not_streamed() {
-    converse("false").await;
+    for surface in SURFACES {
+        converse(surface, "false").await;
+    }
 }

@@ -1,4 +1,5 @@
-//! Faults of the endpoint, made by aimock: each task comes through, with the right usage.
+//! Faults of the endpoint, made by aimock, on every surface: each task comes through, with the right
+//! usage.
 
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 use super::{
     place::{Place, assert_calm},
     tasks,
-    wire::CHAT,
+    wire::{SURFACES, Surface},
 };
 
 /// The goals by fault, and whether a try that failed so may have been charged by the provider.
@@ -73,17 +74,11 @@ async fn comes_through(http: &Http, id: &str, charged: bool) {
     );
 }
 
-async fn every_fault(stream: &str) {
+async fn every_fault(surface: Surface, stream: &str) {
     let Some(path) = require_aimock() else { return };
     let mock = Aimock::start(&path, &fixtures(), &[]).await.unwrap();
     let place = Place::new();
-    let server = place
-        .dev()
-        .env("OPENAI_BASE_URL", mock.openai())
-        .env("OPSPAWN_STREAM", stream)
-        .start()
-        .await
-        .unwrap();
+    let server = surface.dev(&place, &mock, stream).start().await.unwrap();
     let http = server.http();
     let cut = (stream == "true").then_some(("cut", true));
     let mut sent = Vec::new();
@@ -98,27 +93,22 @@ async fn every_fault(stream: &str) {
 
 #[tokio::test]
 async fn every_fault_is_come_through_streamed() {
-    every_fault("true").await;
+    for surface in SURFACES {
+        every_fault(surface, "true").await;
+    }
 }
 
 #[tokio::test]
 async fn every_fault_is_come_through_not_streamed() {
-    every_fault("false").await;
+    for surface in SURFACES {
+        every_fault(surface, "false").await;
+    }
 }
 
 /// When aimock took requests with this goal, in milliseconds since 1970.
-async fn seen_at(mock: &Aimock, goal: &str) -> Vec<i64> {
-    let journal: Vec<Value> = mock
-        .http()
-        .get("/__aimock/journal")
-        .await
-        .unwrap()
-        .json()
-        .unwrap();
-    let of_goal = |entry: &&Value| {
-        let message = entry["body"]["messages"][0]["content"].as_str();
-        entry["path"] == CHAT && message == Some(goal)
-    };
+async fn seen_at(surface: &Surface, mock: &Aimock, goal: &str) -> Vec<i64> {
+    let journal = surface.seen(mock).await;
+    let of_goal = |entry: &&Value| entry["body"]["messages"][0]["content"] == goal;
     let of_goal = journal.iter().filter(of_goal);
     of_goal
         .map(|entry| entry["timestamp"].as_i64().unwrap())
@@ -136,16 +126,16 @@ async fn a_task_that_waits_for_its_provider_leaves_its_place_to_another() {
     ]});
     let mock = Aimock::start(&path, &fixtures, &[]).await.unwrap();
     let place = Place::new();
-    let server = place
-        .dev()
-        .env("OPENAI_BASE_URL", mock.openai())
+    let surface = &SURFACES[0];
+    let server = surface
+        .dev(&place, &mock, "true")
         .env("OPSPAWN_CONCURRENCY", "1")
         .start()
         .await
         .unwrap();
     let http = server.http();
     let limited = tasks::agent(http, "limited").await;
-    let refused = || async { (seen_at(&mock, "limited").await.len() == 1).then_some(()) };
+    let refused = || async { (seen_at(surface, &mock, "limited").await.len() == 1).then_some(()) };
     wait_until("the refusal", Duration::from_secs(10), refused)
         .await
         .unwrap();
@@ -160,11 +150,11 @@ async fn a_task_that_waits_for_its_provider_leaves_its_place_to_another() {
     );
     assert_eq!(tasks::answer(http, &limited).await, "late");
 
-    let asked = seen_at(&mock, "limited").await;
+    let asked = seen_at(surface, &mock, "limited").await;
     assert_eq!(asked.len(), 2, "{asked:?}");
     let gap = asked[1] - asked[0];
     assert!((2_000..4_000).contains(&gap), "asked again after {gap} ms");
-    let between = seen_at(&mock, "other").await;
+    let between = seen_at(surface, &mock, "other").await;
     assert!(
         between.len() == 1 && between[0] < asked[1],
         "{between:?} {asked:?}"

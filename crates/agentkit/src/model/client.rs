@@ -1,0 +1,221 @@
+//! The client of models over HTTP: one call is one `POST`, and nothing is retried here.
+//!
+//! What all surfaces share is here: the HTTP call, the stream of events, the kinds of failures and
+//! the care for secrets. What differs has a module for each [`Surface`]: how a request is written,
+//! and how an answer is read into a draft.
+
+mod chat;
+mod config;
+mod draft;
+mod failure;
+mod generate_content;
+mod messages;
+mod reader;
+mod report;
+mod request;
+mod responses;
+mod retry_after;
+mod sse;
+mod surface;
+
+use std::time::Duration;
+
+use reqwest::{Url, header::HeaderMap, redirect};
+
+pub use self::{
+    config::{ApiKey, Config, ConfigError, Provider},
+    surface::Surface,
+};
+use self::{
+    failure::{Failures, Head},
+    reader::Reader,
+    request::Outgoing,
+};
+use super::{DeltaSink, Model, ModelError, ModelInfo, Request, Response};
+use crate::BoxFuture;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Of an error body, so much is read.
+const MAX_ERROR: usize = 64 << 10;
+/// How long the end of a body is awaited, so that the connection can be used again.
+const DRAIN: Duration = Duration::from_millis(20);
+
+/// A model behind HTTP. It keeps connections, so make it once and share it.
+pub struct Client {
+    config: Config,
+    name: String,
+    url: Url,
+    /// The URL for people: without user, password and query.
+    place: String,
+    headers: HeaderMap,
+    http: reqwest::Client,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client")
+            .field("place", &self.place)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// Checks the configuration and makes the HTTP client; nothing is sent.
+    ///
+    /// If the process has no default TLS provider yet, it gets rustls with ring.
+    ///
+    /// # Errors
+    /// [`ConfigError`] says what cannot work.
+    pub fn new(config: Config) -> Result<Self, ConfigError> {
+        let url = config.endpoint()?;
+        let mut place = url.clone();
+        place.set_query(None);
+        // A URL with a host takes these.
+        let _ = (place.set_username(""), place.set_password(None));
+        Ok(Self {
+            name: config.name(),
+            place: place.to_string(),
+            headers: config.headers()?,
+            http: client(&url).map_err(ConfigError::Client)?,
+            url,
+            config,
+        })
+    }
+
+    fn failures<'a>(&'a self, request: &'a Request) -> Failures<'a> {
+        Failures {
+            name: &self.name,
+            place: &self.place,
+            config: &self.config,
+            request,
+        }
+    }
+
+    async fn exchange(
+        &self,
+        request: &Request,
+        deltas: &dyn DeltaSink,
+    ) -> Result<Response, ModelError> {
+        let surface = self.config.surface();
+        let body = surface.body(&Outgoing {
+            config: &self.config,
+            name: &self.name,
+            request,
+        });
+        let sent = body.len();
+        let failures = self.failures(request);
+        let call = self
+            .http
+            .post(self.url.clone())
+            .headers(self.headers.clone())
+            .body(body);
+        let mut response = call
+            .send()
+            .await
+            .map_err(|error| failures.sending(&error))?;
+        let head = Head::new(response.status().as_u16(), response.headers());
+        if !response.status().is_success() {
+            let body = self.error_body(&mut response).await;
+            return Err(failures.answered(head, &body));
+        }
+        let mut reader = Reader::new(surface.decoder(), deltas);
+        while !reader.is_done() {
+            // Only a stream has to keep moving, and only once it has begun.
+            let chunk = if self.config.stream && reader.has_begun() {
+                tokio::time::timeout(self.config.idle_timeout, response.chunk()).await
+            } else {
+                Ok(response.chunk().await)
+            };
+            let taken = match chunk {
+                Ok(Ok(Some(bytes))) => reader.push(&bytes),
+                Ok(Ok(None)) => break,
+                // The answer is whole: that the connection broke afterwards does not matter.
+                Ok(Err(_)) | Err(_) if reader.is_complete() => break,
+                Ok(Err(error)) => return Err(failures.broken(head, &error)),
+                Err(_) => return Err(failures.idle(head)),
+            };
+            if let Err(trouble) = taken {
+                return Err(failures.trouble(head, trouble, reader.has_output()));
+            }
+        }
+        if reader.is_done() {
+            let _ = tokio::time::timeout(DRAIN, response.chunk()).await;
+        }
+        let has_output = reader.has_output();
+        match reader.finish() {
+            Ok(draft) => Ok(draft.response(sent, &self.config, head.request_id)),
+            Err(trouble) => Err(failures.trouble(head, trouble, has_output)),
+        }
+    }
+
+    /// The beginning of an error body; the status counts even if the body does not come.
+    async fn error_body(&self, response: &mut reqwest::Response) -> Vec<u8> {
+        let mut body = Vec::new();
+        while body.len() < MAX_ERROR {
+            match tokio::time::timeout(self.config.idle_timeout, response.chunk()).await {
+                Ok(Ok(Some(bytes))) => body.extend_from_slice(&bytes),
+                Ok(Ok(None) | Err(_)) | Err(_) => break,
+            }
+        }
+        body.truncate(MAX_ERROR);
+        body
+    }
+}
+
+impl Model for Client {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn info(&self) -> Option<&ModelInfo> {
+        Some(&self.config.info)
+    }
+
+    fn call<'a>(
+        &'a self,
+        request: &'a Request,
+        deltas: &'a dyn DeltaSink,
+    ) -> BoxFuture<'a, Result<Response, ModelError>> {
+        Box::pin(async move {
+            let exchange = self.exchange(request, deltas);
+            match tokio::time::timeout(self.config.timeout, exchange).await {
+                Ok(outcome) => outcome,
+                Err(_) => Err(self.failures(request).late()),
+            }
+        })
+    }
+}
+
+fn client(url: &Url) -> Result<reqwest::Client, reqwest::Error> {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        // Somebody else may have been faster; any provider will do.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    }
+    let builder = || {
+        reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            // A redirected POST would become a GET, and the key would travel along.
+            .redirect(redirect::Policy::none())
+            .user_agent(concat!("agentkit/", env!("CARGO_PKG_VERSION")))
+    };
+    if url.scheme() == "https" {
+        return builder().build();
+    }
+    if is_loopback(url) {
+        // Straight to the server: no proxy, hence no TLS, hence no certificates to load.
+        return builder().no_proxy().tls_certs_only([]).build();
+    }
+    builder()
+        .build()
+        .or_else(|_| builder().tls_certs_only([]).build())
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let ip = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse::<std::net::IpAddr>();
+    host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
+}

@@ -1,0 +1,328 @@
+//! Turns what went wrong into a [`ModelError`]: what, why, and how to mend it.
+
+use std::{error::Error as _, fmt::Write as _, time::Duration};
+
+use reqwest::header::{HeaderMap, LOCATION};
+
+use super::{Config, draft::Trouble, report::Report, retry_after::retry_after};
+use crate::model::{Message, MessageCall, ModelError, ModelErrorKind, Request};
+
+/// Of what the provider says, at most so many characters are kept.
+const SHOWN: usize = 200;
+
+/// The head of a response.
+pub(super) struct Head {
+    status: u16,
+    retry_after: Option<Duration>,
+    pub(super) request_id: Option<String>,
+    redirect: bool,
+}
+
+impl Head {
+    pub(super) fn new(status: u16, headers: &HeaderMap) -> Self {
+        let id = ["x-request-id", "request-id"]
+            .iter()
+            .find_map(|name| headers.get(*name));
+        let id = id.and_then(|id| id.to_str().ok());
+        Self {
+            status,
+            retry_after: retry_after(headers),
+            request_id: id.filter(|id| !id.is_empty()).map(|id| shorten(id, SHOWN)),
+            redirect: (300..400).contains(&status) && headers.contains_key(LOCATION),
+        }
+    }
+}
+
+/// What the errors of one call need to know.
+pub(super) struct Failures<'a> {
+    pub(super) name: &'a str,
+    /// The endpoint, without user and query.
+    pub(super) place: &'a str,
+    pub(super) config: &'a Config,
+    pub(super) request: &'a Request,
+}
+
+impl Failures<'_> {
+    /// The request could not be sent, or no response came.
+    pub(super) fn sending(&self, error: &reqwest::Error) -> ModelError {
+        let cause = cause(error);
+        if error.is_builder() {
+            let message = format!("the request to {} cannot be made ({cause})", self.place);
+            return ModelError::new(ModelErrorKind::InvalidRequest, message);
+        }
+        let (kind, what) = match (error.is_timeout(), error.is_connect()) {
+            (true, _) => (
+                ModelErrorKind::Timeout,
+                "did not accept the connection in time",
+            ),
+            (false, true) => (ModelErrorKind::Unreachable, "cannot be reached"),
+            (false, false) => (
+                ModelErrorKind::Unreachable,
+                "closed the connection unanswered",
+            ),
+        };
+        let message = format!(
+            "{} {what} ({}); is the server up, and {} right?",
+            self.place,
+            self.clean(&cause).unwrap_or_default(),
+            self.variable("BASE_URL"),
+        );
+        ModelError {
+            maybe_charged: !error.is_connect(),
+            ..ModelError::new(kind, message)
+        }
+    }
+
+    /// The connection broke while the answer came.
+    pub(super) fn broken(&self, head: Head, error: &reqwest::Error) -> ModelError {
+        let cause = self.clean(&cause(error)).unwrap_or_default();
+        let message = format!(
+            "the connection to {} broke during the answer ({cause})",
+            self.place
+        );
+        unknown(ModelErrorKind::Unreachable, message, Some(head))
+    }
+
+    /// The whole call took too long.
+    pub(super) fn late(&self) -> ModelError {
+        let message = format!(
+            "{} did not answer within {} s; raise the request timeout if it needs longer",
+            self.name,
+            self.config.timeout.as_secs_f64(),
+        );
+        unknown(ModelErrorKind::Timeout, message, None)
+    }
+
+    /// The stream stood still.
+    pub(super) fn idle(&self, head: Head) -> ModelError {
+        let message = format!(
+            "{} stopped in the middle of its answer for {} s; raise the idle timeout if it needs \
+             longer",
+            self.name,
+            self.config.idle_timeout.as_secs_f64(),
+        );
+        unknown(ModelErrorKind::Timeout, message, Some(head))
+    }
+
+    /// The status says that the call failed.
+    pub(super) fn answered(&self, head: Head, body: &[u8]) -> ModelError {
+        let report = Report::read(body);
+        let kind = report.kind(head.status);
+        let what = format!("{} answered {}", self.name, head.status);
+        // A gateway gave up waiting; the model behind it may have gone on.
+        let maybe_charged = matches!(head.status, 504 | 524);
+        let remedy = if head.redirect {
+            format!(
+                "{} must name the place it redirects to",
+                self.variable("BASE_URL")
+            )
+        } else {
+            self.remedy(kind, head.status)
+        };
+        self.reported(kind, &what, &report, &remedy, head, maybe_charged)
+    }
+
+    /// The status was 200, but the body is no answer.
+    pub(super) fn trouble(&self, head: Head, trouble: Trouble, has_output: bool) -> ModelError {
+        match trouble {
+            Trouble::Reported(report) => {
+                let kind = report.kind_inside();
+                let what = format!("{} failed during its answer", self.name);
+                let remedy = self.remedy(kind, head.status);
+                self.reported(kind, &what, &report, &remedy, head, has_output)
+            }
+            Trouble::Malformed(what) => {
+                let message = format!(
+                    "the answer of {} {what}; if it always does, is {} right? ({})",
+                    self.name,
+                    self.variable("BASE_URL"),
+                    self.place,
+                );
+                unknown(ModelErrorKind::MalformedResponse, message, Some(head))
+            }
+        }
+    }
+
+    fn reported(
+        &self,
+        kind: ModelErrorKind,
+        what: &str,
+        report: &Report,
+        remedy: &str,
+        head: Head,
+        maybe_charged: bool,
+    ) -> ModelError {
+        let mut message = what.to_owned();
+        let plain = |text: &&String| {
+            text.len() <= 64
+                && text
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"_-.[]".contains(&b))
+                && *text != &head.status.to_string()
+        };
+        let words = [report.code.as_ref(), report.param.as_ref()]
+            .into_iter()
+            .flatten();
+        let words: Vec<&str> = words.filter(plain).map(String::as_str).collect();
+        // Writing to a string does not fail.
+        if !words.is_empty() {
+            let _ = write!(message, " ({})", words.join(", "));
+        }
+        if let Some(said) = report.message.as_deref().and_then(|said| self.clean(said)) {
+            let _ = write!(message, ": {}", said.trim_end_matches('.'));
+        }
+        if !remedy.is_empty() {
+            let _ = write!(message, "; {remedy}");
+        }
+        ModelError {
+            kind,
+            message,
+            status: Some(head.status),
+            retry_after: head.retry_after.or(report.retry_after),
+            request_id: head.request_id,
+            maybe_charged,
+        }
+    }
+
+    fn remedy(&self, kind: ModelErrorKind, status: u16) -> String {
+        let key = self.variable("API_KEY");
+        match kind {
+            ModelErrorKind::Unauthorized if self.config.key().is_none() => {
+                format!("no API key was sent: set {key}")
+            }
+            ModelErrorKind::Unauthorized if status == 403 => {
+                format!("may the key in {key} use model `{}`?", self.config.model)
+            }
+            ModelErrorKind::Unauthorized => format!("is {key} right?"),
+            ModelErrorKind::QuotaExceeded => {
+                "another try does not help: see plan, credit and limits at the provider".to_owned()
+            }
+            ModelErrorKind::NotFound => format!(
+                "is the model name `{}` right, and {} ({})?",
+                self.config.model,
+                self.variable("BASE_URL"),
+                self.place
+            ),
+            ModelErrorKind::ContextOverflow => {
+                "shorten the conversation, or use a model with a larger context".to_owned()
+            }
+            ModelErrorKind::ContentFilter => "reword the goal or the instructions".to_owned(),
+            ModelErrorKind::RateLimited => {
+                "wait, or let fewer tasks run at the same time".to_owned()
+            }
+            ModelErrorKind::InvalidRequest => {
+                format!(
+                    "does model `{}` accept these settings and tools?",
+                    self.config.model
+                )
+            }
+            ModelErrorKind::Unreachable
+            | ModelErrorKind::Timeout
+            | ModelErrorKind::Conflict
+            | ModelErrorKind::ServerError
+            | ModelErrorKind::MalformedResponse
+            | ModelErrorKind::ScriptExhausted => String::new(),
+        }
+    }
+
+    /// The variable of this provider, for instance `OPENAI_API_KEY`.
+    fn variable(&self, what: &str) -> String {
+        format!(
+            "{}_{what}",
+            self.config.provider.name().to_ascii_uppercase()
+        )
+    }
+
+    /// Foreign text on one line, short, without secrets; none if it quotes the conversation.
+    fn clean(&self, text: &str) -> Option<String> {
+        let mut text = text.to_owned();
+        let headers = self.config.headers.iter().map(|(_, value)| value.as_str());
+        for secret in headers
+            .filter(|value| value.len() >= 8)
+            .chain(self.config.key())
+        {
+            text = text.replace(secret, "[secret]");
+        }
+        let words: Vec<&str> = text.split_whitespace().map(without_key).collect();
+        let text = shorten(&words.join(" "), 4 * SHOWN);
+        (!text.is_empty() && !self.quotes(&text)).then(|| shorten(&text, SHOWN))
+    }
+
+    /// Whether the text repeats a part of the conversation.
+    ///
+    /// It looks for short messages as a whole, and for windows of the text in every message, so
+    /// that a quotation of 35 bytes is always found.
+    fn quotes(&self, text: &str) -> bool {
+        const WINDOW: usize = 24;
+        const STEP: usize = 12;
+        let windows: Vec<&str> = (0..text.len().saturating_sub(WINDOW - 1))
+            .step_by(STEP)
+            .filter_map(|at| {
+                let end = text.floor_char_boundary(at + WINDOW);
+                Some(text.get(text.floor_char_boundary(at)..end)?.trim())
+            })
+            .filter(|window| window.len() > WINDOW / 2)
+            .collect();
+        let repeats = |content: &str| {
+            let whole = content.split_whitespace().collect::<Vec<_>>().join(" ");
+            (whole.len() >= 8 && text.contains(&whole))
+                || windows.iter().any(|window| whole.contains(window))
+        };
+        self.request
+            .messages
+            .iter()
+            .any(|message| match &**message {
+                Message::System { content }
+                | Message::User { content, .. }
+                | Message::Tool { content, .. } => repeats(content),
+                Message::Assistant { content, calls, .. } => {
+                    let arguments = |call: &MessageCall| match call.arguments.as_str() {
+                        Some(raw) => repeats(raw),
+                        None => repeats(&call.arguments.to_string()),
+                    };
+                    repeats(content) || calls.iter().any(arguments)
+                }
+            })
+    }
+}
+
+/// The word, unless it holds a key of a common form (`sk-...`, Google's `AIza...`), be it a masked
+/// one.
+fn without_key(word: &str) -> &str {
+    let begins = |form| match word.find(form) {
+        Some(at) => !word[..at].ends_with(char::is_alphanumeric),
+        None => false,
+    };
+    if begins("sk-") || begins("AIza") {
+        "[secret]"
+    } else {
+        word
+    }
+}
+
+/// A failure that leaves open whether the provider served the call.
+fn unknown(kind: ModelErrorKind, message: String, head: Option<Head>) -> ModelError {
+    ModelError {
+        status: head.as_ref().map(|head| head.status),
+        request_id: head.and_then(|head| head.request_id),
+        maybe_charged: true,
+        ..ModelError::new(kind, message)
+    }
+}
+
+/// The innermost cause, which is the one that says something.
+fn cause(error: &reqwest::Error) -> String {
+    let mut cause = error.source();
+    while let Some(inner) = cause.and_then(|cause| cause.source()) {
+        cause = Some(inner);
+    }
+    // The error itself may show the URL, so it does not stand in for a missing cause.
+    cause.map_or_else(|| "no cause given".to_owned(), ToString::to_string)
+}
+
+fn shorten(text: &str, chars: usize) -> String {
+    match text.char_indices().nth(chars) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}

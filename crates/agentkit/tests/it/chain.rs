@@ -1,0 +1,315 @@
+//! Chains of models, and limits on cost: what a run does, seen from its log.
+
+use std::sync::{Arc, Mutex};
+
+use agentkit::{
+    Agent, BoxFuture, Event, Model, Usage,
+    drive::{self, MemoryRecorder, Session, Stop, SystemClock},
+    event::FinishReason,
+    model::{
+        DeltaSink, Message, ModelError, ModelErrorKind, ModelInfo, Prices, Request, Response,
+        ResponseCall,
+    },
+    run::{Limits, Run},
+    tool::{Effect, Tool, ToolContext, ToolOutput, ToolSpec},
+};
+use serde_json::{Value, json};
+
+/// Answers what it is told, in turn, and remembers what it was asked.
+struct Told {
+    name: &'static str,
+    info: ModelInfo,
+    answers: Mutex<Vec<Result<Response, ModelErrorKind>>>,
+    asked: Mutex<Vec<Request>>,
+}
+
+impl Told {
+    fn new(name: &'static str, mut answers: Vec<Result<Response, ModelErrorKind>>) -> Arc<Self> {
+        answers.reverse();
+        Arc::new(Self {
+            name,
+            info: ModelInfo {
+                context_tokens: Some(10_000),
+                prices: vec![Prices {
+                    up_to: None,
+                    input: 1_000_000,
+                    cached_input: None,
+                    cache_write: None,
+                    output: 2_000_000,
+                }],
+                ..ModelInfo::default()
+            },
+            answers: Mutex::new(answers),
+            asked: Mutex::default(),
+        })
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.lock().unwrap().len()
+    }
+}
+
+impl Model for Told {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn info(&self) -> Option<&ModelInfo> {
+        Some(&self.info)
+    }
+
+    fn call<'a>(
+        &'a self,
+        request: &'a Request,
+        _: &'a dyn DeltaSink,
+    ) -> BoxFuture<'a, Result<Response, ModelError>> {
+        self.asked.lock().unwrap().push(request.clone());
+        let answer = self.answers.lock().unwrap().pop();
+        let answer = answer.unwrap_or(Err(ModelErrorKind::ServerError));
+        Box::pin(std::future::ready(answer.map_err(|kind| ModelError {
+            // Otherwise a test would wait.
+            retry_after: Some(std::time::Duration::ZERO),
+            ..ModelError::new(kind, "told to fail")
+        })))
+    }
+}
+
+fn said(content: &str) -> Response {
+    Response {
+        content: content.to_owned(),
+        calls: Vec::new(),
+        usage: Usage {
+            input_tokens: 10,
+            output_tokens: 5,
+            cost_micros: 20,
+            ..Usage::default()
+        },
+        finish: FinishReason::Stop,
+        model: "told".to_owned(),
+        parts: None,
+        request_id: None,
+    }
+}
+
+fn calls() -> Response {
+    Response {
+        calls: vec![ResponseCall {
+            provider_id: "call_a".to_owned(),
+            name: "look".to_owned(),
+            arguments: "{}".to_owned(),
+        }],
+        parts: Some(json!({"model": "a/one", "json": "[1.0]"})),
+        ..said("I look.")
+    }
+}
+
+struct Look(ToolSpec);
+
+impl Tool for Look {
+    fn spec(&self) -> &ToolSpec {
+        &self.0
+    }
+
+    fn call<'a>(
+        &'a self,
+        _: &'a ToolContext,
+        _: Value,
+    ) -> BoxFuture<'a, Result<ToolOutput, agentkit::event::Failure>> {
+        Box::pin(std::future::ready(Ok(json!("seen").into())))
+    }
+}
+
+fn agent(models: &[&Arc<Told>], limits: Limits) -> Agent {
+    let spec = ToolSpec::new("look", "Looks.", json!({"type": "object"})).effect(Effect::Pure);
+    let mut builder = Agent::builder(models[0].clone())
+        .tool(Look(spec))
+        .limits(limits)
+        .model_tries(2);
+    for model in &models[1..] {
+        builder = builder.fallback((*model).clone());
+    }
+    builder.build().unwrap()
+}
+
+async fn run(agent: &Agent, log: &Arc<MemoryRecorder>) -> Stop {
+    let mut run = Run::default();
+    for event in log.events() {
+        // What is stored are bytes.
+        run.apply(&Event::decode(&event.encode()).unwrap()).unwrap();
+    }
+    let clock = Arc::new(SystemClock);
+    let session = Session::new(log.clone(), clock, std::env::temp_dir(), log.clone());
+    drive::drive(agent, "go", &mut run, &session).await.unwrap()
+}
+
+/// The model of each call, and what a failed one said of the next.
+fn story(log: &MemoryRecorder) -> Vec<String> {
+    let events = log.events().into_iter();
+    events
+        .filter_map(|event| match event {
+            Event::ModelStarted(started) => Some(started.name),
+            Event::ModelFailed(failed) => Some(match failed.fallback {
+                Some(next) => format!("{} -> {next}", failed.error.code),
+                None => failed.error.code,
+            }),
+            _ => None,
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn a_final_error_hands_over_at_once_and_the_log_says_so() {
+    let one = Told::new(
+        "a/one",
+        vec![Ok(calls()), Err(ModelErrorKind::QuotaExceeded)],
+    );
+    let two = Told::new("b/two", vec![Ok(said("done"))]);
+    let log = Arc::new(MemoryRecorder::default());
+    let agent = agent(&[&one, &two], Limits::default());
+    assert_eq!(run(&agent, &log).await, Stop::Completed(json!("done")));
+    let expected = ["a/one", "a/one", "model_quota_exceeded -> b/two", "b/two"];
+    assert_eq!(story(&log), expected);
+    // The next model has the whole conversation.
+    let asked = two.asked.lock().unwrap();
+    let Message::Assistant { content, calls, .. } = &*asked[0].messages[1] else {
+        panic!("{asked:?}")
+    };
+    assert_eq!((content.as_str(), calls.len()), ("I look.", 1));
+}
+
+#[tokio::test]
+async fn a_passing_error_hands_over_once_its_tries_are_used_up() {
+    let busy = || Err(ModelErrorKind::RateLimited);
+    let one = Told::new("a/one", vec![busy(), busy(), busy()]);
+    let two = Told::new("b/two", vec![busy(), Err(ModelErrorKind::NotFound)]);
+    let three = Told::new("c/three", vec![busy(), Ok(said("done"))]);
+    let log = Arc::new(MemoryRecorder::default());
+    let agent = agent(&[&one, &two, &three], Limits::default());
+    assert_eq!(run(&agent, &log).await, Stop::Completed(json!("done")));
+    let expected = [
+        "a/one",
+        "model_rate_limited",
+        "a/one",
+        "model_rate_limited -> b/two",
+        "b/two",
+        "model_rate_limited",
+        "b/two",
+        "model_not_found -> c/three",
+        "c/three",
+        "model_rate_limited",
+        "c/three",
+    ];
+    assert_eq!(story(&log), expected);
+}
+
+#[tokio::test]
+async fn the_end_of_the_chain_is_the_end() {
+    let one = Told::new("a/one", vec![Err(ModelErrorKind::Unauthorized)]);
+    let two = Told::new("b/two", vec![Err(ModelErrorKind::ContentFilter)]);
+    let log = Arc::new(MemoryRecorder::default());
+    let stop = run(&agent(&[&one, &two], Limits::default()), &log).await;
+    let Stop::Failed(failure) = stop else {
+        panic!("{stop:?}")
+    };
+    assert_eq!(
+        (failure.code.as_str(), failure.retryable),
+        ("model_content_filter", false)
+    );
+    assert_eq!((one.asked(), two.asked()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_resumed_run_stays_with_the_model_that_its_log_names() {
+    let one = Told::new("a/one", vec![Err(ModelErrorKind::NotFound)]);
+    let two = Told::new("b/two", vec![Err(ModelErrorKind::ServerError); 2]);
+    let log = Arc::new(MemoryRecorder::default());
+    let agent = agent(&[&one, &two], Limits::default());
+    let stop = run(&agent, &log).await;
+    assert!(
+        matches!(&stop, Stop::Failed(failure) if failure.retryable),
+        "{stop:?}"
+    );
+    // The task's next attempt.
+    two.answers.lock().unwrap().push(Ok(said("done")));
+    assert_eq!(run(&agent, &log).await, Stop::Completed(json!("done")));
+    assert_eq!((one.asked(), two.asked()), (1, 3));
+}
+
+fn with_cost(max_cost_micros: u64) -> Limits {
+    Limits {
+        max_cost_micros: Some(max_cost_micros),
+        ..Limits::default()
+    }
+}
+
+#[tokio::test]
+async fn a_limit_on_cost_is_kept_before_each_call() {
+    let one = Told::new(
+        "a/one",
+        vec![Ok(calls()), Ok(calls()), Ok(calls()), Ok(calls())],
+    );
+    let log = Arc::new(MemoryRecorder::default());
+    let stop = run(&agent(&[&one], with_cost(90)), &log).await;
+    let Stop::Failed(failure) = stop else {
+        panic!("{stop:?}")
+    };
+    assert_eq!(failure.code, "cost_limit", "{failure}");
+    assert!(
+        failure.message.contains("of 0.000090 are used"),
+        "{failure}"
+    );
+    assert!(failure.message.contains("limits.max_cost_usd"), "{failure}");
+    let asked = one.asked.lock().unwrap();
+    assert!(!asked.is_empty() && asked.len() < 4, "{}", asked.len());
+    // No answer may be longer than what is left pays for: two micro-USD a token.
+    for (index, request) in asked.iter().enumerate() {
+        let left = 90 - 20 * index as u64;
+        assert!(
+            request.max_output_tokens.unwrap() <= left / 2,
+            "{request:?}"
+        );
+    }
+    for event in log.events() {
+        if let Event::ModelStarted(started) = event {
+            assert!(
+                (1..=90).contains(&started.reserved_cost_micros),
+                "{started:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_limit_on_cost_without_a_price_is_a_clear_failure() {
+    let mut one = Told::new("a/one", vec![Ok(said("done"))]);
+    Arc::get_mut(&mut one).unwrap().info.prices.clear();
+    let log = Arc::new(MemoryRecorder::default());
+    let stop = run(&agent(&[&one], with_cost(1_000_000)), &log).await;
+    let Stop::Failed(failure) = stop else {
+        panic!("{stop:?}")
+    };
+    assert_eq!((failure.code.as_str(), one.asked()), ("unknown_price", 0));
+    assert!(failure.message.contains("[models.\"a/one\"]"), "{failure}");
+}
+
+#[tokio::test]
+async fn a_try_whose_outcome_is_unknown_is_paid_from_the_money_too() {
+    let one = Told::new("a/one", vec![]);
+    let log = Arc::new(MemoryRecorder::default());
+    let agent = agent(&[&one], with_cost(1_000));
+    run(&agent, &log).await;
+    // The process died with the call in flight.
+    let mut events = log.events();
+    let started = events
+        .iter()
+        .position(|event| matches!(event, Event::ModelStarted(_)));
+    events.truncate(started.unwrap() + 1);
+    let mut fold = Run::default();
+    events.iter().for_each(|event| fold.apply(event).unwrap());
+    let Some(Event::ModelStarted(lost)) = events.last() else {
+        panic!("{events:?}")
+    };
+    assert_eq!(fold.charged_cost_micros(), 0);
+    fold.apply(&Event::ModelStarted(lost.clone())).unwrap();
+    assert_eq!(fold.charged_cost_micros(), lost.reserved_cost_micros);
+}

@@ -1,0 +1,184 @@
+//! What is sent.
+
+use agentkit::model::{
+    Model as _, NoDeltas,
+    client::{Client, Config, ConfigError, Provider},
+};
+
+use super::{KEY, call, config, conversation, question, server::*};
+
+const WHOLE: &str = r#"{"choices":[{"message":{"content":"ok"},"finish_reason":"stop"}]}"#;
+
+const MESSAGES: &str = concat!(
+    r#""messages":[{"role":"system","content":"Be brief."},"#,
+    r#"{"role":"user","content":"Sum \"a\"\nä"},"#,
+    r#"{"role":"assistant","content":null,"tool_calls":["#,
+    r#"{"id":"call_abc","type":"function","function":{"name":"read_file","arguments":"{\"path\":\"a.csv\"}"}},"#,
+    r#"{"id":"call_3","type":"function","function":{"name":"read_file","arguments":"{oops"}}]},"#,
+    r#"{"role":"tool","tool_call_id":"call_abc","content":"a,b"},"#,
+    r#"{"role":"tool","tool_call_id":"call_3","content":"invalid arguments"},"#,
+    r#"{"role":"assistant","content":"42","reasoning_details":[{"type":"x", "data":"opaque"}]}],"#,
+    r#""tools":[{"type":"function","function":{"name":"read_file","description":"Reads a file.","parameters":{"type":"object"}}}]"#,
+);
+
+#[tokio::test]
+async fn the_body_of_a_streamed_request_is_exactly_this() {
+    let server = Server::bytes(response(200, "", WHOLE)).await;
+    call(config(&server), &conversation()).await.0.unwrap();
+    let expected = format!(
+        r#"{{"model":"gpt-5",{MESSAGES},"stream":true,"stream_options":{{"include_usage":true}}}}"#
+    );
+    assert_eq!(server.received()[0].body, expected);
+}
+
+#[tokio::test]
+async fn optional_settings_are_sent_only_if_configured() {
+    let server = Server::bytes(response(200, "", WHOLE)).await;
+    let config = Config {
+        stream: false,
+        ..config(&server)
+    };
+    call(config.clone(), &question()).await.0.unwrap();
+    let mut request = question();
+    request.temperature = Some(0.5);
+    request.max_output_tokens = Some(100);
+    call(config, &request).await.0.unwrap();
+    let messages = r#""messages":[{"role":"user","content":"What is the total of the sales?"}]"#;
+    let [plain, set] = &server.received()[..] else {
+        panic!("two requests")
+    };
+    assert_eq!(plain.body, format!(r#"{{"model":"gpt-5",{messages}}}"#));
+    let settings = r#""max_completion_tokens":100,"temperature":0.5"#;
+    assert_eq!(
+        set.body,
+        format!(r#"{{"model":"gpt-5",{messages},{settings}}}"#)
+    );
+}
+
+#[tokio::test]
+async fn the_head_carries_path_key_and_extra_headers() {
+    let server = Server::bytes(response(200, "", WHOLE)).await;
+    let mut with_all = config(&server);
+    with_all.base_url += "/";
+    with_all.headers = vec![
+        ("X-Title".to_owned(), "Opspawn".to_owned()),
+        ("accept".to_owned(), "a/b".to_owned()),
+    ];
+    call(with_all, &question()).await.0.unwrap();
+    let azure = Config {
+        api_key: None,
+        base_url: format!("{}?api-version=1", server.url),
+        ..config(&server)
+    };
+    call(azure, &question()).await.0.unwrap();
+    let blank = Config {
+        api_key: Some(" \n".into()),
+        ..config(&server)
+    };
+    call(blank, &question()).await.0.unwrap();
+
+    let heads: Vec<String> = server
+        .received()
+        .iter()
+        .map(|r| r.head.to_ascii_lowercase() + "\r\n")
+        .collect();
+    assert!(
+        heads[0].starts_with("post /v1/chat/completions http/1.1\r\n"),
+        "{}",
+        heads[0]
+    );
+    for line in [
+        &format!("authorization: bearer {KEY}"),
+        "content-type: application/json",
+        "x-title: opspawn",
+        "accept: a/b",
+    ] {
+        assert!(
+            heads[0].contains(&format!("\r\n{line}\r\n")),
+            "{line} in {}",
+            heads[0]
+        );
+    }
+    assert_eq!(heads[0].matches("accept:").count(), 1);
+    assert!(heads[1].starts_with("post /v1/chat/completions?api-version=1 http/1.1\r\n"));
+    assert!(heads[1].contains("\r\naccept: text/event-stream\r\n"));
+    for head in &heads[1..] {
+        assert!(!head.contains("authorization"), "{head}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_is_used_again_after_a_stream() {
+    let events = "data: {\"choices\":[{\"delta\":{\"content\":\"ok\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+    let server = Server::start(vec![vec![Step::Send(stream(events, 1000))]]).await;
+    let model = Client::new(config(&server)).unwrap();
+    for _ in 0..3 {
+        model.call(&question(), &NoDeltas).await.unwrap();
+    }
+    assert_eq!((server.received().len(), server.connections()), (3, 1));
+}
+
+#[tokio::test]
+async fn a_dropped_call_closes_its_connection() {
+    let server = Server::start(vec![vec![Step::Send(STREAM.into()), Step::Hang]]).await;
+    let model = Client::new(config(&server)).unwrap();
+    let request = question();
+    tokio::select! {
+        _ = model.call(&request, &NoDeltas) => panic!("the server never answers"),
+        () = async {
+            while server.received().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        } => {}
+    }
+    let closed = async {
+        while server.gone() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(10), closed)
+        .await
+        .unwrap();
+}
+
+#[test]
+fn a_configuration_that_cannot_work_is_refused() {
+    let base = |url: &str| Config {
+        base_url: url.to_owned(),
+        ..Config::new(Provider::OpenAi, "m")
+    };
+    for wrong in ["", "localhost:11434", "ftp://x/v1", "/v1", "http://"] {
+        let error = Client::new(base(wrong)).unwrap_err();
+        assert!(matches!(error, ConfigError::BaseUrl { .. }), "{wrong}");
+    }
+    let key = Config {
+        api_key: Some("a\nb".into()),
+        ..Config::new(Provider::OpenAi, "m")
+    };
+    assert!(matches!(Client::new(key).unwrap_err(), ConfigError::ApiKey));
+    let headers = vec![("no name".to_owned(), "x".to_owned())];
+    let error = Client::new(Config {
+        headers,
+        ..Config::new(Provider::OpenAi, "m")
+    })
+    .unwrap_err();
+    assert!(error.to_string().contains("`no name`"), "{error}");
+}
+
+#[test]
+fn nothing_shows_a_secret() {
+    let model = Client::new(Config {
+        base_url: "http://user:hidden-1@127.0.0.1:1/v1?sig=hidden-2".to_owned(),
+        api_key: Some("hidden-3".into()),
+        headers: vec![("x-key".to_owned(), "hidden-4".to_owned())],
+        ..Config::new(Provider::OpenRouter, "a/b")
+    })
+    .unwrap();
+    assert_eq!(model.name(), "openrouter/a/b");
+    assert!(model.is_llm());
+    let shown = format!("{model:?}");
+    assert!(
+        shown.contains("x-key") && !shown.contains("hidden"),
+        "{shown}"
+    );
+}
