@@ -8,7 +8,7 @@ use std::{
 
 use agentkit::{
     Agent,
-    model::openai::{Config, OpenAi},
+    model::client::{Client, Config, Provider},
     run::Limits,
 };
 use anyhow::{Context as _, Result};
@@ -110,14 +110,14 @@ async fn library(base_url: &str, turns: usize, count: usize, rounds: usize) -> R
     let config = Config {
         base_url: base_url.to_owned(),
         stream: false,
-        ..Config::new("stand-in")
+        ..Config::new(Provider::OpenAi, "stand-in")
     };
     let limits = Limits {
         max_steps: u32::try_from(turns * 2 + 2)?,
         ..Limits::default()
     };
     let tools = agentkit_tools::standard(&agentkit_tools::http::Settings::default());
-    let agent = Agent::builder(Arc::new(OpenAi::new(config)?))
+    let agent = Agent::builder(Arc::new(Client::new(config)?))
         .tools(tools)
         .limits(limits)
         .build()?;
