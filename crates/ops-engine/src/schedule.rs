@@ -1,4 +1,4 @@
-//! Schedules: what surfaces ask of them. Their dates are in [`calendar`], the loop in [`clock`].
+//! Schedules: what surfaces ask of them. Their dates are in `calendar`, the loop in `clock`.
 
 mod calendar;
 mod clock;

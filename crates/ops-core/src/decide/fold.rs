@@ -8,7 +8,7 @@ use crate::{
 
 impl Lifecycle {
     /// The lifecycle after one more event. Every event applies to every lifecycle: whether it may
-    /// happen is decided before, in [`decide`].
+    /// happen is decided before, in [`decide()`](super::decide()).
     #[must_use]
     pub fn apply(mut self, event: &TaskEvent, at: Micros) -> Self {
         self.seq += 1;
