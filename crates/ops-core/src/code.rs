@@ -81,7 +81,7 @@ codes! {
     NotDeadLetter = "not_dead_letter", "The task is not a dead letter",
         "See the dead letters with `opspawn dead-letter ls`; use `opspawn task retry` for others.";
     UnknownQueue = "unknown_queue", "No worker serves this queue",
-        "Use a queue that the message names, or configure it as `[queues.NAME]`.";
+        "Use a queue that the message names.";
     ApprovalNotFound = "approval_not_found", "This step has not asked for approval",
         "See the open ones with `opspawn approval ls`.";
     ApprovalDecided = "approval_decided", "This approval is not open any more",
