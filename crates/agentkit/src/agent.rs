@@ -7,10 +7,11 @@ use serde_json::Value;
 use crate::{
     drive::{self, MemoryRecorder, Session, Stop, SystemClock},
     event::{Failure, Wait},
+    memory,
     model::Model,
     planner::{self, Planner},
     policy::{ConfiguredPolicy, Policy},
-    run::{Limits, PinnedModel, PinnedTool, Run, RunConfig},
+    run::{Limits, MemoryConfig, PinnedModel, PinnedTool, Run, RunConfig},
     tool::{Gate, Registry, RegistryError, Tool},
 };
 
@@ -67,7 +68,9 @@ impl Agent {
             planner: String::new(),
             instructions: String::new(),
             tools: Vec::new(),
+            tools_tokens: 0,
             limits: Limits::default(),
+            memory: MemoryConfig::default(),
             script: None,
             temperature: None,
             host: Value::Null,
@@ -193,6 +196,13 @@ impl AgentBuilder {
         self
     }
 
+    /// With another way of keeping the conversation within the model's context.
+    #[must_use]
+    pub fn memory(mut self, memory: MemoryConfig) -> Self {
+        self.config.memory = memory;
+        self
+    }
+
     /// With a policy; without one, the tools that were given are allowed and nothing else.
     #[must_use]
     pub fn policy(mut self, policy: Arc<dyn Policy>) -> Self {
@@ -238,7 +248,9 @@ impl AgentBuilder {
         {
             self.config.models.clear();
         }
-        self.config.tools = registry.specs().iter().map(pin).collect();
+        let specs = registry.specs();
+        self.config.tools = specs.iter().map(pin).collect();
+        self.config.tools_tokens = memory::specs_tokens(&specs);
         self.planner.name().clone_into(&mut self.config.planner);
         let policy = self.policy.unwrap_or_else(|| {
             let names = registry

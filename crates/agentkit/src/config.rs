@@ -24,9 +24,15 @@ pub struct RunConfig {
     /// The tools it may call, by name, with the digest of the definition.
     #[serde(default)]
     pub tools: Vec<PinnedTool>,
+    /// About how many tokens the tools' definitions have.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub tools_tokens: u64,
     /// What it may use up.
     #[serde(default)]
     pub limits: Limits,
+    /// How its conversation is kept within the model's context.
+    #[serde(default, skip_serializing_if = "MemoryConfig::is_default")]
+    pub memory: MemoryConfig,
     /// The script of a scripted model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub script: Option<String>,
@@ -43,6 +49,44 @@ impl RunConfig {
     #[must_use]
     pub fn digest(&self) -> String {
         crate::tool::canonical_digest(self)
+    }
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature is serde's"
+)]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// How a run's conversation is kept within the model's context: old results of tools are cleared
+/// first, then the older part is summed up by the model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MemoryConfig {
+    /// The share of the context, in per cent, at which it begins.
+    pub compact_at: u8,
+    /// The newest exchanges that stay whole, as long as they fit. An exchange is a message of the
+    /// model, and what its calls returned.
+    pub keep_exchanges: u32,
+    /// Whether the model sums up the older part; if not, that is left out.
+    pub summarise: bool,
+}
+
+impl Default for MemoryConfig {
+    fn default() -> Self {
+        Self {
+            compact_at: 80,
+            keep_exchanges: 6,
+            summarise: true,
+        }
+    }
+}
+
+impl MemoryConfig {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
     }
 }
 
@@ -83,8 +127,10 @@ pub struct Limits {
     pub deadline_micros: Option<i64>,
     /// Turns in a row whose calls were all invalid.
     pub max_repairs: u32,
-    /// Tokens of the conversation that are sent at the most.
-    pub context_tokens: u64,
+    /// Tokens of a prompt at the most: the conversation and the tools' definitions. None for the
+    /// model's context, less room for the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context_tokens: Option<u64>,
     /// Tokens of an answer at the most; sent only if set.
     pub max_output_tokens: Option<u64>,
     /// Child tasks that the run may begin.
@@ -116,7 +162,7 @@ impl Default for Limits {
             max_cost_micros: None,
             deadline_micros: None,
             max_repairs: 3,
-            context_tokens: 100_000,
+            context_tokens: None,
             max_output_tokens: None,
             max_children: DEFAULT_CHILDREN,
             spawn_depth_left: DEFAULT_DEPTH,

@@ -214,6 +214,7 @@ pub async fn drive(
                 reserved_tokens,
                 reserved_cost_micros,
                 max_output_tokens,
+                purpose,
             } => {
                 let call = model_call::Call {
                     step,
@@ -221,11 +222,13 @@ pub async fn drive(
                     reserved_tokens,
                     reserved_cost_micros,
                     max_output_tokens,
+                    purpose,
                 };
                 if let Some(stop) = driver.call_model(call).await? {
                     return Ok(stop);
                 }
             }
+            Next::OpenSegment(opened) => driver.push(Event::SegmentOpened(opened))?,
             Next::CallTools { steps } => driver.call_tools(&steps).await?,
             Next::Judge { steps } => driver.judge(&steps)?,
             Next::Settle { step, result } => driver.settle_waiting(step, result)?,
@@ -276,6 +279,7 @@ pub fn outcomes(events: &[Event]) -> Vec<Event> {
         | Event::ChildEnded(_)
         | Event::MessageAdded(_)
         | Event::LimitsChanged(_)
+        | Event::SegmentOpened(_)
         | Event::RunCompleted(_)
         | Event::RunFailed(_) => Some(event.clone()),
     };

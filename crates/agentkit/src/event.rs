@@ -10,6 +10,7 @@
 //! they come, also while a driver that does not see them yet writes on; the fold allows for that.
 
 mod model;
+mod segment;
 mod tool;
 mod wait;
 
@@ -18,6 +19,7 @@ use serde_json::Value;
 
 pub use self::{
     model::{FinishReason, ModelCompleted, ModelFailed, ModelStarted},
+    segment::{Purpose, SegmentChange, SegmentOpened},
     tool::{
         ChildStarted, FileDelta, Handle, Resolution, ToolApproved, ToolCalled, ToolCompleted,
         ToolDenied, ToolFailed, ToolReset, ToolResolved, ToolStarted, ToolWaiting, Verdict,
@@ -133,6 +135,9 @@ pub enum Event {
     /// From outside: the run has other limits from here on.
     #[serde(rename = "limits.changed")]
     LimitsChanged(LimitsChanged),
+    /// The conversation was made smaller.
+    #[serde(rename = "segment.opened")]
+    SegmentOpened(SegmentOpened),
     /// The run stands still until its wait is over.
     #[serde(rename = "wait.started")]
     WaitStarted(WaitStarted),
@@ -231,7 +236,7 @@ pub enum DecodeError {
 
 impl Event {
     /// Every type that this release knows.
-    pub const TYPES: [&str; 20] = [
+    pub const TYPES: [&str; 21] = [
         "run.started",
         "model.started",
         "model.completed",
@@ -249,6 +254,7 @@ impl Event {
         "child.ended",
         "message.added",
         "limits.changed",
+        "segment.opened",
         "wait.started",
         "run.completed",
         "run.failed",
@@ -275,6 +281,7 @@ impl Event {
             Self::ChildEnded(_) => "child.ended",
             Self::MessageAdded(_) => "message.added",
             Self::LimitsChanged(_) => "limits.changed",
+            Self::SegmentOpened(_) => "segment.opened",
             Self::WaitStarted(_) => "wait.started",
             Self::RunCompleted(_) => "run.completed",
             Self::RunFailed(_) => "run.failed",

@@ -17,7 +17,7 @@ pub use self::{
 };
 use crate::{
     BoxFuture,
-    event::{FinishReason, StepId, Usage},
+    event::{FinishReason, Purpose, StepId, Usage},
     tool::ToolSpec,
 };
 
@@ -47,6 +47,8 @@ pub trait Model: Send + Sync {
 /// What a model is asked.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
+    /// What it is for. No provider is told; a scripted model answers accordingly.
+    pub purpose: Purpose,
     /// The conversation so far, oldest first; shared with the run, which may be long.
     pub messages: Vec<Arc<Message>>,
     /// The tools that it may call.

@@ -3,6 +3,7 @@
 mod fold;
 mod next;
 mod outside;
+mod segment;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -12,20 +13,20 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use self::next::DEFAULT_ANSWER_TOKENS;
 pub(crate) use self::next::first_batch;
+use self::segment::Size;
 pub use self::{fold::FoldError, next::Next};
-pub use crate::config::{Limits, PinnedModel, PinnedTool, RunConfig};
+pub use crate::config::{Limits, MemoryConfig, PinnedModel, PinnedTool, RunConfig};
 use crate::{
     event::{
-        CallWait, ChildResult, Failure, FinishReason, Handle, ModelStarted, StepId, ToolCalled,
-        Usage,
+        CallWait, ChildResult, Failure, FinishReason, Handle, ModelStarted, Purpose, StepId,
+        ToolCalled, Usage,
     },
     memory::Window,
 };
 
 /// The version of the fold: a snapshot of another one is folded again from the log.
-pub const FOLD_VERSION: u32 = 2;
+pub const FOLD_VERSION: u32 = 3;
 
 /// A run: the fold of its events.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -33,6 +34,7 @@ pub struct Run {
     goal: String,
     config: Option<RunConfig>,
     memory: Window,
+    size: Size,
     /// The calls of the last answer, until all of them are settled.
     calls: Vec<CallState>,
     /// How many calls the last answer asked for.
@@ -40,8 +42,8 @@ pub struct Run {
     turn: Turn,
     /// The model call whose outcome is not recorded.
     model: Option<ModelStarted>,
-    /// The last try of the model step that is to be made again: its step and attempt.
-    failed_model: Option<(StepId, u32)>,
+    /// The last try of the model step that is to be made again.
+    failed_model: Option<FailedCall>,
     /// Failed calls of the model in use since the last one that answered.
     model_failures: u32,
     /// The model in use, if it is not the first of the chain.
@@ -69,6 +71,14 @@ pub struct Run {
     /// What a person added while calls were open; the model reads it after their results.
     added: Vec<String>,
     outcome: Option<Outcome>,
+}
+
+/// A model call that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct FailedCall {
+    step: StepId,
+    attempt: u32,
+    purpose: Purpose,
 }
 
 /// A child task that a run began.
@@ -223,18 +233,6 @@ impl Run {
     fn pinned_model(&self) -> Option<&PinnedModel> {
         let chain = &self.config.as_ref()?.models;
         chain.iter().find(|model| model.name == self.model())
-    }
-
-    /// Tokens of the conversation that the model in use is sent at the most.
-    pub(crate) fn context_tokens(&self) -> u64 {
-        let limits = self.config.as_ref().map(|config| &config.limits);
-        let asked = limits.map_or(0, |limits| limits.context_tokens);
-        let answer = limits.and_then(|limits| limits.max_output_tokens);
-        let context = self.pinned_model().and_then(|model| model.context_tokens);
-        context.map_or(asked, |context| {
-            let answer = answer.unwrap_or(DEFAULT_ANSWER_TOKENS);
-            asked.min(context.saturating_sub(answer))
-        })
     }
 
     /// Failed calls of the model in use since the last one that answered.

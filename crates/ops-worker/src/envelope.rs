@@ -21,6 +21,7 @@ pub(crate) fn envelope(event: &Event, effects: &mut Effects) -> NewEvent {
         | Event::ChildEnded(_)
         | Event::MessageAdded(_)
         | Event::LimitsChanged(_)
+        | Event::SegmentOpened(_)
         | Event::RunCompleted(_)
         | Event::RunFailed(_) => (None, Usage::default()),
         Event::ModelStarted(event) => (model(event.step, StepStatus::Started), Usage::default()),

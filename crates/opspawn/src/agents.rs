@@ -15,7 +15,7 @@ use agentkit::{
     model::scripted::{Script, Scripted},
     planner,
     policy::Policy,
-    run::{Limits, RunConfig},
+    run::{Limits, MemoryConfig, RunConfig},
     tool::{Registry, Tool},
 };
 use anyhow::{Context as _, Result};
@@ -50,6 +50,7 @@ pub(crate) struct Factory {
     temperature: Option<f64>,
     model_tries: u32,
     limits: Limits,
+    memory: MemoryConfig,
     timeout_micros: Option<i64>,
     registry: Registry,
     policy: Arc<dyn Policy>,
@@ -98,13 +99,20 @@ impl Factory {
             max_steps: count("limits.max_steps").unwrap_or(defaults.max_steps),
             max_tokens: config.number("limits.max_tokens"),
             max_cost_micros: config.usd("limits.max_cost_usd"),
-            context_tokens: config
-                .number("limits.context_tokens")
-                .unwrap_or(defaults.context_tokens),
+            context_tokens: config.number("limits.context_tokens"),
             max_output_tokens: config.number("limits.max_output_tokens"),
             max_children: count("limits.max_children").unwrap_or(defaults.max_children),
             spawn_depth_left: count("limits.spawn_depth").unwrap_or(defaults.spawn_depth_left),
             ..defaults
+        };
+        let usual = MemoryConfig::default();
+        let compact_at = config.number("memory.compact_at");
+        let memory = MemoryConfig {
+            compact_at: compact_at
+                .and_then(|share| u8::try_from(share).ok())
+                .unwrap_or(usual.compact_at),
+            keep_exchanges: count("memory.keep_exchanges").unwrap_or(usual.keep_exchanges),
+            summarise: config.is_on("memory.summarise"),
         };
         let registry = Registry::new(tools)?;
         let names = registry.specs().into_iter().map(|spec| spec.name.clone());
@@ -124,6 +132,7 @@ impl Factory {
             temperature,
             model_tries: count("model.tries").unwrap_or(5),
             limits,
+            memory,
             timeout_micros: config.duration("limits.timeout").and_then(micros),
             registry,
             policy: Arc::new(policy),
@@ -196,6 +205,7 @@ impl Factory {
             .instructions(&key.instructions)
             .planner(planner)
             .model_tries(self.model_tries)
+            .memory(self.memory.clone())
             .registry(self.registry.clone())
             .policy(Arc::clone(&self.policy));
         for model in models {

@@ -6,6 +6,7 @@
 mod amounts;
 mod environment;
 mod file;
+mod kind;
 mod settings;
 
 use std::{
@@ -17,7 +18,10 @@ use std::{
 use agentkit::model::Catalog;
 use anyhow::{Context as _, Result, bail};
 
-pub(crate) use self::settings::{Kind, PROVIDERS, SETTINGS};
+pub(crate) use self::{
+    kind::Kind,
+    settings::{PROVIDERS, SETTINGS},
+};
 
 /// Values with where they came from.
 #[derive(Debug, Clone)]

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use super::{DriveError, Driver, RecordError, Stop};
 use crate::{
-    event::{Event, Failure, ModelCompleted, ModelFailed, ModelStarted, StepId, Verdict, Wait},
-    model::{ModelError, ModelErrorKind, Request, Response},
+    event::{
+        Event, Failure, ModelCompleted, ModelFailed, ModelStarted, Purpose, SegmentChange,
+        SegmentOpened, StepId, Verdict, Wait,
+    },
+    model::{DeltaSink, ModelError, ModelErrorKind, NoDeltas, Request, Response},
     run::{self, Limits, Next, Outcome},
     tool::Admission,
 };
@@ -26,6 +29,7 @@ pub(super) struct Call {
     pub(super) reserved_tokens: u64,
     pub(super) reserved_cost_micros: u64,
     pub(super) max_output_tokens: Option<u64>,
+    pub(super) purpose: Purpose,
 }
 
 impl Driver<'_> {
@@ -35,10 +39,17 @@ impl Driver<'_> {
             .run
             .config()
             .map_or_else(Limits::default, |config| config.limits.clone());
-        let context_tokens = self.run.context_tokens();
+        let (messages, tools) = match call.purpose {
+            Purpose::Turn => (
+                self.context.take(self.run.memory()),
+                self.agent.gate.registry().specs(),
+            ),
+            Purpose::Summary { keep_from } => (self.run.summary_request(keep_from), Vec::new()),
+        };
         let request = Request {
-            messages: self.context.take(self.run.memory(), context_tokens),
-            tools: self.agent.gate.registry().specs(),
+            purpose: call.purpose.clone(),
+            messages,
+            tools,
             max_output_tokens: call.max_output_tokens,
             temperature: self.run.config().and_then(|config| config.temperature),
             response_schema: None,
@@ -50,23 +61,32 @@ impl Driver<'_> {
             name: model.name().to_owned(),
             reserved_tokens: call.reserved_tokens,
             reserved_cost_micros: call.reserved_cost_micros,
+            purpose: call.purpose.clone(),
         }))?;
         self.flush(None).await?;
         fail::fail_point!("model.after_intent");
         self.session.recorder.check()?;
 
-        let sink = self.session.sink(call.step, call.attempt);
+        let sink: Box<dyn DeltaSink> = match call.purpose {
+            Purpose::Turn => self.session.sink(call.step, call.attempt),
+            Purpose::Summary { .. } => Box::new(NoDeltas),
+        };
         let answer = tokio::select! {
             biased;
             answer = model.call(&request, &*sink) => answer,
             () = self.session.cancel.cancelled() => return Err(RecordError::Stopping.into()),
             () = until(limits.deadline_micros, self.session.clock.now_micros()) => Err(deadline()),
         };
-        self.context.put_back(request.messages);
+        if call.purpose.is_turn() {
+            self.context.put_back(request.messages);
+        }
         fail::fail_point!("model.after_call");
         match answer {
             Ok(response) => {
-                self.answered(call.step, response)?;
+                match call.purpose {
+                    Purpose::Turn => self.answered(call.step, response)?,
+                    Purpose::Summary { .. } => self.summed_up(&call, response)?,
+                }
                 Ok(None)
             }
             Err(error) => self.model_failed(&call, &error).await,
@@ -111,6 +131,7 @@ impl Driver<'_> {
             // Parts stand for the whole answer: with calls left out they would not be true.
             parts: response.parts.filter(|_| asked <= MOST_CALLS),
             request_id: response.request_id,
+            purpose: Purpose::Turn,
         }))?;
         for (step, provider_id, name, admission) in admitted {
             let begins = match first.contains(&step) {
@@ -119,6 +140,22 @@ impl Driver<'_> {
             };
             self.call(step, provider_id, name, admission, begins)?;
         }
+        Ok(())
+    }
+
+    /// Takes a summary in. The request offered no tools, so calls in the answer mean nothing.
+    fn summed_up(&mut self, call: &Call, response: Response) -> Result<(), DriveError> {
+        self.push(Event::ModelCompleted(ModelCompleted {
+            step: call.step,
+            name: response.model,
+            output: response.content,
+            calls: 0,
+            usage: response.usage,
+            finish: response.finish,
+            parts: None,
+            request_id: response.request_id,
+            purpose: call.purpose.clone(),
+        }))?;
         Ok(())
     }
 
@@ -139,6 +176,11 @@ impl Driver<'_> {
         let used_up = failures.is_multiple_of(self.agent.model_tries);
         let fallback = self.run.next_model().map(str::to_owned);
         let fallback = fallback.filter(|_| used_up || !error.kind.is_retryable());
+        // A conversation that was too large is made smaller once before that.
+        let shrinks = call.purpose.is_turn()
+            && error.kind == ModelErrorKind::ContextOverflow
+            && self.run.shrinks_after_overflow();
+        let fallback = fallback.filter(|_| !shrinks);
         let falls_back = fallback.is_some();
         self.push(Event::ModelFailed(ModelFailed {
             step: call.step,
@@ -148,7 +190,18 @@ impl Driver<'_> {
             charged_cost_micros,
             fallback,
         }))?;
-        if !falls_back && !error.kind.is_retryable() {
+        if let Purpose::Summary { keep_from } = call.purpose
+            && !falls_back
+            && is_hopeless(error.kind, used_up)
+        {
+            // Better to go on without what came before than not at all.
+            self.push(Event::SegmentOpened(SegmentOpened {
+                keep_from,
+                change: SegmentChange::Dropped,
+            }))?;
+            return Ok(None);
+        }
+        if !falls_back && !shrinks && !error.kind.is_retryable() {
             return self.finish(Outcome::Failed(failure)).await.map(Some);
         }
         // The budget and the deadline come before another try.
@@ -158,7 +211,7 @@ impl Driver<'_> {
         {
             return self.finish(outcome).await.map(Some);
         }
-        if falls_back {
+        if falls_back || shrinks {
             self.flush(None).await?;
             return Ok(None);
         }
@@ -180,6 +233,24 @@ impl Driver<'_> {
         let deadline = config.and_then(|config| config.limits.deadline_micros);
         let until_micros = until_micros.min(deadline.unwrap_or(i64::MAX));
         self.wait(Wait::Timer { until_micros }).await.map(Some)
+    }
+}
+
+/// Whether there will be no summary, for a reason that is not one against every other call as well.
+fn is_hopeless(kind: ModelErrorKind, used_up: bool) -> bool {
+    match kind {
+        ModelErrorKind::ContextOverflow
+        | ModelErrorKind::ContentFilter
+        | ModelErrorKind::InvalidRequest
+        | ModelErrorKind::ScriptExhausted => true,
+        ModelErrorKind::Timeout | ModelErrorKind::MalformedResponse => used_up,
+        ModelErrorKind::Unreachable
+        | ModelErrorKind::Conflict
+        | ModelErrorKind::RateLimited
+        | ModelErrorKind::ServerError
+        | ModelErrorKind::Unauthorized
+        | ModelErrorKind::QuotaExceeded
+        | ModelErrorKind::NotFound => false,
     }
 }
 

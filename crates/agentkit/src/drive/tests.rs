@@ -649,6 +649,7 @@ fn an_empty_answer_that_was_cut_is_not_asked_for_again() {
                 finish,
                 parts: None,
                 request_id: None,
+                purpose: Default::default(),
             }),
         ]);
         let Next::Done(Outcome::Failed(failure)) = run.next(&crate::planner::React, 0) else {

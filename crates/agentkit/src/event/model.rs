@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Failure, StepId, Usage};
+use super::{Failure, Purpose, StepId, Usage};
 
 /// Body of `model.started`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,6 +19,9 @@ pub struct ModelStarted {
     /// Micro-USD charged if the outcome stays unknown; 0 where no price is known.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub reserved_cost_micros: u64,
+    /// What it is for.
+    #[serde(default, skip_serializing_if = "Purpose::is_turn")]
+    pub purpose: Purpose,
 }
 
 /// Body of `model.completed`.
@@ -42,6 +45,9 @@ pub struct ModelCompleted {
     /// The provider's id of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
+    /// What it was for.
+    #[serde(default, skip_serializing_if = "Purpose::is_turn")]
+    pub purpose: Purpose,
 }
 
 /// Why a model stopped.

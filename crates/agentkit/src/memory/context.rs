@@ -1,36 +1,27 @@
-//! The part of a conversation that a model is sent, kept from one call to the next.
+//! The conversation as a model is sent it, kept from one call to the next.
 
 use std::sync::Arc;
 
 use super::Window;
 use crate::model::Message;
 
-/// What [`super::ShortTermMemory::get_context`] gives, brought up to date in place: a long run's
-/// window holds thousands of messages, of which one call adds a few and hides a few.
+/// The messages of a window, brought up to date in place: one call adds a few to the many that are
+/// there.
 #[derive(Debug, Default)]
 pub(crate) struct Context {
     messages: Vec<Arc<Message>>,
-    /// Which messages of the window are in it: the first `pinned` ones, and `start..end`.
-    pinned: usize,
-    start: usize,
-    end: usize,
+    segment: u32,
 }
 
 impl Context {
     /// Takes the messages out, brought up to date, for one call.
-    pub(crate) fn take(&mut self, window: &Window, max_tokens: u64) -> Vec<Arc<Message>> {
-        let (pinned, start) = (window.pinned(), window.tail(max_tokens));
+    pub(crate) fn take(&mut self, window: &Window) -> Vec<Arc<Message>> {
         let mut messages = std::mem::take(&mut self.messages);
-        let kept = messages.len() == self.pinned + (self.end - self.start);
-        if kept && self.pinned == pinned && self.start <= start && self.end >= start {
-            messages.drain(pinned..pinned + (start - self.start));
-            messages.extend_from_slice(&window.messages[self.end..]);
-        } else {
+        if self.segment != window.segment || messages.len() > window.messages.len() {
             messages.clear();
-            messages.extend_from_slice(&window.messages[..pinned]);
-            messages.extend_from_slice(&window.messages[start..]);
         }
-        (self.pinned, self.start, self.end) = (pinned, start, window.messages.len());
+        self.segment = window.segment;
+        messages.extend_from_slice(&window.messages[messages.len()..]);
         messages
     }
 
@@ -45,58 +36,40 @@ mod tests {
     use super::*;
     use crate::{event::StepId, memory::ShortTermMemory as _};
 
-    proptest::proptest! {
-        #[test]
-        fn it_is_what_the_window_shows(
-            turns in proptest::collection::vec(
-                (0_usize..200, proptest::collection::vec(0_usize..200, 0..3), 0_u64..400, proptest::bool::ANY),
-                1..30,
-            ),
-        ) {
-            let mut window = Window::default();
-            let mut context = Context::default();
-            for (said, results, max_tokens, back) in turns {
-                window.add_message(Message::Assistant {
-                    content: "w".repeat(said),
-                    calls: Vec::new(),
-                    parts: None,
-                });
-                for size in results {
-                    window.add_message(Message::Tool {
-                        step: StepId(1),
-                        provider_id: String::new(),
-                        name: "read".into(),
-                        content: "x".repeat(size),
-                        is_error: false,
-                    });
-                }
-                let messages = context.take(&window, max_tokens);
-                proptest::prop_assert_eq!(&messages, &window.get_context(max_tokens));
-                if back {
-                    context.put_back(messages);
-                }
-            }
+    fn said(window: &mut Window) {
+        window.add_message(Message::Assistant {
+            content: "w".repeat(40),
+            calls: Vec::new(),
+            parts: None,
+        });
+    }
+
+    #[test]
+    fn what_was_sent_before_is_not_taken_again() {
+        let (mut window, mut context) = (Window::default(), Context::default());
+        for turn in 1..=1_000 {
+            window.reach(StepId(turn));
+            said(&mut window);
+            let messages = context.take(&window);
+            assert_eq!(messages, window.messages());
+            assert_eq!(Arc::strong_count(&messages[0]), 2);
+            context.put_back(messages);
         }
     }
 
     #[test]
-    fn what_stays_in_the_window_is_not_taken_again() {
-        let mut window = Window::default();
-        let mut context = Context::default();
-        for turn in 0..1_000 {
-            window.add_message(Message::Assistant {
-                content: "w".repeat(40),
-                calls: Vec::new(),
-                parts: None,
-            });
-            let messages = context.take(&window, 1_000);
-            let place = messages.as_ptr();
-            assert!(messages.len() <= 72);
-            context.put_back(messages);
-            if turn > 200 {
-                assert_eq!(context.messages.as_ptr(), place);
-                assert_eq!(Arc::strong_count(&context.messages[0]), 2);
-            }
+    fn a_new_segment_is_taken_anew_and_so_is_what_was_not_put_back() {
+        let (mut window, mut context) = (Window::default(), Context::default());
+        for _ in 0..9 {
+            said(&mut window);
         }
+        let messages = context.take(&window);
+        context.put_back(messages);
+        window.next_segment();
+        window.messages.truncate(3);
+        window.marks.truncate(3);
+        said(&mut window);
+        assert_eq!(context.take(&window), window.messages());
+        assert_eq!(context.take(&window), window.messages());
     }
 }

@@ -28,6 +28,9 @@
 //! - `latency_ms`: in place of the script's own.
 //! - `finish`: why the model stops, `stop`, `tool_calls`, `length` or `content_filter`.
 //!
+//! A table `[summary]`, which holds what a turn does, says what the model answers when it is to sum
+//! up a conversation that no longer fits its context; without one it says that it keeps no notes.
+//!
 //! `repeat_from = 1` beside the name goes on at that turn (the first is 1) after the last one, for
 //! runs of any length; a case such as `when = "turn > 5000"` with an `answer` ends them. Without
 //! it, a run that needs more turns fails with [`ModelErrorKind::ScriptExhausted`].
@@ -42,7 +45,7 @@
 //! - `last`: the results of the turn before, as text, one after the other on lines of their own.
 //! - `result(n)`: the text of the n-th tool result of the run; `result(-1)` is the newest.
 //! - `results`: all of them, each with `tool`, `text` and `error` (whether it failed). Results that
-//!   the conversation's window no longer holds are missing here.
+//!   a compacted conversation no longer holds are missing here.
 //! - `csv | rows`: a list of maps from the CSV's header row (RFC 4180) to the fields of a row.
 //! - `csv | column(name)`: the fields of one column, without the header; a number counts from 1.
 //! - `text | fromjson`: the value that JSON text stands for. The built-in tools answer with JSON
@@ -74,7 +77,11 @@ use self::{
     template::Scene,
 };
 use super::{DeltaSink, Message, Model, ModelError, ModelErrorKind, Request, Response};
-use crate::{BoxFuture, event::Usage, model::ResponseCall};
+use crate::{
+    BoxFuture,
+    event::{Purpose, Usage},
+    model::ResponseCall,
+};
 
 /// Before the turn in the provider ids of this model's calls.
 const ID: &str = "script_";
@@ -97,13 +104,13 @@ impl Scripted {
     fn answer(
         &self,
         say: &Say,
-        turn: usize,
+        turn: Turn,
         scene: &Scene<'_>,
         deltas: &dyn DeltaSink,
     ) -> Result<Response, ModelError> {
         let wrong = |error: minijinja::Error| {
             let message = format!(
-                "turn {turn} of script `{}` cannot be written: {}; correct its template",
+                "{turn} of script `{}` cannot be written: {}; correct its template",
                 self.script.name(),
                 template::explain(&error)
             );
@@ -116,7 +123,7 @@ impl Scripted {
         let mut calls = Vec::with_capacity(say.calls.len());
         for (index, call) in say.calls.iter().enumerate() {
             calls.push(ResponseCall {
-                provider_id: format!("{ID}{turn}_{}", index + 1),
+                provider_id: format!("{ID}{}_{}", turn.number(), index + 1),
                 name: call.tool.clone(),
                 arguments: call
                     .arguments
@@ -146,18 +153,21 @@ impl Scripted {
         })
     }
 
-    fn case(&self, turn: usize, scene: &Scene<'_>) -> Result<&Case, ModelError> {
-        let cases = self
-            .script
-            .cases(turn)
-            .ok_or_else(|| self.exhausted(turn))?;
+    fn case(&self, turn: Turn, scene: &Scene<'_>) -> Result<&Case, ModelError> {
+        let cases = match turn {
+            Turn::Of(number) => self
+                .script
+                .cases(number)
+                .ok_or_else(|| self.exhausted(number))?,
+            Turn::Summary => self.script.summary(),
+        };
         for case in cases {
             let Some(when) = &case.when else {
                 return Ok(case);
             };
             let holds = when.holds(&self.script.templates, scene).map_err(|error| {
                 let message = format!(
-                    "in turn {turn} of script `{}` the condition `{}` has no value: {}; correct it",
+                    "in {turn} of script `{}` the condition `{}` has no value: {}; correct it",
                     self.script.name(),
                     when.source,
                     template::explain(&error)
@@ -174,7 +184,7 @@ impl Scripted {
             .map(|w| format!("`{}`", w.source))
             .collect();
         let message = format!(
-            "in turn {turn} of script `{}` no condition holds ({}); add a [[turn.case]] without \
+            "in {turn} of script `{}` no condition holds ({}); add a [[turn.case]] without \
              `when`",
             self.script.name(),
             conditions.join(", ")
@@ -208,8 +218,11 @@ impl Model for Scripted {
         deltas: &'a dyn DeltaSink,
     ) -> BoxFuture<'a, Result<Response, ModelError>> {
         Box::pin(async move {
-            let turn = turn(&request.messages);
-            let scene = Scene::new(&request.messages, turn);
+            let turn = match request.purpose {
+                Purpose::Turn => Turn::Of(turn(&request.messages)),
+                Purpose::Summary { .. } => Turn::Summary,
+            };
+            let scene = Scene::new(&request.messages, turn.number());
             let case = self.case(turn, &scene)?;
             if case.latency > Duration::ZERO {
                 tokio::time::sleep(case.latency).await;
@@ -224,7 +237,34 @@ impl Model for Scripted {
     }
 }
 
-fn error(fault: &Fault, turn: usize) -> ModelError {
+/// What a call asks a script for.
+#[derive(Debug, Clone, Copy)]
+enum Turn {
+    /// A turn of the run; the first is 1.
+    Of(usize),
+    /// A summary.
+    Summary,
+}
+
+impl Turn {
+    fn number(self) -> usize {
+        match self {
+            Self::Of(number) => number,
+            Self::Summary => 0,
+        }
+    }
+}
+
+impl std::fmt::Display for Turn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Of(number) => write!(f, "turn {number}"),
+            Self::Summary => f.write_str("the summary"),
+        }
+    }
+}
+
+fn error(fault: &Fault, turn: Turn) -> ModelError {
     let served = matches!(
         fault.kind,
         ModelErrorKind::Timeout | ModelErrorKind::MalformedResponse
@@ -234,7 +274,7 @@ fn error(fault: &Fault, turn: usize) -> ModelError {
         maybe_charged: served,
         ..ModelError::new(
             fault.kind,
-            format!("the script asks for this failure in turn {turn}"),
+            format!("the script asks for this failure in {turn}"),
         )
     }
 }

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{CallState, Outcome, Progress, Run, Turn, outside};
+use super::{CallState, FailedCall, Outcome, Progress, Run, Turn, outside};
 use crate::{
     event::{
-        Event, FinishReason, ModelCompleted, Resolution, RunStarted, StepId, ToolCalled, Verdict,
+        Event, FinishReason, ModelCompleted, Purpose, Resolution, RunStarted, StepId, ToolCalled,
+        Verdict,
     },
     memory::ShortTermMemory as _,
-    model::{Message, MessageCall},
+    model::{Message, MessageCall, ModelErrorKind},
 };
 
 /// An event that cannot follow the ones before it: the log was written by a defect, or damaged.
@@ -48,14 +49,24 @@ impl Run {
             }
             Event::ModelCompleted(completed) => self.answer(completed),
             Event::ModelFailed(failed) => {
-                self.model = None;
-                self.failed_model = Some((failed.step, failed.attempt));
+                let purpose = self.model.take().map(|started| started.purpose);
+                let purpose = purpose.unwrap_or_default();
+                if purpose.is_turn() && failed.error.code == ModelErrorKind::ContextOverflow.code()
+                {
+                    self.overflowed();
+                }
+                self.failed_model = Some(FailedCall {
+                    step: failed.step,
+                    attempt: failed.attempt,
+                    purpose,
+                });
                 self.model_failures += 1;
                 self.charged_tokens += failed.charged_tokens;
                 self.charged_cost_micros += failed.charged_cost_micros;
                 if failed.fallback.is_some() {
                     self.fallback.clone_from(&failed.fallback);
                     self.model_failures = 0;
+                    self.change_model();
                 }
             }
             Event::ToolCalled(called) => self.called(event.kind(), called)?,
@@ -112,6 +123,7 @@ impl Run {
                     config.limits = changed.limits.clone();
                 }
             }
+            Event::SegmentOpened(opened) => self.open_segment(opened)?,
             Event::WaitStarted(_) => {}
             Event::RunCompleted(completed) => {
                 self.outcome = Some(Outcome::Completed(completed.output.clone()));
@@ -137,6 +149,12 @@ impl Run {
         self.model_failures = 0;
         self.last_step = self.last_step.max(completed.step.0);
         self.usage += completed.usage;
+        if let Purpose::Summary { keep_from } = completed.purpose {
+            self.keep_summary(keep_from, &completed.output);
+            return;
+        }
+        self.measure(completed);
+        self.memory.reach(completed.step);
         self.calls.clear();
         self.expected_calls = completed.calls as usize;
         let whole = matches!(
@@ -200,6 +218,7 @@ impl Run {
             Some(_) => return Err(FoldError::new(kind, called.step)),
             None => {
                 self.last_step = self.last_step.max(called.step.0);
+                self.memory.reach(called.step);
                 self.memory.extend_calls(MessageCall {
                     step: called.step,
                     provider_id: called.provider_id.clone(),
@@ -288,7 +307,7 @@ impl Run {
             Arc::make_mut(&mut self.results).extend(self.new_results.drain(..));
         }
         for content in std::mem::take(&mut self.added) {
-            self.memory.add_message(Message::user(content));
+            self.memory.add_pinned(Message::user(content));
         }
     }
 }

@@ -2,16 +2,14 @@
 
 use serde_json::Value;
 
-use super::{CallState, Outcome, Progress, Run};
+use super::{CallState, Outcome, Progress, Run, segment::DEFAULT_ANSWER_TOKENS};
 use crate::{
-    event::{Failure, StepId, Wait},
+    event::{Failure, Purpose, SegmentOpened, StepId, Wait},
+    memory::estimate_tokens,
     model::catalog,
     planner::{PlanStep, Planner},
     tool::Effect,
 };
-
-/// The tokens that an answer is reserved when no limit on it is configured.
-pub(super) const DEFAULT_ANSWER_TOKENS: u64 = 4_096;
 
 /// What the driver has to do next.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,7 +28,11 @@ pub enum Next {
         reserved_cost_micros: u64,
         /// The most tokens that the answer may have, if anything limits it.
         max_output_tokens: Option<u64>,
+        /// What it is for.
+        purpose: Purpose,
     },
+    /// Record `segment.opened`: the conversation is made smaller.
+    OpenSegment(SegmentOpened),
     /// Record the intents of those that have none, and run the calls: a single `write`, or any
     /// number of others at once.
     CallTools {
@@ -114,10 +116,17 @@ impl Run {
             return Next::Wait(wait);
         }
         if let Some(lost) = &self.model {
-            return self.call_model(lost.step, lost.attempt + 1);
+            return self.call_model(lost.step, lost.attempt + 1, lost.purpose.clone());
         }
-        if let Some((step, attempt)) = self.failed_model {
-            return self.call_model(step, attempt + 1);
+        if let Some(failed) = &self.failed_model {
+            let again = || self.call_model(failed.step, failed.attempt + 1, failed.purpose.clone());
+            return match failed.purpose {
+                Purpose::Turn => self.make_room().unwrap_or_else(again),
+                Purpose::Summary { .. } => again(),
+            };
+        }
+        if let Some(opened) = self.summarised() {
+            return Next::OpenSegment(opened);
         }
         if self.repairs > config.limits.max_repairs {
             return failed(
@@ -130,7 +139,9 @@ impl Run {
             );
         }
         match planner.plan(self) {
-            PlanStep::AskModel => self.call_model(StepId(self.last_step + 1), 1),
+            PlanStep::AskModel => self
+                .make_room()
+                .unwrap_or_else(|| self.call_model(StepId(self.last_step + 1), 1, Purpose::Turn)),
             PlanStep::FinalAnswer { output } => Next::Done(Outcome::Completed(output)),
             PlanStep::Error { error } => Next::Done(Outcome::Failed(error)),
         }
@@ -151,7 +162,7 @@ impl Run {
         }))
     }
 
-    fn call_model(&self, step: StepId, attempt: u32) -> Next {
+    pub(super) fn call_model(&self, step: StepId, attempt: u32, purpose: Purpose) -> Next {
         let Some(config) = &self.config else {
             return Next::Start;
         };
@@ -168,7 +179,17 @@ impl Run {
         // A call whose outcome is unknown is charged once the next one starts: count it now.
         let lost = self.model.as_ref().map_or(0, |lost| lost.reserved_tokens);
         let used = self.charged_tokens().saturating_add(lost);
-        let prompt = self.memory.context_tokens(self.context_tokens());
+        let prompt = match purpose {
+            Purpose::Turn => self.prompt_tokens(),
+            Purpose::Summary { keep_from } => {
+                let messages = self.summary_request(keep_from);
+                let estimated = messages
+                    .iter()
+                    .map(|message| estimate_tokens(message))
+                    .sum();
+                self.counted(estimated)
+            }
+        };
         let left = limits
             .max_tokens
             .map(|most| most.saturating_sub(used.saturating_add(prompt)));
@@ -198,6 +219,7 @@ impl Run {
             reserved_tokens,
             reserved_cost_micros: worst.unwrap_or(0),
             max_output_tokens,
+            purpose,
         }
     }
 
@@ -261,6 +283,6 @@ pub(crate) fn first_batch(calls: impl Iterator<Item = (StepId, Effect, bool)>) -
     steps
 }
 
-fn failed(code: &str, message: String) -> Next {
+pub(super) fn failed(code: &str, message: String) -> Next {
     Next::Done(Outcome::Failed(Failure::last(code, message)))
 }

@@ -12,7 +12,6 @@ use crate::{
         CallWait, ChildEnded, ChildResult, ChildStarted, Failure, SignalReceived, StepId,
         ToolApproved, ToolDenied, ToolReset, Verdict, Wait,
     },
-    memory::ShortTermMemory as _,
     model::Message,
     time,
 };
@@ -87,7 +86,7 @@ impl Run {
             return;
         }
         self.turn = Turn::Open;
-        self.memory.add_message(Message::user(content));
+        self.memory.add_pinned(Message::user(content));
     }
 
     pub(super) fn signalled(&mut self, signal: &SignalReceived) {

@@ -7,6 +7,8 @@ mod events;
 #[cfg(test)]
 mod live;
 #[cfg(test)]
+mod memory;
+#[cfg(test)]
 mod models;
 #[cfg(test)]
 mod scripted;

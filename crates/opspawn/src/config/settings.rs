@@ -1,9 +1,6 @@
 //! The one declaration of every setting.
 
-use agentkit_tools::http::Allowed;
-use anyhow::{Result, bail};
-
-use super::amounts::{duration, usd};
+use super::kind::Kind;
 
 /// A setting.
 pub(crate) struct Setting {
@@ -19,31 +16,6 @@ pub(crate) struct Setting {
     pub(crate) default: Option<&'static str>,
     /// What it does.
     pub(crate) doc: &'static str,
-}
-
-/// What a setting may hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// Any text.
-    Text,
-    /// Text that is never shown; its variable has a `_FILE` form.
-    Secret,
-    /// Texts: a list in the file, and with commas or on lines of their own elsewhere.
-    List,
-    /// A whole number.
-    Number,
-    /// A whole number from 1 to 4294967295.
-    Count,
-    /// An amount of money in USD, for instance `0.25`.
-    Usd,
-    /// A number of seconds, or a number with `ms`, `s`, `m` or `h`.
-    Duration,
-    /// `true` or `false`.
-    Switch,
-    /// Hosts, addresses and networks; in the file also as a list.
-    Places,
-    /// One of these.
-    Choice(&'static [&'static str]),
 }
 
 const fn setting(
@@ -369,8 +341,29 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "limits.context_tokens",
         "OPSPAWN_CONTEXT_TOKENS",
         Kind::Number,
-        Some("100000"),
-        "tokens of the conversation that are sent at the most",
+        None,
+        "tokens of a prompt at the most; unless set, the model's context",
+    ),
+    setting(
+        "memory.compact_at",
+        "OPSPAWN_MEMORY_COMPACT_AT",
+        Kind::Percent,
+        Some("80"),
+        "the share of the context, in per cent, at which the conversation is made smaller",
+    ),
+    setting(
+        "memory.keep_exchanges",
+        "OPSPAWN_MEMORY_KEEP_EXCHANGES",
+        Kind::Count,
+        Some("6"),
+        "the newest exchanges that stay whole then",
+    ),
+    setting(
+        "memory.summarise",
+        "OPSPAWN_MEMORY_SUMMARISE",
+        Kind::Switch,
+        Some("true"),
+        "whether the model sums up the older part; if not, it is left out",
     ),
     setting(
         "limits.max_output_tokens",
@@ -460,34 +453,4 @@ pub(super) fn find(key: &'static str) -> &'static Setting {
         .iter()
         .find(|setting| setting.key == key)
         .expect("settings are only asked for by keys that are declared")
-}
-
-impl Kind {
-    /// Whether the text is a value of this kind.
-    pub(super) fn check(self, text: &str) -> Result<()> {
-        match self {
-            Self::Text | Self::Secret | Self::List => Ok(()),
-            Self::Number => match text.parse::<u64>() {
-                Ok(_) => Ok(()),
-                Err(_) => bail!("`{text}` is not a whole number"),
-            },
-            Self::Count => match text.parse::<u32>() {
-                Ok(1..) => Ok(()),
-                Ok(0) | Err(_) => bail!("`{text}` is not a whole number from 1 to 4294967295"),
-            },
-            Self::Usd => match usd(text) {
-                Some(_) => Ok(()),
-                None => bail!("`{text}` is not an amount of money like 0.25"),
-            },
-            Self::Duration => duration(text).map(|_| ()),
-            Self::Switch if matches!(text, "true" | "false") => Ok(()),
-            Self::Switch => bail!("`{text}` is neither `true` nor `false`"),
-            Self::Places => Ok(text.parse::<Allowed>().map(|_| ())?),
-            Self::Choice(known) if known.contains(&text) => Ok(()),
-            Self::Choice(known) => match super::nearest(text, known.iter().copied()) {
-                Some(near) => bail!("`{text}` is not known; did you mean `{near}`?"),
-                None => bail!("`{text}` is not known; known are {}", known.join(", ")),
-            },
-        }
-    }
 }

@@ -51,6 +51,7 @@ fn mistakes_name_the_key_and_the_nearest_name() {
         ("[model]\nprovider = 'opnai'", "did you mean `openai`?"),
         ("[worker]\nlease = '3 fortnights'", "not a duration"),
         ("[worker]\nconcurrency = 0", "from 1 to"),
+        ("[memory]\ncompact_at = 101", "from 1 to 100"),
         ("data = [1]", "must be text"),
         ("data = ", "not valid TOML"),
         ("[limits]\nmax_cost_usd = 'much'", "not an amount of money"),

@@ -73,6 +73,13 @@ pub(super) fn cases(
 }
 
 impl RawCase {
+    pub(super) fn answer(text: &str) -> Self {
+        Self {
+            answer: Some(text.to_owned()),
+            ..Self::default()
+        }
+    }
+
     fn is_empty(&self) -> bool {
         let Self {
             when,

@@ -14,11 +14,15 @@ use super::{
 };
 use crate::{event::FinishReason, model::ModelErrorKind};
 
+/// What a script that says nothing of summaries answers when it is asked for one.
+const SUMMARY: &str = "This model follows a script, and keeps no notes of what it leaves behind.";
+
 /// A checked script; the module's documentation tells its format.
 #[derive(Debug)]
 pub struct Script {
     name: String,
     turns: Vec<Vec<Case>>,
+    summary: Vec<Case>,
     /// Index of the turn that follows the last one.
     repeat_from: Option<usize>,
     pub(super) templates: Templates,
@@ -114,20 +118,22 @@ impl Script {
         };
         let mut templates = Templates::new();
         let mut turns = Vec::with_capacity(count);
+        let placed = |(at, message)| ScriptError {
+            line: line(at),
+            message,
+        };
         for turn in raw.turn {
-            turns.push(
-                cases(turn, raw.latency_ms, &mut templates).map_err(|(at, message)| {
-                    ScriptError {
-                        line: line(at),
-                        message,
-                    }
-                })?,
-            );
+            turns.push(cases(turn, raw.latency_ms, &mut templates).map_err(placed)?);
         }
+        let summary = raw
+            .summary
+            .unwrap_or_else(|| Spanned::new(0..0, RawCase::answer(SUMMARY)));
+        let summary = cases(summary, raw.latency_ms, &mut templates).map_err(placed)?;
         let name = raw.name.unwrap_or_else(|| "script".to_owned());
         Ok(Self {
             name,
             turns,
+            summary,
             repeat_from,
             templates,
         })
@@ -142,6 +148,11 @@ impl Script {
     /// How many turns are written down.
     pub(super) fn len(&self) -> usize {
         self.turns.len()
+    }
+
+    /// The cases of a summary of what no longer fits the context.
+    pub(super) fn summary(&self) -> &[Case] {
+        &self.summary
     }
 
     /// The cases of a turn of a run; the first turn is 1.
@@ -164,6 +175,7 @@ struct RawScript {
     #[serde(default)]
     latency_ms: u64,
     repeat_from: Option<usize>,
+    summary: Option<Spanned<RawCase>>,
     #[serde(default)]
     turn: Vec<Spanned<RawCase>>,
 }

@@ -32,6 +32,7 @@ fn answered(step: u32, calls: u32) -> Event {
         finish: FinishReason::Stop,
         parts: None,
         request_id: None,
+        purpose: Default::default(),
     })
 }
 

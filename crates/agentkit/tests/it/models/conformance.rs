@@ -4,7 +4,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use agentkit::{
-    event::{Event, FinishReason, ModelCompleted, Usage},
+    event::{Event, FinishReason, ModelCompleted, Purpose, Usage},
     model::{Image, ModelErrorKind, Prices, ResponseSchema, client::Provider},
 };
 use serde_json::Value;
@@ -266,6 +266,7 @@ fn continued(response: &Response) -> Request {
         finish: response.finish,
         parts: response.parts.clone(),
         request_id: None,
+        purpose: Purpose::Turn,
     });
     let Event::ModelCompleted(stored) = Event::decode(&event.encode()).unwrap() else {
         panic!("it is what it was")

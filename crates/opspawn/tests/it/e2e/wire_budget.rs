@@ -25,7 +25,7 @@ async fn with_budget(fault: &str, max_tokens: u64) -> Value {
 
 #[tokio::test]
 async fn a_refused_try_costs_nothing() {
-    let task = with_budget("500", 2_000).await;
+    let task = with_budget("500", 20_000).await;
     assert_eq!(task["status"], "completed", "{task:#}");
     assert!(tasks::tokens(&task).0 > 0);
 }
@@ -33,7 +33,7 @@ async fn a_refused_try_costs_nothing() {
 #[tokio::test]
 async fn a_try_whose_outcome_is_unknown_is_paid_from_the_budget_and_is_not_in_the_usage() {
     // The first try reserves all of the budget, as nothing else limits its answer.
-    let task = with_budget("disconnect", 2_000).await;
+    let task = with_budget("disconnect", 20_000).await;
     assert_eq!(task["status"], "failed", "{task:#}");
     assert_eq!(task["error"]["code"], "token_limit");
     let message = task["error_message"].as_str().unwrap();

@@ -1,0 +1,239 @@
+//! The conversation and the model's context: what a prompt counts, and when it is made smaller.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{FoldError, Next, Run};
+use crate::{
+    event::{ModelCompleted, Purpose, SegmentChange, SegmentOpened, StepId},
+    memory::{self, Bounds, Plan},
+    model::Message,
+};
+
+/// The tokens that an answer is reserved when no limit on it is configured.
+pub(super) const DEFAULT_ANSWER_TOKENS: u64 = 4_096;
+/// Where nothing is known of the model's context, the conversation is compacted as if it were this.
+const DEFAULT_CONTEXT_TOKENS: u64 = 100_000;
+/// The room for a summary, in tokens.
+const SUMMARY_TOKENS: std::ops::RangeInclusive<u64> = 64..=2_048;
+
+/// What a provider counted, and what had been estimated of the same: the one gives the other its
+/// proportion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Measure {
+    counted: u64,
+    estimated: u64,
+}
+
+impl Measure {
+    /// A provider's count; none if there is none. One that is far from the estimate counts something
+    /// else, and is believed in part.
+    fn new(counted: u64, estimated: u64) -> Option<Self> {
+        (counted > 0 && estimated > 0).then(|| Self {
+            counted: counted.clamp(estimated.div_ceil(2), estimated.saturating_mul(8)),
+            estimated,
+        })
+    }
+}
+
+/// A summary that the model gave and that no segment has begun with yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Summary {
+    keep_from: StepId,
+    text: String,
+}
+
+/// Where the size of the conversation stands against the model in use.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Size {
+    /// What the provider counted last.
+    measure: Option<Measure>,
+    /// Estimated tokens that the provider has shown to be too many.
+    ceiling: Option<u64>,
+    /// Refusals of the conversation as too large since the last answer.
+    overflows: u32,
+    summary: Option<Summary>,
+}
+
+impl Run {
+    /// Estimated tokens of what the model is sent: the conversation and the tools' definitions.
+    fn estimated(&self) -> u64 {
+        let beside = self.config.as_ref().map_or(0, |config| config.tools_tokens);
+        self.memory.tokens().saturating_add(beside)
+    }
+
+    /// Estimated tokens in the provider's measure.
+    pub(super) fn counted(&self, estimated: u64) -> u64 {
+        match &self.size.measure {
+            Some(measure) => scale(estimated, measure.counted, measure.estimated),
+            None => estimated,
+        }
+    }
+
+    /// Tokens of the next prompt, tools included: the provider's count of the last one, and an
+    /// estimate in proportion to it for what is new.
+    #[must_use]
+    pub fn prompt_tokens(&self) -> u64 {
+        self.counted(self.estimated())
+    }
+
+    /// Tokens that a prompt may have, if anything is known of that.
+    fn known_bound(&self) -> Option<u64> {
+        let limits = &self.config.as_ref()?.limits;
+        let context = self.pinned_model().and_then(|model| model.context_tokens);
+        let answer = limits.max_output_tokens.unwrap_or(DEFAULT_ANSWER_TOKENS);
+        let context = context.map(|context| context.saturating_sub(answer));
+        limits.context_tokens.into_iter().chain(context).min()
+    }
+
+    /// What the conversation has to fit into, and where compaction begins; in estimated tokens.
+    fn bounds(&self, ceiling: Option<u64>) -> (Bounds, u64) {
+        let memory = self
+            .config
+            .as_ref()
+            .map(|config| config.memory.clone())
+            .unwrap_or_default();
+        let bound = self.known_bound().unwrap_or(DEFAULT_CONTEXT_TOKENS);
+        let bound = match &self.size.measure {
+            Some(measure) => scale(bound, measure.estimated, measure.counted),
+            None => bound,
+        };
+        let most = ceiling.map_or(bound, |ceiling| bound.min(ceiling));
+        let begins = scale(most, u64::from(memory.compact_at.min(100)), 100);
+        let bounds = Bounds {
+            beside: self.config.as_ref().map_or(0, |config| config.tools_tokens),
+            target: begins / 4 * 3,
+            most,
+            keep: usize::try_from(memory.keep_exchanges).unwrap_or(usize::MAX),
+            summary: memory.summarise.then(|| summary_room(most)),
+        };
+        (bounds, begins)
+    }
+
+    /// What has to be done before the model can be asked, if anything.
+    pub(super) fn make_room(&self) -> Option<Next> {
+        let (bounds, begins) = self.bounds(self.size.ceiling);
+        if self.estimated() <= begins {
+            return None;
+        }
+        match self.memory.plan(&bounds) {
+            Plan::Send => None,
+            Plan::Open(opened) => Some(Next::OpenSegment(opened)),
+            Plan::Summarise { keep_from } => {
+                let step = StepId(self.last_step + 1);
+                Some(self.call_model(step, 1, Purpose::Summary { keep_from }))
+            }
+            // Where nothing is known, the provider has the word.
+            Plan::TooLarge if self.known_bound().is_none() && self.size.ceiling.is_none() => None,
+            Plan::TooLarge => {
+                let message = format!(
+                    "the instructions, the goal, the tools' definitions and the newest messages \
+                     have about {} tokens, and model `{}` can be sent {} of them; shorten them, \
+                     raise `limits.context_tokens`, or use a model with a larger context",
+                    self.prompt_tokens(),
+                    self.model(),
+                    self.counted(bounds.most),
+                );
+                Some(super::next::failed("context_too_small", message))
+            }
+        }
+    }
+
+    /// Whether the conversation, which the provider has refused as too large, can be made smaller
+    /// and is worth another call: once.
+    pub(crate) fn shrinks_after_overflow(&self) -> bool {
+        let (bounds, _) = self.bounds(Some(ceiling(self.estimated())));
+        let plan = self.memory.plan(&bounds);
+        self.size.overflows == 0 && matches!(plan, Plan::Open(_) | Plan::Summarise { .. })
+    }
+
+    /// The messages of a call that sums up what came before a step.
+    pub(crate) fn summary_request(&self, keep_from: StepId) -> Vec<Arc<Message>> {
+        let (bounds, _) = self.bounds(self.size.ceiling);
+        // About a third of a token for each letter of a word: three words take four tokens.
+        let words = summary_room(bounds.most) * 3 / 4;
+        let room = bounds.most.saturating_sub(bounds.most / 8);
+        memory::transcript(&self.memory, keep_from, room, words)
+    }
+
+    /// The segment that begins with the summary that the model gave.
+    pub(super) fn summarised(&self) -> Option<SegmentOpened> {
+        let summary = self.size.summary.as_ref()?;
+        Some(SegmentOpened {
+            keep_from: summary.keep_from,
+            change: match summary.text.is_empty() {
+                true => SegmentChange::Dropped,
+                false => SegmentChange::Summarised,
+            },
+        })
+    }
+
+    pub(super) fn open_segment(&mut self, opened: &SegmentOpened) -> Result<(), FoldError> {
+        let summary = self.size.summary.take();
+        let is_summary = opened.change == SegmentChange::Summarised;
+        if is_summary && summary.is_none() {
+            return Err(FoldError::new("segment.opened", opened.keep_from));
+        }
+        let text = summary.filter(|_| is_summary).map(|summary| summary.text);
+        self.memory.compact(opened, text.as_deref(), &self.results);
+        if self
+            .failed_model
+            .as_ref()
+            .is_some_and(|failed| !failed.purpose.is_turn())
+        {
+            self.failed_model = None;
+        }
+        Ok(())
+    }
+
+    /// Another model goes on: nothing is known of what it counts.
+    pub(super) fn change_model(&mut self) {
+        self.memory.next_segment();
+        self.size = Size::default();
+    }
+
+    /// The provider counted what it was sent.
+    pub(super) fn measure(&mut self, completed: &ModelCompleted) {
+        self.size.overflows = 0;
+        let measure = Measure::new(completed.usage.input_tokens, self.estimated());
+        self.size.measure = measure.or(self.size.measure);
+    }
+
+    /// The provider found that it was sent too much.
+    pub(super) fn overflowed(&mut self) {
+        self.size.overflows += 1;
+        self.size.ceiling = Some(ceiling(self.estimated()));
+    }
+
+    /// A summary came. One that is longer than asked for is cut.
+    pub(super) fn keep_summary(&mut self, keep_from: StepId, text: &str) {
+        let (bounds, _) = self.bounds(self.size.ceiling);
+        let max = usize::try_from(summary_room(bounds.most) * 6).unwrap_or(usize::MAX);
+        let text = text.trim();
+        let shown = &text[..text.floor_char_boundary(max)];
+        let dots = if shown.len() < text.len() {
+            " [cut here]"
+        } else {
+            ""
+        };
+        self.size.summary = Some(Summary {
+            keep_from,
+            text: format!("{shown}{dots}"),
+        });
+    }
+}
+
+/// What is left of a conversation that was too large.
+fn ceiling(estimated: u64) -> u64 {
+    estimated / 4 * 3
+}
+
+fn summary_room(most: u64) -> u64 {
+    (most / 8).clamp(*SUMMARY_TOKENS.start(), *SUMMARY_TOKENS.end())
+}
+
+fn scale(number: u64, by: u64, of: u64) -> u64 {
+    let scaled = u128::from(number) * u128::from(by) / u128::from(of.max(1));
+    u64::try_from(scaled).unwrap_or(u64::MAX)
+}

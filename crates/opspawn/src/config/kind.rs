@@ -1,0 +1,67 @@
+//! What settings may hold.
+
+use agentkit_tools::http::Allowed;
+use anyhow::{Result, bail};
+
+use super::amounts::{duration, usd};
+
+/// What a setting may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Any text.
+    Text,
+    /// Text that is never shown; its variable has a `_FILE` form.
+    Secret,
+    /// Texts: a list in the file, and with commas or on lines of their own elsewhere.
+    List,
+    /// A whole number.
+    Number,
+    /// A whole number from 1 to 4294967295.
+    Count,
+    /// A whole number from 1 to 100.
+    Percent,
+    /// An amount of money in USD, for instance `0.25`.
+    Usd,
+    /// A number of seconds, or a number with `ms`, `s`, `m` or `h`.
+    Duration,
+    /// `true` or `false`.
+    Switch,
+    /// Hosts, addresses and networks; in the file also as a list.
+    Places,
+    /// One of these.
+    Choice(&'static [&'static str]),
+}
+
+impl Kind {
+    /// Whether the text is a value of this kind.
+    pub(super) fn check(self, text: &str) -> Result<()> {
+        match self {
+            Self::Text | Self::Secret | Self::List => Ok(()),
+            Self::Number => match text.parse::<u64>() {
+                Ok(_) => Ok(()),
+                Err(_) => bail!("`{text}` is not a whole number"),
+            },
+            Self::Count => match text.parse::<u32>() {
+                Ok(1..) => Ok(()),
+                Ok(0) | Err(_) => bail!("`{text}` is not a whole number from 1 to 4294967295"),
+            },
+            Self::Percent => match text.parse::<u8>() {
+                Ok(1..=100) => Ok(()),
+                Ok(_) | Err(_) => bail!("`{text}` is not a whole number from 1 to 100"),
+            },
+            Self::Usd => match usd(text) {
+                Some(_) => Ok(()),
+                None => bail!("`{text}` is not an amount of money like 0.25"),
+            },
+            Self::Duration => duration(text).map(|_| ()),
+            Self::Switch if matches!(text, "true" | "false") => Ok(()),
+            Self::Switch => bail!("`{text}` is neither `true` nor `false`"),
+            Self::Places => Ok(text.parse::<Allowed>().map(|_| ())?),
+            Self::Choice(known) if known.contains(&text) => Ok(()),
+            Self::Choice(known) => match super::nearest(text, known.iter().copied()) {
+                Some(near) => bail!("`{text}` is not known; did you mean `{near}`?"),
+                None => bail!("`{text}` is not known; known are {}", known.join(", ")),
+            },
+        }
+    }
+}
