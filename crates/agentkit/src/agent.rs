@@ -67,7 +67,7 @@ impl Agent {
             models: Vec::new(),
             planner: String::new(),
             instructions: String::new(),
-            tools: Vec::new(),
+            tools: Arc::default(),
             tools_tokens: 0,
             limits: Limits::default(),
             memory: MemoryConfig::default(),

@@ -1,5 +1,7 @@
 //! The definition that a run is pinned to, and what it may use up.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -21,9 +23,10 @@ pub struct RunConfig {
     /// Instructions for the model.
     #[serde(default)]
     pub instructions: String,
-    /// The tools it may call, by name, with the digest of the definition.
+    /// The tools it may call, by name, with the digest of the definition. Shared by the runs of an
+    /// agent: every run has them in its first event and in its fold.
     #[serde(default)]
-    pub tools: Vec<PinnedTool>,
+    pub tools: Arc<[PinnedTool]>,
     /// About how many tokens the tools' definitions have.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub tools_tokens: u64,

@@ -12,6 +12,7 @@ pub mod event;
 pub mod id;
 pub mod json;
 pub mod ports;
+pub mod rate;
 pub mod retry;
 pub mod schedule;
 pub mod stats;

@@ -14,6 +14,7 @@ use crate::{
     event::TaskError,
     id::{SessionId, TaskId, TenantId},
     json::Json,
+    rate::Rate,
     retry::RetryPolicy,
     stats::Stats,
     task::{Lifecycle, StateName, Status, Task},
@@ -235,6 +236,28 @@ pub struct ClaimRequest {
     pub queue: String,
     /// How many tasks at the most.
     pub max: u32,
+    /// How fast tasks of the queue may be taken up, by all workers together; none for no limit.
+    pub rate: Option<Rate>,
+}
+
+/// What a worker gets.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claimed {
+    /// Tasks that the session now has.
+    pub tasks: Vec<TaskRecord>,
+    /// What else there is.
+    pub more: More,
+}
+
+/// When it is worth claiming again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum More {
+    /// Once the queue is rung.
+    Rung,
+    /// At once: there may be more.
+    Now,
+    /// Not before this time: the rate holds tasks back until then.
+    At(Micros),
 }
 
 /// The bodies that [`Store::events`] gives at once have at most so many bytes: a reader of large
@@ -363,8 +386,9 @@ pub trait Store: ScheduleStore + RetentionStore + Send + Sync {
     /// Stores tasks, each on its own account: one that is refused fails no other. Those of a batch are
     /// committed together as far as the store's groups allow.
     fn submit_all(&self, new: Vec<NewTask>) -> Fut<'_, Vec<Result<Submitted, StoreError>>>;
-    /// Leases ready tasks to a session: highest priority first, then oldest.
-    fn claim(&self, request: ClaimRequest) -> Fut<'_, Result<Vec<TaskRecord>, StoreError>>;
+    /// Leases ready tasks to a session: highest priority first, then oldest, and no more than the
+    /// queue's rate lets through.
+    fn claim(&self, request: ClaimRequest) -> Fut<'_, Result<Claimed, StoreError>>;
     /// Decides and commits a command with the blobs that its events refer to; durable when it
     /// returns. An append that was committed before, by the same epoch, succeeds again.
     fn apply(

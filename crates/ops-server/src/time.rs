@@ -20,7 +20,11 @@ pub(crate) fn write(out: &mut Vec<u8>, at: Micros) {
 pub(crate) fn parse(text: &str) -> Result<Micros, String> {
     text.parse::<Timestamp>()
         .map(|at| Micros(at.as_microsecond()))
-        .map_err(|_| "must be an RFC 3339 time with an offset, like `2025-04-12T10:00:00Z`".into())
+        .map_err(|_| {
+            "must be an RFC 3339 time with an offset, like `2025-04-12T10:00:00Z`, before \
+             9999-12-30T22:00:00Z"
+                .into()
+        })
 }
 
 /// Reads a duration of text: `30s`, `5m`, `1h30m`, `500ms`, `2d`; a bare number is seconds.

@@ -127,8 +127,9 @@ impl World {
             session: self.session,
             queue: "default".into(),
             max: count,
+            rate: None,
         };
-        let claimed = self.store.claim(request).await.unwrap();
+        let claimed = self.store.claim(request).await.unwrap().tasks;
         claimed.into_iter().map(|record| record.life).collect()
     }
 }
@@ -199,8 +200,16 @@ async fn whole_tasks(world: &Arc<World>, clients: u32, each: u32) {
                     session: world.session,
                     queue: queue.clone(),
                     max: 1,
+                    rate: None,
                 };
-                let life = world.store.claim(request).await.unwrap().remove(0).life;
+                let life = world
+                    .store
+                    .claim(request)
+                    .await
+                    .unwrap()
+                    .tasks
+                    .remove(0)
+                    .life;
                 let command = Command::Append(Append {
                     epoch: life.epoch,
                     expected_seq: life.seq,

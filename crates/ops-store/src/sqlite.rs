@@ -29,6 +29,7 @@ mod lock;
 mod open;
 mod options;
 mod prepare;
+mod rates;
 mod readers;
 mod reads;
 mod repeat;

@@ -2,14 +2,16 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
 use ops_core::{
     SessionId, TaskId,
-    ports::{ClaimRequest, Clock, Live, Queue, Random, Store, StoreError},
+    ports::{ClaimRequest, Clock, Live, More, Queue, Random, Store, StoreError},
+    rate::Rate,
 };
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Agents, session::Session};
+use crate::{Agents, session::Session, slots::Slots};
 
 /// Tasks that are claimed at once.
 const BATCH: usize = 64;
@@ -19,22 +21,46 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 const ABORT: Duration = Duration::from_secs(5);
 /// How long the worker rests after the store failed.
 const REST: Duration = Duration::from_secs(1);
+/// How long a worker waits at the most before it looks again whether a rate lets a task through.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// How often a worker whose leases may be over looks whether a heartbeat was answered.
 const STALE_REST: Duration = Duration::from_millis(20);
 
 /// What can be set.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Runs at once.
+    /// Runs at once, of all queues together.
     pub concurrency: usize,
-    /// The queue that is worked on.
-    pub queue: String,
+    /// The queues that are worked on.
+    pub queues: Vec<QueueSettings>,
     /// Where the tasks' folders are.
     pub workspaces: PathBuf,
     /// How long a lease holds after a heartbeat; shorter than the store thinks.
     pub lease: Duration,
     /// How long runs may take to reach a boundary when the worker stops.
     pub grace: Duration,
+}
+
+/// A queue that a worker works on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueSettings {
+    /// Its name.
+    pub name: String,
+    /// Its runs at once in this worker, if they are fewer than the worker has.
+    pub concurrency: Option<usize>,
+    /// How fast its tasks are taken up, by all workers together; none for no limit.
+    pub rate: Option<Rate>,
+}
+
+impl QueueSettings {
+    /// A queue without limits of its own.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            concurrency: None,
+            rate: None,
+        }
+    }
 }
 
 /// A worker.
@@ -166,23 +192,39 @@ impl Worker {
         }
     }
 
-    /// Fills free slots as long as there is work, and waits for the queue when there is none.
+    /// Works on every queue.
     async fn claim(self: &Arc<Self>, session: &Arc<Session>, runs: &TaskTracker) {
-        let slots = Arc::new(Semaphore::new(self.settings.concurrency.max(1)));
+        let all = Arc::new(Semaphore::new(self.settings.concurrency.max(1)));
+        let queues = self.settings.queues.iter().map(|queue| {
+            let slots = Slots::new(&all, queue.concurrency);
+            self.claim_from(queue, slots, session, runs)
+        });
+        join_all(queues).await;
+    }
+
+    /// Fills free slots as long as the queue has work, and waits for it when there is none.
+    async fn claim_from(
+        self: &Arc<Self>,
+        queue: &QueueSettings,
+        slots: Slots,
+        session: &Arc<Session>,
+        runs: &TaskTracker,
+    ) {
         loop {
-            let Ok(first) = Arc::clone(&slots).acquire_owned().await else {
+            let Ok(free) = slots.free(BATCH).await else {
                 return;
             };
             // A worker that stood still hears first whether its session goes on.
             if !session.holds(self.clock.boot_micros()) {
+                drop(free);
                 tokio::time::sleep(STALE_REST).await;
                 continue;
             }
-            let free = (1 + slots.available_permits()).min(BATCH);
             let request = ClaimRequest {
                 session: session.id,
-                queue: self.settings.queue.clone(),
-                max: u32::try_from(free).unwrap_or(u32::MAX),
+                queue: queue.name.clone(),
+                max: u32::try_from(free.len()).unwrap_or(u32::MAX),
+                rate: queue.rate,
             };
             let claimed = match self.store.claim(request).await {
                 Ok(claimed) => claimed,
@@ -192,30 +234,28 @@ impl Worker {
                 }
                 Err(error) => {
                     tracing::error!(%error, "cannot claim; trying again in a second");
+                    drop(free);
                     tokio::time::sleep(REST).await;
                     continue;
                 }
             };
-            let more = claimed.len() == free;
-            let mut slot = Some(first);
-            for record in claimed {
-                let slot = match slot.take() {
-                    Some(slot) => slot,
-                    // Slots are only ever freed elsewhere, so those that were free still are.
-                    None => match Arc::clone(&slots).acquire_owned().await {
-                        Ok(slot) => slot,
-                        Err(_) => return,
-                    },
-                };
+            // Never more tasks than were asked for.
+            for (record, slot) in claimed.tasks.into_iter().zip(free) {
                 let (worker, session) = (Arc::clone(self), Arc::clone(session));
                 runs.spawn(async move {
                     worker.run_task(session, record).await;
                     drop(slot);
                 });
             }
-            drop(slot);
-            if !more {
-                self.queue.wait(&self.settings.queue).await;
+            match claimed.more {
+                More::Now => {}
+                More::Rung => self.queue.wait(&queue.name).await,
+                More::At(time) => {
+                    let micros = time.0.saturating_sub(self.clock.now().0);
+                    let wait = Duration::from_micros(u64::try_from(micros).unwrap_or(0));
+                    // The clock may be set meanwhile.
+                    tokio::time::sleep(wait.min(LONGEST_WAIT)).await;
+                }
             }
         }
     }

@@ -12,11 +12,12 @@ mod outside;
 mod recorder;
 mod run;
 mod session;
+mod slots;
 mod snapshot;
 mod workspace;
 
 pub use self::{
     agents::{Agents, Prepared},
-    claim::{Settings, Worker},
+    claim::{QueueSettings, Settings, Worker},
     workspace::{Folders, WorkspaceError, checked_path},
 };

@@ -7,6 +7,7 @@ mod amounts;
 mod environment;
 mod file;
 mod kind;
+mod queues;
 mod settings;
 
 use std::{
@@ -17,6 +18,7 @@ use std::{
 
 use agentkit::model::Catalog;
 use anyhow::{Context as _, Result, bail};
+use ops_worker::QueueSettings;
 
 pub(crate) use self::{
     kind::Kind,
@@ -28,6 +30,7 @@ pub(crate) use self::{
 pub(crate) struct Config {
     values: BTreeMap<&'static str, (String, String)>,
     catalog: Catalog,
+    queues: BTreeMap<String, QueueSettings>,
 }
 
 impl Config {
@@ -46,6 +49,7 @@ impl Config {
         let mut config = Self {
             values: BTreeMap::new(),
             catalog: Catalog::built_in(),
+            queues: queues::none(),
         };
         for setting in SETTINGS {
             let found = flags
@@ -74,6 +78,8 @@ impl Config {
                 .catalog
                 .lay_over(file.models)
                 .with_context(|| format!("`models` in {source}"))?;
+            config.queues =
+                queues::read(file.queues).with_context(|| format!("`queues` in {source}"))?;
         }
         config.validate()?;
         Ok(config)
@@ -109,6 +115,11 @@ impl Config {
     /// The model table, with the user's rows over the built-in ones.
     pub(crate) fn catalog(&self) -> &Catalog {
         &self.catalog
+    }
+
+    /// The queues that are served, by name.
+    pub(crate) fn queues(&self) -> &BTreeMap<String, QueueSettings> {
+        &self.queues
     }
 
     fn text(&self, key: &'static str) -> &str {

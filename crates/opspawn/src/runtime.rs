@@ -214,7 +214,7 @@ fn engine_settings(config: &Config) -> ops_engine::Settings {
     let micros = backoff.and_then(|backoff| i64::try_from(backoff.as_micros()).ok());
     ops_engine::Settings {
         task_types: TASK_TYPES.iter().map(|name| (*name).to_owned()).collect(),
-        queues: [ops_engine::submit::DEFAULT_QUEUE.to_owned()].into(),
+        queues: config.queues().keys().cloned().collect(),
         retry: RetryPolicy {
             max_attempts: number("retry.max_attempts")
                 .unwrap_or(defaults.max_attempts)
@@ -232,7 +232,7 @@ fn worker_settings(config: &Config, dir: &Path, lease: Duration) -> ops_worker::
     let concurrency = config.number("worker.concurrency").unwrap_or(64);
     ops_worker::Settings {
         concurrency: usize::try_from(concurrency).unwrap_or(64).max(1),
-        queue: ops_engine::submit::DEFAULT_QUEUE.to_owned(),
+        queues: config.queues().values().cloned().collect(),
         workspaces: workspaces(dir),
         lease,
         grace: config

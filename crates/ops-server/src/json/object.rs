@@ -4,9 +4,12 @@ use std::{borrow::Cow, fmt};
 
 use ops_engine::FieldError;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
 use crate::nearest;
+
+/// The longest text of a value that is built into a tree, which may take a hundred times as much.
+const MAX_VALUE: usize = 1 << 20;
 
 /// The fields of one object, as text.
 pub(crate) struct Fields<'a> {
@@ -103,6 +106,20 @@ impl<'a> Fields<'a> {
         )
     }
 
+    /// Any JSON, of a text that is no longer than [`MAX_VALUE`]; `null` is none.
+    pub(crate) fn value(&self, name: &str, errors: &mut Vec<FieldError>) -> Option<Value> {
+        let text = self.raw(name)?;
+        if text.len() > MAX_VALUE {
+            let message = format!(
+                "has {} bytes; {MAX_VALUE} are taken at the most",
+                text.len()
+            );
+            errors.push(self.error(Some(name), "too_long", &message));
+            return None;
+        }
+        Some(serde_json::from_str(text).expect("a part of a checked body is JSON"))
+    }
+
     /// A duration: a number of seconds, or text with units. Microseconds.
     pub(crate) fn duration(&self, name: &str, errors: &mut Vec<FieldError>) -> Option<i64> {
         let text = self.raw(name)?;
@@ -184,7 +201,7 @@ impl<'a> Visitor<'a> for Take<'_, 'a> {
 }
 
 /// A key, borrowed unless it has escapes.
-struct Key<'a>(Cow<'a, str>);
+pub(super) struct Key<'a>(pub(super) Cow<'a, str>);
 
 impl<'a> Deserialize<'a> for Key<'a> {
     fn deserialize<D: Deserializer<'a>>(deserializer: D) -> Result<Self, D::Error> {

@@ -171,12 +171,11 @@ pub(crate) async fn edit(
     request: Request,
 ) -> Result<Response, Problem> {
     judge(state, caller, path, request, EDIT, |body, errors| {
-        let Some(text) = body.raw("input") else {
+        if body.raw("input").is_none() {
             let message = "is missing: give the arguments that the step is to run with";
             errors.push(body.error(Some("input"), "missing", message));
-            return None;
-        };
-        let input = serde_json::from_str(text).expect("a part of a checked body is JSON");
+        }
+        let input = body.value("input", errors)?;
         Some(Opinion::Edit { input })
     })
     .await

@@ -1,6 +1,6 @@
 //! Reading a request body: bounded in size, in time and in memory, and JSON.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
@@ -10,15 +10,16 @@ use http_body_util::BodyDataStream;
 use ops_core::Code;
 use ops_engine::FieldError;
 use tokio::{
-    sync::{Semaphore, SemaphorePermit},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::spawn_blocking,
     time::{Instant, timeout},
 };
 
 use crate::{json, problem::Problem};
 
-/// A body up to this size is read whatever else goes on.
+/// A body up to this size is read whatever else goes on, and worked on at once.
 const SMALL: usize = 64 << 10;
-/// What larger bodies may take together while they are being read, in KiB.
+/// What larger bodies may take together until they are answered, in KiB.
 const LARGE_KIB: usize = 256 << 10;
 /// The slowest that a body may come on the whole, in bytes for each second.
 const SLOWEST: u64 = 1_024;
@@ -27,17 +28,67 @@ const SLOWEST: u64 = 1_024;
 pub(crate) struct Reader {
     max_bytes: usize,
     rest: Duration,
-    large: Semaphore,
+    large: Arc<Semaphore>,
 }
 
-/// Bytes that are JSON.
-pub(crate) struct JsonBody(Bytes);
+/// Bytes that are JSON. A large one takes room until it is dropped.
+pub(crate) struct JsonBody {
+    bytes: Bytes,
+    room: Option<Arc<OwnedSemaphorePermit>>,
+}
 
 impl JsonBody {
     /// The text.
     pub(crate) fn text(&self) -> &str {
-        std::str::from_utf8(&self.0).expect("the body was checked to be UTF-8")
+        text(&self.bytes)
     }
+
+    /// Works on the text; on a large one where it holds up nobody.
+    pub(crate) async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&str) -> Result<T, Problem> + Send + 'static,
+    ) -> Result<T, Problem> {
+        if self.bytes.len() <= SMALL {
+            return work(self.text());
+        }
+        // A request that is given up does not end the work, so the room is the work's as well.
+        let (bytes, room) = (self.bytes.clone(), self.room.clone());
+        aside(move || {
+            let done = work(text(&bytes));
+            drop(room);
+            done
+        })
+        .await
+    }
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("the body was checked to be UTF-8")
+}
+
+/// Does what takes long on a thread of its own.
+async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    match spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(Problem::new(Code::Overloaded, "the server is stopping")),
+        },
+    }
+}
+
+/// Whether bytes are JSON, all of them.
+fn check(bytes: &[u8]) -> Result<(), Problem> {
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let at = error.valid_up_to();
+        invalid("json_invalid", format!("is not UTF-8 at byte {at}"))
+    })?;
+    json::check(text).map_err(|fault| match fault.too_deep {
+        true => invalid("nesting", format!("is not taken: {}", fault.message)),
+        false => invalid("json_invalid", format!("is not JSON: {}", fault.message)),
+    })
 }
 
 impl Reader {
@@ -48,14 +99,14 @@ impl Reader {
         Self {
             max_bytes,
             rest,
-            large: Semaphore::new(large.min(Semaphore::MAX_PERMITS)),
+            large: Arc::new(Semaphore::new(large.min(Semaphore::MAX_PERMITS))),
         }
     }
 
     /// The text of a JSON body, checked as a whole: any part of it parses.
     ///
     /// # Errors
-    /// 415, 413, 408, 503 if many large bodies are being read, or 422 with the place of the fault.
+    /// 415, 413, 408, 503 if many large bodies are being worked on, or 422 with the place of the fault.
     pub(crate) async fn json(&self, headers: &HeaderMap, body: Body) -> Result<JsonBody, Problem> {
         check_type(headers)?;
         let announced = headers
@@ -67,26 +118,23 @@ impl Reader {
         }
         let room = self.room(announced.unwrap_or(self.max_bytes))?;
         let bytes = self.read(body, announced).await?;
-        drop(room);
-        let text = std::str::from_utf8(&bytes).map_err(|error| {
-            let at = error.valid_up_to();
-            invalid("json_invalid", format!("is not UTF-8 at byte {at}"))
-        })?;
-        json::check(text).map_err(|fault| match fault.too_deep {
-            true => invalid("nesting", format!("is not taken: {}", fault.message)),
-            false => invalid("json_invalid", format!("is not JSON: {}", fault.message)),
-        })?;
-        Ok(JsonBody(bytes))
+        if bytes.len() <= SMALL {
+            check(&bytes)?;
+            return Ok(JsonBody { bytes, room: None });
+        }
+        let room = room.map(Arc::new);
+        aside(move || check(&bytes).map(|()| JsonBody { bytes, room })).await
     }
 
     /// Makes room for a large body.
-    fn room(&self, bytes: usize) -> Result<Option<SemaphorePermit<'_>>, Problem> {
+    fn room(&self, bytes: usize) -> Result<Option<OwnedSemaphorePermit>, Problem> {
         if bytes <= SMALL {
             return Ok(None);
         }
         let kib = u32::try_from(bytes / 1_024).unwrap_or(u32::MAX);
-        self.large.try_acquire_many(kib).map(Some).map_err(|_| {
-            let message = "many large request bodies are being read at once";
+        let large = Arc::clone(&self.large);
+        large.try_acquire_many_owned(kib).map(Some).map_err(|_| {
+            let message = "many large request bodies are being worked on at once";
             Problem::new(Code::Overloaded, message)
         })
     }
@@ -147,6 +195,16 @@ fn invalid(kind: &'static str, message: String) -> Problem {
 
 /// A missing content type is taken as JSON.
 fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
+    if let Some(given) = headers.get(header::CONTENT_ENCODING)
+        && !given.as_bytes().eq_ignore_ascii_case(b"identity")
+    {
+        let shown: String = String::from_utf8_lossy(given.as_bytes())
+            .chars()
+            .take(80)
+            .collect();
+        let message = format!("the body is encoded as `{shown}`; it is taken as it is only");
+        return Err(Problem::new(Code::UnsupportedMediaType, message));
+    }
     let Some(given) = headers.get(header::CONTENT_TYPE) else {
         return Ok(());
     };

@@ -7,7 +7,6 @@ use axum::{
 use http::StatusCode;
 use ops_core::{Code, Json};
 use ops_engine::{FieldError, Rerun};
-use serde_json::Value;
 
 use super::{
     AppState, create,
@@ -86,7 +85,7 @@ pub(crate) async fn signal(
     if errors.is_empty() && name.is_none() {
         errors.push(fields.error(Some("name"), "missing", "is missing"));
     }
-    let payload = json(&fields, "payload").unwrap_or_default();
+    let payload = fields.value("payload", &mut errors).unwrap_or_default();
     if !errors.is_empty() {
         return Err(Problem::parts(Code::InvalidBody, "body", errors));
     }
@@ -118,11 +117,15 @@ pub(crate) async fn rerun(
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let body = app.bodies.json(&parts.headers, body).await?;
-    let mut rerun = parse(body.text())?;
-    if let Some(key) = create::key(&parts.headers, None)? {
-        let digest = create::digest::of_request_about(id, body.text());
-        rerun.idempotency = Some((key, digest));
-    }
+    let read = body.work(move |text| {
+        let mut rerun = parse(text)?;
+        if let Some(key) = create::key(&parts.headers, None)? {
+            let digest = create::digest::of_request_about(id, text);
+            rerun.idempotency = Some((key, digest));
+        }
+        Ok(rerun)
+    });
+    let rerun = read.await?;
     let submitted = app.surface.engine.rerun(caller.tenant, id, rerun).await;
     let submitted = submitted.map_err(refused(id))?;
     Ok(tasks::one(StatusCode::CREATED, &submitted.record))
@@ -133,7 +136,7 @@ fn parse(text: &str) -> Result<Rerun, Problem> {
     let body = object(text, RERUN, &[], &mut errors);
     let rerun = Rerun {
         from_step: body.whole("from_step", &mut errors),
-        input: json(&body, "input"),
+        input: body.value("input", &mut errors),
         message: body.string("message", &mut errors),
         input_data: input_data(&body, &mut errors),
         idempotency: None,
@@ -156,10 +159,4 @@ fn input_data(body: &Fields<'_>, errors: &mut Vec<FieldError>) -> Option<Json> {
         errors.push(body.error(Some("input_data"), "dict_type", "must be an object"));
     }
     Some(Json::parse(text).expect("a part of a checked body is JSON"))
-}
-
-/// Any JSON; `null` is none.
-fn json(body: &Fields<'_>, name: &str) -> Option<Value> {
-    let text = body.raw(name)?;
-    Some(serde_json::from_str(text).expect("a part of a checked body is JSON"))
 }

@@ -37,12 +37,17 @@ pub(crate) async fn create(
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let body = app.bodies.json(&parts.headers, body).await?;
-    let mut wish = wish::parse(body.text(), || app.surface.engine.default_retry())?;
-    let in_body = wish.request_id.is_some();
-    if let Some(key) = key(&parts.headers, wish.request_id.take())? {
-        wish.submit.idempotency = Some((key, digest::of_request(body.text())));
-    }
-    let submitted = app.surface.engine.submit(caller.tenant, wish.submit).await;
+    let retry = app.surface.engine.default_retry();
+    let read = body.work(move |text| {
+        let mut wish = wish::parse(text, || retry)?;
+        let in_body = wish.request_id.is_some();
+        if let Some(key) = key(&parts.headers, wish.request_id.take())? {
+            wish.submit.idempotency = Some((key, digest::of_request(text)));
+        }
+        Ok((wish.submit, in_body))
+    });
+    let (wish, in_body) = read.await?;
+    let submitted = app.surface.engine.submit(caller.tenant, wish).await;
     let submitted = submitted.map_err(|error| refused(error, in_body))?;
     let mut response = tasks::one(StatusCode::CREATED, &submitted.record);
     if submitted.existing {

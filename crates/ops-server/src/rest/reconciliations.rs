@@ -144,10 +144,8 @@ fn done(body: &Fields<'_>, errors: &mut Vec<FieldError>) -> Option<Resolution> {
         errors.push(body.error(Some("output"), "missing", message));
         return None;
     }
-    let output = serde_json::from_str(body.raw("output").unwrap_or("null"));
-    Some(Resolution::Done {
-        output: output.expect("a part of a checked body is JSON"),
-    })
+    let output = body.value("output", errors).unwrap_or_default();
+    Some(Resolution::Done { output })
 }
 
 fn failed(body: &Fields<'_>, errors: &mut Vec<FieldError>) -> Option<Resolution> {

@@ -281,3 +281,53 @@ async fn fuzzed_bodies_never_give_500() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_body_that_is_encoded_is_refused_by_name() {
+    let app = App::start().await;
+    let headers = [
+        ("content-type", "application/json"),
+        ("content-encoding", "gzip"),
+    ];
+    let reply = request(app.addr, "POST", TASKS, &headers, b"{}").await;
+    let problem = reply.problem(415, "unsupported_media_type");
+    assert!(problem["detail"].to_string().contains("gzip"), "{problem}");
+    let headers = [
+        ("content-type", "application/json"),
+        ("content-encoding", "Identity"),
+    ];
+    let body = br#"{"task_type": "echo"}"#;
+    let reply = request(app.addr, "POST", TASKS, &headers, body).await;
+    assert_eq!(reply.status, 201);
+}
+
+#[tokio::test]
+async fn values_for_a_run_are_no_longer_than_a_mebibyte() {
+    let app = App::start().await;
+    let body = json!({"task_type": "echo"});
+    let id = app.post(TASKS, &body).await.json()["task_id"].clone();
+    let path = format!("{TASKS}/{}/signals", id.as_str().unwrap());
+    let long = json!({"name": "x", "payload": "y".repeat(1 << 20)});
+    let problem = app.post(&path, &long).await.problem(422, "invalid_body");
+    assert_eq!(problem["errors"][0]["type"], "too_long");
+    let fits = json!({"name": "x", "payload": "y".repeat((1 << 20) - 2)});
+    assert_eq!(app.post(&path, &fits).await.status, 200);
+}
+
+/// What is built of a body must not grow with the number of its values.
+#[tokio::test]
+async fn a_keyed_body_of_many_small_values_is_taken() {
+    let app = App::start().await;
+    let values = "{\"\":0},".repeat(100_000);
+    let body = format!(
+        r#"{{"task_type": "echo", "request_id": "many", "input_data": {{"values": [{values}0]}}}}"#
+    );
+    let first = post(&app, None, body.as_bytes()).await.json();
+    let spaced = body.replace(",", " , ");
+    let again = post(&app, None, spaced.as_bytes()).await.json();
+    assert_eq!(again["task_id"], first["task_id"]);
+    let other = body.replace("0]", "1]");
+    post(&app, None, other.as_bytes())
+        .await
+        .problem(422, "idempotency_mismatch");
+}

@@ -197,8 +197,9 @@ impl App {
             session: self.session,
             queue: "default".to_owned(),
             max: 1,
+            rate: None,
         };
-        let mut claimed = self.store.claim(request).await.unwrap();
+        let mut claimed = self.store.claim(request).await.unwrap().tasks;
         assert_eq!(claimed.len(), 1, "there is a task to claim");
         claimed.remove(0)
     }

@@ -4,7 +4,7 @@ use std::sync::{Arc, mpsc};
 
 use ops_core::{
     Approval, Lifecycle,
-    ports::{Due, StoreError},
+    ports::{Due, More, StoreError},
 };
 
 use super::{
@@ -20,7 +20,7 @@ use super::{
 #[derive(Debug)]
 pub(super) enum Answer {
     Submit(Reply<Found>, Result<Box<Found>, StoreError>),
-    Claim(Reply<Claimed>, Result<Vec<Sparse>, StoreError>),
+    Claim(Reply<Claimed>, Result<(Vec<Sparse>, More), StoreError>),
     Apply(Option<Reply<Lifecycle>>, Result<Lifecycle, StoreError>),
     Judged(Reply<Approval>, Result<Box<Approval>, StoreError>),
     Done(Reply<()>, Result<(), StoreError>),
@@ -57,7 +57,7 @@ impl Answer {
         match self {
             Self::Submit(reply, verdict) => drop(reply.send(verdict.map(|found| *found))),
             Self::Claim(reply, verdict) => {
-                drop(reply.send(verdict.map(|records| Claimed::new(records, Arc::clone(inbox)))));
+                drop(reply.send(verdict.map(|taken| Claimed::new(taken, Arc::clone(inbox)))));
             }
             Self::Apply(Some(reply), verdict) => drop(reply.send(verdict)),
             Self::Apply(None, verdict) => {

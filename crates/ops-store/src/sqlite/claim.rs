@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ops_core::{
     Command, SessionId, TaskId, decide,
-    ports::{ClaimRequest, StoreError, TaskRecord},
+    ports::{self, ClaimRequest, More, StoreError, TaskRecord},
 };
 use rusqlite::Connection;
 
@@ -14,6 +14,7 @@ use super::{
     error::Fault,
     inbox::Inbox,
     prepare::{Outside, Prepared},
+    rates::Pace,
     request::{Apply, Request},
     rows::{self, Sparse, record_columns},
 };
@@ -22,18 +23,26 @@ use super::{
 const MOST: u32 = 1_000;
 /// The most tasks that a claim passes over because they cannot be read.
 const MOST_UNREADABLE: u32 = 1_000;
+/// About how many tasks a claim blocks at the most: what is behind more of them waits for the next
+/// claim, and other requests come between.
+const MOST_BLOCKED: usize = 256;
 
 /// Leased tasks on their way to the worker. If nobody takes them (the caller went away), they are
 /// given back at once instead of when the session ends.
 #[derive(Debug)]
 pub(super) struct Claimed {
     records: Vec<Sparse>,
+    more: More,
     inbox: Arc<Inbox<Request>>,
 }
 
 impl Claimed {
-    pub(super) fn new(records: Vec<Sparse>, inbox: Arc<Inbox<Request>>) -> Self {
-        Self { records, inbox }
+    pub(super) fn new((records, more): (Vec<Sparse>, More), inbox: Arc<Inbox<Request>>) -> Self {
+        Self {
+            records,
+            more,
+            inbox,
+        }
     }
 
     pub(super) fn is_whole(&self) -> bool {
@@ -66,11 +75,12 @@ impl Claimed {
     }
 
     /// The worker has them.
-    pub(super) fn take(mut self) -> Vec<TaskRecord> {
-        std::mem::take(&mut self.records)
-            .into_iter()
-            .map(Sparse::into_record)
-            .collect()
+    pub(super) fn take(mut self) -> ports::Claimed {
+        let records = std::mem::take(&mut self.records).into_iter();
+        ports::Claimed {
+            tasks: records.map(Sparse::into_record).collect(),
+            more: self.more,
+        }
     }
 }
 
@@ -94,25 +104,46 @@ impl Drop for Claimed {
     }
 }
 
-pub(super) fn claim(batch: &mut Batch<'_>, request: &ClaimRequest) -> Result<Vec<Sparse>, Fault> {
+/// Leases ready tasks to the session of a claim, and says when it is worth claiming again.
+pub(super) fn claim(
+    batch: &mut Batch<'_>,
+    request: &ClaimRequest,
+) -> Result<(Vec<Sparse>, More), Fault> {
     if !batch.sessions.is_open(request.session) {
         return Err(StoreError::SessionOver.into());
     }
-    let most = request.max.min(MOST);
-    let mut claimed = Vec::new();
+    let now = batch.now;
+    let mut pace = Pace::load(batch, request)?;
+    let allowed = pace.as_ref().map_or(MOST, |pace| pace.allows(now));
+    let most = request.max.min(MOST).min(allowed);
+    let (mut claimed, mut blocked) = (Vec::new(), 0);
+    let left = |claimed: &Vec<Sparse>| most - u32::try_from(claimed.len()).unwrap_or(most);
     // Tasks whose concurrency key is taken leave the queue, so that those behind them are seen.
-    loop {
-        let free = most - u32::try_from(claimed.len()).unwrap_or(most);
-        if free == 0 || !take(batch, request, Kind::Usual, free, &mut claimed)? {
+    while left(&claimed) > 0 && blocked < MOST_BLOCKED {
+        let also = take(batch, request, Kind::Usual, left(&claimed), &mut claimed)?;
+        blocked += also;
+        if also == 0 {
             break;
         }
     }
     // Only one suspect runs at a time. If it kills its worker it has few neighbours that count a
     // lost lease with it, and an innocent one gets to an outcome, which clears it.
-    if claimed.len() < most as usize && !suspect_is_leased(batch)? {
+    if left(&claimed) > 0 && !suspect_is_leased(batch)? {
         take(batch, request, Kind::Suspect, 1, &mut claimed)?;
     }
-    Ok(claimed)
+    let full = left(&claimed) == 0;
+    if let Some(pace) = &mut pace {
+        let taken = u32::try_from(claimed.len()).unwrap_or(u32::MAX);
+        pace.take(batch, &request.queue, taken)?;
+        if full && pace.allows(now) == 0 {
+            return Ok((claimed, More::At(pace.next(now))));
+        }
+    }
+    let more = match full || blocked >= MOST_BLOCKED {
+        true => More::Now,
+        false => More::Rung,
+    };
+    Ok((claimed, more))
 }
 
 /// Which tasks a claim looks at: the first key of `tasks_ready` after the queue.
@@ -124,15 +155,15 @@ enum Kind {
 }
 
 /// Leases at most so many tasks of a kind. One that cannot be read or written is passed
-/// over; one whose concurrency key is taken is blocked. Says whether it is worth to look again.
+/// over; one whose concurrency key is taken is blocked. Says how many were blocked.
 fn take(
     batch: &mut Batch<'_>,
     request: &ClaimRequest,
     kind: Kind,
     most: u32,
     claimed: &mut Vec<Sparse>,
-) -> Result<bool, Fault> {
-    let mut blocked = false;
+) -> Result<usize, Fault> {
+    let mut blocked = 0;
     for (mut record, row) in ready(batch, request, kind, most)? {
         let before = Loaded {
             row,
@@ -150,7 +181,7 @@ fn take(
             .map_err(|rejection| StoreError::from(rejection).into())
             .and_then(|decision| batch.write(&before, decision, &Outside::default()));
         match written {
-            Ok(_) if blocks => blocked = true,
+            Ok(_) if blocks => blocked += 1,
             Ok(life) => {
                 let waited = batch.now.0.saturating_sub(before.life.updated_at.0);
                 let waited = u64::try_from(waited).unwrap_or(0);

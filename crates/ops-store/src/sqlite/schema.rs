@@ -10,6 +10,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0003_terms.sql"),
     include_str!("../../migrations/sqlite/0004_schedules.sql"),
     include_str!("../../migrations/sqlite/0005_retention.sql"),
+    include_str!("../../migrations/sqlite/0006_rates.sql"),
 ];
 
 /// The schema that this release writes.

@@ -5,8 +5,8 @@ use ops_core::{
     Append, Approval, Code, Command, Lifecycle, Next, SessionId, StoredEvent, TaskId, TenantId,
     event::TaskError,
     ports::{
-        ApprovalFilter, Blob, ClaimRequest, Counts, Decision, Due, Fut, HeartbeatReply, NewTask,
-        Snapshot, Store, StoreError, Submitted, TaskFilter, TaskRecord, Verdict,
+        self, ApprovalFilter, Blob, ClaimRequest, Counts, Decision, Due, Fut, HeartbeatReply,
+        NewTask, Snapshot, Store, StoreError, Submitted, TaskFilter, TaskRecord, Verdict,
     },
     stats::Stats,
 };
@@ -72,15 +72,15 @@ impl Store for SqliteStore {
         })
     }
 
-    fn claim(&self, request: ClaimRequest) -> Fut<'_, Result<Vec<TaskRecord>, StoreError>> {
+    fn claim(&self, request: ClaimRequest) -> Fut<'_, Result<ports::Claimed, StoreError>> {
         Box::pin(async move {
             loop {
                 let request = request.clone();
                 let claimed = self.ask(|reply| Request::Claim(request, reply)).await?;
-                let (records, ended) = self.hand_over(claimed).await?;
+                let (claimed, ended) = self.hand_over(claimed).await?;
                 // There may be work behind the tasks that had to be ended.
-                if ended == 0 || !records.is_empty() {
-                    return Ok(records);
+                if ended == 0 || !claimed.tasks.is_empty() {
+                    return Ok(claimed);
                 }
             }
         })
@@ -362,7 +362,7 @@ impl SqliteStore {
     }
 
     /// The records of a claim. Those whose values cannot be read are ended instead; says how many.
-    async fn hand_over(&self, mut claimed: Claimed) -> Result<(Vec<TaskRecord>, u32), StoreError> {
+    async fn hand_over(&self, mut claimed: Claimed) -> Result<(ports::Claimed, u32), StoreError> {
         if claimed.is_whole() {
             return Ok((claimed.take(), 0));
         }

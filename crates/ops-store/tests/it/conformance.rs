@@ -24,7 +24,8 @@ macro_rules! conformance {
                 finds_the_task_of_a_key, makes_one_task_of_one_key_in_parallel,
                 refuses_an_id_that_is_taken;
             claim: takes_priority_then_age, keeps_to_the_queue_and_the_number,
-                never_shares_a_task, needs_a_session_that_lives;
+                never_shares_a_task, needs_a_session_that_lives, keeps_to_the_rate_of_the_queue,
+                blocks_a_long_backlog_in_pieces;
             append: writes_events_usage_and_losses, refuses_a_stale_epoch,
                 refuses_a_wrong_seq, refuses_before_and_after_the_lease,
                 fails_no_neighbour, counts_no_gap_under_concurrency;

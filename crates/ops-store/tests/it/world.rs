@@ -126,8 +126,9 @@ impl World {
             session,
             queue: "default".into(),
             max,
+            rate: None,
         };
-        self.store.claim(request).await.unwrap()
+        self.store.claim(request).await.unwrap().tasks
     }
 
     /// A fresh task in the hands of a fresh session.

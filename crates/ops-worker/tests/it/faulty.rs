@@ -8,7 +8,7 @@ use std::sync::{
 use ops_core::{
     Approval, Command, Lifecycle, SessionId, StoredEvent, TaskId, TenantId,
     ports::{
-        ApprovalFilter, Blob, ClaimRequest, Counts, Due, DueSchedules, Expired, Fut,
+        ApprovalFilter, Blob, ClaimRequest, Claimed, Counts, Due, DueSchedules, Expired, Fut,
         HeartbeatReply, NewSchedule, NewTask, Progress, Retention, RetentionStore, ScheduleChange,
         ScheduleStore, Snapshot, Store, StoreError, Submitted, TaskFilter, TaskRecord, Verdict,
     },
@@ -43,7 +43,7 @@ impl Store for Faulty {
     fn submit_all(&self, new: Vec<NewTask>) -> Fut<'_, Vec<Result<Submitted, StoreError>>> {
         self.store.submit_all(new)
     }
-    fn claim(&self, request: ClaimRequest) -> Answer<'_, Vec<TaskRecord>> {
+    fn claim(&self, request: ClaimRequest) -> Answer<'_, Claimed> {
         self.store.claim(request)
     }
     fn apply(

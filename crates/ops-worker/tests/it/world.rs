@@ -22,7 +22,7 @@ use ops_core::{
 use ops_engine::{Adapters, Engine, Hub, Submit};
 use ops_queue::{LocalLive, LocalQueue};
 use ops_store::{Durability, Options, SqliteStore};
-use ops_worker::{Agents, Prepared, Settings, Worker};
+use ops_worker::{Agents, Prepared, QueueSettings, Settings, Worker};
 use tokio_util::sync::CancellationToken;
 
 use crate::faulty::Faulty;
@@ -147,7 +147,7 @@ pub(crate) async fn run_and_read(agent: Agent, faults: Faults) -> Left {
         .id;
     let settings = Settings {
         concurrency: 2,
-        queue: "default".into(),
+        queues: vec![QueueSettings::new("default")],
         workspaces: folder.path().join("workspaces"),
         lease: Duration::from_secs(10),
         grace: Duration::from_secs(1),

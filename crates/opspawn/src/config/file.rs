@@ -12,6 +12,8 @@ pub(super) struct File {
     pub(super) values: Vec<(&'static str, String)>,
     /// Its rows of the model table.
     pub(super) models: toml::Table,
+    /// Its queues.
+    pub(super) queues: toml::Table,
 }
 
 /// Reads a TOML file.
@@ -25,16 +27,20 @@ pub(super) fn toml(path: &Path) -> Result<File> {
         )
     })?;
     let place = path.display().to_string();
-    let models = match table.remove("models") {
-        Some(toml::Value::Table(models)) => models,
-        Some(_) => {
-            bail!("`models` in {place} must hold tables, such as `[models.\"openai/gpt-5\"]`")
-        }
-        None => toml::Table::new(),
+    let mut tables = |name: &str, example: &str| match table.remove(name) {
+        Some(toml::Value::Table(rows)) => Ok(rows),
+        Some(_) => bail!("`{name}` in {place} must hold tables, such as `{example}`"),
+        None => Ok(toml::Table::new()),
     };
+    let models = tables("models", "[models.\"openai/gpt-5\"]")?;
+    let queues = tables("queues", "[queues.reports]")?;
     let mut values = Vec::new();
     flatten("", &table, &place, &mut values)?;
-    Ok(File { values, models })
+    Ok(File {
+        values,
+        models,
+        queues,
+    })
 }
 
 fn flatten(

@@ -57,6 +57,12 @@ fn mistakes_name_the_key_and_the_nearest_name() {
         ("[limits]\nmax_cost_usd = 'much'", "not an amount of money"),
         ("[model]\nfallback = [1]", "must be a list of texts"),
         ("models = 1", "must hold tables"),
+        ("queues = 1", "must hold tables"),
+        ("[queues.slow]\nrat = '1/s'", "unknown field `rat`"),
+        ("[queues.slow]\nrate = '1 each minute'", "not a rate"),
+        ("[queues.slow]\nburst = 3", "give one"),
+        ("[queues.slow]\nconcurrency = 0", "1 at least"),
+        ("[queues.'a b']", "its name must be"),
         (
             "[models.\"openai/x\"]\ncontext = 1",
             "unknown field `context`",
@@ -192,4 +198,19 @@ fn a_misspelt_variable_is_named() {
         said,
         ["the variable OPSPAWN_LISTN means nothing; did you mean OPSPAWN_LISTEN?"]
     );
+}
+
+#[test]
+fn queues_have_limits_of_their_own_beside_the_default_one() {
+    let file = "[queues.reports]\nrate = '100/h'\nburst = 5\nconcurrency = 2\n[queues.mail]\n";
+    let config = load(&[], Some(file), &[], "").unwrap();
+    let names: Vec<_> = config.queues().keys().map(String::as_str).collect();
+    assert_eq!(names, ["default", "mail", "reports"]);
+    let reports = &config.queues()["reports"];
+    assert_eq!(reports.concurrency, Some(2));
+    assert_eq!(
+        reports.rate,
+        ops_core::rate::Rate::new(100, 3_600_000_000, 5)
+    );
+    assert_eq!(config.queues()["mail"], QueueSettings::new("mail"));
 }

@@ -7,7 +7,7 @@ use axum::{
     response::Response,
 };
 use http::{HeaderMap, StatusCode};
-use ops_core::{Code, ports::Submitted};
+use ops_core::{Code, ports::Submitted, retry::RetryPolicy};
 use ops_engine::FieldError;
 use serde::de::{Deserializer as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -16,7 +16,7 @@ use super::{digest, refused, wish};
 use crate::{
     json::{ObjectWriter, object},
     problem::{IDEMPOTENCY_KEY, Problem},
-    rest::{App, AppState, answer, extract::Caller, schema, view},
+    rest::{AppState, answer, extract::Caller, schema, view},
 };
 
 /// What one group of the store holds, with room for others beside it.
@@ -43,14 +43,19 @@ pub(crate) async fn create(
     let (parts, body) = request.into_parts();
     check_headers(&parts.headers)?;
     let body = app.bodies.json(&parts.headers, body).await?;
-    let mut wishes = Vec::new();
-    let mut parsed = Vec::new();
-    for text in tasks(body.text())? {
-        parsed.push(read(&app, text).map(|(wish, in_body)| {
-            wishes.push(wish);
-            in_body
-        }));
-    }
+    let retry = app.surface.engine.default_retry();
+    let read = body.work(move |text| {
+        let mut wishes = Vec::new();
+        let mut parsed = Vec::new();
+        for text in tasks(text)? {
+            parsed.push(read(retry, text).map(|(wish, in_body)| {
+                wishes.push(wish);
+                in_body
+            }));
+        }
+        Ok((wishes, parsed))
+    });
+    let (wishes, parsed) = read.await?;
     let submitted = app.surface.engine.submit_all(caller.tenant, wishes).await;
     let mut submitted = submitted.into_iter();
     let outcomes: Vec<Result<Submitted, Problem>> = parsed
@@ -77,8 +82,8 @@ fn check_headers(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 /// One task of the body, and whether it names a key.
-fn read(app: &App, text: &str) -> Result<(ops_engine::Submit, bool), Problem> {
-    let mut wish = wish::parse(text, || app.surface.engine.default_retry())?;
+fn read(retry: RetryPolicy, text: &str) -> Result<(ops_engine::Submit, bool), Problem> {
+    let mut wish = wish::parse(text, || retry)?;
     let key = wish.request_id.take();
     let in_body = key.is_some();
     wish.submit.idempotency = key.map(|key| (key, digest::of_request(text)));

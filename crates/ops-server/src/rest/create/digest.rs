@@ -1,18 +1,34 @@
 //! What a request stands for: equal requests have equal digests.
 
+use std::io;
+
 use ops_core::TaskId;
-use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::json::canonical;
 
 /// SHA-256 of the canonical body without `request_id`. A field that is `null` is a missing one.
 pub(in crate::rest) fn of_request(text: &str) -> [u8; 32] {
-    let mut body: Value = serde_json::from_str(text).expect("the body was checked to be JSON");
-    if let Value::Object(fields) = &mut body {
-        fields.retain(|name, value| name != "request_id" && !value.is_null());
+    let mut hash = io::BufWriter::new(Hash(Sha256::new()));
+    canonical(&mut hash, text, &|name, value| {
+        name != "request_id" && value.get() != "null"
+    })
+    .expect("the body was checked to be JSON, and a hash takes any bytes");
+    let hash = hash.into_inner().map_err(io::IntoInnerError::into_error);
+    hash.expect("a hash takes any bytes").0.finalize().into()
+}
+
+struct Hash(Sha256);
+
+impl io::Write for Hash {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
     }
-    Sha256::digest(canonical(&body)).into()
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// The same of a request about a task: one about another task is another request.

@@ -1,11 +1,14 @@
 use std::collections::BTreeSet;
 
 use ops_core::{
-    State,
-    ports::{ClaimRequest, StoreError},
+    SessionId, State,
+    ports::{ClaimRequest, Claimed, Clock as _, More, StoreError},
+    rate::Rate,
+    task::StateName,
+    time::SECOND,
 };
 
-use crate::world::World;
+use crate::world::{TENANT, World};
 
 pub(crate) async fn takes_priority_then_age(world: &World) {
     let mut ids = Vec::new();
@@ -43,9 +46,10 @@ pub(crate) async fn keeps_to_the_queue_and_the_number(world: &World) {
         session,
         queue: "other".into(),
         max: 5,
+        rate: None,
     };
     assert_eq!(
-        world.store.claim(request).await.unwrap()[0].task.id,
+        world.store.claim(request).await.unwrap().tasks[0].task.id,
         elsewhere
     );
 }
@@ -62,8 +66,9 @@ pub(crate) async fn never_shares_a_task(world: &World) {
                 session,
                 queue: "default".into(),
                 max: 5,
+                rate: None,
             };
-            store.claim(request).await.unwrap()
+            store.claim(request).await.unwrap().tasks
         });
     }
     let claimed: Vec<_> = calls.join_all().await.into_iter().flatten().collect();
@@ -80,9 +85,91 @@ pub(crate) async fn needs_a_session_that_lives(world: &World) {
         session,
         queue: "default".into(),
         max: 1,
+        rate: None,
     };
     assert_eq!(
         world.store.claim(request).await.unwrap_err(),
         StoreError::SessionOver
     );
+}
+
+/// Claims from the default queue: two tasks at once, and then one each second.
+async fn paced(world: &World, session: SessionId) -> Claimed {
+    let request = ClaimRequest {
+        session,
+        queue: "default".into(),
+        max: 10,
+        rate: Rate::new(1, SECOND, 2),
+    };
+    world.store.claim(request).await.unwrap()
+}
+
+pub(crate) async fn keeps_to_the_rate_of_the_queue(world: &World) {
+    for _ in 0..5 {
+        world.submit().await;
+    }
+    let session = world.session().await;
+    let now = world.clock.now();
+    let first = paced(world, session).await;
+    assert_eq!(first.tasks.len(), 2);
+    assert_eq!(first.more, More::At(now.plus(SECOND)));
+    // The rate is one for all workers.
+    let other = world.session().await;
+    let none = paced(world, other).await;
+    assert_eq!((none.tasks.len(), none.more), (0, first.more));
+    world.clock.advance(1);
+    let third = paced(world, other).await;
+    assert_eq!(third.tasks.len(), 1);
+    assert_eq!(third.more, More::At(now.plus(2 * SECOND)));
+    // What was not used is there later, up to the burst.
+    world.clock.advance(10);
+    let rest = paced(world, session).await;
+    assert_eq!(rest.tasks.len(), 2);
+    world.clock.advance(1);
+    let none = paced(world, session).await;
+    assert_eq!((none.tasks.len(), none.more), (0, More::Rung));
+    // Another queue has a rate of its own.
+    let mut elsewhere = world.new_task();
+    elsewhere.task.queue = "other".into();
+    world.submit_new(elsewhere).await;
+    let request = ClaimRequest {
+        session,
+        queue: "other".into(),
+        max: 1,
+        rate: Rate::new(1, SECOND, 1),
+    };
+    assert_eq!(world.store.claim(request).await.unwrap().tasks.len(), 1);
+}
+
+pub(crate) async fn blocks_a_long_backlog_in_pieces(world: &World) {
+    for _ in 0..1_000 {
+        let mut new = world.new_task();
+        new.task.concurrency_key = Some("one".into());
+        world.submit_new(new).await;
+    }
+    let behind = world.submit().await;
+    let session = world.session().await;
+    let request = || ClaimRequest {
+        session,
+        queue: "default".into(),
+        max: 10,
+        rate: None,
+    };
+    let blocked = async || {
+        let counts = world.store.counts(TENANT).await.unwrap();
+        counts.get(&StateName::Waiting).copied().unwrap_or(0)
+    };
+    let first = world.store.claim(request()).await.unwrap();
+    assert_eq!((first.tasks.len(), first.more), (1, More::Now));
+    assert!(blocked().await < 500, "one claim blocks them all");
+    for _ in 0..10 {
+        let claimed = world.store.claim(request()).await.unwrap();
+        if let Some(record) = claimed.tasks.first() {
+            assert_eq!(record.task.id, behind);
+            assert_eq!(blocked().await, 999);
+            return;
+        }
+        assert_eq!(claimed.more, More::Now);
+    }
+    panic!("the task behind the others is not reached");
 }

@@ -308,6 +308,7 @@ pub(crate) async fn keeps_keys_of_tenants_apart(world: &World) {
         session,
         queue: "default".into(),
         max: 10,
+        rate: None,
     };
-    assert_eq!(world.store.claim(request).await.unwrap().len(), 2);
+    assert_eq!(world.store.claim(request).await.unwrap().tasks.len(), 2);
 }

@@ -238,6 +238,7 @@ async fn a_claim_that_nobody_waits_for_is_given_back() {
         session,
         queue: "default".into(),
         max: 1,
+        rate: None,
     };
     let claim = world.store.claim(request);
     assert!(
