@@ -81,7 +81,11 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Bench(Bench),
     /// Print the settings, where each value comes from, and its variable
-    Config,
+    Config {
+        /// `show`, which is what it does without a word
+        #[arg(value_enum, hide_possible_values = true)]
+        action: Option<ConfigAction>,
+    },
     /// Print a completion script
     Completion {
         /// The shell
@@ -89,6 +93,13 @@ pub(crate) enum Command {
     },
     /// Print the version
     Version,
+}
+
+/// What `opspawn config` does.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum ConfigAction {
+    /// Prints the settings.
+    Show,
 }
 
 #[derive(Debug, Clone, Args)]

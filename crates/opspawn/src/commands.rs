@@ -20,7 +20,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{
     bench,
-    cli::{Cli, Command, Common},
+    cli::{Cli, Command, Common, ConfigAction},
     config::{self, Config},
     exit::{self, Exit},
 };
@@ -81,7 +81,9 @@ pub(crate) fn dispatch(cli: Cli) -> Result<Exit> {
         Command::Backup { target } => backup::backup(&load(&common, vec![])?, &target, common.json),
         Command::Restore { file } => backup::restore(&load(&common, vec![])?, &file, common.json),
         Command::Doctor => block_on(doctor::doctor(&load(&common, vec![])?, common.json)),
-        Command::Config => configuration::show(&load(&common, vec![])?, common.json),
+        Command::Config {
+            action: None | Some(ConfigAction::Show),
+        } => configuration::show(&load(&common, vec![])?, common.json),
         Command::Bench(args) => block_on(bench::bench(&load(&common, vec![])?, args)),
     }
 }

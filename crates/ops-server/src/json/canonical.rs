@@ -19,16 +19,15 @@ pub(crate) fn canonical(
     text: &str,
     keep: &dyn Fn(&str, &RawValue) -> bool,
 ) -> serde_json::Result<()> {
-    let written = match text.trim_start().as_bytes().first() {
+    match text.trim_start().as_bytes().first() {
         Some(b'{') => {
             let mut fields = serde_json::from_str::<Object<'_>>(text)?.0;
             fields.retain(|(key, value)| keep(key, value));
-            object(out, fields)?;
-            return Ok(());
+            object(out, fields)
         }
         Some(b'[') => {
             let items = Items { out, first: true };
-            return serde_json::Deserializer::from_str(text).deserialize_seq(items);
+            serde_json::Deserializer::from_str(text).deserialize_seq(items)
         }
         Some(b'"') => {
             let text: Cow<'_, str> = serde_json::from_str::<Key<'_>>(text)?.0;
@@ -39,8 +38,7 @@ pub(crate) fn canonical(
             let value: serde_json::Value = serde_json::from_str(text)?;
             serde_json::to_writer(out, &value)
         }
-    };
-    written
+    }
 }
 
 fn all(_: &str, _: &RawValue) -> bool {
