@@ -9,9 +9,11 @@ use crate::{
     event::{Failure, Wait},
     memory,
     model::Model,
-    planner::{self, Planner},
+    planner::{self, OutputError, Planner, check_schema},
     policy::{ConfiguredPolicy, Policy},
-    run::{Limits, MemoryConfig, PinnedModel, PinnedTool, Run, RunConfig},
+    run::{
+        DEFAULT_REASKS, Limits, MemoryConfig, OutputConfig, PinnedModel, PinnedTool, Run, RunConfig,
+    },
     tool::{Gate, Registry, RegistryError, Tool},
 };
 
@@ -35,6 +37,17 @@ pub struct AgentBuilder {
     registry: Option<Registry>,
     policy: Option<Arc<dyn Policy>>,
     model_tries: u32,
+}
+
+/// An agent that cannot be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// Something is wrong with a tool.
+    #[error(transparent)]
+    Tool(#[from] RegistryError),
+    /// Something is wrong with the schema of its answers.
+    #[error(transparent)]
+    Output(#[from] OutputError),
 }
 
 /// A run of [`Agent::run`] that gave no answer.
@@ -73,6 +86,7 @@ impl Agent {
             memory: MemoryConfig::default(),
             script: None,
             temperature: None,
+            output: None,
             host: Value::Null,
         };
         AgentBuilder {
@@ -111,6 +125,16 @@ impl Agent {
         config.limits = limits;
         config.script = script;
         config.host = host;
+        self
+    }
+
+    /// The same agent with other answers. Their schema must be one that
+    /// [`check_schema`] accepts, or the model's answers are refused.
+    #[must_use]
+    pub fn with_output(mut self, output: Option<OutputConfig>) -> Self {
+        if self.config.output != output {
+            Arc::make_mut(&mut self.config).output = output;
+        }
         self
     }
 
@@ -224,11 +248,37 @@ impl AgentBuilder {
         self
     }
 
+    /// With answers that are JSON of this schema. The model is asked again for an answer that
+    /// matches, [`DEFAULT_REASKS`] times unless [`AgentBuilder::max_reasks`] says otherwise.
+    #[must_use]
+    pub fn output_schema(mut self, schema: Value) -> Self {
+        let max_reasks = self
+            .config
+            .output
+            .map_or(DEFAULT_REASKS, |old| old.max_reasks);
+        self.config.output = Some(OutputConfig { schema, max_reasks });
+        self
+    }
+
+    /// With so many further tries for an answer that matches the output schema. Without a schema it
+    /// says nothing.
+    #[must_use]
+    pub fn max_reasks(mut self, reasks: u32) -> Self {
+        if let Some(output) = &mut self.config.output {
+            output.max_reasks = reasks;
+        }
+        self
+    }
+
     /// The agent.
     ///
     /// # Errors
-    /// If two tools have one name, or a tool's name or schema is not valid.
-    pub fn build(mut self) -> Result<Agent, RegistryError> {
+    /// If two tools have one name, a tool's name or schema is not valid, or the output schema is
+    /// not.
+    pub fn build(mut self) -> Result<Agent, BuildError> {
+        if let Some(output) = &self.config.output {
+            check_schema(&output.schema)?;
+        }
         let registry = match self.registry {
             Some(registry) => registry,
             None => Registry::new(self.tools)?,

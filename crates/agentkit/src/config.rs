@@ -42,6 +42,9 @@ pub struct RunConfig {
     /// Sent with each request, if configured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
+    /// What the answer has to be, if it is not plain text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<OutputConfig>,
     /// Anything else that the host wants to find again on resume.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub host: Value,
@@ -91,6 +94,23 @@ impl MemoryConfig {
     fn is_default(&self) -> bool {
         *self == Self::default()
     }
+}
+
+/// What a run's answer has to be: JSON that matches a schema.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OutputConfig {
+    /// A JSON Schema. A `$ref` may only point into the schema itself.
+    pub schema: Value,
+    /// How often the model is asked again for an answer that matches.
+    #[serde(default = "default_reasks")]
+    pub max_reasks: u32,
+}
+
+/// How often a model is asked again unless something else is configured.
+pub const DEFAULT_REASKS: u32 = 2;
+
+fn default_reasks() -> u32 {
+    DEFAULT_REASKS
 }
 
 /// What was known of a model when the run began.

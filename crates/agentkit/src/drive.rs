@@ -8,6 +8,7 @@ mod memory_recorder;
 mod model_call;
 mod outside;
 mod tool_calls;
+mod words;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -267,6 +268,7 @@ pub fn outcomes(events: &[Event]) -> Vec<Event> {
         Event::RunStarted(_)
         | Event::ModelCompleted(_)
         | Event::ModelFailed(_)
+        | Event::PlanUpdated(_)
         | Event::ToolCalled(_)
         | Event::ToolCompleted(_)
         | Event::ToolFailed(_)

@@ -10,6 +10,7 @@
 //! they come, also while a driver that does not see them yet writes on; the fold allows for that.
 
 mod model;
+mod plan;
 mod segment;
 mod tool;
 mod wait;
@@ -19,6 +20,7 @@ use serde_json::Value;
 
 pub use self::{
     model::{FinishReason, ModelCompleted, ModelFailed, ModelStarted},
+    plan::{Plan, PlanItem, PlanItemStatus, PlanUpdated},
     segment::{Purpose, SegmentChange, SegmentOpened},
     tool::{
         ChildStarted, FileDelta, Handle, Resolution, ToolApproved, ToolCalled, ToolCompleted,
@@ -96,6 +98,9 @@ pub enum Event {
     /// A model call failed; it may be made again.
     #[serde(rename = "model.failed")]
     ModelFailed(ModelFailed),
+    /// The plan was made, or one of its items was worked off.
+    #[serde(rename = "plan.updated")]
+    PlanUpdated(PlanUpdated),
     /// The model asked for a tool call, and the gate gave its verdict.
     #[serde(rename = "tool.called")]
     ToolCalled(ToolCalled),
@@ -236,11 +241,12 @@ pub enum DecodeError {
 
 impl Event {
     /// Every type that this release knows.
-    pub const TYPES: [&str; 21] = [
+    pub const TYPES: [&str; 22] = [
         "run.started",
         "model.started",
         "model.completed",
         "model.failed",
+        "plan.updated",
         "tool.called",
         "tool.started",
         "tool.completed",
@@ -268,6 +274,7 @@ impl Event {
             Self::ModelStarted(_) => "model.started",
             Self::ModelCompleted(_) => "model.completed",
             Self::ModelFailed(_) => "model.failed",
+            Self::PlanUpdated(_) => "plan.updated",
             Self::ToolCalled(_) => "tool.called",
             Self::ToolStarted(_) => "tool.started",
             Self::ToolCompleted(_) => "tool.completed",

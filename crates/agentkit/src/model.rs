@@ -60,6 +60,9 @@ pub struct Request {
     /// What the answer has to look like. It is sent where the model can be held to it; whoever
     /// reads the answer checks it all the same.
     pub response_schema: Option<ResponseSchema>,
+    /// How often a model has answered in the run, for one that follows a script: the conversation
+    /// does not hold every answer.
+    pub answers: Option<u32>,
 }
 
 /// A schema for the answer.

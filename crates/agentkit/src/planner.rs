@@ -1,10 +1,30 @@
 //! Planners: what an agent does next, seen from the folded run.
 
+mod lenient;
+mod output;
+mod plan_execute;
+mod react;
+mod text;
+
+use std::sync::Arc;
+
 use serde_json::Value;
 
+pub use self::{
+    output::{OutputError, check_schema},
+    plan_execute::PlanExecute,
+    react::{React, ReactText},
+};
+pub(crate) use self::{
+    output::{in_words, refusal, too_many_refusals},
+    plan_execute::plan_message,
+    text::{Said, hear, rewrite},
+};
 use crate::{
-    event::{Failure, FinishReason},
-    run::{Run, Turn},
+    event::{Failure, Plan, Purpose},
+    model::ResponseSchema,
+    names,
+    run::Run,
 };
 
 /// What a planner wants done next.
@@ -24,58 +44,86 @@ pub enum PlanStep {
     },
 }
 
-/// Decides what is next whenever nothing is in flight. It is pure: it sees the run and nothing else.
+/// How the model is asked.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Ask {
+    /// What the call is for; recorded with it.
+    pub purpose: Purpose,
+    /// Said at the end of the conversation, for this call only.
+    pub say: Option<String>,
+    /// What an answer without calls has to look like.
+    pub schema: Option<ResponseSchema>,
+}
+
+/// What an answer without calls is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reading {
+    /// The answer of the run.
+    Answer(Value),
+    /// A plan, or what became of an item of it: the run goes on.
+    Plan(Plan),
+    /// Nothing that can be used; the model is told why, and asked again.
+    Refused(Failure),
+}
+
+/// How calls and answers are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// With the provider's own tool calling, unless the model table says that the model has none.
+    Native,
+    /// As text, with any model.
+    Text,
+}
+
+/// Decides what is next whenever nothing is in flight, and what the model's words mean. It is pure:
+/// it sees the run and nothing else. What it makes of an answer is recorded and never made again.
 pub trait Planner: Send + Sync {
     /// The name that configuration and log know it by.
     fn name(&self) -> &'static str;
+
     /// The next step.
     fn plan(&self, run: &Run) -> PlanStep;
+
+    /// How the model is asked: unless said, with the schema of the run's answer, if it has one.
+    fn ask(&self, run: &Run) -> Ask {
+        Ask {
+            schema: output::response_schema(run),
+            ..Ask::default()
+        }
+    }
+
+    /// What an answer without calls is: unless said, the answer of the run.
+    fn read(&self, run: &Run, text: &str) -> Reading {
+        output::read(run, text)
+    }
+
+    /// How calls and answers are written.
+    fn dialect(&self) -> Dialect {
+        Dialect::Native
+    }
 }
 
 /// The names that [`by_name`] knows.
-pub const NAMES: [&str; 2] = ["react", "placeholder"];
+pub const NAMES: [&str; 4] = ["react", "react_text", "plan_execute", "placeholder"];
 
-/// The planner of a name, if there is one.
-#[must_use]
-pub fn by_name(name: &str) -> Option<std::sync::Arc<dyn Planner>> {
+/// The planner of a name.
+///
+/// # Errors
+/// With the code `unknown_planner` if there is none.
+pub fn by_name(name: &str) -> Result<Arc<dyn Planner>, Failure> {
     match name {
-        "react" => Some(std::sync::Arc::new(React)),
-        "placeholder" => Some(std::sync::Arc::new(Placeholder)),
-        _ => None,
-    }
-}
-
-/// Reason and act on native tool calling: the model is asked until it answers without a call.
-/// (Yao et al., "ReAct: Synergizing Reasoning and Acting in Language Models", 2022.)
-#[derive(Debug, Clone, Copy)]
-pub struct React;
-
-impl Planner for React {
-    fn name(&self) -> &'static str {
-        "react"
-    }
-
-    fn plan(&self, run: &Run) -> PlanStep {
-        match run.turn() {
-            Turn::Answered { text, finish } => match finish {
-                FinishReason::Stop | FinishReason::ToolCalls => PlanStep::FinalAnswer {
-                    output: Value::String(text.clone()),
-                },
-                FinishReason::Length => PlanStep::Error {
-                    error: Failure::last(
-                        "answer_cut",
-                        "the model's answer was cut at its output limit; raise \
-                         `limits.max_output_tokens`, or ask for less",
-                    ),
-                },
-                FinishReason::ContentFilter => PlanStep::Error {
-                    error: Failure::last(
-                        "model_content_filter",
-                        "the provider withheld the answer; rephrase the goal",
-                    ),
-                },
-            },
-            Turn::Open => PlanStep::AskModel,
+        "react" => Ok(Arc::new(React)),
+        "react_text" => Ok(Arc::new(ReactText)),
+        "plan_execute" => Ok(Arc::new(PlanExecute)),
+        "placeholder" => Ok(Arc::new(Placeholder)),
+        _ => {
+            let short: String = name.chars().take(80).collect();
+            let hint = match &*names::nearest(name, NAMES.into_iter()) {
+                [] => format!("known are {}", NAMES.join(", ")),
+                [nearest, ..] => format!("did you mean `{nearest}`?"),
+            };
+            let message = format!("there is no planner `{short}`; {hint}");
+            Err(Failure::last("unknown_planner", message))
         }
     }
 }
@@ -96,5 +144,27 @@ impl Planner for Placeholder {
                 run.goal()
             )),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_has_its_planner_and_others_are_refused_with_the_nearest() {
+        for name in NAMES {
+            assert_eq!(by_name(name).map(|planner| planner.name()), Ok(name));
+        }
+        let refusal = |name| by_name(name).map(|planner| planner.name()).unwrap_err();
+        assert_eq!(
+            refusal("plan-execute").message,
+            "there is no planner `plan-execute`; did you mean `plan_execute`?"
+        );
+        assert!(
+            refusal("guess")
+                .message
+                .ends_with("known are react, react_text, plan_execute, placeholder")
+        );
     }
 }

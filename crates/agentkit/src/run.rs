@@ -16,10 +16,12 @@ use serde_json::Value;
 pub(crate) use self::next::first_batch;
 use self::segment::Size;
 pub use self::{fold::FoldError, next::Next};
-pub use crate::config::{Limits, MemoryConfig, PinnedModel, PinnedTool, RunConfig};
+pub use crate::config::{
+    DEFAULT_REASKS, Limits, MemoryConfig, OutputConfig, PinnedModel, PinnedTool, RunConfig,
+};
 use crate::{
     event::{
-        CallWait, ChildResult, Failure, FinishReason, Handle, ModelStarted, Purpose, StepId,
+        CallWait, ChildResult, Failure, FinishReason, Handle, ModelStarted, Plan, Purpose, StepId,
         ToolCalled, Usage,
     },
     memory::Window,
@@ -51,6 +53,14 @@ pub struct Run {
     fallback: Option<String>,
     /// Turns in a row whose calls were all invalid, or that said nothing.
     repairs: u32,
+    /// The last answer that cannot be used, until there is one that can.
+    #[serde(default)]
+    refused: Option<Refused>,
+    /// How often the model has answered.
+    #[serde(default)]
+    answers: u32,
+    #[serde(default)]
+    plan: Option<Plan>,
     last_step: u32,
     usage: Usage,
     /// Tokens charged for calls whose usage is not known.
@@ -105,7 +115,21 @@ pub enum Turn {
         text: String,
         /// Why it stopped.
         finish: FinishReason,
+        /// The run's answer as it was read, where it is not the words themselves.
+        #[serde(default)]
+        answer: Option<Value>,
     },
+}
+
+/// An answer that cannot be used. The model sees the last one and no other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// Its words, or the beginning of them.
+    pub text: String,
+    /// What is wrong with it.
+    pub error: Failure,
+    /// How many such answers came in a row.
+    pub count: u32,
 }
 
 /// How a run ended.
@@ -188,6 +212,24 @@ impl Run {
     #[must_use]
     pub fn turn(&self) -> &Turn {
         &self.turn
+    }
+
+    /// The last answer that cannot be used, until there is one that can.
+    #[must_use]
+    pub fn refused(&self) -> Option<&Refused> {
+        self.refused.as_ref()
+    }
+
+    /// How often the model has answered.
+    #[must_use]
+    pub fn answers(&self) -> u32 {
+        self.answers
+    }
+
+    /// The plan, with a planner that makes one.
+    #[must_use]
+    pub fn plan(&self) -> Option<&Plan> {
+        self.plan.as_ref()
     }
 
     /// What the recorded model calls used.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::gate::doubt;
+pub(crate) use self::gate::{doubt, violations};
 pub use self::{
     gate::{Admission, Ask, Gate, GateLimits, INLINE_LIMIT, Outcome, json_prefix},
     registry::{Registry, RegistryBuilder, RegistryError},

@@ -16,6 +16,7 @@ pub mod submit;
 use std::{collections::BTreeSet, sync::Arc};
 
 use ops_core::{
+    Json,
     ports::{Clock, Live, Queue, Random, Retention, Store, Workspaces},
     retry::RetryPolicy,
 };
@@ -59,6 +60,8 @@ pub struct Settings {
     pub retry: RetryPolicy,
     /// The largest input, in bytes of JSON.
     pub max_input_bytes: usize,
+    /// What is wrong with the input of a task of this type, beyond what the engine knows of it.
+    pub check_input: fn(&str, &Json) -> Vec<FieldError>,
     /// How long tasks are kept after they ended.
     pub retention: Retention,
 }

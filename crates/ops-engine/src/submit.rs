@@ -293,6 +293,7 @@ impl Engine {
             let delays = retry.initial_micros >= 0 && retry.max_micros >= 0;
             check(delays, &["retry", "backoff"], "must not be negative");
         }
+        fields.extend((self.settings.check_input)(&wish.task_type, &wish.input));
         if fields.is_empty() {
             Ok(())
         } else {

@@ -22,6 +22,7 @@ pub(crate) fn envelope(event: &Event, effects: &mut Effects) -> NewEvent {
         | Event::MessageAdded(_)
         | Event::LimitsChanged(_)
         | Event::SegmentOpened(_)
+        | Event::PlanUpdated(_)
         | Event::RunCompleted(_)
         | Event::RunFailed(_) => (None, Usage::default()),
         Event::ModelStarted(event) => (model(event.step, StepStatus::Started), Usage::default()),

@@ -53,6 +53,9 @@ fn new_child(spec: &ChildSpec, parent: &TaskRecord, now: Micros) -> Option<NewTa
         },
         _ => Map::new(),
     };
+    // What the parent has to answer is not what its child has to.
+    config.remove("output_schema");
+    config.remove("max_reasks");
     if let Some(instructions) = &spec.instructions {
         config.insert(
             "instructions".to_owned(),

@@ -23,6 +23,7 @@ use ops_core::{Lifecycle, Task};
 use ops_worker::{Agents, Prepared};
 use serde_json::Value;
 
+pub(crate) use self::overrides::check_input;
 use self::overrides::{Input, ModelWish};
 pub(crate) use self::provider::{Outline, Providers};
 use crate::config::Config;
@@ -190,16 +191,7 @@ impl Factory {
         }
         let mut models = models.into_iter();
         let first = models.next().expect("a chain is never empty");
-        let Some(planner) = planner::by_name(&key.planner) else {
-            return Err(Failure::last(
-                "unknown_planner",
-                format!(
-                    "there is no planner `{}`; known are {}",
-                    key.planner,
-                    planner::NAMES.join(", ")
-                ),
-            ));
-        };
+        let planner = planner::by_name(&key.planner)?;
         let mut builder = Agent::builder(first)
             .name("default")
             .instructions(&key.instructions)
@@ -282,6 +274,7 @@ impl Agents for Factory {
         };
         let limits = self.limits_of(task, life);
         let agent = self.agent(key)?.with(limits, script, Value::Null);
+        let agent = agent.with_output(overrides.output);
         Ok(Prepared {
             agent,
             goal: input.goal,
@@ -311,6 +304,7 @@ impl Agents for Factory {
             config.script.clone(),
             config.host.clone(),
         );
+        let agent = agent.with_output(config.output.clone());
         Ok((agent, files.unwrap_or_default()))
     }
 

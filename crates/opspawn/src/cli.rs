@@ -129,6 +129,12 @@ pub(crate) struct Run {
     /// The model
     #[arg(long, value_name = "NAME")]
     pub(crate) model: Option<String>,
+    /// The planner: react, react_text, plan_execute or placeholder
+    #[arg(long, value_name = "NAME")]
+    pub(crate) planner: Option<String>,
+    /// A file with a JSON Schema; the answer is JSON that matches it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output_schema: Option<PathBuf>,
     /// The longest that the task may take, such as 90s or 5m
     #[arg(long, value_name = "TIME")]
     pub(crate) timeout: Option<String>,

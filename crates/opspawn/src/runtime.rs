@@ -224,6 +224,7 @@ fn engine_settings(config: &Config) -> ops_engine::Settings {
             ..defaults
         },
         max_input_bytes: max_body(config),
+        check_input: crate::agents::check_input,
         retention: retention(config),
     }
 }

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use super::{DriveError, Driver, RecordError, Stop};
+use serde_json::Value;
+
+use super::{DriveError, Driver, RecordError, Stop, words::Heard};
 use crate::{
     event::{
-        Event, Failure, ModelCompleted, ModelFailed, ModelStarted, Purpose, SegmentChange,
-        SegmentOpened, StepId, Verdict, Wait,
+        Event, Failure, FinishReason, ModelCompleted, ModelFailed, ModelStarted, PlanUpdated,
+        Purpose, SegmentChange, SegmentOpened, StepId, Verdict, Wait,
     },
-    model::{DeltaSink, ModelError, ModelErrorKind, NoDeltas, Request, Response},
+    model::{DeltaSink, ModelError, ModelErrorKind, NoDeltas, Response},
+    planner::Reading,
     run::{self, Limits, Next, Outcome},
     tool::Admission,
 };
@@ -39,63 +42,69 @@ impl Driver<'_> {
             .run
             .config()
             .map_or_else(Limits::default, |config| config.limits.clone());
-        let (messages, tools) = match call.purpose {
-            Purpose::Turn => (
-                self.context.take(self.run.memory()),
-                self.agent.gate.registry().specs(),
-            ),
-            Purpose::Summary { keep_from } => (self.run.summary_request(keep_from), Vec::new()),
-        };
-        let request = Request {
-            purpose: call.purpose.clone(),
-            messages,
-            tools,
-            max_output_tokens: call.max_output_tokens,
-            temperature: self.run.config().and_then(|config| config.temperature),
-            response_schema: None,
-        };
         let model = self.agent.model_named(self.run.model()).clone();
+        let asked = self.ask(&*model, &call.purpose, call.max_output_tokens);
         self.push(Event::ModelStarted(ModelStarted {
             step: call.step,
             attempt: call.attempt,
             name: model.name().to_owned(),
             reserved_tokens: call.reserved_tokens,
             reserved_cost_micros: call.reserved_cost_micros,
-            purpose: call.purpose.clone(),
+            purpose: asked.purpose.clone(),
         }))?;
         self.flush(None).await?;
         fail::fail_point!("model.after_intent");
         self.session.recorder.check()?;
 
         let sink: Box<dyn DeltaSink> = match call.purpose {
-            Purpose::Turn => self.session.sink(call.step, call.attempt),
             Purpose::Summary { .. } => Box::new(NoDeltas),
+            Purpose::Turn | Purpose::Plan | Purpose::Execute | Purpose::Answer => {
+                self.session.sink(call.step, call.attempt)
+            }
         };
         let answer = tokio::select! {
             biased;
-            answer = model.call(&request, &*sink) => answer,
+            answer = model.call(&asked.request, &*sink) => answer,
             () = self.session.cancel.cancelled() => return Err(RecordError::Stopping.into()),
             () = until(limits.deadline_micros, self.session.clock.now_micros()) => Err(deadline()),
         };
-        if call.purpose.is_turn() {
-            self.context.put_back(request.messages);
+        let (dialect, purpose) = (asked.dialect, asked.purpose.clone());
+        if !call.purpose.is_summary() {
+            self.context.put_back(asked.messages());
         }
         fail::fail_point!("model.after_call");
         match answer {
+            Ok(response) if self.is_withheld(&response) => {
+                let used = (response.usage.total_tokens(), response.usage.cost_micros);
+                self.model_failed(&call, &withheld(&response), used).await
+            }
             Ok(response) => {
                 match call.purpose {
-                    Purpose::Turn => self.answered(call.step, response)?,
                     Purpose::Summary { .. } => self.summed_up(&call, response)?,
+                    Purpose::Turn | Purpose::Plan | Purpose::Execute | Purpose::Answer => {
+                        let heard = self.hear(response, dialect);
+                        self.answered(call.step, purpose, heard)?;
+                    }
                 }
                 Ok(None)
             }
-            Err(error) => self.model_failed(&call, &error).await,
+            Err(error) if error.maybe_charged => {
+                let reserved = (call.reserved_tokens, call.reserved_cost_micros);
+                self.model_failed(&call, &error, reserved).await
+            }
+            Err(error) => self.model_failed(&call, &error, (0, 0)).await,
         }
+    }
+
+    /// Whether the provider withheld the answer, and another model may give one.
+    fn is_withheld(&self, response: &Response) -> bool {
+        response.finish == FinishReason::ContentFilter && self.run.next_model().is_some()
     }
 
     /// Takes an answer in: the gate judges its calls, and those that may begin have their intent in
     /// the same append.
-    fn answered(&mut self, step: StepId, response: Response) -> Result<(), DriveError> {
+    fn answered(&mut self, step: StepId, purpose: Purpose, heard: Heard) -> Result<(), DriveError> {
+        let Heard { response, reading } = heard;
         let context = self.policy_context();
         let max_steps = self
             .run
@@ -121,6 +130,15 @@ impl Driver<'_> {
                 .filter(|(_, _, _, admission)| admission.error.is_none())
                 .map(|(step, _, _, admission)| (*step, admission.effect, admission.ask.is_none())),
         );
+        let (mut answer, mut refused, mut plan) = (None, None, None);
+        match reading {
+            // The words themselves need not be recorded twice.
+            Some(Reading::Answer(Value::String(text))) if text == response.content => {}
+            Some(Reading::Answer(value)) => answer = Some(value),
+            Some(Reading::Refused(error)) => refused = Some(error),
+            Some(Reading::Plan(new)) => plan = Some(new),
+            None => {}
+        }
         self.push(Event::ModelCompleted(ModelCompleted {
             step,
             name: response.model,
@@ -131,8 +149,13 @@ impl Driver<'_> {
             // Parts stand for the whole answer: with calls left out they would not be true.
             parts: response.parts.filter(|_| asked <= MOST_CALLS),
             request_id: response.request_id,
-            purpose: Purpose::Turn,
+            purpose,
+            answer,
+            refused,
         }))?;
+        if let Some(plan) = plan {
+            self.push(Event::PlanUpdated(PlanUpdated { step, plan }))?;
+        }
         for (step, provider_id, name, admission) in admitted {
             let begins = match first.contains(&step) {
                 true => Verdict::Start,
@@ -155,29 +178,27 @@ impl Driver<'_> {
             parts: None,
             request_id: response.request_id,
             purpose: call.purpose.clone(),
+            answer: None,
+            refused: None,
         }))?;
         Ok(())
     }
 
-    /// A failed try: the next one follows at once, after a wait, with the task's next attempt, or
-    /// never.
+    /// A failed try, and the tokens and micro-USD to charge for it: the next one follows at once,
+    /// after a wait, with the task's next attempt, or never.
     async fn model_failed(
         &mut self,
         call: &Call,
         error: &ModelError,
+        (charged_tokens, charged_cost_micros): (u64, u64),
     ) -> Result<Option<Stop>, DriveError> {
         let failure = error.failure();
-        let (charged_tokens, charged_cost_micros) = if error.maybe_charged {
-            (call.reserved_tokens, call.reserved_cost_micros)
-        } else {
-            (0, 0)
-        };
         let failures = self.run.model_failures() + 1;
         let used_up = failures.is_multiple_of(self.agent.model_tries);
         let fallback = self.run.next_model().map(str::to_owned);
         let fallback = fallback.filter(|_| used_up || !error.kind.is_retryable());
         // A conversation that was too large is made smaller once before that.
-        let shrinks = call.purpose.is_turn()
+        let shrinks = !call.purpose.is_summary()
             && error.kind == ModelErrorKind::ContextOverflow
             && self.run.shrinks_after_overflow();
         let fallback = fallback.filter(|_| !shrinks);
@@ -270,6 +291,15 @@ fn gave_up(failure: &Failure, failures: u32) -> Failure {
             failure.message
         ),
     )
+}
+
+fn withheld(response: &Response) -> ModelError {
+    let mut error = ModelError::new(
+        ModelErrorKind::ContentFilter,
+        "the provider withheld the answer",
+    );
+    error.request_id.clone_from(&response.request_id);
+    error
 }
 
 fn deadline() -> ModelError {

@@ -128,13 +128,13 @@ impl Tool for Counting {
 
 /// A log that survives, and a process that dies at the append `dies_at`, before or after the commit.
 #[derive(Default)]
-struct Dying {
-    events: Mutex<Vec<Event>>,
-    appends: AtomicUsize,
-    dies_at: usize,
-    commits: bool,
-    dead: AtomicBool,
-    stopping: Arc<AtomicBool>,
+pub(super) struct Dying {
+    pub(super) events: Mutex<Vec<Event>>,
+    pub(super) appends: AtomicUsize,
+    pub(super) dies_at: usize,
+    pub(super) commits: bool,
+    pub(super) dead: AtomicBool,
+    pub(super) stopping: Arc<AtomicBool>,
 }
 
 impl Recorder for Dying {
@@ -178,7 +178,7 @@ pub(super) fn fold(events: &[Event]) -> Run {
     run
 }
 
-async fn step(agent: &Agent, recorder: Arc<Dying>) -> (Result<Stop, DriveError>, Run) {
+pub(super) async fn step(agent: &Agent, recorder: Arc<Dying>) -> (Result<Stop, DriveError>, Run) {
     let mut run = fold(&recorder.events.lock().unwrap());
     let blobs = Arc::new(MemoryRecorder::default());
     let session = Session::new(recorder, Arc::new(SystemClock), PathBuf::from("."), blobs);
@@ -650,6 +650,8 @@ fn an_empty_answer_that_was_cut_is_not_asked_for_again() {
                 parts: None,
                 request_id: None,
                 purpose: Default::default(),
+                answer: None,
+                refused: None,
             }),
         ]);
         let Next::Done(Outcome::Failed(failure)) = run.next(&crate::planner::React, 0) else {

@@ -48,6 +48,12 @@ pub struct ModelCompleted {
     /// What it was for.
     #[serde(default, skip_serializing_if = "Purpose::is_turn")]
     pub purpose: Purpose,
+    /// The run's answer as it was read, where it is not the text itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<Value>,
+    /// Why the answer cannot be used, if it cannot: the model is told, and asked again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Failure>,
 }
 
 /// Why a model stopped.

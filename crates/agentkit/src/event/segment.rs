@@ -45,15 +45,24 @@ pub enum Purpose {
         /// That step.
         keep_from: StepId,
     },
+    /// To make a plan.
+    Plan,
+    /// To carry out a step of the plan.
+    Execute,
+    /// To give the answer once the plan is carried out.
+    Answer,
 }
 
 impl Purpose {
     /// Whether it is the usual one.
     #[must_use]
     pub fn is_turn(&self) -> bool {
-        match self {
-            Self::Turn => true,
-            Self::Summary { .. } => false,
-        }
+        *self == Self::Turn
+    }
+
+    /// Whether it is a call about the conversation, and not one of it.
+    #[must_use]
+    pub fn is_summary(&self) -> bool {
+        matches!(self, Self::Summary { .. })
     }
 }

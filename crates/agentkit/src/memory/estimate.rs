@@ -42,6 +42,11 @@ pub(crate) fn specs_tokens(specs: &[Arc<ToolSpec>]) -> u64 {
     specs.iter().map(tokens).sum()
 }
 
+/// The tokens of a value as JSON text.
+pub(crate) fn json_tokens(value: &Value) -> u64 {
+    json_len(value) / 4
+}
+
 pub(super) fn call_bytes(call: &MessageCall) -> u64 {
     len(&call.name) + json_len(&call.arguments)
 }

@@ -60,7 +60,8 @@
 //! - `malformed_arguments = "{oops"` in place of a call's `arguments` is sent as it is.
 //!
 //! # Position
-//! The model keeps no state of a run, so a resumed run goes on where it was. The turn follows from
+//! The model keeps no state of a run, so a resumed run goes on where it was. A run counts its
+//! answers and says so with each request ([`Request::answers`]). Without that, the turn follows from
 //! the conversation: each call's provider id names its turn, and without one the model's messages
 //! are counted.
 
@@ -218,9 +219,10 @@ impl Model for Scripted {
         deltas: &'a dyn DeltaSink,
     ) -> BoxFuture<'a, Result<Response, ModelError>> {
         Box::pin(async move {
-            let turn = match request.purpose {
-                Purpose::Turn => Turn::Of(turn(&request.messages)),
-                Purpose::Summary { .. } => Turn::Summary,
+            let turn = match (&request.purpose, request.answers) {
+                (Purpose::Summary { .. }, _) => Turn::Summary,
+                (_, Some(answers)) => Turn::Of(answers as usize + 1),
+                (_, None) => Turn::Of(turn(&request.messages)),
             };
             let scene = Scene::new(&request.messages, turn.number());
             let case = self.case(turn, &scene)?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{CallState, FailedCall, Outcome, Progress, Run, Turn, outside};
+use super::{CallState, FailedCall, Outcome, Progress, Refused, Run, Turn, outside};
 use crate::{
     event::{
         Event, FinishReason, ModelCompleted, Purpose, Resolution, RunStarted, StepId, ToolCalled,
@@ -12,7 +12,11 @@ use crate::{
     },
     memory::ShortTermMemory as _,
     model::{Message, MessageCall, ModelErrorKind},
+    planner,
 };
+
+/// Of an answer that cannot be used, the model is shown so many bytes.
+const KEPT: usize = 8 * 1024;
 
 /// An event that cannot follow the ones before it: the log was written by a defect, or damaged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,7 +55,8 @@ impl Run {
             Event::ModelFailed(failed) => {
                 let purpose = self.model.take().map(|started| started.purpose);
                 let purpose = purpose.unwrap_or_default();
-                if purpose.is_turn() && failed.error.code == ModelErrorKind::ContextOverflow.code()
+                if !purpose.is_summary()
+                    && failed.error.code == ModelErrorKind::ContextOverflow.code()
                 {
                     self.overflowed();
                 }
@@ -68,6 +73,12 @@ impl Run {
                     self.model_failures = 0;
                     self.change_model();
                 }
+            }
+            Event::PlanUpdated(updated) => {
+                self.turn = Turn::Open;
+                let content = planner::plan_message(&updated.plan, &self.goal);
+                self.memory.add_message(Message::user(content));
+                self.plan = Some(updated.plan.clone());
             }
             Event::ToolCalled(called) => self.called(event.kind(), called)?,
             Event::ToolStarted(started) => {
@@ -157,6 +168,17 @@ impl Run {
         self.memory.reach(completed.step);
         self.calls.clear();
         self.expected_calls = completed.calls as usize;
+        self.answers += 1;
+        if let Some(error) = &completed.refused {
+            self.turn = Turn::Open;
+            self.refused = Some(Refused {
+                text: completed.output[..completed.output.floor_char_boundary(KEPT)].to_owned(),
+                error: error.clone(),
+                count: self.refused.as_ref().map_or(0, |last| last.count) + 1,
+            });
+            return;
+        }
+        self.refused = None;
         let whole = matches!(
             completed.finish,
             FinishReason::Stop | FinishReason::ToolCalls
@@ -181,6 +203,7 @@ impl Run {
             self.turn = Turn::Answered {
                 text: completed.output.clone(),
                 finish: completed.finish,
+                answer: completed.answer.clone(),
             };
         }
     }

@@ -7,7 +7,7 @@ use crate::{
     event::{Failure, Purpose, SegmentOpened, StepId, Wait},
     memory::estimate_tokens,
     model::catalog,
-    planner::{PlanStep, Planner},
+    planner::{self, PlanStep, Planner},
     tool::Effect,
 };
 
@@ -121,8 +121,10 @@ impl Run {
         if let Some(failed) = &self.failed_model {
             let again = || self.call_model(failed.step, failed.attempt + 1, failed.purpose.clone());
             return match failed.purpose {
-                Purpose::Turn => self.make_room().unwrap_or_else(again),
                 Purpose::Summary { .. } => again(),
+                Purpose::Turn | Purpose::Plan | Purpose::Execute | Purpose::Answer => {
+                    self.make_room().unwrap_or_else(again)
+                }
             };
         }
         if let Some(opened) = self.summarised() {
@@ -137,6 +139,9 @@ impl Run {
                     self.repairs
                 ),
             );
+        }
+        if let Some(failure) = planner::too_many_refusals(self) {
+            return Next::Done(Outcome::Failed(failure));
         }
         match planner.plan(self) {
             PlanStep::AskModel => self
@@ -180,7 +185,9 @@ impl Run {
         let lost = self.model.as_ref().map_or(0, |lost| lost.reserved_tokens);
         let used = self.charged_tokens().saturating_add(lost);
         let prompt = match purpose {
-            Purpose::Turn => self.prompt_tokens(),
+            Purpose::Turn | Purpose::Plan | Purpose::Execute | Purpose::Answer => {
+                self.prompt_tokens()
+            }
             Purpose::Summary { keep_from } => {
                 let messages = self.summary_request(keep_from);
                 let estimated = messages

@@ -59,8 +59,24 @@ pub(super) struct Size {
 impl Run {
     /// Estimated tokens of what the model is sent: the conversation and the tools' definitions.
     fn estimated(&self) -> u64 {
-        let beside = self.config.as_ref().map_or(0, |config| config.tools_tokens);
-        self.memory.tokens().saturating_add(beside)
+        self.memory.tokens().saturating_add(self.beside())
+    }
+
+    /// Those that are not of the conversation: the tools' definitions, the schema of the answer, and
+    /// an answer that was refused.
+    fn beside(&self) -> u64 {
+        let Some(config) = &self.config else { return 0 };
+        let schema = config
+            .output
+            .as_ref()
+            .map(|output| memory::json_tokens(&output.schema));
+        let refused = self.refused.as_ref().map(|refused| {
+            let bytes = refused.text.len() + refused.error.message.len();
+            // What is wrong with it is told with the schema.
+            bytes as u64 / 4 + schema.unwrap_or(0)
+        });
+        let sizes = [Some(config.tools_tokens), schema, refused];
+        sizes.into_iter().flatten().sum()
     }
 
     /// Estimated tokens in the provider's measure.
@@ -102,7 +118,7 @@ impl Run {
         let most = ceiling.map_or(bound, |ceiling| bound.min(ceiling));
         let begins = scale(most, u64::from(memory.compact_at.min(100)), 100);
         let bounds = Bounds {
-            beside: self.config.as_ref().map_or(0, |config| config.tools_tokens),
+            beside: self.beside(),
             target: begins / 4 * 3,
             most,
             keep: usize::try_from(memory.keep_exchanges).unwrap_or(usize::MAX),
@@ -180,7 +196,7 @@ impl Run {
         if self
             .failed_model
             .as_ref()
-            .is_some_and(|failed| !failed.purpose.is_turn())
+            .is_some_and(|failed| failed.purpose.is_summary())
         {
             self.failed_model = None;
         }

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use serde_json::Value;
 
+pub(crate) use self::arguments::list as violations;
 pub use self::cap::json_prefix;
 use super::{
     Effect, Registry, Then, ToolContext, ToolOutput,

@@ -148,7 +148,7 @@ impl Model for Reader {
                     let number = self.summaries.fetch_add(1, Ordering::SeqCst) + 1;
                     (format!("summary {number}"), None)
                 }
-                Purpose::Turn => {
+                Purpose::Turn | Purpose::Plan | Purpose::Execute | Purpose::Answer => {
                     is_whole(request);
                     match last_read(request) {
                         last if last < self.reads => (String::new(), Some(last + 1)),

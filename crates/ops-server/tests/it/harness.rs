@@ -135,6 +135,7 @@ impl App {
                 queues: ["default".to_owned()].into(),
                 retry: RetryPolicy::default(),
                 max_input_bytes: 8 << 20,
+                check_input: |_, _| Vec::new(),
                 retention: Retention {
                     completed: Some(3_600_000_000),
                     ..Retention::default()

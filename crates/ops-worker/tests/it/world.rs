@@ -123,6 +123,7 @@ pub(crate) async fn run_and_read(agent: Agent, faults: Faults) -> Left {
         queues: ["default".to_owned()].into(),
         retry,
         max_input_bytes: 1_000,
+        check_input: |_, _| Vec::new(),
         retention: ops_core::ports::Retention::default(),
     };
     let adapters = Adapters {

@@ -2,13 +2,30 @@
 
 use std::collections::BTreeMap;
 
-use agentkit::event::Failure;
+use agentkit::{
+    event::Failure,
+    planner::check_schema,
+    run::{DEFAULT_REASKS, OutputConfig},
+};
+use ops_core::Json;
+use ops_engine::FieldError;
 use serde_json::{Map, Value};
 
+use super::TASK_TYPES;
 use crate::config::nearest;
 
 /// The keys of `input_data.agent_config`.
-const KEYS: [&str; 5] = ["provider", "model", "planner", "instructions", "script"];
+const KEYS: [&str; 7] = [
+    "provider",
+    "model",
+    "planner",
+    "instructions",
+    "script",
+    "output_schema",
+    "max_reasks",
+];
+/// The most tries that a task may ask for.
+const MOST_REASKS: u32 = 20;
 
 /// The parts of `input_data` that an agent run reads.
 #[derive(Debug, PartialEq)]
@@ -29,6 +46,7 @@ pub(super) struct Overrides {
     pub(super) planner: Option<String>,
     pub(super) instructions: Option<String>,
     pub(super) script: Option<String>,
+    pub(super) output: Option<OutputConfig>,
 }
 
 /// `agent_config.model`.
@@ -113,7 +131,63 @@ impl Overrides {
             planner: text("planner")?,
             instructions: text("instructions")?,
             script: text("script")?,
+            output: output(config).map_err(|error| {
+                let Wrong { key, message } = error;
+                invalid(&format!("`input_data.agent_config.{key}` {message}"))
+            })?,
         })
+    }
+}
+
+/// What is wrong with a key of `agent_config`.
+struct Wrong {
+    key: &'static str,
+    message: String,
+}
+
+/// `agent_config.output_schema` and `agent_config.max_reasks`.
+fn output(config: &Map<String, Value>) -> Result<Option<OutputConfig>, Wrong> {
+    let given = |key| config.get(key).filter(|value| !value.is_null());
+    let wrong = |key, message: String| Wrong { key, message };
+    let max_reasks = match given("max_reasks") {
+        None => DEFAULT_REASKS,
+        Some(count) => count
+            .as_u64()
+            .and_then(|count| u32::try_from(count).ok())
+            .filter(|count| *count <= MOST_REASKS)
+            .ok_or_else(|| wrong("max_reasks", format!("must be 0 to {MOST_REASKS}")))?,
+    };
+    let Some(schema) = given("output_schema") else {
+        return Ok(None);
+    };
+    check_schema(schema).map_err(|error| {
+        let message = format!("cannot be used: {error}");
+        wrong("output_schema", message)
+    })?;
+    Ok(Some(OutputConfig {
+        schema: schema.clone(),
+        max_reasks,
+    }))
+}
+
+/// What of a task's input is refused before the task is accepted: an output schema that no answer
+/// can be held to.
+pub(crate) fn check_input(task_type: &str, input: &Json) -> Vec<FieldError> {
+    // Most inputs have none, and need not be read for that.
+    let may_have = ["\"output_schema\"", "\"max_reasks\""]
+        .iter()
+        .any(|key| input.as_str().contains(key));
+    if !may_have || !TASK_TYPES.contains(&task_type) {
+        return Vec::new();
+    }
+    let input = input.to_value();
+    let config = input.get("agent_config").and_then(Value::as_object);
+    match config.map(output) {
+        Some(Err(Wrong { key, message })) => {
+            let path = ["input_data", "agent_config", key];
+            vec![FieldError::new(&path, "value_error", message)]
+        }
+        Some(Ok(_)) | None => Vec::new(),
     }
 }
 

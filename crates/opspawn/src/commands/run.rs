@@ -1,6 +1,6 @@
 //! `opspawn run`: one goal to its end.
 
-use std::io::Read as _;
+use std::{io::Read as _, path::Path};
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
@@ -111,6 +111,12 @@ fn body(args: &cli::Run) -> Result<Value> {
     if let Some(model) = &args.model {
         overrides.insert("model".into(), model.clone().into());
     }
+    if let Some(planner) = &args.planner {
+        overrides.insert("planner".into(), planner.clone().into());
+    }
+    if let Some(path) = &args.output_schema {
+        overrides.insert("output_schema".into(), schema(path)?);
+    }
     input.insert("agent_config".into(), overrides.into());
     let mut body = json!({"task_type": "agent_run", "input_data": input});
     if let Some(name) = &args.example {
@@ -123,6 +129,14 @@ fn body(args: &cli::Run) -> Result<Value> {
         body["limits"]["max_steps"] = steps.into();
     }
     Ok(body)
+}
+
+fn schema(path: &Path) -> Result<Value> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read `{shown}` (--output-schema)"))?;
+    serde_json::from_str(&text)
+        .with_context(|| format!("`{shown}` (--output-schema) is not JSON; write a JSON Schema"))
 }
 
 fn finish(config: &Config, task: &Value, data_dir: Option<&str>, json: bool) -> Exit {
@@ -248,6 +262,10 @@ impl Progress {
                 None
             }
             // The last answer is the result, which goes to stdout.
+            "model.completed" if body["refused"].is_object() => Some(format!(
+                "asking again: the answer {}",
+                text(&body["refused"]["message"])
+            )),
             "model.completed" if body["calls"] == 0 => None,
             "model.completed" => body["output"]
                 .as_str()
@@ -261,6 +279,7 @@ impl Progress {
             )),
             "tool.completed" => Some(format!("  -> {}", short(&body["output"]))),
             "tool.failed" => Some(format!("  failed: {}", text(&body["error"]["message"]))),
+            "plan.updated" => Some(plan(body)),
             "task.lease_lost" => Some("the worker was lost; resuming".to_owned()),
             "task.retry_scheduled" => Some(format!(
                 "attempt failed, another follows: {}",
@@ -289,6 +308,24 @@ impl Drop for Progress {
         if let Some(spinner) = self.spinner.take() {
             spinner.finish_and_clear();
         }
+    }
+}
+
+/// What a plan says now: why a step failed, or the step that is being worked on.
+fn plan(body: &Value) -> String {
+    if let Some(message) = body["error"]["message"].as_str() {
+        return format!("plan: {message}");
+    }
+    let items = body["output"].as_array().map_or(&[][..], Vec::as_slice);
+    let at = items.iter().position(|item| item["status"] == "active");
+    match at {
+        Some(at) => format!(
+            "plan: step {} of {}: {}",
+            at + 1,
+            items.len(),
+            text(&items[at]["title"])
+        ),
+        None => "plan: every step is done".to_owned(),
     }
 }
 

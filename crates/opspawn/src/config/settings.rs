@@ -261,7 +261,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         setting(
             "agent.planner",
             "OPSPAWN_PLANNER",
-            Kind::Choice(&["react", "placeholder"]),
+            Kind::Choice(&agentkit::planner::NAMES),
             Some("react"),
             "the planner",
         ),

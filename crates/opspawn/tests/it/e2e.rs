@@ -22,6 +22,7 @@ mod large_result;
 mod mistakes;
 mod parts;
 mod place;
+mod planners;
 mod policy;
 mod retention;
 mod schedules;

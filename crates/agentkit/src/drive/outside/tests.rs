@@ -842,6 +842,7 @@ async fn a_fork_asks_again_and_runs_with_its_own_arguments() {
         &crate::run::Turn::Answered {
             text: "done".into(),
             finish: crate::event::FinishReason::Stop,
+            answer: None,
         }
     );
 }

@@ -33,6 +33,8 @@ fn answered(step: u32, calls: u32) -> Event {
         parts: None,
         request_id: None,
         purpose: Default::default(),
+        answer: None,
+        refused: None,
     })
 }
 

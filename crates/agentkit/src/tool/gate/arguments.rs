@@ -77,7 +77,7 @@ pub(super) fn violations(entry: &Entry, input: &Value) -> Option<Failure> {
 }
 
 /// The first violations with their JSON pointers, in one line.
-pub(super) fn list(validator: &Validator, value: &Value) -> Option<String> {
+pub(crate) fn list(validator: &Validator, value: &Value) -> Option<String> {
     let mut lines = Vec::new();
     for error in validator.iter_errors(value) {
         if lines.len() == MAX_VIOLATIONS {

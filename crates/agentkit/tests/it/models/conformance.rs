@@ -267,6 +267,8 @@ fn continued(response: &Response) -> Request {
         parts: response.parts.clone(),
         request_id: None,
         purpose: Purpose::Turn,
+        answer: None,
+        refused: None,
     });
     let Event::ModelCompleted(stored) = Event::decode(&event.encode()).unwrap() else {
         panic!("it is what it was")

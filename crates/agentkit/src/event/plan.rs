@@ -1,0 +1,60 @@
+//! Bodies of a plan's events.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Failure, StepId};
+
+/// Body of `plan.updated`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanUpdated {
+    /// The model step whose answer made or changed it.
+    pub step: StepId,
+    /// The plan as it is from here on.
+    #[serde(flatten)]
+    pub plan: Plan,
+}
+
+/// A plan and how far it got.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// 1 for the first one; each that replaces one that failed counts one more.
+    pub revision: u32,
+    /// What is to be done, in order.
+    pub output: Vec<PlanItem>,
+    /// Why an item failed, until there is another plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Failure>,
+}
+
+/// One thing to be done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanItem {
+    /// What, in the model's words.
+    pub title: String,
+    /// How far it got.
+    pub status: PlanItemStatus,
+}
+
+/// How far an item of a plan got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlanItemStatus {
+    /// Those before it come first.
+    Pending,
+    /// It is being worked on.
+    Active,
+    /// It is done.
+    Done,
+    /// It could not be done.
+    Failed,
+}
+
+impl Plan {
+    /// The item that is being worked on, with its number from 1.
+    #[must_use]
+    pub fn active(&self) -> Option<(usize, &PlanItem)> {
+        let mut items = self.output.iter().zip(1..);
+        let found = items.find(|(item, _)| item.status == PlanItemStatus::Active);
+        found.map(|(item, number)| (number, item))
+    }
+}

@@ -1,0 +1,327 @@
+//! Understands what a model wrote: calls, or the answer. Models keep to the form about as well as
+//! people do, so much beside it is understood as well.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use crate::{
+    event::Failure,
+    model::ResponseCall,
+    planner::{lenient, output::UNREADABLE},
+    tool::ToolSpec,
+};
+
+/// The most calls that are taken from one answer.
+const MOST_CALLS: usize = 16;
+
+/// What a model said.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Said {
+    /// It wants these calls.
+    Calls {
+        /// Its words up to the end of the last call: what follows it made up.
+        words: String,
+        /// The calls, without ids.
+        calls: Vec<ResponseCall>,
+    },
+    /// It gave the answer.
+    Answer(String),
+}
+
+/// Understands an answer.
+///
+/// # Errors
+/// What is wrong with it, for the model: it continues "Your last answer".
+pub(crate) fn hear(text: &str, tools: &[Arc<ToolSpec>]) -> Result<Said, Failure> {
+    let text = text.trim();
+    let lines = labels(text);
+    let decides = |line: &&Line| matches!(line.label, Label::Action | Label::Answer);
+    match lines.iter().find(decides) {
+        Some(line) if line.label == Label::Answer => {
+            return Ok(Said::Answer(text[line.content..].trim().to_owned()));
+        }
+        Some(_) => return actions(text, &lines, tools),
+        None => {}
+    }
+    if let Some(said) = objects(text, tools) {
+        return Ok(said);
+    }
+    if lines.iter().any(|line| line.label != Label::Observation) {
+        return Err(unreadable(
+            "has neither an `Action:` with its `Action Input:` nor a `Final Answer:`; go on with one \
+             of them",
+        ));
+    }
+    // A model that does not keep to the form at all has answered.
+    Ok(Said::Answer(text.to_owned()))
+}
+
+fn unreadable(what: impl Into<String>) -> Failure {
+    Failure::last(UNREADABLE, what)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Label {
+    Thought,
+    Action,
+    Input,
+    Observation,
+    Answer,
+}
+
+/// A line that begins with a label.
+struct Line {
+    label: Label,
+    /// Where the line begins.
+    start: usize,
+    /// Where the words after the label begin.
+    content: usize,
+}
+
+/// The lines with a label, in whatever case and with whatever marks of Markdown around it.
+fn labels(text: &str) -> Vec<Line> {
+    const LABELS: [(&str, Label); 7] = [
+        ("thought", Label::Thought),
+        ("action input", Label::Input),
+        ("action_input", Label::Input),
+        ("action", Label::Action),
+        ("observation", Label::Observation),
+        ("final answer", Label::Answer),
+        ("final_answer", Label::Answer),
+    ];
+    let mut found = Vec::new();
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        let marks = |c: char| c.is_whitespace() || "*_#>`-".contains(c);
+        let words = line.trim_start_matches(marks);
+        for (name, label) in LABELS {
+            let Some(head) = words.get(..name.len()) else {
+                continue;
+            };
+            if !head.eq_ignore_ascii_case(name) {
+                continue;
+            }
+            // `Action 2:` and `**Action:**` are labels, `Action is needed:` is none.
+            let after = &words[name.len()..];
+            let tail =
+                after.trim_start_matches(|c: char| marks(c) && c != '\n' || c.is_ascii_digit());
+            let Some(content) = tail.strip_prefix(':') else {
+                continue;
+            };
+            let content = content.trim_start_matches('*');
+            found.push(Line {
+                label,
+                start,
+                content: start + line.len() - content.len(),
+            });
+            break;
+        }
+        start += line.len();
+    }
+    found
+}
+
+/// The calls of the form `Action:` and `Action Input:`, up to the first result that the model made
+/// up.
+fn actions(text: &str, lines: &[Line], tools: &[Arc<ToolSpec>]) -> Result<Said, Failure> {
+    let mut calls = Vec::new();
+    let mut said = text.len();
+    for (index, line) in lines.iter().enumerate() {
+        let next = lines.get(index + 1);
+        let end = next.map_or(text.len(), |next| next.start);
+        match line.label {
+            Label::Observation if !calls.is_empty() => break,
+            Label::Action if calls.len() < MOST_CALLS => {
+                let head = text[line.content..end].trim();
+                let input = next.filter(|next| next.label == Label::Input).map(|next| {
+                    let end = lines.get(index + 2).map_or(text.len(), |after| after.start);
+                    (text[next.content..end].trim(), end)
+                });
+                match action(head, input.map(|(input, _)| input), tools)? {
+                    Said::Calls { calls: more, .. } => calls.extend(more),
+                    // An answer beside calls does not know their results yet.
+                    Said::Answer(_) if !calls.is_empty() => break,
+                    answer @ Said::Answer(_) => return Ok(answer),
+                }
+                said = input.map_or(end, |(_, end)| end);
+            }
+            Label::Thought | Label::Action | Label::Input | Label::Observation | Label::Answer => {}
+        }
+    }
+    let words = text[..said].trim_end().to_owned();
+    Ok(Said::Calls { words, calls })
+}
+
+/// One action: `name` with an input apart, `name({...})`, or an object with both.
+fn action(head: &str, input: Option<&str>, tools: &[Arc<ToolSpec>]) -> Result<Said, Failure> {
+    let head = lenient::unfenced(head);
+    if head.starts_with('{')
+        && let Some((object, _)) = lenient::value(head)
+        && let Some(said) = object_call(&object, tools)
+    {
+        return Ok(said);
+    }
+    let marks = |c: char| c.is_whitespace() || "*_`\"'[]".contains(c);
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let bare = head.trim_start_matches(marks);
+    const FINAL: &str = "final answer";
+    if let Some(start) = bare.get(..FINAL.len())
+        && start.eq_ignore_ascii_case(FINAL)
+    {
+        let colon = |c: char| c == ':' || marks(c);
+        let answer = input.unwrap_or_else(|| bare[FINAL.len()..].trim_start_matches(colon));
+        return Ok(Said::Answer(answer.to_owned()));
+    }
+    let end = bare.find(|c| !is_name(c)).unwrap_or(bare.len());
+    let (name, rest) = bare.split_at(end);
+    if name.is_empty() {
+        return Err(unreadable(
+            "has an `Action:` without the name of a tool; name one, or give the `Final Answer:`",
+        ));
+    }
+    let rest = rest.trim_start_matches(|c: char| marks(c) && c != '[');
+    let within = rest
+        .starts_with(['(', '{'])
+        .then(|| rest.trim_start_matches('('));
+    let arguments = match (input, within) {
+        (Some(input), _) => arguments(input, name, tools),
+        (None, Some(within)) => arguments(within.trim_end_matches(')'), name, tools),
+        (None, None) => "{}".to_owned(),
+    };
+    Ok(calls(vec![(name.to_owned(), arguments)], ""))
+}
+
+/// Arguments as JSON text where they can be understood, and as they are where not: the gate says
+/// what is wrong with those.
+fn arguments(input: &str, name: &str, tools: &[Arc<ToolSpec>]) -> String {
+    let inner = lenient::unfenced(input).trim().trim_matches('`');
+    if inner.is_empty() || inner.eq_ignore_ascii_case("none") {
+        return "{}".to_owned();
+    }
+    match lenient::value(inner) {
+        Some((value @ Value::Object(_), _)) => value.to_string(),
+        // `Action Input: Oslo` for a tool that takes one text.
+        other => {
+            let words = match other {
+                Some((Value::String(words), rest)) if rest.trim().is_empty() => words,
+                _ => inner.to_owned(),
+            };
+            match only_text(name, tools) {
+                Some(key) => {
+                    Value::Object(Map::from_iter([(key, Value::String(words))])).to_string()
+                }
+                None => inner.to_owned(),
+            }
+        }
+    }
+}
+
+/// The one property of a tool's input, if it has one and that is text.
+fn only_text(name: &str, tools: &[Arc<ToolSpec>]) -> Option<String> {
+    let spec = tools.iter().find(|spec| spec.name == name)?;
+    let properties = spec.input_schema.get("properties")?.as_object()?;
+    let required = spec.input_schema.get("required").and_then(Value::as_array);
+    let key = match required.map(Vec::as_slice) {
+        Some([only]) => only.as_str()?,
+        Some([]) | None if properties.len() == 1 => properties.keys().next()?,
+        _ => return None,
+    };
+    let is_text = properties.get(key)?.get("type")? == "string";
+    is_text.then(|| key.to_owned())
+}
+
+/// Calls, or an answer, that are nothing but JSON: fenced, or in tags such as `<tool_call>`.
+fn objects(text: &str, tools: &[Arc<ToolSpec>]) -> Option<Said> {
+    let (mut found, mut end) = (Vec::new(), 0);
+    for (_, value, after) in lenient::containers(text) {
+        let items = match value {
+            Value::Array(items) => items,
+            value => vec![value],
+        };
+        for item in items {
+            match object_call(&item, tools) {
+                Some(Said::Calls { calls, .. }) if is_call(&item, tools) => {
+                    found.extend(calls.into_iter().map(|call| (call.name, call.arguments)));
+                    end = after;
+                }
+                Some(answer @ Said::Answer(_)) if found.is_empty() => return Some(answer),
+                Some(Said::Calls { .. } | Said::Answer(_)) | None => {}
+            }
+        }
+    }
+    found.truncate(MOST_CALLS);
+    (!found.is_empty()).then(|| calls(found, &text[..end]))
+}
+
+/// What an object says that was announced as an action.
+fn object_call(object: &Value, tools: &[Arc<ToolSpec>]) -> Option<Said> {
+    if let Some(answer) = object.get("final_answer") {
+        return Some(Said::Answer(words(answer)));
+    }
+    let (name, input) = parts(object)?;
+    let is_final = |end: &&str| name.eq_ignore_ascii_case(end);
+    if ["final answer", "final_answer"].iter().any(is_final) {
+        return Some(Said::Answer(input.map(words).unwrap_or_default()));
+    }
+    let arguments = match input {
+        None => "{}".to_owned(),
+        Some(Value::String(text)) => arguments(text, name, tools),
+        Some(value) => value.to_string(),
+    };
+    Some(calls(vec![(name.to_owned(), arguments)], ""))
+}
+
+/// Whether an object that was not announced is a call all the same: it names a tool that there is,
+/// and has arguments. An answer may be an object as well.
+fn is_call(object: &Value, tools: &[Arc<ToolSpec>]) -> bool {
+    let is_known = |name: &str| tools.iter().any(|spec| spec.name == name);
+    parts(object).is_some_and(|(name, input)| is_known(name) && input.is_some())
+}
+
+/// Name and input in an object, by the names that models use for them.
+fn parts(object: &Value) -> Option<(&str, Option<&Value>)> {
+    const NAMES: [&str; 6] = [
+        "action",
+        "tool",
+        "name",
+        "tool_name",
+        "function",
+        "function_name",
+    ];
+    const INPUTS: [&str; 6] = [
+        "action_input",
+        "arguments",
+        "args",
+        "input",
+        "parameters",
+        "tool_input",
+    ];
+    // Some write `{"function": {"name": ..}}`.
+    let nested = object.get("function").filter(|inner| inner.is_object());
+    let object = nested.unwrap_or(object).as_object()?;
+    let name = NAMES.iter().find_map(|key| object.get(*key)?.as_str())?;
+    let input = INPUTS.iter().find_map(|key| object.get(*key));
+    Some((name, input))
+}
+
+fn words(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn calls(found: Vec<(String, String)>, words: &str) -> Said {
+    let calls = found.into_iter().map(|(name, arguments)| ResponseCall {
+        provider_id: String::new(),
+        name,
+        arguments,
+    });
+    Said::Calls {
+        words: words.trim_end().to_owned(),
+        calls: calls.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
