@@ -24,6 +24,7 @@ mod parts;
 mod place;
 mod planners;
 mod policy;
+mod queues;
 mod retention;
 mod schedules;
 mod surface;
