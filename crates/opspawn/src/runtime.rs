@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     agents::{Factory, TASK_TYPES},
     config::Config,
-    system::{SystemClock, SystemRandom},
+    system::{self, SystemClock, SystemRandom},
     tools,
 };
 
@@ -142,6 +142,7 @@ impl Runtime {
             router,
             ops_server::serve::Settings {
                 hosts: Hosts::Loopback,
+                max_connections: system::connections(),
                 ..Default::default()
             },
             stop.child_token(),

@@ -51,6 +51,25 @@ pub(crate) fn raise_open_files() {
     }
 }
 
+/// Files that are kept for anything but connections: the database, logs, tools, models.
+const OTHER_FILES: u64 = 256;
+/// Connections at the most, however many files there may be.
+const MOST_CONNECTIONS: u64 = 16_384;
+
+/// How many connections the limit on open files has room for. The rest are told so, which a process
+/// that has no file left for them cannot.
+pub(crate) fn connections() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    room(limit.current)
+}
+
+/// None stands for no limit.
+fn room(files: Option<u64>) -> usize {
+    let files = files.unwrap_or(u64::MAX);
+    let left = files.saturating_sub(OTHER_FILES).max(files / 4);
+    usize::try_from(left.clamp(1, MOST_CONNECTIONS)).unwrap_or(usize::MAX)
+}
+
 /// The thread's random generator, seeded by the system.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SystemRandom;
@@ -58,5 +77,19 @@ pub(crate) struct SystemRandom;
 impl Random for SystemRandom {
     fn id_bytes(&self) -> [u8; 10] {
         rand::random()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_are_few_leave_some_for_the_rest() {
+        assert_eq!(room(None), 16_384);
+        assert_eq!(room(Some(1_000_000)), 16_384);
+        assert_eq!(room(Some(1_024)), 768);
+        assert_eq!(room(Some(128)), 32);
+        assert_eq!(room(Some(0)), 1);
     }
 }
