@@ -76,6 +76,7 @@ impl Agent {
     pub fn builder(model: Arc<dyn Model>) -> AgentBuilder {
         let config = RunConfig {
             agent: "agent".to_owned(),
+            agent_digest: None,
             model: model.name().to_owned(),
             models: Vec::new(),
             planner: String::new(),
@@ -167,6 +168,14 @@ impl AgentBuilder {
     #[must_use]
     pub fn name(mut self, name: &str) -> Self {
         name.clone_into(&mut self.config.agent);
+        self
+    }
+
+    /// With the version of the definition that it is made of: see
+    /// [`Definition::digest`](crate::Definition::digest).
+    #[must_use]
+    pub fn digest(mut self, digest: &str) -> Self {
+        self.config.agent_digest = Some(digest.to_owned());
         self
     }
 

@@ -12,6 +12,9 @@ use crate::model::Prices;
 pub struct RunConfig {
     /// The agent's name.
     pub agent: String,
+    /// The version of its definition, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_digest: Option<String>,
     /// Provider and model, for instance `openai/gpt-5`.
     pub model: String,
     /// The chain of models, `model` first: where one cannot go on, the next one does. With what was

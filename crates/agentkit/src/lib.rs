@@ -10,6 +10,7 @@
 
 pub mod agent;
 mod config;
+pub mod definition;
 pub mod drive;
 mod effect;
 pub mod event;
@@ -23,6 +24,7 @@ mod time;
 pub mod tool;
 
 pub use agent::Agent;
+pub use definition::Definition;
 pub use event::{Event, StepId, Usage};
 pub use model::Model;
 pub use tool::{Tool, ToolSpec};

@@ -7,16 +7,19 @@ mod condition;
 mod configured;
 mod file;
 mod pattern;
+mod strictest;
 
 use std::time::Duration;
 
 use serde_json::Value;
 
+pub(crate) use self::file::duration;
 pub use self::{
     condition::{Condition, InvalidCondition},
     configured::{ConfiguredPolicy, Profile, Rule, RuleAction},
     file::{PolicyError, PolicyFile},
     pattern::{InvalidPattern, Pattern},
+    strictest::Strictest,
 };
 use crate::ToolSpec;
 

@@ -60,6 +60,14 @@ codes! {
         "Send a shorter query string.";
     HeaderTooLarge = "header_too_large", "The request header is too large",
         "Send 64 KiB and 100 header lines at most.";
+    AgentNotFound = "agent_not_found", "There is no such agent",
+        "List the agents with `opspawn agent ls`.";
+    UnknownAgent = "unknown_agent", "No agent has this name",
+        "Use a name that `opspawn agent ls` lists, or apply the agent first.";
+    AgentChanged = "agent_changed", "The agent is not at the version that the request names",
+        "Look at its current version, and apply to that.";
+    AgentCycle = "agent_cycle", "Agents would start each other in a circle",
+        "Take one of the named agents out of another's `agents`.";
     ScheduleNotFound = "schedule_not_found", "There is no such schedule",
         "List the schedules with `opspawn schedule ls`.";
     RetentionUnset = "retention_unset", "Nothing is ever deleted",

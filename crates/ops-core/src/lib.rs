@@ -4,6 +4,7 @@
 //! [`decide()`] is the only author of transitions: `decide(lifecycle, command, now)` gives the events
 //! and the next lifecycle, and an adapter commits both in one transaction.
 
+pub mod agent;
 pub mod approval;
 pub mod code;
 pub mod command;
@@ -20,6 +21,7 @@ pub mod task;
 pub mod time;
 mod usage;
 
+pub use agent::{AgentDigest, AgentName};
 pub use approval::{Approval, ApprovalStatus, NewApproval};
 pub use code::Code;
 pub use command::{Append, Command, Judgement, Next, Rejection};

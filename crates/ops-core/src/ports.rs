@@ -1,5 +1,7 @@
 //! What the engine asks of the world. Adapters implement these; only the binary names adapters.
 
+mod agents;
+mod error;
 mod retention;
 mod schedules;
 
@@ -9,7 +11,7 @@ use bytes::Bytes;
 
 use crate::{
     approval::{Approval, ApprovalStatus},
-    command::{Command, Rejection},
+    command::Command,
     event::StoredEvent,
     event::TaskError,
     id::{SessionId, TaskId, TenantId},
@@ -22,6 +24,8 @@ use crate::{
 };
 
 pub use self::{
+    agents::{AgentDefinitions, AgentMistake, AgentStore, Expected, NewAgent, Stored},
+    error::StoreError,
     retention::{Expired, Progress, Retention, RetentionStore, Workspaces},
     schedules::{DueSchedules, NewSchedule, ScheduleChange, ScheduleStore},
 };
@@ -117,51 +121,6 @@ pub struct Notice {
     pub ready: Option<Arc<str>>,
     /// When the clock moves the task on, if it does.
     pub due: Option<Micros>,
-}
-
-/// Storage failed. Nothing of the verb was written, unless its outcome is said to be unknown.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum StoreError {
-    /// There is no such task (or it is another tenant's).
-    #[error("there is no such task")]
-    NotFound,
-    /// The task refuses the command.
-    #[error(transparent)]
-    Rejected(#[from] Rejection),
-    /// The idempotency key was used for another request.
-    #[error("the idempotency key belongs to another request")]
-    IdempotencyMismatch,
-    /// The session is unknown or has expired.
-    #[error("the worker session is over")]
-    SessionOver,
-    /// The step has not asked for leave.
-    #[error("step {0} has not asked for approval")]
-    NoApproval(u32),
-    /// Somebody decided already, or it is too late.
-    #[error("the approval is {}", .0.as_str())]
-    Decided(ApprovalStatus),
-    /// The approval was edited since it was looked at.
-    #[error("the approval is at revision {current}, not {given}")]
-    WrongRevision {
-        /// What was looked at.
-        given: u32,
-        /// What it is now.
-        current: u32,
-    },
-    /// The disk is full.
-    #[error("the disk is full: {0}")]
-    Full(String),
-    /// The value is larger than the configured cap.
-    #[error("the value has {size} bytes, more than the cap of {cap}")]
-    TooLarge {
-        /// Its size in bytes.
-        size: u64,
-        /// The cap in bytes.
-        cap: u64,
-    },
-    /// The database cannot be used.
-    #[error("the database cannot be used: {0}")]
-    Unavailable(String),
 }
 
 /// A task that is to be stored.
@@ -380,7 +339,7 @@ pub struct Due {
 }
 
 /// The truth. Each verb is one atomic business step; every id-taking verb takes the tenant.
-pub trait Store: ScheduleStore + RetentionStore + Send + Sync {
+pub trait Store: AgentStore + ScheduleStore + RetentionStore + Send + Sync {
     /// Stores a task and its first event; durable when it returns.
     fn submit(&self, new: NewTask) -> Fut<'_, Result<Submitted, StoreError>>;
     /// Stores tasks, each on its own account: one that is refused fails no other. Those of a batch are

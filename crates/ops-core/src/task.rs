@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    agent::AgentDigest,
     id::{SessionId, TaskId, TenantId},
     json::Json,
     retry::RetryPolicy,
@@ -25,6 +26,9 @@ pub struct Task {
     pub name: Option<String>,
     /// The agent that is to run.
     pub agent_id: Option<String>,
+    /// The version of the agent that it is pinned to. Of a new task the store sets it, unless it is
+    /// set: to the current one, or to that of the task whose log it goes on from.
+    pub agent_digest: Option<AgentDigest>,
     /// The input, a JSON object.
     pub input: Json,
     /// Labels to find it by.

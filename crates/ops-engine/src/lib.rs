@@ -1,6 +1,7 @@
 //! The engine: commands that surfaces call, and loops that keep tasks moving, over the ports of
 //! `ops-core`. It knows no agent, no HTTP and no concrete adapter.
 
+mod agents;
 mod approvals;
 mod commands;
 mod control;
@@ -17,13 +18,14 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use ops_core::{
     Json,
-    ports::{Clock, Live, Queue, Random, Retention, Store, Workspaces},
+    ports::{AgentDefinitions, Clock, Live, Queue, Random, Retention, Store, Workspaces},
     retry::RetryPolicy,
 };
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 pub use self::{
+    agents::AgentPreview,
     approvals::{ApprovalPage, Opinion},
     commands::{EventPage, StepPage},
     error::{Error, FieldError},
@@ -44,6 +46,7 @@ pub struct Engine {
     random: Arc<dyn Random>,
     hub: Arc<Hub>,
     workspaces: Arc<dyn Workspaces>,
+    definitions: Arc<dyn AgentDefinitions>,
     settings: Settings,
     /// Rings when a schedule was changed.
     schedules_changed: Notify,
@@ -82,6 +85,8 @@ pub struct Adapters {
     pub hub: Arc<Hub>,
     /// The folders of tasks.
     pub workspaces: Arc<dyn Workspaces>,
+    /// Says what a definition of an agent means.
+    pub definitions: Arc<dyn AgentDefinitions>,
 }
 
 impl Engine {
@@ -96,6 +101,7 @@ impl Engine {
             random,
             hub,
             workspaces,
+            definitions,
         } = adapters;
         Arc::new(Self {
             store,
@@ -105,6 +111,7 @@ impl Engine {
             random,
             hub,
             workspaces,
+            definitions,
             settings,
             schedules_changed: Notify::new(),
         })

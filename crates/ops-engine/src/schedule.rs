@@ -61,7 +61,7 @@ impl Engine {
         wish: ScheduleWish,
         preview: usize,
     ) -> Result<(ScheduleView, bool), Error> {
-        let new = self.checked(tenant, wish)?;
+        let new = self.checked(tenant, wish).await?;
         let (schedule, created) = self.store.put_schedule(new).await?;
         self.schedules_changed.notify_one();
         Ok((self.seen(schedule, preview), created))
@@ -71,13 +71,13 @@ impl Engine {
     ///
     /// # Errors
     /// Those of [`Engine::apply_schedule`] that need no storage.
-    pub fn preview_schedule(
+    pub async fn preview_schedule(
         &self,
         tenant: TenantId,
         wish: ScheduleWish,
         preview: usize,
     ) -> Result<ScheduleView, Error> {
-        let new = self.checked(tenant, wish)?;
+        let new = self.checked(tenant, wish).await?;
         let now = self.clock.now();
         let schedule = Schedule {
             tenant,
@@ -216,7 +216,7 @@ impl Engine {
         runs.await.map_err(missing(name))
     }
 
-    fn checked(&self, tenant: TenantId, wish: ScheduleWish) -> Result<NewSchedule, Error> {
+    async fn checked(&self, tenant: TenantId, wish: ScheduleWish) -> Result<NewSchedule, Error> {
         let now = self.clock.now();
         let mut fields = Vec::new();
         let name = wish.name.parse::<ScheduleName>();
@@ -233,7 +233,14 @@ impl Engine {
             );
             fields.push(FieldError::new(&["cron"], "never_due", message));
         }
-        if let Err(mut error) = self.validate(&wish.task, now) {
+        let valid = match self.validate(&wish.task, now) {
+            Ok(()) => {
+                let agent = wish.task.agent_id.as_deref();
+                self.check_agent(tenant, agent).await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(mut error) = valid {
             if error.fields.is_empty() {
                 return Err(error);
             }

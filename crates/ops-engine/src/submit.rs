@@ -92,13 +92,13 @@ impl Engine {
     /// Accepts a task; it is on disk when this returns.
     ///
     /// # Errors
-    /// `invalid_body`, `unknown_task_type`, `body_too_large`, `idempotency_mismatch`, or a code of
-    /// the storage.
+    /// `invalid_body`, `unknown_task_type`, `unknown_agent`, `body_too_large`,
+    /// `idempotency_mismatch`, or a code of the storage.
     pub async fn submit(&self, tenant: TenantId, wish: Submit) -> Result<Submitted, Error> {
-        Ok(self
-            .store
-            .submit(self.new_task(tenant, wish, self.clock.now())?)
-            .await?)
+        let new = self.new_task(tenant, wish, self.clock.now())?;
+        self.check_agent(tenant, new.task.agent_id.as_deref())
+            .await?;
+        Ok(self.store.submit(new).await?)
     }
 
     /// Accepts tasks, each on its own account: one that is refused fails no other. What was accepted
@@ -112,13 +112,17 @@ impl Engine {
         wishes: Vec<Submit>,
     ) -> Vec<Result<Submitted, Error>> {
         let mut accepted = Vec::with_capacity(wishes.len());
-        let wishes = wishes.into_iter();
-        let checked: Vec<_> = wishes
-            .map(|wish| {
-                self.new_task(tenant, wish, self.clock.now())
-                    .map(|new| accepted.push(new))
-            })
-            .collect();
+        let mut checked = Vec::with_capacity(wishes.len());
+        for wish in wishes {
+            checked.push(match self.new_task(tenant, wish, self.clock.now()) {
+                Ok(new) => {
+                    let agent = new.task.agent_id.as_deref();
+                    let known = self.check_agent(tenant, agent).await;
+                    known.map(|()| accepted.push(new))
+                }
+                Err(error) => Err(error),
+            });
+        }
         let mut stored = self.store.submit_all(accepted).await.into_iter();
         let outcomes = checked.into_iter().map(|checked| {
             checked?;
@@ -143,6 +147,7 @@ impl Engine {
             task_type: wish.task_type,
             name: wish.name,
             agent_id: wish.agent_id,
+            agent_digest: None,
             input: wish.input,
             labels: wish.labels,
             limits: wish.limits,

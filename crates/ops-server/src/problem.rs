@@ -43,7 +43,9 @@ fn status(code: Code) -> Option<StatusCode> {
         | Code::RetentionUnset
         | Code::UnknownTaskType
         | Code::IdempotencyMismatch => StatusCode::UNPROCESSABLE_ENTITY,
-        Code::UnknownQueue => StatusCode::UNPROCESSABLE_ENTITY,
+        Code::UnknownQueue | Code::UnknownAgent | Code::AgentCycle => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
         Code::MalformedRequest => StatusCode::BAD_REQUEST,
         Code::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
         Code::UriTooLong => StatusCode::URI_TOO_LONG,
@@ -52,8 +54,10 @@ fn status(code: Code) -> Option<StatusCode> {
         Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Code::TaskNotFound
         | Code::ScheduleNotFound
+        | Code::AgentNotFound
         | Code::RouteNotFound
         | Code::ApprovalNotFound => StatusCode::NOT_FOUND,
+        Code::AgentChanged => StatusCode::PRECONDITION_FAILED,
         Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Code::ForbiddenHost => StatusCode::FORBIDDEN,
         Code::TaskFinal
@@ -173,7 +177,8 @@ pub(crate) const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 fn sentence(field: &FieldError) -> String {
     match field.kind {
         // These name their field themselves.
-        "unknown_field" | "duplicate_field" | "unknown_task_type" => field.message.clone(),
+        "unknown_field" | "duplicate_field" | "unknown_task_type" | "unknown_agent"
+        | "definition" => field.message.clone(),
         _ if field.path.is_empty() => format!("the body {}", field.message),
         _ => format!("`{}` {}", field.path.join("."), field.message),
     }

@@ -1,6 +1,7 @@
 //! REST: the routes. One file for each group of endpoints; a handler extracts, calls one command
 //! of the engine, and writes a view.
 
+mod agents;
 mod approvals;
 mod body;
 mod control;
@@ -8,6 +9,7 @@ mod create;
 mod cursor;
 mod dead_letters;
 mod document;
+mod etag;
 mod events;
 mod export;
 mod extract;
@@ -142,6 +144,10 @@ fn routes(version: &str) -> Routes {
         .add(routes!(dead_letters::list))
         .add(routes!(dead_letters::redrive))
         .add(routes!(dead_letters::redrive_all))
+        .add(routes!(agents::list))
+        .add(routes!(agents::get, agents::apply))
+        .add(routes!(agents::versions))
+        .add(routes!(agents::version))
         .add(routes!(schedules::list))
         .add(routes!(schedules::get, schedules::apply, schedules::remove))
         .add(routes!(schedules::pause))

@@ -102,6 +102,7 @@ impl World {
                 task_type: "agent_run".into(),
                 name: None,
                 agent_id: None,
+                agent_digest: None,
                 input: Json::parse(r#"{"prompt":"how much is 17 * 23 + 4?"}"#).unwrap(),
                 labels: Default::default(),
                 limits: Default::default(),

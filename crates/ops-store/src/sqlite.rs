@@ -5,6 +5,7 @@
 //! writes `submit`, `fork`, `claim`, `apply`, `approvals` and `leases`, then `reads`, and `list` and
 //! `count` over `search`.
 
+mod agents;
 mod answer;
 mod apply;
 mod approvals;

@@ -7,7 +7,7 @@ use agentkit::{
     event::Failure,
     run::{Limits, RunConfig},
 };
-use ops_core::{Lifecycle, Task};
+use ops_core::{Json, Lifecycle, Task};
 
 /// Makes the agent of a task. The binary implements it: it knows configuration, models and tools.
 pub trait Agents: Send + Sync {
@@ -15,7 +15,7 @@ pub trait Agents: Send + Sync {
     ///
     /// # Errors
     /// What is wrong with the task, for instance an unknown provider; the task fails with it.
-    fn start(&self, task: &Task, life: &Lifecycle) -> Result<Prepared, Failure>;
+    fn start(&self, job: &Job<'_>) -> Result<Prepared, Failure>;
 
     /// The agent of a run that has begun, by the definition that it is pinned to, and the files that
     /// its workspace began with.
@@ -24,12 +24,23 @@ pub trait Agents: Send + Sync {
     /// As [`Agents::start`].
     fn resume(
         &self,
-        task: &Task,
+        job: &Job<'_>,
         config: &RunConfig,
     ) -> Result<(Agent, BTreeMap<String, String>), Failure>;
 
     /// What a task may use up by what was asked and what is configured.
-    fn limits(&self, task: &Task, life: &Lifecycle) -> Limits;
+    fn limits(&self, job: &Job<'_>) -> Limits;
+}
+
+/// A task whose agent is wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct Job<'a> {
+    /// What was asked.
+    pub task: &'a Task,
+    /// Where it stands.
+    pub life: &'a Lifecycle,
+    /// The definition that the task is pinned to; none where it names no agent.
+    pub definition: Option<&'a Json>,
 }
 
 /// An agent with what it is to do.

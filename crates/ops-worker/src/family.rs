@@ -46,8 +46,10 @@ fn new_approval(approval: &Approval) -> NewApproval {
 fn new_child(spec: &ChildSpec, parent: &TaskRecord, now: Micros) -> Option<NewTask> {
     let id: TaskId = spec.task.parse().ok()?;
     let task = &parent.task;
+    let same_agent = spec.agent.is_none() || spec.agent == task.agent_id;
     let mut config = match task.input.to_value() {
-        Value::Object(mut input) => match input.remove("agent_config") {
+        // What was said of this agent is not said of another.
+        Value::Object(mut input) if same_agent => match input.remove("agent_config") {
             Some(Value::Object(config)) => config,
             Some(_) | None => Map::new(),
         },
@@ -76,6 +78,7 @@ fn new_child(spec: &ChildSpec, parent: &TaskRecord, now: Micros) -> Option<NewTa
             task_type: task.task_type.clone(),
             name: spec.name.clone(),
             agent_id: spec.agent.clone().or_else(|| task.agent_id.clone()),
+            agent_digest: task.agent_digest.filter(|_| same_agent),
             input: Json::from(&input),
             labels: task.labels.clone(),
             limits: TaskLimits {

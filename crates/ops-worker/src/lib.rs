@@ -17,7 +17,7 @@ mod snapshot;
 mod workspace;
 
 pub use self::{
-    agents::{Agents, Prepared},
+    agents::{Agents, Job, Prepared},
     claim::{QueueSettings, Settings, Worker},
     workspace::{Folders, WorkspaceError, checked_path},
 };

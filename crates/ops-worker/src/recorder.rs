@@ -277,6 +277,9 @@ fn refused(error: &StoreError) -> RecordError {
         | StoreError::NoApproval(_)
         | StoreError::Decided(_)
         | StoreError::WrongRevision { .. }
+        | StoreError::AgentChanged(_)
+        | StoreError::NoAgent(_)
+        | StoreError::AgentCycle(_)
         | StoreError::Unavailable(_) => RecordError::Unavailable(error.to_string()),
     }
 }

@@ -12,10 +12,12 @@ use agentkit::{
     run::Run,
 };
 use futures_util::FutureExt as _;
-use ops_core::{Code, Micros, Next, Wait, ports::TaskRecord, time::SECOND};
+use ops_core::{Code, Json, Micros, Next, Wait, ports::TaskRecord, time::SECOND};
 
 use crate::{
-    Worker, envelope,
+    Worker,
+    agents::Job,
+    envelope,
     family::Asked,
     load::{self, LoadError},
     outside::World,
@@ -134,11 +136,17 @@ impl Worker {
     ) -> Result<(Agent, String, Run), Next> {
         let task = &record.task;
         let broken = |code: &str, message: String| recorder::fail(&Failure::last(code, message));
+        let definition = self.definition(record).await?;
+        let job = Job {
+            task,
+            life: &record.life,
+            definition: definition.as_ref(),
+        };
         let (run, pace) = if record.life.run_started {
             let world = World {
                 store: &*self.store,
                 tenant: task.tenant,
-                limits: &self.agents.limits(task, &record.life),
+                limits: &self.agents.limits(&job),
             };
             load::load(&world, task.id).await.map_err(|error| {
                 tracing::error!(task = %task.id, %error, "the run's log cannot be folded");
@@ -170,7 +178,7 @@ impl Worker {
         };
         let (agent, goal) = match run.config() {
             Some(config) => {
-                let (agent, mut files) = self.agents.resume(task, config).map_err(|error| {
+                let (agent, mut files) = self.agents.resume(&job, config).map_err(|error| {
                     match error.retryable {
                         // Nothing is wrong with the run: it goes on once the configuration is back.
                         true => {
@@ -192,7 +200,7 @@ impl Worker {
             None => {
                 let prepared = self
                     .agents
-                    .start(task, &record.life)
+                    .start(&job)
                     .map_err(|error| recorder::fail(&error))?;
                 workspace::seed(&workspace, prepared.files)
                     .await
@@ -202,6 +210,31 @@ impl Worker {
         };
         self.brief(recorder, &agent, &run);
         Ok((agent, goal, run))
+    }
+
+    /// The definition that a task is pinned to, if it names an agent.
+    async fn definition(&self, record: &TaskRecord) -> Result<Option<Json>, Next> {
+        let task = &record.task;
+        let Some(digest) = task.agent_digest else {
+            return match &task.agent_id {
+                // What began under a release without agents goes on as it began.
+                Some(name) if !record.life.run_started => {
+                    let name: String = name.chars().take(80).collect();
+                    Err(recorder::fail(&Failure::last(
+                        Code::UnknownAgent.as_str(),
+                        format!("there was no agent `{name}` when the task was submitted"),
+                    )))
+                }
+                Some(_) | None => Ok(None),
+            };
+        };
+        match self.store.agent_version(task.tenant, digest).await {
+            Ok(version) => Ok(Some(version.spec.definition)),
+            Err(error) => {
+                tracing::error!(task = %task.id, %digest, %error, "the agent's definition cannot be read");
+                Err(self.rest(LATER))
+            }
+        }
     }
 
     /// Tells the recorder what it needs to know of the run so far.

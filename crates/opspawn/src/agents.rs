@@ -1,5 +1,6 @@
 //! The agents of tasks: configuration, what a task overrides, models and tools put together.
 
+mod definitions;
 mod overrides;
 mod provider;
 
@@ -10,7 +11,7 @@ use std::{
 };
 
 use agentkit::{
-    Agent, Model,
+    Agent, Definition, Model,
     event::Failure,
     model::scripted::{Script, Scripted},
     planner,
@@ -19,8 +20,7 @@ use agentkit::{
     tool::{Registry, Tool},
 };
 use anyhow::{Context as _, Result};
-use ops_core::{Lifecycle, Task};
-use ops_worker::{Agents, Prepared};
+use ops_worker::{Agents, Job, Prepared};
 use serde_json::Value;
 
 pub(crate) use self::overrides::check_input;
@@ -66,6 +66,8 @@ struct Key {
     planner: String,
     instructions: String,
     script: Option<String>,
+    /// The version of the definition.
+    digest: Option<String>,
 }
 
 impl Factory {
@@ -161,15 +163,20 @@ impl Factory {
         }
     }
 
-    /// The models that a task asks for. One that names a provider or a model gets that and no other.
+    /// The models that a task asks for, else those of its agent. A task that names a provider or a
+    /// model gets that and no other.
     fn chain(
         &self,
         provider: Option<&str>,
         model: Option<&ModelWish>,
+        definition: Option<&Definition>,
     ) -> Result<Vec<String>, Failure> {
         match (provider, model) {
             _ if self.mock => Ok(self.default_chain()),
-            (None, None) => Ok(self.default_chain()),
+            (None, None) => match definition {
+                Some(definition) if !definition.model.is_empty() => Ok(definition.model.clone()),
+                Some(_) | None => Ok(self.default_chain()),
+            },
             (_, Some(ModelWish::Chain(names))) => names
                 .iter()
                 .map(|name| self.providers.listed(name))
@@ -181,7 +188,7 @@ impl Factory {
         }
     }
 
-    fn agent(&self, key: Key) -> Result<Agent, Failure> {
+    fn agent(&self, key: Key, definition: Option<&Definition>) -> Result<Agent, Failure> {
         if let Some(agent) = self.ready().get(&key) {
             return Ok(agent.clone());
         }
@@ -192,18 +199,30 @@ impl Factory {
         let mut models = models.into_iter();
         let first = models.next().expect("a chain is never empty");
         let planner = planner::by_name(&key.planner)?;
+        let (registry, policy) = match definition {
+            Some(definition) => {
+                let registry = self.tools_of(definition)?;
+                let policy = self.policy_of(definition, &registry)?;
+                (registry, policy)
+            }
+            None => (self.registry.clone(), Arc::clone(&self.policy)),
+        };
         let mut builder = Agent::builder(first)
-            .name("default")
+            .name(definition.map_or("default", |definition| &definition.name))
             .instructions(&key.instructions)
             .planner(planner)
             .model_tries(self.model_tries)
-            .memory(self.memory.clone())
-            .registry(self.registry.clone())
-            .policy(Arc::clone(&self.policy));
+            .memory(self.memory_of(definition))
+            .registry(registry)
+            .policy(policy);
+        if let Some(digest) = &key.digest {
+            builder = builder.digest(digest);
+        }
         for model in models {
             builder = builder.fallback(model);
         }
-        if let Some(temperature) = self.temperature {
+        let own = definition.and_then(|definition| definition.temperature);
+        if let Some(temperature) = own.or(self.temperature) {
             builder = builder.temperature(temperature);
         }
         let agent = builder
@@ -236,45 +255,104 @@ impl Factory {
         self.ready.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn limits_of(&self, task: &Task, life: &Lifecycle) -> Limits {
-        let timeout = task.limits.timeout_micros.or(self.timeout_micros);
+    fn memory_of(&self, definition: Option<&Definition>) -> MemoryConfig {
+        let own = definition.map(|definition| &definition.memory);
+        let usual = &self.memory;
+        MemoryConfig {
+            compact_at: own
+                .and_then(|memory| memory.compact_at)
+                .unwrap_or(usual.compact_at),
+            keep_exchanges: own
+                .and_then(|memory| memory.keep_exchanges)
+                .unwrap_or(usual.keep_exchanges),
+            summarise: own
+                .and_then(|memory| memory.summarise)
+                .unwrap_or(usual.summarise),
+        }
+    }
+
+    fn limits_of(&self, job: &Job<'_>, definition: Option<&Definition>) -> Limits {
+        let Job { task, life, .. } = job;
+        let nothing = Definition::default();
+        let definition = definition.unwrap_or(&nothing);
+        let agent = &definition.limits;
+        let own_timeout = agent
+            .timeout()
+            .and_then(|timeout| i64::try_from(timeout.as_micros()).ok());
+        let timeout = task.limits.timeout_micros.or(own_timeout);
+        let timeout = timeout.or(self.timeout_micros);
         let started = life.started_at.unwrap_or(life.updated_at).0;
         let depth = task.parent.map(|parent| parent.depth_left);
+        let limits = &self.limits;
+        let asked = &task.limits;
         Limits {
-            max_steps: task.limits.max_steps.unwrap_or(self.limits.max_steps),
-            max_tokens: task.limits.max_tokens.or(self.limits.max_tokens),
-            max_cost_micros: task.limits.max_cost_micros.or(self.limits.max_cost_micros),
+            max_steps: asked
+                .max_steps
+                .or(agent.max_steps)
+                .unwrap_or(limits.max_steps),
+            max_tokens: asked.max_tokens.or(agent.max_tokens).or(limits.max_tokens),
+            max_cost_micros: asked
+                .max_cost_micros
+                .or(agent.max_cost_micros())
+                .or(limits.max_cost_micros),
             deadline_micros: timeout.map(|timeout| started.saturating_add(timeout)),
-            spawn_depth_left: depth.unwrap_or(self.limits.spawn_depth_left),
-            ..self.limits.clone()
+            context_tokens: definition.memory.context_tokens.or(limits.context_tokens),
+            max_output_tokens: agent.max_output_tokens.or(limits.max_output_tokens),
+            max_children: agent.max_children.unwrap_or(limits.max_children),
+            spawn_depth_left: depth
+                .or(agent.spawn_depth)
+                .unwrap_or(limits.spawn_depth_left),
+            ..limits.clone()
         }
     }
 }
 
 impl Agents for Factory {
-    fn start(&self, task: &Task, life: &Lifecycle) -> Result<Prepared, Failure> {
-        let input = Input::read(&task.input.to_value())?;
+    fn start(&self, job: &Job<'_>) -> Result<Prepared, Failure> {
+        let definition = Self::definition(job.definition)?;
+        let definition = definition.as_ref();
+        let input = Input::read(&job.task.input.to_value())?;
         let overrides = input.overrides;
-        let models = self.chain(overrides.provider.as_deref(), overrides.model.as_ref())?;
+        let models = self.chain(
+            overrides.provider.as_deref(),
+            overrides.model.as_ref(),
+            definition,
+        )?;
         let scripted = models
             .iter()
             .any(|name| name.split('/').next() == Some("scripted"));
-        let script = match overrides.script {
+        let own_script = definition.and_then(|definition| definition.script.clone());
+        let script = match overrides.script.or(own_script) {
             Some(script) if scripted && !self.mock => Some(script),
             _ if scripted => Some(self.script.clone()),
             _ => None,
         };
+        let own_planner = definition.and_then(|definition| definition.planner.clone());
+        let instructions = match (overrides.instructions, definition) {
+            (Some(instructions), _) => instructions,
+            (None, Some(definition)) => {
+                let started = job.life.started_at.unwrap_or(job.life.updated_at);
+                let tools = self.tools_of(definition)?;
+                definitions::instructions(definition, &input.goal, job.task, started, &tools)?
+            }
+            (None, None) => self.instructions.clone(),
+        };
         let key = Key {
             models,
-            planner: overrides.planner.unwrap_or_else(|| self.planner.clone()),
-            instructions: overrides
-                .instructions
-                .unwrap_or_else(|| self.instructions.clone()),
+            planner: overrides
+                .planner
+                .or(own_planner)
+                .unwrap_or_else(|| self.planner.clone()),
+            instructions,
             script: script.clone(),
+            digest: job.task.agent_digest.map(|digest| digest.to_string()),
         };
-        let limits = self.limits_of(task, life);
-        let agent = self.agent(key)?.with(limits, script, Value::Null);
-        let agent = agent.with_output(overrides.output);
+        let limits = self.limits_of(job, definition);
+        let agent = self
+            .agent(key, definition)?
+            .with(limits, script, Value::Null);
+        let own_output = definition.and_then(|definition| definition.output());
+        let agent = agent.with_output(overrides.output.or(own_output));
         Ok(Prepared {
             agent,
             goal: input.goal,
@@ -284,9 +362,10 @@ impl Agents for Factory {
 
     fn resume(
         &self,
-        task: &Task,
+        job: &Job<'_>,
         config: &RunConfig,
     ) -> Result<(Agent, BTreeMap<String, String>), Failure> {
+        let definition = Self::definition(job.definition)?;
         let key = Key {
             models: match &*config.models {
                 [] => vec![config.model.clone()],
@@ -295,10 +374,11 @@ impl Agents for Factory {
             planner: config.planner.clone(),
             instructions: config.instructions.clone(),
             script: config.script.clone(),
+            digest: job.task.agent_digest.map(|digest| digest.to_string()),
         };
-        let agent = self.agent(key)?;
+        let agent = self.agent(key, definition.as_ref())?;
         // What this release would refuse of the input was accepted when the run began.
-        let files = Input::read(&task.input.to_value()).map(|input| input.files);
+        let files = Input::read(&job.task.input.to_value()).map(|input| input.files);
         let agent = agent.with(
             config.limits.clone(),
             config.script.clone(),
@@ -308,8 +388,9 @@ impl Agents for Factory {
         Ok((agent, files.unwrap_or_default()))
     }
 
-    fn limits(&self, task: &Task, life: &Lifecycle) -> Limits {
-        self.limits_of(task, life)
+    fn limits(&self, job: &Job<'_>) -> Limits {
+        let definition = Self::definition(job.definition).ok().flatten();
+        self.limits_of(job, definition.as_ref())
     }
 }
 

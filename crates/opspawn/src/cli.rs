@@ -1,11 +1,13 @@
 //! The command line.
 
+mod agent;
 mod approval;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::NonEmptyStringValueParser};
 
+pub(crate) use self::agent::Agent;
 pub(crate) use self::approval::{Approval, DeadLetter, Step, Word};
 
 /// Durable LLM agent tasks in one binary.
@@ -49,6 +51,9 @@ pub(crate) enum Command {
     /// See and steer tasks
     #[command(subcommand)]
     Task(Task),
+    /// Define agents
+    #[command(subcommand)]
+    Agent(Agent),
     /// Run tasks at set times
     #[command(subcommand)]
     Schedule(Schedule),
@@ -123,6 +128,9 @@ pub(crate) struct Run {
     /// Run an example that comes with the program
     #[arg(long, value_name = "NAME", conflicts_with = "goal")]
     pub(crate) example: Option<String>,
+    /// The agent that works on it, of those that `opspawn agent ls` lists
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) agent: Option<String>,
     /// Submit, print the task id, and do not wait (needs a running server)
     #[arg(long)]
     pub(crate) detach: bool,

@@ -1,5 +1,6 @@
 //! The commands.
 
+mod agent;
 mod approval;
 mod backup;
 mod configuration;
@@ -53,6 +54,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<Exit> {
             block_on(run::run(&config, args, common.json))
         }
         Command::Task(args) => block_on(task::task(&load(&common, vec![])?, args, common.json)),
+        Command::Agent(args) => block_on(agent::agent(&load(&common, vec![])?, args, common.json)),
         Command::Schedule(args) => block_on(schedule::schedule(
             &load(&common, vec![])?,
             args,

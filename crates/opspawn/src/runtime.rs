@@ -112,6 +112,7 @@ impl Runtime {
             workspaces: Arc::new(ops_worker::Folders {
                 dir: workspaces(&storage.dir),
             }),
+            definitions: Arc::clone(&factory) as _,
         };
         let engine = Engine::new(adapters, engine_settings(config));
         let stop = CancellationToken::new();

@@ -91,16 +91,23 @@ impl PolicyFile {
     /// # Errors
     /// The first thing in it that is wrong, and in which rule.
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
-        let table: toml::Table = toml::from_str(text).map_err(PolicyError::Syntax)?;
+        Self::from_table(&toml::from_str(text).map_err(PolicyError::Syntax)?)
+    }
+
+    /// Reads what a policy file holds, as part of another file.
+    ///
+    /// # Errors
+    /// As [`PolicyFile::parse`].
+    pub fn from_table(table: &toml::Table) -> Result<Self, PolicyError> {
         let at = Place("the policy".to_owned());
-        at.known(&table, &["profile", "approval_timeout", "rule"])?;
-        let profile = match at.text(&table, "profile", "`default` or `strict`")? {
+        at.known(table, &["profile", "approval_timeout", "rule"])?;
+        let profile = match at.text(table, "profile", "`default` or `strict`")? {
             None | Some("default") => Profile::Default,
             Some("strict") => Profile::Strict,
             Some(_) => return Err(at.wrong("profile", "`default` or `strict`")),
         };
         let expected = "a time like `90s`, `30m`, `24h` or `7d`";
-        let approval_timeout = match at.text(&table, "approval_timeout", expected)? {
+        let approval_timeout = match at.text(table, "approval_timeout", expected)? {
             None => None,
             Some(text) => {
                 let timeout =
@@ -260,7 +267,7 @@ fn json(value: &toml::Value) -> Option<Value> {
 }
 
 /// A whole number and a unit.
-fn duration(text: &str) -> Option<Duration> {
+pub(crate) fn duration(text: &str) -> Option<Duration> {
     let unit = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at(unit);
     let seconds = match unit {

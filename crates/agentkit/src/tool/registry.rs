@@ -128,6 +128,18 @@ impl Registry {
         })
     }
 
+    /// The same registry with this tool, in place of one of its name.
+    ///
+    /// # Errors
+    /// As [`RegistryBuilder::register`], but for a name that is taken.
+    pub fn replace(&self, tool: Arc<dyn Tool>) -> Result<Self, RegistryError> {
+        let mut tools = BTreeMap::clone(&self.tools);
+        tools.remove(&tool.spec().name);
+        let mut builder = RegistryBuilder { tools };
+        builder.register(tool)?;
+        Ok(builder.build())
+    }
+
     pub(super) fn entry(&self, name: &str) -> Result<&Arc<Entry>, RegistryError> {
         self.tools.get(name).ok_or_else(|| RegistryError::Unknown {
             name: name.chars().take(MAX_NAME).collect(),

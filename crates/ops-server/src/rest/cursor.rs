@@ -3,9 +3,12 @@
 //! answered with a page of something else. It is no secret: a page shows only what its filter and
 //! its tenant let through, whatever the cursor.
 
-use std::fmt::Write as _;
+use std::{
+    fmt::{Display, Write as _},
+    str::FromStr,
+};
 
-use ops_core::{TaskId, TenantId, schedule::ScheduleName};
+use ops_core::{AgentName, TaskId, TenantId, schedule::ScheduleName};
 use sha2::{Digest as _, Sha256};
 
 use crate::query::Query;
@@ -89,13 +92,19 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
     rest.is_empty().then(|| bytes.collect()).flatten()
 }
 
-/// After this name.
-pub(crate) fn of_name(name: &ScheduleName) -> String {
-    format!("n{name}")
+/// Names that a list is ordered by.
+pub(crate) trait Named: Display {
+    /// After this name.
+    fn cursor(&self) -> String {
+        format!("n{self}")
+    }
 }
 
+impl Named for ScheduleName {}
+impl Named for AgentName {}
+
 /// The name of a `cursor` parameter.
-pub(crate) fn name(query: &mut Query) -> Option<ScheduleName> {
+pub(crate) fn name<T: Named + FromStr>(query: &mut Query) -> Option<T> {
     let text = query.get("cursor")?;
     let name = text.strip_prefix('n').and_then(|name| name.parse().ok());
     if name.is_none() {

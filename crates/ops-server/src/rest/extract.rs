@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use axum::extract::{FromRequestParts, Path};
 use http::request::Parts;
-use ops_core::{Code, TaskId, TenantId};
+use ops_core::{AgentDigest, Code, TaskId, TenantId};
 
 use crate::problem::Problem;
 
@@ -96,6 +96,31 @@ impl<S: Send + Sync> FromRequestParts<S> for NamePath {
             |_| "(not UTF-8)".to_owned(),
             |Path(name)| name,
         )))
+    }
+}
+
+/// The agent and the version of the path. What is no digest is that of no version.
+pub(crate) struct VersionPath {
+    /// The agent.
+    pub(crate) name: String,
+    /// The version.
+    pub(crate) digest: AgentDigest,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for VersionPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = Path::<(String, String)>::from_request_parts(parts, state).await;
+        let (name, digest) = path.map_or_else(|_| Default::default(), |Path(path)| path);
+        match digest.parse() {
+            Ok(digest) => Ok(Self { name, digest }),
+            Err(_) => {
+                let digest: String = digest.chars().take(80).collect();
+                let message = format!("`{digest}` is not a digest: 64 hexadecimal digits");
+                Err(Problem::new(Code::AgentNotFound, message))
+            }
+        }
     }
 }
 

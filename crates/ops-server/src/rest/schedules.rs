@@ -10,10 +10,12 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use http::{StatusCode, Uri};
+use ops_core::schedule::ScheduleName;
 use ops_engine::{ScheduleView, schedule::MOST_PREVIEW};
 
 use super::{
-    AppState, answer, cursor,
+    AppState, answer,
+    cursor::{self, Named as _},
     extract::{Caller, NamePath},
     schema::Invalid,
 };
@@ -42,7 +44,7 @@ pub(crate) async fn list(
 ) -> Result<Response, Problem> {
     let mut query = Query::parse(uri.query(), &["cursor", "limit"], &[]);
     let limit = query.number("limit", 1..=1_000).unwrap_or(100);
-    let after = cursor::name(&mut query);
+    let after: Option<ScheduleName> = cursor::name(&mut query);
     query.check()?;
     let limit = u32::try_from(limit).unwrap_or(u32::MAX);
     let engine = &app.surface.engine;
@@ -50,7 +52,7 @@ pub(crate) async fn list(
     let more = found.len() > limit as usize;
     found.truncate(limit as usize);
     let next = found.last().filter(|_| more);
-    let next = next.map(|last| cursor::of_name(&last.schedule.name));
+    let next = next.map(|last| last.schedule.name.cursor());
     let mut out = Vec::with_capacity(4_096);
     let mut list = ObjectWriter::begin(&mut out);
     view::array(list.key("schedules"), &found, view::schedule);
@@ -113,7 +115,9 @@ pub(crate) async fn apply(
     let body = app.bodies.json(&parts.headers, body).await?;
     let wish = wish::parse(body.text(), name, || engine.default_retry())?;
     if dry_run {
-        let seen = engine.preview_schedule(caller.tenant, wish, preview)?;
+        let seen = engine
+            .preview_schedule(caller.tenant, wish, preview)
+            .await?;
         return Ok(one(StatusCode::OK, &seen));
     }
     let (stored, created) = engine.apply_schedule(caller.tenant, wish, preview).await?;

@@ -101,7 +101,7 @@ pub(crate) struct SubmitTask {
     /// A name for people.
     #[schema(max_length = 256)]
     name: Option<String>,
-    /// Kept and shown.
+    /// The agent that runs; without it, the one of the settings.
     #[schema(max_length = 256)]
     agent_id: Option<String>,
     /// 9 goes first.
@@ -207,6 +207,9 @@ pub(crate) struct Task {
     error_message: Option<String>,
     #[schema(required)]
     agent_id: Option<String>,
+    /// The version of the agent that the task is pinned to.
+    #[schema(required)]
+    agent_digest: Option<String>,
     /// Always null.
     #[schema(required)]
     workflow_id: Option<String>,

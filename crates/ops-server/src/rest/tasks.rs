@@ -1,6 +1,5 @@
 //! `GET /tasks`, `GET /tasks/{id}`, `POST /tasks/{id}/cancel`, `POST /tasks/{id}/retry`.
 
-mod etag;
 mod filter;
 
 use axum::{
@@ -12,7 +11,7 @@ use ops_core::ports::{TaskFilter, TaskRecord};
 
 use self::filter::Wish;
 use super::{
-    App, AppState, answer,
+    App, AppState, answer, etag,
     extract::{Caller, TaskPath, refused},
     schema, view,
 };

@@ -28,6 +28,7 @@ pub(crate) fn task(out: &mut Vec<u8>, record: &TaskRecord) {
     view.raw("result", result);
     view.value("error_message", &error.as_ref().map(|error| &error.message));
     view.value("agent_id", &task.agent_id);
+    view.value("agent_digest", &task.agent_digest);
     view.raw("workflow_id", None);
     view.time("created_at", Some(task.created_at));
     view.time("updated_at", Some(life.updated_at));
@@ -114,6 +115,18 @@ pub(crate) fn limits(out: &mut Vec<u8>, limits: &TaskLimits) {
     view.value("max_cost_usd", &limits.max_cost_micros.map(usd));
     view.value("timeout", &limits.timeout_micros.map(seconds));
     view.end();
+}
+
+/// Writes an array of what `item` writes.
+pub(crate) fn array<T>(out: &mut Vec<u8>, items: &[T], item: impl Fn(&mut Vec<u8>, &T)) {
+    out.push(b'[');
+    for (index, value) in items.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        item(out, value);
+    }
+    out.push(b']');
 }
 
 /// Tokens, and money in USD.

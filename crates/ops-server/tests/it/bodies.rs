@@ -81,6 +81,7 @@ async fn values_that_the_engine_refuses_are_named_too() {
 #[tokio::test]
 async fn every_new_field_is_taken_and_shown() {
     let app = App::start().await;
+    app.agents(&["a"]).await;
     let body = json!({
         "task_type": "echo", "name": "n", "agent_id": "a", "priority": 7,
         "labels": {"team": "x"}, "limits": {"max_steps": 5, "max_tokens": 100, "max_cost_usd": 0.25, "timeout": "1m"},

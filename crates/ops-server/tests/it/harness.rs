@@ -9,10 +9,12 @@ use std::{
 };
 
 use ops_core::{
-    Append, Command, Json, Micros, Next, SessionId, TaskId, TenantId,
+    AgentDigest, AgentName, Append, Command, Json, Micros, Next, SessionId, TaskId, TenantId,
+    agent::AgentSpec,
     event::{EffectClass, NewEvent, StepKind, StepMark, StepStatus, TaskError, Usage},
     ports::{
-        ClaimRequest, Clock, Fut, Live, Queue, Random, Retention, Store, TaskRecord, Workspaces,
+        AgentDefinitions, AgentMistake, ClaimRequest, Clock, Expected, Fut, Live, Queue, Random,
+        Retention, Store, TaskRecord, Workspaces,
     },
     retry::RetryPolicy,
 };
@@ -65,6 +67,44 @@ struct NoFolders;
 impl Workspaces for NoFolders {
     fn remove(&self, _: TaskId) -> Fut<'_, ()> {
         Box::pin(std::future::ready(()))
+    }
+}
+
+/// Definitions are objects with a `name`, and perhaps `agents` and `n`.
+struct Definitions;
+
+impl AgentDefinitions for Definitions {
+    fn check(&self, definition: &Json) -> Result<(AgentName, AgentSpec), Vec<AgentMistake>> {
+        let value = definition.to_value();
+        let mistake = |key: &str, message: &str| {
+            vec![AgentMistake {
+                path: vec![key.to_owned()],
+                message: format!("`{key}` {message}"),
+            }]
+        };
+        let fields = value
+            .as_object()
+            .ok_or_else(|| mistake("", "is no object"))?;
+        let known = ["name", "agents", "n"];
+        if let Some(key) = fields.keys().find(|key| !known.contains(&key.as_str())) {
+            return Err(mistake(key, "is not known"));
+        }
+        let name = value["name"].as_str().and_then(|name| name.parse().ok());
+        let name: AgentName = name.ok_or_else(|| mistake("name", "is missing"))?;
+        let agents = value["agents"].as_array().into_iter().flatten();
+        let mut digest = [0; 32];
+        let number = value["n"].as_u64().unwrap_or(0).to_be_bytes();
+        digest[24..].copy_from_slice(&number);
+        digest[..name.as_str().len().min(24)].copy_from_slice(name.as_str().as_bytes());
+        let spec = AgentSpec {
+            definition: Json::from(&value),
+            digest: AgentDigest::from_bytes(digest),
+            description: String::new(),
+            agents: agents
+                .map(|agent| agent.as_str().unwrap().parse().unwrap())
+                .collect(),
+        };
+        Ok((name, spec))
     }
 }
 
@@ -127,6 +167,7 @@ impl App {
                 random: Arc::new(Counter(AtomicU64::new(1))),
                 hub,
                 workspaces: Arc::new(NoFolders),
+                definitions: Arc::new(Definitions),
             },
             ops_engine::Settings {
                 task_types: ["agent_run", "agent_task", "echo"]
@@ -203,6 +244,18 @@ impl App {
         let mut claimed = self.store.claim(request).await.unwrap().tasks;
         assert_eq!(claimed.len(), 1, "there is a task to claim");
         claimed.remove(0)
+    }
+
+    /// Applies agents of these names.
+    pub(crate) async fn agents(&self, names: &[&str]) {
+        for name in names {
+            let definition = Json::from(&json!({"name": name}));
+            let tenant = TenantId::DEFAULT;
+            let applied = self
+                .engine
+                .apply_agent(tenant, name, &definition, Expected::Any);
+            applied.await.unwrap();
+        }
     }
 
     /// Records what a worker did.

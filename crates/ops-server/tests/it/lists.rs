@@ -244,6 +244,7 @@ async fn retry_makes_a_new_task_of_an_ended_one_only() {
 #[tokio::test]
 async fn filters_by_label_agent_text_and_time_fit_together() {
     let app = App::start().await;
+    app.agents(&["writer", "cleaner"]).await;
     let mut ids = Vec::new();
     for (name, agent, team, env) in [
         ("Nightly report", "writer", "a", "prod"),

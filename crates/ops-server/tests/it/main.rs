@@ -1,6 +1,7 @@
 //! The surfaces over a real port, with the engine and SQLite behind them.
 
 #[cfg(test)]
+mod agents;
 mod batches;
 #[cfg(test)]
 mod bodies;

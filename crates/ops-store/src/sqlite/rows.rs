@@ -1,7 +1,8 @@
 //! Rows as values of the domain. Column lists stand beside the functions that read them.
 
 use ops_core::{
-    Json, Lifecycle, Micros, Parent, SessionId, State, StoredEvent, Task, TaskId, TenantId, Wait,
+    AgentDigest, Json, Lifecycle, Micros, Parent, SessionId, State, StoredEvent, Task, TaskId,
+    TenantId, Wait,
     event::{EffectClass, NewEvent, StepKind, StepMark, StepStatus, TaskError, Usage},
     ports::TaskRecord,
     retry::RetryPolicy,
@@ -30,7 +31,7 @@ macro_rules! life_columns {
 /// How many columns [`life`] reads.
 const LIFE_COLUMNS: usize = 24;
 /// How many columns [`record`] reads.
-pub(super) const RECORD_COLUMNS: usize = LIFE_COLUMNS + 21;
+pub(super) const RECORD_COLUMNS: usize = LIFE_COLUMNS + 22;
 
 /// Where [`record`] reads the task's id.
 pub(super) const ID_COLUMN: usize = LIFE_COLUMNS + 1;
@@ -42,7 +43,7 @@ macro_rules! record_columns {
             $crate::sqlite::rows::life_columns!(),
             ", tasks.tenant_id, task_id, queue, priority, result, result_digest, error, task_type, \
              name, agent_id, input, input_digest, labels, limits, retry_of, created_at, run_at, \
-             concurrency_key, parent_id, parent_step, depth_left"
+             concurrency_key, parent_id, parent_step, depth_left, agent_digest"
         )
     };
 }
@@ -252,6 +253,7 @@ pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Sparse> {
     let at = LIFE_COLUMNS;
     let id = TaskId::from_bytes(row.get(ID_COLUMN)?);
     let retry_of: Option<[u8; 16]> = row.get(at + 14)?;
+    let digest: Option<[u8; 32]> = row.get(at + 21)?;
     let parent = match row.get::<_, Option<[u8; 16]>>(at + 18)? {
         Some(task) => Some(Parent {
             task: TaskId::from_bytes(task),
@@ -268,6 +270,7 @@ pub(super) fn record(row: &Row<'_>) -> rusqlite::Result<Sparse> {
         task_type: row.get(at + 7)?,
         name: row.get(at + 8)?,
         agent_id: row.get(at + 9)?,
+        agent_digest: digest.map(AgentDigest::from_bytes),
         input: document(row, at + 10)?.unwrap_or_else(Json::null),
         labels: json(row, at + 12)?.unwrap_or_default(),
         limits: json(row, at + 13)?.unwrap_or_default(),

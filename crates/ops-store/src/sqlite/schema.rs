@@ -11,6 +11,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0004_schedules.sql"),
     include_str!("../../migrations/sqlite/0005_retention.sql"),
     include_str!("../../migrations/sqlite/0006_rates.sql"),
+    include_str!("../../migrations/sqlite/0007_agents.sql"),
 ];
 
 /// The schema that this release writes.

@@ -59,7 +59,8 @@ impl<'c> Statements<'c> {
             insert_request: conn.prepare(
                 "INSERT INTO task_requests (task_row, tenant_id, task_type, name, agent_id, \
                  input, input_digest, labels, limits, retry_of, created_at, run_at, parent_id, \
-                 parent_step, depth_left) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                 parent_step, depth_left, agent_digest) \
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             )?,
             count: conn.prepare(
                 "INSERT INTO counters (tenant_id, state, n) VALUES (?, ?, ?) \

@@ -1,13 +1,14 @@
 //! Submit: a task, its request and its first event.
 
 use ops_core::{
-    Json, Lifecycle, State, TaskId, Ties,
+    AgentDigest, Json, Lifecycle, State, TaskId, Ties,
     event::{TaskEvent, Usage},
     ports::{Idempotency, NewTask, StoreError, TaskRecord},
 };
 use rusqlite::{OptionalExtension as _, params};
 
 use super::{
+    agents,
     batch::{Batch, Loaded},
     blob::Packed,
     columns::{StateColumns, flags},
@@ -68,11 +69,17 @@ fn insert(
     parent: Option<i64>,
 ) -> Result<TaskRecord, Fault> {
     let NewTask {
-        task,
+        mut task,
         retry,
         idempotency,
         fork,
     } = new;
+    if task.agent_digest.is_none() {
+        task.agent_digest = match &fork {
+            Some(fork) => agents::pinned(batch.conn, task.tenant, fork.from)?,
+            None => agents::current(batch.conn, task.tenant, task.agent_id.as_deref())?,
+        };
+    }
     let event = TaskEvent::Submitted {
         task_type: task.task_type.clone(),
         retry_of: task.retry_of,
@@ -165,6 +172,7 @@ fn insert(
         task.parent.as_ref().map(|parent| parent.task.as_bytes()),
         task.parent.map(|parent| parent.step),
         task.parent.map(|parent| parent.depth_left),
+        task.agent_digest.as_ref().map(AgentDigest::as_bytes),
     ])?;
     terms::insert(batch.conn, &task)?;
     if let Some(idempotency) = &idempotency {

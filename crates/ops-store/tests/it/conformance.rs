@@ -1,6 +1,7 @@
 //! What every dialect of the store does. A dialect says how it opens a [`World`](crate::world::World)
 //! and calls [`conformance!`]; each check is a function that takes one.
 
+pub(crate) mod agents;
 pub(crate) mod append;
 pub(crate) mod approvals;
 pub(crate) mod claim;
@@ -59,6 +60,8 @@ macro_rules! conformance {
             retention: deletes_what_was_kept_long_enough, keeps_the_newest_row,
                 deletes_long_logs_in_pieces, keeps_values_that_are_shared,
                 keeps_what_forks_and_parents_refer_to, frees_the_idempotency_key, deletes_for_every_tenant;
+            agents: keeps_every_version, lists_by_name, changes_what_is_as_expected,
+                refuses_circles_and_strangers, pins_tasks_to_a_version, hides_agents_of_others;
             walls: hide_every_verb;
         }
     };

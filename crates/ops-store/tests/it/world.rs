@@ -90,6 +90,7 @@ impl World {
                 task_type: "agent_run".into(),
                 name: None,
                 agent_id: None,
+                agent_digest: None,
                 input: json(r#"{"prompt":"hello"}"#),
                 labels: Default::default(),
                 limits: TaskLimits::default(),

@@ -6,11 +6,13 @@ use std::sync::{
 };
 
 use ops_core::{
-    Approval, Command, Lifecycle, SessionId, StoredEvent, TaskId, TenantId,
+    AgentDigest, AgentName, Approval, Command, Lifecycle, SessionId, StoredEvent, TaskId, TenantId,
+    agent::{Agent, AgentVersion},
     ports::{
-        ApprovalFilter, Blob, ClaimRequest, Claimed, Counts, Due, DueSchedules, Expired, Fut,
-        HeartbeatReply, NewSchedule, NewTask, Progress, Retention, RetentionStore, ScheduleChange,
-        ScheduleStore, Snapshot, Store, StoreError, Submitted, TaskFilter, TaskRecord, Verdict,
+        AgentStore, ApprovalFilter, Blob, ClaimRequest, Claimed, Counts, Due, DueSchedules,
+        Expired, Fut, HeartbeatReply, NewAgent, NewSchedule, NewTask, Progress, Retention,
+        RetentionStore, ScheduleChange, ScheduleStore, Snapshot, Store, StoreError, Stored,
+        Submitted, TaskFilter, TaskRecord, Verdict,
     },
     schedule::{Fire, Schedule, ScheduleName, ScheduleRun},
 };
@@ -155,6 +157,34 @@ impl RetentionStore for Faulty {
     }
     fn sweep_blobs(&self) -> Answer<'_, Progress> {
         self.store.sweep_blobs()
+    }
+}
+
+impl AgentStore for Faulty {
+    fn put_agent(&self, new: NewAgent) -> Answer<'_, (Agent, Stored)> {
+        self.store.put_agent(new)
+    }
+    fn agent(&self, tenant: TenantId, name: AgentName) -> Answer<'_, Agent> {
+        self.store.agent(tenant, name)
+    }
+    fn agents(
+        &self,
+        tenant: TenantId,
+        after: Option<AgentName>,
+        limit: u32,
+    ) -> Answer<'_, Vec<Agent>> {
+        self.store.agents(tenant, after, limit)
+    }
+    fn agent_versions(
+        &self,
+        tenant: TenantId,
+        name: AgentName,
+        limit: u32,
+    ) -> Answer<'_, Vec<AgentVersion>> {
+        self.store.agent_versions(tenant, name, limit)
+    }
+    fn agent_version(&self, tenant: TenantId, digest: AgentDigest) -> Answer<'_, AgentVersion> {
+        self.store.agent_version(tenant, digest)
     }
 }
 

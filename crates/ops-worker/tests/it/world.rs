@@ -15,14 +15,15 @@ use agentkit::{
     run::{Limits, RunConfig},
 };
 use ops_core::{
-    Json, Lifecycle, Micros, StoredEvent, Task, TenantId,
-    ports::{Clock, Random, Snapshot, Store, TaskRecord},
+    AgentName, Json, Micros, StoredEvent, TenantId,
+    agent::AgentSpec,
+    ports::{AgentDefinitions, AgentMistake, Clock, Random, Snapshot, Store, TaskRecord},
     retry::RetryPolicy,
 };
 use ops_engine::{Adapters, Engine, Hub, Submit};
 use ops_queue::{LocalLive, LocalQueue};
 use ops_store::{Durability, Options, SqliteStore};
-use ops_worker::{Agents, Prepared, QueueSettings, Settings, Worker};
+use ops_worker::{Agents, Job, Prepared, QueueSettings, Settings, Worker};
 use tokio_util::sync::CancellationToken;
 
 use crate::faulty::Faulty;
@@ -48,10 +49,19 @@ impl Random for Counting {
     }
 }
 
+/// Agents are not what these tests are about.
+struct NoDefinitions;
+
+impl AgentDefinitions for NoDefinitions {
+    fn check(&self, _: &Json) -> Result<(AgentName, AgentSpec), Vec<AgentMistake>> {
+        Err(Vec::new())
+    }
+}
+
 struct One(Agent);
 
 impl Agents for One {
-    fn start(&self, _: &Task, _: &Lifecycle) -> Result<Prepared, Failure> {
+    fn start(&self, _: &Job<'_>) -> Result<Prepared, Failure> {
         Ok(Prepared {
             agent: self.0.clone(),
             goal: "go".into(),
@@ -61,13 +71,13 @@ impl Agents for One {
 
     fn resume(
         &self,
-        _: &Task,
+        _: &Job<'_>,
         _: &RunConfig,
     ) -> Result<(Agent, BTreeMap<String, String>), Failure> {
         Ok((self.0.clone(), BTreeMap::new()))
     }
 
-    fn limits(&self, _: &Task, _: &Lifecycle) -> Limits {
+    fn limits(&self, _: &Job<'_>) -> Limits {
         Limits::default()
     }
 }
@@ -136,6 +146,7 @@ pub(crate) async fn run_and_read(agent: Agent, faults: Faults) -> Left {
         workspaces: Arc::new(ops_worker::Folders {
             dir: folder.path().join("workspaces"),
         }),
+        definitions: Arc::new(NoDefinitions),
     };
     let engine = Engine::new(adapters, settings);
     let wish = Submit::new("agent_run".into(), Json::parse("{}").unwrap());

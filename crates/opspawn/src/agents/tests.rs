@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
 
 use ops_core::{
-    Json, Micros, State, TaskId, TenantId, Ties, event::Usage, retry::RetryPolicy, task::TaskLimits,
+    Json, Lifecycle, Micros, State, Task, TaskId, TenantId, Ties, event::Usage, retry::RetryPolicy,
+    task::TaskLimits,
 };
 use serde_json::json;
 
@@ -24,6 +25,7 @@ fn start(factory: &Factory, input: &Value) -> Result<Prepared, Failure> {
         task_type: "agent_run".into(),
         name: None,
         agent_id: None,
+        agent_digest: None,
         input: Json::from(input),
         labels: BTreeMap::new(),
         limits: TaskLimits {
@@ -56,7 +58,11 @@ fn start(factory: &Factory, input: &Value) -> Result<Prepared, Failure> {
         updated_at: Micros(100),
         completed_at: None,
     };
-    factory.start(&task, &life)
+    factory.start(&Job {
+        task: &task,
+        life: &life,
+        definition: None,
+    })
 }
 
 #[test]
@@ -114,12 +120,16 @@ fn a_resumed_run_gets_the_definition_that_it_is_pinned_to() {
     let other = Factory::new(&task_less, crate::tools::configured(&task_less)).unwrap();
     let task = TaskId::new(Micros(1), [1; 10]);
     assert_eq!(task.to_string().len(), 41);
-    let again = other.agent(Key {
-        models: vec![first.config().model.clone()],
-        planner: first.config().planner.clone(),
-        instructions: first.config().instructions.clone(),
-        script: first.config().script.clone(),
-    });
+    let again = other.agent(
+        Key {
+            models: vec![first.config().model.clone()],
+            planner: first.config().planner.clone(),
+            instructions: first.config().instructions.clone(),
+            script: first.config().script.clone(),
+            digest: None,
+        },
+        None,
+    );
     assert_eq!(again.unwrap().config().model, "scripted/s");
 }
 
@@ -212,12 +222,16 @@ fn a_resumed_run_gets_its_chain() {
         .iter()
         .map(|model| model.name.clone())
         .collect();
-    let again = factory.agent(Key {
-        models: names,
-        planner: config.planner.clone(),
-        instructions: config.instructions.clone(),
-        script: config.script.clone(),
-    });
+    let again = factory.agent(
+        Key {
+            models: names,
+            planner: config.planner.clone(),
+            instructions: config.instructions.clone(),
+            script: config.script.clone(),
+            digest: None,
+        },
+        None,
+    );
     assert_eq!(again.unwrap().config().models, config.models);
 }
 

@@ -122,6 +122,9 @@ fn body(args: &cli::Run) -> Result<Value> {
     if let Some(name) = &args.example {
         body["name"] = format!("example {name}").into();
     }
+    if let Some(agent) = &args.agent {
+        body["agent_id"] = agent.clone().into();
+    }
     if let Some(timeout) = &args.timeout {
         body["limits"]["timeout"] = timeout.clone().into();
     }

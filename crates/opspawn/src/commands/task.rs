@@ -200,6 +200,13 @@ pub(super) fn show(task: &Value, json: bool) {
             println!("{label:<9} {}", field(task, key));
         }
     }
+    if !task["agent_id"].is_null() {
+        let version = match task["agent_digest"].as_str() {
+            Some(digest) => format!(" ({})", super::agent::short(digest)),
+            None => String::new(),
+        };
+        println!("agent     {}{version}", field(task, "agent_id"));
+    }
     println!(
         "tokens    {} in, {} out",
         task["usage"]["input_tokens"], task["usage"]["output_tokens"]

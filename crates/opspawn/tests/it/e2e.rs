@@ -4,6 +4,7 @@
 //! holds nothing but what the test says, and ends only what it started. Each run of a command is
 //! checked for panics, whatever else the test looks at.
 
+mod agents;
 mod approvals;
 mod backup;
 mod bad_body;

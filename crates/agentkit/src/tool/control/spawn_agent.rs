@@ -25,20 +25,36 @@ struct Arguments {
 }
 
 impl SpawnAgent {
-    /// The tool.
+    /// The tool, for agents of any name.
     #[must_use]
     pub fn new() -> Self {
+        Self::with(Some(json!({
+            "type": "string", "description": "Name of an agent; the same as yours",
+        })))
+    }
+
+    /// The tool, for the agent itself and these.
+    #[must_use]
+    pub fn of(agents: &[String]) -> Self {
+        Self::with((!agents.is_empty()).then(|| {
+            json!({
+                "type": "string", "enum": agents,
+                "description": "Which agent works on it; without it, one like you",
+            })
+        }))
+    }
+
+    fn with(agent: Option<Value>) -> Self {
         let description = "Begins a task that another agent works on by itself, and tells its id at \
             once. It knows nothing but its goal. Begin several to have work done at the same time; \
             await_agents gives their results.";
-        let schema = json!({
+        let mut schema = json!({
             "type": "object",
             "properties": {
                 "goal": {
                     "type": "string", "minLength": 1,
                     "description": "What it is to do, with all that it needs to know",
                 },
-                "agent": {"type": "string", "description": "Name of an agent; the same as yours"},
                 "name": {"type": "string", "maxLength": 200, "description": "A short title"},
                 "instructions": {
                     "type": "string", "description": "System instructions in place of the agent's",
@@ -56,6 +72,9 @@ impl SpawnAgent {
             "required": ["goal"],
             "additionalProperties": false,
         });
+        if let Some(agent) = agent {
+            schema["properties"]["agent"] = agent;
+        }
         // Pure: the task begins with the record of the call's outcome, or not at all.
         Self(ToolSpec::new("spawn_agent", description, schema).effect(Effect::Pure))
     }

@@ -6,22 +6,11 @@ use ops_core::{
 };
 use ops_engine::{ScheduleView, Submit};
 
+pub(super) use crate::rest::view::array;
 use crate::{
     json::ObjectWriter,
     rest::view::{limits, seconds},
 };
-
-/// Writes an array of what `item` writes.
-pub(super) fn array<T>(out: &mut Vec<u8>, items: &[T], item: impl Fn(&mut Vec<u8>, &T)) {
-    out.push(b'[');
-    for (index, value) in items.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        item(out, value);
-    }
-    out.push(b']');
-}
 
 /// Writes a schedule.
 pub(super) fn schedule(out: &mut Vec<u8>, seen: &ScheduleView) {

@@ -63,6 +63,7 @@ impl Case {
 pub(super) async fn of(app: &App, operation: &str) -> Case {
     match operation {
         "submit_task" => {
+            app.agents(&["a"]).await;
             let whole = json!({
                 "task_type": "echo", "input_data": {"prompt": "hi"}, "name": "n", "agent_id": "a",
                 "priority": 9, "run_at": "2025-04-12T10:00:00Z", "labels": {"team": "x"},
@@ -81,6 +82,9 @@ pub(super) async fn of(app: &App, operation: &str) -> Case {
                     tasks()
                         .json(&json!({"task_type": "echo", "queue": "no"}))
                         .refused(422, "unknown_queue"),
+                    tasks()
+                        .json(&json!({"task_type": "echo", "agent_id": "b"}))
+                        .refused(422, "unknown_agent"),
                     tasks()
                         .header("content-type", "text/csv")
                         .refused(415, "unsupported_media_type"),
@@ -322,6 +326,11 @@ pub(super) async fn of(app: &App, operation: &str) -> Case {
                 [export(NO_TASK).refused(404, "task_not_found")],
             )
         }
+        "list_agents"
+        | "get_agent"
+        | "apply_agent"
+        | "list_agent_versions"
+        | "get_agent_version" => agents(app, operation).await,
         "list_schedules" => {
             schedule(app).await;
             let list = |query: &str| at(format!("/api/v1/schedules{query}"));
@@ -487,6 +496,59 @@ async fn in_doubt(app: &App) -> String {
     let wait = Next::Wait(Wait::InDoubt { steps: vec![1] });
     app.append(task, events, wait).await;
     id
+}
+
+async fn agents(app: &App, operation: &str) -> Case {
+    app.agents(&["a", "b"]).await;
+    let get = |rest: &str| at(format!("/api/v1/agents{rest}"));
+    let digest = app.get("/api/v1/agents/a").await.json()["digest"].clone();
+    let digest = digest.as_str().unwrap();
+    let none = "0".repeat(64);
+    match operation {
+        "list_agents" => Case::new(
+            get("?limit=1"),
+            [get("?cursor=t0").refused(422, "invalid_query")],
+        ),
+        "get_agent" => Case::new(get("/a"), [get("/c").refused(404, "agent_not_found")]),
+        "list_agent_versions" => Case::new(
+            get("/a/versions?limit=5"),
+            [get("/c/versions").refused(404, "agent_not_found")],
+        ),
+        "get_agent_version" => {
+            let version = |name: &str, digest: &str| get(&format!("/{name}/versions/{digest}"));
+            Case::new(
+                version("a", digest),
+                [
+                    version("b", digest).refused(404, "agent_not_found"),
+                    version("a", &none).refused(404, "agent_not_found"),
+                    version("a", "x").refused(404, "agent_not_found"),
+                ],
+            )
+        }
+        _ => {
+            let put = |definition: &Value| get("/a").json(&json!({"definition": definition}));
+            let next = json!({"name": "a", "n": 2, "agents": ["b"]});
+            Case::new(
+                put(&next),
+                [
+                    get("/a").json(&json!({})).refused(422, "invalid_body"),
+                    put(&json!({"name": "b"})).refused(422, "invalid_body"),
+                    put(&json!({"name": "a", "x": 1})).refused(422, "invalid_body"),
+                    put(&json!({"name": "a", "agents": ["c"]})).refused(422, "unknown_agent"),
+                    put(&json!({"name": "a", "n": 3, "agents": ["a"]})).refused(422, "agent_cycle"),
+                    put(&next)
+                        .header("if-none-match", "*")
+                        .refused(412, "agent_changed"),
+                    put(&json!({"name": "a", "n": 3}))
+                        .header("if-match", &format!("\"{none}\""))
+                        .refused(412, "agent_changed"),
+                    put(&next)
+                        .header("if-match", "7")
+                        .refused(422, "invalid_body"),
+                ],
+            )
+        }
+    }
 }
 
 fn whole_schedule() -> Value {

@@ -1,16 +1,16 @@
-//! The validator of a task (RFC 9110, 8.8.3 and 13.1.2).
+//! Validators: of a task, and comparing any (RFC 9110, 8.8.3 and 13.1.2).
 
 use http::{HeaderMap, HeaderValue, header};
 use ops_core::Lifecycle;
 
 /// Every change of a task is an event, and the number of the last one says which it is. Weak: a
 /// release that shows more of a task gives the same one.
-pub(super) fn of(life: &Lifecycle) -> HeaderValue {
+pub(crate) fn of(life: &Lifecycle) -> HeaderValue {
     HeaderValue::try_from(format!("W/\"{}\"", life.seq)).expect("digits are a header value")
 }
 
 /// Whether the client has what it would be answered.
-pub(super) fn is_known(headers: &HeaderMap, tag: &HeaderValue) -> bool {
+pub(crate) fn is_known(headers: &HeaderMap, tag: &HeaderValue) -> bool {
     let bare = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
     let ours = tag.to_str().map(bare).ok();
     headers

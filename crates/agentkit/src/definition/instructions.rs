@@ -1,0 +1,145 @@
+//! Instructions are a [minijinja](https://docs.rs/minijinja) template; a name that is not defined is
+//! an error. They are written once, when a run begins, and recorded with it.
+
+use std::collections::BTreeMap;
+
+use minijinja::{Environment, UndefinedBehavior};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Definition;
+use crate::{event::Failure, names};
+
+const NAME: &str = "instructions";
+/// What a template may speak of.
+const KNOWN: &[&str] = &["agent", "goal", "input", "task", "date", "tools", "agents"];
+
+/// What instructions may speak of.
+#[derive(Debug, Clone, Serialize)]
+pub struct Scene {
+    /// What the run is to do.
+    pub goal: String,
+    /// What the task was submitted with.
+    pub input: Value,
+    /// The task.
+    pub task: SceneTask,
+    /// The day on which the run began, in UTC: `2026-01-31`.
+    pub date: String,
+    /// The names of its tools.
+    pub tools: Vec<String>,
+}
+
+/// A task as instructions may speak of it.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct SceneTask {
+    /// Its id.
+    pub id: String,
+    /// Its name; empty for none.
+    pub name: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+#[derive(Serialize)]
+struct Context<'a> {
+    agent: &'a str,
+    agents: &'a [String],
+    #[serde(flatten)]
+    scene: &'a Scene,
+}
+
+/// Whether a text is a template that speaks of nothing unknown.
+pub(super) fn check(text: &str) -> Result<(), String> {
+    let environment = environment(text).map_err(|error| explain(&error))?;
+    let template = environment
+        .get_template(NAME)
+        .map_err(|error| explain(&error))?;
+    let mut names: Vec<String> = template.undeclared_variables(false).into_iter().collect();
+    names.sort_unstable();
+    let globals: Vec<String> = environment
+        .globals()
+        .map(|(name, _)| name.to_owned())
+        .collect();
+    let stranger = names
+        .into_iter()
+        .find(|name| !KNOWN.contains(&name.as_str()) && !globals.contains(name));
+    let Some(stranger) = stranger else {
+        return Ok(());
+    };
+    let hint = match names::nearest(&stranger, KNOWN.iter().copied()).first() {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("there are `{}`", KNOWN.join("`, `")),
+    };
+    Err(format!("there is no variable `{stranger}`; {hint}"))
+}
+
+impl Definition {
+    /// The instructions of a run.
+    ///
+    /// # Errors
+    /// `invalid_instructions` names what the scene does not have.
+    pub fn instructions(&self, scene: &Scene) -> Result<String, Failure> {
+        let context = Context {
+            agent: &self.name,
+            agents: &self.agents,
+            scene,
+        };
+        let failed = |error: minijinja::Error| {
+            let missing = missing(&self.instructions, &context);
+            let what = match missing.as_slice() {
+                [] => explain(&error),
+                missing => format!("`{}` is not defined", missing.join("`, `")),
+            };
+            Failure::last(
+                "invalid_instructions",
+                format!(
+                    "the instructions of agent `{}` cannot be written: {what}; give it with the \
+                     task's input, or allow for its absence with `is defined`",
+                    self.name
+                ),
+            )
+        };
+        let environment = environment(&self.instructions).map_err(failed)?;
+        let template = environment.get_template(NAME).map_err(failed)?;
+        template
+            .render(minijinja::value::Serde(&context))
+            .map_err(failed)
+    }
+}
+
+fn environment(text: &str) -> Result<Environment<'_>, minijinja::Error> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.add_template(NAME, text)?;
+    Ok(environment)
+}
+
+fn explain(error: &minijinja::Error) -> String {
+    let line = error.line().map(|line| format!(" (line {line})"));
+    let what = error
+        .detail()
+        .map_or_else(|| error.kind().to_string(), str::to_owned);
+    format!("{what}{}", line.unwrap_or_default())
+}
+
+/// The names that a template speaks of and the context does not have.
+fn missing(text: &str, context: &Context<'_>) -> Vec<String> {
+    let Ok(environment) = environment(text) else {
+        return Vec::new();
+    };
+    let Ok(template) = environment.get_template(NAME) else {
+        return Vec::new();
+    };
+    let known = serde_json::to_value(context).unwrap_or_default();
+    let mut missing: Vec<String> = template
+        .undeclared_variables(true)
+        .into_iter()
+        .filter(|name| {
+            let root = name.split('.').next().unwrap_or_default();
+            let pointer = format!("/{}", name.replace('.', "/"));
+            KNOWN.contains(&root) && known.pointer(&pointer).is_none()
+        })
+        .collect();
+    missing.sort_unstable();
+    missing
+}

@@ -1,0 +1,185 @@
+use serde_json::json;
+
+use super::*;
+
+const WHOLE: &str = r#"
+name = "researcher"
+description = "Finds out"
+model = ["openai/gpt-5", "scripted"]
+instructions = "You work for {{ input.customer }} as {{ agent }}."
+planner = "react"
+temperature = 0.5
+tools = ["read_file", "http_*"]
+agents = ["writer"]
+
+[memory]
+context_tokens = 60000
+summarise = false
+
+[output]
+schema = { type = "object", required = ["answer"] }
+max_reasks = 1
+
+[limits]
+max_steps = 40
+max_cost_usd = 0.5
+timeout = "10m"
+
+[policy]
+profile = "strict"
+rule = [{ tool = "http_*", action = "ask" }]
+"#;
+
+fn mistakes(text: &str) -> String {
+    Definition::parse(text, Format::guess(text))
+        .unwrap_err()
+        .to_string()
+}
+
+fn scene(input: Value) -> Scene {
+    Scene {
+        goal: "go".into(),
+        input,
+        task: SceneTask::default(),
+        date: "2026-01-31".into(),
+        tools: vec!["read_file".into()],
+    }
+}
+
+#[test]
+fn every_key_is_read_and_the_one_form_reads_back() {
+    let whole = Definition::parse(WHOLE, Format::Toml).unwrap();
+    assert_eq!(whole.model, ["openai/gpt-5", "scripted"]);
+    assert_eq!(whole.limits.timeout(), Some(Duration::from_secs(600)));
+    assert_eq!(whole.limits.max_cost_micros(), Some(500_000));
+    assert_eq!(whole.output().unwrap().max_reasks, 1);
+    assert_eq!(whole.memory.context_tokens, Some(60_000));
+    assert_eq!(whole.policy().unwrap().unwrap().rules.len(), 1);
+    let canonical: Value = serde_json::from_str(&whole.canonical()).unwrap();
+    assert_eq!(Definition::from_json(&canonical).unwrap(), whole);
+}
+
+#[test]
+fn equal_definitions_have_one_digest_however_they_are_written() {
+    let toml = "tools = []\nname = \"a\"\nmodel = \"openai/gpt-5\"\ninstructions = \"Be kind.\"\n\
+                limits = { timeout = \"90s\", max_steps = 3 }";
+    let yaml = "---\nname: a\nmodel: [openai/gpt-5]\ntools: []\nlimits:\n  max_steps: 3 # three\n  \
+                timeout: 90\n---\n\nBe kind.\n";
+    let fenced = "+++\nname = \"a\"\nmodel = \"openai/gpt-5\"\ntools = []\n\
+                  limits = { max_steps = 3, timeout = 90.0 }\n+++\nBe kind.";
+    let all =
+        [toml, yaml, fenced].map(|text| Definition::parse(text, Format::guess(text)).unwrap());
+    assert_eq!(all[0].digest(), all[1].digest());
+    assert_eq!(all[0].digest(), all[2].digest());
+    assert_eq!(
+        all[0].canonical(),
+        r#"{"instructions":"Be kind.","limits":{"max_steps":3,"timeout":90},"model":["openai/gpt-5"],"name":"a","tools":[]}"#
+    );
+    // The stored form of a definition never changes: this is what digests rest on.
+    assert_eq!(
+        Definition {
+            name: "a".into(),
+            ..Definition::default()
+        }
+        .digest(),
+        crate::tool::digest_hex(br#"{"name":"a"}"#)
+    );
+}
+
+#[test]
+fn mistakes_are_all_named_with_what_mends_them() {
+    for (text, says) in [
+        (
+            "name = \"a\"\nplaner = \"react\"",
+            "there is no key `planer`; did you mean `planner`?",
+        ),
+        (
+            "name = \"a\"\nlimits = { max_step = 1 }",
+            "`limits.max_step`; did you mean `max_steps`?",
+        ),
+        (
+            "name = \"a\"\nmcp_servers = []",
+            "there is no key `mcp_servers`; there are `name`",
+        ),
+        ("model = \"gpt-5\"", "`name` is missing"),
+        ("name = \"A b\"", "is not an agent's name"),
+        (
+            "name = \"a\"\nmodel = \"gpt-5\"",
+            "which is not like `openai/gpt-5`",
+        ),
+        ("name = \"a\"\nplanner = \"raect\"", "did you mean `react`?"),
+        ("name = \"a\"\nagents = [\"a\"]", "a -> a"),
+        ("name = \"a\"\nagents = [\"b\", \"b\"]", "names `b` twice"),
+        ("name = \"a\"\ntools = [\"x y\"]", "tool pattern `x y`"),
+        (
+            "name = \"a\"\ntools = \"x\"",
+            "`tools` must be a list of texts",
+        ),
+        (
+            "name = \"a\"\ninstructions = \"{{ gaol }}\"",
+            "no variable `gaol`; did you mean `goal`?",
+        ),
+        (
+            "name = \"a\"\ninstructions = \"{{ goal\"",
+            "`instructions`: ",
+        ),
+        (
+            "name = \"a\"\nlimits = { timeout = \"soon\" }",
+            "a time like `90s`",
+        ),
+        (
+            "name = \"a\"\nlimits = { max_steps = 0 }",
+            "must be a whole number, 1 or more",
+        ),
+        (
+            "name = \"a\"\noutput = { schema = { type = 5 } }",
+            "`output.schema` cannot be used",
+        ),
+        ("name = \"a\"\nmemory = 5", "`memory` must be a table"),
+        (
+            "name = \"a\"\npolicy = { profil = \"strict\" }",
+            "did you mean `profile`?",
+        ),
+        ("name = ", "it is not valid TOML"),
+        ("---\nname: a\n", "have no end"),
+        (
+            "---\nname: a\n  x: 1\n---\n",
+            "line 2 of the settings is indented",
+        ),
+        ("---\nname: a\ntools: {a: 1}\n---\n", "put it in quotes"),
+        ("---\nname: a\nname: b\n---\n", "gives `name` once more"),
+        (
+            "+++\nname = \"a\"\ninstructions = \"x\"\n+++\ny",
+            "leave out one",
+        ),
+    ] {
+        let said = mistakes(text);
+        assert!(said.contains(says), "{text}\n{said}");
+    }
+    let both = mistakes("name = \"a\"\nplaner = 1\nmodel = 5");
+    assert!(
+        both.contains("planer") && both.contains("`model` must be"),
+        "{both}"
+    );
+}
+
+#[test]
+fn instructions_are_a_strict_template() {
+    let whole = Definition::parse(WHOLE, Format::Toml).unwrap();
+    let written = whole.instructions(&scene(json!({"customer": "Acme"})));
+    assert_eq!(written.unwrap(), "You work for Acme as researcher.");
+    let error = whole.instructions(&scene(json!({}))).unwrap_err();
+    assert_eq!(error.code, "invalid_instructions");
+    assert!(
+        error.message.contains("`input.customer` is not defined"),
+        "{error}"
+    );
+    assert!(!error.retryable);
+
+    let lists = "---\nname: a\ntools:\n  - read_file\n  - \"http_*\"\n---\n\
+                 {% for tool in tools %}- {{ tool }} on {{ date }}\n{% endfor %}";
+    let lists = Definition::parse(lists, Format::Markdown).unwrap();
+    assert_eq!(lists.tools.as_deref().unwrap(), ["read_file", "http_*"]);
+    let written = lists.instructions(&scene(json!({}))).unwrap();
+    assert_eq!(written.trim_end(), "- read_file on 2026-01-31");
+}

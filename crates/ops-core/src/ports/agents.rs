@@ -1,0 +1,92 @@
+//! The store's verbs for agents, and what says what a definition means.
+
+use super::{Fut, StoreError};
+use crate::{
+    agent::{Agent, AgentDigest, AgentName, AgentSpec, AgentVersion},
+    id::TenantId,
+    json::Json,
+};
+
+/// A definition that is to be an agent's current version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewAgent {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// The agent.
+    pub name: AgentName,
+    /// What it is to be.
+    pub spec: AgentSpec,
+    /// What it must be now.
+    pub expected: Expected,
+}
+
+/// What an agent must be, for a change of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Expected {
+    /// Anything, or nothing.
+    #[default]
+    Any,
+    /// It must not be there.
+    Absent,
+    /// It must have this version.
+    Version(AgentDigest),
+}
+
+/// What became of a definition that was stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stored {
+    /// It is a new agent.
+    Created,
+    /// The agent has another version now.
+    Changed,
+    /// It was so before.
+    Unchanged,
+}
+
+/// The verbs of [`Store`](super::Store) for agents. The same rules hold. Agents and their versions
+/// stay: tasks are pinned to them.
+pub trait AgentStore: Send + Sync {
+    /// Makes a definition an agent's current version. Refused are one that is not as expected, one
+    /// that starts agents that are not there, and one that closes a circle.
+    fn put_agent(&self, new: NewAgent) -> Fut<'_, Result<(Agent, Stored), StoreError>>;
+    /// One agent.
+    fn agent(&self, tenant: TenantId, name: AgentName) -> Fut<'_, Result<Agent, StoreError>>;
+    /// Agents in the order of their names, after this one, at most `limit`.
+    fn agents(
+        &self,
+        tenant: TenantId,
+        after: Option<AgentName>,
+        limit: u32,
+    ) -> Fut<'_, Result<Vec<Agent>, StoreError>>;
+    /// The versions of an agent, the one that was applied first last, at most `limit`.
+    fn agent_versions(
+        &self,
+        tenant: TenantId,
+        name: AgentName,
+        limit: u32,
+    ) -> Fut<'_, Result<Vec<AgentVersion>, StoreError>>;
+    /// The version of a digest.
+    fn agent_version(
+        &self,
+        tenant: TenantId,
+        digest: AgentDigest,
+    ) -> Fut<'_, Result<AgentVersion, StoreError>>;
+}
+
+/// Says what a definition means. The binary implements it: it knows models, planners and tools.
+pub trait AgentDefinitions: Send + Sync {
+    /// Checks a definition, and gives it in its canonical form.
+    ///
+    /// # Errors
+    /// Everything in it that is wrong.
+    fn check(&self, definition: &Json) -> Result<(AgentName, AgentSpec), Vec<AgentMistake>>;
+}
+
+/// One part of a definition that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentMistake {
+    /// Where: keys, outermost first.
+    pub path: Vec<String>,
+    /// What is wrong, as a sentence that names the place.
+    pub message: String,
+}

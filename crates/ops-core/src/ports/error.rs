@@ -1,0 +1,66 @@
+//! What a store answers with when it cannot.
+
+use crate::{
+    agent::{AgentDigest, AgentName},
+    approval::ApprovalStatus,
+    command::Rejection,
+};
+
+/// Storage failed. Nothing of the verb was written, unless its outcome is said to be unknown.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// There is no such task (or it is another tenant's).
+    #[error("there is no such task")]
+    NotFound,
+    /// The task refuses the command.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// The idempotency key was used for another request.
+    #[error("the idempotency key belongs to another request")]
+    IdempotencyMismatch,
+    /// The session is unknown or has expired.
+    #[error("the worker session is over")]
+    SessionOver,
+    /// The step has not asked for leave.
+    #[error("step {0} has not asked for approval")]
+    NoApproval(u32),
+    /// Somebody decided already, or it is too late.
+    #[error("the approval is {}", .0.as_str())]
+    Decided(ApprovalStatus),
+    /// The approval was edited since it was looked at.
+    #[error("the approval is at revision {current}, not {given}")]
+    WrongRevision {
+        /// What was looked at.
+        given: u32,
+        /// What it is now.
+        current: u32,
+    },
+    /// The agent is not as it must be for the change.
+    #[error("the agent is {}", .0.map_or_else(|| "not there".to_owned(), |digest| format!("at version {digest}")))]
+    AgentChanged(Option<AgentDigest>),
+    /// The agent would start one that is not there.
+    #[error("there is no agent `{0}`, which it may start; apply that one first")]
+    NoAgent(AgentName),
+    /// The agent would start itself by way of others.
+    #[error("agents would start each other in a circle: {}", way(.0))]
+    AgentCycle(Vec<AgentName>),
+    /// The disk is full.
+    #[error("the disk is full: {0}")]
+    Full(String),
+    /// The value is larger than the configured cap.
+    #[error("the value has {size} bytes, more than the cap of {cap}")]
+    TooLarge {
+        /// Its size in bytes.
+        size: u64,
+        /// The cap in bytes.
+        cap: u64,
+    },
+    /// The database cannot be used.
+    #[error("the database cannot be used: {0}")]
+    Unavailable(String),
+}
+
+fn way(names: &[AgentName]) -> String {
+    let names: Vec<&str> = names.iter().map(AgentName::as_str).collect();
+    names.join(" -> ")
+}

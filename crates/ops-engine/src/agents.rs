@@ -1,0 +1,275 @@
+//! Agents: named, versioned definitions. What they mean is the binary's to say.
+
+use std::{cmp::Reverse, collections::BTreeMap};
+
+use ops_core::{
+    AgentDigest, AgentName, Code, Json, TenantId,
+    agent::{Agent, AgentSpec, AgentVersion, cycle},
+    ports::{Expected, NewAgent, StoreError, Stored},
+};
+
+use crate::{Engine, Error, FieldError};
+
+/// Agents that are read at once.
+const PAGE: u32 = 1_000;
+/// Agents that a message names.
+const NAMED: usize = 20;
+
+/// What an apply would do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentPreview {
+    /// The agent.
+    pub name: AgentName,
+    /// What it would be.
+    pub spec: AgentSpec,
+    /// What it is, if it is there.
+    pub current: Option<Agent>,
+    /// What would become of it.
+    pub stored: Stored,
+}
+
+impl Engine {
+    /// Makes a definition the current version of the agent of this name. Tasks that are there keep
+    /// theirs.
+    ///
+    /// # Errors
+    /// `invalid_body` names each offending key; `unknown_agent` and `agent_cycle` are about the agents
+    /// that it may start; `agent_changed` says that it is not as expected; or a code of the storage.
+    pub async fn apply_agent(
+        &self,
+        tenant: TenantId,
+        name: &str,
+        definition: &Json,
+        expected: Expected,
+    ) -> Result<(Agent, Stored), Error> {
+        let (name, spec) = self.checked_agent(name, definition)?;
+        let new = NewAgent {
+            tenant,
+            name,
+            spec,
+            expected,
+        };
+        Ok(self.store.put_agent(new).await?)
+    }
+
+    /// What [`Engine::apply_agent`] would do. Nothing is written.
+    ///
+    /// # Errors
+    /// Those of [`Engine::apply_agent`], but for `agent_changed`.
+    pub async fn preview_agent(
+        &self,
+        tenant: TenantId,
+        name: &str,
+        definition: &Json,
+    ) -> Result<AgentPreview, Error> {
+        let (name, spec) = self.checked_agent(name, definition)?;
+        let mut all = BTreeMap::new();
+        let mut after = None;
+        loop {
+            let page = self.store.agents(tenant, after, PAGE).await?;
+            after = page.last().map(|agent| agent.version.name.clone());
+            let full = page.len() >= PAGE as usize;
+            all.extend(
+                page.into_iter()
+                    .map(|agent| (agent.version.name.clone(), agent)),
+            );
+            if !full {
+                break;
+            }
+        }
+        if let Some(missing) = spec.agents.iter().find(|agent| !all.contains_key(*agent)) {
+            return Err(StoreError::NoAgent(missing.clone()).into());
+        }
+        let starts = |agent: &AgentName| {
+            let agent = all.get(agent);
+            let agents = agent.map_or(&[][..], |agent| &agent.version.spec.agents);
+            Ok::<_, std::convert::Infallible>(agents.to_vec())
+        };
+        let Ok(circle) = cycle(&name, &spec.agents, starts);
+        if let Some(circle) = circle {
+            return Err(StoreError::AgentCycle(circle).into());
+        }
+        let current = all.remove(&name);
+        let stored = match &current {
+            None => Stored::Created,
+            Some(agent) if agent.version.spec.digest == spec.digest => Stored::Unchanged,
+            Some(_) => Stored::Changed,
+        };
+        Ok(AgentPreview {
+            name,
+            spec,
+            current,
+            stored,
+        })
+    }
+
+    /// One agent.
+    ///
+    /// # Errors
+    /// `agent_not_found`, or a code of the storage.
+    pub async fn agent(&self, tenant: TenantId, name: &str) -> Result<Agent, Error> {
+        let found = self.store.agent(tenant, known(name)?).await;
+        found.map_err(missing(name))
+    }
+
+    /// Agents in the order of their names, after this one.
+    ///
+    /// # Errors
+    /// A code of the storage.
+    pub async fn agents(
+        &self,
+        tenant: TenantId,
+        after: Option<AgentName>,
+        limit: u32,
+    ) -> Result<Vec<Agent>, Error> {
+        Ok(self.store.agents(tenant, after, limit).await?)
+    }
+
+    /// The versions of an agent, the one that was applied first last.
+    ///
+    /// # Errors
+    /// `agent_not_found`, or a code of the storage.
+    pub async fn agent_versions(
+        &self,
+        tenant: TenantId,
+        name: &str,
+        limit: u32,
+    ) -> Result<Vec<AgentVersion>, Error> {
+        let found = self.store.agent_versions(tenant, known(name)?, limit);
+        found.await.map_err(missing(name))
+    }
+
+    /// One version of an agent.
+    ///
+    /// # Errors
+    /// `agent_not_found` if there is no such agent, or it never had this version; or a code of the
+    /// storage.
+    pub async fn agent_version(
+        &self,
+        tenant: TenantId,
+        name: &str,
+        digest: AgentDigest,
+    ) -> Result<AgentVersion, Error> {
+        let agent = known(name)?;
+        let found = self.store.agent_version(tenant, digest).await;
+        match found {
+            Ok(version) if version.name == agent => Ok(version),
+            Ok(_) | Err(StoreError::NotFound) => Err(Error::new(
+                Code::AgentNotFound,
+                format!("the agent `{agent}` never had the version {digest}"),
+            )),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether a task may name this agent. Agents stay, so that what holds now holds when it is stored.
+    pub(crate) async fn check_agent(
+        &self,
+        tenant: TenantId,
+        agent: Option<&str>,
+    ) -> Result<(), Error> {
+        let Some(agent) = agent else {
+            return Ok(());
+        };
+        if let Ok(name) = agent.parse::<AgentName>() {
+            match self.store.agent(tenant, name).await {
+                Ok(_) => return Ok(()),
+                Err(StoreError::NotFound) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let known = self.store.agents(tenant, None, PAGE).await?;
+        let known: Vec<&str> = known
+            .iter()
+            .map(|agent| agent.version.name.as_str())
+            .collect();
+        let message = unknown(agent, &known);
+        Err(Error {
+            code: Code::UnknownAgent,
+            fields: vec![FieldError::new(
+                &["agent_id"],
+                "unknown_agent",
+                message.clone(),
+            )],
+            message,
+        })
+    }
+
+    fn checked_agent(
+        &self,
+        name: &str,
+        definition: &Json,
+    ) -> Result<(AgentName, AgentSpec), Error> {
+        let size = definition.as_str().len();
+        let most = self.settings.max_input_bytes;
+        if size > most {
+            let message = format!("the definition has {size} bytes, more than the limit of {most}");
+            return Err(Error::new(Code::BodyTooLarge, message));
+        }
+        let wrong = |path: &[String], message: String| {
+            let path: Vec<&str> = path.iter().map(String::as_str).collect();
+            FieldError::new(&path, "definition", message)
+        };
+        let (found, spec) = self.definitions.check(definition).map_err(|mistakes| {
+            let fields = mistakes
+                .into_iter()
+                .map(|mistake| wrong(&mistake.path, mistake.message));
+            invalid(fields.collect())
+        })?;
+        if found.as_str() != name {
+            let name: String = name.chars().take(80).collect();
+            let message = format!("`name` is `{found}`, but the path names `{name}`");
+            return Err(invalid(vec![wrong(&["name".to_owned()], message)]));
+        }
+        Ok((found, spec))
+    }
+}
+
+/// The messages name their places themselves.
+fn invalid(fields: Vec<FieldError>) -> Error {
+    let messages: Vec<_> = fields.iter().map(|field| field.message.clone()).collect();
+    Error {
+        code: Code::InvalidBody,
+        message: messages.join("; "),
+        fields,
+    }
+}
+
+fn unknown(name: &str, known: &[&str]) -> String {
+    let name: String = name.chars().take(80).collect();
+    let near = known
+        .iter()
+        .map(|other| (strsim::osa_distance(&name, other), *other))
+        .filter(|(distance, other)| *distance <= 1 + other.len() / 4)
+        .min_by_key(|(distance, other)| (*distance, Reverse(*other)));
+    let hint = match (near, known) {
+        (Some((_, near)), _) => format!("did you mean `{near}`?"),
+        (None, []) => "there are none; `opspawn agent apply` makes one".to_owned(),
+        (None, known) => {
+            let shown: Vec<_> = known
+                .iter()
+                .take(NAMED)
+                .map(|name| format!("`{name}`"))
+                .collect();
+            format!("there are {}", shown.join(", "))
+        }
+    };
+    format!("there is no agent `{name}`; {hint}")
+}
+
+fn not_found(name: &str) -> Error {
+    let name: String = name.chars().take(80).collect();
+    Error::new(Code::AgentNotFound, format!("there is no agent `{name}`"))
+}
+
+/// A name that cannot be one is that of no agent.
+fn known(name: &str) -> Result<AgentName, Error> {
+    name.parse().map_err(|_| not_found(name))
+}
+
+fn missing(name: &str) -> impl Fn(StoreError) -> Error {
+    move |error| match error {
+        StoreError::NotFound => not_found(name),
+        other => other.into(),
+    }
+}

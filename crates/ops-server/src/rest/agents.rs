@@ -1,0 +1,215 @@
+//! Agents: `GET /agents`, `GET|PUT /agents/{name}`, `GET /agents/{name}/versions`,
+//! `GET /agents/{name}/versions/{digest}`. What a definition means is not known here.
+
+mod schema;
+mod view;
+mod wish;
+
+use axum::{
+    extract::{Request, State},
+    response::{IntoResponse as _, Response},
+};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use ops_core::{AgentDigest, AgentName, ports::Stored};
+
+use super::{
+    AppState, answer,
+    cursor::{self, Named as _},
+    etag,
+    extract::{Caller, NamePath, VersionPath},
+    schema::Invalid,
+};
+use crate::{json::ObjectWriter, problem::Problem, query::Query};
+
+/// Agents in the order of their names, without their definitions.
+#[utoipa::path(
+    get, path = "/api/v1/agents", tag = "Agents", operation_id = "list_agents",
+    params(
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000,
+            description = "Default: 100"),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before."),
+    ),
+    responses(
+        (status = 200, body = schema::AgentList, description = "A page."),
+        Invalid,
+    ),
+)]
+pub(crate) async fn list(
+    State(app): AppState,
+    caller: Caller,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let mut query = Query::parse(uri.query(), &["cursor", "limit"], &[]);
+    let limit = query.number("limit", 1..=1_000).unwrap_or(100);
+    let after: Option<AgentName> = cursor::name(&mut query);
+    query.check()?;
+    let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+    let engine = &app.surface.engine;
+    let mut found = engine.agents(caller.tenant, after, limit + 1).await?;
+    let more = found.len() > limit as usize;
+    found.truncate(limit as usize);
+    let next = found.last().filter(|_| more);
+    let next = next.map(|last| last.version.name.cursor());
+    let mut out = Vec::with_capacity(4_096);
+    let mut list = ObjectWriter::begin(&mut out);
+    view::array(list.key("agents"), &found, view::outline);
+    list.value("next_cursor", &next);
+    list.end();
+    Ok(answer(StatusCode::OK, out))
+}
+
+/// One agent at its current version.
+#[utoipa::path(
+    get, path = "/api/v1/agents/{name}", tag = "Agents", operation_id = "get_agent",
+    params(
+        schema::Name,
+        ("If-None-Match" = Option<String>, Header, description = "The `ETag` that is known."),
+    ),
+    responses(
+        (status = 200, body = schema::Agent, description = "The agent.",
+            headers(("ETag" = String, description = "Its version: the digest in quotes."))),
+        (status = 304, description = "It is as `If-None-Match` says."),
+        schema::NoAgent,
+    ),
+)]
+pub(crate) async fn get(
+    State(app): AppState,
+    caller: Caller,
+    NamePath(name): NamePath,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let agent = app.surface.engine.agent(caller.tenant, &name).await?;
+    let tag = tag(agent.version.spec.digest);
+    let mut response = match etag::is_known(&headers, &tag) {
+        true => StatusCode::NOT_MODIFIED.into_response(),
+        false => {
+            let mut out = Vec::with_capacity(1_024 + agent.version.spec.definition.as_str().len());
+            view::agent(&mut out, &agent, None);
+            answer(StatusCode::OK, out)
+        }
+    };
+    response.headers_mut().insert(header::ETAG, tag);
+    Ok(response)
+}
+
+/// Makes a definition the agent's current version.
+///
+/// Tasks that are there keep the version that they are pinned to. What is so already changes nothing.
+#[utoipa::path(
+    put, path = "/api/v1/agents/{name}", tag = "Agents", operation_id = "apply_agent",
+    params(
+        schema::Name,
+        ("dry_run" = Option<bool>, Query, description = "Store nothing; say what would be stored."),
+        ("If-Match" = Option<String>, Header,
+            description = "The `ETag` that the agent must have; otherwise it is refused."),
+        ("If-None-Match" = Option<String>, Header,
+            description = "`*`: there must be no such agent."),
+    ),
+    request_body = schema::ApplyAgent,
+    responses(
+        (status = 200, body = schema::Applied, description = "The agent, which was there.",
+            headers(("ETag" = String, description = "Its version: the digest in quotes."))),
+        (status = 201, body = schema::Applied, description = "The agent, which is new.",
+            headers(("ETag" = String, description = "Its version: the digest in quotes."))),
+        schema::Changed, Invalid,
+    ),
+)]
+pub(crate) async fn apply(
+    State(app): AppState,
+    caller: Caller,
+    NamePath(name): NamePath,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    let mut query = Query::parse(parts.uri.query(), &["dry_run"], &[]);
+    let dry_run = query.flag("dry_run");
+    query.check()?;
+    let expected = wish::expected(&parts.headers)?;
+    let body = app.bodies.json(&parts.headers, body).await?;
+    let definition = wish::definition(body.text())?;
+    let engine = &app.surface.engine;
+    let mut out = Vec::with_capacity(1_024 + definition.as_str().len());
+    if dry_run {
+        let seen = engine.preview_agent(caller.tenant, &name, &definition);
+        let seen = seen.await?;
+        wish::check(expected, seen.current.as_ref())?;
+        view::preview(&mut out, &seen, engine.clock().now());
+        return Ok(tagged(StatusCode::OK, out, seen.spec.digest));
+    }
+    let applied = engine.apply_agent(caller.tenant, &name, &definition, expected);
+    let (agent, stored) = applied.await?;
+    view::agent(&mut out, &agent, Some(stored));
+    let status = match stored {
+        Stored::Created => StatusCode::CREATED,
+        Stored::Changed | Stored::Unchanged => StatusCode::OK,
+    };
+    Ok(tagged(status, out, agent.version.spec.digest))
+}
+
+/// The versions of an agent, the one that was applied first last.
+#[utoipa::path(
+    get, path = "/api/v1/agents/{name}/versions", tag = "Agents",
+    operation_id = "list_agent_versions",
+    params(
+        schema::Name,
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000,
+            description = "Default: 100"),
+    ),
+    responses(
+        (status = 200, body = schema::VersionList, description = "Without their definitions."),
+        schema::NoAgent, Invalid,
+    ),
+)]
+pub(crate) async fn versions(
+    State(app): AppState,
+    caller: Caller,
+    NamePath(name): NamePath,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let mut query = Query::parse(uri.query(), &["limit"], &[]);
+    let limit = query.number("limit", 1..=1_000).unwrap_or(100);
+    query.check()?;
+    let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+    let engine = &app.surface.engine;
+    let agent = engine.agent(caller.tenant, &name).await?;
+    let versions = engine.agent_versions(caller.tenant, &name, limit).await?;
+    let mut out = Vec::with_capacity(4_096);
+    let mut list = ObjectWriter::begin(&mut out);
+    view::array(list.key("versions"), &versions, |out, version| {
+        view::version_outline(out, version, agent.version.spec.digest);
+    });
+    list.end();
+    Ok(answer(StatusCode::OK, out))
+}
+
+/// One version of an agent.
+#[utoipa::path(
+    get, path = "/api/v1/agents/{name}/versions/{digest}", tag = "Agents",
+    operation_id = "get_agent_version",
+    params(schema::Version),
+    responses(
+        (status = 200, body = schema::AgentVersion, description = "The version, which never changes."),
+        schema::NoAgent,
+    ),
+)]
+pub(crate) async fn version(
+    State(app): AppState,
+    caller: Caller,
+    VersionPath { name, digest }: VersionPath,
+) -> Result<Response, Problem> {
+    let engine = &app.surface.engine;
+    let found = engine.agent_version(caller.tenant, &name, digest).await?;
+    let mut out = Vec::with_capacity(1_024 + found.spec.definition.as_str().len());
+    view::version(&mut out, &found);
+    Ok(answer(StatusCode::OK, out))
+}
+
+fn tag(digest: AgentDigest) -> HeaderValue {
+    HeaderValue::try_from(format!("\"{digest}\"")).expect("digits are a header value")
+}
+
+fn tagged(status: StatusCode, body: Vec<u8>, digest: AgentDigest) -> Response {
+    let mut response = answer(status, body);
+    response.headers_mut().insert(header::ETAG, tag(digest));
+    response
+}

@@ -1,0 +1,221 @@
+//! `opspawn agent`: named, versioned definitions.
+
+mod diff;
+pub(super) mod files;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use self::files::Wish;
+use crate::{
+    cli,
+    client::{self, Client},
+    config::Config,
+    exit::{self, Exit},
+    output::{self, field},
+    runtime::Role,
+};
+
+/// How much of a digest people are shown.
+const SHORT: usize = 12;
+
+/// Dispatches.
+pub(super) async fn agent(config: &Config, args: cli::Agent, json: bool) -> Result<Exit> {
+    // Read first: a mistake in a file needs no server.
+    let wishes = match &args {
+        cli::Agent::Apply { file } | cli::Agent::Diff { file } => files::read(file)?,
+        cli::Agent::Ls | cli::Agent::Get { .. } => Vec::new(),
+    };
+    let client = Client::connect(config, Role::Answer).await?;
+    let result = perform(&client, args, wishes, json).await;
+    client.close().await?;
+    result
+}
+
+async fn perform(client: &Client, args: cli::Agent, wishes: Vec<Wish>, json: bool) -> Result<Exit> {
+    match args {
+        cli::Agent::Ls => ls(client, json).await?,
+        cli::Agent::Get { name, digest } => get(client, &name, digest.as_deref(), json).await?,
+        cli::Agent::Apply { .. } => apply(client, wishes, json).await?,
+        cli::Agent::Diff { .. } => return diff(client, wishes, json).await,
+    }
+    Ok(Exit::Ok)
+}
+
+fn path(name: &str, rest: &str) -> String {
+    format!("/api/v1/agents/{}{rest}", client::escape(name))
+}
+
+/// The beginning of a digest.
+pub(super) fn short(digest: &str) -> &str {
+    digest.get(..SHORT).unwrap_or(digest)
+}
+
+/// Every agent, by name.
+async fn all(client: &Client) -> Result<Vec<Value>> {
+    let mut all = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let mut page = client
+            .get(&format!("/api/v1/agents?limit=1000{cursor}"))
+            .await?;
+        if let Some(found) = page["agents"].as_array_mut() {
+            all.append(found);
+        }
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return Ok(all),
+        }
+    }
+}
+
+async fn ls(client: &Client, json: bool) -> Result<()> {
+    let all = all(client).await?;
+    if json {
+        output::json(&json!({"agents": all}));
+        return Ok(());
+    }
+    let mut table = output::table(&["NAME", "VERSION", "REVISION", "UPDATED", "DESCRIPTION"]);
+    for one in &all {
+        table.add_row([
+            field(one, "name"),
+            short(&field(one, "digest")).to_owned(),
+            field(one, "revision"),
+            field(one, "updated_at"),
+            output::cut(&field(one, "description"), 60),
+        ]);
+    }
+    output::print_table(&table);
+    Ok(())
+}
+
+async fn get(client: &Client, name: &str, version: Option<&str>, json: bool) -> Result<()> {
+    let mut shown = match version {
+        None => client.get(&path(name, "")).await?,
+        Some(version) => self::version(client, name, version).await?,
+    };
+    let versions = client.get(&path(name, "/versions?limit=1000")).await?["versions"].take();
+    if json {
+        shown["versions"] = versions;
+        output::json(&shown);
+        return Ok(());
+    }
+    for (label, key) in [
+        ("agent", "name"),
+        ("version", "digest"),
+        ("about", "description"),
+        ("revision", "revision"),
+        ("updated", "updated_at"),
+    ] {
+        if !shown[key].is_null() && shown[key] != "" {
+            println!("{label:<9} {}", field(&shown, key));
+        }
+    }
+    println!();
+    output::json(&shown["definition"]);
+    println!();
+    let mut table = output::table(&["VERSION", "FIRST APPLIED", "CURRENT"]);
+    for one in versions.as_array().into_iter().flatten() {
+        let current = if one["current"] == true { "yes" } else { "" };
+        table.add_row([
+            short(&field(one, "digest")).to_owned(),
+            field(one, "created_at"),
+            current.to_owned(),
+        ]);
+    }
+    output::print_table(&table);
+    Ok(())
+}
+
+/// The version of an agent whose digest begins like this.
+pub(super) async fn version(client: &Client, name: &str, begins: &str) -> Result<Value> {
+    let versions = client.get(&path(name, "/versions?limit=1000")).await?;
+    let digests: Vec<&str> = versions["versions"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|version| version["digest"].as_str())
+        .filter(|digest| digest.starts_with(&begins.to_lowercase()))
+        .collect();
+    let wrong = |message: String| Err(exit::error(Exit::Usage, message));
+    match digests.as_slice() {
+        [digest] => {
+            client
+                .get(&path(name, &format!("/versions/{digest}")))
+                .await
+        }
+        [] => wrong(format!(
+            "no version of agent `{name}` begins with `{begins}`; see them with `opspawn agent get \
+             {name}`"
+        )),
+        several => wrong(format!(
+            "{} versions of agent `{name}` begin with `{begins}`; write more of the digest",
+            several.len()
+        )),
+    }
+}
+
+/// Each is stored by itself: what comes before a mistake is stored.
+async fn apply(client: &Client, wishes: Vec<Wish>, json: bool) -> Result<()> {
+    let mut applied = Vec::new();
+    for wish in wishes {
+        let stored = client.put(&path(&wish.name, ""), &wish.body()).await;
+        let stored = stored.map_err(|error| wish.failed(&error))?;
+        if !json {
+            let digest = field(&stored, "digest");
+            println!(
+                "agent {} {} {}",
+                wish.name,
+                field(&stored, "change"),
+                short(&digest)
+            );
+        }
+        applied.push(stored);
+    }
+    if json {
+        output::json(&json!({"agents": applied}));
+    }
+    Ok(())
+}
+
+/// What an apply would change. Exits like `diff`: 0 where all is the same.
+async fn diff(client: &Client, wishes: Vec<Wish>, json: bool) -> Result<Exit> {
+    let known = all(client).await?;
+    let known = |name: &str| known.iter().any(|agent| agent["name"] == name);
+    let mut seen = Vec::new();
+    let mut same = true;
+    for wish in &wishes {
+        let before = match known(&wish.name) {
+            true => client.get(&path(&wish.name, "")).await?,
+            false => Value::Null,
+        };
+        let after = match files::starts_new(wish, &wishes, known) {
+            // The server would miss the agents that the same apply makes.
+            true => wish.as_new(),
+            false => client
+                .put(&path(&wish.name, "?dry_run=true"), &wish.body())
+                .await
+                .map_err(|error| wish.failed(&error))?,
+        };
+        let changes = diff::changes(&before["definition"], &after["definition"]);
+        let change = match (before.is_null(), changes.is_empty()) {
+            (true, _) => "created",
+            (false, true) => "unchanged",
+            (false, false) => "changed",
+        };
+        same &= change == "unchanged";
+        if json {
+            seen.push(json!({
+                "name": wish.name, "change": change,
+                "from": before["digest"], "to": after["digest"], "changes": changes,
+            }));
+            continue;
+        }
+        println!("agent {} {change}", wish.name);
+        changes.iter().for_each(diff::print);
+    }
+    if json {
+        output::json(&json!({"agents": seen}));
+    }
+    Ok(if same { Exit::Ok } else { Exit::Failed })
+}

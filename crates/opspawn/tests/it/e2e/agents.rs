@@ -1,0 +1,289 @@
+//! `opspawn agent`, and what tasks make of definitions.
+
+use serde_json::{Value, json};
+
+use super::{
+    place::{Place, Ran, assert_calm},
+    tasks,
+};
+
+/// An agent that asks, and then answers with what it was told and this word.
+fn asker(word: &str) -> String {
+    format!(
+        r#"
+name = "asker"
+description = "Asks first"
+model = "scripted"
+instructions = "You ask for {{{{ input.customer }}}}; {word}."
+tools = ["ask_human"]
+script = """
+[[turn]]
+calls = [ {{ tool = "ask_human", arguments = {{ question = "which?" }} }} ]
+[[turn]]
+answer = "{word}: {{{{ last }}}}"
+"""
+
+[limits]
+max_steps = 7
+"#
+    )
+}
+
+async fn apply(place: &Place, text: &str) -> Ran {
+    let apply = place.cli(&["agent", "apply", "-f", "-"]).stdin(text);
+    apply.run().await.ends(0)
+}
+
+fn ask(customer: &str) -> Value {
+    json!({
+        "task_type": "agent_run", "agent_id": "asker",
+        "input_data": {"prompt": "ask", "customer": customer},
+    })
+}
+
+#[tokio::test]
+async fn a_run_keeps_its_version_through_an_apply_and_a_restart() {
+    let place = Place::new();
+    let mut server = place.server().await;
+    let applied = apply(&place, &asker("one")).await;
+    assert!(
+        applied.stdout.starts_with("agent asker created "),
+        "{applied:#?}"
+    );
+    let id = tasks::submit(server.http(), &ask("Acme")).await;
+    let waits = tasks::in_state(server.http(), &id, &["waiting"]).await;
+    let digest = waits["agent_digest"].as_str().unwrap().to_owned();
+    let started = tasks::events(server.http(), &id, "run.started").await;
+    let config = &started[0]["config"];
+    assert_eq!(config["agent_digest"], digest.as_str());
+    assert_eq!(config["agent"], "asker");
+    assert_eq!(config["instructions"], "You ask for Acme; one.");
+    assert_eq!(config["limits"]["max_steps"], 7);
+    let tools: Vec<_> = config["tools"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|tool| &tool["name"])
+        .collect();
+    assert_eq!(tools, ["ask_human"]);
+
+    let changed = apply(&place, &asker("two")).await;
+    assert!(
+        changed.stdout.starts_with("agent asker changed "),
+        "{changed:#?}"
+    );
+    let stop = std::time::Duration::from_secs(30);
+    assert!(server.stop(stop).await.unwrap().success());
+    let server = place.server().await;
+    let http = server.http();
+    place
+        .cli(&["task", "signal", &id, "this"])
+        .run()
+        .await
+        .ends(0);
+    assert_eq!(tasks::answer(http, &id).await, "one: this");
+    let shown = place.cli(&["task", "get", &id]).run().await.ends(0);
+    assert!(
+        shown.stdout.contains(&format!("asker ({})", &digest[..12])),
+        "{shown:#?}"
+    );
+
+    let late = tasks::submit(http, &ask("Acme")).await;
+    let waits = tasks::in_state(http, &late, &["waiting"]).await;
+    assert_ne!(waits["agent_digest"], digest.as_str());
+    place
+        .cli(&["task", "signal", &late, "that"])
+        .run()
+        .await
+        .ends(0);
+    assert_eq!(tasks::answer(http, &late).await, "two: that");
+
+    // Done again from its second model call, it is still what it was; from its start, it is new.
+    let rerun = place.cli(&["task", "rerun", &id, "--from-step", "3", "--json"]);
+    let rerun = rerun.run().await.ends(0).json();
+    assert_eq!(rerun["agent_digest"], digest.as_str());
+    assert_eq!(tasks::answer(http, &tasks::id(&rerun)).await, "one: this");
+    let retry = place
+        .cli(&["task", "retry", &id, "--json"])
+        .run()
+        .await
+        .ends(0)
+        .json();
+    assert_eq!(retry["agent_digest"], waits["agent_digest"]);
+
+    let strict =
+        json!({"task_type": "agent_run", "agent_id": "asker", "input_data": {"prompt": "x"}});
+    let failed = tasks::submit(http, &strict).await;
+    let failed = tasks::ended(http, &failed).await;
+    assert_eq!(
+        failed["error"]["code"], "invalid_instructions",
+        "{failed:#}"
+    );
+    let message = failed["error_message"].as_str().unwrap();
+    assert!(
+        message.contains("`input.customer` is not defined"),
+        "{message}"
+    );
+    assert_calm(&server);
+}
+
+#[tokio::test]
+async fn an_agent_starts_those_that_it_may_and_no_others() {
+    let place = Place::new();
+    std::fs::create_dir(place.join("team")).unwrap();
+    let lead = r#"
+name = "lead"
+model = "scripted"
+agents = ["writer"]
+tools = ["calculator"]
+script = """
+[[turn]]
+calls = [ { tool = "spawn_agent", arguments = { goal = "write", agent = "stranger" } },
+          { tool = "spawn_agent", arguments = { goal = "write", agent = "writer" } } ]
+[[turn]]
+calls = [ { tool = "await_agents", arguments = { tasks = ["{{ (result(2) | fromjson).task }}"] } } ]
+[[turn]]
+answer = "{{ results[0].error }} {{ last }}"
+"""
+"#;
+    let writer = "---\nname: writer\nmodel: scripted\ntools: []\nscript: \"[[turn]]\\nanswer = 'written'\"\n---\nYou write.";
+    std::fs::write(place.join("team/a-lead.toml"), lead).unwrap();
+    std::fs::write(place.join("team/b-writer.md"), writer).unwrap();
+    let server = place.server().await;
+    let diff = place
+        .cli(&["agent", "diff", "-f", "team"])
+        .run()
+        .await
+        .ends(1);
+    assert!(diff.stdout.contains("agent lead created"), "{diff:#?}");
+    let applied = place
+        .cli(&["agent", "apply", "-f", "team"])
+        .run()
+        .await
+        .ends(0);
+    let order: Vec<_> = applied.stdout.lines().map(|line| &line[..12]).collect();
+    assert_eq!(order, ["agent writer", "agent lead c"]);
+    place
+        .cli(&["agent", "diff", "-f", "team"])
+        .run()
+        .await
+        .ends(0);
+
+    let task =
+        json!({"task_type": "agent_run", "agent_id": "lead", "input_data": {"prompt": "go"}});
+    let id = tasks::submit(server.http(), &task).await;
+    let answer = tasks::answer(server.http(), &id).await;
+    assert!(
+        answer.starts_with("True ") && answer.contains("written"),
+        "{answer}"
+    );
+    let children = format!("/api/v1/tasks?parent={id}");
+    let children: Value = server.http().get(&children).await.unwrap().json().unwrap();
+    assert_eq!(children["tasks"][0]["agent_id"], "writer");
+    let writer = place
+        .cli(&["agent", "get", "writer", "--json"])
+        .run()
+        .await
+        .ends(0)
+        .json();
+    assert_eq!(children["tasks"][0]["agent_digest"], writer["digest"]);
+    assert_eq!(writer["definition"]["instructions"], "You write.");
+    assert_eq!(children["total"], 1);
+
+    // The other way round is a circle, which is told whole.
+    let circle = "name = \"writer\"\nagents = [\"lead\"]";
+    let refused = place
+        .cli(&["agent", "apply", "-f", "-"])
+        .stdin(circle)
+        .run()
+        .await;
+    refused
+        .ends(2)
+        .says(&["in a circle: writer -> lead -> writer"]);
+    assert_calm(&server);
+}
+
+#[tokio::test]
+async fn mistakes_are_told_where_they_are_made() {
+    let place = Place::new();
+    let server = place.server().await;
+    let refused = async |text: &str, says: &[&str]| {
+        let apply = place.cli(&["agent", "apply", "-f", "-"]).stdin(text);
+        apply.run().await.ends(2).says(says);
+    };
+    refused(
+        "name = \"a\"\nplaner = \"react\"",
+        &["no key `planer`; did you mean `planner`?"],
+    )
+    .await;
+    refused(
+        "name = \"a\"\ntools = [\"calculater\"]",
+        &["did you mean `calculator`?"],
+    )
+    .await;
+    refused(
+        "name = \"a\"\nmodel = \"opnai/gpt-5\"",
+        &["did you mean `openai`?"],
+    )
+    .await;
+    refused("name = \"a\"\nagents = [\"b\"]", &["there is no agent `b`"]).await;
+    refused("name = \"a\"\nscript = \"[[turn\"", &["`script`: "]).await;
+    let ls = place
+        .cli(&["agent", "ls", "--json"])
+        .run()
+        .await
+        .ends(0)
+        .json();
+    assert_eq!(ls, json!({"agents": []}));
+    let run = place.cli(&["run", "--agent", "asker", "go"]).run().await;
+    run.ends(2).says(&["there is no agent `asker`"]);
+
+    apply(&place, &asker("one")).await;
+    let same = apply(&place, &asker("one")).await;
+    assert!(
+        same.stdout.starts_with("agent asker unchanged "),
+        "{same:#?}"
+    );
+    let diff = place
+        .cli(&["agent", "diff", "-f", "-"])
+        .stdin(&asker("two"));
+    let diff = diff.run().await.ends(1);
+    for line in [
+        "agent asker changed",
+        "  instructions",
+        "  - You ask for {{ input.customer }}; one.",
+    ] {
+        assert!(diff.stdout.contains(line), "{line}: {diff:#?}");
+    }
+    let ls = place.cli(&["agent", "ls"]).run().await.ends(0);
+    assert!(ls.stdout.contains("Asks first"), "{ls:#?}");
+    apply(&place, &asker("two")).await;
+    let get = place
+        .cli(&["agent", "get", "asker", "--json"])
+        .run()
+        .await
+        .ends(0)
+        .json();
+    assert_eq!(get["versions"].as_array().unwrap().len(), 2);
+    let old = get["versions"][1]["digest"].as_str().unwrap();
+    let get = place
+        .cli(&["agent", "get", "asker", "--digest", &old[..10]])
+        .run()
+        .await
+        .ends(0);
+    assert!(get.stdout.contains("; one."), "{get:#?}");
+    let wrong = place
+        .cli(&["agent", "get", "asker", "--digest", "zz"])
+        .run()
+        .await;
+    wrong
+        .ends(2)
+        .says(&["no version of agent `asker` begins with `zz`"]);
+    place
+        .cli(&["agent", "get", "askr"])
+        .run()
+        .await
+        .ends(2)
+        .says(&["there is no agent `askr`"]);
+    assert_calm(&server);
+}
