@@ -159,6 +159,9 @@ pub struct Limits {
     pub context_tokens: Option<u64>,
     /// Tokens of an answer at the most; sent only if set.
     pub max_output_tokens: Option<u64>,
+    /// What follows where one of these is used up.
+    #[serde(skip_serializing_if = "Exhaustion::is_fail")]
+    pub on_exhausted: Exhaustion,
     /// Child tasks that the run may begin.
     #[serde(skip_serializing_if = "is_default_children")]
     pub max_children: u32,
@@ -166,6 +169,27 @@ pub struct Limits {
     /// less than its parent.
     #[serde(skip_serializing_if = "is_default_depth")]
     pub spawn_depth_left: u32,
+}
+
+/// What follows where a limit of a run is used up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Exhaustion {
+    /// The run fails.
+    #[default]
+    Fail,
+    /// It waits until somebody raises the limit.
+    Wait,
+}
+
+impl Exhaustion {
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "the signature is serde's"
+    )]
+    fn is_fail(&self) -> bool {
+        *self == Self::Fail
+    }
 }
 
 const DEFAULT_CHILDREN: u32 = 100;
@@ -190,6 +214,7 @@ impl Default for Limits {
             max_repairs: 3,
             context_tokens: None,
             max_output_tokens: None,
+            on_exhausted: Exhaustion::Fail,
             max_children: DEFAULT_CHILDREN,
             spawn_depth_left: DEFAULT_DEPTH,
         }

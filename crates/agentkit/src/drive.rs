@@ -250,7 +250,8 @@ pub async fn sleep_through(wait: &Wait, session: &Session) {
         Wait::InDoubt { .. }
         | Wait::Approval { .. }
         | Wait::Signal { .. }
-        | Wait::Children { .. } => {}
+        | Wait::Children { .. }
+        | Wait::Budget { .. } => {}
     }
 }
 

@@ -13,11 +13,12 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub(crate) use self::next::first_batch;
+pub(crate) use self::next::{first_batch, usd};
 use self::segment::Size;
 pub use self::{fold::FoldError, next::Next};
 pub use crate::config::{
-    DEFAULT_REASKS, Limits, MemoryConfig, OutputConfig, PinnedModel, PinnedTool, RunConfig,
+    DEFAULT_REASKS, Exhaustion, Limits, MemoryConfig, OutputConfig, PinnedModel, PinnedTool,
+    RunConfig,
 };
 use crate::{
     event::{
@@ -28,7 +29,7 @@ use crate::{
 };
 
 /// The version of the fold: a snapshot of another one is folded again from the log.
-pub const FOLD_VERSION: u32 = 3;
+pub const FOLD_VERSION: u32 = 4;
 
 /// A run: the fold of its events.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -76,6 +77,9 @@ pub struct Run {
     children: BTreeMap<String, Child>,
     /// Tokens that count against the budget for child tasks.
     children_tokens: u64,
+    /// Micro-USD, likewise.
+    #[serde(default)]
+    children_cost_micros: u64,
     /// Signals that no call has taken, by name, the oldest first.
     signals: BTreeMap<String, VecDeque<Value>>,
     /// What a person added while calls were open; the model reads it after their results.
@@ -98,6 +102,9 @@ pub struct Child {
     pub step: StepId,
     /// Tokens that count for it: those set aside until it has ended, those it used from then on.
     pub tokens: u64,
+    /// Micro-USD that count for it, likewise.
+    #[serde(default)]
+    pub cost_micros: u64,
     /// How it ended, once it has.
     pub result: Option<ChildResult>,
 }
@@ -254,6 +261,7 @@ impl Run {
         self.usage
             .cost_micros
             .saturating_add(self.charged_cost_micros)
+            .saturating_add(self.children_cost_micros)
     }
 
     /// The model in use; empty before `run.started`.

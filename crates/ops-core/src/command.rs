@@ -6,7 +6,7 @@ use crate::{
     id::SessionId,
     json::Json,
     ports::NewTask,
-    task::{StateName, Wait},
+    task::{StateName, TaskLimits, Wait},
 };
 
 /// What is asked of one task.
@@ -46,6 +46,8 @@ pub enum Command {
         /// What the call returns.
         payload: serde_json::Value,
     },
+    /// Somebody gives its run other limits: those that are named.
+    Limit(TaskLimits),
     /// Somebody decides about a step that asks for leave. Whether it does is the store's to know.
     Judge {
         /// The step.

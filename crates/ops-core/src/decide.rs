@@ -112,6 +112,10 @@ pub fn decide(before: &Lifecycle, command: Command, now: Micros) -> Result<Decis
             };
             draft.outside(&TaskEvent::Signalled { name, payload }, awaited);
         }
+        Command::Limit(limits) => {
+            let awaited = matches!(before.state, State::Waiting(Wait::Budget { .. }));
+            draft.outside(&TaskEvent::Limited { limits }, awaited);
+        }
         Command::Judge {
             step,
             judgement,

@@ -13,7 +13,7 @@ use crate::{
     usage::Usage,
 };
 
-/// What was asked. It never changes after the submit.
+/// What was asked. It does not change after the submit, its limits excepted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Task {
     /// The id.
@@ -204,6 +204,16 @@ pub enum Wait {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<Micros>,
     },
+    /// Another limit: one of its run is used up.
+    Budget {
+        /// Which, as it is set: for instance `max_tokens`.
+        limit: String,
+        /// How far it is used up, and how to go on.
+        message: String,
+        /// When it waits no longer.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Micros>,
+    },
     /// The end of the task that holds its concurrency key.
     Concurrency {
         /// The key.
@@ -221,6 +231,7 @@ impl Wait {
             Self::Approval { .. } => "approval",
             Self::Signal { .. } => "signal",
             Self::Child { .. } => "child",
+            Self::Budget { .. } => "budget",
             Self::Concurrency { .. } => "concurrency",
         }
     }
@@ -229,7 +240,10 @@ impl Wait {
     #[must_use]
     pub fn is_for_outside(&self) -> bool {
         match self {
-            Self::Approval { .. } | Self::Signal { .. } | Self::Child { .. } => true,
+            Self::Approval { .. }
+            | Self::Signal { .. }
+            | Self::Child { .. }
+            | Self::Budget { .. } => true,
             Self::Timer { .. } | Self::InDoubt { .. } | Self::Concurrency { .. } => false,
         }
     }
@@ -241,7 +255,8 @@ impl Wait {
             Self::Timer { until } => Some(*until),
             Self::Approval { until, .. }
             | Self::Signal { until, .. }
-            | Self::Child { until, .. } => *until,
+            | Self::Child { until, .. }
+            | Self::Budget { until, .. } => *until,
             Self::InDoubt { .. } | Self::Concurrency { .. } => None,
         }
     }

@@ -1,9 +1,13 @@
 //! Stopping, pausing and telling things to a task.
 
-use ops_core::{Code, Command, Rejection, TaskId, TenantId, ports::StoreError, ports::TaskRecord};
+use ops_core::{
+    Code, Command, Rejection, TaskId, TenantId,
+    ports::{StoreError, TaskRecord},
+    task::TaskLimits,
+};
 use serde_json::Value;
 
-use crate::{Engine, Error, FieldError};
+use crate::{Engine, Error, FieldError, submit};
 
 /// The longest name of a signal, in bytes.
 const MAX_SIGNAL_NAME: usize = 128;
@@ -43,6 +47,30 @@ impl Engine {
     /// `task_not_found`, `task_final`, or a code of the storage.
     pub async fn resume(&self, tenant: TenantId, task: TaskId) -> Result<TaskRecord, Error> {
         self.command(tenant, task, Command::Resume).await?;
+        self.task(tenant, task).await
+    }
+
+    /// Gives a task's run other limits, those that are named. A run that waits because one is used up
+    /// goes on; one that a worker holds has them from when it is next taken up.
+    ///
+    /// # Errors
+    /// `invalid_body`, `task_not_found`, `task_final`, or a code of the storage.
+    pub async fn limit(
+        &self,
+        tenant: TenantId,
+        task: TaskId,
+        limits: TaskLimits,
+    ) -> Result<TaskRecord, Error> {
+        let mut wrong = submit::wrong_limits(&limits, &[]);
+        if limits == TaskLimits::default() {
+            let message = "name at least one limit: `max_steps`, `max_tokens`, `max_cost_usd` or \
+                           `timeout`";
+            wrong.push(FieldError::new(&[], "missing", message));
+        }
+        if !wrong.is_empty() {
+            return Err(Error::invalid(wrong));
+        }
+        self.command(tenant, task, Command::Limit(limits)).await?;
         self.task(tenant, task).await
     }
 

@@ -274,24 +274,6 @@ impl Engine {
             .run_at
             .is_none_or(|at| at.0 <= now.0.saturating_add(LATEST_START));
         check(start_fits, &["run_at"], "is more than a hundred years away");
-        let limits = &wish.limits;
-        check(
-            limits.max_steps != Some(0),
-            &["limits", "max_steps"],
-            "must be at least 1",
-        );
-        check(
-            limits.max_tokens != Some(0),
-            &["limits", "max_tokens"],
-            "must be at least 1",
-        );
-        check(
-            limits.max_cost_micros != Some(0),
-            &["limits", "max_cost_usd"],
-            "must be at least 0.000001",
-        );
-        let timeout_fits = limits.timeout_micros.is_none_or(|micros| micros > 0);
-        check(timeout_fits, &["limits", "timeout"], "must be more than 0");
         if let Some(retry) = &wish.retry {
             let attempts = (1..=1_000).contains(&retry.max_attempts);
             check(attempts, &["retry", "max_attempts"], "must be 1 to 1000");
@@ -299,10 +281,43 @@ impl Engine {
             check(delays, &["retry", "backoff"], "must not be negative");
         }
         fields.extend((self.settings.check_input)(&wish.task_type, &wish.input));
+        fields.extend(wrong_limits(&wish.limits, &["limits"]));
         if fields.is_empty() {
             Ok(())
         } else {
             Err(Error::invalid(fields))
         }
     }
+}
+
+/// What is wrong with limits; `path` is where they stand in the request.
+pub(crate) fn wrong_limits(limits: &TaskLimits, path: &[&str]) -> Vec<FieldError> {
+    let parts = [
+        (
+            limits.max_steps != Some(0),
+            "max_steps",
+            "must be at least 1",
+        ),
+        (
+            limits.max_tokens != Some(0),
+            "max_tokens",
+            "must be at least 1",
+        ),
+        (
+            limits.max_cost_micros != Some(0),
+            "max_cost_usd",
+            "must be at least 0.000001",
+        ),
+        (
+            limits.timeout_micros.is_none_or(|micros| micros > 0),
+            "timeout",
+            "must be more than 0",
+        ),
+    ];
+    let wrong = parts.into_iter().filter(|(holds, _, _)| !holds);
+    wrong
+        .map(|(_, name, message)| {
+            FieldError::new(&[path, &[name]].concat(), "value_error", message)
+        })
+        .collect()
 }

@@ -129,6 +129,7 @@ fn routes(version: &str) -> Routes {
         .add(routes!(tasks::retry))
         .add(routes!(control::pause))
         .add(routes!(control::resume))
+        .add(routes!(control::limit))
         .add(routes!(control::signal))
         .add(routes!(control::rerun))
         .add(routes!(steps::list))

@@ -84,7 +84,7 @@ fn new_child(spec: &ChildSpec, parent: &TaskRecord, now: Micros) -> Option<NewTa
             limits: TaskLimits {
                 max_steps: spec.limits.max_steps.or(task.limits.max_steps),
                 max_tokens: spec.limits.max_tokens,
-                max_cost_micros: None,
+                max_cost_micros: spec.limits.max_cost_micros,
                 timeout_micros: left,
             },
             priority: task.priority,

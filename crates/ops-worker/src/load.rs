@@ -71,7 +71,8 @@ pub(crate) async fn load(world: &World<'_>, task: TaskId) -> Result<(Run, Pace),
         for stored in &events {
             pace.note(&stored.event);
             let event = if TaskEvent::is_engine(&stored.event.kind) {
-                outside::from_engine(TaskEvent::decode(&stored.event.body)?, world).await?
+                let event = TaskEvent::decode(&stored.event.body)?;
+                outside::from_engine(event, &run, world).await?
             } else {
                 Some(Event::decode(&stored.event.body)?)
             };

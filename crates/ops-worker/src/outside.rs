@@ -6,13 +6,13 @@ use agentkit::{
         ChildEnded, ChildResult, Failure, Handle, LimitsChanged, MessageAdded, Resolution,
         SignalReceived, StepId, ToolApproved, ToolDenied, ToolReset, ToolResolved,
     },
-    run::Limits,
+    run::{Limits, Run},
 };
 use ops_core::{
     TenantId,
     event::{self as core, ChildEnd, TaskEvent},
     ports::{Store, StoreError},
-    task::StateName,
+    task::{StateName, TaskLimits},
 };
 use serde_json::Value;
 
@@ -25,11 +25,14 @@ pub(crate) struct World<'a> {
     pub(crate) tenant: TenantId,
     /// The limits of the task as it was submitted: a fork keeps to its own, not to the other's.
     pub(crate) limits: &'a Limits,
+    /// When the task first started, in UTC microseconds: its timeout counts from there.
+    pub(crate) started: i64,
 }
 
-/// What an engine event says to the run, if it says something.
+/// What an engine event says to the run so far, if it says something.
 pub(crate) async fn from_engine(
     event: TaskEvent,
+    run: &Run,
     world: &World<'_>,
 ) -> Result<Option<Event>, StoreError> {
     Ok(Some(match event {
@@ -62,6 +65,9 @@ pub(crate) async fn from_engine(
         TaskEvent::Forked { .. } => Event::LimitsChanged(LimitsChanged {
             limits: world.limits.clone(),
         }),
+        TaskEvent::Limited { limits } => Event::LimitsChanged(LimitsChanged {
+            limits: over(run, limits, world),
+        }),
         TaskEvent::ChildEnded(end) => Event::ChildEnded(child_ended(end, world).await?),
         TaskEvent::Submitted { .. }
         | TaskEvent::Leased { .. }
@@ -78,6 +84,21 @@ pub(crate) async fn from_engine(
         | TaskEvent::Completed {}
         | TaskEvent::Failed { .. } => return Ok(None),
     }))
+}
+
+/// The run's limits with those in place of them that somebody named.
+fn over(run: &Run, limits: TaskLimits, world: &World<'_>) -> Limits {
+    let now = run.config().map_or(world.limits, |config| &config.limits);
+    let deadline = limits
+        .timeout_micros
+        .map(|timeout| world.started.saturating_add(timeout));
+    Limits {
+        max_steps: limits.max_steps.unwrap_or(now.max_steps),
+        max_tokens: limits.max_tokens.or(now.max_tokens),
+        max_cost_micros: limits.max_cost_micros.or(now.max_cost_micros),
+        deadline_micros: deadline.or(now.deadline_micros),
+        ..now.clone()
+    }
 }
 
 async fn child_ended(end: ChildEnd, world: &World<'_>) -> Result<ChildEnded, StoreError> {
@@ -112,6 +133,7 @@ async fn child_ended(end: ChildEnd, world: &World<'_>) -> Result<ChildEnded, Sto
         task: end.child.to_string(),
         result,
         used_tokens: used.input_tokens.saturating_add(used.output_tokens),
+        used_cost_micros: used.cost_micros,
     })
 }
 

@@ -220,6 +220,15 @@ impl TaskRecorder {
                 names: names.clone(),
                 until: until_micros.map(Micros),
             }),
+            Some(Stop::Waiting(Wait::Budget {
+                limit,
+                message,
+                until_micros,
+            })) => Next::Wait(ops_core::Wait::Budget {
+                limit: limit.clone(),
+                message: message.clone(),
+                until: until_micros.map(Micros),
+            }),
             Some(Stop::Waiting(Wait::Children {
                 tasks,
                 until_micros,

@@ -147,6 +147,7 @@ impl Worker {
                 store: &*self.store,
                 tenant: task.tenant,
                 limits: &self.agents.limits(&job),
+                started: record.life.started_at.unwrap_or(record.life.updated_at).0,
             };
             load::load(&world, task.id).await.map_err(|error| {
                 tracing::error!(task = %task.id, %error, "the run's log cannot be folded");

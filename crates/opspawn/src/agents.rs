@@ -16,7 +16,7 @@ use agentkit::{
     model::scripted::{Script, Scripted},
     planner,
     policy::Policy,
-    run::{Limits, MemoryConfig, RunConfig},
+    run::{Exhaustion, Limits, MemoryConfig, RunConfig},
     tool::{Registry, Tool},
 };
 use anyhow::{Context as _, Result};
@@ -104,6 +104,10 @@ impl Factory {
             max_cost_micros: config.usd("limits.max_cost_usd"),
             context_tokens: config.number("limits.context_tokens"),
             max_output_tokens: config.number("limits.max_output_tokens"),
+            on_exhausted: match config.optional("limits.on_exhausted") {
+                Some("wait") => Exhaustion::Wait,
+                Some(_) | None => Exhaustion::Fail,
+            },
             max_children: count("limits.max_children").unwrap_or(defaults.max_children),
             spawn_depth_left: count("limits.spawn_depth").unwrap_or(defaults.spawn_depth_left),
             ..defaults

@@ -203,6 +203,24 @@ pub(crate) enum Task {
         /// The task
         id: String,
     },
+    /// Give a task other limits; one that waits because a limit is used up goes on
+    #[command(group(clap::ArgGroup::new("limit").required(true).multiple(true)))]
+    Limit {
+        /// The task
+        id: String,
+        /// Model and tool calls together
+        #[arg(long, value_name = "N", group = "limit")]
+        max_steps: Option<u32>,
+        /// Input and output tokens together
+        #[arg(long, value_name = "N", group = "limit")]
+        max_tokens: Option<u64>,
+        /// What its model calls may cost
+        #[arg(long, value_name = "USD", group = "limit")]
+        max_cost_usd: Option<f64>,
+        /// Time from its first start, for instance `2h`
+        #[arg(long, value_name = "DURATION", group = "limit")]
+        timeout: Option<String>,
+    },
     /// Do an ended task again, as a new one
     Retry {
         /// The task

@@ -63,6 +63,8 @@ pub struct ChildSpec {
 pub struct ChildLimits {
     /// Tokens, set aside of the parent's budget if it has one.
     pub max_tokens: Option<u64>,
+    /// Micro-USD, likewise.
+    pub max_cost_micros: Option<u64>,
     /// Steps; none for its agent's limit.
     pub max_steps: Option<u32>,
     /// Generations of children that may follow it.

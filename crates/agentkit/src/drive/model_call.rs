@@ -12,7 +12,7 @@ use crate::{
     },
     model::{DeltaSink, ModelError, ModelErrorKind, NoDeltas, Response},
     planner::Reading,
-    run::{self, Limits, Next, Outcome},
+    run::{self, Exhaustion, Limits, Next, Outcome},
     tool::Admission,
 };
 
@@ -106,16 +106,15 @@ impl Driver<'_> {
     fn answered(&mut self, step: StepId, purpose: Purpose, heard: Heard) -> Result<(), DriveError> {
         let Heard { response, reading } = heard;
         let context = self.policy_context();
-        let max_steps = self
-            .run
-            .config()
-            .map_or(u32::MAX, |config| config.limits.max_steps);
+        let limits = self.run.config().map(|config| &config.limits);
+        let max_steps = limits.map_or(u32::MAX, |limits| limits.max_steps);
+        let waits = limits.is_some_and(|limits| limits.on_exhausted == Exhaustion::Wait);
         let asked = response.calls.len();
         let mut admitted: Vec<(StepId, String, String, Admission)> = Vec::new();
         for (index, call) in response.calls.into_iter().take(MOST_CALLS).enumerate() {
             let step = StepId(step.0 + 1 + u32::try_from(index).unwrap_or(u32::MAX));
             let mut admission = self.agent.gate.admit(&call.name, &call.arguments, &context);
-            if step.0 > max_steps {
+            if step.0 > max_steps && !waits {
                 let message = format!("the run's {max_steps} steps are used up; answer now");
                 admission
                     .error
@@ -127,7 +126,7 @@ impl Driver<'_> {
         let first = run::first_batch(
             admitted
                 .iter()
-                .filter(|(_, _, _, admission)| admission.error.is_none())
+                .filter(|(step, _, _, admission)| admission.error.is_none() && step.0 <= max_steps)
                 .map(|(step, _, _, admission)| (*step, admission.effect, admission.ask.is_none())),
         );
         let (mut answer, mut refused, mut plan) = (None, None, None);
@@ -226,11 +225,12 @@ impl Driver<'_> {
             return self.finish(Outcome::Failed(failure)).await.map(Some);
         }
         // The budget and the deadline come before another try.
-        if let Next::Done(outcome) = self
-            .run
-            .next(&*self.agent.planner, self.session.clock.now_micros())
-        {
+        let now = self.session.clock.now_micros();
+        let next = self.run.next(&*self.agent.planner, now);
+        if let Next::Done(outcome) = next {
             return self.finish(outcome).await.map(Some);
+        } else if let Next::Wait(wait @ Wait::Budget { .. }) = next {
+            return self.wait(wait).await.map(Some);
         }
         if falls_back || shrinks {
             self.flush(None).await?;

@@ -4,7 +4,7 @@ use super::{Approval, ChildLimits, ChildSpec, Command, DriveError, Driver};
 use crate::{
     event::{CallWait, ChildStarted, Event, Failure, StepId, ToolCalled, Verdict},
     policy::PolicyContext,
-    run::{Limits, Progress, RunConfig},
+    run::{Limits, Progress, RunConfig, usd},
     tool::{Admission, Spawn, canonical_digest},
 };
 
@@ -154,7 +154,33 @@ impl Driver<'_> {
             );
             return Err(Failure::last("too_many_children", message));
         }
-        let max_tokens = self.allowance(step, limits, spawn.max_tokens)?;
+        let max_tokens = self.allowance(
+            step,
+            limits.max_tokens,
+            self.run.charged_tokens(),
+            spawn.max_tokens,
+        );
+        let max_tokens = max_tokens.map_err(|budget| {
+            let message = format!(
+                "of the run's {budget} tokens none are left for a child task; raise \
+                 `limits.max_tokens`"
+            );
+            Failure::last("token_limit", message)
+        })?;
+        let max_cost_micros = self.allowance(
+            step,
+            limits.max_cost_micros,
+            self.run.charged_cost_micros(),
+            spawn.max_cost_micros,
+        );
+        let max_cost_micros = max_cost_micros.map_err(|budget| {
+            let message = format!(
+                "of the run's {} USD nothing is left for a child task; raise \
+                 `limits.max_cost_usd`",
+                usd(budget)
+            );
+            Failure::last("cost_limit", message)
+        })?;
         let now = self.session.clock.now_micros();
         let own = spawn
             .timeout_micros
@@ -171,6 +197,7 @@ impl Driver<'_> {
             instructions: spawn.instructions,
             limits: ChildLimits {
                 max_tokens,
+                max_cost_micros,
                 max_steps: spawn.max_steps,
                 spawn_depth_left,
             },
@@ -179,36 +206,32 @@ impl Driver<'_> {
         Ok(ChildStarted {
             task,
             reserved_tokens: max_tokens,
+            reserved_cost_micros: max_cost_micros,
         })
     }
 
-    /// The tokens that a child may use. What it asks for, at most what is left; if it asks for
-    /// nothing, what is left in equal shares for the children that this turn is yet to begin and
-    /// the run itself.
+    /// What a child may use of a budget, if there is one: what it asks for, at most what is left; if
+    /// it asks for nothing, what is left in equal shares for the children that this turn is yet to
+    /// begin and the run itself. The budget, if nothing is left.
     fn allowance(
         &self,
         step: StepId,
-        limits: &Limits,
+        budget: Option<u64>,
+        used: u64,
         asked: Option<u64>,
-    ) -> Result<Option<u64>, Failure> {
-        let Some(budget) = limits.max_tokens else {
+    ) -> Result<Option<u64>, u64> {
+        let Some(budget) = budget else {
             return Ok(asked);
         };
-        let left = budget.saturating_sub(self.run.charged_tokens());
+        let left = budget.saturating_sub(used);
         let tool = self.run.call(step).map(|state| &state.call.name);
         let siblings = self.run.calls().iter().filter(|state| {
             Some(&state.call.name) == tool && !matches!(state.progress, Progress::Settled { .. })
         });
         let share = left / (siblings.count() as u64 + 1);
         match asked.map_or(share, |asked| asked.min(left)) {
-            0 => {
-                let message = format!(
-                    "of the run's {budget} tokens none are left for a child task; raise \
-                     `limits.max_tokens`"
-                );
-                Err(Failure::last("token_limit", message))
-            }
-            tokens => Ok(Some(tokens)),
+            0 => Err(budget),
+            allowed => Ok(Some(allowed)),
         }
     }
 }

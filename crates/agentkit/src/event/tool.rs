@@ -82,6 +82,9 @@ pub struct ChildStarted {
     /// Tokens of the run's budget that are set aside for it until it has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reserved_tokens: Option<u64>,
+    /// Micro-USD, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserved_cost_micros: Option<u64>,
 }
 
 /// A large result, kept whole in the blob store and read in pages.

@@ -51,6 +51,24 @@ pub enum Wait {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until_micros: Option<i64>,
     },
+    /// Another limit: one is used up.
+    Budget {
+        /// Which, as settings name it.
+        limit: String,
+        /// How far it is used up, and how to go on.
+        message: String,
+        /// The run's deadline, if that is still to come.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until_micros: Option<i64>,
+    },
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature is serde's"
+)]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// What a single tool call waits for. Times are UTC microseconds.
@@ -115,6 +133,9 @@ pub struct ChildEnded {
     pub result: ChildResult,
     /// Tokens that it and its own children used.
     pub used_tokens: u64,
+    /// Micro-USD, likewise.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub used_cost_micros: u64,
 }
 
 /// How a child task ended.

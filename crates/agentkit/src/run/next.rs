@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{CallState, Outcome, Progress, Run, segment::DEFAULT_ANSWER_TOKENS};
+use super::{CallState, Exhaustion, Outcome, Progress, Run, segment::DEFAULT_ANSWER_TOKENS};
 use crate::{
     event::{Failure, Purpose, SegmentOpened, StepId, Wait},
     memory::estimate_tokens,
@@ -90,7 +90,7 @@ impl Run {
             .is_some_and(|end| end <= now_micros)
         {
             let message = "the run did not end by its deadline; raise `limits.timeout`";
-            return failed("timeout", message.to_owned());
+            return self.exhausted("timeout", "timeout", message.to_owned());
         }
         let reset: Vec<StepId> = self
             .calls
@@ -110,7 +110,7 @@ impl Run {
         }
         let batch = self.next_batch();
         if !batch.is_empty() {
-            return Next::CallTools { steps: batch };
+            return self.call_tools(batch);
         }
         if let Some(wait) = self.wait() {
             return Next::Wait(wait);
@@ -152,6 +152,45 @@ impl Run {
         }
     }
 
+    /// The calls of a batch that are within the limit on steps. Where a used-up limit is to fail the
+    /// run, the gate has refused the others already.
+    fn call_tools(&self, mut steps: Vec<StepId>) -> Next {
+        let limits = self.config.as_ref().map(|config| &config.limits);
+        if let Some(limits) = limits
+            && limits.on_exhausted == Exhaustion::Wait
+        {
+            steps.retain(|step| step.0 <= limits.max_steps);
+        }
+        match steps.is_empty() {
+            true => self.out_of_steps(),
+            false => Next::CallTools { steps },
+        }
+    }
+
+    fn out_of_steps(&self) -> Next {
+        let limits = self.config.as_ref().map(|config| &config.limits);
+        let message = format!(
+            "the run used its {} steps without an answer; raise `limits.max_steps`",
+            limits.map_or(0, |limits| limits.max_steps)
+        );
+        self.exhausted("max_steps", "step_limit", message)
+    }
+
+    /// A limit is used up: the run fails with this code, or waits until somebody raises it.
+    fn exhausted(&self, limit: &str, code: &str, message: String) -> Next {
+        let limits = self.config.as_ref().map(|config| &config.limits);
+        match limits.map(|limits| limits.on_exhausted).unwrap_or_default() {
+            Exhaustion::Fail => failed(code, message),
+            Exhaustion::Wait => Next::Wait(Wait::Budget {
+                limit: limit.to_owned(),
+                message,
+                until_micros: limits
+                    .and_then(|limits| limits.deadline_micros)
+                    .filter(|_| limit != "timeout"),
+            }),
+        }
+    }
+
     /// The calls that may run together now: one `write`, or every other call before the next one.
     fn next_batch(&self) -> Vec<StepId> {
         first_batch(self.calls.iter().filter_map(|state| {
@@ -173,13 +212,7 @@ impl Run {
         };
         let limits = &config.limits;
         if step.0 > limits.max_steps {
-            return failed(
-                "step_limit",
-                format!(
-                    "the run used its {} steps without an answer; raise `limits.max_steps`",
-                    limits.max_steps
-                ),
-            );
+            return self.out_of_steps();
         }
         // A call whose outcome is unknown is charged once the next one starts: count it now.
         let lost = self.model.as_ref().map_or(0, |lost| lost.reserved_tokens);
@@ -201,18 +234,16 @@ impl Run {
             .max_tokens
             .map(|most| most.saturating_sub(used.saturating_add(prompt)));
         if left == Some(0) {
-            return failed(
-                "token_limit",
-                format!(
-                    "the next model call needs about {prompt} tokens, and {used} of {} are used; raise \
+            let message = format!(
+                "the next model call needs about {prompt} tokens, and {used} of {} are used; raise \
                  `limits.max_tokens`",
-                    limits.max_tokens.unwrap_or(0)
-                ),
+                limits.max_tokens.unwrap_or(0)
             );
+            return self.exhausted("max_tokens", "token_limit", message);
         }
         let affordable = match self.affordable_answer(prompt) {
             Ok(affordable) => affordable,
-            Err(failure) => return Next::Done(Outcome::Failed(failure)),
+            Err(next) => return next,
         };
         let limited = [limits.max_output_tokens, left, affordable];
         let max_output_tokens = limited.into_iter().flatten().min();
@@ -231,7 +262,7 @@ impl Run {
     }
 
     /// How many tokens the answer to a prompt may have within the run's money, if that is limited.
-    fn affordable_answer(&self, prompt: u64) -> Result<Option<u64>, Failure> {
+    fn affordable_answer(&self, prompt: u64) -> Result<Option<u64>, Next> {
         let limit = self
             .config
             .as_ref()
@@ -247,7 +278,7 @@ impl Run {
                  `prices` under `[models.\"{name}\"]` in the configuration file, or leave out \
                  `limits.max_cost_usd`"
             );
-            return Err(Failure::last("unknown_price", message));
+            return Err(failed("unknown_price", message));
         };
         let lost = self
             .model
@@ -260,7 +291,6 @@ impl Run {
             Some(None) => Ok(None),
             Some(Some(tokens @ 1..)) => Ok(Some(tokens)),
             Some(Some(0)) | None => {
-                let usd = |micros: u64| format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
                 let message = format!(
                     "the next model call costs at least {} USD, and {} of {} are used; raise \
                      `limits.max_cost_usd`",
@@ -268,7 +298,7 @@ impl Run {
                     usd(used),
                     usd(limit),
                 );
-                Err(Failure::last("cost_limit", message))
+                Err(self.exhausted("max_cost_usd", "cost_limit", message))
             }
         }
     }
@@ -288,6 +318,11 @@ pub(crate) fn first_batch(calls: impl Iterator<Item = (StepId, Effect, bool)>) -
         }
     }
     steps
+}
+
+/// An amount of money for people.
+pub(crate) fn usd(micros: u64) -> String {
+    format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000)
 }
 
 pub(super) fn failed(code: &str, message: String) -> Next {

@@ -119,10 +119,13 @@ impl Run {
 
     pub(super) fn child_started(&mut self, step: StepId, started: &ChildStarted) {
         let tokens = started.reserved_tokens.unwrap_or(0);
+        let cost_micros = started.reserved_cost_micros.unwrap_or(0);
         self.children_tokens = self.children_tokens.saturating_add(tokens);
+        self.children_cost_micros = self.children_cost_micros.saturating_add(cost_micros);
         let child = Child {
             step,
             tokens,
+            cost_micros,
             result: None,
         };
         self.children.insert(started.task.clone(), child);
@@ -139,15 +142,18 @@ impl Run {
             .children
             .get_mut(&ended.task)
             .ok_or_else(|| FoldError::new(kind, &ended.task))?;
-        let counted = child.tokens;
-        child.tokens = match &child.result {
-            None => ended.used_tokens,
-            Some(_) => counted.max(ended.used_tokens),
+        let counts = |counted: u64, used: u64| match &child.result {
+            None => used,
+            Some(_) => counted.max(used),
         };
-        self.children_tokens = self
-            .children_tokens
-            .saturating_sub(counted)
-            .saturating_add(child.tokens);
+        let tokens = counts(child.tokens, ended.used_tokens);
+        let cost_micros = counts(child.cost_micros, ended.used_cost_micros);
+        let again =
+            |sum: u64, before: u64, now: u64| sum.saturating_sub(before).saturating_add(now);
+        self.children_tokens = again(self.children_tokens, child.tokens, tokens);
+        self.children_cost_micros =
+            again(self.children_cost_micros, child.cost_micros, cost_micros);
+        (child.tokens, child.cost_micros) = (tokens, cost_micros);
         if child.result.is_none() {
             child.result = Some(ended.result.clone());
             if let ChildResult::Completed {

@@ -29,6 +29,8 @@ pub struct Spawn {
     /// The tokens that it may use, at most what its parent has left; none for an equal share of
     /// that, if the parent has a budget.
     pub max_tokens: Option<u64>,
+    /// The micro-USD that it may cost, likewise.
+    pub max_cost_micros: Option<u64>,
     /// The steps that it may take; none for its agent's limit.
     pub max_steps: Option<u32>,
     /// How long it may take, at most until its parent's deadline.

@@ -1,6 +1,8 @@
 //! Tests of the crate through its public interface.
 
 #[cfg(test)]
+mod budget;
+#[cfg(test)]
 mod chain;
 #[cfg(test)]
 mod events;

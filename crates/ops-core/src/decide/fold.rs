@@ -79,6 +79,7 @@ impl Lifecycle {
                 }
             }
             TaskEvent::Signalled { .. }
+            | TaskEvent::Limited { .. }
             | TaskEvent::Approved { .. }
             | TaskEvent::Denied { .. }
             | TaskEvent::Resolved { .. } => {

@@ -5,7 +5,7 @@ use crate::{
     event::{ChildEnd, EffectClass, Resolution, StepKind, StepMark, StepStatus, Usage},
     id::{SessionId, TaskId},
     retry::RetryPolicy,
-    task::{StateName, Ties},
+    task::{StateName, TaskLimits, Ties},
 };
 
 fn session() -> SessionId {
@@ -332,6 +332,31 @@ fn what_is_heard_while_a_worker_runs_ends_a_wait_that_comes_after_it() {
 }
 
 #[test]
+fn other_limits_wake_who_waits_for_them_and_are_logged_for_everybody_else() {
+    let limits = Command::Limit(TaskLimits {
+        max_steps: Some(9),
+        ..TaskLimits::default()
+    });
+    let used_up = || Wait::Budget {
+        limit: "max_steps".into(),
+        message: "all are used".into(),
+        until: None,
+    };
+    let waiting = wait(&leased(), used_up());
+    assert_eq!(apply(&waiting, limits.clone()).state, State::Pending);
+    assert_eq!(apply(&waiting, signal("go")).state, waiting.state);
+    let running = apply(&leased(), limits.clone());
+    assert_eq!(running.state, leased().state);
+    assert_eq!(
+        wait(&running, used_up()).state,
+        State::Pending,
+        "it was heard"
+    );
+    let timer = wait(&leased(), Wait::Timer { until: Micros(99) });
+    assert_eq!(apply(&timer, limits).state, timer.state);
+}
+
+#[test]
 fn a_parent_is_woken_by_the_last_child_that_it_waits_for() {
     let tasks = vec![child(1), child(2)];
     let waiting = wait(&leased(), Wait::Child { tasks, until: None });
@@ -429,6 +454,11 @@ fn any_command() -> impl Strategy<Value = Command> {
             names: vec!["go".into()],
             until: until.map(Micros),
         }),
+        any::<Option<i64>>().prop_map(|until| Wait::Budget {
+            limit: "max_steps".into(),
+            message: String::new(),
+            until: until.map(Micros),
+        }),
         (1_u8..4).prop_map(|n| Wait::Child {
             tasks: (0..n).map(child).collect(),
             until: None
@@ -475,6 +505,7 @@ fn any_command() -> impl Strategy<Value = Command> {
         1 => Just(Command::LoseLease),
         1 => Just(Command::Pause),
         2 => Just(Command::Resume),
+        1 => Just(Command::Limit(TaskLimits::default())),
         1 => Just(Command::Block { key: "k".into() }),
         1 => Just(Command::Unblock),
         2 => any::<bool>().prop_map(|go| Command::Signal {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{EffectClass, NewEvent, Resolution, StepKind, StepMark, StepStatus, TaskError, Usage};
 use crate::{
     id::{SessionId, TaskId},
-    task::{StateName, Wait},
+    task::{StateName, TaskLimits, Wait},
     time::Micros,
 };
 
@@ -134,6 +134,12 @@ pub enum TaskEvent {
         /// What the call returns.
         payload: serde_json::Value,
     },
+    /// Somebody gave its run other limits.
+    #[serde(rename = "task.limited")]
+    Limited {
+        /// Those that are others now.
+        limits: TaskLimits,
+    },
     /// A child ended.
     #[serde(rename = "task.child_ended")]
     ChildEnded(ChildEnd),
@@ -223,7 +229,7 @@ pub enum DecodeError {
 
 impl TaskEvent {
     /// Every type that this release knows.
-    pub const TYPES: [&str; 22] = [
+    pub const TYPES: [&str; 23] = [
         "task.submitted",
         "task.leased",
         "task.released",
@@ -238,6 +244,7 @@ impl TaskEvent {
         "task.paused",
         "task.resumed",
         "task.signalled",
+        "task.limited",
         "task.child_ended",
         "task.forked",
         "task.noted",
@@ -266,6 +273,7 @@ impl TaskEvent {
             Self::Paused {} => "task.paused",
             Self::Resumed {} => "task.resumed",
             Self::Signalled { .. } => "task.signalled",
+            Self::Limited { .. } => "task.limited",
             Self::ChildEnded(_) => "task.child_ended",
             Self::Forked { .. } => "task.forked",
             Self::Noted { .. } => "task.noted",
@@ -319,6 +327,7 @@ impl TaskEvent {
             | Self::Paused {}
             | Self::Resumed {}
             | Self::Signalled { .. }
+            | Self::Limited { .. }
             | Self::ChildEnded(_)
             | Self::Forked { .. }
             | Self::Noted { .. }

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, fs, path::PathBuf};
 use ops_core::{
     Micros, Wait,
     event::{ChildEnd, DecodeError, Resolution, StoredResult, TaskError, TaskEvent, Usage},
-    task::StateName,
+    task::{StateName, TaskLimits},
 };
 use serde_json::json;
 
@@ -130,6 +130,26 @@ fn events() -> Vec<(&'static str, TaskEvent)> {
             TaskEvent::Waiting {
                 wait: Wait::Concurrency {
                     key: "customer-7".into(),
+                },
+            },
+        ),
+        (
+            "task.waiting.budget",
+            TaskEvent::Waiting {
+                wait: Wait::Budget {
+                    limit: "max_tokens".into(),
+                    message: "none are left".into(),
+                    until: Some(later),
+                },
+            },
+        ),
+        (
+            "task.limited",
+            TaskEvent::Limited {
+                limits: TaskLimits {
+                    max_tokens: Some(9_000),
+                    timeout_micros: Some(60_000_000),
+                    ..TaskLimits::default()
                 },
             },
         ),

@@ -1,4 +1,4 @@
-//! `POST /tasks/{id}/pause`, `resume`, `signals`, `rerun`.
+//! `POST /tasks/{id}/pause`, `resume`, `limits`, `signals`, `rerun`.
 
 use axum::{
     extract::{Request, State},
@@ -55,6 +55,38 @@ pub(crate) async fn resume(
 ) -> Result<Response, Problem> {
     let record = app.surface.engine.resume(caller.tenant, id).await;
     Ok(tasks::one(StatusCode::OK, &record.map_err(refused(id))?))
+}
+
+/// Gives a task's run other limits: those that are named.
+///
+/// A task that waits because a limit is used up (`state_detail.on` is `budget`) goes on. One that a
+/// worker holds has them from when it is next taken up; pause and resume it to have that at once.
+#[utoipa::path(
+    post, path = "/api/v1/tasks/{task_id}/limits", tag = "Tasks", operation_id = "limit_task",
+    params(schema::TaskPath),
+    request_body = schema::SubmitLimits,
+    responses(
+        (status = 200, body = schema::Task, description = "The task."),
+        schema::NoTask, schema::Conflict, schema::Invalid,
+    ),
+)]
+pub(crate) async fn limit(
+    State(app): AppState,
+    caller: Caller,
+    TaskPath(id): TaskPath,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    let body = app.bodies.json(&parts.headers, body).await?;
+    let mut errors = Vec::new();
+    let fields = object(body.text(), create::wish::LIMITS, &[], &mut errors);
+    let limits = create::wish::limits_in(&fields, &mut errors);
+    if !errors.is_empty() {
+        return Err(Problem::parts(Code::InvalidBody, "body", errors));
+    }
+    let limited = app.surface.engine.limit(caller.tenant, id, limits);
+    let record = limited.await.map_err(refused(id))?;
+    Ok(tasks::one(StatusCode::OK, &record))
 }
 
 /// Tells something to a task's run.

@@ -289,9 +289,13 @@ pub(crate) struct StateDetail {
     tasks: Option<Vec<String>>,
     /// The concurrency key that another task holds.
     key: Option<String>,
+    /// The limit that is used up.
+    limit: Option<String>,
+    /// How far it is used up, and how to go on.
+    message: Option<String>,
 }
 
-/// Limits as submitted; null where the configured one applies.
+/// Limits as submitted or given later; null where the configured one applies.
 #[derive(ToSchema)]
 pub(crate) struct Limits {
     #[schema(required)]

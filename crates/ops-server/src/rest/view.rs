@@ -75,7 +75,7 @@ fn status(status: Status) -> &'static str {
 }
 
 /// What the task waits for, or `null`: `on` says what, `until` when the clock ends it, and `steps`,
-/// `signals`, `tasks` or `key` what exactly.
+/// `signals`, `tasks`, `key` or `limit` what exactly.
 fn detail(out: &mut Vec<u8>, state: &State, attempt: u32) {
     let (on, until, wait) = match state {
         State::Scheduled { until } if attempt > 1 => ("retry", Some(*until), None),
@@ -101,13 +101,17 @@ fn detail(out: &mut Vec<u8>, state: &State, attempt: u32) {
         Some(Wait::InDoubt { steps } | Wait::Approval { steps, .. }) => view.value("steps", steps),
         Some(Wait::Signal { names, .. }) => view.value("signals", names),
         Some(Wait::Child { tasks, .. }) => view.value("tasks", tasks),
+        Some(Wait::Budget { limit, message, .. }) => {
+            view.value("limit", limit);
+            view.value("message", message);
+        }
         Some(Wait::Concurrency { key }) => view.value("key", key),
         Some(Wait::Timer { .. }) | None => {}
     }
     view.end();
 }
 
-/// Writes limits as they were asked for.
+/// Writes limits as they were asked for, or given later.
 pub(crate) fn limits(out: &mut Vec<u8>, limits: &TaskLimits) {
     let mut view = ObjectWriter::begin(out);
     view.value("max_steps", &limits.max_steps);

@@ -1,6 +1,8 @@
 //! Apply: loads a task, decides, and writes the decision.
 
-use ops_core::{Command, Lifecycle, TaskId, TenantId, decide, ports::StoreError};
+use ops_core::{
+    Command, Json, Lifecycle, TaskId, TenantId, decide, ports::StoreError, task::TaskLimits,
+};
 
 use super::{
     batch::Batch,
@@ -24,8 +26,29 @@ pub(super) fn apply(
     {
         return Ok(before.life);
     }
+    let limits = match &command {
+        Command::Limit(limits) => Some(*limits),
+        _ => None,
+    };
     let decision = decide(&before.life, command, batch.now).map_err(StoreError::from)?;
-    batch.write(&before, decision, &outside)
+    let after = batch.write(&before, decision, &outside)?;
+    if let Some(limits) = limits {
+        limit(batch, before.row, &limits)?;
+    }
+    Ok(after)
+}
+
+/// Lays limits over those that were asked for: whoever does the task again begins with them.
+fn limit(batch: &Batch<'_>, row: i64, limits: &TaskLimits) -> Result<(), Fault> {
+    let Ok(limits) = Json::from_value(limits) else {
+        return Ok(());
+    };
+    let mut update = batch.conn.prepare_cached(
+        "UPDATE task_requests SET limits = json_patch(coalesce(limits, '{}'), ?) \
+         WHERE task_row = ?",
+    )?;
+    update.execute((limits.as_str(), row))?;
+    Ok(())
 }
 
 /// Applies a command of the engine's own, which refers to no values; says whether it was accepted.

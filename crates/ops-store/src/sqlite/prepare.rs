@@ -144,6 +144,7 @@ pub(super) async fn command(
         | Command::Unblock
         | Command::Pause
         | Command::Resume
+        | Command::Limit(_)
         | Command::Judge { .. }
         | Command::ChildEnded(_)
         | Command::Cancel => (&[][..], None),

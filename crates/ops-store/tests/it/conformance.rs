@@ -43,7 +43,7 @@ macro_rules! conformance {
             fork: copies_the_log_up_to_a_step, keeps_what_was_told_to_the_run,
                 takes_a_dead_letter_off_the_list, refuses_what_is_not_there;
             control: cancels_in_each_state, stands_still_while_paused, tells_the_session_at_once, resolves_what_is_in_doubt, wakes_timers_when_due,
-                releases_a_task;
+                releases_a_task, lays_limits_over_those_that_were_asked_for;
             sessions: lists_what_is_cancelled, takes_leases_back_on_expiry,
                 lives_by_heartbeats, closes, dead_letters_a_task_that_kills_workers,
                 runs_one_suspect_at_a_time;

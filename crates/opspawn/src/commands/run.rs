@@ -237,6 +237,13 @@ fn parks(id: &str, event: &StreamEvent) -> Option<(&'static str, String)> {
                  `opspawn approval approve {id} STEP` or `opspawn approval deny {id} STEP`"
             ),
         ),
+        "budget" => (
+            "budget",
+            format!(
+                "the task waits: {}. Raise it with `opspawn task limit {id}`",
+                text(&wait["message"])
+            ),
+        ),
         "signal" => (
             "signal",
             format!(

@@ -66,6 +66,22 @@ async fn perform(client: &Client, args: cli::Task, json: bool) -> Result<Exit> {
             let task = client.post(&path(&id, "/resume"), &json!({}), None).await?;
             show(&task, json);
         }
+        cli::Task::Limit {
+            id,
+            max_steps,
+            max_tokens,
+            max_cost_usd,
+            timeout,
+        } => {
+            let body = json!({
+                "max_steps": max_steps, "max_tokens": max_tokens, "max_cost_usd": max_cost_usd,
+                "timeout": timeout,
+            });
+            show(
+                &client.post(&path(&id, "/limits"), &body, None).await?,
+                json,
+            );
+        }
         cli::Task::Rerun {
             id,
             from_step,

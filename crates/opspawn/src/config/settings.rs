@@ -373,6 +373,13 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "tokens of an answer at the most",
     ),
     setting(
+        "limits.on_exhausted",
+        "OPSPAWN_ON_EXHAUSTED",
+        Kind::Choice(&["fail", "wait"]),
+        Some("fail"),
+        "what a task does whose limit is used up: fail, or wait until somebody raises it",
+    ),
+    setting(
         "limits.max_children",
         "OPSPAWN_MAX_CHILDREN",
         Kind::Number,

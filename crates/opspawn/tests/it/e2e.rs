@@ -11,6 +11,7 @@ mod bad_body;
 mod bad_folder;
 mod bad_model;
 mod bad_tools;
+mod budget;
 mod chain;
 mod example;
 mod exit_codes;

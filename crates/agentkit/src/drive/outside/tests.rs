@@ -151,7 +151,7 @@ impl World {
                 }
             }
             Wait::Children { tasks, .. } => events.extend(tasks.iter().map(|task| ended(task))),
-            Wait::Timer { .. } => {}
+            Wait::Timer { .. } | Wait::Budget { .. } => {}
             Wait::InDoubt { steps } => events.extend(steps.iter().map(|step| {
                 Event::ToolResolved(ToolResolved {
                     step: *step,
@@ -175,7 +175,8 @@ impl World {
             Wait::Timer { until_micros } => Some(*until_micros),
             Wait::Approval { until_micros, .. }
             | Wait::Signal { until_micros, .. }
-            | Wait::Children { until_micros, .. } => *until_micros,
+            | Wait::Children { until_micros, .. }
+            | Wait::Budget { until_micros, .. } => *until_micros,
             Wait::InDoubt { .. } => None,
         };
         if events.is_empty() {
@@ -193,6 +194,7 @@ fn ended(task: &str) -> Event {
         task: task.to_owned(),
         result: ChildResult::Completed { output, handle },
         used_tokens: 7,
+        used_cost_micros: 0,
     })
 }
 
@@ -480,6 +482,7 @@ async fn a_run_that_waits_gets_every_answer() {
     assert_eq!((second.step, &second.input), (StepId(4), &json!({"n": 2})));
     let limits = ChildLimits {
         max_tokens: None,
+        max_cost_micros: None,
         max_steps: None,
         spawn_depth_left: 2,
     };

@@ -127,6 +127,7 @@ fn child(step: u32, task: &str, reserved_tokens: Option<u64>) -> Event {
         child: Some(ChildStarted {
             task: task.into(),
             reserved_tokens,
+            reserved_cost_micros: reserved_tokens.map(|tokens| tokens * 10),
         }),
     })
 }
@@ -136,6 +137,7 @@ fn ended(task: &str, result: ChildResult, used_tokens: u64) -> Event {
         task: task.into(),
         result,
         used_tokens,
+        used_cost_micros: used_tokens * 10,
     })
 }
 
@@ -490,12 +492,15 @@ fn a_child_counts_against_the_budget_with_its_share_and_then_with_what_it_used()
         child(2, "a", Some(500)),
     ];
     assert_eq!(fold(&log).charged_tokens(), 500);
+    assert_eq!(fold(&log).charged_cost_micros(), 5_000);
     log.push(ended("a", completed(json!("first")), 120));
     assert_eq!(fold(&log).charged_tokens(), 120);
+    assert_eq!(fold(&log).charged_cost_micros(), 1_200);
     // Somebody has it run again: what it used counts, and what the model may have read stands.
     log.push(ended("a", completed(json!("second")), 300));
     let run = fold(&log);
     assert_eq!(run.charged_tokens(), 300);
+    assert_eq!(run.charged_cost_micros(), 3_000);
     assert_eq!(run.children()["a"].result, Some(completed(json!("first"))));
 }
 

@@ -20,6 +20,7 @@ struct Arguments {
     name: Option<String>,
     instructions: Option<String>,
     max_tokens: Option<u64>,
+    max_cost_usd: Option<f64>,
     max_steps: Option<u32>,
     timeout_seconds: Option<Seconds>,
 }
@@ -63,6 +64,10 @@ impl SpawnAgent {
                     "type": "integer", "minimum": 1,
                     "description": "Tokens that it may use, out of yours",
                 },
+                "max_cost_usd": {
+                    "type": "number", "minimum": 0.000_001, "maximum": 1_000_000,
+                    "description": "USD that its model calls may cost, out of yours",
+                },
                 "max_steps": {
                     "type": "integer", "minimum": 1, "maximum": u32::MAX,
                     "description": "Model and tool calls that it may make",
@@ -78,6 +83,16 @@ impl SpawnAgent {
         // Pure: the task begins with the record of the call's outcome, or not at all.
         Self(ToolSpec::new("spawn_agent", description, schema).effect(Effect::Pure))
     }
+}
+
+/// The schema keeps the amount within a million.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "it is positive and far from the largest number"
+)]
+fn micros(usd: f64) -> u64 {
+    (usd * 1e6).round() as u64
 }
 
 impl Default for SpawnAgent {
@@ -103,6 +118,7 @@ impl Tool for SpawnAgent {
                 name,
                 instructions,
                 max_tokens,
+                max_cost_usd,
                 max_steps,
                 timeout_seconds,
             } = super::arguments(arguments)?;
@@ -112,6 +128,7 @@ impl Tool for SpawnAgent {
                 name,
                 instructions,
                 max_tokens,
+                max_cost_micros: max_cost_usd.map(micros),
                 max_steps,
                 timeout_micros: timeout_seconds.map(Seconds::micros),
             };

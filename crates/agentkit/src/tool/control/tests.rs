@@ -113,7 +113,7 @@ async fn each_question_has_a_name_of_its_own() {
 async fn spawn_agent_passes_on_what_it_is_told() {
     let arguments = json!({
         "goal": "add", "agent": "a", "name": "n", "instructions": "i",
-        "max_tokens": 5, "max_steps": 6.0, "timeout_seconds": 2,
+        "max_tokens": 5, "max_cost_usd": 0.25, "max_steps": 6.0, "timeout_seconds": 2,
     });
     // A schema's integer may be written 6.0, which a Rust integer is not read from.
     assert_eq!(
@@ -128,6 +128,7 @@ async fn spawn_agent_passes_on_what_it_is_told() {
         name: Some("n".into()),
         instructions: Some("i".into()),
         max_tokens: Some(5),
+        max_cost_micros: Some(250_000),
         max_steps: Some(6),
         timeout_micros: Some(2_000_000),
     };

@@ -25,7 +25,7 @@ const FIELDS: &[&str] = &[
     "queue",
     "request_id",
 ];
-const LIMITS: &[&str] = &["max_steps", "max_tokens", "max_cost_usd", "timeout"];
+pub(in crate::rest) const LIMITS: &[&str] = &["max_steps", "max_tokens", "max_cost_usd", "timeout"];
 const RETRY: &[&str] = &["max_attempts", "backoff"];
 
 /// A submit as it was asked for.
@@ -120,7 +120,11 @@ fn limits(body: &Fields<'_>, errors: &mut Vec<FieldError>) -> TaskLimits {
     let Some(text) = body.raw("limits") else {
         return TaskLimits::default();
     };
-    let limits = object(text, LIMITS, &["limits"], errors);
+    limits_in(&object(text, LIMITS, &["limits"], errors), errors)
+}
+
+/// The limits that an object of [`LIMITS`] names.
+pub(in crate::rest) fn limits_in(limits: &Fields<'_>, errors: &mut Vec<FieldError>) -> TaskLimits {
     TaskLimits {
         max_steps: limits.whole("max_steps", errors),
         max_tokens: limits.whole("max_tokens", errors),

@@ -170,6 +170,26 @@ pub(super) async fn of(app: &App, operation: &str) -> Case {
                 ],
             )
         }
+        "limit_task" => {
+            let limit = |id: &str| at(format!("/api/v1/tasks/{id}/limits"));
+            let body = json!({
+                "max_steps": 9, "max_tokens": 5000, "max_cost_usd": 0.5, "timeout": "5m",
+            });
+            let done = ended(app).await;
+            let id = app.echo().await;
+            let wrong = |body: Value| limit(&id).json(&body).refused(422, "invalid_body");
+            Case::new(
+                limit(&id).json(&body),
+                [
+                    limit(NO_TASK).json(&body).refused(404, "task_not_found"),
+                    limit(&done).json(&body).refused(409, "task_final"),
+                    wrong(json!({})),
+                    wrong(json!({"max_steps": 0})),
+                    wrong(json!({"max_tokens": "many"})),
+                    wrong(json!({"timeout": -1})),
+                ],
+            )
+        }
         "signal_task" => {
             let signal = |id: &str| at(format!("/api/v1/tasks/{id}/signals"));
             let body = json!({"name": "human.call_4", "payload": {"answer": "yes"}});

@@ -2,7 +2,7 @@ use ops_core::{
     Command, Next, Rejection, State, Wait,
     event::{Resolution, StepStatus, TaskEvent},
     ports::{StoreError, TaskFilter},
-    task::StateName,
+    task::{StateName, TaskLimits},
 };
 
 use crate::world::{TENANT, World, pair, step};
@@ -227,4 +227,47 @@ pub(crate) async fn tells_the_session_at_once(world: &World) {
         (reply.cancel, reply.pause),
         (vec![(TENANT, life.id)], vec![])
     );
+}
+
+pub(crate) async fn lays_limits_over_those_that_were_asked_for(world: &World) {
+    let mut new = world.new_task();
+    new.task.limits = TaskLimits {
+        max_steps: Some(3),
+        max_tokens: Some(100),
+        ..TaskLimits::default()
+    };
+    let id = world.submit_new(new).await;
+    let plain = world.submit().await;
+    let raised = TaskLimits {
+        max_tokens: Some(900),
+        max_cost_micros: Some(5),
+        ..TaskLimits::default()
+    };
+    for task in [id, plain] {
+        world.apply(task, Command::Limit(raised)).await.unwrap();
+    }
+    let limits = world.task(id).await.task.limits;
+    assert_eq!(
+        limits,
+        TaskLimits {
+            max_steps: Some(3),
+            ..raised
+        }
+    );
+    assert_eq!(world.task(plain).await.task.limits, raised);
+    assert_eq!(
+        world.events(id).await.last().unwrap().event.kind,
+        "task.limited"
+    );
+
+    world.apply(id, Command::Cancel).await.unwrap();
+    let refused = world
+        .apply(id, Command::Limit(TaskLimits::default()))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        refused,
+        StoreError::Rejected(Rejection::Terminal(StateName::Cancelled))
+    );
+    assert_eq!(world.task(id).await.task.limits, limits);
 }
