@@ -74,7 +74,7 @@ pub(super) fn follow(
     {
         tell(batch, tenant, parent, Command::ChildEnded(end))?;
     }
-    if ties.key && ended && after.started_at.is_some() {
+    if ties.key && (ended || stands_still(&before.life, after)) {
         unblock(batch, before.row)?;
     }
     Ok(())
@@ -107,7 +107,15 @@ fn parent(batch: &Batch<'_>, row: i64) -> rusqlite::Result<Option<(TenantId, Tas
         .optional()
 }
 
-/// The next task that waits for the key of one that ended may have its turn.
+/// Whether a task was ready to begin and is not any more: it may be the one whose turn it was.
+fn stands_still(before: &Lifecycle, after: &Lifecycle) -> bool {
+    matches!(before.state, State::Pending)
+        && matches!(after.state, State::Paused)
+        && after.started_at.is_none()
+}
+
+/// The next task that waits for the key of one that ended, or that does not begin, may have its turn,
+/// unless another one holds the key.
 fn unblock(batch: &mut Batch<'_>, row: i64) -> Result<(), Fault> {
     let next = batch
         .conn
@@ -120,6 +128,11 @@ fn unblock(batch: &mut Batch<'_>, row: i64) -> Result<(), Fault> {
         )?
         .query_row([row], key)
         .optional()?;
+             AND NOT EXISTS (SELECT 1 FROM tasks AS held INDEXED BY tasks_keyed \
+               WHERE held.tenant_id = done.tenant_id \
+               AND held.concurrency_key = done.concurrency_key \
+               AND held.concurrency_key IS NOT NULL \
+               AND held.completed_at IS NULL AND held.started_at IS NOT NULL) \
     match next {
         Some((tenant, task)) => tell(batch, tenant, task, Command::Unblock),
         None => Ok(()),

@@ -36,8 +36,9 @@ macro_rules! conformance {
             ties: starts_children_with_the_append, tells_the_parent_how_children_end,
                 wakes_the_parent_once_all_have_ended, cancels_children_with_their_parent,
                 cancels_grandchildren_at_once, ends_children_that_their_parent_leaves,
-                runs_one_task_of_a_key, gives_a_key_to_the_next_in_turn,
-                passes_over_those_that_are_blocked, keeps_keys_of_tenants_apart;
+                runs_one_task_of_a_key, gives_a_key_to_the_next_in_turn, passes_on_a_turn_that_is_not_taken,
+                passes_over_those_that_are_blocked,
+                keeps_keys_of_tenants_apart;
             approvals: opens_with_the_append_and_is_decided_once, binds_an_edit_to_its_revision,
                 lapses_in_time_and_with_its_task, lists_by_status_and_task;
             fork: copies_the_log_up_to_a_step, keeps_what_was_told_to_the_run,

@@ -287,6 +287,39 @@ pub(crate) async fn gives_a_key_to_the_next_in_turn(world: &World) {
     );
 }
 
+pub(crate) async fn passes_on_a_turn_that_is_not_taken(world: &World) {
+    for (command, state) in [
+        (Command::Cancel, State::Cancelled),
+        (Command::Pause, State::Paused),
+    ] {
+        let key = format!("{state:?}");
+        let ids = [(); 3].map(|()| keyed(world, &key));
+        let mut first = Vec::new();
+        for new in ids {
+            first.push(world.submit_new(new).await);
+        }
+        let [holder, second, third] = first.try_into().unwrap();
+        let session = world.session().await;
+        let life = claim_one(world, session).await;
+        assert_eq!(life.id, holder);
+        assert!(world.claim(session, 10).await.is_empty());
+        // While somebody holds the key, nobody's turn comes.
+        let fourth = world.submit_new(keyed(world, &key)).await;
+        world.apply(fourth, Command::Cancel).await.unwrap();
+        assert!(matches!(
+            world.task(second).await.life.state,
+            State::Waiting(Wait::Concurrency { .. })
+        ));
+        world.append(&life, pair(1), complete("{}")).await.unwrap();
+        assert_eq!(world.task(second).await.life.state, State::Pending);
+        let stopped = world.apply(second, command).await.unwrap();
+        assert_eq!(stopped.state, state);
+        let next = claim_one(world, session).await;
+        assert_eq!(next.id, third);
+        world.append(&next, pair(1), complete("{}")).await.unwrap();
+    }
+}
+
 pub(crate) async fn passes_over_those_that_are_blocked(world: &World) {
     for _ in 0..5 {
         world.submit_new(keyed(world, "k")).await;
