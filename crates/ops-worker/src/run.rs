@@ -142,7 +142,10 @@ impl Worker {
             life: &record.life,
             definition: definition.as_ref(),
         };
-        let (run, pace) = if record.life.run_started {
+        // Submitted and leased: the log says no more, and there is no run yet.
+        let (run, pace) = if record.life.seq <= 2 {
+            <(Run, Pace)>::default()
+        } else {
             let world = World {
                 store: &*self.store,
                 tenant: task.tenant,
@@ -160,13 +163,6 @@ impl Worker {
                     ),
                 }
             })?
-        } else {
-            // Submitted and leased; more of it is from outside, and the run begins without that.
-            let pace = match record.life.seq {
-                0..=2 => Pace::default(),
-                3.. => Pace::never(),
-            };
-            (Run::default(), pace)
         };
         *recorder.pace.lock().unwrap_or_else(PoisonError::into_inner) = pace;
         let workspace = self.workspace(task.id);

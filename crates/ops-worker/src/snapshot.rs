@@ -31,14 +31,6 @@ impl Pace {
         }
     }
 
-    /// A run that lacks something of its log.
-    pub(crate) fn never() -> Self {
-        Self {
-            stopped: true,
-            ..Self::default()
-        }
-    }
-
     /// No further snapshots: the run lacks something of its log.
     pub(crate) fn stop(&mut self) {
         self.stopped = true;
@@ -79,9 +71,6 @@ mod tests {
         assert!(pace.is_due());
         pace.stop();
         assert!(!pace.is_due());
-        let mut never = Pace::never();
-        (0..300).for_each(|_| never.note(&event()));
-        assert!(!never.is_due());
     }
 
     /// The sizes of the snapshots of a log of so many events of 100 bytes, where a run has `share`

@@ -21,6 +21,9 @@ use ops_core::{
 pub(crate) struct Faulty {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) wake_due: AtomicU32,
+    pub(crate) events: AtomicU32,
+    /// How reading events fails.
+    pub(crate) events_fail: StoreError,
 }
 
 fn full<'a, T: Send + 'a>() -> Fut<'a, Result<T, StoreError>> {
@@ -95,6 +98,9 @@ impl Store for Faulty {
         after: u64,
         limit: u32,
     ) -> Answer<'_, Vec<StoredEvent>> {
+        if fails(&self.events) {
+            return Box::pin(std::future::ready(Err(self.events_fail.clone())));
+        }
         self.store.events(tenant, task, after, limit)
     }
     fn blob<'a>(

@@ -31,7 +31,7 @@ impl Tool for Nothing {
 }
 
 /// Runs an agent that calls a tool so many times and then answers.
-async fn run(turns: u32) -> Left {
+async fn run(turns: u32, faults: Faults) -> Left {
     let script = format!(
         "repeat_from = 1\n[[turn]]\n[[turn.case]]\nwhen = 'turn > {turns}'\nanswer = 'done'\n\
          [[turn.case]]\ncalls = [{{ tool = 'nothing', arguments = {{}} }}]"
@@ -43,14 +43,14 @@ async fn run(turns: u32) -> Left {
         ..Limits::default()
     };
     let agent = Agent::builder(model).tool(Nothing(nothing)).limits(limits);
-    let left = run_and_read(agent.build().unwrap(), Faults::default()).await;
+    let left = run_and_read(agent.build().unwrap(), faults).await;
     assert_eq!(left.record.life.state, State::Completed);
     left
 }
 
 #[tokio::test]
 async fn a_long_run_is_kept_while_it_runs_as_the_fold_of_its_log_so_far() {
-    let Left { snapshot, log, .. } = run(300).await;
+    let Left { snapshot, log, .. } = run(300, Faults::default()).await;
     assert!(log.len() > 1_200, "{}", log.len());
     let snapshot = snapshot.expect("a run of 1,200 events has a snapshot");
     assert_eq!(snapshot.version, FOLD_VERSION);
@@ -70,5 +70,17 @@ async fn a_long_run_is_kept_while_it_runs_as_the_fold_of_its_log_so_far() {
 
 #[tokio::test]
 async fn a_short_run_has_no_snapshot() {
-    assert_eq!(run(20).await.snapshot, None);
+    assert_eq!(run(20, Faults::default()).await.snapshot, None);
+}
+
+#[tokio::test]
+async fn what_happened_before_the_start_costs_no_snapshot() {
+    let faults = Faults {
+        signal: Some(("early", json!("bird"))),
+        ..Faults::default()
+    };
+    let left = run(300, faults).await;
+    let snapshot = left.snapshot.expect("a run of 1,200 events has a snapshot");
+    let kept: Value = serde_json::from_slice(&snapshot.body).unwrap();
+    assert_eq!(kept["signals"], json!({"early": ["bird"]}));
 }

@@ -17,13 +17,14 @@ use agentkit::{
 use ops_core::{
     AgentName, Json, Micros, StoredEvent, TenantId,
     agent::AgentSpec,
-    ports::{AgentDefinitions, AgentMistake, Clock, Random, Snapshot, Store, TaskRecord},
+    ports::{AgentDefinitions, AgentMistake, Clock, Random, Snapshot, Store, StoreError, TaskRecord},
     retry::RetryPolicy,
 };
 use ops_engine::{Adapters, Engine, Hub, Submit};
 use ops_queue::{LocalLive, LocalQueue};
 use ops_store::{Durability, Options, SqliteStore};
 use ops_worker::{Agents, Job, Prepared, QueueSettings, Settings, Worker};
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::faulty::Faulty;
@@ -82,10 +83,14 @@ impl Agents for One {
     }
 }
 
-/// What goes wrong in a world: so many calls of a verb fail.
+/// What happens in a world: so many calls of a verb fail.
 #[derive(Default)]
 pub(crate) struct Faults {
     pub(crate) wake_due: u32,
+    /// Reading events, and how it fails.
+    pub(crate) events: Option<(u32, StoreError)>,
+    /// A signal that comes before a worker has seen the task.
+    pub(crate) signal: Option<(&'static str, Value)>,
 }
 
 /// Runs one task with this agent until it has ended, and gives it back.
@@ -119,9 +124,13 @@ pub(crate) async fn run_and_read(agent: Agent, faults: Faults) -> Left {
         ..Options::new(folder.path(), Arc::clone(&clock))
     };
     let store = Arc::new(SqliteStore::open(options).unwrap());
+    let none = (0, StoreError::SessionOver);
+    let (events, events_fail) = faults.events.unwrap_or(none);
     let faulty: Arc<dyn Store> = Arc::new(Faulty {
         store: Arc::clone(&store) as _,
         wake_due: AtomicU32::new(faults.wake_due),
+        events: AtomicU32::new(events),
+        events_fail,
     });
     let retry = RetryPolicy {
         max_attempts: 2,
@@ -157,6 +166,10 @@ pub(crate) async fn run_and_read(agent: Agent, faults: Faults) -> Left {
         .record
         .task
         .id;
+    if let Some((name, payload)) = faults.signal {
+        let signal = engine.signal(TenantId::DEFAULT, id, name.to_owned(), payload);
+        signal.await.unwrap();
+    }
     let settings = Settings {
         concurrency: 2,
         queues: vec![QueueSettings::new("default")],

@@ -11,9 +11,9 @@ use agentkit::{
     },
     planner::{PlanStep, Planner},
     run::Run,
-    tool::{ToolContext, ToolOutput},
+    tool::{ToolContext, ToolOutput, control::AskHuman},
 };
-use ops_core::State;
+use ops_core::{State, ports::StoreError};
 use serde_json::{Value, json};
 
 use crate::world::{Faults, run_through, run_to_end};
@@ -83,7 +83,10 @@ async fn a_tool_may_say_that_something_was_cancelled() {
 #[tokio::test]
 async fn timers_go_on_after_the_store_failed() {
     // The second attempt starts by a timer, whose first looks at the store fail.
-    let faults = Faults { wake_due: 2 };
+    let faults = Faults {
+        wake_due: 2,
+        ..Faults::default()
+    };
     let record = run_through(Agent::builder(Arc::new(Panicking)).build().unwrap(), faults).await;
     assert_eq!(record.life.attempt, 2);
 }
@@ -113,4 +116,52 @@ async fn a_result_that_no_store_takes_fails_the_task_once() {
     let record = run_to_end(agent).await;
     assert_eq!(record.life.state, State::Failed { dead_letter: false });
     assert_eq!(record.error.unwrap().code, "value_too_large");
+}
+
+/// An agent that asks a person, to whom the answer came before the task began.
+fn asking() -> (Agent, Faults) {
+    let script = "[[turn]]\ncalls = [{ tool = 'ask_human', arguments = { question = 'who?' } }]\n\
+                  [[turn]]\nanswer = '{{ last }}'";
+    let model = Arc::new(Scripted::new(Arc::new(Script::parse(script).unwrap())));
+    let agent = Agent::builder(model).tool(AskHuman::new());
+    let faults = Faults {
+        signal: Some(("human.call_2", json!("ann"))),
+        ..Faults::default()
+    };
+    (agent.build().unwrap(), faults)
+}
+
+#[tokio::test]
+async fn a_signal_that_comes_before_the_start_is_heard() {
+    let (agent, faults) = asking();
+    let record = run_through(agent, faults).await;
+    assert_eq!(record.life.state, State::Completed);
+    assert!(record.result.unwrap().as_str().contains("ann"));
+}
+
+#[tokio::test]
+async fn a_log_that_stays_unreadable_fails_its_task() {
+    let (agent, faults) = asking();
+    let lost = StoreError::Unreadable("a blob is missing".into());
+    let faults = Faults {
+        events: Some((u32::MAX, lost)),
+        ..faults
+    };
+    let record = run_through(agent, faults).await;
+    assert_eq!(record.life.state, State::Failed { dead_letter: false });
+    let error = record.error.unwrap();
+    assert_eq!(error.code, "log_damaged");
+    assert!(error.message.contains("a blob is missing"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_read_for_a_while_only_delays_its_task() {
+    let (agent, faults) = asking();
+    let busy = StoreError::Unavailable("the disk is away".into());
+    let faults = Faults {
+        events: Some((2, busy)),
+        ..faults
+    };
+    let record = run_through(agent, faults).await;
+    assert_eq!(record.life.state, State::Completed);
 }
