@@ -134,6 +134,7 @@ impl Fold {
             Some(mark) => {
                 if let Some(step) = self.known(mark.number) {
                     step.advance(mark.status, event);
+                    step.deny(event);
                     self.bytes = self.bytes.saturating_sub(event.event.body.len());
                 } else if event.seq <= self.after {
                     self.earlier.push(mark.number);
@@ -286,6 +287,15 @@ impl Step {
         }
     }
 
+    /// What a person said who forbade it.
+    fn deny(&mut self, event: &StoredEvent) {
+        if event.event.kind == "step.denied"
+            && let Ok(TaskEvent::Denied { reason, .. }) = TaskEvent::decode(&event.event.body)
+        {
+            self.error = Some(failure("denied", &reason));
+        }
+    }
+
     fn resolve(&mut self, event: &StoredEvent) {
         let Ok(TaskEvent::Resolved { resolution, .. }) = TaskEvent::decode(&event.event.body)
         else {
@@ -299,11 +309,18 @@ impl Step {
             }
             Resolution::Failed { message } => {
                 self.status = StepState::Failed;
-                self.error =
-                    Some(serde_json::json!({"code": "resolved_failed", "message": message}));
+                self.error = Some(failure("resolved_failed", &message));
                 self.ended_at = Some(event.at);
             }
             Resolution::Retry => self.status = StepState::Queued,
         }
     }
 }
+
+/// What went wrong with a step, as a run puts it.
+fn failure(code: &str, message: &str) -> Value {
+    serde_json::json!({"code": code, "message": message, "retryable": false})
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,57 @@
+use ops_core::event::{NewEvent, StepMark};
+use serde_json::json;
+
+use super::*;
+
+/// The steps of a log that consists of a call of a tool and what the engine logged of it.
+fn fold(told: &[TaskEvent]) -> Vec<Step> {
+    let called = NewEvent {
+        kind: "tool.called".into(),
+        step: Some(StepMark {
+            number: 2,
+            kind: StepKind::Tool,
+            status: StepStatus::Waiting,
+            effect: EffectClass::Write,
+        }),
+        usage: Usage::default(),
+        blobs: Vec::new(),
+        body: br#"{"name": "send", "input": {"n": 1}}"#.to_vec(),
+    };
+    let mut fold = Fold::new(0, 10, 1_000);
+    let events = std::iter::once(called).chain(told.iter().map(TaskEvent::envelope));
+    for (event, seq) in events.zip(1..) {
+        let at = Micros(i64::try_from(seq).unwrap());
+        fold.add(&StoredEvent { seq, at, event });
+    }
+    fold.steps
+}
+
+#[test]
+fn a_denied_step_has_failed_and_says_why() {
+    let denied = TaskEvent::Denied {
+        step: 2,
+        reason: "not on a Friday".into(),
+        by: Some("ann".into()),
+    };
+    let steps = fold(&[denied]);
+    assert_eq!(steps.len(), 1);
+    assert_eq!(steps[0].status, StepState::Failed);
+    assert_eq!(steps[0].name, "send");
+    let error = json!({"code": "denied", "message": "not on a Friday", "retryable": false});
+    assert_eq!(steps[0].error, Some(error));
+    assert_eq!(steps[0].ended_at, Some(Micros(2)));
+}
+
+#[test]
+fn a_step_that_somebody_resolved_as_failed_says_why() {
+    let resolved = TaskEvent::Resolved {
+        step: 2,
+        resolution: Resolution::Failed {
+            message: "it bounced".into(),
+        },
+    };
+    let steps = fold(&[resolved]);
+    assert_eq!(steps[0].status, StepState::Failed);
+    let error = json!({"code": "resolved_failed", "message": "it bounced", "retryable": false});
+    assert_eq!(steps[0].error, Some(error));
+}
