@@ -64,7 +64,11 @@ pub(super) fn follow(
     }
     if ties.approvals {
         match &before.life.state {
-            _ if ended => approvals::void(batch, before.row)?,
+            // What was over before the task ended did not lapse with it.
+            _ if ended => {
+                approvals::expire(batch, before.row)?;
+                approvals::void(batch, before.row)?;
+            }
             State::Waiting(Wait::Approval { .. }) => approvals::expire(batch, before.row)?,
             _ => {}
         }
@@ -124,15 +128,15 @@ fn unblock(batch: &mut Batch<'_>, row: i64) -> Result<(), Fault> {
              JOIN tasks AS next INDEXED BY tasks_blocked \
              ON next.tenant_id = done.tenant_id AND next.concurrency_key = done.concurrency_key \
              WHERE done.task_row = ? AND next.wait_on = 'concurrency' AND next.flags & 1 = 0 \
-             ORDER BY next.priority DESC, next.task_id LIMIT 1",
-        )?
-        .query_row([row], key)
-        .optional()?;
              AND NOT EXISTS (SELECT 1 FROM tasks AS held INDEXED BY tasks_keyed \
                WHERE held.tenant_id = done.tenant_id \
                AND held.concurrency_key = done.concurrency_key \
                AND held.concurrency_key IS NOT NULL \
                AND held.completed_at IS NULL AND held.started_at IS NOT NULL) \
+             ORDER BY next.priority DESC, next.task_id LIMIT 1",
+        )?
+        .query_row([row], key)
+        .optional()?;
     match next {
         Some((tenant, task)) => tell(batch, tenant, task, Command::Unblock),
         None => Ok(()),

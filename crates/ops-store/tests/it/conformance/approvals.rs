@@ -165,15 +165,11 @@ pub(crate) async fn lapses_in_time_and_with_its_task(world: &World) {
     world.clock.advance(59);
     assert_eq!(world.store.wake_due(10).await.unwrap().woken, 0);
     world.clock.advance(2);
-    let status = |step| async move {
-        world
-            .store
-            .approval(TENANT, life.id, step)
-            .await
-            .unwrap()
-            .status
+    let status = async |id, step| {
+        let approval = world.store.approval(TENANT, id, step).await;
+        approval.unwrap().status
     };
-    assert_eq!(status(2).await, ApprovalStatus::Expired);
+    assert_eq!(status(life.id, 2).await, ApprovalStatus::Expired);
     let late = world
         .store
         .judge(TENANT, life.id, verdict(2, Decision::Approve))
@@ -184,8 +180,23 @@ pub(crate) async fn lapses_in_time_and_with_its_task(world: &World) {
     );
     assert_eq!(world.store.wake_due(10).await.unwrap().woken, 1);
     assert_eq!(world.task(life.id).await.life.state, State::Pending);
-    assert_eq!(status(4).await, ApprovalStatus::Expired);
+    assert_eq!(status(life.id, 4).await, ApprovalStatus::Expired);
     world.apply(life.id, Command::Cancel).await.unwrap();
+
+    // One whose time is over before its task ends, and one whose is not.
+    let (_, life) = world.running().await;
+    let soon = Some(life.updated_at.plus(SECOND));
+    let append = Append {
+        approvals: vec![asked(2, soon), asked(4, None)],
+        ..Append::new(life.epoch, life.seq, pair(1), Next::Continue)
+    };
+    let life = world.apply(life.id, Command::Append(append)).await.unwrap();
+    world.clock.advance(5);
+    let result = crate::world::json("{}");
+    let end = Next::Complete { result };
+    world.append(&life, pair(3), end).await.unwrap();
+    let ended = [status(life.id, 2).await, status(life.id, 4).await];
+    assert_eq!(ended, [ApprovalStatus::Expired, ApprovalStatus::Void]);
 
     let (_, life) = waiting(world, None).await;
     world.apply(life.id, Command::Cancel).await.unwrap();
