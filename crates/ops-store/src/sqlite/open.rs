@@ -4,6 +4,7 @@ use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -19,6 +20,9 @@ pub const DATABASE_FILE: &str = "opspawn.db";
 
 /// The oldest SQLite whose WAL is not lost when it is reset while another connection reads.
 const OLDEST_SQLITE: i32 = 3_051_003;
+
+/// How long a statement waits for a lock that another connection holds.
+pub(super) const BUSY: Duration = Duration::from_secs(5);
 
 /// Why a data folder cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -212,8 +216,9 @@ fn set_up(conn: &Connection, options: &Options) -> rusqlite::Result<()> {
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = {synchronous}; \
          PRAGMA foreign_keys = OFF; PRAGMA wal_autocheckpoint = 0; \
          PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -8192; \
-         PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF; PRAGMA busy_timeout = 5000;"
+         PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF;"
     ))?;
+    conn.busy_timeout(BUSY)?;
     if cfg!(target_os = "macos") {
         conn.execute_batch("PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON;")?;
     }
@@ -230,8 +235,9 @@ pub(super) fn open_reader(dir: &Path) -> rusqlite::Result<Connection> {
     let conn = Connection::open_with_flags(dir.join(DATABASE_FILE), flags)?;
     conn.execute_batch(
         "PRAGMA query_only = ON; PRAGMA cache_size = -2048; PRAGMA temp_store = MEMORY; \
-         PRAGMA trusted_schema = OFF; PRAGMA busy_timeout = 5000;",
+         PRAGMA trusted_schema = OFF;",
     )?;
+    conn.busy_timeout(BUSY)?;
     conn.set_prepared_statement_cache_capacity(32);
     Ok(conn)
 }
