@@ -153,6 +153,9 @@ pub struct Session {
     pub deltas: Option<Arc<dyn Deltas>>,
     /// Fires when calls in flight are to be dropped.
     pub cancel: CancellationToken,
+    /// When the log was read that the run is the fold of, in UTC microseconds; none if that is when
+    /// the drive begins.
+    pub read_micros: Option<i64>,
 }
 
 impl Session {
@@ -171,6 +174,7 @@ impl Session {
             blobs,
             deltas: None,
             cancel,
+            read_micros: None,
         }
     }
 
@@ -202,6 +206,8 @@ pub async fn drive(
         context: Context::default(),
         broken_off: false,
     };
+    let begun_micros = session.clock.now_micros();
+    let read_micros = session.read_micros.unwrap_or(begun_micros);
     if let Some(stop) = driver.recover().await? {
         return Ok(stop);
     }
@@ -232,7 +238,15 @@ pub async fn drive(
             Next::OpenSegment(opened) => driver.push(Event::SegmentOpened(opened))?,
             Next::CallTools { steps } => driver.call_tools(&steps).await?,
             Next::Judge { steps } => driver.judge(&steps)?,
-            Next::Settle { step, result } => driver.settle_waiting(step, result)?,
+            Next::Settle { step, result } => {
+                // Somebody may have answered in time: whoever reads the log anew knows.
+                if driver.run.may_be_answered(step, read_micros)
+                    && let Some(wait) = driver.run.wait()
+                {
+                    return driver.wait(wait).await;
+                }
+                driver.settle_waiting(step, result)?;
+            }
             Next::Wait(wait) => return driver.wait(wait).await,
             Next::Done(outcome) => return driver.finish(outcome).await,
         }

@@ -101,6 +101,7 @@ impl Worker {
     }
 
     async fn drive_task(&self, record: &TaskRecord, recorder: &Arc<TaskRecorder>) -> Rest {
+        let read = self.clock.now();
         let (agent, goal, mut run) = match self.prepare(record, recorder).await {
             Ok(prepared) => prepared,
             Err(next) => {
@@ -121,6 +122,7 @@ impl Worker {
             blobs: Arc::clone(recorder) as _,
             deltas: agent.model().is_llm().then(|| Arc::clone(recorder) as _),
             cancel: recorder.entitlement.cancel.clone(),
+            read_micros: Some(read.0),
         };
         match drive::drive(&agent, &goal, &mut run, &session).await {
             Ok(_) => Rest::Recorded,

@@ -100,6 +100,7 @@ impl Run {
                 }
                 self.settle(event.kind(), completed.step, text(&completed.output), false)?;
             }
+            Event::ToolFailed(failed) if self.is_late(failed.step) => {}
             Event::ToolFailed(failed) => {
                 self.settle(
                     event.kind(),

@@ -63,6 +63,41 @@ impl Run {
         }
     }
 
+    /// Whether an outcome is of a call that a person has decided already: its time passed before the
+    /// driver saw that. The first word counts here as well.
+    pub(super) fn is_late(&self, step: StepId) -> bool {
+        match self.call(step) {
+            Some(CallState { call, progress, .. }) => {
+                matches!(call.verdict, Verdict::Ask { .. })
+                    && matches!(progress, Progress::Settled { .. })
+            }
+            None => step.0 <= self.last_step,
+        }
+    }
+
+    /// Whether a call whose time is over may have an answer that a driver does not know, because the
+    /// log was read at `read_micros`, when there was time left.
+    pub(crate) fn may_be_answered(&self, step: StepId, read_micros: i64) -> bool {
+        let left = |until: Option<i64>| until.is_some_and(|until| until > read_micros);
+        match self.call(step).map(|state| &state.progress) {
+            Some(Progress::Asked { until_micros }) => left(*until_micros),
+            Some(Progress::Waiting { wait }) => match wait {
+                CallWait::Time { .. } => false,
+                CallWait::Signal { until_micros, .. } | CallWait::Children { until_micros, .. } => {
+                    left(*until_micros) && self.reply(wait).is_none()
+                }
+            },
+            Some(
+                Progress::Queued
+                | Progress::Reset
+                | Progress::Approved
+                | Progress::Started { .. }
+                | Progress::Settled { .. },
+            )
+            | None => false,
+        }
+    }
+
     pub(super) fn reset(&mut self, kind: &'static str, reset: &ToolReset) -> Result<(), FoldError> {
         let state = self
             .calls
@@ -256,7 +291,7 @@ impl Run {
 
     /// What the run waits for, if calls wait: somebody's approval first, then signals, then child
     /// tasks, then the time. It is over when the first call's time is, or the run's own.
-    pub(super) fn wait(&self) -> Option<Wait> {
+    pub(crate) fn wait(&self) -> Option<Wait> {
         let limits = self.config.as_ref().map(|config| &config.limits);
         let mut until_micros = limits.and_then(|limits| limits.deadline_micros);
         let mut sooner = |until: Option<i64>| {

@@ -663,6 +663,70 @@ async fn an_approved_call_is_judged_again_before_it_runs() {
     assert_eq!(failure_code(&world, 2), "unknown_tool");
 }
 
+/// Works for 20 seconds, in which somebody answers a question about another call. The driver at work
+/// does not see that.
+struct Slow {
+    spec: ToolSpec,
+    world: Arc<World>,
+    answer: Event,
+}
+
+impl Tool for Slow {
+    fn spec(&self) -> &ToolSpec {
+        &self.spec
+    }
+
+    fn call<'a>(
+        &'a self,
+        _: &'a ToolContext,
+        _: Value,
+    ) -> BoxFuture<'a, Result<ToolOutput, Failure>> {
+        self.world.put(self.answer.clone());
+        self.world.clock.0.fetch_add(20_000_000, Ordering::SeqCst);
+        Box::pin(std::future::ready(Ok(json!("slow").into())))
+    }
+}
+
+#[tokio::test]
+async fn a_word_in_time_counts_although_the_driver_sees_it_late() {
+    let (step, by) = (StepId(3), Some("ann".to_owned()));
+    let reason = "no".to_owned();
+    let denied = Event::ToolDenied(ToolDenied {
+        step,
+        reason,
+        by: by.clone(),
+    });
+    let input = None;
+    let approved = Event::ToolApproved(ToolApproved { step, input, by });
+    for (answer, outcome, is_error) in [
+        (denied, "a person denied this call: no", true),
+        (approved, "counted", false),
+    ] {
+        let world = Arc::new(World {
+            words: vec![Word::Silence],
+            ..World::new(vec![])
+        });
+        let slow = Slow {
+            spec: ToolSpec::new("slow", "Is slow.", json!({"type": "object"})).effect(Effect::Pure),
+            world: Arc::clone(&world),
+            answer,
+        };
+        let (send, sent) = Counting::new("send", Effect::Write);
+        let turn = vec![("slow", "{}"), ("send", r#"{"n": 1}"#)];
+        let agent = Agent::builder(Turns::new(vec![Ok(turn)]))
+            .tool(slow)
+            .tool(send)
+            .policy(Arc::new(Asking::default()))
+            .build()
+            .unwrap();
+        let run = finish(&agent, &world).await;
+        let told = told(&run);
+        assert_eq!(told[0], ("slow".to_owned(), false));
+        assert_eq!(told[1], (outcome.to_owned(), is_error));
+        assert_eq!(sent.lock().unwrap().len(), usize::from(!is_error));
+    }
+}
+
 #[tokio::test]
 async fn a_worker_that_stops_asks_all_the_same() {
     let subject = subject(vec![vec![("look", "{}"), ("send", "{}")]]);

@@ -234,6 +234,42 @@ fn nobody_s_word_in_time_settles_the_call_and_a_late_word_changes_nothing() {
 }
 
 #[test]
+fn a_word_may_come_at_any_place_after_its_cause() {
+    let log = [
+        started(Limits::default()),
+        answered(1, 3),
+        called(2, Effect::Pure, Verdict::Start),
+        called(3, Effect::Write, ask(Some(5))),
+        called(4, Effect::Pure, Verdict::Start),
+        waiting(4, for_signal("paid", Some(5))),
+        child(2, "task_1", None),
+        failed(4),
+        failed(3),
+        answered(5, 1),
+        called(6, Effect::Pure, Verdict::Start),
+        returned(6, json!("x")),
+    ];
+    for (after, word) in [
+        (4, approved(3, None)),
+        (4, denied(3)),
+        (0, signal("paid", json!(1))),
+        (7, ended("task_1", ChildResult::Cancelled, 1)),
+    ] {
+        for place in after..=log.len() {
+            let mut log = log.to_vec();
+            log.insert(place, word.clone());
+            let run = try_fold(&log).unwrap_or_else(|error| panic!("{place}: {error}"));
+            assert_eq!(told(&run).len(), 4, "{place}");
+        }
+    }
+    // A person's word stands, whatever the driver thought later.
+    let mut log = log.to_vec();
+    log.insert(7, denied(3));
+    let content = "a person denied this call: not today".to_owned();
+    assert_eq!(told(&fold(&log))[1], (content, true));
+}
+
+#[test]
 fn the_first_word_counts() {
     let mut log = asked(Effect::Write, None);
     log.push(approved(2, None));
