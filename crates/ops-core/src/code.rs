@@ -106,6 +106,8 @@ codes! {
         "Send it again after the time in `Retry-After`.";
     StorageFull = "storage_full", "The disk is full",
         "Free space in the data folder's file system; nothing that was acknowledged is lost.";
+    StorageDamaged = "storage_damaged", "What is stored cannot be read",
+        "Run `opspawn doctor`; if it reports damage, stop the server and restore a backup.";
     StorageUnavailable = "storage_unavailable", "The database cannot be used",
         "See the server's log, and run `opspawn doctor`.";
     ShuttingDown = "shutting_down", "The server is stopping",

@@ -192,7 +192,7 @@ impl Engine {
     /// A slice of a large value that an event refers to; empty past its end.
     ///
     /// # Errors
-    /// `storage_unavailable` if there is no such value, or a code of the storage.
+    /// `storage_damaged` if there is no such value, or a code of the storage.
     pub async fn blob(
         &self,
         tenant: TenantId,
@@ -203,7 +203,7 @@ impl Engine {
         let slice = self.store.blob(tenant, digest, offset, len).await;
         slice.map_err(|error| match error {
             StoreError::NotFound => Error::new(
-                Code::StorageUnavailable,
+                Code::StorageDamaged,
                 format!("the large value {digest} is missing from the database"),
             ),
             other => other.into(),

@@ -86,6 +86,7 @@ impl From<StoreError> for Error {
             StoreError::IdempotencyMismatch => Code::IdempotencyMismatch,
             StoreError::Full(_) => Code::StorageFull,
             StoreError::TooLarge { .. } => Code::BodyTooLarge,
+            StoreError::Unreadable(_) => Code::StorageDamaged,
             StoreError::SessionOver | StoreError::Unavailable(_) => Code::StorageUnavailable,
         };
         Self::new(code, error.to_string())

@@ -73,7 +73,7 @@ fn status(code: Code) -> Option<StatusCode> {
             StatusCode::SERVICE_UNAVAILABLE
         }
         Code::StorageFull => StatusCode::INSUFFICIENT_STORAGE,
-        Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        Code::Internal | Code::StorageDamaged => StatusCode::INTERNAL_SERVER_ERROR,
         Code::WorkerLost
         | Code::WorkerPanicked
         | Code::InputUnreadable

@@ -42,6 +42,15 @@ pub(crate) enum LoadError {
 }
 
 impl LoadError {
+    /// Whether the store could not be asked: it may answer later.
+    pub(crate) fn is_of_the_store(&self) -> bool {
+        match self {
+            Self::Store(StoreError::Unreadable(_)) => false,
+            Self::Store(_) => true,
+            Self::Run(_) | Self::Engine(_) | Self::Fold { .. } => false,
+        }
+    }
+
     /// Whether another release of the program may be able to read the log.
     pub(crate) fn is_of_newer_release(&self) -> bool {
         match self {
@@ -55,11 +64,15 @@ impl LoadError {
 /// The fold of a task's log up to its last event, and how far that is from its last snapshot.
 pub(crate) async fn load(world: &World<'_>, task: TaskId) -> Result<(Run, Pace), LoadError> {
     let (store, tenant) = (world.store, world.tenant);
-    let snapshot = store.snapshot(tenant, task).await?;
+    let snapshot = match store.snapshot(tenant, task).await {
+        // One that cannot be read is as good as none: the log is the truth.
+        Err(StoreError::Unreadable(_)) => None,
+        read => read?,
+    };
     let usable = snapshot
         .filter(|snapshot| snapshot.version == FOLD_VERSION)
         .and_then(|snapshot| {
-            // One that cannot be read is as good as none: the log is the truth.
+            // Likewise.
             let run = serde_json::from_slice::<Run>(&snapshot.body).ok()?;
             Some((run, snapshot.seq, Pace::after(snapshot.body.len())))
         });

@@ -9,7 +9,7 @@ use agentkit::{
     run::{Limits, Run},
 };
 use ops_core::{
-    TenantId,
+    TaskId, TenantId,
     event::{self as core, ChildEnd, TaskEvent},
     ports::{Store, StoreError},
     task::{StateName, TaskLimits},
@@ -113,7 +113,8 @@ async fn child_ended(end: ChildEnd, world: &World<'_>) -> Result<ChildEnded, Sto
             let bytes = world
                 .store
                 .blob(world.tenant, &stored.digest, 0, SHOWN)
-                .await?;
+                .await
+                .map_err(|error| gone(error, &end.child))?;
             ChildResult::Completed {
                 output: String::from_utf8_lossy(&bytes).into(),
                 handle: Some(Handle {
@@ -135,6 +136,16 @@ async fn child_ended(end: ChildEnd, world: &World<'_>) -> Result<ChildEnded, Sto
         used_tokens: used.input_tokens.saturating_add(used.output_tokens),
         used_cost_micros: used.cost_micros,
     })
+}
+
+/// A result that the log names and the store does not have is damage.
+fn gone(error: StoreError, child: &TaskId) -> StoreError {
+    match error {
+        StoreError::NotFound => {
+            StoreError::Unreadable(format!("the large result of {child} is missing"))
+        }
+        other => other,
+    }
 }
 
 /// A result that is an answer and nothing else is shown as the answer.

@@ -289,6 +289,7 @@ fn refused(error: &StoreError) -> RecordError {
         | StoreError::AgentChanged(_)
         | StoreError::NoAgent(_)
         | StoreError::AgentCycle(_)
+        | StoreError::Unreadable(_)
         | StoreError::Unavailable(_) => RecordError::Unavailable(error.to_string()),
     }
 }

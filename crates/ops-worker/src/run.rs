@@ -19,7 +19,7 @@ use crate::{
     agents::Job,
     envelope,
     family::Asked,
-    load::{self, LoadError},
+    load,
     outside::World,
     recorder::{self, TaskRecorder},
     session::{Entitlement, Session},
@@ -158,7 +158,7 @@ impl Worker {
                 tracing::error!(task = %task.id, %error, "the run's log cannot be folded");
                 match error {
                     error if error.is_of_newer_release() => self.rest(LATER),
-                    LoadError::Store(_) => self.rest(SECOND),
+                    error if error.is_of_the_store() => self.rest(patience(record.life.epoch)),
                     error => broken(
                         Code::LogDamaged.as_str(),
                         format!("the task's log cannot be read: {error}"),
@@ -272,6 +272,13 @@ impl Worker {
     }
 }
 
+/// How long a task rests whose log the store did not give: longer each time, since a store that is
+/// gone for a while fails every task once in each of them.
+fn patience(epoch: u64) -> i64 {
+    let doublings = epoch.saturating_sub(1).min(6);
+    (SECOND << doublings).min(LATER)
+}
+
 fn rest_after(error: &DriveError, entitlement: &Entitlement, record: &TaskRecord) -> Rest {
     match error {
         // The recorder has confirmed a cancel that the store told it of; one that the heartbeat
@@ -308,5 +315,18 @@ struct DriveClock(Arc<dyn ops_core::ports::Clock>);
 impl drive::Clock for DriveClock {
     fn now_micros(&self) -> i64 {
         self.0.now().0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_rests_longer_each_time_but_not_for_ever() {
+        let seconds = |epoch| patience(epoch) / SECOND;
+        let first: Vec<_> = (0..=8).map(seconds).collect();
+        assert_eq!(first, [1, 1, 2, 4, 8, 16, 32, 60, 60]);
+        assert_eq!(seconds(u64::MAX), 60);
     }
 }

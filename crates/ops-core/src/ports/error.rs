@@ -55,6 +55,9 @@ pub enum StoreError {
         /// The cap in bytes.
         cap: u64,
     },
+    /// A stored value is damaged or missing. It stays so: asking again does not help.
+    #[error("what is stored cannot be read: {0}")]
+    Unreadable(String),
     /// The database cannot be used.
     #[error("the database cannot be used: {0}")]
     Unavailable(String),

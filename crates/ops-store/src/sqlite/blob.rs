@@ -5,6 +5,8 @@ use ops_core::{TenantId, ports::StoreError};
 use rusqlite::{Connection, OptionalExtension as _, types::Type};
 use sha2::{Digest as _, Sha256};
 
+use super::error::Newer;
+
 /// SHA-256 of a value.
 pub(super) type Digest = [u8; 32];
 
@@ -63,15 +65,12 @@ impl Chunk {
 pub(super) fn unpack(codec: u8, size: u32, bytes: Vec<u8>) -> rusqlite::Result<Vec<u8>> {
     match codec {
         0 => Ok(bytes),
-        1 => zstd::bulk::decompress(&bytes, size as usize)
-            .map_err(|error| unreadable(error.to_string())),
-        other => Err(unreadable(format!(
-            "codec {other} is not known to this release"
-        ))),
+        1 => zstd::bulk::decompress(&bytes, size as usize).map_err(unreadable),
+        other => Err(unreadable(Newer(format!("codec {other}")))),
     }
 }
 
-fn unreadable(what: String) -> rusqlite::Error {
+fn unreadable(what: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(0, Type::Blob, what.into())
 }
 
@@ -148,7 +147,7 @@ pub(super) fn read(
     if found {
         Ok(whole)
     } else {
-        Err(unreadable("a blob that a row refers to is missing".into()))
+        Err(unreadable("a blob that a row refers to is missing"))
     }
 }
 

@@ -17,17 +17,32 @@ pub(super) enum Fault {
     Broken(Error),
 }
 
+/// A value that a newer release wrote: that release can read it.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is not known to this release; use the newer one that wrote it")]
+pub(super) struct Newer(pub(super) String);
+
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
-        match error {
-            // One row that this release cannot read is no reason to fail its neighbours.
-            Error::FromSqlConversionFailure(..)
-            | Error::IntegralValueOutOfRange(..)
-            | Error::InvalidColumnType(..) => Self::Refused(StoreError::Unavailable(format!(
-                "a row cannot be read: {error}"
-            ))),
-            other => Self::Broken(other),
+        // One row that this release cannot read is no reason to fail its neighbours.
+        match unreadable(&error) {
+            Some(unreadable) => Self::Refused(unreadable),
+            None => Self::Broken(error),
         }
+    }
+}
+
+/// What it means that a row cannot be read, if that is the error.
+fn unreadable(error: &Error) -> Option<StoreError> {
+    let said = || format!("a row: {error}");
+    match error {
+        Error::FromSqlConversionFailure(_, _, source) if source.is::<Newer>() => {
+            Some(StoreError::Unavailable(said()))
+        }
+        Error::FromSqlConversionFailure(..)
+        | Error::IntegralValueOutOfRange(..)
+        | Error::InvalidColumnType(..) => Some(StoreError::Unreadable(said())),
+        _ => None,
     }
 }
 
@@ -39,6 +54,9 @@ impl From<StoreError> for Fault {
 
 /// What a failure of SQLite means to a caller.
 pub(super) fn store_error(dir: &Path, error: &Error) -> StoreError {
+    if let Some(unreadable) = unreadable(error) {
+        return unreadable;
+    }
     if is_full(dir, error) {
         return StoreError::Full(format!(
             "no space is left in {} ({error}); nothing that was acknowledged is lost, and writes \

@@ -17,6 +17,7 @@ use serde::de::DeserializeOwned;
 use super::{
     blob::{self, Digest},
     columns::from_flags,
+    error::Newer,
 };
 
 /// What [`life`] reads, in its order.
@@ -93,12 +94,7 @@ pub(super) fn named<T>(
         .get_ref(column)?
         .as_str()
         .map_err(|error| unreadable(column, error.into()))?;
-    parse(text).ok_or_else(|| {
-        unreadable(
-            column,
-            format!("`{text}` is not known to this release").into(),
-        )
-    })
+    parse(text).ok_or_else(|| unreadable(column, Newer(text.to_owned()).into()))
 }
 
 fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<T>> {

@@ -17,7 +17,9 @@ use agentkit::{
 use ops_core::{
     AgentName, Json, Micros, StoredEvent, TenantId,
     agent::AgentSpec,
-    ports::{AgentDefinitions, AgentMistake, Clock, Random, Snapshot, Store, StoreError, TaskRecord},
+    ports::{
+        AgentDefinitions, AgentMistake, Clock, Random, Snapshot, Store, StoreError, TaskRecord,
+    },
     retry::RetryPolicy,
 };
 use ops_engine::{Adapters, Engine, Hub, Submit};

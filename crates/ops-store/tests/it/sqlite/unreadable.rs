@@ -23,7 +23,7 @@ fn damage(dir: &Path, set: &str, id: TaskId) {
 async fn is_unreadable(world: &World, id: TaskId) -> bool {
     matches!(
         world.store.task(crate::world::TENANT, id).await,
-        Err(StoreError::Unavailable(_))
+        Err(StoreError::Unreadable(_))
     )
 }
 
@@ -47,6 +47,28 @@ async fn opening_takes_the_other_leases_back() {
     damage(dir.path(), "lease_losses = 2", ids[1]);
     let session = world.session().await;
     assert_eq!(world.claim(session, 10).await.len(), 2);
+}
+
+#[tokio::test]
+async fn what_is_damaged_is_told_from_what_a_newer_release_wrote() {
+    let dir = tempfile::tempdir().unwrap();
+    let (world, _store) = open_in(dir.path(), |_| {}).unwrap();
+    let (_, life) = world.running().await;
+    let conn = Connection::open(dir.path().join(ops_store::sqlite::DATABASE_FILE)).unwrap();
+    let read = async |set: &str| {
+        conn.execute(&format!("UPDATE events SET {set} WHERE seq = 2"), ())
+            .unwrap();
+        let events = world.store.events(crate::world::TENANT, life.id, 0, 10);
+        events.await.unwrap_err()
+    };
+    let newer = "step = 1, step_kind = 'dream', step_status = 'started', effect = 'pure'";
+    let error = read(newer).await;
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
+    assert!(error.to_string().contains("`dream`"), "{error}");
+    // The value that it names is nowhere.
+    let gone = "step = NULL, body = NULL, body_digest = zeroblob(32)";
+    let error = read(gone).await;
+    assert!(matches!(error, StoreError::Unreadable(_)), "{error}");
 }
 
 #[tokio::test]
