@@ -114,6 +114,17 @@ impl Window {
         self.tokens = self.marks.iter().map(|mark| mark.tokens).sum();
     }
 
+    /// Takes the newest messages out again.
+    pub(crate) fn take_back(&mut self, count: usize) {
+        let keep = self.messages.len().saturating_sub(count);
+        self.messages.truncate(keep);
+        self.tokens -= self
+            .marks
+            .drain(keep..)
+            .map(|mark| mark.tokens)
+            .sum::<u64>();
+    }
+
     fn push(&mut self, message: Message, step: StepId, pinned: bool) {
         let tokens = estimate_tokens(&message);
         self.tokens += tokens;

@@ -42,6 +42,9 @@ pub struct Run {
     calls: Vec<CallState>,
     /// How many calls the last answer asked for.
     expected_calls: usize,
+    /// The last turn, if it ended with a call that the gate had refused and nothing has followed: a
+    /// fork may do that call anew.
+    closed: Option<ClosedTurn>,
     turn: Turn,
     /// The model call whose outcome is not recorded.
     model: Option<ModelStarted>,
@@ -93,6 +96,14 @@ struct FailedCall {
     step: StepId,
     attempt: u32,
     purpose: Purpose,
+}
+
+/// A turn whose calls are settled.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct ClosedTurn {
+    calls: Vec<CallState>,
+    /// The run's `repairs` before it.
+    repairs: u32,
 }
 
 /// A child task that a run began.

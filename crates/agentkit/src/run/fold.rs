@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{CallState, FailedCall, Outcome, Progress, Refused, Run, Turn, outside};
+use super::{CallState, ClosedTurn, FailedCall, Outcome, Progress, Refused, Run, Turn, outside};
 use crate::{
     event::{
         Event, FinishReason, ModelCompleted, Purpose, Resolution, RunStarted, StepId, ToolCalled,
@@ -43,6 +43,7 @@ impl Run {
         match event {
             Event::RunStarted(started) => self.start(started),
             Event::ModelStarted(started) => {
+                self.closed = None;
                 if let Some(unknown) = self.model.take() {
                     self.charged_tokens += unknown.reserved_tokens;
                     self.charged_cost_micros += unknown.reserved_cost_micros;
@@ -75,6 +76,7 @@ impl Run {
                 }
             }
             Event::PlanUpdated(updated) => {
+                self.closed = None;
                 self.turn = Turn::Open;
                 let content = planner::plan_message(&updated.plan, &self.goal);
                 self.memory.add_message(Message::user(content));
@@ -135,7 +137,10 @@ impl Run {
                     config.limits = changed.limits.clone();
                 }
             }
-            Event::SegmentOpened(opened) => self.open_segment(opened)?,
+            Event::SegmentOpened(opened) => {
+                self.closed = None;
+                self.open_segment(opened)?;
+            }
             Event::WaitStarted(_) => {}
             Event::RunCompleted(completed) => {
                 self.outcome = Some(Outcome::Completed(completed.output.clone()));
@@ -297,6 +302,17 @@ impl Run {
         !self.calls.is_empty() || self.expected_calls > 0
     }
 
+    /// Takes back that a turn with this call was closed, if nothing has followed it.
+    pub(super) fn reopen(&mut self, step: StepId) {
+        let has = |turn: &mut ClosedTurn| turn.calls.iter().any(|state| state.call.step == step);
+        if let Some(turn) = self.closed.take_if(has) {
+            self.memory.take_back(turn.calls.len());
+            self.repairs = turn.repairs;
+            self.expected_calls = turn.calls.len();
+            self.calls = turn.calls;
+        }
+    }
+
     /// Once every call of the turn is settled, their results join the conversation in the order of
     /// the calls.
     fn close_turn(&mut self) {
@@ -305,6 +321,13 @@ impl Run {
             return;
         }
         let refused = |state: &CallState| matches!(state.call.verdict, Verdict::Refuse { .. });
+        self.closed = None;
+        if self.calls.iter().any(refused) && self.added.is_empty() {
+            self.closed = Some(ClosedTurn {
+                calls: self.calls.clone(),
+                repairs: self.repairs,
+            });
+        }
         self.repairs = if self.calls.iter().all(refused) {
             self.repairs + 1
         } else {

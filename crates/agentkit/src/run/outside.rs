@@ -99,6 +99,7 @@ impl Run {
     }
 
     pub(super) fn reset(&mut self, kind: &'static str, reset: &ToolReset) -> Result<(), FoldError> {
+        self.reopen(reset.step);
         let state = self
             .calls
             .iter_mut()
@@ -121,6 +122,7 @@ impl Run {
             return;
         }
         self.turn = Turn::Open;
+        self.closed = None;
         self.memory.add_pinned(Message::user(content));
     }
 

@@ -4,8 +4,8 @@ use super::*;
 use crate::{
     Event, Usage,
     event::{
-        FinishReason, Handle, MessageAdded, ModelCompleted, RunStarted, ToolCalled, ToolCompleted,
-        ToolFailed, ToolStarted, ToolWaiting,
+        FinishReason, Handle, MessageAdded, ModelCompleted, ModelStarted, Purpose, RunStarted,
+        ToolCalled, ToolCompleted, ToolFailed, ToolStarted, ToolWaiting,
     },
     planner::React,
     run::{Limits, Next, RunConfig},
@@ -270,6 +270,69 @@ fn a_word_may_come_at_any_place_after_its_cause() {
 }
 
 #[test]
+fn refused(step: u32) -> Event {
+    let error = Failure::last("invalid_arguments", "`n` is missing");
+    called(step, Effect::Write, Verdict::Refuse { error })
+}
+
+fn reset(step: u32, input: Option<Value>) -> Event {
+    let step = StepId(step);
+    Event::ToolReset(ToolReset { step, input })
+}
+
+#[test]
+fn a_refused_call_that_ended_its_turn_can_be_done_anew() {
+    let alone = vec![started(Limits::default()), answered(1, 1), refused(2)];
+    let last = vec![
+        started(Limits::default()),
+        answered(1, 2),
+        called(2, Effect::Pure, Verdict::Start),
+        refused(3),
+        returned(2, json!("kept")),
+    ];
+    for (mut log, step) in [(alone, 2), (last, 3)] {
+        let before = told(&fold(&log));
+        log.push(reset(step, Some(json!({"n": 1}))));
+        let run = fold(&log);
+        let steps = vec![StepId(step)];
+        assert_eq!(next(&run, 0), Next::Judge { steps });
+        assert!(told(&run).is_empty(), "the turn is open again");
+        log.push(called(step, Effect::Write, Verdict::Queue));
+        let steps = vec![StepId(step)];
+        assert_eq!(next(&fold(&log), 0), Next::CallTools { steps });
+        log.extend([begun(step), returned(step, json!("done"))]);
+        let run = fold(&log);
+        let told = told(&run);
+        assert_eq!(told[..told.len() - 1], before[..before.len() - 1]);
+        let (content, is_error) = told.last().unwrap();
+        assert!(content.ends_with("done") && !is_error, "{content}");
+        assert!(matches!(next(&run, 0), Next::CallModel { .. }));
+    }
+}
+
+#[test]
+fn a_turn_that_something_followed_stays_closed() {
+    let log = vec![started(Limits::default()), answered(1, 1), refused(2)];
+    for event in [
+        Event::MessageAdded(MessageAdded {
+            content: "and now?".into(),
+        }),
+        Event::ModelStarted(ModelStarted {
+            step: StepId(3),
+            attempt: 1,
+            name: "m".into(),
+            reserved_tokens: 0,
+            reserved_cost_micros: 0,
+            purpose: Purpose::default(),
+        }),
+    ] {
+        let mut log = log.clone();
+        log.push(event);
+        log.push(reset(2, None));
+        assert!(try_fold(&log).is_err());
+    }
+}
+
 fn the_first_word_counts() {
     let mut log = asked(Effect::Write, None);
     log.push(approved(2, None));
