@@ -3,7 +3,7 @@
 
 use ops_core::{
     Code, Json, State, StoredEvent, TaskId, TenantId,
-    event::{StepKind, StepMark, StepStatus},
+    event::{Resolution, StepKind, StepMark, StepStatus, TaskEvent},
     ports::{Fork, Submitted, TaskFilter, TaskRecord},
 };
 use serde_json::Value;
@@ -114,7 +114,10 @@ impl Engine {
             step: last + 1,
             until: log.last().map_or(0, |event| event.seq),
             also: Vec::new(),
-            resets: Vec::new(),
+            resets: open_calls(&log, &turn_of(&log, last + 1))
+                .into_iter()
+                .map(|step| (step, None))
+                .collect(),
             note: None,
             redrives: true,
         };
@@ -286,7 +289,8 @@ fn cut(log: &[StoredEvent], task: TaskId, step: u32, rerun: &Rerun) -> Result<Fo
 }
 
 /// A tool call is done anew together with the calls after it of the same answer; the outcomes of the
-/// calls before it are kept.
+/// calls before it are kept. One of those that has not begun is judged anew as well: an approval
+/// holds for the task that asked for it.
 fn tool_cut(log: &[StoredEvent], step: u32, input: Option<&Value>, fork: &mut Fork) {
     let calls: Vec<(u64, StepMark)> = turn_of(log, step);
     fork.until = calls
@@ -294,10 +298,14 @@ fn tool_cut(log: &[StoredEvent], step: u32, input: Option<&Value>, fork: &mut Fo
         .map(|(seq, _)| *seq)
         .max()
         .unwrap_or(fork.until);
+    let mut open = open_calls(log, &calls);
+    open.retain(|number| *number < step);
     let earlier = |event: &&StoredEvent| {
         event.seq > fork.until
             && event.event.step.is_some_and(|mark| {
-                mark.number < step && calls.iter().any(|(_, call)| call.number == mark.number)
+                mark.number < step
+                    && !open.contains(&mark.number)
+                    && calls.iter().any(|(_, call)| call.number == mark.number)
             })
     };
     let last = log.iter().filter(earlier).map(|event| event.seq).max();
@@ -313,7 +321,8 @@ fn tool_cut(log: &[StoredEvent], step: u32, input: Option<&Value>, fork: &mut Fo
     // A call that the gate refused stays refused, unless it gets other arguments.
     let anew = calls.iter().filter(|(_, call)| {
         let edited = call.number == step && input.is_some();
-        call.number >= step && (call.status != StepStatus::Failed || edited)
+        let anew = call.number >= step && (call.status != StepStatus::Failed || edited);
+        anew || open.contains(&call.number)
     });
     fork.resets = anew
         .map(|(_, call)| (call.number, input.filter(|_| call.number == step).cloned()))
@@ -339,8 +348,39 @@ fn turn_of(log: &[StoredEvent], step: u32) -> Vec<(u64, StepMark)> {
     calls
 }
 
+/// Those of the calls that have not begun: they are queued, somebody is asked about them, or has
+/// approved them.
+fn open_calls(log: &[StoredEvent], calls: &[(u64, StepMark)]) -> Vec<u32> {
+    let is_open = |number: &u32| {
+        let of_call =
+            |event: &&StoredEvent| event.event.step.is_some_and(|mark| mark.number == *number);
+        let last = log.iter().rev().find(of_call).map(|event| &event.event);
+        last.is_some_and(|last| match last.step.map(|mark| mark.status) {
+            Some(StepStatus::Queued) => true,
+            // What it began waits, and goes on waiting, unless this is a question about it.
+            Some(StepStatus::Waiting) => last.kind != "tool.waiting",
+            Some(StepStatus::Resolved) => is_retry(&last.body),
+            Some(StepStatus::Started | StepStatus::Completed | StepStatus::Failed) | None => false,
+        })
+    };
+    calls
+        .iter()
+        .map(|(_, call)| call.number)
+        .filter(is_open)
+        .collect()
+}
+
+fn is_retry(body: &[u8]) -> bool {
+    matches!(
+        TaskEvent::decode(body),
+        Ok(TaskEvent::Resolved {
+            resolution: Resolution::Retry,
+            ..
+        })
+    )
+}
+
 fn ended(event: &StoredEvent) -> Option<TaskId> {
-    use ops_core::event::TaskEvent;
     if event.event.kind != "task.child_ended" {
         return None;
     }

@@ -11,8 +11,9 @@ fn task() -> TaskId {
 }
 
 /// A log from a short hand: `m1` and `M1` begin and end model call 1, `t2` is a call that may begin,
-/// `q2` one that waits, `r2` one that is refused, `T2` the outcome of call 2, `s` a signal, `-` an
-/// event of the engine.
+/// `q2` one that waits, `r2` one that is refused, `a2` one that somebody is asked about, `y2` the
+/// approval of it, `b2` its start, `w2` that it waits for something, `T2` the outcome of call 2, `s` a
+/// signal, `-` an event of the engine.
 fn log(text: &str) -> Vec<StoredEvent> {
     let event = |(index, word): (usize, &str)| {
         let (letter, number) = word.split_at(1);
@@ -32,6 +33,10 @@ fn log(text: &str) -> Vec<StoredEvent> {
                 "tool.completed",
                 Some((StepKind::Tool, StepStatus::Completed)),
             ),
+            "a" => ("tool.called", Some((StepKind::Tool, StepStatus::Waiting))),
+            "y" => ("step.approved", Some((StepKind::Tool, StepStatus::Queued))),
+            "b" => ("tool.started", Some((StepKind::Tool, StepStatus::Started))),
+            "w" => ("tool.waiting", Some((StepKind::Tool, StepStatus::Waiting))),
             "s" => ("task.signalled", None),
             _ => ("task.leased", None),
         };
@@ -122,4 +127,32 @@ fn wishes_that_do_not_fit_the_step_are_refused() {
     assert_eq!(error.message, "the task has no step 7; it has steps 1 to 6");
     let error = at("- -", 1, &input).unwrap_err();
     assert_eq!(error.message, "the task has no steps yet");
+}
+
+#[test]
+fn an_approval_stays_with_the_task_that_asked_for_it() {
+    let cut = |text: &str| {
+        let fork = at(text, 5, &Rerun::default()).unwrap();
+        let resets: Vec<u32> = fork.resets.iter().map(|(step, _)| *step).collect();
+        (fork.also, resets)
+    };
+    // Nobody has decided about call 3; somebody has; and it has not begun yet.
+    assert_eq!(cut("m1 M1 t2 a3 q4 t5"), (vec![], vec![3, 4, 5]));
+    assert_eq!(cut("m1 M1 t2 a3 t4 t5 y3 T4 T2"), (vec![8, 9], vec![3, 5]));
+    // It ran, it runs, it waits for something: that stays.
+    assert_eq!(cut("m1 M1 t2 a3 t4 t5 y3 b3 T3"), (vec![7, 8, 9], vec![5]));
+    assert_eq!(cut("m1 M1 t2 a3 t4 t5 y3 b3"), (vec![7, 8], vec![5]));
+    assert_eq!(cut("m1 M1 t2 t3 t4 t5 w3"), (vec![7], vec![5]));
+}
+
+#[test]
+fn what_a_dead_letter_had_not_begun_is_judged_anew() {
+    let open = |text: &str| {
+        let log = log(text);
+        let steps = log.iter().filter_map(|event| event.event.step);
+        let last = steps.map(|mark| mark.number).max().unwrap();
+        open_calls(&log, &turn_of(&log, last + 1))
+    };
+    assert_eq!(open("m1 M1 t2 a3 q4 a5 y5"), [3, 4, 5]);
+    assert!(open("m1 M1 a2 y2 b2 T2 m3").is_empty());
 }
