@@ -41,10 +41,11 @@ impl Driver<'_> {
                 let until_micros = ask.timeout.map(until);
                 let entry = self.agent.gate.registry().get(&name);
                 let spec = entry.map(|tool| tool.spec());
+                let tool_digest = spec.map(|spec| spec.digest());
                 self.commands.push(Command::Ask(Approval {
                     step,
                     tool: name.clone(),
-                    tool_digest: spec.map(|spec| spec.digest()).unwrap_or_default(),
+                    tool_digest: tool_digest.clone().unwrap_or_default(),
                     agent_digest: self.run.config().map(RunConfig::digest).unwrap_or_default(),
                     input: input.clone(),
                     input_digest: canonical_digest(&input),
@@ -57,6 +58,7 @@ impl Driver<'_> {
                 Verdict::Ask {
                     reason: ask.reason,
                     until_micros,
+                    tool_digest,
                 }
             }
             (None, None) => begins,
@@ -91,17 +93,23 @@ impl Driver<'_> {
     /// Why an approved call must not run after all, if it must not: the tool may have changed since
     /// somebody looked at it, and a rule may deny it by now.
     pub(super) fn refusal(&self, call: &ToolCalled) -> Option<Failure> {
-        let pinned = self.run.config().and_then(|config| {
-            let mut tools = config.tools.iter();
-            tools.find(|tool| tool.name == call.name)
-        });
+        let pinned = || {
+            let mut tools = self.run.config()?.tools.iter();
+            let tool = tools.find(|tool| tool.name == call.name)?;
+            Some(&tool.digest)
+        };
+        // A log of an earlier release does not say what was shown.
+        let shown = match &call.verdict {
+            Verdict::Ask { tool_digest, .. } => tool_digest.as_ref().or_else(pinned),
+            Verdict::Start | Verdict::Queue | Verdict::Refuse { .. } => pinned(),
+        };
         let tool = self.agent.gate.registry().get(&call.name);
-        if let (Some(pinned), Some(tool)) = (pinned, tool)
-            && tool.spec().digest() != pinned.digest
+        if let (Some(shown), Some(tool)) = (shown, tool)
+            && tool.spec().digest() != *shown
         {
             let message = format!(
-                "tool `{}` is not the one that was approved: its definition has changed since the \
-                 run began; it did not run",
+                "tool `{}` is not the one that was approved: its definition has changed since \
+                 somebody was asked; it did not run",
                 call.name
             );
             return Some(Failure::last("tool_changed", message));

@@ -39,6 +39,9 @@ pub enum Verdict {
         /// Until when, in UTC microseconds; then it fails. None: until the run's deadline.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until_micros: Option<i64>,
+        /// The digest of the tool's definition that this person is shown.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tool_digest: Option<String>,
     },
     /// It never runs; the model is told why.
     Refuse {

@@ -663,6 +663,26 @@ async fn an_approved_call_is_judged_again_before_it_runs() {
     assert_eq!(failure_code(&world, 2), "unknown_tool");
 }
 
+#[tokio::test]
+async fn a_tool_that_changed_before_it_was_asked_about_runs() {
+    let subject = one_send();
+    let world = approved(&subject, None).await;
+    let begun = world.log()[..1].to_vec();
+    assert!(matches!(begun[0], Event::RunStarted(_)));
+    // The program is upgraded before the model asks for the call.
+    let (mut send, sent) = Counting::new("send", Effect::Write);
+    send.spec.description = "sends to somebody".into();
+    let agent = Agent::builder(Turns::new(vec![Ok(vec![("send", r#"{"n": 1}"#)])]))
+        .tool(send)
+        .policy(Arc::clone(&subject.policy) as _)
+        .build()
+        .unwrap();
+    let world = Arc::new(World::new(begun));
+    let run = finish(&agent, &world).await;
+    assert_eq!(told(&run), [("counted".to_owned(), false)]);
+    assert_eq!(sent.lock().unwrap().len(), 1);
+}
+
 /// Works for 20 seconds, in which somebody answers a question about another call. The driver at work
 /// does not see that.
 struct Slow {

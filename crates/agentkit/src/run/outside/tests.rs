@@ -54,6 +54,7 @@ fn ask(until_micros: Option<i64>) -> Verdict {
     Verdict::Ask {
         reason,
         until_micros,
+        tool_digest: None,
     }
 }
 
@@ -269,7 +270,6 @@ fn a_word_may_come_at_any_place_after_its_cause() {
     assert_eq!(told(&fold(&log))[1], (content, true));
 }
 
-#[test]
 fn refused(step: u32) -> Event {
     let error = Failure::last("invalid_arguments", "`n` is missing");
     called(step, Effect::Write, Verdict::Refuse { error })
@@ -333,6 +333,7 @@ fn a_turn_that_something_followed_stays_closed() {
     }
 }
 
+#[test]
 fn the_first_word_counts() {
     let mut log = asked(Effect::Write, None);
     log.push(approved(2, None));
