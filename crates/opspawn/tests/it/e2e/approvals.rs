@@ -12,13 +12,17 @@ answer = "{{ last }}"
 "#;
 
 async fn asking(place: &Place) -> String {
+    asking_with(place, WRITES).await
+}
+
+async fn asking_with(place: &Place, script: &str) -> String {
     std::fs::create_dir_all(place.data()).unwrap();
     let policy =
         "[[rule]]\ntool = \"write_file\"\naction = \"ask\"\nreason = \"files are precious\"\n";
     std::fs::write(place.data().join("policy.toml"), policy).unwrap();
     let server = place.server().await;
     let body = json!({"task_type": "agent_run", "input_data": {
-        "prompt": "write", "agent_config": {"provider": "scripted", "script": WRITES},
+        "prompt": "write", "agent_config": {"provider": "scripted", "script": script},
     }});
     let id = tasks::submit(server.http(), &body).await;
     let task = tasks::in_state(server.http(), &id, &["waiting"]).await;
@@ -27,6 +31,49 @@ async fn asking(place: &Place) -> String {
         json!({"on": "approval", "steps": [2]})
     );
     id
+}
+
+const WRITES_AND_ADDS: &str = r#"
+[[turn]]
+calls = [
+  { tool = "write_file", arguments = { path = "note.txt", content = "first" } },
+  { tool = "calculator", arguments = { expression = "40 + 2" } },
+]
+[[turn]]
+answer = "{{ result(1) }} {{ result(2) }}"
+"#;
+
+#[tokio::test]
+async fn a_rerun_asks_for_itself() {
+    let place = Place::new();
+    let id = asking_with(&place, WRITES_AND_ADDS).await;
+    let server = place.server().await;
+    let http = server.http();
+    let again = ["task", "rerun", &id, "--from-step", "3", "--json"];
+    let again = place.cli(&again).run().await.ends(0);
+    let new = tasks::id(&again.json());
+    tasks::in_state(http, &new, &["waiting"]).await;
+    // Each has a question of its own, and an answer to one is none to the other.
+    let open = show(&place, &new).await;
+    assert_eq!(open["status"], json!("pending"), "{open:#}");
+    let approve = ["approval", "approve", &id, "2"];
+    place.cli(&approve).run().await.ends(0);
+    let answer = tasks::answer(http, &id).await;
+    assert!(answer.contains("42"), "{answer}");
+    assert_eq!(show(&place, &new).await["status"], json!("pending"));
+    let deny = ["approval", "deny", &new, "2", "--reason", "once is enough"];
+    place.cli(&deny).run().await.ends(0);
+    let answer = tasks::answer(http, &new).await;
+    assert!(answer.contains("once is enough"), "{answer}");
+    // The step says so as well.
+    let steps = http.get(&format!("/api/v1/tasks/{new}/steps")).await;
+    let steps: Value = steps.unwrap().json().unwrap();
+    let step = &steps["steps"][1];
+    assert_eq!(
+        step["error"]["message"],
+        json!("once is enough"),
+        "{step:#}"
+    );
 }
 
 async fn show(place: &Place, id: &str) -> Value {

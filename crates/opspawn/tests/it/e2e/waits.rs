@@ -228,6 +228,40 @@ async fn a_rerun_takes_over_what_came_before_it() {
     assert!(wrong.stderr.contains("it has steps 1 to 4"), "{wrong:#?}");
 }
 
+const REFUSED: &str = r#"
+[[turn]]
+calls = [{ tool = "calculator", arguments = { formula = "1 + 1" } }]
+[[turn]]
+answer = "{{ last }}"
+"#;
+
+#[tokio::test]
+async fn a_refused_call_is_done_again_with_arguments_that_fit() {
+    let place = Place::new();
+    let server = place.server().await;
+    let http = server.http();
+    let id = tasks::submit(http, &scripted("sum", REFUSED)).await;
+    let first = tasks::answer(http, &id).await;
+    assert!(first.contains("expression"), "{first}");
+    let input = r#"{"expression": "40 + 2"}"#;
+    let again = place
+        .cli(&[
+            "task",
+            "rerun",
+            &id,
+            "--from-step",
+            "2",
+            "--input",
+            input,
+            "--json",
+        ])
+        .run()
+        .await
+        .ends(0);
+    let answer = tasks::answer(http, &tasks::id(&again.json())).await;
+    assert!(answer.contains("42"), "{answer}");
+}
+
 const BREAKS: &str = r#"
 [[turn]]
 calls = [{ tool = "calculator", arguments = { expression = "1 + 1" } }]
