@@ -1,19 +1,20 @@
 //! An agent: a model, a planner, tools behind a gate, and limits.
 
-use std::{path::PathBuf, sync::Arc};
+mod run;
 
+use std::sync::Arc;
+
+use schemars::JsonSchema;
 use serde_json::Value;
 
+pub use self::run::{Answer, RunBuilder, RunError, RunEvent, RunStream};
 use crate::{
-    drive::{self, MemoryRecorder, Session, Stop, SystemClock},
-    event::{Failure, Wait},
     memory,
     model::Model,
     planner::{self, OutputError, Planner, check_schema},
     policy::{ConfiguredPolicy, Policy},
-    run::{
-        DEFAULT_REASKS, Limits, MemoryConfig, OutputConfig, PinnedModel, PinnedTool, Run, RunConfig,
-    },
+    run::{DEFAULT_REASKS, Limits, MemoryConfig, OutputConfig, PinnedModel, PinnedTool, RunConfig},
+    schema,
     tool::{Gate, Registry, RegistryError, Tool},
 };
 
@@ -50,30 +51,10 @@ pub enum BuildError {
     Output(#[from] OutputError),
 }
 
-/// A run of [`Agent::run`] that gave no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// The agent failed.
-    #[error(transparent)]
-    Failed(#[from] Failure),
-    /// The workspace could not be made.
-    #[error("cannot make a workspace")]
-    Workspace(#[source] std::io::Error),
-    /// It waits for somebody, and in this program nobody comes.
-    #[error(
-        "the run waits for somebody outside ({0:?}); drive it with `drive::drive` over a log of \
-         your own, and put what comes from outside into that log"
-    )]
-    Waiting(Wait),
-    /// The driver could not go on.
-    #[error(transparent)]
-    Drive(#[from] drive::DriveError),
-}
-
 impl Agent {
     /// An agent with this model, the `react` planner, no tools and the default limits.
     #[must_use]
-    pub fn builder(model: Arc<dyn Model>) -> AgentBuilder {
+    pub fn builder(model: impl Model + 'static) -> AgentBuilder {
         let config = RunConfig {
             agent: "agent".to_owned(),
             agent_digest: None,
@@ -92,7 +73,7 @@ impl Agent {
         };
         AgentBuilder {
             config,
-            models: vec![model],
+            models: vec![Arc::new(model)],
             planner: Arc::new(planner::React),
             tools: Vec::new(),
             registry: None,
@@ -139,27 +120,13 @@ impl Agent {
         self
     }
 
-    /// Runs to the end in this process, with its log in memory: for programs that need no
-    /// durability. The files of file tools are in `workspace`, which is made if it is not there.
+    /// A run in this process, with its log in memory: for programs that need no durability. Await
+    /// it, or follow it with [`RunBuilder::stream`].
     ///
     /// # Errors
-    /// [`RunError::Failed`] holds the code and the message of a run without an answer.
-    pub async fn run(&self, goal: &str, workspace: impl Into<PathBuf>) -> Result<Value, RunError> {
-        let workspace = workspace.into();
-        std::fs::create_dir_all(&workspace).map_err(RunError::Workspace)?;
-        let recorder = Arc::new(MemoryRecorder::default());
-        let session = Session::new(recorder.clone(), Arc::new(SystemClock), workspace, recorder);
-        let mut run = Run::default();
-        loop {
-            match drive::drive(self, goal, &mut run, &session).await? {
-                Stop::Completed(answer) => return Ok(answer),
-                Stop::Failed(failure) => return Err(failure.into()),
-                Stop::Waiting(wait @ Wait::Timer { .. }) => {
-                    drive::sleep_through(&wait, &session).await;
-                }
-                Stop::Waiting(wait) => return Err(RunError::Waiting(wait)),
-            }
-        }
+    /// Awaited, [`RunError::Failed`] holds the code and the message of a run without an answer.
+    pub fn run(&self, goal: impl Into<String>) -> RunBuilder {
+        RunBuilder::new(self.clone(), goal.into())
     }
 }
 
@@ -189,8 +156,8 @@ impl AgentBuilder {
     /// With another model that goes on where the ones before it cannot: when an error is final for
     /// them, or their tries are used up. The run's log says from where on.
     #[must_use]
-    pub fn fallback(mut self, model: Arc<dyn Model>) -> Self {
-        self.models.push(model);
+    pub fn fallback(mut self, model: impl Model + 'static) -> Self {
+        self.models.push(Arc::new(model));
         self
     }
 
@@ -217,8 +184,8 @@ impl AgentBuilder {
 
     /// With another planner.
     #[must_use]
-    pub fn planner(mut self, planner: Arc<dyn Planner>) -> Self {
-        self.planner = planner;
+    pub fn planner(mut self, planner: impl Planner + 'static) -> Self {
+        self.planner = Arc::new(planner);
         self
     }
 
@@ -267,6 +234,13 @@ impl AgentBuilder {
             .map_or(DEFAULT_REASKS, |old| old.max_reasks);
         self.config.output = Some(OutputConfig { schema, max_reasks });
         self
+    }
+
+    /// With answers of a type: JSON of its schema, as with [`AgentBuilder::output_schema`].
+    /// [`RunBuilder::typed`] does so for one run, and gives the value.
+    #[must_use]
+    pub fn output<T: JsonSchema>(self) -> Self {
+        self.output_schema(schema::of_answer::<T>())
     }
 
     /// With so many further tries for an answer that matches the output schema. Without a schema it

@@ -7,6 +7,35 @@
 //! whose outcome is unknown is said to be in doubt.
 //!
 //! This crate knows no server, no SQL and no message broker.
+//!
+//! ```
+//! use agentkit::{Agent, model::scripted::Scripted, tool::{Effect, function}};
+//!
+//! #[derive(serde::Deserialize, schemars::JsonSchema)]
+//! struct City {
+//!     city: String,
+//! }
+//!
+//! async fn weather(City { city }: City) -> Result<String, String> {
+//!     Ok(format!("18 degrees in {city}"))
+//! }
+//!
+//! # async fn f() -> Result<(), Box<dyn std::error::Error>> {
+//! // With OPENAI_API_KEY set: `let model = Client::from_env("openai/gpt-5")?;`
+//! # let script = "[[turn]]\ncalls = [{ tool = 'weather', arguments = { city = 'Oslo' } }]\n[[turn]]\nanswer = 'It is {{ last }}.'";
+//! # let model = Scripted::parse(script)?;
+//! let agent = Agent::builder(model)
+//!     .instructions("Answer briefly.")
+//!     .tool(function("weather", "The weather in a city.", weather).effect(Effect::Pure))
+//!     .build()?;
+//! let answer = agent.run("How is the weather in Oslo?").await?;
+//! assert_eq!(answer.to_string(), "It is 18 degrees in Oslo.");
+//! # Ok(()) }
+//! # tokio::runtime::Runtime::new().unwrap().block_on(f()).unwrap();
+//! ```
+//!
+//! [`agent::RunBuilder`] runs it for a typed answer, or as a stream of events. [`drive::drive`] runs
+//! it over a log of your own, which is what makes a run durable.
 
 pub mod agent;
 mod config;
@@ -20,6 +49,7 @@ mod names;
 pub mod planner;
 pub mod policy;
 pub mod run;
+mod schema;
 mod time;
 pub mod tool;
 
@@ -27,6 +57,7 @@ pub use agent::Agent;
 pub use definition::Definition;
 pub use event::{Event, StepId, Usage};
 pub use model::Model;
+pub use schemars::{self, JsonSchema};
 pub use tool::{Tool, ToolSpec};
 
 /// A boxed future, so that the seams of this crate are object-safe.

@@ -44,6 +44,28 @@ pub trait Model: Send + Sync {
     ) -> BoxFuture<'a, Result<Response, ModelError>>;
 }
 
+impl<M: Model + ?Sized> Model for Arc<M> {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+
+    fn is_llm(&self) -> bool {
+        (**self).is_llm()
+    }
+
+    fn info(&self) -> Option<&ModelInfo> {
+        (**self).info()
+    }
+
+    fn call<'a>(
+        &'a self,
+        request: &'a Request,
+        deltas: &'a dyn DeltaSink,
+    ) -> BoxFuture<'a, Result<Response, ModelError>> {
+        (**self).call(request, deltas)
+    }
+}
+
 /// What a model is asked.
 #[derive(Debug, Clone, Default)]
 pub struct Request {

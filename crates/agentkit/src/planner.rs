@@ -103,6 +103,28 @@ pub trait Planner: Send + Sync {
     }
 }
 
+impl<P: Planner + ?Sized> Planner for Arc<P> {
+    fn name(&self) -> &'static str {
+        (**self).name()
+    }
+
+    fn plan(&self, run: &Run) -> PlanStep {
+        (**self).plan(run)
+    }
+
+    fn ask(&self, run: &Run) -> Ask {
+        (**self).ask(run)
+    }
+
+    fn read(&self, run: &Run, text: &str) -> Reading {
+        (**self).read(run, text)
+    }
+
+    fn dialect(&self) -> Dialect {
+        (**self).dialect()
+    }
+}
+
 /// The names that [`by_name`] knows.
 pub const NAMES: [&str; 4] = ["react", "react_text", "plan_execute", "placeholder"];
 

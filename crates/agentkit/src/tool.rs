@@ -1,6 +1,7 @@
 //! Tools: what an agent can do, and the one gate every call goes through.
 
 pub mod control;
+mod function;
 mod gate;
 mod registry;
 mod then;
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::gate::{doubt, violations};
 pub use self::{
+    function::{Function, function, function_in},
     gate::{Admission, Ask, Gate, GateLimits, INLINE_LIMIT, Outcome, json_prefix},
     registry::{Registry, RegistryBuilder, RegistryError},
     then::{Spawn, Then},

@@ -83,6 +83,14 @@ impl Client {
         })
     }
 
+    /// A client for a model by its name, with key and base URL from the environment.
+    ///
+    /// # Errors
+    /// As [`Config::from_env`] and [`Client::new`].
+    pub fn from_env(name: &str) -> Result<Self, ConfigError> {
+        Self::new(Config::from_env(name)?)
+    }
+
     fn failures<'a>(&'a self, request: &'a Request) -> Failures<'a> {
         Failures {
             name: &self.name,

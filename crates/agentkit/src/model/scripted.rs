@@ -102,6 +102,14 @@ impl Scripted {
         Self { script, name }
     }
 
+    /// A model that follows a script that stands here.
+    ///
+    /// # Errors
+    /// As [`Script::parse`].
+    pub fn parse(script: &str) -> Result<Self, ScriptError> {
+        Script::parse(script).map(|script| Self::new(Arc::new(script)))
+    }
+
     fn answer(
         &self,
         say: &Say,

@@ -7,6 +7,8 @@ mod chain;
 #[cfg(test)]
 mod events;
 #[cfg(test)]
+mod face;
+#[cfg(test)]
 mod live;
 #[cfg(test)]
 mod memory;

@@ -216,7 +216,7 @@ impl Tool for Read {
 
 fn agent(model: &Arc<Reader>, memory: MemoryConfig) -> (Agent, Arc<Mutex<Vec<u64>>>) {
     let (tool, given) = Read::new();
-    let agent = Agent::builder(Arc::clone(model) as _)
+    let agent = Agent::builder(Arc::clone(model))
         .instructions("Read page after page.")
         .tool(tool)
         .memory(memory)
@@ -584,7 +584,7 @@ async fn another_model_of_the_chain_begins_a_segment() {
         None
     }));
     let (tool, _) = Read::new();
-    let agent = Agent::builder(first as _)
+    let agent = Agent::builder(first)
         .fallback(Arc::new(Named(second)))
         .tool(tool);
     let (stop, run, events) = driven(&agent.build().unwrap()).await;

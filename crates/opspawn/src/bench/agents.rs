@@ -121,7 +121,7 @@ async fn library(base_url: &str, turns: usize, count: usize, rounds: usize) -> R
         .tools(tools)
         .limits(limits)
         .build()?;
-    agent.run(GOAL, folder.path()).await?;
+    agent.run(GOAL).workspace(folder.path()).await?;
     forget_peak();
     let before = Usage::own()?;
     let begin = Instant::now();
@@ -132,8 +132,8 @@ async fn library(base_url: &str, turns: usize, count: usize, rounds: usize) -> R
             let (agent, folder) = (agent.clone(), folder.path().to_owned());
             running.spawn(async move {
                 let begin = Instant::now();
-                let answer = agent.run(GOAL, folder).await?;
-                anyhow::ensure!(answer == "done", "the agent answered {answer}");
+                let answer = agent.run(GOAL).workspace(folder).await?;
+                anyhow::ensure!(answer.output == "done", "the agent answered {answer}");
                 Ok(begin.elapsed().as_secs_f64() * 1e3)
             });
         }

@@ -863,7 +863,12 @@ async fn a_program_without_an_engine_says_what_it_cannot_do() {
         vec![("spawn_agent", r#"{"goal": "a"}"#)],
         vec![("send", "{}")],
     ]);
-    let error = subject.agent.run("go", &folder).await.unwrap_err();
+    let error = subject
+        .agent
+        .run("go")
+        .workspace(&folder)
+        .await
+        .unwrap_err();
     let crate::agent::RunError::Waiting(Wait::Approval { steps, .. }) = error else {
         panic!("{error}")
     };

@@ -117,6 +117,30 @@ impl Config {
         config
     }
 
+    /// A model by provider and name, for instance `openai/gpt-5`, with key and base URL from the
+    /// environment: `OPENAI_API_KEY` and `OPENAI_BASE_URL`, and the like.
+    ///
+    /// # Errors
+    /// If the provider is not known, or has neither a key nor a base URL.
+    pub fn from_env(name: &str) -> Result<Self, ConfigError> {
+        let unknown = || ConfigError::Provider {
+            name: name.to_owned(),
+        };
+        let (provider, model) = name.split_once('/').ok_or_else(unknown)?;
+        let provider = Provider::by_name(provider).ok_or_else(unknown)?;
+        let prefix = provider.name().to_uppercase();
+        let variable = |name: String| std::env::var(name).ok().filter(|text| !text.is_empty());
+        let mut config = Self::new(provider, model);
+        let base_url = variable(format!("{prefix}_BASE_URL"));
+        let key = variable(format!("{prefix}_API_KEY"));
+        if key.is_none() && base_url.is_none() {
+            return Err(ConfigError::NoKey { prefix });
+        }
+        config.api_key = key.map(ApiKey);
+        config.base_url = base_url.unwrap_or(config.base_url);
+        Ok(config)
+    }
+
     /// Provider and model, for instance `openai/gpt-5`.
     #[must_use]
     pub fn name(&self) -> String {
@@ -253,6 +277,21 @@ impl std::fmt::Debug for ApiKey {
 /// A configuration that cannot work.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
+    /// The name of a model has no provider that is known.
+    #[error(
+        "`{name}` names no known provider; write for instance `openai/gpt-5`; there are openai, \
+         anthropic, google and openrouter"
+    )]
+    Provider {
+        /// The name.
+        name: String,
+    },
+    /// Neither a key nor a base URL is in the environment.
+    #[error("there is no key: set {prefix}_API_KEY, or {prefix}_BASE_URL for a server without one")]
+    NoKey {
+        /// The provider in upper case.
+        prefix: String,
+    },
     /// The base URL is none.
     #[error("the base URL is not an http or https URL; an example is {example}")]
     BaseUrl {

@@ -1,0 +1,334 @@
+//! Runs in this process, with their log in memory: for programs that need no durability.
+
+use std::{
+    path::PathBuf,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use futures_util::Stream;
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use super::Agent;
+use crate::{
+    BoxFuture, Event, StepId, Usage,
+    drive::{
+        self, Batch, Deltas, MemoryRecorder, RecordError, Recorder, Session, Stop, SystemClock,
+    },
+    event::{Failure, Wait},
+    model::DeltaSink,
+    run::{DEFAULT_REASKS, OutputConfig, Run},
+    schema,
+};
+
+/// A run that is about to begin: await it, or follow it with [`RunBuilder::stream`].
+#[must_use = "a run begins when it is awaited"]
+pub struct RunBuilder {
+    agent: Agent,
+    goal: String,
+    workspace: Option<PathBuf>,
+}
+
+/// What came of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// Text, or JSON where the agent's answers have a schema.
+    pub output: Value,
+    /// What its model calls used.
+    pub usage: Usage,
+}
+
+/// Something that happens in a run.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RunEvent {
+    /// More words of a model's answer, while it is made. The event `model.completed` has all of
+    /// them.
+    Text {
+        /// The model call.
+        step: StepId,
+        /// The words.
+        delta: String,
+    },
+    /// An event was recorded.
+    Event(Box<Event>),
+    /// The run ended with an answer; nothing follows.
+    Answer(Answer),
+}
+
+/// A run that gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The agent failed.
+    #[error(transparent)]
+    Failed(#[from] Failure),
+    /// It waits for somebody, and in this program nobody comes.
+    #[error(
+        "the run waits for somebody outside ({0:?}); drive it with `drive::drive` over a log of \
+         your own, and put what comes from outside into that log"
+    )]
+    Waiting(Wait),
+    /// The driver could not go on.
+    #[error(transparent)]
+    Drive(#[from] drive::DriveError),
+    /// The answer matches the schema of the type, which takes something else.
+    #[error("the answer is no {type_name}, although it matches its schema")]
+    Type {
+        /// The type.
+        type_name: &'static str,
+        /// What is wrong.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+impl RunBuilder {
+    pub(super) fn new(agent: Agent, goal: String) -> Self {
+        Self {
+            agent,
+            goal,
+            workspace: None,
+        }
+    }
+
+    /// With the files of file tools in this folder, which is made when the first tool runs. Without
+    /// one it is a temporary folder, which is removed at the end.
+    pub fn workspace(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.workspace = Some(folder.into());
+        self
+    }
+
+    /// Runs to the end for an answer of this type, whatever the agent's answers are otherwise: the
+    /// model is held to its schema.
+    ///
+    /// ```
+    /// # use agentkit::{Agent, model::scripted::Scripted};
+    /// # use serde::Deserialize;
+    /// #[derive(Deserialize, schemars::JsonSchema)]
+    /// struct Sum {
+    ///     sum: i64,
+    /// }
+    /// # async fn f() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let model = Scripted::parse("[[turn]]\nanswer = '{\"sum\": 4}'")?;
+    /// let agent = Agent::builder(model).build()?;
+    /// let answer: Sum = agent.run("What is 2 + 2?").typed().await?;
+    /// assert_eq!(answer.sum, 4);
+    /// # Ok(()) }
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(f()).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// [`RunError::Failed`] with the code `output_mismatch` if the model gives no such answer.
+    pub async fn typed<T: DeserializeOwned + JsonSchema>(mut self) -> Result<T, RunError> {
+        let configured = self.agent.config.output.as_ref();
+        let max_reasks = configured.map_or(DEFAULT_REASKS, |output| output.max_reasks);
+        let schema = schema::of_answer::<T>();
+        self.agent = self
+            .agent
+            .with_output(Some(OutputConfig { schema, max_reasks }));
+        let answer = self.await?;
+        serde_json::from_value(answer.output).map_err(|source| RunError::Type {
+            type_name: std::any::type_name::<T>(),
+            source,
+        })
+    }
+
+    /// Follows the run while it goes on. It goes on only while it is followed, and ends when the
+    /// stream is dropped.
+    ///
+    /// ```
+    /// # use agentkit::{Agent, agent::RunEvent, model::scripted::Scripted};
+    /// # async fn f() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let agent = Agent::builder(Scripted::parse("[[turn]]\nanswer = 'It is 4.'")?).build()?;
+    /// let mut run = agent.run("What is 2 + 2?").stream();
+    /// while let Some(event) = run.next().await {
+    ///     match event? {
+    ///         RunEvent::Text { delta, .. } => print!("{delta}"),
+    ///         RunEvent::Event(event) => println!("[{}]", event.kind()),
+    ///         RunEvent::Answer(answer) => assert_eq!(answer.output, "It is 4."),
+    ///     }
+    /// }
+    /// # Ok(()) }
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(f()).unwrap();
+    /// ```
+    #[must_use]
+    pub fn stream(self) -> RunStream {
+        let (sender, events) = mpsc::unbounded_channel();
+        RunStream {
+            run: Some(Box::pin(self.finish(Some(sender)))),
+            events,
+            end: None,
+        }
+    }
+
+    async fn finish(
+        self,
+        follower: Option<mpsc::UnboundedSender<RunEvent>>,
+    ) -> Result<Answer, RunError> {
+        let temporary = match self.workspace {
+            Some(_) => None,
+            None => Some(Temporary::new()),
+        };
+        let folder = self.workspace.or(temporary.as_ref().map(|it| it.0.clone()));
+        let log = Arc::new(MemoryRecorder::default());
+        let recorder: Arc<dyn Recorder> = match &follower {
+            Some(follower) => Arc::new(Told {
+                log: Arc::clone(&log),
+                follower: follower.clone(),
+            }),
+            None => Arc::clone(&log) as _,
+        };
+        let folder = folder.unwrap_or_default();
+        let mut session = Session::new(recorder, Arc::new(SystemClock), folder, log.clone());
+        session.deltas = follower.map(|follower| Arc::new(Words(follower)) as _);
+        let mut run = Run::default();
+        loop {
+            match drive::drive(&self.agent, &self.goal, &mut run, &session).await? {
+                Stop::Completed(output) => {
+                    return Ok(Answer {
+                        output,
+                        usage: run.usage(),
+                    });
+                }
+                Stop::Failed(failure) => return Err(failure.into()),
+                Stop::Waiting(wait @ Wait::Timer { .. }) => {
+                    drive::sleep_through(&wait, &session).await;
+                }
+                Stop::Waiting(wait) => return Err(RunError::Waiting(wait)),
+            }
+        }
+    }
+}
+
+impl IntoFuture for RunBuilder {
+    type Output = Result<Answer, RunError>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.finish(None))
+    }
+}
+
+/// The text, or JSON.
+impl std::fmt::Display for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.output {
+            Value::String(text) => f.write_str(text),
+            json => json.fmt(f),
+        }
+    }
+}
+
+/// The events of a run, as they come.
+pub struct RunStream {
+    /// None once it has ended.
+    run: Option<BoxFuture<'static, Result<Answer, RunError>>>,
+    events: mpsc::UnboundedReceiver<RunEvent>,
+    /// What ends the stream, once the events before it are taken.
+    end: Option<Result<RunEvent, RunError>>,
+}
+
+impl RunStream {
+    /// The next event; none after the end.
+    pub async fn next(&mut self) -> Option<Result<RunEvent, RunError>> {
+        std::future::poll_fn(|context| Pin::new(&mut *self).poll_next(context)).await
+    }
+}
+
+impl Stream for RunStream {
+    type Item = Result<RunEvent, RunError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        loop {
+            if let Ok(event) = this.events.try_recv() {
+                return Poll::Ready(Some(Ok(event)));
+            }
+            let Some(run) = &mut this.run else {
+                return Poll::Ready(this.end.take());
+            };
+            match run.as_mut().poll(context) {
+                Poll::Ready(result) => {
+                    this.run = None;
+                    this.end = Some(result.map(RunEvent::Answer));
+                }
+                Poll::Pending => {
+                    let event = ready!(this.events.poll_recv(context));
+                    return Poll::Ready(event.map(Ok));
+                }
+            }
+        }
+    }
+}
+
+/// A folder that is removed at the end, if it was ever made.
+struct Temporary(PathBuf);
+
+impl Temporary {
+    fn new() -> Self {
+        let name = format!("agentkit-{:016x}", rand::random::<u64>());
+        Self(std::env::temp_dir().join(name))
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, "a temporary workspace cannot be removed");
+        }
+    }
+}
+
+/// A log in memory that tells a follower.
+struct Told {
+    log: Arc<MemoryRecorder>,
+    follower: mpsc::UnboundedSender<RunEvent>,
+}
+
+impl Recorder for Told {
+    fn append<'a>(&'a self, batch: Batch<'a>) -> BoxFuture<'a, Result<(), RecordError>> {
+        for event in batch.events {
+            // A follower that is gone has dropped the run as well.
+            let _ = self.follower.send(RunEvent::Event(Box::new(event.clone())));
+        }
+        self.log.append(batch)
+    }
+
+    fn check(&self) -> Result<(), RecordError> {
+        self.log.check()
+    }
+
+    fn new_child(&self) -> Result<String, Failure> {
+        self.log.new_child()
+    }
+}
+
+struct Words(mpsc::UnboundedSender<RunEvent>);
+
+impl Deltas for Words {
+    fn sink(&self, step: StepId, _: u32) -> Box<dyn DeltaSink> {
+        Box::new(WordsOf {
+            step,
+            follower: self.0.clone(),
+        })
+    }
+}
+
+struct WordsOf {
+    step: StepId,
+    follower: mpsc::UnboundedSender<RunEvent>,
+}
+
+impl DeltaSink for WordsOf {
+    fn text(&self, delta: &str) {
+        let _ = self.follower.send(RunEvent::Text {
+            step: self.step,
+            delta: delta.to_owned(),
+        });
+    }
+}
