@@ -15,6 +15,7 @@ use std::{path::PathBuf, sync::Arc};
 use bytes::Bytes;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 pub use self::{
     command::{Approval, ChildLimits, ChildSpec, Command},
@@ -29,6 +30,7 @@ use crate::{
     memory::Context,
     model::{DeltaSink, NoDeltas},
     run::{FoldError, Next, Outcome, Progress, Run},
+    telemetry,
     tool::BlobReader,
 };
 
@@ -191,6 +193,22 @@ impl Session {
 /// # Errors
 /// [`DriveError`] if the recorder refuses; what was recorded until then stands.
 pub async fn drive(
+    agent: &Agent,
+    goal: &str,
+    run: &mut Run,
+    session: &Session,
+) -> Result<Stop, DriveError> {
+    let span = telemetry::drive(agent);
+    let stop = to_the_end(agent, goal, run, session)
+        .instrument(span.clone())
+        .await;
+    if let Ok(Stop::Failed(failure)) = &stop {
+        telemetry::failed(&span, &failure.code);
+    }
+    stop
+}
+
+async fn to_the_end(
     agent: &Agent,
     goal: &str,
     run: &mut Run,

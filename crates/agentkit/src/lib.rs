@@ -50,6 +50,7 @@ pub mod planner;
 pub mod policy;
 pub mod run;
 mod schema;
+pub mod telemetry;
 mod time;
 pub mod tool;
 

@@ -13,6 +13,7 @@ use agentkit::{
 };
 use futures_util::FutureExt as _;
 use ops_core::{Code, Json, Micros, Next, Wait, ports::TaskRecord, time::SECOND};
+use tracing::Instrument as _;
 
 use crate::{
     Worker,
@@ -124,7 +125,16 @@ impl Worker {
             cancel: recorder.entitlement.cancel.clone(),
             read_micros: Some(read.0),
         };
-        match drive::drive(&agent, &goal, &mut run, &session).await {
+        let span = tracing::info_span!(
+            target: agentkit::telemetry::TARGET,
+            "task",
+            opspawn.task.id = %record.task.id,
+            opspawn.task.type = %record.task.task_type,
+            opspawn.task.attempt = record.life.attempt,
+            opspawn.task.lease = record.life.epoch,
+        );
+        let driven = drive::drive(&agent, &goal, &mut run, &session);
+        match driven.instrument(span).await {
             Ok(_) => Rest::Recorded,
             Err(error) => rest_after(&error, &recorder.entitlement, record),
         }

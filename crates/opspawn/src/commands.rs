@@ -17,13 +17,16 @@ use std::io::IsTerminal as _;
 
 use anyhow::{Context as _, Result};
 use clap::CommandFactory as _;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 
 use crate::{
     bench,
     cli::{Cli, Command, Common, ConfigAction},
     config::{self, Config},
     exit::{self, Exit},
+    telemetry,
 };
 
 /// Runs a command.
@@ -127,13 +130,16 @@ fn log_to_stderr(config: &Config) -> Result<()> {
     let filter = EnvFilter::try_new(filter)
         .with_context(|| format!("setting `log`: `{filter}` is not a log filter"))?;
     let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let log = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(color)
         .with_target(false)
         // Where a line cannot be written, neither can a complaint about it: that would panic.
         .log_internal_errors(false)
+        .with_filter(filter);
+    tracing_subscriber::registry()
+        .with(log)
+        .with(telemetry::layer(config)?)
         .init();
     Ok(())
 }

@@ -20,6 +20,7 @@ mod output;
 mod policy;
 mod runtime;
 mod system;
+mod telemetry;
 mod tools;
 
 use std::process::ExitCode;
@@ -37,7 +38,9 @@ fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     #[cfg(feature = "failpoints")]
     faults::arm();
-    match commands::dispatch(cli) {
+    let done = commands::dispatch(cli);
+    telemetry::stop();
+    match done {
         Ok(code) => code.into(),
         Err(error) => {
             eprintln!("error: {error:#}");

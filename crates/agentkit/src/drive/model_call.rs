@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use tracing::Instrument as _;
 
 use super::{DriveError, Driver, RecordError, Stop, words::Heard};
 use crate::{
@@ -13,6 +14,7 @@ use crate::{
     model::{DeltaSink, ModelError, ModelErrorKind, NoDeltas, Response},
     planner::Reading,
     run::{self, Exhaustion, Limits, Next, Outcome},
+    telemetry,
     tool::Admission,
 };
 
@@ -62,12 +64,15 @@ impl Driver<'_> {
                 self.session.sink(call.step, call.attempt)
             }
         };
+        let span = telemetry::chat(model.name(), call.step.0, call.attempt, &asked.request);
         let answer = tokio::select! {
             biased;
-            answer = model.call(&asked.request, &*sink) => answer,
+            answer = model.call(&asked.request, &*sink).instrument(span.clone()) => answer,
             () = self.session.cancel.cancelled() => return Err(RecordError::Stopping.into()),
             () = until(limits.deadline_micros, self.session.clock.now_micros()) => Err(deadline()),
         };
+        telemetry::answered(&span, &answer);
+        drop(span);
         let (dialect, purpose) = (asked.dialect, asked.purpose.clone());
         if !call.purpose.is_summary() {
             self.context.put_back(asked.messages());

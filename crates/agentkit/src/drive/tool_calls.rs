@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use serde_json::{Value, json};
+use tracing::{Instrument as _, Span};
 
 use super::{DriveError, Driver, RecordError};
 use crate::{
     event::{Event, Failure, StepId, ToolCompleted, ToolFailed, ToolStarted, ToolWaiting},
     run::Progress,
+    telemetry,
     tool::{self, Effect, Then, ToolContext},
 };
 
@@ -46,7 +48,8 @@ impl Driver<'_> {
                 blobs: Arc::clone(&session.blobs),
             };
             let (name, input, effect) = (call.name.clone(), call.input.clone(), call.effect);
-            Some(async move {
+            let span = telemetry::execute_tool(call);
+            let run = async move {
                 let late = super::model_call::until(deadline, context.now_micros);
                 let step = context.step;
                 let outcome = tokio::select! {
@@ -54,8 +57,10 @@ impl Driver<'_> {
                     outcome = gate.run(&name, input, context) => outcome,
                     () = late => Err(past_deadline(&name, effect)),
                 };
+                telemetry::returned(&Span::current(), &outcome);
                 (step, outcome)
-            })
+            };
+            Some(run.instrument(span))
         });
         let mut calls: FuturesUnordered<_> = calls.collect();
         drop(results);

@@ -435,6 +435,23 @@ pub(crate) const SETTINGS: &[Setting] = &[
         Some("30s"),
         "the longest that a call of the HTTP tools may take",
     ),
+    v1(
+        setting(
+            "telemetry.otlp_endpoint",
+            "OPSPAWN_OTLP_ENDPOINT",
+            Kind::Text,
+            None,
+            "where spans are sent as OTLP over HTTP, for instance http://127.0.0.1:4318",
+        ),
+        &["OTEL_EXPORTER_OTLP_ENDPOINT"],
+    ),
+    setting(
+        "telemetry.content",
+        "OPSPAWN_TELEMETRY_CONTENT",
+        Kind::Switch,
+        Some("false"),
+        "whether spans hold prompts, answers, arguments and results",
+    ),
     setting(
         "max_body_bytes",
         "OPSPAWN_MAX_BODY_BYTES",

@@ -32,6 +32,7 @@ mod schedules;
 mod surface;
 mod task_commands;
 mod tasks;
+mod telemetry;
 mod version_1;
 mod waits;
 mod wire;

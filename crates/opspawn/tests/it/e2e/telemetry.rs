@@ -1,0 +1,183 @@
+//! Spans, as a collector gets them.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpListener,
+    sync::{Arc, Mutex},
+};
+
+use opentelemetry_proto::tonic::{
+    collector::trace::v1::ExportTraceServiceRequest,
+    common::v1::{KeyValue, any_value::Value},
+    trace::v1::Span,
+};
+use prost::Message as _;
+
+use super::place::Place;
+
+const SCRIPT: &str = r#"
+[[turn]]
+calls = [{ tool = "calculator", arguments = { expression = "41 + 1" } }]
+[[turn]]
+calls = [{ tool = "calculator", arguments = { expression = "1 / 0" } }]
+[[turn]]
+answer = "the secret answer"
+"#;
+
+/// A collector that takes every span.
+struct Collector {
+    url: String,
+    taken: Arc<Mutex<(Vec<Span>, Vec<u8>)>>,
+}
+
+impl Collector {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let taken = Arc::<Mutex<(Vec<Span>, Vec<u8>)>>::default();
+        let to = Arc::clone(&taken);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = BufReader::new(stream.unwrap());
+                let mut line = String::new();
+                stream.read_line(&mut line).unwrap();
+                assert!(line.starts_with("POST /v1/traces "), "{line}");
+                let mut length = 0;
+                loop {
+                    line.clear();
+                    stream.read_line(&mut line).unwrap();
+                    let header = line.trim().to_ascii_lowercase();
+                    if let Some(bytes) = header.strip_prefix("content-length: ") {
+                        length = bytes.parse().unwrap();
+                    }
+                    if header.is_empty() {
+                        break;
+                    }
+                }
+                let mut body = vec![0; length];
+                stream.read_exact(&mut body).unwrap();
+                let request = ExportTraceServiceRequest::decode(&*body).unwrap();
+                {
+                    let mut taken = to.lock().unwrap();
+                    taken.1.extend(&body);
+                    for scope in request
+                        .resource_spans
+                        .into_iter()
+                        .flat_map(|r| r.scope_spans)
+                    {
+                        taken.0.extend(scope.spans);
+                    }
+                }
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+                stream.get_mut().write_all(answer).unwrap();
+            }
+        });
+        Self { url, taken }
+    }
+
+    /// The spans so far, by their begin, and whether a text is in what was sent.
+    fn spans(&self) -> Vec<Span> {
+        let mut spans = self.taken.lock().unwrap().0.clone();
+        spans.sort_by_key(|span| span.start_time_unix_nano);
+        spans
+    }
+
+    fn has(&self, text: &str) -> bool {
+        let taken = self.taken.lock().unwrap();
+        let text = text.as_bytes();
+        taken.1.windows(text.len()).any(|part| part == text)
+    }
+}
+
+fn value(attributes: &[KeyValue], key: &str) -> Option<Value> {
+    let found = attributes.iter().find(|attribute| attribute.key == key)?;
+    found.value.clone()?.value
+}
+
+fn text(span: &Span, key: &str) -> String {
+    match value(&span.attributes, key) {
+        Some(Value::StringValue(text)) => text,
+        other => panic!("{key} of {}: {other:?}", span.name),
+    }
+}
+
+fn number(span: &Span, key: &str) -> i64 {
+    match value(&span.attributes, key) {
+        Some(Value::IntValue(number)) => number,
+        other => panic!("{key} of {}: {other:?}", span.name),
+    }
+}
+
+#[tokio::test]
+async fn a_collector_gets_the_spans_of_a_task_and_no_content() {
+    let place = Place::new();
+    std::fs::write(place.join("s.toml"), SCRIPT).unwrap();
+    let collector = Collector::start();
+    let run = |args: &[&str]| {
+        place
+            .cli(args)
+            .env("OPSPAWN_SCRIPT", place.join("s.toml"))
+            .env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url)
+    };
+    run(&["run", "the secret goal"]).run().await.ends(0);
+
+    let spans = collector.spans();
+    let names: Vec<&str> = spans.iter().map(|span| &*span.name).collect();
+    assert_eq!(
+        names,
+        [
+            "task",
+            "invoke_agent default",
+            "chat script",
+            "execute_tool calculator",
+            "chat script",
+            "execute_tool calculator",
+            "chat script",
+        ]
+    );
+    let (task, agent) = (&spans[0], &spans[1]);
+    assert!(text(task, "opspawn.task.id").starts_with("task_"));
+    assert_eq!(agent.parent_span_id, task.span_id);
+    for span in &spans[2..] {
+        assert_eq!(span.parent_span_id, agent.span_id, "{}", span.name);
+        assert_eq!(span.trace_id, task.trace_id);
+        assert!(span.end_time_unix_nano >= span.start_time_unix_nano);
+    }
+    assert_eq!(text(&spans[2], "gen_ai.operation.name"), "chat");
+    assert_eq!(text(&spans[2], "gen_ai.provider.name"), "scripted");
+    assert!(number(&spans[2], "gen_ai.usage.input_tokens") > 0);
+    assert_eq!(
+        text(&spans[2], "gen_ai.response.finish_reasons"),
+        r#"["tool_calls"]"#
+    );
+    assert_eq!(text(&spans[3], "gen_ai.tool.name"), "calculator");
+    assert_eq!(text(&spans[3], "gen_ai.tool.call.id"), "call_2");
+    assert_eq!(value(&spans[3].attributes, "error.type"), None);
+    assert_eq!(spans[5].status.clone().unwrap().code, 2, "ERROR");
+    for secret in ["secret goal", "secret answer", "41 + 1"] {
+        assert!(!collector.has(secret), "{secret}");
+    }
+
+    let with_content = run(&["run", "the secret goal"]).env("OPSPAWN_TELEMETRY_CONTENT", "true");
+    with_content.run().await.ends(0);
+    for shown in ["secret goal", "secret answer", "41 + 1"] {
+        assert!(collector.has(shown), "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_collector_that_is_away_costs_no_task() {
+    let place = Place::new();
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", gone.local_addr().unwrap());
+    drop(gone);
+    let cli = place.cli(&["run", "x"]).env("OPSPAWN_OTLP_ENDPOINT", &url);
+    cli.run().await.ends(0);
+    let cli = place
+        .cli(&["run", "x"])
+        .env("OPSPAWN_OTLP_ENDPOINT", "nowhere");
+    cli.run()
+        .await
+        .ends(2)
+        .says(&["telemetry.otlp_endpoint", "http://127.0.0.1:4318"]);
+}
