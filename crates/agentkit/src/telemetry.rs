@@ -61,14 +61,14 @@ pub(crate) fn chat(model: &str, step: u32, attempt: u32, request: &Request) -> S
         gen_ai.usage.cache_read.input_tokens = field::Empty,
         gen_ai.input.messages = field::Empty,
         gen_ai.output.messages = field::Empty,
-        opspawn.step = step,
-        opspawn.attempt = attempt,
+        opspawn.step = i64::from(step),
+        opspawn.attempt = i64::from(attempt),
         opspawn.cost_micros = field::Empty,
         error.type = field::Empty,
         otel.status_code = field::Empty,
     );
     if let Some(tokens) = request.max_output_tokens {
-        span.record("gen_ai.request.max_tokens", tokens);
+        span.record("gen_ai.request.max_tokens", count(tokens));
     }
     if let Some(temperature) = request.temperature {
         span.record("gen_ai.request.temperature", temperature);
@@ -92,10 +92,13 @@ pub(crate) fn answered(span: &Span, answer: &Result<Response, ModelError>) {
                 "gen_ai.response.finish_reasons",
                 finish_reasons(response.finish),
             );
-            span.record("gen_ai.usage.input_tokens", usage.input_tokens);
-            span.record("gen_ai.usage.output_tokens", usage.output_tokens);
-            span.record("gen_ai.usage.cache_read.input_tokens", usage.cached_tokens);
-            span.record("opspawn.cost_micros", usage.cost_micros);
+            span.record("gen_ai.usage.input_tokens", count(usage.input_tokens));
+            span.record("gen_ai.usage.output_tokens", count(usage.output_tokens));
+            span.record(
+                "gen_ai.usage.cache_read.input_tokens",
+                count(usage.cached_tokens),
+            );
+            span.record("opspawn.cost_micros", count(usage.cost_micros));
             if shows_content() {
                 span.record("gen_ai.output.messages", &*response.content);
             }
@@ -119,7 +122,7 @@ pub(crate) fn execute_tool(call: &ToolCalled) -> Span {
         gen_ai.tool.call.id = %call.step,
         gen_ai.tool.call.arguments = field::Empty,
         gen_ai.tool.call.result = field::Empty,
-        opspawn.step = call.step.0,
+        opspawn.step = i64::from(call.step.0),
         opspawn.effect = field::Empty,
         error.type = field::Empty,
         otel.status_code = field::Empty,
@@ -153,6 +156,11 @@ pub(crate) fn failed(span: &Span, code: &str) {
 
 fn shows_content() -> bool {
     enabled!(target: CONTENT, Level::INFO)
+}
+
+/// The convention has signed numbers alone.
+fn count(of: u64) -> i64 {
+    i64::try_from(of).unwrap_or(i64::MAX)
 }
 
 fn json(of: &impl serde::Serialize) -> String {

@@ -130,8 +130,8 @@ impl Worker {
             "task",
             opspawn.task.id = %record.task.id,
             opspawn.task.type = %record.task.task_type,
-            opspawn.task.attempt = record.life.attempt,
-            opspawn.task.lease = record.life.epoch,
+            opspawn.task.attempt = i64::from(record.life.attempt),
+            opspawn.task.lease = i64::try_from(record.life.epoch).unwrap_or(i64::MAX),
         );
         let driven = drive::drive(&agent, &goal, &mut run, &session);
         match driven.instrument(span).await {
