@@ -47,13 +47,11 @@ fn new_child(spec: &ChildSpec, parent: &TaskRecord, now: Micros) -> Option<NewTa
     let id: TaskId = spec.task.parse().ok()?;
     let task = &parent.task;
     let same_agent = spec.agent.is_none() || spec.agent == task.agent_id;
-    let mut config = match task.input.to_value() {
+    let said = task.input.fields(&["agent_config"]).remove("agent_config");
+    let mut config = match said {
         // What was said of this agent is not said of another.
-        Value::Object(mut input) if same_agent => match input.remove("agent_config") {
-            Some(Value::Object(config)) => config,
-            Some(_) | None => Map::new(),
-        },
-        _ => Map::new(),
+        Some(Value::Object(config)) if same_agent => config,
+        Some(_) | None => Map::new(),
     };
     // What the parent has to answer is not what its child has to.
     config.remove("output_schema");

@@ -315,7 +315,7 @@ impl Agents for Factory {
     fn start(&self, job: &Job<'_>) -> Result<Prepared, Failure> {
         let definition = Self::definition(job.definition)?;
         let definition = definition.as_ref();
-        let input = Input::read(&job.task.input.to_value())?;
+        let input = Input::read(&job.task.input)?;
         let overrides = input.overrides;
         let models = self.chain(
             overrides.provider.as_deref(),
@@ -382,7 +382,7 @@ impl Agents for Factory {
         };
         let agent = self.agent(key, definition.as_ref())?;
         // What this release would refuse of the input was accepted when the run began.
-        let files = Input::read(&job.task.input.to_value()).map(|input| input.files);
+        let files = Input::read(&job.task.input).map(|input| input.files);
         let agent = agent.with(
             config.limits.clone(),
             config.script.clone(),

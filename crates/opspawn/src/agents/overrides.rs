@@ -60,10 +60,11 @@ pub(super) enum ModelWish {
 
 impl Input {
     /// Reads a task's input.
-    pub(super) fn read(input: &Value) -> Result<Self, Failure> {
+    pub(super) fn read(input: &Json) -> Result<Self, Failure> {
+        let input = input.fields(&["prompt", "goal", "files", "agent_config"]);
         let goal = ["prompt", "goal"]
             .iter()
-            .filter_map(|key| input.get(key))
+            .filter_map(|key| input.get(*key))
             .find(|value| !value.is_null());
         let goal = match goal {
             Some(Value::String(goal)) if !goal.trim().is_empty() => goal.clone(),
@@ -180,7 +181,7 @@ pub(crate) fn check_input(task_type: &str, input: &Json) -> Vec<FieldError> {
     if !may_have || !TASK_TYPES.contains(&task_type) {
         return Vec::new();
     }
-    let input = input.to_value();
+    let input = input.fields(&["agent_config"]);
     let config = input.get("agent_config").and_then(Value::as_object);
     match config.map(output) {
         Some(Err(Wrong { key, message })) => {
