@@ -9,11 +9,15 @@ use serde_json::Value;
 
 pub use self::run::{Answer, RunBuilder, RunError, RunEvent, RunStream};
 use crate::{
+    drive::{self, Session, Stop},
+    event::Wait,
     memory,
     model::Model,
     planner::{self, OutputError, Planner, check_schema},
     policy::{ConfiguredPolicy, Policy},
-    run::{DEFAULT_REASKS, Limits, MemoryConfig, OutputConfig, PinnedModel, PinnedTool, RunConfig},
+    run::{
+        DEFAULT_REASKS, Limits, MemoryConfig, OutputConfig, PinnedModel, PinnedTool, Run, RunConfig,
+    },
     schema,
     tool::{Gate, Registry, RegistryError, Tool},
 };
@@ -120,6 +124,14 @@ impl Agent {
         self
     }
 
+    /// The same agent with these tools, and no others, under this policy.
+    #[must_use]
+    pub fn with_tools(mut self, registry: Registry, policy: Arc<dyn Policy>) -> Self {
+        pin_tools(Arc::make_mut(&mut self.config), &registry);
+        self.gate = Gate::new(registry, policy);
+        self
+    }
+
     /// A run in this process, with its log in memory: for programs that need no durability. Await
     /// it, or follow it with [`RunBuilder::stream`].
     ///
@@ -127,6 +139,29 @@ impl Agent {
     /// Awaited, [`RunError::Failed`] holds the code and the message of a run without an answer.
     pub fn run(&self, goal: impl Into<String>) -> RunBuilder {
         RunBuilder::new(self.clone(), goal.into())
+    }
+
+    /// Drives a run in a session of the caller, who has its log, to its end. `run` is the fold of
+    /// that log, empty for a new run. It sleeps through timers.
+    ///
+    /// # Errors
+    /// As [`Agent::run`].
+    pub async fn run_in(
+        &self,
+        goal: &str,
+        run: &mut Run,
+        session: &Session,
+    ) -> Result<Value, RunError> {
+        loop {
+            match drive::drive(self, goal, run, session).await? {
+                Stop::Completed(answer) => return Ok(answer),
+                Stop::Failed(failure) => return Err(failure.into()),
+                Stop::Waiting(wait @ Wait::Timer { .. }) => {
+                    drive::sleep_through(&wait, session).await;
+                }
+                Stop::Waiting(wait) => return Err(RunError::Waiting(wait)),
+            }
+        }
     }
 }
 
@@ -266,10 +301,6 @@ impl AgentBuilder {
             Some(registry) => registry,
             None => Registry::new(self.tools)?,
         };
-        let pin = |spec: &Arc<crate::ToolSpec>| PinnedTool {
-            name: spec.name.clone(),
-            digest: spec.digest(),
-        };
         self.config.models = self
             .models
             .iter()
@@ -281,9 +312,7 @@ impl AgentBuilder {
         {
             self.config.models.clear();
         }
-        let specs = registry.specs();
-        self.config.tools = specs.iter().map(pin).collect();
-        self.config.tools_tokens = memory::specs_tokens(&specs);
+        pin_tools(&mut self.config, &registry);
         self.planner.name().clone_into(&mut self.config.planner);
         let policy = self.policy.unwrap_or_else(|| {
             let names = registry
@@ -301,6 +330,16 @@ impl AgentBuilder {
             model_tries: self.model_tries,
         })
     }
+}
+
+fn pin_tools(config: &mut RunConfig, registry: &Registry) {
+    let specs = registry.specs();
+    let pin = |spec: &Arc<crate::ToolSpec>| PinnedTool {
+        name: spec.name.clone(),
+        digest: spec.digest(),
+    };
+    config.tools = specs.iter().map(pin).collect();
+    config.tools_tokens = memory::specs_tokens(&specs);
 }
 
 fn pin_model(model: &dyn Model) -> PinnedModel {

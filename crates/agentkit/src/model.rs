@@ -1,5 +1,6 @@
 //! Models: the trait, the request and the answer, and the clients.
 
+pub mod cassette;
 pub mod catalog;
 pub mod client;
 mod error;
@@ -180,7 +181,7 @@ pub struct MessageCall {
 }
 
 /// What a model answered.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Response {
     /// The text.
     pub content: String,
@@ -199,7 +200,7 @@ pub struct Response {
 }
 
 /// A call that a model asks for.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ResponseCall {
     /// The provider's id of the call.
     pub provider_id: String,

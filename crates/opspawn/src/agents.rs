@@ -3,6 +3,8 @@
 mod definitions;
 mod overrides;
 mod provider;
+mod tape;
+mod trial;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -25,7 +27,12 @@ use serde_json::Value;
 
 pub(crate) use self::overrides::check_input;
 use self::overrides::{Input, ModelWish};
-pub(crate) use self::provider::{Outline, Providers};
+use self::tape::Tape;
+pub(crate) use self::{
+    provider::{Outline, Providers},
+    tape::notice as cassette_notice,
+    trial::Trial,
+};
 use crate::config::Config;
 
 /// The task types that run an agent.
@@ -42,6 +49,7 @@ const KEEP: usize = 64;
 /// Makes agents.
 pub(crate) struct Factory {
     providers: Providers,
+    tape: Tape,
     /// The script of tasks that bring none, under the scripted model.
     script: String,
     /// Answers every task with a mock, for load tests.
@@ -125,6 +133,7 @@ impl Factory {
         let names = registry.specs().into_iter().map(|spec| spec.name.clone());
         let policy = crate::policy::load(config)?.file.policy(names);
         Ok(Self {
+            tape: Tape::from_config(config)?,
             providers,
             script,
             mock: mock.is_some(),
@@ -251,7 +260,7 @@ impl Factory {
                 })?;
                 Ok(Arc::new(Scripted::new(Arc::new(script))))
             }
-            (provider, model) => self.providers.client(provider, model),
+            (provider, model) => self.tape.model(&self.providers, provider, model),
         }
     }
 

@@ -54,6 +54,8 @@ pub(crate) enum Command {
     /// Define agents
     #[command(subcommand)]
     Agent(Agent),
+    /// Try an agent on cases, and compare two versions of it
+    Eval(Eval),
     /// Run tasks at set times
     #[command(subcommand)]
     Schedule(Schedule),
@@ -118,6 +120,19 @@ pub(crate) struct Dev {
     /// Tasks that run at once
     #[arg(long, value_name = "N")]
     pub(crate) concurrency: Option<usize>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Eval {
+    /// The cases, a TOML file
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// The agent: a definition's file, or NAME or NAME@DIGEST of the server
+    #[arg(long, value_name = "FILE|NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) agent: Option<String>,
+    /// What it must not be worse than: a definition's file, a digest, or NAME of the server
+    #[arg(long, value_name = "FILE|DIGEST|NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) baseline: Option<String>,
 }
 
 #[derive(Debug, Clone, Args)]

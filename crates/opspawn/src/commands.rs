@@ -7,6 +7,7 @@ mod configuration;
 mod dead_letter;
 mod dev;
 mod doctor;
+mod eval;
 mod reconcile;
 mod retention;
 mod run;
@@ -58,6 +59,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<Exit> {
         }
         Command::Task(args) => block_on(task::task(&load(&common, vec![])?, args, common.json)),
         Command::Agent(args) => block_on(agent::agent(&load(&common, vec![])?, args, common.json)),
+        Command::Eval(args) => block_on(eval::eval(&load(&common, vec![])?, args, common.json)),
         Command::Schedule(args) => block_on(schedule::schedule(
             &load(&common, vec![])?,
             args,

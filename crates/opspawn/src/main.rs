@@ -12,6 +12,7 @@ mod cli;
 mod client;
 mod commands;
 mod config;
+mod eval;
 mod example;
 mod exit;
 #[cfg(feature = "failpoints")]

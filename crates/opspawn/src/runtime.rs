@@ -69,7 +69,8 @@ impl Runtime {
     ) -> Result<Self> {
         let factory = Arc::new(Factory::new(config, tools::configured(config))?);
         let model = factory.default_model()?;
-        let notice = (!model.is_llm()).then(|| scripted_notice(model.name()));
+        let notice = crate::agents::cassette_notice(config)
+            .or_else(|| (!model.is_llm()).then(|| scripted_notice(model.name())));
 
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random: Arc<dyn Random> = Arc::new(SystemRandom);

@@ -185,21 +185,11 @@ impl RunBuilder {
         let mut session = Session::new(recorder, Arc::new(SystemClock), folder, log.clone());
         session.deltas = follower.map(|follower| Arc::new(Words(follower)) as _);
         let mut run = Run::default();
-        loop {
-            match drive::drive(&self.agent, &self.goal, &mut run, &session).await? {
-                Stop::Completed(output) => {
-                    return Ok(Answer {
-                        output,
-                        usage: run.usage(),
-                    });
-                }
-                Stop::Failed(failure) => return Err(failure.into()),
-                Stop::Waiting(wait @ Wait::Timer { .. }) => {
-                    drive::sleep_through(&wait, &session).await;
-                }
-                Stop::Waiting(wait) => return Err(RunError::Waiting(wait)),
-            }
-        }
+        let output = self.agent.run_in(&self.goal, &mut run, &session).await?;
+        Ok(Answer {
+            output,
+            usage: run.usage(),
+        })
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::event::Failure;
 
 /// A failed model call. It never holds a prompt or a key.
@@ -23,7 +25,8 @@ pub struct ModelError {
 }
 
 /// Kinds of failures of a model call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ModelErrorKind {
     /// No connection, or it broke before or during the answer.
     Unreachable,

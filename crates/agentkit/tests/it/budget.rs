@@ -218,7 +218,7 @@ async fn a_run_whose_limit_is_used_up_waits_for_a_raise_and_repeats_nothing() {
         let model = Asks::new(vec![vec![look()], vec![look(), look(), look()]]);
         let looked = Arc::new(Mutex::new(0));
         let spec = ToolSpec::new("look", "looks", json!({"type": "object"})).effect(Effect::Pure);
-        let agent = Agent::builder(Arc::clone(&model) as _)
+        let agent = Agent::builder(Arc::clone(&model))
             .tool(Look(spec, Arc::clone(&looked)))
             .limits(before)
             .build()
@@ -283,7 +283,7 @@ async fn children_share_the_money_that_is_left() {
         spawn(json!(900)),
         plain(),
     ]]);
-    let agent = Agent::builder(Arc::clone(&model) as _)
+    let agent = Agent::builder(Arc::clone(&model))
         .tool(SpawnAgent::new())
         .limits(Limits {
             max_cost_micros: Some(2_100),

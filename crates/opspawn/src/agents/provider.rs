@@ -6,7 +6,7 @@ use agentkit::{
     Model,
     event::Failure,
     model::{
-        Catalog,
+        Catalog, ModelInfo,
         client::{ApiKey, Client, Config as ClientConfig, Provider, Surface},
     },
 };
@@ -108,7 +108,8 @@ impl Providers {
         for name in config.list("model.fallback") {
             chain.push(providers.listed(name).context("setting `model.fallback`")?);
         }
-        for name in &chain {
+        let called = !super::tape::is_replayed(config);
+        for name in chain.iter().filter(|_| called) {
             // A missing key or a wrong base URL is told at the start rather than by the first task.
             if let Some((provider, model)) = name.split_once('/') {
                 providers.client(provider, model)?;
@@ -166,6 +167,11 @@ impl Providers {
                 format!("`{name}` is not a model's name like `openai/gpt-5`"),
             )),
         }
+    }
+
+    /// What is known of a model.
+    pub(super) fn info(&self, name: &str) -> ModelInfo {
+        self.catalog.info(name)
     }
 
     /// The client of a provider for a model.

@@ -122,6 +122,27 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "models that go on where the first cannot, as `provider/model`",
     ),
     setting(
+        "cassette.mode",
+        "OPSPAWN_CASSETTE",
+        Kind::Choice(&["record", "replay"]),
+        None,
+        "keep what models answer in a folder, or answer from it and call no model",
+    ),
+    setting(
+        "cassette.path",
+        "OPSPAWN_CASSETTE_PATH",
+        Kind::Text,
+        None,
+        "that folder; unless set, `cassettes` in the data folder",
+    ),
+    setting(
+        "cassette.redact",
+        "OPSPAWN_CASSETTE_REDACT",
+        Kind::List,
+        None,
+        "regular expressions of what never reaches it, beside keys",
+    ),
+    setting(
         "model.stream",
         "OPSPAWN_STREAM",
         Kind::Switch,

@@ -12,7 +12,10 @@ mod bad_folder;
 mod bad_model;
 mod bad_tools;
 mod budget;
+mod cassette;
 mod chain;
+#[cfg(feature = "failpoints")]
+mod eval;
 mod example;
 mod exit_codes;
 mod export;

@@ -1,0 +1,10 @@
+//! `opspawn eval`: an agent against cases, and one version of it against another. A case may bring the
+//! log of an old run: the tools then answer what they answered in it, and nothing is done.
+
+pub(crate) mod checks;
+pub(crate) mod file;
+pub(crate) mod recording;
+pub(crate) mod report;
+mod run;
+
+pub(crate) use self::run::{Outcome, run};

@@ -1,0 +1,273 @@
+//! The file of cases.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::checks::{Checks, Texts};
+use crate::config::nearest;
+
+/// What a file says.
+#[derive(Debug)]
+pub(crate) struct File {
+    /// The agent: a file, or a name with an optional `@` and the beginning of a digest.
+    pub(crate) agent: Option<String>,
+    /// What it is compared with, likewise; or a digest of the same agent.
+    pub(crate) baseline: Option<String>,
+    /// The cases; never empty.
+    pub(crate) cases: Vec<Case>,
+    /// Where its paths begin.
+    pub(crate) folder: PathBuf,
+}
+
+/// One case.
+#[derive(Debug)]
+pub(crate) struct Case {
+    /// Its name, unique.
+    pub(crate) name: String,
+    /// What the agent is to do; else that of the recording.
+    pub(crate) goal: Option<String>,
+    /// The rest of `input_data`.
+    pub(crate) input: BTreeMap<String, Value>,
+    /// What the workspace begins with, by path.
+    pub(crate) files: BTreeMap<String, String>,
+    /// The old run whose tool outputs are replayed.
+    pub(crate) recording: Option<Source>,
+    /// What must hold.
+    pub(crate) checks: Checks,
+}
+
+/// Where an old run is.
+#[derive(Debug)]
+pub(crate) enum Source {
+    /// A file of `opspawn task export`.
+    File(PathBuf),
+    /// A task of the server.
+    Task(String),
+}
+
+#[derive(Deserialize)]
+struct RawCase {
+    name: Option<String>,
+    goal: Option<String>,
+    #[serde(default)]
+    input: BTreeMap<String, Value>,
+    #[serde(default)]
+    files: BTreeMap<String, String>,
+    recording: Option<PathBuf>,
+    task: Option<String>,
+    #[serde(default)]
+    check: RawChecks,
+}
+
+#[derive(Deserialize, Default)]
+struct RawChecks {
+    #[serde(default)]
+    contains: Texts,
+    #[serde(default)]
+    not_contains: Texts,
+    #[serde(default)]
+    regex: Texts,
+    #[serde(default)]
+    json: BTreeMap<String, Value>,
+    schema: Option<Value>,
+    #[serde(default)]
+    calls: Texts,
+    #[serde(default)]
+    never_calls: Texts,
+    max_steps: Option<u32>,
+    max_tokens: Option<u64>,
+    max_cost_usd: Option<f64>,
+    max_divergences: Option<usize>,
+}
+
+const FILE: &[&str] = &["agent", "baseline", "case"];
+const CASE: &[&str] = &[
+    "name",
+    "goal",
+    "input",
+    "files",
+    "recording",
+    "task",
+    "check",
+];
+const CHECK: &[&str] = &[
+    "contains",
+    "not_contains",
+    "regex",
+    "json",
+    "schema",
+    "calls",
+    "never_calls",
+    "max_steps",
+    "max_tokens",
+    "max_cost_usd",
+    "max_divergences",
+];
+
+/// Reads a file.
+///
+/// # Errors
+/// The first mistake, and in which case it is.
+pub(crate) fn read(path: &Path) -> Result<File, String> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
+    parse(&text, folder).map_err(|message| format!("{}: {message}", path.display()))
+}
+
+fn parse(text: &str, folder: PathBuf) -> Result<File, String> {
+    let table: toml::Table = toml::from_str(text)
+        .map_err(|error| format!("it is not valid TOML: {}", error.to_string().trim_end()))?;
+    known("the file", &table, FILE)?;
+    let reference = |key: &str| match table.get(key) {
+        None => Ok(None),
+        Some(toml::Value::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(format!("`{key}` must be text")),
+    };
+    let entries = match table.get("case") {
+        Some(toml::Value::Array(entries)) if !entries.is_empty() => entries,
+        _ => return Err("it has no cases: write `[[case]]`".to_owned()),
+    };
+    let mut cases: Vec<Case> = Vec::with_capacity(entries.len());
+    for (number, entry) in (1..).zip(entries) {
+        let case =
+            case(number, entry, &folder).map_err(|message| format!("case {number}: {message}"))?;
+        if cases.iter().any(|other| other.name == case.name) {
+            return Err(format!("two cases are named `{}`; rename one", case.name));
+        }
+        cases.push(case);
+    }
+    Ok(File {
+        agent: reference("agent")?,
+        baseline: reference("baseline")?,
+        cases,
+        folder,
+    })
+}
+
+fn case(number: usize, entry: &toml::Value, folder: &Path) -> Result<Case, String> {
+    let toml::Value::Table(entry) = entry else {
+        return Err("it must be a table: write `[[case]]`".to_owned());
+    };
+    known("it", entry, CASE)?;
+    if let Some(toml::Value::Table(check)) = entry.get("check") {
+        known("`check`", check, CHECK)?;
+    }
+    let raw: RawCase = entry
+        .clone()
+        .try_into()
+        .map_err(|error: toml::de::Error| error.message().to_owned())?;
+    let recording = match (raw.recording, raw.task) {
+        (Some(_), Some(_)) => {
+            return Err("it has a `recording` and a `task`; leave out one".to_owned());
+        }
+        (Some(path), None) => Some(Source::File(folder.join(path))),
+        (None, Some(task)) => Some(Source::Task(task)),
+        (None, None) => None,
+    };
+    if raw.goal.is_none() && recording.is_none() {
+        return Err("it has no `goal`, and no `recording` or `task` to take one from".to_owned());
+    }
+    let check = raw.check;
+    let checks = Checks {
+        contains: check.contains.0,
+        not_contains: check.not_contains.0,
+        regex: check.regex.0,
+        json: check.json,
+        schema: check.schema,
+        calls: check.calls.0,
+        never_calls: check.never_calls.0,
+        max_steps: check.max_steps,
+        max_tokens: check.max_tokens,
+        max_cost_usd: check.max_cost_usd,
+        max_divergences: check.max_divergences.unwrap_or(0),
+    };
+    checks.validate()?;
+    Ok(Case {
+        name: raw.name.unwrap_or_else(|| format!("case {number}")),
+        goal: raw.goal,
+        input: raw.input,
+        files: raw.files,
+        recording,
+        checks,
+    })
+}
+
+fn known(place: &str, table: &toml::Table, known: &[&str]) -> Result<(), String> {
+    let Some(key) = table.keys().find(|key| !known.contains(&key.as_str())) else {
+        return Ok(());
+    };
+    let hint = nearest(key, known.iter().copied()).map_or_else(
+        || format!("there are `{}`", known.join("`, `")),
+        |near| format!("did you mean `{near}`?"),
+    );
+    Err(format!("{place} has no key `{key}`; {hint}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_with_its_checks() {
+        let text = "agent = \"a.toml\"\n[[case]]\ngoal = \"sum\"\ninput = { customer = \"Acme\" }\n\
+                    check = { contains = \"42\", calls = [\"calculator\"], json = { \"/n\" = 42 }, max_steps = 4 }\n\
+                    [[case]]\nname = \"old\"\nrecording = \"old.jsonl\"\n";
+        let file = parse(text, PathBuf::from("evals")).unwrap();
+        assert_eq!(file.agent.as_deref(), Some("a.toml"));
+        let [one, two] = file.cases.as_slice() else {
+            panic!("{file:?}")
+        };
+        assert_eq!((one.name.as_str(), two.name.as_str()), ("case 1", "old"));
+        assert_eq!(one.checks.contains, ["42"]);
+        assert_eq!(one.input["customer"], "Acme");
+        assert!(
+            matches!(&two.recording, Some(Source::File(path)) if path == Path::new("evals/old.jsonl"))
+        );
+    }
+
+    #[test]
+    fn mistakes_name_their_case() {
+        for (text, says) in [
+            ("", "has no cases"),
+            (
+                "agnt = \"a\"\n[[case]]\ngoal = \"x\"",
+                "did you mean `agent`?",
+            ),
+            (
+                "[[case]]\ngaol = \"x\"",
+                "case 1: it has no key `gaol`; did you mean `goal`?",
+            ),
+            ("[[case]]\ncheck = {}", "has no `goal`"),
+            (
+                "[[case]]\ngoal = \"x\"\ncheck = { contain = \"y\" }",
+                "did you mean `contains`?",
+            ),
+            (
+                "[[case]]\ngoal = \"x\"\ncheck = { regex = \"(\" }",
+                "`regex`",
+            ),
+            (
+                "[[case]]\ngoal = \"x\"\ncheck = { schema = { type = 5 } }",
+                "`schema`",
+            ),
+            (
+                "[[case]]\ngoal = \"x\"\ncheck = { json = { n = 1 } }",
+                "must begin with `/`",
+            ),
+            ("[[case]]\ntask = \"t\"\nrecording = \"r\"", "leave out one"),
+            (
+                "[[case]]\nname = \"a\"\ngoal = \"x\"\n[[case]]\nname = \"a\"\ngoal = \"y\"",
+                "two cases",
+            ),
+        ] {
+            let said = parse(text, PathBuf::new()).unwrap_err();
+            assert!(said.contains(says), "{text}: {said}");
+        }
+    }
+}

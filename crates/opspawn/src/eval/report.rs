@@ -1,0 +1,140 @@
+//! What an evaluation found, for people and for programs.
+
+use agentkit::Definition;
+use serde_json::{Value, json};
+
+use super::{Outcome, file::Case};
+use crate::output;
+
+/// One case on the version, and on the one that it is compared with.
+pub(crate) struct Line<'a> {
+    pub(crate) case: &'a Case,
+    pub(crate) outcome: Outcome,
+    pub(crate) baseline: Option<Outcome>,
+}
+
+/// A whole evaluation.
+pub(crate) struct Report<'a> {
+    pub(crate) agent: &'a Definition,
+    pub(crate) baseline: Option<&'a Definition>,
+    pub(crate) lines: Vec<Line<'a>>,
+}
+
+impl Line<'_> {
+    /// Whether it holds no more.
+    fn regressed(&self) -> bool {
+        !self.outcome.passed() && self.baseline.as_ref().is_some_and(Outcome::passed)
+    }
+
+    fn verdict(&self) -> &'static str {
+        match (self.outcome.passed(), &self.baseline) {
+            (true, Some(baseline)) if !baseline.passed() => "better",
+            (true, _) => "ok",
+            (false, _) if self.regressed() => "REGRESSION",
+            (false, _) => "FAILED",
+        }
+    }
+}
+
+impl Report<'_> {
+    fn regressions(&self) -> usize {
+        self.lines.iter().filter(|line| line.regressed()).count()
+    }
+
+    fn failed(&self) -> usize {
+        let failed = self.lines.iter().filter(|line| !line.outcome.passed());
+        failed.count()
+    }
+
+    /// Whether the version is good enough: as good as the other one, or all right by itself.
+    pub(crate) fn passed(&self) -> bool {
+        match self.baseline {
+            Some(_) => self.regressions() == 0,
+            None => self.failed() == 0,
+        }
+    }
+
+    /// For programs.
+    pub(crate) fn json(&self) -> Value {
+        let cases = self.lines.iter().map(|line| {
+            let mut case = outcome(&line.outcome);
+            case["name"] = line.case.name.as_str().into();
+            case["verdict"] = line.verdict().to_lowercase().into();
+            case["baseline"] = line.baseline.as_ref().map_or(Value::Null, outcome);
+            case
+        });
+        json!({
+            "agent": {"name": self.agent.name, "digest": self.agent.digest()},
+            "baseline": self.baseline.map(|other| json!({
+                "name": other.name, "digest": other.digest(),
+            })),
+            "cases": cases.collect::<Vec<_>>(),
+            "failed": self.failed(),
+            "regressions": self.regressions(),
+            "passed": self.passed(),
+        })
+    }
+
+    /// For people.
+    pub(crate) fn print(&self) {
+        let version = |definition: &Definition| {
+            let digest = definition.digest();
+            format!("{} ({})", definition.name, &digest[..12])
+        };
+        println!("agent     {}", version(self.agent));
+        if let Some(baseline) = self.baseline {
+            println!("baseline  {}", version(baseline));
+        }
+        println!();
+        let mut table = output::table(&["CASE", "VERDICT", "STEPS", "TOKENS", "USD", "DIVERGED"]);
+        let both = |line: &Line<'_>, show: fn(&Outcome) -> String| match &line.baseline {
+            Some(baseline) => format!("{} -> {}", show(baseline), show(&line.outcome)),
+            None => show(&line.outcome),
+        };
+        for line in &self.lines {
+            table.add_row([
+                line.case.name.clone(),
+                line.verdict().to_owned(),
+                both(line, |one| one.steps.to_string()),
+                both(line, |one| one.tokens.to_string()),
+                both(line, |one| format!("{:.4}", one.cost_micros as f64 / 1e6)),
+                both(line, |one| one.divergences.len().to_string()),
+            ]);
+        }
+        output::print_table(&table);
+        for line in self.lines.iter().filter(|line| !line.outcome.passed()) {
+            println!("\n{}", line.case.name);
+            for failure in &line.outcome.failures {
+                println!("  {failure}");
+            }
+            for divergence in &line.outcome.divergences {
+                let arguments = output::cut(&divergence.arguments.to_string(), 120);
+                println!("  not made: {}({arguments})", divergence.tool);
+            }
+        }
+        let (cases, failed) = (self.lines.len(), self.failed());
+        match self.baseline {
+            Some(_) => println!(
+                "\n{cases} cases, {failed} failed, {} worse than the baseline",
+                self.regressions()
+            ),
+            None => println!("\n{cases} cases, {failed} failed"),
+        }
+    }
+}
+
+fn outcome(outcome: &Outcome) -> Value {
+    let divergences = outcome.divergences.iter();
+    let divergences: Vec<Value> = divergences
+        .map(|one| json!({"tool": one.tool, "arguments": one.arguments}))
+        .collect();
+    json!({
+        "passed": outcome.passed(),
+        "failures": outcome.failures,
+        "answer": outcome.answer,
+        "steps": outcome.steps,
+        "tokens": outcome.tokens,
+        "cost_usd": outcome.cost_micros as f64 / 1e6,
+        "divergences": divergences,
+    })
+}
