@@ -18,8 +18,9 @@ use crate::{
 
 /// The target of every span.
 pub const TARGET: &str = "agentkit::telemetry";
-/// The target that stands for content: prompts and answers, arguments and results.
-pub const CONTENT: &str = "agentkit::telemetry_content";
+/// The target that stands for content: prompts and answers, arguments and results. Filters go by the
+/// beginning of a target, so it must not begin with [`TARGET`].
+pub const CONTENT: &str = "agentkit::content";
 
 /// A drive of an agent: from its begin or its resume to its end or its next wait.
 pub(crate) fn drive(agent: &Agent) -> Span {

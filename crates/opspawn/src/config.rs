@@ -21,8 +21,8 @@ use anyhow::{Context as _, Result, bail};
 use ops_worker::QueueSettings;
 
 pub(crate) use self::{
-    kind::Kind,
-    settings::{PROVIDERS, SETTINGS},
+    kind::{Kind, PROVIDERS},
+    settings::SETTINGS,
 };
 
 /// Values with where they came from.

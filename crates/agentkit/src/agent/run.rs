@@ -16,9 +16,7 @@ use tokio::sync::mpsc;
 use super::Agent;
 use crate::{
     BoxFuture, Event, StepId, Usage,
-    drive::{
-        self, Batch, Deltas, MemoryRecorder, RecordError, Recorder, Session, Stop, SystemClock,
-    },
+    drive::{self, Batch, Deltas, MemoryRecorder, RecordError, Recorder, Session, SystemClock},
     event::{Failure, Wait},
     model::DeltaSink,
     run::{DEFAULT_REASKS, OutputConfig, Run},

@@ -5,6 +5,9 @@ use anyhow::{Result, bail};
 
 use super::amounts::{duration, usd};
 
+/// The providers that this release has.
+pub(crate) const PROVIDERS: &[&str] = &["openai", "anthropic", "google", "openrouter", "scripted"];
+
 /// What a setting may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {

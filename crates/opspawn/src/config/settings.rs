@@ -1,6 +1,6 @@
 //! The one declaration of every setting.
 
-use super::kind::Kind;
+use super::kind::{Kind, PROVIDERS};
 
 /// A setting.
 pub(crate) struct Setting {
@@ -39,9 +39,6 @@ const fn v1(mut setting: Setting, legacy: &'static [&'static str]) -> Setting {
     setting.legacy = legacy;
     setting
 }
-
-/// The providers that this release has.
-pub(crate) const PROVIDERS: &[&str] = &["openai", "anthropic", "google", "openrouter", "scripted"];
 
 /// Every setting.
 pub(crate) const SETTINGS: &[Setting] = &[
