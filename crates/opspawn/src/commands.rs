@@ -18,6 +18,7 @@ use std::io::IsTerminal as _;
 
 use anyhow::{Context as _, Result};
 use clap::CommandFactory as _;
+use tracing::Subscriber;
 use tracing_subscriber::{
     EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _,
 };
@@ -128,6 +129,11 @@ fn load(common: &Common, mut flags: Vec<(&'static str, String)>) -> Result<Confi
 }
 
 fn log_to_stderr(config: &Config) -> Result<()> {
+    subscriber(config)?.init();
+    Ok(())
+}
+
+fn subscriber(config: &Config) -> Result<impl Subscriber + Send + Sync> {
     let filter = config.optional("log").unwrap_or("warn");
     let filter = EnvFilter::try_new(filter)
         .with_context(|| format!("setting `log`: `{filter}` is not a log filter"))?;
@@ -139,11 +145,10 @@ fn log_to_stderr(config: &Config) -> Result<()> {
         // Where a line cannot be written, neither can a complaint about it: that would panic.
         .log_internal_errors(false)
         .with_filter(filter);
-    tracing_subscriber::registry()
-        .with(log)
-        .with(telemetry::layer(config)?)
-        .init();
-    Ok(())
+    // A layer that is `None` would count as one that wants everything.
+    let mut layers = vec![log.boxed()];
+    layers.extend(telemetry::layer(config)?);
+    Ok(tracing_subscriber::registry().with(layers))
 }
 
 fn block_on(command: impl Future<Output = Result<Exit>>) -> Result<Exit> {
@@ -163,4 +168,22 @@ async fn asked_to_stop() -> Result<Exit> {
         _ = terminate.recv() => Exit::Ok,
         _ = interrupt.recv() => Exit::Interrupted,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use agentkit::telemetry::{CONTENT, TARGET};
+    use tracing::{Level, enabled};
+
+    use super::*;
+
+    #[test]
+    fn without_a_collector_no_span_is_made() {
+        let config = Config::load(&[("log", "warn".to_owned())], None).unwrap();
+        tracing::subscriber::with_default(subscriber(&config).unwrap(), || {
+            assert!(!enabled!(target: TARGET, Level::INFO));
+            assert!(!enabled!(target: CONTENT, Level::INFO));
+            assert!(enabled!(Level::WARN));
+        });
+    }
 }

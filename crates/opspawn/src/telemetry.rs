@@ -21,9 +21,9 @@ static PROVIDER: OnceLock<SdkTracerProvider> = OnceLock::new();
 ///
 /// # Errors
 /// If the address of the collector is not one.
-pub(crate) fn layer<S>(config: &Config) -> Result<Option<impl Layer<S>>>
+pub(crate) fn layer<S>(config: &Config) -> Result<Option<Box<dyn Layer<S> + Send + Sync>>>
 where
-    S: Subscriber + for<'a> LookupSpan<'a>,
+    S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
 {
     let Some(endpoint) = config.optional("telemetry.otlp_endpoint") else {
         return Ok(None);
@@ -68,7 +68,7 @@ where
         .with_target(false)
         .with_level(false)
         .with_tracked_inactivity(false);
-    Ok(Some(layer.with_filter(targets)))
+    Ok(Some(layer.with_filter(targets).boxed()))
 }
 
 /// The standard variable wins, so that several servers can be told apart.
