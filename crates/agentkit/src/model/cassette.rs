@@ -3,11 +3,10 @@
 //! ```no_run
 //! # use std::sync::Arc;
 //! use agentkit::{Model, model::cassette::{Cassette, Redactor}};
-//! # fn model() -> Arc<dyn Model> { unimplemented!() }
 //!
-//! # fn main() -> Result<(), agentkit::model::cassette::CassetteError> {
+//! # fn both(model: Arc<dyn Model>) -> Result<(), agentkit::model::cassette::CassetteError> {
 //! let redactor = Redactor::new([r"customer-\d+"])?;
-//! let recording = Cassette::record("cassettes", redactor.clone())?.model(model());
+//! let recording = Cassette::record("cassettes", redactor.clone())?.model(model);
 //! let replaying = Cassette::replay("cassettes", redactor)?.player("openai/gpt-5", None);
 //! # Ok(())
 //! # }
