@@ -86,6 +86,9 @@ pub struct Request {
     /// How often a model has answered in the run, for one that follows a script: the conversation
     /// does not hold every answer.
     pub answers: Option<u32>,
+    /// About how many tokens the messages have, where the run has counted them as they came: a model
+    /// that counts none itself need not add up a long conversation.
+    pub message_tokens: Option<u64>,
 }
 
 /// A schema for the answer.

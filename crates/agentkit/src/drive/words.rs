@@ -88,6 +88,7 @@ impl Driver<'_> {
             temperature,
             response_schema: ask.schema.filter(|_| dialect == Dialect::Native),
             answers: Some(self.run.answers()),
+            message_tokens: Some(self.run.memory().tokens()),
         };
         let mut kept = None;
         if dialect == Dialect::Text || !said.is_empty() || rules.is_some() {
@@ -105,6 +106,7 @@ impl Driver<'_> {
                 written.insert(lead, Arc::new(Message::System { content }));
             }
             written.extend(said.into_iter().map(Arc::new));
+            request.message_tokens = None;
             kept = Some(std::mem::replace(&mut request.messages, written));
         }
         Asked {

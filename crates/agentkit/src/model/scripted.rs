@@ -81,6 +81,7 @@ use super::{DeltaSink, Message, Model, ModelError, ModelErrorKind, Request, Resp
 use crate::{
     BoxFuture,
     event::{Purpose, Usage},
+    memory::estimate_tokens,
     model::ResponseCall,
 };
 
@@ -114,6 +115,7 @@ impl Scripted {
         &self,
         say: &Say,
         turn: Turn,
+        request: &Request,
         scene: &Scene<'_>,
         deltas: &dyn DeltaSink,
     ) -> Result<Response, ModelError> {
@@ -149,7 +151,10 @@ impl Scripted {
             .sum();
         Ok(Response {
             usage: Usage {
-                input_tokens: tokens(scene.messages.iter().map(|message| size(message)).sum()),
+                input_tokens: request.message_tokens.unwrap_or_else(|| {
+                    let messages = request.messages.iter();
+                    messages.map(|message| estimate_tokens(message)).sum()
+                }),
                 output_tokens: tokens(content.len() + said),
                 ..Usage::default()
             },
@@ -238,10 +243,10 @@ impl Model for Scripted {
                 tokio::time::sleep(case.latency).await;
             }
             match &case.act {
-                Act::Say(say) => self.answer(say, turn, &scene, deltas),
+                Act::Say(say) => self.answer(say, turn, request, &scene, deltas),
                 Act::Fail(fault) => Err(error(fault, turn)),
                 Act::Falter(falter) if falter.fails() => Err(error(&falter.fault, turn)),
-                Act::Falter(falter) => self.answer(&falter.say, turn, &scene, deltas),
+                Act::Falter(falter) => self.answer(&falter.say, turn, request, &scene, deltas),
             }
         })
     }
@@ -305,35 +310,6 @@ fn turn(messages: &[Arc<Message>]) -> usize {
         }
     }
     newer + 1
-}
-
-/// About how many bytes a message takes.
-fn size(message: &Message) -> usize {
-    match message {
-        Message::System { content } | Message::User { content, .. } => content.len(),
-        Message::Tool { content, name, .. } => content.len() + name.len(),
-        Message::Assistant { content, calls, .. } => {
-            let calls = calls
-                .iter()
-                .map(|call| call.name.len() + json_size(&call.arguments));
-            content.len() + calls.sum::<usize>()
-        }
-    }
-}
-
-fn json_size(value: &serde_json::Value) -> usize {
-    use serde_json::Value;
-    match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) => 4,
-        Value::String(text) => text.len() + 2,
-        Value::Array(items) => items.iter().map(|item| json_size(item) + 1).sum::<usize>() + 2,
-        Value::Object(map) => {
-            map.iter()
-                .map(|(key, value)| key.len() + 4 + json_size(value))
-                .sum::<usize>()
-                + 2
-        }
-    }
 }
 
 /// Four bytes a token, as for any text whose tokenizer is not known.
