@@ -43,7 +43,7 @@ use serde_json::Value;
 pub use self::instructions::{Scene, SceneTask};
 use crate::{
     policy::PolicyFile,
-    run::{DEFAULT_REASKS, OutputConfig},
+    run::{DEFAULT_REASKS, Exhaustion, OutputConfig},
 };
 
 /// What an agent is.
@@ -140,6 +140,9 @@ pub struct Limits {
     /// Generations of child tasks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spawn_depth: Option<u32>,
+    /// What follows where one of these is used up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_exhausted: Option<Exhaustion>,
 }
 
 /// How a definition is written.

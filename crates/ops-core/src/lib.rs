@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod approval;
+mod choice;
 pub mod code;
 pub mod command;
 pub mod decide;

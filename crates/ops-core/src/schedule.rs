@@ -6,6 +6,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    choice::choice,
     id::{TaskId, TenantId},
     json::Json,
     ports::NewTask,
@@ -51,34 +52,7 @@ impl fmt::Display for ScheduleName {
     }
 }
 
-macro_rules! policy {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)* }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-        pub enum $name {
-            $($(#[$vdoc])* #[serde(rename = $text)] $variant,)*
-        }
-
-        impl $name {
-            /// Every name, as it is written.
-            pub const NAMES: &'static [&'static str] = &[$($text),*];
-
-            /// The name as it is written.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text),* }
-            }
-
-            /// The value of this name, if there is one.
-            #[must_use]
-            pub fn from_name(name: &str) -> Option<Self> {
-                match name { $($text => Some(Self::$variant),)* _ => None }
-            }
-        }
-    };
-}
-
-policy! {
+choice! {
     /// What becomes of a run that is due while an earlier one has not ended.
     Overlap {
         /// It is passed over.
@@ -90,7 +64,7 @@ policy! {
         Allow = "allow",
     }
 }
-policy! {
+choice! {
     /// What becomes of runs that were due while no server ran.
     CatchUp {
         /// They are passed over.

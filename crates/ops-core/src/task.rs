@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     agent::AgentDigest,
+    choice::choice,
     id::{SessionId, TaskId, TenantId},
     json::Json,
     retry::RetryPolicy,
@@ -79,6 +80,20 @@ pub struct TaskLimits {
     /// Microseconds from the first start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout_micros: Option<i64>,
+    /// What it does where one of these, or of those that are configured, is used up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_exhausted: Option<OnExhausted>,
+}
+
+choice! {
+    /// What the run of a task does where a limit is used up.
+    OnExhausted {
+        /// It fails.
+        #[default]
+        Fail = "fail",
+        /// It waits until somebody raises the limit.
+        Wait = "wait",
+    }
 }
 
 /// Where a task stands: the fold of its engine events. Small, and loaded for each decision.

@@ -84,6 +84,7 @@ fn new_child(spec: &ChildSpec, parent: &TaskRecord, now: Micros) -> Option<NewTa
                 max_tokens: spec.limits.max_tokens,
                 max_cost_micros: spec.limits.max_cost_micros,
                 timeout_micros: left,
+                on_exhausted: task.limits.on_exhausted,
             },
             priority: task.priority,
             queue: task.queue.clone(),

@@ -19,5 +19,6 @@ mod workspace;
 pub use self::{
     agents::{Agents, Job, Prepared},
     claim::{QueueSettings, Settings, Worker},
+    outside::exhaustion,
     workspace::{Folders, WorkspaceError, checked_path},
 };

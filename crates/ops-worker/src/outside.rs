@@ -6,13 +6,13 @@ use agentkit::{
         ChildEnded, ChildResult, Failure, Handle, LimitsChanged, MessageAdded, Resolution,
         SignalReceived, StepId, ToolApproved, ToolDenied, ToolReset, ToolResolved,
     },
-    run::{Limits, Run},
+    run::{Exhaustion, Limits, Run},
 };
 use ops_core::{
     TaskId, TenantId,
     event::{self as core, ChildEnd, TaskEvent},
     ports::{Store, StoreError},
-    task::{StateName, TaskLimits},
+    task::{OnExhausted, StateName, TaskLimits},
 };
 use serde_json::Value;
 
@@ -97,7 +97,17 @@ fn over(run: &Run, limits: TaskLimits, world: &World<'_>) -> Limits {
         max_tokens: limits.max_tokens.or(now.max_tokens),
         max_cost_micros: limits.max_cost_micros.or(now.max_cost_micros),
         deadline_micros: deadline.or(now.deadline_micros),
+        on_exhausted: limits.on_exhausted.map_or(now.on_exhausted, exhaustion),
         ..now.clone()
+    }
+}
+
+/// What follows where a limit is used up, as a run knows it.
+#[must_use]
+pub fn exhaustion(on_exhausted: OnExhausted) -> Exhaustion {
+    match on_exhausted {
+        OnExhausted::Fail => Exhaustion::Fail,
+        OnExhausted::Wait => Exhaustion::Wait,
     }
 }
 

@@ -8,6 +8,7 @@ use super::{Definition, DefinitionError, Limits, Memory, Mistake, Output, instru
 use crate::{
     names, planner,
     policy::{Pattern, PolicyFile, duration},
+    run::Exhaustion,
 };
 
 const KEYS: &[&str] = &[
@@ -39,6 +40,7 @@ const LIMITS: &[&str] = &[
     "max_output_tokens",
     "max_children",
     "spawn_depth",
+    "on_exhausted",
 ];
 const LONGEST_NAME: usize = 64;
 /// The longest time that a run may be given, in seconds: ten years.
@@ -99,6 +101,7 @@ pub(super) fn definition(value: &Value) -> Result<Definition, DefinitionError> {
         max_output_tokens: limits.whole("max_output_tokens", 1),
         max_children: limits.small("max_children", 0),
         spawn_depth: limits.small("spawn_depth", 0),
+        on_exhausted: limits.exhaustion(),
     });
     if let Err(DefinitionError::Mistakes(wrong)) = policy(&found.policy) {
         mistakes.extend(wrong);
@@ -236,6 +239,17 @@ impl Table<'_> {
             self.wrong(key, "must be `true` or `false`");
         }
         switch
+    }
+
+    fn exhaustion(&mut self) -> Option<Exhaustion> {
+        match self.get("on_exhausted")?.as_str() {
+            Some("fail") => Some(Exhaustion::Fail),
+            Some("wait") => Some(Exhaustion::Wait),
+            Some(_) | None => {
+                self.wrong("on_exhausted", "must be `fail` or `wait`");
+                None
+            }
+        }
     }
 
     /// A number of seconds, or text with a unit.

@@ -21,6 +21,7 @@ schema = { type = "object", required = ["answer"] }
 max_reasks = 1
 
 [limits]
+on_exhausted = "wait"
 max_steps = 40
 max_cost_usd = 0.5
 timeout = "10m"

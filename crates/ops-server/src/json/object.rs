@@ -148,6 +148,22 @@ impl<'a> Fields<'a> {
         None
     }
 
+    /// One of a few names.
+    pub(crate) fn choice(
+        &self,
+        name: &str,
+        known: &[&'static str],
+        errors: &mut Vec<FieldError>,
+    ) -> Option<&'static str> {
+        let given = self.string(name, errors)?;
+        let found = known.iter().find(|known| **known == given).copied();
+        if found.is_none() {
+            let message = format!("is wrong: {}", nearest::unknown("value", &given, known));
+            errors.push(self.error(Some(name), "enum", &message));
+        }
+        found
+    }
+
     /// What is wrong with a field of this object, or with the object.
     pub(crate) fn error(
         &self,

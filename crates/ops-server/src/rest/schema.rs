@@ -171,6 +171,18 @@ pub(crate) struct SubmitLimits {
     /// Time from the first start.
     #[schema(schema_with = duration)]
     timeout: Option<String>,
+    /// What it does where one of them is used up; without it, the configured one applies.
+    on_exhausted: Option<OnExhausted>,
+}
+
+/// What the run of a task does where a limit is used up.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum OnExhausted {
+    /// It fails.
+    Fail,
+    /// It waits until somebody raises the limit.
+    Wait,
 }
 
 /// How failures that pass are answered.
@@ -308,6 +320,8 @@ pub(crate) struct Limits {
     /// Seconds from the first start.
     #[schema(required)]
     timeout: Option<f64>,
+    #[schema(required)]
+    on_exhausted: Option<OnExhausted>,
 }
 
 /// Why a task failed.

@@ -118,6 +118,7 @@ pub(crate) fn limits(out: &mut Vec<u8>, limits: &TaskLimits) {
     view.value("max_tokens", &limits.max_tokens);
     view.value("max_cost_usd", &limits.max_cost_micros.map(usd));
     view.value("timeout", &limits.timeout_micros.map(seconds));
+    view.value("on_exhausted", &limits.on_exhausted);
     view.end();
 }
 

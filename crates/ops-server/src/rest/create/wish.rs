@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use ops_core::{Code, Json, retry::RetryPolicy, task::TaskLimits};
+use ops_core::{
+    Code, Json,
+    retry::RetryPolicy,
+    task::{OnExhausted, TaskLimits},
+};
 use ops_engine::{FieldError, Submit, submit::DEFAULT_QUEUE};
 
 use crate::{
@@ -25,7 +29,13 @@ const FIELDS: &[&str] = &[
     "queue",
     "request_id",
 ];
-pub(in crate::rest) const LIMITS: &[&str] = &["max_steps", "max_tokens", "max_cost_usd", "timeout"];
+pub(in crate::rest) const LIMITS: &[&str] = &[
+    "max_steps",
+    "max_tokens",
+    "max_cost_usd",
+    "timeout",
+    "on_exhausted",
+];
 const RETRY: &[&str] = &["max_attempts", "backoff"];
 
 /// A submit as it was asked for.
@@ -130,6 +140,9 @@ pub(in crate::rest) fn limits_in(limits: &Fields<'_>, errors: &mut Vec<FieldErro
         max_tokens: limits.whole("max_tokens", errors),
         max_cost_micros: limits.usd("max_cost_usd", errors),
         timeout_micros: limits.duration("timeout", errors),
+        on_exhausted: limits
+            .choice("on_exhausted", OnExhausted::NAMES, errors)
+            .and_then(OnExhausted::from_name),
     }
 }
 

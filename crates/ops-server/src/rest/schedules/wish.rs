@@ -9,7 +9,6 @@ use ops_engine::{FieldError, ScheduleWish, Submit};
 
 use crate::{
     json::{Fields, object},
-    nearest,
     problem::Problem,
     rest::create::wish,
 };
@@ -48,10 +47,12 @@ pub(super) fn parse(
         timezone: body
             .string("timezone", &mut errors)
             .unwrap_or_else(|| "UTC".to_owned()),
-        overlap: choice(&body, "overlap", Overlap::NAMES, &mut errors)
+        overlap: body
+            .choice("overlap", Overlap::NAMES, &mut errors)
             .and_then(Overlap::from_name)
             .unwrap_or_default(),
-        catch_up: choice(&body, "catch_up", CatchUp::NAMES, &mut errors)
+        catch_up: body
+            .choice("catch_up", CatchUp::NAMES, &mut errors)
             .and_then(CatchUp::from_name)
             .unwrap_or_default(),
         paused: body.get(
@@ -67,21 +68,6 @@ pub(super) fn parse(
     } else {
         Err(Problem::parts(Code::InvalidBody, "body", errors))
     }
-}
-
-fn choice(
-    body: &Fields<'_>,
-    name: &str,
-    known: &[&'static str],
-    errors: &mut Vec<FieldError>,
-) -> Option<&'static str> {
-    let given = body.string(name, errors)?;
-    let found = known.iter().find(|known| **known == given).copied();
-    if found.is_none() {
-        let message = format!("is wrong: {}", nearest::unknown("policy", &given, known));
-        errors.push(body.error(Some(name), "enum", &message));
-    }
-    found
 }
 
 fn task(

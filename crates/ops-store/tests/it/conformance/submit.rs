@@ -4,7 +4,7 @@ use ops_core::{
     Micros, State,
     ports::{Idempotency, StoreError},
     retry::RetryPolicy,
-    task::{StateName, TaskLimits},
+    task::{OnExhausted, StateName, TaskLimits},
 };
 
 use crate::world::{OTHER, TENANT, World, json};
@@ -41,6 +41,7 @@ pub(crate) async fn keeps_every_field(world: &World) {
         max_tokens: Some(u64::from(u32::MAX) * 2),
         max_cost_micros: Some(9),
         timeout_micros: Some(7_000_000),
+        on_exhausted: Some(OnExhausted::Wait),
     };
     new.task.priority = 9;
     new.task.queue = "other".into();

@@ -62,6 +62,53 @@ async fn a_task_out_of_steps_waits_through_a_kill_and_goes_on_with_more() {
 }
 
 #[tokio::test]
+async fn a_task_or_its_agent_says_what_it_does_without() {
+    let place = Place::new();
+    let server = place.server().await;
+    let limits = json!({"max_steps": 4, "on_exhausted": "wait"});
+    let id = tasks::submit(server.http(), &sums(&limits)).await;
+    let task = tasks::in_state(server.http(), &id, &["waiting"]).await;
+    assert_eq!(task["limits"]["on_exhausted"], "wait", "{task:#}");
+    // Whoever no longer wants to wait says so.
+    let path = format!("/api/v1/tasks/{id}/limits");
+    let fail = json!({"on_exhausted": "fail"});
+    server
+        .http()
+        .post(&path, &fail)
+        .await
+        .unwrap()
+        .ok()
+        .unwrap();
+    let task = tasks::ended(server.http(), &id).await;
+    assert_eq!(task["error"]["code"], "step_limit", "{task:#}");
+
+    let agent = place.data().join("patient.toml");
+    let text = format!(
+        "name = 'patient'\nmodel = 'scripted'\nscript = '''{SUMS}'''\n\
+         limits = {{ max_steps = 4, on_exhausted = 'wait' }}"
+    );
+    std::fs::write(&agent, text).unwrap();
+    let agent = agent.to_str().unwrap();
+    place
+        .cli(&["agent", "apply", "-f", agent])
+        .run()
+        .await
+        .ends(0);
+    let body =
+        json!({"task_type": "agent_run", "agent_id": "patient", "input_data": {"prompt": "add"}});
+    let id = tasks::submit(server.http(), &body).await;
+    tasks::in_state(server.http(), &id, &["waiting"]).await;
+    let mut own = body;
+    own["limits"] = json!({"on_exhausted": "fail"});
+    let id = tasks::submit(server.http(), &own).await;
+    assert_eq!(tasks::ended(server.http(), &id).await["state"], "failed");
+    let wrong = json!({"task_type": "agent_run", "limits": {"on_exhausted": "wiat"}});
+    let refused = server.http().post("/api/v1/tasks", &wrong).await.unwrap();
+    assert_eq!(refused.status.as_u16(), 422);
+    assert!(refused.text().contains("wait"), "{}", refused.text());
+}
+
+#[tokio::test]
 async fn without_that_setting_it_fails() {
     let place = Place::new();
     let server = place.server().await;
