@@ -9,6 +9,7 @@ use serde_json::Value;
 
 pub use self::run::{Answer, RunBuilder, RunError, RunEvent, RunStream};
 use crate::{
+    Goal,
     drive::{self, Session, Stop},
     event::Wait,
     memory,
@@ -137,7 +138,7 @@ impl Agent {
     ///
     /// # Errors
     /// Awaited, [`RunError::Failed`] holds the code and the message of a run without an answer.
-    pub fn run(&self, goal: impl Into<String>) -> RunBuilder {
+    pub fn run(&self, goal: impl Into<Goal>) -> RunBuilder {
         RunBuilder::new(self.clone(), goal.into())
     }
 
@@ -148,12 +149,13 @@ impl Agent {
     /// As [`Agent::run`].
     pub async fn run_in(
         &self,
-        goal: &str,
+        goal: impl Into<Goal>,
         run: &mut Run,
         session: &Session,
     ) -> Result<Value, RunError> {
+        let mut goal = goal.into();
         loop {
-            match drive::drive(self, goal, run, session).await? {
+            match drive::drive(self, std::mem::take(&mut goal), run, session).await? {
                 Stop::Completed(answer) => return Ok(answer),
                 Stop::Failed(failure) => return Err(failure.into()),
                 Stop::Waiting(wait @ Wait::Timer { .. }) => {

@@ -22,7 +22,7 @@ pub use self::{
     memory_recorder::MemoryRecorder,
 };
 use crate::{
-    Agent, BoxFuture,
+    Agent, BoxFuture, Goal,
     event::{
         Event, Failure, RunCompleted, RunFailed, RunStarted, StepId, ToolCalled, ToolStarted,
         Verdict, Wait, WaitStarted,
@@ -194,12 +194,12 @@ impl Session {
 /// [`DriveError`] if the recorder refuses; what was recorded until then stands.
 pub async fn drive(
     agent: &Agent,
-    goal: &str,
+    goal: impl Into<Goal>,
     run: &mut Run,
     session: &Session,
 ) -> Result<Stop, DriveError> {
     let span = telemetry::drive(agent);
-    let stop = to_the_end(agent, goal, run, session)
+    let stop = to_the_end(agent, goal.into(), run, session)
         .instrument(span.clone())
         .await;
     if let Ok(Stop::Failed(failure)) = &stop {
@@ -210,7 +210,7 @@ pub async fn drive(
 
 async fn to_the_end(
     agent: &Agent,
-    goal: &str,
+    mut goal: Goal,
     run: &mut Run,
     session: &Session,
 ) -> Result<Stop, DriveError> {
@@ -232,7 +232,7 @@ async fn to_the_end(
     loop {
         let now = session.clock.now_micros();
         match driver.run.next(&*agent.planner, now) {
-            Next::Start => driver.start(goal)?,
+            Next::Start => driver.start(std::mem::take(&mut goal))?,
             Next::CallModel {
                 step,
                 attempt,
@@ -406,10 +406,11 @@ impl Driver<'_> {
         Ok(None)
     }
 
-    fn start(&mut self, goal: &str) -> Result<(), FoldError> {
+    fn start(&mut self, goal: Goal) -> Result<(), FoldError> {
         let config = (*self.agent.config).clone();
         self.push(Event::RunStarted(RunStarted {
-            goal: goal.to_owned(),
+            goal: goal.text,
+            images: goal.images,
             config,
         }))
     }

@@ -28,7 +28,10 @@ pub use self::{
     },
     wait::{CallWait, ChildEnded, ChildResult, SignalReceived, Wait, WaitStarted},
 };
-use crate::config::{Limits, RunConfig};
+use crate::{
+    config::{Limits, RunConfig},
+    model::Image,
+};
 
 /// The version that this crate writes in every body.
 pub const VERSION: u16 = 1;
@@ -159,6 +162,9 @@ pub enum Event {
 pub struct RunStarted {
     /// What the agent is to do.
     pub goal: String,
+    /// What it is shown with that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<Image>,
     /// The definition that the run is pinned to.
     pub config: RunConfig,
 }

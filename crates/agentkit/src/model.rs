@@ -4,6 +4,7 @@ pub mod cassette;
 pub mod catalog;
 pub mod client;
 mod error;
+mod image;
 mod parts;
 pub mod scripted;
 
@@ -15,6 +16,7 @@ use serde_json::Value;
 pub use self::{
     catalog::{Catalog, ModelInfo, Prices},
     error::{ModelError, ModelErrorKind},
+    image::{Image, ImageError},
 };
 use crate::{
     BoxFuture,
@@ -150,24 +152,6 @@ impl Message {
             images: Vec::new(),
         }
     }
-}
-
-/// An image that a model is shown.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Image {
-    /// Its bytes.
-    Inline {
-        /// For instance `image/png`.
-        media_type: String,
-        /// The bytes in base64.
-        base64: String,
-    },
-    /// A place where the provider can get it.
-    Url {
-        /// The place.
-        url: String,
-    },
 }
 
 /// A call inside an assistant message.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use agentkit::{
-    Agent,
+    Agent, Goal,
     event::Failure,
     run::{Limits, RunConfig},
 };
@@ -48,7 +48,7 @@ pub struct Prepared {
     /// The agent.
     pub agent: Agent,
     /// What it is to do.
-    pub goal: String,
+    pub goal: Goal,
     /// Files that its workspace begins with, by path.
     pub files: BTreeMap<String, String>,
 }

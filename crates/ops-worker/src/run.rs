@@ -6,7 +6,7 @@ use std::{
 };
 
 use agentkit::{
-    Agent,
+    Agent, Goal,
     drive::{self, DriveError, RecordError, Session as DriveSession},
     event::Failure,
     run::Run,
@@ -133,7 +133,7 @@ impl Worker {
             opspawn.task.attempt = i64::from(record.life.attempt),
             opspawn.task.lease = i64::try_from(record.life.epoch).unwrap_or(i64::MAX),
         );
-        let driven = drive::drive(&agent, &goal, &mut run, &session);
+        let driven = drive::drive(&agent, goal, &mut run, &session);
         match driven.instrument(span).await {
             Ok(_) => Rest::Recorded,
             Err(error) => rest_after(&error, &recorder.entitlement, record),
@@ -145,7 +145,7 @@ impl Worker {
         &self,
         record: &TaskRecord,
         recorder: &TaskRecorder,
-    ) -> Result<(Agent, String, Run), Next> {
+    ) -> Result<(Agent, Goal, Run), Next> {
         let task = &record.task;
         let broken = |code: &str, message: String| recorder::fail(&Failure::last(code, message));
         let definition = self.definition(record).await?;
@@ -204,7 +204,7 @@ impl Worker {
                 workspace::materialise(&*self.store, task.tenant, &workspace, run.files())
                     .await
                     .map_err(files_failed)?;
-                (agent, run.goal().to_owned())
+                (agent, Goal::default())
             }
             None => {
                 let prepared = self

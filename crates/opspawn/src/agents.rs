@@ -22,7 +22,7 @@ use agentkit::{
     tool::{Registry, Tool},
 };
 use anyhow::{Context as _, Result};
-use ops_worker::{Agents, Job, Prepared};
+use ops_worker::{Agents, Job, Prepared, exhaustion};
 use serde_json::Value;
 
 pub(crate) use self::overrides::check_input;
@@ -311,6 +311,10 @@ impl Factory {
             deadline_micros: timeout.map(|timeout| started.saturating_add(timeout)),
             context_tokens: definition.memory.context_tokens.or(limits.context_tokens),
             max_output_tokens: agent.max_output_tokens.or(limits.max_output_tokens),
+            on_exhausted: asked.on_exhausted.map_or(
+                agent.on_exhausted.unwrap_or(limits.on_exhausted),
+                exhaustion,
+            ),
             max_children: agent.max_children.unwrap_or(limits.max_children),
             spawn_depth_left: depth
                 .or(agent.spawn_depth)
@@ -346,7 +350,7 @@ impl Agents for Factory {
             (None, Some(definition)) => {
                 let started = job.life.started_at.unwrap_or(job.life.updated_at);
                 let tools = self.tools_of(definition)?;
-                definitions::instructions(definition, &input.goal, job.task, started, &tools)?
+                definitions::instructions(definition, &input.goal.text, job.task, started, &tools)?
             }
             (None, None) => self.instructions.clone(),
         };

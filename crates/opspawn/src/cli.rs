@@ -155,6 +155,9 @@ pub(crate) struct Run {
     /// The planner: react, react_text, plan_execute or placeholder
     #[arg(long, value_name = "NAME")]
     pub(crate) planner: Option<String>,
+    /// An image that the model is shown: a PNG, JPEG, GIF or WebP file, or its URL; may be repeated
+    #[arg(long = "image", value_name = "FILE|URL")]
+    pub(crate) images: Vec<String>,
     /// A file with a JSON Schema; the answer is JSON that matches it
     #[arg(long, value_name = "FILE")]
     pub(crate) output_schema: Option<PathBuf>,
@@ -164,6 +167,9 @@ pub(crate) struct Run {
     /// The most steps that it may take
     #[arg(long, value_name = "N")]
     pub(crate) max_steps: Option<u32>,
+    /// What it does where a limit is used up
+    #[arg(long, value_name = "WHAT", value_parser = ["fail", "wait"])]
+    pub(crate) on_exhausted: Option<String>,
     /// Submitting with the same key again finds the same task
     #[arg(long, value_name = "KEY")]
     pub(crate) idempotency_key: Option<String>,

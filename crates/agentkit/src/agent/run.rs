@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use super::Agent;
 use crate::{
-    BoxFuture, Event, StepId, Usage,
+    BoxFuture, Event, Goal, StepId, Usage,
     drive::{self, Batch, Deltas, MemoryRecorder, RecordError, Recorder, Session, SystemClock},
     event::{Failure, Wait},
     model::DeltaSink,
@@ -27,7 +27,7 @@ use crate::{
 #[must_use = "a run begins when it is awaited"]
 pub struct RunBuilder {
     agent: Agent,
-    goal: String,
+    goal: Goal,
     workspace: Option<PathBuf>,
 }
 
@@ -84,7 +84,7 @@ pub enum RunError {
 }
 
 impl RunBuilder {
-    pub(super) fn new(agent: Agent, goal: String) -> Self {
+    pub(super) fn new(agent: Agent, goal: Goal) -> Self {
         Self {
             agent,
             goal,
@@ -183,7 +183,7 @@ impl RunBuilder {
         let mut session = Session::new(recorder, Arc::new(SystemClock), folder, log.clone());
         session.deltas = follower.map(|follower| Arc::new(Words(follower)) as _);
         let mut run = Run::default();
-        let output = self.agent.run_in(&self.goal, &mut run, &session).await?;
+        let output = self.agent.run_in(self.goal, &mut run, &session).await?;
         Ok(Answer {
             output,
             usage: run.usage(),

@@ -638,6 +638,7 @@ fn an_empty_answer_that_was_cut_is_not_asked_for_again() {
         let run = fold(&[
             Event::RunStarted(RunStarted {
                 goal: "go".into(),
+                images: Vec::new(),
                 config,
             }),
             Event::ModelCompleted(crate::event::ModelCompleted {

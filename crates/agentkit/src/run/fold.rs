@@ -156,7 +156,10 @@ impl Run {
             let content = started.config.instructions.clone();
             self.memory.add_message(Message::System { content });
         }
-        self.memory.add_message(Message::user(&started.goal));
+        self.memory.add_message(Message::User {
+            content: started.goal.clone(),
+            images: started.images.clone(),
+        });
         self.config = Some(started.config.clone());
     }
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use agentkit::{
+    Goal,
     event::Failure,
+    model::Image,
     planner::check_schema,
     run::{DEFAULT_REASKS, OutputConfig},
 };
@@ -24,14 +26,16 @@ const KEYS: [&str; 7] = [
     "output_schema",
     "max_reasks",
 ];
+/// The most images that a task may bring.
+const MOST_IMAGES: usize = 20;
 /// The most tries that a task may ask for.
 const MOST_REASKS: u32 = 20;
 
 /// The parts of `input_data` that an agent run reads.
 #[derive(Debug, PartialEq)]
 pub(super) struct Input {
-    /// `prompt`, else `goal`.
-    pub(super) goal: String,
+    /// `prompt`, else `goal`, with `images`.
+    pub(super) goal: Goal,
     /// `files`: what the workspace begins with, by path.
     pub(super) files: BTreeMap<String, String>,
     /// `agent_config`.
@@ -61,7 +65,7 @@ pub(super) enum ModelWish {
 impl Input {
     /// Reads a task's input.
     pub(super) fn read(input: &Json) -> Result<Self, Failure> {
-        let input = input.fields(&["prompt", "goal", "files", "agent_config"]);
+        let input = input.fields(&["prompt", "goal", "images", "files", "agent_config"]);
         let goal = ["prompt", "goal"]
             .iter()
             .filter_map(|key| input.get(*key))
@@ -76,6 +80,8 @@ impl Input {
                 ));
             }
         };
+        let images = images(input.get("images"))
+            .map_err(|message| invalid(&format!("`input_data.images` {message}")))?;
         let files = match input.get("files") {
             None | Some(Value::Null) => BTreeMap::new(),
             Some(Value::Object(files)) => files.iter().map(file).collect::<Result<_, _>>()?,
@@ -91,11 +97,27 @@ impl Input {
             Some(_) => return Err(invalid("`input_data.agent_config` must be an object")),
         };
         Ok(Self {
-            goal,
+            goal: Goal { text: goal, images },
             files,
             overrides,
         })
     }
+}
+
+/// `images`: each a `data` URL, or a place where the provider can get it.
+fn images(given: Option<&Value>) -> Result<Vec<Image>, String> {
+    let given = match given {
+        None | Some(Value::Null) => return Ok(Vec::new()),
+        Some(Value::Array(given)) if given.len() <= MOST_IMAGES => given,
+        Some(Value::Array(_)) => return Err(format!("must be {MOST_IMAGES} at most")),
+        Some(_) => return Err("must be a list of texts".to_owned()),
+    };
+    let image = |(index, text): (usize, &Value)| {
+        let read = text.as_str().map(Image::parse);
+        let read = read.unwrap_or(Err(agentkit::model::ImageError::Form));
+        read.map_err(|error| format!("number {} {error}", index + 1))
+    };
+    given.iter().enumerate().map(image).collect()
 }
 
 fn file((path, content): (&String, &Value)) -> Result<(String, String), Failure> {
@@ -172,24 +194,30 @@ fn output(config: &Map<String, Value>) -> Result<Option<OutputConfig>, Wrong> {
 }
 
 /// What of a task's input is refused before the task is accepted: an output schema that no answer
-/// can be held to.
+/// can be held to, and what is no image.
 pub(crate) fn check_input(task_type: &str, input: &Json) -> Vec<FieldError> {
     // Most inputs have none, and need not be read for that.
-    let may_have = ["\"output_schema\"", "\"max_reasks\""]
+    let may_have = ["\"output_schema\"", "\"max_reasks\"", "\"images\""]
         .iter()
         .any(|key| input.as_str().contains(key));
     if !may_have || !TASK_TYPES.contains(&task_type) {
         return Vec::new();
     }
-    let input = input.fields(&["agent_config"]);
+    let input = input.fields(&["agent_config", "images"]);
     let config = input.get("agent_config").and_then(Value::as_object);
-    match config.map(output) {
-        Some(Err(Wrong { key, message })) => {
-            let path = ["input_data", "agent_config", key];
-            vec![FieldError::new(&path, "value_error", message)]
-        }
-        Some(Ok(_)) | None => Vec::new(),
+    let mut errors = Vec::new();
+    if let Some(Err(Wrong { key, message })) = config.map(output) {
+        let path = ["input_data", "agent_config", key];
+        errors.push(FieldError::new(&path, "value_error", message));
     }
+    if let Err(message) = images(input.get("images")) {
+        errors.push(FieldError::new(
+            &["input_data", "images"],
+            "value_error",
+            message,
+        ));
+    }
+    errors
 }
 
 fn model(config: &Map<String, Value>) -> Result<Option<ModelWish>, Failure> {

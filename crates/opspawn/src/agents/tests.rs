@@ -68,7 +68,7 @@ fn start(factory: &Factory, input: &Value) -> Result<Prepared, Failure> {
 #[test]
 fn the_goal_is_the_prompt_else_the_goal() {
     let factory = factory(&[("model.provider", "scripted")]);
-    let goal = |input| start(&factory, &input).map(|prepared| prepared.goal);
+    let goal = |input| start(&factory, &input).map(|prepared| prepared.goal.text);
     assert_eq!(goal(json!({"prompt": "a", "goal": "b"})).unwrap(), "a");
     assert_eq!(
         goal(json!({"goal": "b", "inject_mcp_proxy": true})).unwrap(),

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use agentkit::{
-    Agent, Definition,
+    Agent, Definition, Goal,
     drive::Clock as _,
     event::Failure,
     policy::{Action, Permission, Policy, PolicyContext},
@@ -45,7 +45,7 @@ impl Factory {
     pub(crate) fn trial(
         &self,
         trial: Trial<'_>,
-    ) -> Result<(Agent, String, BTreeMap<String, String>), Failure> {
+    ) -> Result<(Agent, Goal, BTreeMap<String, String>), Failure> {
         let Trial {
             definition,
             input,

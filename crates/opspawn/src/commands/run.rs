@@ -2,6 +2,7 @@
 
 use std::{io::Read as _, path::Path};
 
+use agentkit::model::Image;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
@@ -117,6 +118,10 @@ fn body(args: &cli::Run) -> Result<Value> {
     if let Some(path) = &args.output_schema {
         overrides.insert("output_schema".into(), schema(path)?);
     }
+    if !args.images.is_empty() {
+        let images = args.images.iter().map(|image| image_of(image));
+        input.insert("images".into(), images.collect::<Result<Vec<_>>>()?.into());
+    }
     input.insert("agent_config".into(), overrides.into());
     let mut body = json!({"task_type": "agent_run", "input_data": input});
     if let Some(name) = &args.example {
@@ -131,7 +136,26 @@ fn body(args: &cli::Run) -> Result<Value> {
     if let Some(steps) = args.max_steps {
         body["limits"]["max_steps"] = steps.into();
     }
+    if let Some(what) = &args.on_exhausted {
+        body["limits"]["on_exhausted"] = what.clone().into();
+    }
     Ok(body)
+}
+
+/// An image of the command line as a task brings it.
+fn image_of(image: &str) -> Result<String> {
+    if image.starts_with("https://") || image.starts_with("http://") {
+        return Ok(image.to_owned());
+    }
+    let bytes = std::fs::read(image)
+        .with_context(|| format!("cannot read the image `{image}` (--image)"))?;
+    match Image::from_bytes(&bytes) {
+        Ok(image) => Ok(image.to_string()),
+        Err(error) => Err(exit::error(
+            Exit::Usage,
+            format!("`{image}` (--image) {error}"),
+        )),
+    }
 }
 
 fn schema(path: &Path) -> Result<Value> {

@@ -87,7 +87,7 @@ pub(crate) async fn run(
         Arc::clone(&recorder) as _,
     );
     let mut run = Run::default();
-    let ended = agent.run_in(&goal, &mut run, &session).await;
+    let ended = agent.run_in(goal, &mut run, &session).await;
     let (answer, error) = match ended {
         Ok(answer) => (answer, None),
         Err(RunError::Waiting(wait)) => (Value::Null, Some(format!("it waits: {wait:?}"))),

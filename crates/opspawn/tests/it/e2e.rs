@@ -21,6 +21,7 @@ mod exit_codes;
 mod export;
 mod full_disk;
 mod http_tools;
+mod images;
 #[cfg(feature = "failpoints")]
 mod in_doubt;
 mod large_result;

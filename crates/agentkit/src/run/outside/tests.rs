@@ -19,7 +19,11 @@ fn started(limits: Limits) -> Event {
     let agent = crate::Agent::builder(model).limits(limits).build().unwrap();
     let config: RunConfig = agent.config().clone();
     let goal = "go".to_owned();
-    Event::RunStarted(RunStarted { goal, config })
+    Event::RunStarted(RunStarted {
+        goal,
+        images: Vec::new(),
+        config,
+    })
 }
 
 fn answered(step: u32, calls: u32) -> Event {

@@ -1,11 +1,23 @@
 //! What every surface has to do, on answers as the providers send them
 //! (`tests/fixtures/models`): the same cases, and the same outcome.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use agentkit::{
     event::{Event, FinishReason, ModelCompleted, Purpose, Usage},
-    model::{Image, ModelErrorKind, Prices, ResponseSchema, client::Provider},
+    model::{
+        Image, Model, ModelErrorKind, Prices, ResponseSchema,
+        cassette::{Cassette, Redactor},
+        client::Provider,
+        scripted::Scripted,
+    },
 };
 use serde_json::Value;
 
@@ -694,5 +706,59 @@ async fn a_dropped_call_closes_its_connection() {
         tokio::time::timeout(Duration::from_secs(10), closed)
             .await
             .unwrap();
+    }
+}
+
+/// A model and its cassette answer the same: what is played is what was heard, failures too.
+async fn recorded_and_played(model: Arc<dyn Model>, request: &Request) {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let name = format!(
+        "agentkit-conformance-{}-{}",
+        std::process::id(),
+        COUNT.fetch_add(1, Ordering::Relaxed)
+    );
+    let folder = std::env::temp_dir().join(name);
+    let redactor = || Redactor::new([] as [&str; 0]).unwrap();
+    let recording = Cassette::record(&folder, redactor()).unwrap();
+    let heard = Deltas::default();
+    let live = recording.model(model.clone()).call(request, &heard).await;
+
+    let played = Deltas::default();
+    let player = Cassette::replay(&folder, redactor()).unwrap();
+    let player = player.player(model.name(), model.info().cloned());
+    let again = player.call(request, &played).await;
+    assert_eq!(again, live, "{}", model.name());
+    if live.is_ok() {
+        let words = [heard, played].map(|deltas| deltas.0.into_inner().unwrap());
+        assert_eq!(words[0], words[1]);
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[tokio::test]
+async fn a_cassette_plays_what_the_model_answered() {
+    let ran = every!(|dialect, stream| {
+        for case in ["good", "calls", "malformed", "opaque", "inside"] {
+            if let Some(bytes) = dialect.bytes(case, stream) {
+                let server = Server::bytes(bytes).await;
+                let client = Client::new(dialect.config(&server, stream)).unwrap();
+                recorded_and_played(Arc::new(client), &question()).await;
+            }
+        }
+        let limited = dialect.body("limited", false).unwrap();
+        let server = Server::bytes(response(429, "retry-after: 2\r\n", &limited)).await;
+        let client = Client::new(dialect.config(&server, stream)).unwrap();
+        recorded_and_played(Arc::new(client), &question()).await;
+        Some(())
+    });
+    assert_eq!(ran, 10);
+    for script in [
+        "[[turn]]\nanswer = 'Grüße 😀'",
+        "[[turn]]\ntext = 'I look.'\ncalls = [{ tool = 'a', arguments = { x = 1 } }, { tool = 'b', \
+         malformed_arguments = '{oops' }]",
+        "[[turn]]\nerror = 'rate_limited'\nretry_after_ms = 2000",
+    ] {
+        let model = Arc::new(Scripted::parse(script).unwrap());
+        recorded_and_played(model, &question()).await;
     }
 }

@@ -1,0 +1,90 @@
+//! Images that a goal comes with.
+
+use ops_testkit::{Aimock, require_aimock};
+use serde_json::{Value, json};
+
+use super::{place::Place, tasks, wire::SURFACES};
+
+/// The beginning of a PNG: nobody here looks further.
+const PNG: &[u8] = b"\x89PNG\r\n\x1a\n and so on";
+const DATA: &str = "data:image/png;base64,iVBORw0KGgogYW5kIHNvIG9u";
+
+#[tokio::test]
+async fn the_model_is_shown_them_in_every_turn() {
+    let Some(path) = require_aimock() else { return };
+    let fixtures = json!({"fixtures": [
+        {"match": {"hasToolResult": false}, "response": {"toolCalls": [
+            {"id": "call_a", "name": "calculator", "arguments": {"expression": "1 + 1"}}]}},
+        {"match": {"toolCallId": "call_a"}, "response": {"content": "a cat"}},
+    ]});
+    let mock = Aimock::start(&path, &fixtures, &[]).await.unwrap();
+    let place = Place::new();
+    let surface = &SURFACES[0];
+    let _server = surface.dev(&place, &mock, "true").start().await.unwrap();
+    let file = place.data().join("cat.png");
+    std::fs::write(&file, PNG).unwrap();
+    let url = "https://images.test/dog.webp";
+    let args = [
+        "run",
+        "--image",
+        file.to_str().unwrap(),
+        "--image",
+        url,
+        "what is it?",
+    ];
+    let ended = place.cli(&args).run().await.ends(0);
+    assert!(ended.stdout.contains("a cat"), "{ended:#?}");
+
+    let seen = surface.seen(&mock).await;
+    assert_eq!(seen.len(), 2, "{seen:#?}");
+    for entry in seen {
+        let content = &entry["body"]["messages"][0]["content"];
+        assert_eq!(content[0]["text"], "what is it?", "{entry:#}");
+        assert_eq!(content[1]["image_url"]["url"], DATA);
+        assert_eq!(content[2]["image_url"]["url"], url);
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_image_is_refused_with_the_submit() {
+    let place = Place::new();
+    let server = place.server().await;
+    for (images, says) in [
+        (json!("a.png"), "must be a list"),
+        (json!([DATA, 5]), "number 2 must be like"),
+        (
+            json!(["data:image/svg+xml;base64,PHN2Zy8+"]),
+            "number 1 must be a PNG",
+        ),
+        (Value::from(vec![DATA; 21]), "must be 20 at most"),
+    ] {
+        let body =
+            json!({"task_type": "agent_run", "input_data": {"prompt": "look", "images": images}});
+        let refused = server.http().post("/api/v1/tasks", &body).await.unwrap();
+        assert_eq!(refused.status.as_u16(), 422, "{}", refused.text());
+        assert!(refused.text().contains(says), "{}", refused.text());
+    }
+    let svg = place.data().join("a.svg");
+    std::fs::write(&svg, "<svg/>").unwrap();
+    let args = ["run", "--image", svg.to_str().unwrap(), "look"];
+    let ended = place.cli(&args).run().await.ends(2);
+    assert!(ended.stderr.contains("must be a PNG"), "{ended:#?}");
+    let gone = ["run", "--image", "/nowhere.png", "look"];
+    let ended = place.cli(&gone).run().await;
+    assert!(
+        ended
+            .stderr
+            .contains("cannot read the image `/nowhere.png`"),
+        "{ended:#?}"
+    );
+    // What is fine is kept with the run.
+    let body = json!({"task_type": "agent_run", "input_data": {"prompt": "look", "images": [DATA],
+        "agent_config": {"provider": "scripted", "script": "[[turn]]\nanswer = 'ok'"}}});
+    let id = tasks::submit(server.http(), &body).await;
+    tasks::answer(server.http(), &id).await;
+    let started = tasks::events(server.http(), &id, "run.started").await;
+    assert_eq!(
+        started[0]["images"][0]["media_type"], "image/png",
+        "{started:#?}"
+    );
+}
