@@ -24,8 +24,8 @@ pub use self::{
 use crate::{
     Agent, BoxFuture, Goal,
     event::{
-        Event, Failure, RunCompleted, RunFailed, RunStarted, StepId, ToolCalled, ToolStarted,
-        Verdict, Wait, WaitStarted,
+        Event, Failure, Resolution, RunCompleted, RunFailed, RunStarted, StepId, ToolCalled,
+        ToolResolved, ToolStarted, Verdict, Wait, WaitStarted,
     },
     memory::Context,
     model::{DeltaSink, NoDeltas},
@@ -368,6 +368,26 @@ impl Driver<'_> {
         };
         self.events = outcomes(&self.events);
         self.broken_off = true;
+        self.save_before(refusal).await
+    }
+
+    /// Goes on only if the calls may begin whose intents were just recorded. If not, the log says
+    /// that none of them has: without an outcome they would be in doubt.
+    async fn check_or_withdraw(&mut self, steps: &[StepId]) -> Result<(), DriveError> {
+        let Err(refusal) = self.session.recorder.check() else {
+            return Ok(());
+        };
+        for step in steps {
+            self.push(Event::ToolResolved(ToolResolved {
+                step: *step,
+                resolution: Resolution::Retry,
+            }))?;
+        }
+        Ok(self.save_before(refusal).await?)
+    }
+
+    /// Records what was pushed, if it can be recorded, before the drive ends with a refusal.
+    async fn save_before(&mut self, refusal: RecordError) -> Result<(), RecordError> {
         match refusal {
             // Of a cancelled run, the recorder sees to what is recorded.
             RecordError::Stopping | RecordError::Cancelled => self.flush(None).await?,

@@ -119,7 +119,8 @@ pub enum Event {
     /// A tool call began something whose result comes from outside.
     #[serde(rename = "tool.waiting")]
     ToolWaiting(ToolWaiting),
-    /// From outside: somebody decided what became of a tool call that was in doubt.
+    /// From outside: somebody decided what became of a tool call that was in doubt. Or the driver
+    /// takes an intent back whose call has not begun.
     #[serde(rename = "tool.resolved")]
     ToolResolved(ToolResolved),
     /// From outside: somebody approved a tool call.

@@ -23,7 +23,7 @@ pub use crate::config::{
 use crate::{
     event::{
         CallWait, ChildResult, Failure, FinishReason, Handle, ModelStarted, Plan, Purpose, StepId,
-        ToolCalled, Usage,
+        ToolCalled, Usage, Verdict,
     },
     memory::Window,
 };
@@ -171,6 +171,13 @@ pub struct CallState {
     pub tries: u32,
     /// Whether a person changed the arguments that the model gave.
     pub edited: bool,
+}
+
+impl CallState {
+    /// Whether it needed a person's leave.
+    pub(crate) fn was_asked(&self) -> bool {
+        matches!(self.call.verdict, Verdict::Ask { .. })
+    }
 }
 
 /// How far a tool call got.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use agentkit::{
     Event,
-    event::{StepId, Verdict},
+    event::{Resolution, StepId, Verdict},
     tool::Effect,
 };
 use ops_core::event::{EffectClass, NewEvent, StepKind, StepMark, StepStatus, Usage};
@@ -61,10 +61,13 @@ pub(crate) fn envelope(event: &Event, effects: &mut Effects) -> NewEvent {
             tool(event.step, StepStatus::Failed, effects),
             Usage::default(),
         ),
-        Event::ToolResolved(event) => (
-            tool(event.step, StepStatus::Resolved, effects),
-            Usage::default(),
-        ),
+        Event::ToolResolved(event) => {
+            let status = match &event.resolution {
+                Resolution::Done { .. } | Resolution::Failed { .. } => StepStatus::Resolved,
+                Resolution::Retry => StepStatus::Queued,
+            };
+            (tool(event.step, status, effects), Usage::default())
+        }
         Event::ToolApproved(event) => (
             tool(event.step, StepStatus::Queued, effects),
             Usage::default(),

@@ -1,5 +1,7 @@
 //! The driver against a log that breaks off after any number of appends.
 
+mod withdrawn;
+
 use std::sync::{
     Mutex,
     atomic::{AtomicBool, AtomicUsize, Ordering},

@@ -24,7 +24,7 @@ impl Driver<'_> {
         fail::fail_point!("run.before_intent");
         self.flush(None).await?;
         fail::fail_point!("run.after_intent");
-        self.session.recorder.check()?;
+        self.check_or_withdraw(&steps).await?;
 
         // Made late, so that a run without tool calls leaves no folder. A tool that needs it says so
         // if it could not be made.

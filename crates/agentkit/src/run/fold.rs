@@ -119,7 +119,13 @@ impl Run {
                     self.settle(event.kind(), resolved.step, message.clone(), true)?;
                 }
                 Resolution::Retry => {
-                    self.progress(event.kind(), resolved.step, Progress::Queued)?
+                    // What a person approved is looked at once more before it runs.
+                    let asked = self.call(resolved.step).is_some_and(CallState::was_asked);
+                    let progress = match asked {
+                        true => Progress::Approved,
+                        false => Progress::Queued,
+                    };
+                    self.progress(event.kind(), resolved.step, progress)?;
                 }
             },
             Event::ToolWaiting(waiting) => {

@@ -154,6 +154,12 @@ impl History {
             "tool.completed" | "tool.failed" => {
                 self.settle(number, event.at_us)?;
             }
+            // The intent is taken back: nothing had begun.
+            "tool.resolved" => {
+                let step = self.steps.get_mut(&number).context("an unknown step")?;
+                step.open = false;
+                step.intents.pop();
+            }
             "step.resolved" => {
                 let resolution = text(&event.data, "resolution");
                 if resolution != "retry" {
