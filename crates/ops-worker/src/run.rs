@@ -12,7 +12,11 @@ use agentkit::{
     run::Run,
 };
 use futures_util::FutureExt as _;
-use ops_core::{Code, Json, Micros, Next, Wait, ports::TaskRecord, time::SECOND};
+use ops_core::{
+    Code, Json, Micros, Next, Wait,
+    ports::{StoreError, TaskRecord},
+    time::SECOND,
+};
 use tracing::Instrument as _;
 
 use crate::{
@@ -241,7 +245,13 @@ impl Worker {
             Ok(version) => Ok(Some(version.spec.definition)),
             Err(error) => {
                 tracing::error!(task = %task.id, %digest, %error, "the agent's definition cannot be read");
-                Err(self.rest(LATER))
+                Err(match error {
+                    StoreError::Unreadable(_) => recorder::fail(&Failure::last(
+                        Code::StorageDamaged.as_str(),
+                        format!("the definition of the task's agent cannot be read: {error}"),
+                    )),
+                    _ => self.rest(LATER),
+                })
             }
         }
     }

@@ -1,7 +1,7 @@
 //! A store some of whose verbs fail a few times, as on a disk that is full for a while.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex,
     atomic::{AtomicU32, Ordering},
 };
 
@@ -16,6 +16,7 @@ use ops_core::{
     },
     schedule::{Fire, Schedule, ScheduleName, ScheduleRun},
 };
+use serde_json::Value;
 
 /// Fails the next so many calls of a verb, then does as the store behind it.
 pub(crate) struct Faulty {
@@ -24,6 +25,29 @@ pub(crate) struct Faulty {
     pub(crate) events: AtomicU32,
     /// How reading events fails.
     pub(crate) events_fail: StoreError,
+    /// How reading an agent's definition fails.
+    pub(crate) definition: Option<StoreError>,
+    /// A signal that comes before the answer to an append of a run, which is lost.
+    pub(crate) answer: Mutex<Option<(&'static str, Value)>>,
+}
+
+impl Faulty {
+    /// Applies an append whose answer nobody gets, and a signal.
+    async fn lose_answer(
+        &self,
+        (tenant, task): (TenantId, TaskId),
+        append: Command,
+        blobs: Vec<Blob>,
+        (name, payload): (&'static str, Value),
+    ) -> Result<Lifecycle, StoreError> {
+        self.store.apply(tenant, task, append, blobs).await?;
+        let signal = Command::Signal {
+            name: name.to_owned(),
+            payload,
+        };
+        self.store.apply(tenant, task, signal, Vec::new()).await?;
+        Err(StoreError::Unavailable("the answer is lost".into()))
+    }
 }
 
 fn full<'a, T: Send + 'a>() -> Fut<'a, Result<T, StoreError>> {
@@ -58,7 +82,12 @@ impl Store for Faulty {
         command: Command,
         blobs: Vec<Blob>,
     ) -> Answer<'_, Lifecycle> {
-        self.store.apply(tenant, task, command, blobs)
+        let of_run = matches!(&command, Command::Append(append) if !append.events.is_empty());
+        let answer = of_run.then(|| self.answer.lock().unwrap().take());
+        match answer.flatten() {
+            Some(signal) => Box::pin(self.lose_answer((tenant, task), command, blobs, signal)),
+            None => self.store.apply(tenant, task, command, blobs),
+        }
     }
     fn judge(&self, tenant: TenantId, task: TaskId, verdict: Verdict) -> Answer<'_, Approval> {
         self.store.judge(tenant, task, verdict)
@@ -190,7 +219,10 @@ impl AgentStore for Faulty {
         self.store.agent_versions(tenant, name, limit)
     }
     fn agent_version(&self, tenant: TenantId, digest: AgentDigest) -> Answer<'_, AgentVersion> {
-        self.store.agent_version(tenant, digest)
+        match &self.definition {
+            Some(error) => Box::pin(std::future::ready(Err(error.clone()))),
+            None => self.store.agent_version(tenant, digest),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicI64, AtomicU8, AtomicU32, Ordering},
     },
     time::{Duration, Instant},
@@ -15,10 +15,11 @@ use agentkit::{
     run::{Limits, RunConfig},
 };
 use ops_core::{
-    AgentName, Json, Micros, StoredEvent, TenantId,
+    AgentDigest, AgentName, Json, Micros, StoredEvent, TenantId,
     agent::AgentSpec,
     ports::{
-        AgentDefinitions, AgentMistake, Clock, Random, Snapshot, Store, StoreError, TaskRecord,
+        AgentDefinitions, AgentMistake, AgentStore as _, Clock, Expected, NewAgent, Random,
+        Snapshot, Store, StoreError, TaskRecord,
     },
     retry::RetryPolicy,
 };
@@ -93,6 +94,10 @@ pub(crate) struct Faults {
     pub(crate) events: Option<(u32, StoreError)>,
     /// A signal that comes before a worker has seen the task.
     pub(crate) signal: Option<(&'static str, Value)>,
+    /// The task is one of an agent whose definition cannot be read, and how that fails.
+    pub(crate) definition: Option<StoreError>,
+    /// The answer to the first append of the run is lost, and this signal comes meanwhile.
+    pub(crate) answer: Option<(&'static str, Value)>,
 }
 
 /// Runs one task with this agent until it has ended, and gives it back.
@@ -103,6 +108,20 @@ pub(crate) async fn run_to_end(agent: Agent) -> TaskRecord {
 /// The same on a store with faults. The engine's loops run as well.
 pub(crate) async fn run_through(agent: Agent, faults: Faults) -> TaskRecord {
     run_and_read(agent, faults).await.record
+}
+
+fn clerk() -> NewAgent {
+    NewAgent {
+        tenant: TenantId::DEFAULT,
+        name: "clerk".parse().unwrap(),
+        spec: AgentSpec {
+            definition: Json::parse("{}").unwrap(),
+            digest: AgentDigest::from_bytes([7; 32]),
+            description: String::new(),
+            agents: Vec::new(),
+        },
+        expected: Expected::Any,
+    }
 }
 
 /// What a run left behind.
@@ -133,6 +152,8 @@ pub(crate) async fn run_and_read(agent: Agent, faults: Faults) -> Left {
         wake_due: AtomicU32::new(faults.wake_due),
         events: AtomicU32::new(events),
         events_fail,
+        definition: faults.definition.clone(),
+        answer: Mutex::new(faults.answer),
     });
     let retry = RetryPolicy {
         max_attempts: 2,
@@ -160,7 +181,11 @@ pub(crate) async fn run_and_read(agent: Agent, faults: Faults) -> Left {
         definitions: Arc::new(NoDefinitions),
     };
     let engine = Engine::new(adapters, settings);
-    let wish = Submit::new("agent_run".into(), Json::parse("{}").unwrap());
+    let mut wish = Submit::new("agent_run".into(), Json::parse("{}").unwrap());
+    if faults.definition.is_some() {
+        wish.agent_id = Some("clerk".into());
+        store.put_agent(clerk()).await.unwrap();
+    }
     let id = engine
         .submit(TenantId::DEFAULT, wish)
         .await

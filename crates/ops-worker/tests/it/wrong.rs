@@ -165,3 +165,17 @@ async fn a_log_that_cannot_be_read_for_a_while_only_delays_its_task() {
     let record = run_through(agent, faults).await;
     assert_eq!(record.life.state, State::Completed);
 }
+
+#[tokio::test]
+async fn a_definition_that_stays_unreadable_fails_its_task() {
+    let (agent, faults) = asking();
+    let faults = Faults {
+        definition: Some(StoreError::Unreadable("a blob is missing".into())),
+        ..faults
+    };
+    let record = run_through(agent, faults).await;
+    assert_eq!(record.life.state, State::Failed { dead_letter: false });
+    let error = record.error.unwrap();
+    assert_eq!(error.code, "storage_damaged");
+    assert!(error.message.contains("a blob is missing"), "{error:?}");
+}
