@@ -310,10 +310,10 @@ impl Recorder for TaskRecorder {
             let asked = family::asked(&batch.commands, &self.record, now);
             match self.append_events(events, blobs.clone(), asked, next).await {
                 Ok(life) => {
-                    // What else the log has by now is not in the run.
-                    if let (Some(run), None) = (batch.run, batch.stop)
-                        && life.seq == whole
-                    {
+                    if life.seq != whole {
+                        // What else the log has by now is not in the run.
+                        self.pace().stop();
+                    } else if let Some(run) = batch.run {
                         self.snapshot(run, whole).await;
                     }
                     Ok(())

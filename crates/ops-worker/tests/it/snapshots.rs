@@ -9,7 +9,7 @@ use agentkit::{
     run::{FOLD_VERSION, Limits, Run},
     tool::{ToolContext, ToolOutput},
 };
-use ops_core::{State, event::TaskEvent};
+use ops_core::{State, StoredEvent, event::TaskEvent};
 use serde_json::{Value, json};
 
 use crate::world::{Faults, Left, run_and_read};
@@ -83,4 +83,16 @@ async fn what_happened_before_the_start_costs_no_snapshot() {
     let snapshot = left.snapshot.expect("a run of 1,200 events has a snapshot");
     let kept: Value = serde_json::from_slice(&snapshot.body).unwrap();
     assert_eq!(kept["signals"], json!({"early": ["bird"]}));
+}
+
+#[tokio::test]
+async fn a_run_that_lacks_something_of_its_log_is_not_kept() {
+    let faults = Faults {
+        answer: Some(("meanwhile", json!("bird"))),
+        ..Faults::default()
+    };
+    let Left { snapshot, log, .. } = run(300, faults).await;
+    let signalled = |event: &StoredEvent| event.event.kind == "task.signalled";
+    assert!(log.iter().any(signalled), "the signal came");
+    assert_eq!(snapshot, None, "the run has not heard the signal");
 }
