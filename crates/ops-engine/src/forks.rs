@@ -38,18 +38,26 @@ pub struct Redriven {
 }
 
 impl Engine {
-    /// Does an ended task again, as a new one with the same input.
+    /// Does an ended task again, as a new one with the same input. `idempotency` is the client's key,
+    /// and the SHA-256 of its request.
     ///
     /// # Errors
     /// `task_not_found`, `task_not_final`, or a code of [`Engine::submit`].
-    pub async fn retry(&self, tenant: TenantId, task: TaskId) -> Result<Submitted, Error> {
+    pub async fn retry(
+        &self,
+        tenant: TenantId,
+        task: TaskId,
+        idempotency: Option<(String, [u8; 32])>,
+    ) -> Result<Submitted, Error> {
         let old = self.store.task(tenant, task).await?;
         let state = old.life.state.name();
         if !state.is_terminal() {
             let message = format!("the task is {state}; only an ended task can be done again");
             return Err(Error::new(Code::TaskNotFinal, message));
         }
-        self.submit(tenant, again(old)).await
+        let mut wish = again(old);
+        wish.idempotency = idempotency;
+        self.submit(tenant, wish).await
     }
 
     /// Does a task again from one of its steps, as a new task whose log begins with the same events.

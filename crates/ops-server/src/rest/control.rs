@@ -133,11 +133,12 @@ pub(crate) async fn signal(
 /// returned is taken over, neither made nor paid again. The original is not changed.
 #[utoipa::path(
     post, path = "/api/v1/tasks/{task_id}/rerun", tag = "Tasks", operation_id = "rerun_task",
-    params(schema::TaskPath, ("Idempotency-Key" = Option<String>, Header,
-        description = "Makes a repeated request find the same task: 1 to 255 bytes of visible ASCII.")),
+    params(schema::TaskPath, schema::IdempotencyKey),
     request_body = schema::Rerun,
     responses(
-        (status = 201, body = schema::Task, description = "The new task."),
+        (status = 201, body = schema::Task, description = "The new task.", headers(
+            ("Idempotency-Replayed" = String, description = "`true` if the key had made it before."),
+        )),
         schema::NoTask, schema::Conflict, schema::Invalid,
     ),
 )]
@@ -159,8 +160,7 @@ pub(crate) async fn rerun(
     });
     let rerun = read.await?;
     let submitted = app.surface.engine.rerun(caller.tenant, id, rerun).await;
-    let submitted = submitted.map_err(refused(id))?;
-    Ok(tasks::one(StatusCode::CREATED, &submitted.record))
+    Ok(tasks::made(&submitted.map_err(refused(id))?))
 }
 
 fn parse(text: &str) -> Result<Rerun, Problem> {

@@ -8,7 +8,7 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::HeaderMap;
 use ops_core::Code;
 use ops_engine::FieldError;
 
@@ -20,8 +20,7 @@ use crate::problem::{IDEMPOTENCY_KEY, Problem};
 /// The same key and body give the same task, with `Idempotency-Replayed: true`.
 #[utoipa::path(
     post, path = "/api/v1/tasks", tag = "Tasks", operation_id = "submit_task",
-    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repeated request \
-        find the same task: 1 to 255 bytes of visible ASCII.")),
+    params(schema::IdempotencyKey),
     request_body = schema::SubmitTask,
     responses(
         (status = 201, body = schema::Task, description = "The task.", headers(
@@ -49,13 +48,7 @@ pub(crate) async fn create(
     let (wish, in_body) = read.await?;
     let submitted = app.surface.engine.submit(caller.tenant, wish).await;
     let submitted = submitted.map_err(|error| refused(error, in_body))?;
-    let mut response = tasks::one(StatusCode::CREATED, &submitted.record);
-    if submitted.existing {
-        response
-            .headers_mut()
-            .insert("idempotency-replayed", HeaderValue::from_static("true"));
-    }
-    Ok(response)
+    Ok(tasks::made(&submitted))
 }
 
 /// A refusal of the engine. It names the key where the client gave it.

@@ -67,7 +67,9 @@ pub(crate) async fn list(
     operation_id = "redrive_task",
     params(schema::TaskPath),
     responses(
-        (status = 201, body = schema::Task, description = "The new task."),
+        (status = 201, body = schema::Task, description = "The new task.", headers(
+            ("Idempotency-Replayed" = String, description = "`true` if it was redriven before."),
+        )),
         schema::NoTask, schema::Conflict,
     ),
 )]
@@ -77,8 +79,7 @@ pub(crate) async fn redrive(
     TaskPath(id): TaskPath,
 ) -> Result<Response, Problem> {
     let submitted = app.surface.engine.redrive(caller.tenant, id).await;
-    let submitted = submitted.map_err(refused(id))?;
-    Ok(tasks::one(StatusCode::CREATED, &submitted.record))
+    Ok(tasks::made(&submitted.map_err(refused(id))?))
 }
 
 /// Goes on from many dead letters, newest first. With `dry_run` they are named and nothing is done.

@@ -16,8 +16,8 @@ use utoipa::{
 };
 
 pub(crate) use self::control::{
-    Approval, ApprovalList, ApprovalQuery, Approve, DeadLetters, Deny, Edit, Redrive, Redriven,
-    Rerun, Signal, StepPath,
+    Approval, ApprovalList, ApprovalQuery, Approve, DeadLetters, Deny, Edit, IdempotencyKey,
+    Redrive, Redriven, Rerun, Signal, StepPath,
 };
 
 /// Why a request was refused (RFC 9457).

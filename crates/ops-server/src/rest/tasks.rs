@@ -6,12 +6,12 @@ use axum::{
     extract::State,
     response::{IntoResponse as _, Response},
 };
-use http::{HeaderMap, StatusCode, Uri, header};
-use ops_core::ports::{TaskFilter, TaskRecord};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use ops_core::ports::{Submitted, TaskFilter, TaskRecord};
 
 use self::filter::Wish;
 use super::{
-    App, AppState, answer, etag,
+    App, AppState, answer, create, etag,
     extract::{Caller, TaskPath, refused},
     schema, view,
 };
@@ -78,20 +78,25 @@ pub(crate) async fn cancel(
 /// Does an ended task again, as a new one.
 #[utoipa::path(
     post, path = "/api/v1/tasks/{task_id}/retry", tag = "Tasks", operation_id = "retry_task",
-    params(schema::TaskPath),
+    params(schema::TaskPath, schema::IdempotencyKey),
     responses(
-        (status = 201, body = schema::Task, description = "The new task; `retry_of` is the old one."),
-        schema::NoTask, schema::Conflict,
+        (status = 201, body = schema::Task, description = "The new task; `retry_of` is the old one.",
+            headers(("Idempotency-Replayed" = String,
+                description = "`true` if the key had made it before."))),
+        schema::NoTask, schema::Conflict, schema::Invalid,
     ),
 )]
 pub(crate) async fn retry(
     State(app): AppState,
     caller: Caller,
     TaskPath(id): TaskPath,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let submitted = app.surface.engine.retry(caller.tenant, id).await;
-    let submitted = submitted.map_err(refused(id))?;
-    Ok(one(StatusCode::CREATED, &submitted.record))
+    let key = create::key(&headers, None)?;
+    let idempotency = key.map(|key| (key, create::digest::of_retry(id)));
+    let engine = &app.surface.engine;
+    let submitted = engine.retry(caller.tenant, id, idempotency).await;
+    Ok(made(&submitted.map_err(refused(id))?))
 }
 
 /// Lists tasks, newest first.
@@ -124,6 +129,17 @@ pub(super) fn one(status: StatusCode, record: &TaskRecord) -> Response {
     let mut out = Vec::with_capacity(1_024 + input + 2 * result);
     view::task(&mut out, record);
     answer(status, out)
+}
+
+/// A task that a request made, or that one with the same key had made before.
+pub(super) fn made(submitted: &Submitted) -> Response {
+    let mut response = one(StatusCode::CREATED, &submitted.record);
+    if submitted.existing {
+        response
+            .headers_mut()
+            .insert("idempotency-replayed", HeaderValue::from_static("true"));
+    }
+    response
 }
 
 /// Writes the array, and gives the cursor of the next page if there is one.

@@ -97,3 +97,46 @@ async fn in_parallel_one_task_is_made() {
     assert_eq!(made, 1);
     assert_eq!(app.get("/api/v1/tasks").await.json()["total"], 1);
 }
+
+#[tokio::test]
+async fn a_retry_and_a_rerun_with_the_same_key_make_one_task() {
+    let app = App::start().await;
+    let (one, other) = (cancelled(&app).await, cancelled(&app).await);
+    let send = async |id: &str, verb: &str, key: &str| {
+        let path = format!("/api/v1/tasks/{id}/{verb}");
+        let headers = [("idempotency-key", key)];
+        request(app.addr, "POST", &path, &headers, b"{}").await
+    };
+    for verb in ["retry", "rerun"] {
+        let first = send(&one, verb, verb).await;
+        assert_eq!(first.status, 201);
+        assert_eq!(first.header("idempotency-replayed"), None);
+        assert_eq!(first.json()["retry_of"], one);
+        let again = send(&one, verb, verb).await;
+        assert_eq!(again.status, 201);
+        assert_eq!(again.header("idempotency-replayed"), Some("true"));
+        assert_eq!(again.json()["task_id"], first.json()["task_id"]);
+        let new = send(&one, verb, &format!("{verb} 2")).await;
+        assert_ne!(new.json()["task_id"], first.json()["task_id"]);
+        send(&other, verb, verb)
+            .await
+            .problem(422, "idempotency_mismatch");
+        let problem = send(&one, verb, &"k".repeat(256)).await;
+        let problem = problem.problem(422, "invalid_body");
+        assert_eq!(
+            problem["errors"][0]["loc"],
+            json!(["header", "Idempotency-Key"])
+        );
+    }
+    send(&one, "rerun", "retry")
+        .await
+        .problem(422, "idempotency_mismatch");
+}
+
+async fn cancelled(app: &App) -> String {
+    let id = app.echo().await;
+    let path = format!("/api/v1/tasks/{id}/cancel");
+    let headers = [];
+    request(app.addr, "POST", &path, &headers, b"").await;
+    id
+}

@@ -39,6 +39,11 @@ pub(in crate::rest) fn of_request_about(task: TaskId, text: &str) -> [u8; 32] {
     hash.finalize().into()
 }
 
+/// The same of a request to do a task again, which has no body.
+pub(in crate::rest) fn of_retry(task: TaskId) -> [u8; 32] {
+    of_request_about(task, r#"{"retry":true}"#)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,6 +6,15 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Task;
 
+/// The key of a request that may be sent again.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+pub(crate) struct IdempotencyKey {
+    /// Makes a repeated request find the same task: 1 to 255 bytes of visible ASCII.
+    #[param(rename = "Idempotency-Key", min_length = 1, max_length = 255)]
+    idempotency_key: Option<String>,
+}
+
 /// Something that is told to a run.
 #[derive(ToSchema)]
 pub(crate) struct Signal {
