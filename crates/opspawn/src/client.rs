@@ -1,5 +1,7 @@
 //! The command line's REST client, and finding the server to talk to.
 
+mod stream;
+
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -7,6 +9,8 @@ use futures_util::StreamExt as _;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
+pub(crate) use self::stream::StreamEvent;
+use self::stream::{Block, Blocks};
 use crate::{
     config::Config,
     exit::{self, Exit},
@@ -21,13 +25,19 @@ pub(crate) struct Client {
     pub(crate) embedded: Option<Runtime>,
 }
 
-/// An event of a task's stream.
-#[derive(Debug)]
-pub(crate) struct StreamEvent {
-    /// Its type.
-    pub(crate) kind: String,
-    /// Its data.
-    pub(crate) data: Value,
+/// How long a client waits before it takes up a stream that broke.
+const REST: Duration = Duration::from_millis(300);
+/// How often in a row a stream may break before it brought anything.
+const PATIENCE: u32 = 10;
+
+/// How a stream came to its end.
+enum End {
+    /// The task, or the caller's interest, has ended.
+    Whole,
+    /// It was cut off after it had brought something.
+    Cut,
+    /// It brought nothing.
+    Empty,
 }
 
 impl Client {
@@ -156,25 +166,27 @@ impl Client {
         let mut failures = 0;
         loop {
             match self.follow_once(task, last, &mut see).await {
-                Ok(true) => return Ok(()),
-                Ok(false) => failures = 0,
-                Err(error) if failures < 10 => {
+                Ok(End::Whole) => return Ok(()),
+                Ok(End::Cut) => failures = 0,
+                Ok(End::Empty) if failures < PATIENCE => failures += 1,
+                Ok(End::Empty) => return Err(self.silent(task)),
+                Err(error) if failures < PATIENCE => {
                     failures += 1;
                     tracing::warn!(%error, "the event stream broke; following again");
-                    tokio::time::sleep(Duration::from_millis(300)).await;
                 }
                 Err(error) => return Err(error),
             }
+            tokio::time::sleep(REST).await;
         }
     }
 
-    /// Whether the task, or the caller's interest, has ended.
+    /// Follows until the stream ends.
     async fn follow_once(
         &self,
         task: &str,
         last: &mut u64,
         see: &mut impl FnMut(&StreamEvent) -> bool,
-    ) -> Result<bool> {
+    ) -> Result<End> {
         let request = self
             .http
             .get(format!("{}/api/v1/tasks/{task}/events", self.base))
@@ -190,30 +202,44 @@ impl Client {
             return Err(problem(status, &body));
         }
         let mut stream = response.bytes_stream();
-        let mut buffer: Vec<u8> = Vec::new();
+        let mut blocks = Blocks::default();
+        let mut end = End::Empty;
         while let Some(piece) = stream.next().await {
-            buffer.extend_from_slice(&piece.map_err(|error| self.unreachable(&error))?);
-            while let Some(end) = buffer.windows(2).position(|pair| pair == b"\n\n") {
-                let block: Vec<u8> = buffer.drain(..end + 2).collect();
-                let Some((event, id)) = parse(&String::from_utf8_lossy(&block)) else {
-                    continue;
+            blocks.add(&piece.map_err(|error| self.unreachable(&error))?);
+            while let Some(block) = blocks.next() {
+                let (event, id) = match Block::read(block) {
+                    Block::Retry => continue,
+                    Block::Comment => {
+                        end = End::Cut;
+                        continue;
+                    }
+                    Block::Event(event, id) => (event, id),
                 };
-                if event.kind == "end" {
-                    return Ok(true);
-                }
-                if event.kind == "resync" {
-                    *last = 0;
-                    continue;
-                }
-                if let Some(id) = id {
-                    *last = id;
-                }
-                if !see(&event) {
-                    return Ok(true);
+                end = End::Cut;
+                match event.kind.as_str() {
+                    "end" => return Ok(End::Whole),
+                    "resync" => *last = 0,
+                    _ => {
+                        *last = id.unwrap_or(*last);
+                        if !see(&event) {
+                            return Ok(End::Whole);
+                        }
+                    }
                 }
             }
         }
-        Ok(false)
+        Ok(end)
+    }
+
+    fn silent(&self, task: &str) -> anyhow::Error {
+        exit::error(
+            Exit::Unavailable,
+            format!(
+                "the server {} ends the event stream of {task} again and again without an event; \
+                 its log says why",
+                self.base
+            ),
+        )
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> anyhow::Error {
@@ -251,27 +277,6 @@ pub(crate) fn escape(piece: &str) -> String {
     escaped
 }
 
-/// One block of an event stream: the event and its id.
-fn parse(block: &str) -> Option<(StreamEvent, Option<u64>)> {
-    let (mut kind, mut data, mut id) = ("message".to_owned(), String::new(), None);
-    for line in block.lines() {
-        match line
-            .split_once(':')
-            .map(|(field, value)| (field, value.trim_start()))
-        {
-            Some(("event", value)) => value.clone_into(&mut kind),
-            Some(("data", value)) => data.push_str(value),
-            Some(("id", value)) => id = value.parse().ok(),
-            _ => {}
-        }
-    }
-    if data.is_empty() && kind == "message" {
-        return None;
-    }
-    let data = serde_json::from_str(&data).unwrap_or(Value::Null);
-    Some((StreamEvent { kind, data }, id))
-}
-
 /// The error of an answer that is none.
 fn problem(status: StatusCode, body: &[u8]) -> anyhow::Error {
     let problem: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
@@ -290,4 +295,65 @@ fn problem(status: StatusCode, body: &[u8]) -> anyhow::Error {
         fix => format!("\nfix: {fix}"),
     };
     exit::error(exit, format!("{detail}{fix}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    /// A server that answers each request with this stream and ends it; how often it was asked.
+    async fn server(stream: &'static str) -> (Client, Arc<AtomicUsize>) {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        tokio::spawn(async move {
+            loop {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                count.fetch_add(1, Ordering::SeqCst);
+                let mut head = [0; 4_096];
+                let _ = socket.read(&mut head).await;
+                let reply = format!(
+                    "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\
+                     connection: close\r\n\r\n{stream}"
+                );
+                let _ = socket.write_all(reply.as_bytes()).await;
+            }
+        });
+        (Client::new(&url, None).unwrap(), asked)
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_brings_nothing_is_given_up() {
+        let (client, asked) = server("retry: 1000\n\n").await;
+        let mut last = 0;
+        let follow = client.follow("task_1", &mut last, |_| true);
+        let followed = tokio::time::timeout(Duration::from_secs(30), follow).await;
+        let error = followed.expect("it asks for ever").unwrap_err();
+        assert!(error.to_string().contains("without an event"), "{error}");
+        assert_eq!(asked.load(Ordering::SeqCst), 11);
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_is_cut_off_is_taken_up_without_haste() {
+        let (client, asked) = server("id: 1\nevent: task.leased\ndata: {}\n\n").await;
+        let mut last = 0;
+        let follow = client.follow("task_1", &mut last, |_| true);
+        let followed = tokio::time::timeout(Duration::from_secs(1), follow).await;
+        assert!(followed.is_err(), "the task goes on");
+        assert_eq!(last, 1);
+        let asked = asked.load(Ordering::SeqCst);
+        assert!((2..=4).contains(&asked), "{asked} requests in a second");
+    }
 }
