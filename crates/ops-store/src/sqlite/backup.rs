@@ -1,14 +1,16 @@
 //! Backups: one file with everything that was committed when it was begun, made while a server goes
 //! on writing; and a data folder made of such a file.
 
+mod unfinished;
+
 use std::{
-    fs::{self, File},
-    io,
+    fs, io,
     path::{Path, PathBuf},
 };
 
 use rusqlite::{Connection, OpenFlags};
 
+use self::unfinished::Unfinished;
 use super::{
     lock::Lock,
     open::{DATABASE_FILE, OpenError, create_folder},
@@ -126,13 +128,14 @@ pub fn backup(dir: &Path, file: &Path) -> Result<Backup, BackupError> {
     let conn = read_only(&source).map_err(failed)?;
     known_schema(&conn, &source)?;
     let unfinished = Unfinished::beside(file)?;
-    conn.execute("VACUUM INTO ?", [path_text(&unfinished.path)?])
+    // An empty file is as good as none to it, and keeps its permissions.
+    conn.execute("VACUUM INTO ?", [path_text(unfinished.path())?])
         .map_err(|source| BackupError::Copy {
             file: file.to_owned(),
             source,
         })?;
     drop(conn);
-    let found = check(&unfinished.path, file)?;
+    let found = check(unfinished.path(), file)?;
     unfinished.finish(file)?;
     Ok(found)
 }
@@ -149,11 +152,11 @@ pub fn restore(file: &Path, dir: &Path) -> Result<Backup, BackupError> {
     refuse_data(dir)?;
     let target = dir.join(DATABASE_FILE);
     let unfinished = Unfinished::beside(&target)?;
-    fs::copy(file, &unfinished.path).map_err(|source| BackupError::Io {
+    unfinished.fill(file).map_err(|source| BackupError::Io {
         path: target.clone(),
         source,
     })?;
-    check(&unfinished.path, file)?;
+    check(unfinished.path(), file)?;
     unfinished.finish(&target)?;
     drop(lock);
     Ok(found)
@@ -256,52 +259,4 @@ fn path_text(path: &Path) -> Result<&str, BackupError> {
         path: path.to_owned(),
         source: io::Error::new(io::ErrorKind::InvalidFilename, "the path is not UTF-8"),
     })
-}
-
-/// A file in the making; it goes unless it is finished.
-struct Unfinished {
-    path: PathBuf,
-}
-
-impl Unfinished {
-    fn beside(file: &Path) -> Result<Self, BackupError> {
-        let failed = |source| BackupError::Io {
-            path: file.to_owned(),
-            source,
-        };
-        let Some(name) = file.file_name() else {
-            return Err(failed(io::ErrorKind::InvalidFilename.into()));
-        };
-        let mut unfinished = std::ffi::OsString::from(".opspawn-unfinished-");
-        unfinished.push(name);
-        let path = file.with_file_name(unfinished);
-        // What an earlier one that was killed left behind.
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
-            Ok(()) | Err(_) => Ok(Self { path }),
-        }
-    }
-
-    /// Puts it in its place, durably.
-    fn finish(self, file: &Path) -> Result<(), BackupError> {
-        let finish = || {
-            File::open(&self.path)?.sync_all()?;
-            fs::rename(&self.path, file)?;
-            let parent = file
-                .parent()
-                .filter(|parent| !parent.as_os_str().is_empty());
-            File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
-        };
-        finish().map_err(|source| BackupError::Io {
-            path: file.to_owned(),
-            source,
-        })
-    }
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        // Once it is finished there is none.
-        drop(fs::remove_file(&self.path));
-    }
 }

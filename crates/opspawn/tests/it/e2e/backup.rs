@@ -1,6 +1,6 @@
 //! `opspawn backup` and `opspawn restore`.
 
-use std::{path::Path, time::Duration};
+use std::{os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
 use serde_json::json;
 
@@ -10,6 +10,11 @@ use super::{
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Who may do what with a file.
+fn mode(file: &Path) -> u32 {
+    std::fs::metadata(file).unwrap().permissions().mode() & 0o777
+}
 
 #[tokio::test]
 async fn a_backup_of_a_running_server_is_whole_and_comes_back() {
@@ -34,6 +39,7 @@ async fn a_backup_of_a_running_server_is_whole_and_comes_back() {
         .json();
     busy.abort();
     assert_eq!(made["path"], "b.db");
+    assert_eq!(mode(&place.join("b.db")), 0o600);
     let kept = made["tasks"].as_u64().unwrap();
     assert!(kept >= 1, "{made}");
     let later = tasks::run(&http, "after the backup").await;
@@ -59,6 +65,7 @@ async fn a_backup_of_a_running_server_is_whole_and_comes_back() {
     let args = ["restore", "b.db", "--data", "again", "--json"];
     let restored = place.bare_cli(&args).run().await.ends(0).json();
     assert_eq!(restored["tasks"], kept);
+    assert_eq!(mode(&place.join("again/opspawn.db")), 0o600);
     let get = async |id: &str| {
         place
             .bare_cli(&["task", "get", id, "--data", "again", "--json"])
