@@ -15,6 +15,8 @@ use crate::query::Query;
 
 const WRONG: &str = "is not a cursor of this list with this filter; take it from `next_cursor`";
 const CHECK: usize = 8;
+/// The largest number that an event can have.
+pub(crate) const LAST_SEQ: u64 = i64::MAX as u64;
 
 /// What a cursor belongs to.
 #[derive(Debug, Clone)]
@@ -48,7 +50,7 @@ impl List {
 
     /// Where a page of a log begins: the `cursor` or the `after` parameter, else its start.
     pub(crate) fn seq(&self, query: &mut Query) -> u64 {
-        let after = query.number("after", 0..=u64::MAX);
+        let after = query.number("after", 0..=LAST_SEQ);
         if after.is_some() && query.get("cursor").is_some() {
             query.fail("cursor", "value_error", "goes without `after`");
         }

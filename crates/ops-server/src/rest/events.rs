@@ -47,7 +47,7 @@ pub(crate) async fn list(
     let pages = cursor::List::new("events", caller.tenant, &id.to_string());
     let after = pages.seq(&mut query);
     let limit = query.number("limit", 1..=1_000).unwrap_or(100);
-    let last = query.number("last_event_id", 0..=u64::MAX);
+    let last = query.number("last_event_id", 0..=cursor::LAST_SEQ);
     let stream = wants_stream(&headers);
     let resumed = if stream {
         last_event_id(&headers, &mut query).or(last)
@@ -113,10 +113,14 @@ fn last_event_id(headers: &HeaderMap, query: &mut Query) -> Option<u64> {
     }
     let id = given.to_str().ok().and_then(|text| {
         let digits = text.bytes().all(|digit| digit.is_ascii_digit());
-        text.parse::<u64>().ok().filter(|_| digits)
+        let id = text.parse().ok().filter(|_| digits);
+        id.filter(|id| *id <= cursor::LAST_SEQ)
     });
     if id.is_none() {
-        let message = "is not the id of an event: a whole number";
+        let message = format!(
+            "is not the id of an event: a whole number up to {}",
+            cursor::LAST_SEQ
+        );
         query.fail("Last-Event-ID", "int_type", message);
     }
     id

@@ -62,8 +62,13 @@ pub(super) async fn run(stream: TcpStream, shared: Arc<Shared>) {
         Err(error) => {
             tracing::debug!(%error, "connection ended");
             // An idle connection is closed without a word.
-            let slow = error.is_timeout() && watched.was_asked();
-            watched.held_back().or(slow.then_some(Fault::TooSlow))
+            let asked = watched.was_asked();
+            let slow = asked && error.is_timeout();
+            // To anything else that it cannot parse it has an answer, which was held back.
+            let http2 = asked && error.is_parse();
+            let unanswered = slow.then_some(Fault::TooSlow);
+            let unanswered = unanswered.or(http2.then_some(Fault::Http2));
+            watched.held_back().or(unanswered)
         }
     };
     if let Some(fault) = fault {
@@ -91,6 +96,7 @@ pub(super) async fn refuse(stream: TcpStream, shared: &Shared) {
 fn says(fault: Fault, settings: &Settings) -> String {
     match fault {
         Fault::Malformed => "the bytes that came are not an HTTP/1.1 request".to_owned(),
+        Fault::Http2 => "the bytes that came begin an HTTP/2 connection; use HTTP/1.1".to_owned(),
         Fault::UriTooLong => "the request target has more than 65534 bytes".to_owned(),
         Fault::HeaderTooLarge => {
             format!("the request header has more than {MAX_HEADER_BYTES} bytes, or 100 lines")

@@ -26,6 +26,8 @@ const LINGER: Duration = Duration::from_secs(2);
 pub(super) enum Fault {
     /// It is not HTTP/1.1.
     Malformed,
+    /// It is the beginning of an HTTP/2 connection.
+    Http2,
     /// The target is too long.
     UriTooLong,
     /// The header is too large.
@@ -38,7 +40,7 @@ impl Fault {
     /// The code that it is refused with.
     pub(super) fn code(self) -> Code {
         match self {
-            Self::Malformed => Code::MalformedRequest,
+            Self::Malformed | Self::Http2 => Code::MalformedRequest,
             Self::UriTooLong => Code::UriTooLong,
             Self::HeaderTooLarge => Code::HeaderTooLarge,
             Self::TooSlow => Code::RequestTimeout,

@@ -273,3 +273,13 @@ async fn a_stop_does_not_wait_longer_than_the_grace_time() {
     app.stop.cancel();
     timeout(PATIENCE, &mut app.served).await.unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn http_2_is_told_to_use_http_1() {
+    let app = App::start().await;
+    // The preface and an empty SETTINGS frame (RFC 9113, 3.4).
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let problem = raw(app.addr, preface).await;
+    let problem = problem.problem(400, "malformed_request");
+    assert!(problem["detail"].as_str().unwrap().contains("use HTTP/1.1"));
+}

@@ -126,6 +126,7 @@ async fn logs_of_no_task_give_404_and_wrong_parameters_422() {
             "cursor=x",
             "cursor=t1",
             "after=1&cursor=e1&limit=1",
+            "after=9223372036854775808",
         ] {
             let path = format!("/api/v1/tasks/{id}/{list}?{query}");
             app.get(&path).await.problem(422, "invalid_query");

@@ -177,7 +177,8 @@ async fn a_place_beyond_the_end_is_answered_with_resync_and_the_whole_log() {
 async fn a_last_event_id_that_is_none_gives_422() {
     let app = App::start().await;
     let id = worked(&app).await;
-    for bad in ["x", "-1", "1.5", "+1", "99999999999999999999999"] {
+    let large = "9223372036854775808";
+    for bad in ["x", "-1", "1.5", "+1", large, "99999999999999999999999"] {
         let headers = [("accept", "text/event-stream"), ("last-event-id", bad)];
         let reply = request(app.addr, "GET", &path(&id), &headers, b"").await;
         let problem = reply.problem(422, "invalid_query");
@@ -189,6 +190,8 @@ async fn a_last_event_id_that_is_none_gives_422() {
             "{problem}"
         );
     }
+    let query = format!("{}?last_event_id={large}", path(&id));
+    app.get(&query).await.problem(422, "invalid_query");
     let headers = [("accept", "text/event-stream")];
     let missing = "/api/v1/tasks/task_6ba7b810-9dad-41d1-80b4-00c04fd430c8/events";
     let reply = request(app.addr, "GET", missing, &headers, b"").await;
