@@ -93,6 +93,7 @@ fn what_a_person_approved_is_looked_at_again_before_it_runs() {
     let run = fold(&[
         Event::RunStarted(RunStarted {
             goal: "go".into(),
+            images: Vec::new(),
             config: config.config().clone(),
         }),
         Event::ToolCalled(ToolCalled {
