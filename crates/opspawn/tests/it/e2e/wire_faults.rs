@@ -13,9 +13,11 @@ use super::{
 };
 
 /// The goals by fault, and whether a try that failed so may have been charged by the provider.
-const FAULTS: [(&str, bool); 4] = [
+const FAULTS: [(&str, bool); 6] = [
     ("limited", false),
     ("failing", false),
+    ("throttled", false),
+    ("dropped", false),
     ("garbled", true),
     ("gone", true),
 ];
@@ -31,13 +33,20 @@ fn fixtures() -> Value {
     let mut fixtures = vec![
         json!({"match": first("limited"), "response": limit}),
         json!({"match": first("failing"), "response": error(500, "server_error")}),
+        json!({"match": first("throttled"), "response": good, "chaos": {"rateLimitRate": 1}}),
+        json!({"match": first("dropped"), "response": good, "chaos": {"dropRate": 1}}),
         json!({"match": first("garbled"), "response": good, "chaos": {"malformedRate": 1}}),
         json!({"match": first("gone"), "response": good, "chaos": {"disconnectRate": 1}}),
         // The connection is cut in mid-stream, after some words.
         json!({"match": first("cut"), "latency": 30, "truncateAfterChunks": 3, "response":
             {"content": "many words, of which some are lost on the way, and so none counts at all"}}),
+        // The same after some time.
+        json!({"match": first("late"), "latency": 40, "disconnectAfterMs": 100, "response":
+            {"content": "many words, of which some are lost on the way, and so none counts at all"}}),
+        // Slow is no fault.
+        json!({"match": {"userMessage": "slow"}, "response": good, "chaos": {"latencyMs": 300}}),
     ];
-    for goal in FAULTS.map(|(goal, _)| goal).into_iter().chain(["cut"]) {
+    for goal in FAULTS.map(|(goal, _)| goal).into_iter().chain(["cut", "late"]) {
         fixtures
             .push(json!({"match": {"userMessage": goal, "sequenceIndex": 1}, "response": good}));
     }
@@ -80,7 +89,9 @@ async fn every_fault(surface: Surface, stream: &str) {
     let place = Place::new();
     let server = surface.dev(&place, &mock, stream).start().await.unwrap();
     let http = server.http();
-    let cut = (stream == "true").then_some(("cut", true));
+    let cut = [("cut", true), ("late", true)];
+    let cut = cut.into_iter().filter(|_| stream == "true");
+    let slow = tasks::agent(http, "slow").await;
     let mut sent = Vec::new();
     for (goal, charged) in FAULTS.into_iter().chain(cut) {
         sent.push((tasks::agent(http, goal).await, charged));
@@ -88,6 +99,9 @@ async fn every_fault(surface: Surface, stream: &str) {
     for (id, charged) in &sent {
         comes_through(http, id, *charged).await;
     }
+    assert_eq!(tasks::answer(http, &slow).await, "through");
+    let failed = tasks::events(http, &slow, "model.failed").await;
+    assert_eq!(failed.len(), 0, "{failed:#?}");
     assert_calm(&server);
 }
 
