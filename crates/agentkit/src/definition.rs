@@ -150,7 +150,7 @@ pub struct Limits {
 pub enum Format {
     /// TOML.
     Toml,
-    /// Markdown after a block of settings: TOML between `+++`, or simple YAML between `---`.
+    /// Markdown after a block of settings: TOML between `+++`, or YAML between `---`.
     Markdown,
 }
 

@@ -145,10 +145,11 @@ fn mistakes_are_all_named_with_what_mends_them() {
         ("---\nname: a\n", "have no end"),
         (
             "---\nname: a\n  x: 1\n---\n",
-            "line 2 of the settings is indented",
+            "line 2",
         ),
-        ("---\nname: a\ntools: {a: 1}\n---\n", "put it in quotes"),
-        ("---\nname: a\nname: b\n---\n", "gives `name` once more"),
+        ("---\nname: a\ntools: {a: 1}\n---\n", "`tools` must be a list of texts"),
+        ("---\n- a\n---\n", "lines of `key: value`"),
+        ("---\nname: a\nname: b\n---\n", "duplicate mapping key: name"),
         (
             "+++\nname = \"a\"\ninstructions = \"x\"\n+++\ny",
             "leave out one",
@@ -176,6 +177,16 @@ fn instructions_are_a_strict_template() {
         "{error}"
     );
     assert!(!error.retryable);
+
+    // Text that would be a gigabyte once it is written out.
+    let mut bomb = "---\nname: a\nx0: &x0 [y, y, y, y, y, y, y, y, y]\n".to_owned();
+    for level in 1..10 {
+        let alias = format!("*x{}, ", level - 1).repeat(9);
+        bomb.push_str(&format!("x{level}: &x{level} [{alias}]\n"));
+    }
+    bomb.push_str("---\n");
+    let error = Definition::parse(&bomb, Format::Markdown).unwrap_err();
+    assert!(matches!(error, DefinitionError::Syntax { .. }), "{error}");
 
     let lists = "---\nname: a\ntools:\n  - read_file\n  - \"http_*\"\n---\n\
                  {% for tool in tools %}- {{ tool }} on {{ date }}\n{% endfor %}";
