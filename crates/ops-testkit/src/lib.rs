@@ -6,6 +6,7 @@
 //!   goal, misbehaves on demand, and logs each request ([`ModelRequest`]).
 //! - [`Ledger`] takes the effects of tools and logs each of them ([`Effect`]).
 //! - [`CrashPlan`] makes the binary kill itself at a named point, and proves that it did.
+//! - [`StandIn`] is a provider inside the test, which holds answers back and compares requests.
 //! - [`Aimock`] is a mock of the providers' wire that others wrote.
 //!
 //! The two witnesses are programs of their own (`opspawn-model-stub`, `opspawn-ledger`): a crash
@@ -21,6 +22,7 @@ mod opspawn;
 mod process;
 mod programs;
 pub mod serve;
+mod stand_in;
 mod wait;
 
 pub use aimock::{Aimock, AimockPath, require_aimock};
@@ -32,4 +34,5 @@ pub use opspawn::{Launch, Opspawn};
 pub use process::{Process, Stream};
 pub use programs::{Ledger, ModelStub};
 pub use rustix::process::Signal;
+pub use stand_in::{Answer, Asked, StandIn};
 pub use wait::wait_until;

@@ -7,4 +7,6 @@ mod ledger;
 #[cfg(test)]
 mod opspawn;
 #[cfg(test)]
+mod stand_in;
+#[cfg(test)]
 mod stub;

@@ -5,3 +5,5 @@ mod e2e;
 #[cfg(test)]
 #[cfg(feature = "failpoints")]
 mod fault;
+#[cfg(test)]
+mod provider;
