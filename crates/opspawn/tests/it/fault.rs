@@ -5,15 +5,20 @@
 
 mod cancel;
 mod checks;
+mod child;
+mod compaction;
 mod decisions;
 mod deck;
 mod fleet;
 mod folder;
 mod history;
 mod kills;
+mod mid_stream;
 mod pause;
 mod plan;
+mod reask;
 mod schedules;
 mod shutdown;
+mod story;
 mod timer;
 mod world;
