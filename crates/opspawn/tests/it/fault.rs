@@ -9,6 +9,7 @@ mod child;
 mod compaction;
 mod decisions;
 mod deck;
+mod family;
 mod fleet;
 mod folder;
 mod history;
