@@ -26,7 +26,8 @@ pub(super) fn markdown(text: &str) -> Result<Value, DefinitionError> {
             ));
         }
     };
-    let mut settings = String::new();
+    // With a line for the fence, so that mistakes are named with their lines in the file.
+    let mut settings = "\n".to_owned();
     let mut lines = rest.split_inclusive('\n');
     let closed = lines.by_ref().any(|line| {
         let end = line.trim_end() == fence;

@@ -145,7 +145,7 @@ fn mistakes_are_all_named_with_what_mends_them() {
         ("---\nname: a\n", "have no end"),
         (
             "---\nname: a\n  x: 1\n---\n",
-            "line 2",
+            "line 3",
         ),
         ("---\nname: a\ntools: {a: 1}\n---\n", "`tools` must be a list of texts"),
         ("---\n- a\n---\n", "lines of `key: value`"),
