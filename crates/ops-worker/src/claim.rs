@@ -109,8 +109,13 @@ impl Worker {
                 self.clock.now(),
                 self.random.id_bytes(),
             )));
+            // The lease counts from before the question: the answer may be late.
+            let asked = self.clock.boot_micros();
             match self.store.open_session(session.id).await {
-                Ok(()) => self.work(session, &stop).await,
+                Ok(()) => {
+                    self.extend(&session, asked);
+                    self.work(session, &stop).await;
+                }
                 Err(error) => {
                     tracing::error!(%error, "no session; trying again in a second");
                     tokio::select! {
@@ -126,7 +131,6 @@ impl Worker {
     async fn work(self: &Arc<Self>, session: Arc<Session>, stop: &CancellationToken) {
         let runs = TaskTracker::new();
         let beats = CancellationToken::new();
-        self.extend(&session);
         let heart = tokio::spawn(Arc::clone(self).beat(Arc::clone(&session), beats.clone()));
         let heart_stopped = async { heart.await.unwrap_or_default() };
         tokio::pin!(heart_stopped);
@@ -162,9 +166,10 @@ impl Worker {
         }
     }
 
-    fn extend(&self, session: &Session) {
+    /// The leases hold for so long after a question that was answered.
+    fn extend(&self, session: &Session, asked_micros: i64) {
         let lease = i64::try_from(self.settings.lease.as_micros()).unwrap_or(i64::MAX);
-        session.extend(self.clock.boot_micros().saturating_add(lease));
+        session.extend(asked_micros.saturating_add(lease));
     }
 
     /// Says that the session is alive until it is over, or the worker is done.
@@ -175,12 +180,10 @@ impl Worker {
                 () = self.store.interrupted(session.id) => {}
                 () = done.cancelled() => return,
             }
-            // The lease counts from before the question: the answer may be late.
             let asked = self.clock.boot_micros();
             match self.store.heartbeat(session.id).await {
                 Ok(reply) => {
-                    let lease = i64::try_from(self.settings.lease.as_micros()).unwrap_or(i64::MAX);
-                    session.extend(asked.saturating_add(lease));
+                    self.extend(&session, asked);
                     for (_, task) in reply.cancel {
                         session.cancel(task);
                     }

@@ -238,7 +238,8 @@ fn worker_settings(config: &Config, dir: &Path, lease: Duration) -> ops_worker::
         concurrency: usize::try_from(concurrency).unwrap_or(64).max(1),
         queues: config.queues().values().cloned().collect(),
         workspaces: workspaces(dir),
-        lease,
+        // What is left is for an effect that was checked in the last moment.
+        lease: lease * 9 / 10,
         grace: config
             .duration("worker.grace")
             .unwrap_or(Duration::from_secs(20)),
@@ -270,4 +271,17 @@ fn max_body(config: &Config) -> usize {
 
 fn absolute(dir: &Path) -> PathBuf {
     std::path::absolute(dir).unwrap_or_else(|_| dir.to_path_buf())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_stops_before_its_leases_end() {
+        let config = Config::load(&[], None).unwrap();
+        let lease = Duration::from_secs(10);
+        let settings = worker_settings(&config, Path::new("."), lease);
+        assert_eq!(settings.lease, Duration::from_secs(9));
+    }
 }

@@ -1,8 +1,11 @@
 //! A store some of whose verbs fail a few times, as on a disk that is full for a while.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    time::Duration,
 };
 
 use ops_core::{
@@ -18,6 +21,8 @@ use ops_core::{
 };
 use serde_json::Value;
 
+use crate::world::{LEASE, TestClock};
+
 /// Fails the next so many calls of a verb, then does as the store behind it.
 pub(crate) struct Faulty {
     pub(crate) store: Arc<dyn Store>,
@@ -29,6 +34,12 @@ pub(crate) struct Faulty {
     pub(crate) definition: Option<StoreError>,
     /// A signal that comes before the answer to an append of a run, which is lost.
     pub(crate) answer: Mutex<Option<(&'static str, Value)>>,
+    /// The clock, if the answer to the first opening of a session is late by more than a lease.
+    pub(crate) late: Mutex<Option<Arc<TestClock>>>,
+    /// Whether a session was opened late, and not heard of since.
+    pub(crate) unheard: AtomicBool,
+    /// Whether tasks were claimed then.
+    pub(crate) early: AtomicBool,
 }
 
 impl Faulty {
@@ -73,6 +84,9 @@ impl Store for Faulty {
         self.store.submit_all(new)
     }
     fn claim(&self, request: ClaimRequest) -> Answer<'_, Claimed> {
+        if self.unheard.load(Ordering::SeqCst) {
+            self.early.store(true, Ordering::SeqCst);
+        }
         self.store.claim(request)
     }
     fn apply(
@@ -148,9 +162,18 @@ impl Store for Faulty {
         self.store.put_snapshot(tenant, task, snapshot)
     }
     fn open_session(&self, session: SessionId) -> Answer<'_, ()> {
-        self.store.open_session(session)
+        let late = self.late.lock().unwrap().take();
+        self.unheard.store(late.is_some(), Ordering::SeqCst);
+        Box::pin(async move {
+            self.store.open_session(session).await?;
+            if let Some(clock) = late {
+                clock.advance(LEASE + Duration::from_secs(1));
+            }
+            Ok(())
+        })
     }
     fn heartbeat(&self, session: SessionId) -> Answer<'_, HeartbeatReply> {
+        self.unheard.store(false, Ordering::SeqCst);
         self.store.heartbeat(session)
     }
     fn interrupted(&self, session: SessionId) -> Fut<'_, ()> {

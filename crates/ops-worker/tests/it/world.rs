@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicI64, AtomicU8, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -32,8 +32,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::faulty::Faulty;
 
-/// A clock that only goes forward with real time.
+/// How long leases hold.
+pub(crate) const LEASE: Duration = Duration::from_secs(10);
+
+/// A clock that goes forward with real time, and by leaps.
 pub(crate) struct TestClock(Instant, AtomicI64);
+
+impl TestClock {
+    pub(crate) fn advance(&self, by: Duration) {
+        let micros = i64::try_from(by.as_micros()).unwrap();
+        self.1.fetch_add(micros, Ordering::SeqCst);
+    }
+}
 
 impl Clock for TestClock {
     fn now(&self) -> Micros {
@@ -98,6 +108,8 @@ pub(crate) struct Faults {
     pub(crate) definition: Option<StoreError>,
     /// The answer to the first append of the run is lost, and this signal comes meanwhile.
     pub(crate) answer: Option<(&'static str, Value)>,
+    /// Whether the answer to the first opening of a session is late by more than a lease.
+    pub(crate) late: bool,
 }
 
 /// Runs one task with this agent until it has ended, and gives it back.
@@ -129,12 +141,15 @@ pub(crate) struct Left {
     pub(crate) record: TaskRecord,
     pub(crate) snapshot: Option<Snapshot>,
     pub(crate) log: Vec<StoredEvent>,
+    /// Whether tasks were claimed under a lease that might have been over.
+    pub(crate) early: bool,
 }
 
 /// The same, with all that the store has of it.
 pub(crate) async fn run_and_read(agent: Agent, faults: Faults) -> Left {
     let folder = tempfile::tempdir().unwrap();
-    let clock: Arc<dyn Clock> = Arc::new(TestClock(Instant::now(), AtomicI64::new(0)));
+    let test_clock = Arc::new(TestClock(Instant::now(), AtomicI64::new(0)));
+    let clock: Arc<dyn Clock> = Arc::clone(&test_clock) as _;
     let queue: Arc<dyn ops_core::ports::Queue> = Arc::new(LocalQueue::default());
     let live: Arc<dyn ops_core::ports::Live> = Arc::new(LocalLive::default());
     let random: Arc<dyn Random> = Arc::new(Counting(AtomicU8::new(1)));
@@ -147,13 +162,16 @@ pub(crate) async fn run_and_read(agent: Agent, faults: Faults) -> Left {
     let store = Arc::new(SqliteStore::open(options).unwrap());
     let none = (0, StoreError::SessionOver);
     let (events, events_fail) = faults.events.unwrap_or(none);
-    let faulty: Arc<dyn Store> = Arc::new(Faulty {
+    let faulty = Arc::new(Faulty {
         store: Arc::clone(&store) as _,
         wake_due: AtomicU32::new(faults.wake_due),
         events: AtomicU32::new(events),
         events_fail,
         definition: faults.definition.clone(),
         answer: Mutex::new(faults.answer),
+        late: Mutex::new(faults.late.then_some(test_clock)),
+        unheard: AtomicBool::new(false),
+        early: AtomicBool::new(false),
     });
     let retry = RetryPolicy {
         max_attempts: 2,
@@ -169,7 +187,7 @@ pub(crate) async fn run_and_read(agent: Agent, faults: Faults) -> Left {
         retention: ops_core::ports::Retention::default(),
     };
     let adapters = Adapters {
-        store: Arc::clone(&faulty),
+        store: Arc::clone(&faulty) as _,
         live: Arc::clone(&live),
         queue: Arc::clone(&queue),
         clock: Arc::clone(&clock),
@@ -201,11 +219,11 @@ pub(crate) async fn run_and_read(agent: Agent, faults: Faults) -> Left {
         concurrency: 2,
         queues: vec![QueueSettings::new("default")],
         workspaces: folder.path().join("workspaces"),
-        lease: Duration::from_secs(10),
+        lease: LEASE,
         grace: Duration::from_secs(1),
     };
     let worker = Worker::new(
-        faulty,
+        Arc::clone(&faulty) as _,
         live,
         queue,
         clock,
@@ -244,5 +262,6 @@ pub(crate) async fn run_and_read(agent: Agent, faults: Faults) -> Left {
         record,
         snapshot,
         log,
+        early: faulty.early.load(Ordering::SeqCst),
     }
 }

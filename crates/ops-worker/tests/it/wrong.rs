@@ -16,7 +16,7 @@ use agentkit::{
 use ops_core::{State, ports::StoreError};
 use serde_json::{Value, json};
 
-use crate::world::{Faults, run_through, run_to_end};
+use crate::world::{Faults, run_and_read, run_through, run_to_end};
 
 struct Panicking;
 
@@ -178,4 +178,16 @@ async fn a_definition_that_stays_unreadable_fails_its_task() {
     let error = record.error.unwrap();
     assert_eq!(error.code, "storage_damaged");
     assert!(error.message.contains("a blob is missing"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_session_whose_opening_was_answered_late_claims_nothing_before_it_is_heard() {
+    let (agent, faults) = asking();
+    let faults = Faults {
+        late: true,
+        ..faults
+    };
+    let left = run_and_read(agent, faults).await;
+    assert_eq!(left.record.life.state, State::Completed);
+    assert!(!left.early, "its leases might have been over");
 }
