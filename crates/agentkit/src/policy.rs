@@ -7,6 +7,7 @@ mod condition;
 mod configured;
 mod file;
 mod pattern;
+mod spelling;
 mod strictest;
 
 use std::time::Duration;

@@ -1,13 +1,17 @@
 //! What a rule asks of a call's arguments.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
-use super::pattern::matches;
+use super::{pattern::matches, spelling::Kind};
 
 /// A condition on one argument: where it is, and what it has to be.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Condition {
     path: Vec<String>,
+    /// What the argument is, if its name says so.
+    kind: Option<Kind>,
     test: Test,
 }
 
@@ -36,6 +40,10 @@ impl Condition {
     /// truth value that the argument has to equal, an array of which one has to hold, or an object
     /// with `min`, `max` or both, between which a number has to be.
     ///
+    /// An argument whose name is `path` or `url`, or ends with `_path` or `_url`, is looked at as it is
+    /// written and in its plain spelling: a rule that restricts speaks of it if either matches, one
+    /// that permits only if both do.
+    ///
     /// # Errors
     /// If the path is empty, or the value is none of these.
     pub fn new(path: &str, value: &Value) -> Result<Self, InvalidCondition> {
@@ -50,22 +58,35 @@ impl Condition {
             let message = format!("`{path}` names no argument: write `name`, `a.b` or `/a/b`");
             return Err(InvalidCondition(message));
         }
-        let test = Test::new(value)
+        let kind = parts.last().and_then(|name| Kind::of(name));
+        let test = Test::new(value, kind)
             .map_err(|reason| InvalidCondition(format!("the condition on `{path}` {reason}")))?;
-        Ok(Self { path: parts, test })
+        let path = parts;
+        Ok(Self { path, kind, test })
     }
 
     /// Whether it holds for the argument, if there is one. Of a list, for any of its items.
     pub(super) fn holds_for_any(&self, arguments: &Value) -> bool {
         self.values(arguments)
-            .iter()
-            .any(|value| self.test.holds(value))
+            .into_iter()
+            .any(|value| self.spellings(value).any(|value| self.test.holds(&value)))
     }
 
     /// Whether it holds for the argument, if there is one. Of a list, for each of its items.
     pub(super) fn holds_for_all(&self, arguments: &Value) -> bool {
         let values = self.values(arguments);
-        !values.is_empty() && values.iter().all(|value| self.test.holds(value))
+        !values.is_empty()
+            && values
+                .into_iter()
+                .all(|value| self.spellings(value).all(|value| self.test.holds(&value)))
+    }
+
+    /// The value as it is written and, if that is another one, in its plain spelling.
+    fn spellings<'a>(&self, value: &'a Value) -> impl Iterator<Item = Cow<'a, Value>> {
+        let plain = self.kind.zip(value.as_str());
+        let plain = plain.and_then(|(kind, text)| kind.plain(text));
+        let plain = plain.map(|text| Cow::Owned(Value::String(text)));
+        std::iter::once(Cow::Borrowed(value)).chain(plain)
     }
 
     /// What is at the path. A list on the way stands for its items, unless the path counts them.
@@ -98,15 +119,24 @@ impl Condition {
 }
 
 impl Test {
-    fn new(value: &Value) -> Result<Self, String> {
+    fn new(value: &Value, kind: Option<Kind>) -> Result<Self, String> {
         match value {
-            Value::String(pattern) => Ok(Self::Text(pattern.clone())),
+            Value::String(pattern) => {
+                let text = Self::Text(pattern.clone());
+                Ok(match kind.and_then(|kind| kind.pattern(pattern)) {
+                    Some(plain) => Self::Any(vec![text, Self::Text(plain)]),
+                    None => text,
+                })
+            }
             Value::Bool(_) | Value::Number(_) => Ok(Self::Equal(value.clone())),
             Value::Array(items) if items.is_empty() => {
                 Err("can never hold: its list is empty".into())
             }
             Value::Array(items) => Ok(Self::Any(
-                items.iter().map(Self::new).collect::<Result<_, _>>()?,
+                items
+                    .iter()
+                    .map(|item| Self::new(item, kind))
+                    .collect::<Result<_, _>>()?,
             )),
             Value::Object(bounds) => {
                 let bound = |name: &str, without: f64| match bounds.get(name) {

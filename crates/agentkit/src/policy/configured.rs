@@ -330,4 +330,55 @@ mod tests {
             assert_eq!(rule.speaks_of(&action), expected, "{rule:?}");
         }
     }
+
+    #[test]
+    fn no_rule_is_evaded_by_another_spelling() {
+        let speaks = |action, when: bool, (name, pattern): (&str, &str), text: &str| {
+            let mut rule = rule("get", action);
+            match when {
+                true => rule.when = condition(name, json!(pattern)),
+                false => rule.unless = condition(name, json!(pattern)),
+            }
+            let tool = ToolSpec::new("get", "", json!({"type": "object"}));
+            let arguments = json!({name: text});
+            rule.speaks_of(&Action {
+                tool: &tool,
+                arguments: &arguments,
+            })
+        };
+        let secret = ("path", "secret/*");
+        let host = ("url", "https://Evil.example/*");
+        for (bad, texts) in [
+            (secret, ["secret/a", "./x/../secret/a", "x/..//secret/./a"]),
+            (
+                host,
+                [
+                    "https://evil.example/a",
+                    "HTTPS://EVIL.example:443/a",
+                    "https://ann@evil.example./a",
+                ],
+            ),
+        ] {
+            for text in texts {
+                assert!(speaks(RuleAction::Deny, true, bad, text), "{text}");
+                assert!(speaks(RuleAction::Ask, true, bad, text), "{text}");
+                // What is not to be allowed is not, whatever it is called.
+                assert!(!speaks(RuleAction::Allow, false, bad, text), "{text}");
+            }
+        }
+        // What is permitted must be what it looks like.
+        let docs = ("path", "docs/*");
+        assert!(speaks(RuleAction::Allow, true, docs, "docs/a"));
+        assert!(!speaks(RuleAction::Allow, true, docs, "docs/../secret/a"));
+        assert!(speaks(RuleAction::Deny, false, docs, "docs/../secret/a"));
+        let api = ("url", "https://api.example/v1/*");
+        assert!(!speaks(
+            RuleAction::Ask,
+            false,
+            api,
+            "https://api.example/v1/a"
+        ));
+        let climbs = "https://api.example/v1/../admin";
+        assert!(speaks(RuleAction::Ask, false, api, climbs));
+    }
 }
