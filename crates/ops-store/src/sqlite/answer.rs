@@ -3,8 +3,8 @@
 use std::sync::{Arc, mpsc};
 
 use ops_core::{
-    Approval, Lifecycle,
-    ports::{Due, More, StoreError},
+    Lifecycle,
+    ports::{More, StoreError},
 };
 
 use super::{
@@ -22,14 +22,10 @@ pub(super) enum Answer {
     Submit(Reply<Found>, Result<Box<Found>, StoreError>),
     Claim(Reply<Claimed>, Result<(Vec<Sparse>, More), StoreError>),
     Apply(Option<Reply<Lifecycle>>, Result<Lifecycle, StoreError>),
-    Judged(Reply<Approval>, Result<Box<Approval>, StoreError>),
-    Done(Reply<()>, Result<(), StoreError>),
-    Count(Reply<u32>, Result<u32, StoreError>),
     Voided(
         mpsc::Sender<Result<u32, StoreError>>,
         Result<u32, StoreError>,
     ),
-    Due(Reply<Due>, Result<Due, StoreError>),
     /// It holds its verdict itself.
     Job(Job),
     /// A job that was not done.
@@ -43,11 +39,7 @@ impl Answer {
             Request::Submit(_, reply) => Self::Submit(reply, Err(error)),
             Request::Claim(_, reply) => Self::Claim(reply, Err(error)),
             Request::Apply(_, reply) => Self::Apply(reply, Err(error)),
-            Request::Judge(_, _, _, reply) => Self::Judged(reply, Err(error)),
-            Request::PutSnapshot(_, _, _, reply) => Self::Done(reply, Err(error)),
-            Request::EndSession(_, reply) => Self::Count(reply, Err(error)),
             Request::VoidLeases(reply) => Self::Voided(reply, Err(error)),
-            Request::WakeDue(_, reply) => Self::Due(reply, Err(error)),
             Request::Job(job) => Self::NoJob(job, error),
         }
     }
@@ -65,11 +57,7 @@ impl Answer {
                     tracing::debug!(%error, "a command that nobody waits for was refused");
                 }
             }
-            Self::Judged(reply, verdict) => drop(reply.send(verdict.map(|judged| *judged))),
-            Self::Done(reply, verdict) => drop(reply.send(verdict)),
-            Self::Count(reply, verdict) => drop(reply.send(verdict)),
             Self::Voided(reply, verdict) => drop(reply.send(verdict)),
-            Self::Due(reply, verdict) => drop(reply.send(verdict)),
             Self::Job(job) => job.answer(),
             Self::NoJob(job, error) => job.fail(error),
         }
@@ -82,11 +70,7 @@ impl Answer {
             Self::Claim(reply, _) => drop(reply.send(Err(error))),
             Self::Apply(Some(reply), _) => drop(reply.send(Err(error))),
             Self::Apply(None, _) => {}
-            Self::Judged(reply, _) => drop(reply.send(Err(error))),
-            Self::Done(reply, _) => drop(reply.send(Err(error))),
-            Self::Count(reply, _) => drop(reply.send(Err(error))),
             Self::Voided(reply, _) => drop(reply.send(Err(error))),
-            Self::Due(reply, _) => drop(reply.send(Err(error))),
             Self::Job(job) | Self::NoJob(job, _) => job.fail(error),
         }
     }

@@ -53,6 +53,7 @@ pub(super) fn judge(
     tenant: TenantId,
     task: TaskId,
     verdict: Verdict,
+    outside: &Outside,
 ) -> Result<Approval, Fault> {
     let Verdict {
         step,
@@ -97,7 +98,7 @@ pub(super) fn judge(
         by: by.clone(),
     };
     let decided = decide(&before.life, command, batch.now).map_err(StoreError::from)?;
-    let after = batch.write(&before, decided, &Outside::default())?;
+    let after = batch.write(&before, decided, outside)?;
     if approval.status != ApprovalStatus::Pending {
         approval.decided_at = Some(after.updated_at);
         approval.decided_by = by;

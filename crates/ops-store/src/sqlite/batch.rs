@@ -114,7 +114,7 @@ impl<'c> Batch<'c> {
                 &after,
                 seq,
                 event,
-                outside.body(index),
+                outside.decided(index, &event.body),
             )?;
         }
         if events.is_empty() {

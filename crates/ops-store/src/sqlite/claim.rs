@@ -99,7 +99,7 @@ impl Drop for Claimed {
                 },
             };
             // A writer that has stopped holds no lease either: the next start voids them all.
-            let _ = self.inbox.push(Request::Apply(apply, None));
+            let _ = self.inbox.push(Request::Apply(Box::new(apply), None));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Rare verbs: work for the writer that needs no request of its own.
+//! Work for the writer that needs no request of its own: every verb but the most frequent ones.
 
 use std::fmt;
 

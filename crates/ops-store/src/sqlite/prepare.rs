@@ -1,9 +1,9 @@
 //! What callers do before the writer sees a request: check sizes, hash and compress large values.
 
 use ops_core::{
-    Append, Command, Next,
-    event::Resolution,
-    ports::{Blob, NewTask, Snapshot, StoreError},
+    Append, Approval, Command, Next,
+    event::{Resolution, TaskEvent},
+    ports::{Blob, Decision, NewTask, Snapshot, StoreError, Verdict},
 };
 
 use super::blob::{Chunk, Digest, INLINE, Packed, check_size, parse_digest};
@@ -24,6 +24,8 @@ pub(super) struct Outside {
     pub(super) packed: Vec<Packed>,
     /// Bodies of appended events, by their place in the append.
     bodies: Vec<(usize, Digest)>,
+    /// The body of the event that a command from outside becomes, if that is large.
+    told: Option<(Vec<u8>, Digest)>,
     /// The result.
     pub(super) result: Option<Digest>,
     /// The large inputs of children, by their place in the append.
@@ -37,6 +39,25 @@ impl Outside {
             .iter()
             .find(|(place, _)| *place == index)
             .map(|(_, digest)| *digest)
+    }
+
+    /// The same of an event that was decided about: the one at this place, with this body.
+    pub(super) fn decided(&self, index: usize, body: &[u8]) -> Option<Digest> {
+        let told = || {
+            let (known, digest) = self.told.as_ref()?;
+            (known == body).then_some(*digest)
+        };
+        self.body(index).or_else(told)
+    }
+
+    /// With the body of an event that the writer is going to decide about.
+    fn with(mut self, event: &TaskEvent) -> Self {
+        let body = event.envelope().body;
+        if body.len() > INLINE {
+            let digest = self.pack(&body);
+            self.told = Some((body, digest));
+        }
+        self
     }
 
     /// The large input of each child of the append.
@@ -129,11 +150,11 @@ pub(super) async fn command(
             (events.as_slice(), Some(next))
         }
         Command::Signal { payload, .. } => {
-            check_size(payload.to_string().len(), cap)?;
+            size += large(payload.to_string().len(), cap)?;
             (&[][..], None)
         }
         Command::Resolve { resolution, .. } => {
-            check_resolution(resolution, cap)?;
+            size += large(size_of(resolution), cap)?;
             (&[][..], None)
         }
         Command::Claim { .. }
@@ -150,18 +171,10 @@ pub(super) async fn command(
         | Command::Cancel => (&[][..], None),
     };
     for event in events {
-        check_size(event.body.len(), cap)?;
-        if event.body.len() > INLINE {
-            size += event.body.len();
-        }
+        size += large(event.body.len(), cap)?;
     }
     match next {
-        Some(Next::Complete { result }) => {
-            check_size(result.as_str().len(), cap)?;
-            if result.as_str().len() > INLINE {
-                size += result.as_str().len();
-            }
-        }
+        Some(Next::Complete { result }) => size += large(result.as_str().len(), cap)?,
         Some(Next::Fail { error, .. }) => check_size(error.message.len(), cap)?,
         Some(Next::Continue | Next::Wait(_) | Next::Cancelled) | None => {}
     }
@@ -178,11 +191,71 @@ pub(super) async fn command(
     .await
 }
 
-fn check_resolution(resolution: &Resolution, cap: u64) -> Result<(), StoreError> {
+fn size_of(resolution: &Resolution) -> usize {
     match resolution {
-        Resolution::Done { output } => check_size(output.to_string().len(), cap),
-        Resolution::Failed { message } => check_size(message.len(), cap),
-        Resolution::Retry => Ok(()),
+        Resolution::Done { output } => output.to_string().len(),
+        Resolution::Failed { message } => message.len(),
+        Resolution::Retry => 0,
+    }
+}
+
+/// The size of a value that is packed; 0 of one that is not.
+fn large(size: usize, cap: u64) -> Result<usize, StoreError> {
+    check_size(size, cap)?;
+    Ok(if size > INLINE { size } else { 0 })
+}
+
+/// The event that a command from outside becomes, if it may be large.
+fn told(command: &Command) -> Option<TaskEvent> {
+    match command {
+        Command::Signal { name, payload } => Some(TaskEvent::Signalled {
+            name: name.clone(),
+            payload: payload.clone(),
+        }),
+        Command::Resolve { step, resolution } => Some(TaskEvent::Resolved {
+            step: *step,
+            resolution: resolution.clone(),
+        }),
+        Command::Claim { .. }
+        | Command::Append(_)
+        | Command::Release { .. }
+        | Command::LoseLease
+        | Command::Wake
+        | Command::Block { .. }
+        | Command::Unblock
+        | Command::Pause
+        | Command::Resume
+        | Command::Limit(_)
+        | Command::Judge { .. }
+        | Command::ChildEnded(_)
+        | Command::Cancel => None,
+    }
+}
+
+/// Packs what a decision about a step makes large. `open` is the approval as it stands, whose
+/// arguments an approval hands on once they were edited.
+pub(super) async fn verdict(
+    verdict: &Verdict,
+    open: Option<Approval>,
+    cap: u64,
+) -> Result<Outside, StoreError> {
+    let (step, by) = (verdict.step, verdict.by.clone());
+    let edited = open.filter(|open| open.revision > 1);
+    let (input, event) = match (&verdict.decision, edited) {
+        (Decision::Edit { input, .. }, _) => {
+            let input = input.clone();
+            (input.to_string(), TaskEvent::Edited { step, input, by })
+        }
+        (Decision::Approve, Some(open)) => {
+            let text = open.asked.input.to_string();
+            let input = Some(open.asked.input);
+            (text, TaskEvent::Approved { step, input, by })
+        }
+        (Decision::Approve, None) | (Decision::Deny { .. }, _) => return Ok(Outside::default()),
+    };
+    match large(input.len(), cap)? {
+        0 => Ok(Outside::default()),
+        size => work(size, move || Ok(Outside::default().with(&event))).await,
     }
 }
 
@@ -217,7 +290,10 @@ fn pack(command: &Command, blobs: &[Blob]) -> Result<Outside, StoreError> {
             outside.result = Some(outside.pack(result.as_str().as_bytes()));
         }
     }
-    Ok(outside)
+    Ok(match told(command) {
+        Some(event) => outside.with(&event),
+        None => outside,
+    })
 }
 
 pub(super) async fn snapshot(snapshot: Snapshot, cap: u64) -> Result<PreparedSnapshot, StoreError> {
@@ -231,4 +307,132 @@ pub(super) async fn snapshot(snapshot: Snapshot, cap: u64) -> Result<PreparedSna
         })
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use ops_core::{
+        Lifecycle, Micros, SessionId, State, TaskId, Wait, approval::NewApproval, decide,
+        event::Usage, retry::RetryPolicy, task::Ties,
+    };
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn life(state: State) -> Lifecycle {
+        Lifecycle {
+            id: TaskId::new(Micros(1), [1; 10]),
+            state,
+            attempt: 1,
+            retry: RetryPolicy::default(),
+            epoch: 1,
+            seq: 2,
+            lease_losses: 0,
+            run_started: true,
+            paused: false,
+            heard: false,
+            ties: Ties::default(),
+            usage: Usage::default(),
+            children_usage: Usage::default(),
+            started_at: None,
+            updated_at: Micros(1),
+            completed_at: None,
+        }
+    }
+
+    /// Whether the writer finds each large body packed that a command leads to.
+    fn is_ready(life: &Lifecycle, prepared: Prepared) -> bool {
+        let Prepared { command, outside } = prepared;
+        let decision = decide(life, command, Micros(2)).unwrap();
+        let mut large = decision.events.iter().enumerate();
+        assert!(large.any(|(_, event)| event.body.len() > INLINE));
+        let mut events = decision.events.iter().enumerate();
+        events.all(|(index, event)| {
+            event.body.len() <= INLINE || outside.decided(index, &event.body).is_some()
+        })
+    }
+
+    #[tokio::test]
+    async fn what_comes_from_outside_is_packed_before_the_writer_sees_it() {
+        let large = || Value::from("x".repeat(1 << 20));
+        let session = SessionId::new(Micros(1), [2; 10]);
+        let signal = Command::Signal {
+            name: "news".into(),
+            payload: large(),
+        };
+        let prepared = command(signal, Vec::new(), 1 << 30).await.unwrap();
+        assert!(is_ready(&life(State::Running { session }), prepared));
+        for resolution in [
+            Resolution::Done { output: large() },
+            Resolution::Failed {
+                message: "x".repeat(1 << 20),
+            },
+        ] {
+            let resolve = Command::Resolve {
+                step: 2,
+                resolution,
+            };
+            let prepared = command(resolve, Vec::new(), 1 << 30).await.unwrap();
+            let in_doubt = State::Waiting(Wait::InDoubt { steps: vec![2] });
+            assert!(is_ready(&life(in_doubt), prepared));
+        }
+    }
+
+    #[tokio::test]
+    async fn edited_arguments_are_packed_before_the_writer_sees_them() {
+        let input = json!({"text": "x".repeat(1 << 20)});
+        let open = Approval {
+            task: TaskId::new(Micros(1), [1; 10]),
+            asked: NewApproval {
+                step: 2,
+                tool: "send".into(),
+                tool_digest: String::new(),
+                agent_digest: String::new(),
+                input: input.clone(),
+                input_digest: String::new(),
+                input_schema: json!({}),
+                reason: String::new(),
+                expires_at: None,
+            },
+            revision: 2,
+            status: ops_core::ApprovalStatus::Pending,
+            asked_at: Micros(1),
+            decided_at: None,
+            decided_by: None,
+            note: None,
+        };
+        for (decision, judgement) in [
+            (
+                Decision::Edit {
+                    input: input.clone(),
+                    digest: String::new(),
+                },
+                ops_core::Judgement::Edit {
+                    input: input.clone(),
+                },
+            ),
+            (
+                Decision::Approve,
+                ops_core::Judgement::Approve { input: Some(input) },
+            ),
+        ] {
+            let asked = Verdict {
+                step: 2,
+                decision,
+                revision: None,
+                by: Some("ann".into()),
+            };
+            let outside = verdict(&asked, Some(open.clone()), 1 << 30).await.unwrap();
+            let command = Command::Judge {
+                step: 2,
+                judgement,
+                by: asked.by,
+            };
+            let waiting = State::Waiting(Wait::Approval {
+                steps: vec![2],
+                until: None,
+            });
+            assert!(is_ready(&life(waiting), Prepared { command, outside }));
+        }
+    }
 }

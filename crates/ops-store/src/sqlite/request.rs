@@ -3,20 +3,20 @@
 use std::sync::mpsc;
 
 use ops_core::{
-    Approval, Lifecycle, SessionId, TaskId, TenantId,
-    ports::{ClaimRequest, Due, StoreError, Verdict},
+    Lifecycle, TaskId, TenantId,
+    ports::{ClaimRequest, StoreError},
 };
 use tokio::sync::oneshot;
 
 use super::{
     answer::Answer,
-    apply, approvals,
+    apply,
     batch::Batch,
     claim::{self, Claimed},
     error::Fault,
     job::Job,
     leases,
-    prepare::{Prepared, PreparedSnapshot, PreparedTask},
+    prepare::{Prepared, PreparedTask},
     submit::{self, Found},
 };
 
@@ -29,13 +29,10 @@ pub(super) enum Request {
     Submit(Box<PreparedTask>, Reply<Found>),
     Claim(ClaimRequest, Reply<Claimed>),
     /// Without a reply if nobody waits for it.
-    Apply(Apply, Option<Reply<Lifecycle>>),
-    Judge(TenantId, TaskId, Verdict, Reply<Approval>),
-    PutSnapshot(TenantId, TaskId, PreparedSnapshot, Reply<()>),
-    EndSession(SessionId, Reply<u32>),
+    Apply(Box<Apply>, Option<Reply<Lifecycle>>),
     /// At the start, while nobody is in a runtime yet.
     VoidLeases(mpsc::Sender<Result<u32, StoreError>>),
-    WakeDue(u32, Reply<Due>),
+    /// Every other verb.
     Job(Job),
 }
 
@@ -67,36 +64,18 @@ pub(super) fn answer(batch: &mut Batch<'_>, request: Request) -> (Answer, Option
             let (verdict, broken) = verdict(claim::claim(batch, &request));
             (Answer::Claim(reply, verdict), broken)
         }
-        Request::Apply(
-            Apply {
+        Request::Apply(apply, reply) => {
+            let Apply {
                 tenant,
                 task,
                 prepared,
-            },
-            reply,
-        ) => {
+            } = *apply;
             let (verdict, broken) = verdict(apply::apply(batch, tenant, task, prepared));
             (Answer::Apply(reply, verdict), broken)
-        }
-        Request::Judge(tenant, task, judged, reply) => {
-            let (verdict, broken) = verdict(approvals::judge(batch, tenant, task, judged));
-            (Answer::Judged(reply, verdict.map(Box::new)), broken)
-        }
-        Request::PutSnapshot(tenant, task, snapshot, reply) => {
-            let (verdict, broken) = verdict(apply::put_snapshot(batch, tenant, task, &snapshot));
-            (Answer::Done(reply, verdict), broken)
-        }
-        Request::EndSession(session, reply) => {
-            let (verdict, broken) = verdict(leases::end_session(batch, session));
-            (Answer::Count(reply, verdict), broken)
         }
         Request::VoidLeases(reply) => {
             let (verdict, broken) = verdict(leases::void_leases(batch));
             (Answer::Voided(reply, verdict), broken)
-        }
-        Request::WakeDue(limit, reply) => {
-            let (verdict, broken) = verdict(leases::wake_due(batch, limit));
-            (Answer::Due(reply, verdict), broken)
         }
         Request::Job(mut job) => {
             let broken = job.perform(batch);

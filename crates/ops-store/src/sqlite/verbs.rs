@@ -14,14 +14,14 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::{
-    approvals,
+    apply, approvals,
     batch::Batch,
-    blob::{self, check_size, parse_digest},
+    blob::{self, parse_digest},
     claim::Claimed,
     count,
     error::Fault,
     job::Job,
-    list,
+    leases, list,
     prepare::{self, Outside, Prepared},
     reads,
     request::{Apply, Reply, Request},
@@ -95,11 +95,11 @@ impl Store for SqliteStore {
     ) -> Fut<'_, Result<Lifecycle, StoreError>> {
         Box::pin(async move {
             let prepared = prepare::command(command, blobs, self.max_value_bytes).await?;
-            let apply = Apply {
+            let apply = Box::new(Apply {
                 tenant,
                 task,
                 prepared,
-            };
+            });
             self.ask(|reply| Request::Apply(apply, Some(reply))).await
         })
     }
@@ -111,11 +111,19 @@ impl Store for SqliteStore {
         verdict: Verdict,
     ) -> Fut<'_, Result<Approval, StoreError>> {
         Box::pin(async move {
-            if let Decision::Edit { input, .. } = &verdict.decision {
-                check_size(input.to_string().len(), self.max_value_bytes)?;
-            }
-            self.ask(|reply| Request::Judge(tenant, task, verdict, reply))
-                .await
+            let open = match verdict.decision {
+                Decision::Approve => {
+                    let step = verdict.step;
+                    let read = move |conn: &Connection| approvals::one(conn, tenant, task, step);
+                    self.readers.read(read).await?.map(|(_, open)| open)
+                }
+                Decision::Deny { .. } | Decision::Edit { .. } => None,
+            };
+            let outside = prepare::verdict(&verdict, open, self.max_value_bytes).await?;
+            let judge = move |batch: &mut Batch<'_>| {
+                approvals::judge(batch, tenant, task, verdict, &outside)
+            };
+            self.write(judge).await
         })
     }
 
@@ -269,7 +277,7 @@ impl Store for SqliteStore {
     ) -> Fut<'_, Result<(), StoreError>> {
         Box::pin(async move {
             let packed = prepare::snapshot(snapshot, self.max_value_bytes).await?;
-            self.ask(|reply| Request::PutSnapshot(tenant, task, packed, reply))
+            self.write(move |batch| apply::put_snapshot(batch, tenant, task, &packed))
                 .await
         })
     }
@@ -313,7 +321,7 @@ impl Store for SqliteStore {
     }
 
     fn wake_due(&self, limit: u32) -> Fut<'_, Result<Due, StoreError>> {
-        Box::pin(self.ask(move |reply| Request::WakeDue(limit, reply)))
+        Box::pin(self.write(move |batch| leases::wake_due(batch, limit)))
     }
 
     fn ready_queues(&self) -> Fut<'_, Result<Vec<String>, StoreError>> {
@@ -377,7 +385,7 @@ impl SqliteStore {
             let task = record.task.id;
             tracing::error!(%task, %error, "the input of a task cannot be read; the task fails");
             let (reply, answer) = oneshot::channel();
-            let apply = Request::Apply(end_unreadable(&record, &error), Some(reply));
+            let apply = Request::Apply(Box::new(end_unreadable(&record, &error)), Some(reply));
             if self.inbox.push(apply).is_ok() {
                 ending.push((task, answer));
             }
@@ -396,7 +404,7 @@ impl SqliteStore {
     /// Takes the leases of a session back, then forgets it.
     async fn end_session(&self, session: SessionId) -> Result<(), StoreError> {
         let lost = self
-            .ask(|reply| Request::EndSession(session, reply))
+            .write(move |batch| leases::end_session(batch, session))
             .await?;
         self.sessions.forget(session);
         if lost > 0 {
