@@ -13,13 +13,12 @@ use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use ops_core::{AgentDigest, AgentName, ports::Stored};
 
 use super::{
-    AppState, answer,
-    cursor::{self, Named as _},
-    etag,
+    AppState, answer, cursor, etag,
     extract::{Caller, NamePath, VersionPath},
     schema::Invalid,
+    view::{list_of, page},
 };
-use crate::{json::ObjectWriter, problem::Problem, query::Query};
+use crate::{problem::Problem, query::Query};
 
 /// Agents in the order of their names, without their definitions.
 #[utoipa::path(
@@ -41,7 +40,8 @@ pub(crate) async fn list(
 ) -> Result<Response, Problem> {
     let mut query = Query::parse(uri.query(), &["cursor", "limit"], &[]);
     let limit = query.number("limit", 1..=1_000).unwrap_or(100);
-    let after: Option<AgentName> = cursor::name(&mut query);
+    let pages = cursor::List::new("agents", caller.tenant, "");
+    let after: Option<AgentName> = pages.name(&mut query);
     query.check()?;
     let limit = u32::try_from(limit).unwrap_or(u32::MAX);
     let engine = &app.surface.engine;
@@ -49,13 +49,8 @@ pub(crate) async fn list(
     let more = found.len() > limit as usize;
     found.truncate(limit as usize);
     let next = found.last().filter(|_| more);
-    let next = next.map(|last| last.version.name.cursor());
-    let mut out = Vec::with_capacity(4_096);
-    let mut list = ObjectWriter::begin(&mut out);
-    view::array(list.key("agents"), &found, view::outline);
-    list.value("next_cursor", &next);
-    list.end();
-    Ok(answer(StatusCode::OK, out))
+    let next = next.map(|last| pages.after_name(&last.version.name));
+    Ok(page("agents", &found, view::outline, next))
 }
 
 /// One agent at its current version.
@@ -173,13 +168,9 @@ pub(crate) async fn versions(
     let engine = &app.surface.engine;
     let agent = engine.agent(caller.tenant, &name).await?;
     let versions = engine.agent_versions(caller.tenant, &name, limit).await?;
-    let mut out = Vec::with_capacity(4_096);
-    let mut list = ObjectWriter::begin(&mut out);
-    view::array(list.key("versions"), &versions, |out, version| {
+    Ok(list_of("versions", &versions, |out, version| {
         view::version_outline(out, version, agent.version.spec.digest);
-    });
-    list.end();
-    Ok(answer(StatusCode::OK, out))
+    }))
 }
 
 /// One version of an agent.

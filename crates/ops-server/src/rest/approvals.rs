@@ -9,9 +9,9 @@ use ops_core::{Approval, ApprovalStatus, Code, ports::ApprovalFilter};
 use ops_engine::{FieldError, Opinion};
 
 use super::{
-    AppState, answer,
+    AppState, answer, cursor,
     extract::{ApprovalPath, Caller, StepPath, refused},
-    schema,
+    schema, view,
 };
 use crate::{
     json::{Fields, ObjectWriter, object},
@@ -36,7 +36,6 @@ pub(crate) async fn list(
 ) -> Result<Response, Problem> {
     let mut query = Query::parse(uri.query(), &["status", "task_id", "limit", "cursor"], &[]);
     let limit = query.number("limit", 1..=500).unwrap_or(100);
-    let before = query.number("cursor", 1..=u64::MAX);
     let status = match query.get("status") {
         None => Some(ApprovalStatus::Pending),
         Some("all") => None,
@@ -59,6 +58,8 @@ pub(crate) async fn list(
             None
         }
     };
+    let pages = cursor::List::new("approvals", caller.tenant, &format!("{status:?} {task:?}"));
+    let before = pages.row(&mut query);
     query.check()?;
     let filter = ApprovalFilter {
         status,
@@ -67,20 +68,8 @@ pub(crate) async fn list(
         limit: u32::try_from(limit).unwrap_or(u32::MAX),
     };
     let page = app.surface.engine.approvals(caller.tenant, filter).await?;
-    let mut out = Vec::with_capacity(1_024);
-    let mut list = ObjectWriter::begin(&mut out);
-    let items = list.key("approvals");
-    items.push(b'[');
-    for (index, approval) in page.approvals.iter().enumerate() {
-        if index > 0 {
-            items.push(b',');
-        }
-        write(items, approval);
-    }
-    items.push(b']');
-    list.value("next_cursor", &page.next.map(|next| next.to_string()));
-    list.end();
-    Ok(answer(StatusCode::OK, out))
+    let next = page.next.map(|row| pages.before_row(row));
+    Ok(view::page("approvals", &page.approvals, write, next))
 }
 
 /// One approval.

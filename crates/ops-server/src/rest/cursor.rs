@@ -8,7 +8,7 @@ use std::{
     str::FromStr,
 };
 
-use ops_core::{AgentName, TaskId, TenantId, schedule::ScheduleName};
+use ops_core::{TaskId, TenantId};
 use sha2::{Digest as _, Sha256};
 
 use crate::query::Query;
@@ -43,6 +43,26 @@ impl List {
         self.place(query).map(TaskId::from_bytes)
     }
 
+    /// After this name, in a list that is ordered by names.
+    pub(crate) fn after_name(&self, name: &impl Display) -> String {
+        self.cursor(name.to_string().as_bytes())
+    }
+
+    /// The name of a `cursor` parameter.
+    pub(crate) fn name<T: FromStr>(&self, query: &mut Query) -> Option<T> {
+        self.read(query, |place| std::str::from_utf8(place).ok()?.parse().ok())
+    }
+
+    /// Before this row, in a list that is ordered by rows.
+    pub(crate) fn before_row(&self, row: u64) -> String {
+        self.cursor(&row.to_be_bytes())
+    }
+
+    /// The row of a `cursor` parameter.
+    pub(crate) fn row(&self, query: &mut Query) -> Option<u64> {
+        self.place(query).map(u64::from_be_bytes)
+    }
+
     /// After this number of a log.
     pub(crate) fn after_seq(&self, seq: u64) -> String {
         self.cursor(&seq.to_be_bytes())
@@ -67,10 +87,14 @@ impl List {
     }
 
     fn place<const N: usize>(&self, query: &mut Query) -> Option<[u8; N]> {
+        self.read(query, |place| place.try_into().ok())
+    }
+
+    fn read<T>(&self, query: &mut Query, place: impl FnOnce(&[u8]) -> Option<T>) -> Option<T> {
         let bytes = unhex(query.get("cursor")?);
         let place = bytes.as_ref().and_then(|bytes| {
-            let (place, check) = bytes.split_first_chunk::<N>()?;
-            (check == self.check(place)).then_some(*place)
+            let (at, check) = bytes.split_last_chunk::<CHECK>()?;
+            (*check == self.check(at)).then(|| place(at)).flatten()
         });
         if place.is_none() {
             query.fail("cursor", "value_error", WRONG);
@@ -94,30 +118,9 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
     rest.is_empty().then(|| bytes.collect()).flatten()
 }
 
-/// Names that a list is ordered by.
-pub(crate) trait Named: Display {
-    /// After this name.
-    fn cursor(&self) -> String {
-        format!("n{self}")
-    }
-}
-
-impl Named for ScheduleName {}
-impl Named for AgentName {}
-
-/// The name of a `cursor` parameter.
-pub(crate) fn name<T: Named + FromStr>(query: &mut Query) -> Option<T> {
-    let text = query.get("cursor")?;
-    let name = text.strip_prefix('n').and_then(|name| name.parse().ok());
-    if name.is_none() {
-        query.fail("cursor", "value_error", WRONG);
-    }
-    name
-}
-
 #[cfg(test)]
 mod tests {
-    use ops_core::Micros;
+    use ops_core::{AgentName, Micros};
 
     use super::*;
 
@@ -140,6 +143,29 @@ mod tests {
         let events = list("events", 1, "x");
         for seq in [0, 7, u64::MAX] {
             assert_eq!(events.seq(&mut query(&events.after_seq(seq))), seq);
+        }
+    }
+
+    #[test]
+    fn names_and_rows_come_back_as_well() {
+        let agents = list("agents", 1, "");
+        let name: AgentName = "clerk-2".parse().unwrap();
+        let mut right = query(&agents.after_name(&name));
+        assert_eq!(agents.name(&mut right), Some(name.clone()));
+        assert!(right.check().is_ok());
+        let approvals = list("approvals", 1, "pending");
+        let mut right = query(&approvals.before_row(7));
+        assert_eq!(approvals.row(&mut right), Some(7));
+        assert!(right.check().is_ok());
+        for elsewhere in [
+            list("schedules", 1, "").after_name(&name),
+            list("agents", 2, "").after_name(&name),
+            agents.after_name(&"No Name"),
+            "nclerk-2".to_owned(),
+        ] {
+            let mut wrong = query(&elsewhere);
+            assert_eq!(agents.name::<AgentName>(&mut wrong), None);
+            assert!(wrong.check().is_err(), "{elsewhere}");
         }
     }
 

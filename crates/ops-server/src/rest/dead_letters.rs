@@ -43,19 +43,7 @@ pub(crate) async fn list(
         ..TaskFilter::default()
     };
     let records = app.surface.engine.tasks(caller.tenant, filter).await?;
-    let mut out = Vec::with_capacity(4_096);
-    let mut list = ObjectWriter::begin(&mut out);
-    let items = list.key("tasks");
-    items.push(b'[');
-    for (index, record) in records.iter().enumerate() {
-        if index > 0 {
-            items.push(b',');
-        }
-        view::task(items, record);
-    }
-    items.push(b']');
-    list.end();
-    Ok(answer(StatusCode::OK, out))
+    Ok(view::list_of("tasks", &records, view::task))
 }
 
 /// Goes on from a dead letter with a new task.

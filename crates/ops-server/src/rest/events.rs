@@ -4,14 +4,13 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, StatusCode, Uri, header};
+use http::{HeaderMap, Uri, header};
 use ops_core::StoredEvent;
-use ops_engine::EventPage;
 
 use super::{
-    AppState, answer, cursor,
+    AppState, cursor,
     extract::{Caller, TaskPath, refused},
-    schema, sse,
+    schema, sse, view,
 };
 use crate::{json::ObjectWriter, problem::Problem, query::Query};
 
@@ -62,25 +61,9 @@ pub(crate) async fn list(
     }
     let limit = u32::try_from(limit).unwrap_or(u32::MAX);
     let page = app.surface.engine.events(caller.tenant, id, after, limit);
-    Ok(page_of(&page.await.map_err(refused(id))?, &pages))
-}
-
-fn page_of(page: &EventPage, pages: &cursor::List) -> Response {
-    let mut out = Vec::with_capacity(4_096);
-    let mut list = ObjectWriter::begin(&mut out);
-    let events = list.key("events");
-    events.push(b'[');
-    for (index, event) in page.events.iter().enumerate() {
-        if index > 0 {
-            events.push(b',');
-        }
-        write(events, event);
-    }
-    events.push(b']');
+    let page = page.await.map_err(refused(id))?;
     let next = page.next.map(|seq| pages.after_seq(seq));
-    list.value("next_cursor", &next);
-    list.end();
-    answer(StatusCode::OK, out)
+    Ok(view::page("events", &page.events, write, next))
 }
 
 /// Writes `{seq, type, at, data}`; the stored body is put in as it is.

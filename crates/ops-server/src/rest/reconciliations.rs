@@ -9,9 +9,9 @@ use ops_core::{Code, event::Resolution, ports::TaskRecord};
 use ops_engine::{FieldError, Step};
 
 use super::{
-    AppState, answer,
+    AppState,
     extract::{Caller, StepPath, refused},
-    schema, tasks,
+    schema, tasks, view,
 };
 use crate::{
     json::{Fields, ObjectWriter, object},
@@ -45,22 +45,17 @@ pub(crate) async fn list(
     let limit = u32::try_from(limit).unwrap_or(u32::MAX);
     let open = app.surface.engine.reconciliations(caller.tenant, limit);
     let open = open.await?;
-    let mut out = Vec::with_capacity(1_024);
-    let mut list = ObjectWriter::begin(&mut out);
-    let items = list.key("reconciliations");
-    items.push(b'[');
-    let pairs = open
+    let pairs: Vec<_> = open
         .iter()
-        .flat_map(|(record, steps)| steps.iter().map(move |step| (record, step)));
-    for (index, (record, step)) in pairs.enumerate() {
-        if index > 0 {
-            items.push(b',');
-        }
-        write(items, record, step);
-    }
-    items.push(b']');
-    list.end();
-    Ok(answer(StatusCode::OK, out))
+        .flat_map(|(record, steps)| steps.iter().map(move |step| (record, step)))
+        .collect();
+    Ok(view::list_of(
+        "reconciliations",
+        &pairs,
+        |out, (record, step)| {
+            write(out, record, step);
+        },
+    ))
 }
 
 /// Decides what became of a step that is in doubt.

@@ -14,12 +14,12 @@ use ops_core::schedule::ScheduleName;
 use ops_engine::{ScheduleView, schedule::MOST_PREVIEW};
 
 use super::{
-    AppState, answer,
-    cursor::{self, Named as _},
+    AppState, answer, cursor,
     extract::{Caller, NamePath},
     schema::Invalid,
+    view::{list_of, page},
 };
-use crate::{json::ObjectWriter, problem::Problem, query::Query};
+use crate::{problem::Problem, query::Query};
 
 /// Next dates of one schedule, unless another number is asked for.
 const PREVIEW: usize = 5;
@@ -44,7 +44,8 @@ pub(crate) async fn list(
 ) -> Result<Response, Problem> {
     let mut query = Query::parse(uri.query(), &["cursor", "limit"], &[]);
     let limit = query.number("limit", 1..=1_000).unwrap_or(100);
-    let after: Option<ScheduleName> = cursor::name(&mut query);
+    let pages = cursor::List::new("schedules", caller.tenant, "");
+    let after: Option<ScheduleName> = pages.name(&mut query);
     query.check()?;
     let limit = u32::try_from(limit).unwrap_or(u32::MAX);
     let engine = &app.surface.engine;
@@ -52,13 +53,8 @@ pub(crate) async fn list(
     let more = found.len() > limit as usize;
     found.truncate(limit as usize);
     let next = found.last().filter(|_| more);
-    let next = next.map(|last| last.schedule.name.cursor());
-    let mut out = Vec::with_capacity(4_096);
-    let mut list = ObjectWriter::begin(&mut out);
-    view::array(list.key("schedules"), &found, view::schedule);
-    list.value("next_cursor", &next);
-    list.end();
-    Ok(answer(StatusCode::OK, out))
+    let next = next.map(|last| pages.after_name(&last.schedule.name));
+    Ok(page("schedules", &found, view::schedule, next))
 }
 
 /// One schedule with its next dates.
@@ -229,11 +225,7 @@ pub(crate) async fn runs(
     let limit = u32::try_from(limit).unwrap_or(u32::MAX);
     let engine = &app.surface.engine;
     let runs = engine.schedule_runs(caller.tenant, &name, limit).await?;
-    let mut out = Vec::with_capacity(4_096);
-    let mut list = ObjectWriter::begin(&mut out);
-    view::array(list.key("runs"), &runs, view::run);
-    list.end();
-    Ok(answer(StatusCode::OK, out))
+    Ok(list_of("runs", &runs, view::run))
 }
 
 fn preview(query: &mut Query) -> usize {

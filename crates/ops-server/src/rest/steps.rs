@@ -1,11 +1,11 @@
 //! `GET /tasks/{id}/steps`.
 
 use axum::{extract::State, response::Response};
-use http::{StatusCode, Uri};
+use http::Uri;
 use ops_engine::Step;
 
 use super::{
-    AppState, answer, cursor,
+    AppState, cursor,
     extract::{Caller, TaskPath, refused},
     schema, view,
 };
@@ -34,21 +34,8 @@ pub(crate) async fn list(
     let limit = u32::try_from(limit).unwrap_or(u32::MAX);
     let page = app.surface.engine.steps(caller.tenant, id, after, limit);
     let page = page.await.map_err(refused(id))?;
-    let mut out = Vec::with_capacity(4_096);
-    let mut list = ObjectWriter::begin(&mut out);
-    let steps = list.key("steps");
-    steps.push(b'[');
-    for (index, step) in page.steps.iter().enumerate() {
-        if index > 0 {
-            steps.push(b',');
-        }
-        write(steps, step);
-    }
-    steps.push(b']');
     let next = page.next.map(|seq| pages.after_seq(seq));
-    list.value("next_cursor", &next);
-    list.end();
-    Ok(answer(StatusCode::OK, out))
+    Ok(view::page("steps", &page.steps, write, next))
 }
 
 /// Writes a step.

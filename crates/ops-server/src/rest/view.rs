@@ -1,5 +1,7 @@
 //! A task as clients see it: the fields of version 1, and the new ones after them.
 
+use axum::response::Response;
+use http::StatusCode;
 use ops_core::{
     State, Wait,
     event::Usage,
@@ -7,6 +9,7 @@ use ops_core::{
     task::{Status, TaskLimits},
 };
 
+use super::answer;
 use crate::json::ObjectWriter;
 
 /// Writes a task. Its input and result are copied as text, never parsed.
@@ -120,6 +123,34 @@ pub(crate) fn limits(out: &mut Vec<u8>, limits: &TaskLimits) {
     view.value("timeout", &limits.timeout_micros.map(seconds));
     view.value("on_exhausted", &limits.on_exhausted);
     view.end();
+}
+
+/// Answers with a list that has no further page.
+pub(super) fn list_of<T>(
+    name: &'static str,
+    items: &[T],
+    item: impl Fn(&mut Vec<u8>, &T),
+) -> Response {
+    let mut out = Vec::with_capacity(4_096);
+    let mut list = ObjectWriter::begin(&mut out);
+    array(list.key(name), items, item);
+    list.end();
+    answer(StatusCode::OK, out)
+}
+
+/// Answers with a page of a list, and the cursor of the next one if there is one.
+pub(super) fn page<T>(
+    name: &'static str,
+    items: &[T],
+    item: impl Fn(&mut Vec<u8>, &T),
+    next: Option<String>,
+) -> Response {
+    let mut out = Vec::with_capacity(4_096);
+    let mut list = ObjectWriter::begin(&mut out);
+    array(list.key(name), items, item);
+    list.value("next_cursor", &next);
+    list.end();
+    answer(StatusCode::OK, out)
 }
 
 /// Writes an array of what `item` writes.

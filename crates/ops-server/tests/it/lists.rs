@@ -3,7 +3,7 @@
 use ops_core::{Command, TenantId, ports::Store as _};
 use serde_json::{Value, json};
 
-use crate::{client::request, harness::App};
+use crate::{client::request, harness::App, operations::cases::asking};
 
 async fn list(app: &App, query: &str) -> Value {
     let reply = app.get(&format!("/api/v1/tasks?{query}")).await;
@@ -338,4 +338,47 @@ async fn a_task_that_is_as_known_is_not_sent_again() {
     let changed = request(app.addr, "GET", &path, &known, b"").await;
     assert_eq!(changed.status, 200);
     assert_ne!(changed.header("etag"), Some(tag.as_str()));
+}
+
+#[tokio::test]
+async fn a_cursor_goes_with_its_list_and_its_filter_alone() {
+    let app = App::start().await;
+    app.agents(&["a", "b"]).await;
+    for name in ["a", "b"] {
+        let path = format!("/api/v1/schedules/{name}");
+        let schedule = br#"{"cron": "@daily", "task": {"task_type": "echo"}}"#;
+        let put = request(app.addr, "PUT", &path, &[], schedule).await;
+        assert_eq!(put.status, 201, "{}", put.text());
+    }
+    let first = asking(&app).await;
+    let second = asking(&app).await;
+    let lists = [
+        "agents?",
+        "schedules?",
+        "approvals?",
+        "approvals?status=all&",
+    ];
+    let mut cursors = Vec::new();
+    for list in lists {
+        let page = app.get(&format!("/api/v1/{list}limit=1")).await.json();
+        cursors.push(page["next_cursor"].as_str().unwrap().to_owned());
+    }
+    for (at, list) in lists.iter().enumerate() {
+        for (from, cursor) in cursors.iter().enumerate() {
+            let reply = app.get(&format!("/api/v1/{list}cursor={cursor}")).await;
+            match at == from {
+                true => assert_eq!(reply.json()["next_cursor"], Value::Null),
+                false => drop(reply.problem(422, "invalid_query")),
+            }
+        }
+    }
+    let page = app.get("/api/v1/approvals?limit=1").await.json();
+    assert_eq!(page["approvals"][0]["task_id"], second);
+    let next = format!("/api/v1/approvals?limit=1&cursor={}", cursors[2]);
+    assert_eq!(
+        app.get(&next).await.json()["approvals"][0]["task_id"],
+        first
+    );
+    let of_one = format!("/api/v1/approvals?task_id={first}&cursor={}", cursors[2]);
+    app.get(&of_one).await.problem(422, "invalid_query");
 }

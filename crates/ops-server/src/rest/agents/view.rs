@@ -9,8 +9,6 @@ use ops_engine::AgentPreview;
 
 use crate::json::ObjectWriter;
 
-pub(super) use crate::rest::view::array;
-
 /// Writes an agent without its definition.
 pub(super) fn outline(out: &mut Vec<u8>, agent: &Agent) {
     let mut view = ObjectWriter::begin(out);

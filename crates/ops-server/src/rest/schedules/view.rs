@@ -6,7 +6,7 @@ use ops_core::{
 };
 use ops_engine::{ScheduleView, Submit};
 
-pub(super) use crate::rest::view::array;
+use crate::rest::view::array;
 use crate::{
     json::ObjectWriter,
     rest::view::{limits, seconds},

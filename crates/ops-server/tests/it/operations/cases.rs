@@ -233,7 +233,7 @@ pub(super) async fn of(app: &App, operation: &str) -> Case {
             asking(app).await;
             let list = |query: &str| at(format!("/api/v1/approvals{query}"));
             Case::new(
-                list(&format!("?status=all&task_id={NO_TASK}&limit=5&cursor=9")),
+                list(&format!("?status=all&task_id={NO_TASK}&limit=5")),
                 [
                     list("?status=open").refused(422, "invalid_query"),
                     list("?task_id=7").refused(422, "invalid_query"),
@@ -468,7 +468,7 @@ async fn dead(app: &App) -> String {
 }
 
 /// A task whose first step asks for approval.
-async fn asking(app: &App) -> String {
+pub(crate) async fn asking(app: &App) -> String {
     let id = first(app).await;
     let record = app.claim().await;
     let approval = NewApproval {
