@@ -210,6 +210,23 @@ impl Engine {
         })
     }
 
+    /// Whether a worker of this installation serves a queue. One that was taken out of the
+    /// configuration may still have tasks.
+    #[must_use]
+    pub fn serves(&self, queue: &str) -> bool {
+        self.settings.queues.contains(queue)
+    }
+
+    /// The queues whose tasks are ready, and that nobody serves.
+    ///
+    /// # Errors
+    /// A code of the storage.
+    pub async fn unserved_queues(&self) -> Result<Vec<String>, Error> {
+        let mut queues = self.store.ready_queues().await?;
+        queues.retain(|queue| !self.serves(queue));
+        Ok(queues)
+    }
+
     /// The policy of tasks that ask for none: what a partial wish changes.
     #[must_use]
     pub fn default_retry(&self) -> RetryPolicy {

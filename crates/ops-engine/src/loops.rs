@@ -1,6 +1,6 @@
 //! The loops. None of them writes, or even asks, while nothing is due: an idle server is idle.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use ops_core::ports::StoreError;
 
@@ -75,9 +75,21 @@ impl Engine {
 
     /// Rings queues that have ready tasks again.
     pub(crate) async fn sweeper(&self) {
+        let mut warned = BTreeSet::new();
         loop {
             match self.store.ready_queues().await {
-                Ok(queues) => queues.iter().for_each(|queue| self.queue.wake(queue)),
+                Ok(queues) => {
+                    for queue in queues {
+                        self.queue.wake(&queue);
+                        if !self.serves(&queue) && warned.insert(queue.clone()) {
+                            tracing::warn!(
+                                queue,
+                                "tasks wait in a queue that no worker serves; configure it, or \
+                                 cancel them"
+                            );
+                        }
+                    }
+                }
                 Err(error) => rest("sweeper", &error).await,
             }
             tokio::time::sleep(SWEEP_INTERVAL).await;

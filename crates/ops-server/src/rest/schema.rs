@@ -303,7 +303,7 @@ pub(crate) struct StateDetail {
     key: Option<String>,
     /// The limit that is used up.
     limit: Option<String>,
-    /// How far it is used up, and how to go on.
+    /// In words, with how to go on.
     message: Option<String>,
 }
 

@@ -17,6 +17,9 @@ use crate::{info::Health, json, problem::Problem};
 pub(crate) struct Ready {
     status: &'static str,
     parts: Parts,
+    /// What is not as it should be, though everything works: tasks in a queue that nobody serves.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
 }
 
 /// Each part: `ok`.
@@ -56,9 +59,12 @@ pub(crate) async fn ready(State(app): AppState, caller: Caller) -> Result<Respon
         return Err(Problem::new(ops_core::Code::ShuttingDown, message));
     }
     app.surface.engine.counts(caller.tenant).await?;
+    let unserved = app.surface.engine.unserved_queues().await?;
+    let warning = |queue| format!("tasks wait in the queue `{queue}`, which no worker serves");
     let ready = Ready {
         status: "ready",
         parts: Parts { storage: "ok" },
+        warnings: unserved.iter().map(warning).collect(),
     };
     Ok(answer(StatusCode::OK, json::to_vec(&ready)))
 }

@@ -13,7 +13,8 @@ use self::filter::Wish;
 use super::{
     App, AppState, answer, create, etag,
     extract::{Caller, TaskPath, refused},
-    schema, view,
+    schema,
+    view::{self, Served},
 };
 use crate::{json::ObjectWriter, problem::Problem};
 
@@ -48,7 +49,7 @@ pub(crate) async fn get(
     let tag = etag::of(&record.life);
     let mut response = match etag::is_known(&headers, &tag) {
         true => StatusCode::NOT_MODIFIED.into_response(),
-        false => one(StatusCode::OK, &record),
+        false => seen(&record, Served::of(&app.surface.engine, &record)),
     };
     response.headers_mut().insert(header::ETAG, tag);
     Ok(response)
@@ -124,11 +125,23 @@ pub(crate) async fn list(
 
 /// A task as a response.
 pub(super) fn one(status: StatusCode, record: &TaskRecord) -> Response {
-    let input = record.task.input.as_str().len();
-    let result = record.result.as_ref().map_or(0, |json| json.as_str().len());
-    let mut out = Vec::with_capacity(1_024 + input + 2 * result);
+    let mut out = Vec::with_capacity(size(record));
     view::task(&mut out, record);
     answer(status, out)
+}
+
+/// A task that somebody looks at.
+fn seen(record: &TaskRecord, served: Served) -> Response {
+    let mut out = Vec::with_capacity(size(record));
+    view::task_served(&mut out, record, served);
+    answer(StatusCode::OK, out)
+}
+
+/// About how large a task is as text.
+fn size(record: &TaskRecord) -> usize {
+    let input = record.task.input.as_str().len();
+    let result = record.result.as_ref().map_or(0, |json| json.as_str().len());
+    1_024 + input + 2 * result
 }
 
 /// A task that a request made, or that one with the same key had made before.
@@ -173,7 +186,7 @@ async fn write_tasks(
             if before != wish.filter.before {
                 out.push(b',');
             }
-            view::task(out, &record);
+            view::task_served(out, &record, Served::of(&app.surface.engine, &record));
             before = Some(record.task.id);
             left -= 1;
         }

@@ -8,12 +8,37 @@ use ops_core::{
     ports::TaskRecord,
     task::{Status, TaskLimits},
 };
+use ops_engine::Engine;
 
 use super::answer;
 use crate::json::ObjectWriter;
 
-/// Writes a task. Its input and result are copied as text, never parsed.
+/// Who takes up the tasks of a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Served {
+    /// A worker.
+    ByWorker,
+    /// Nobody: the queue is not configured.
+    ByNobody,
+}
+
+impl Served {
+    /// Who takes up a task.
+    pub(crate) fn of(engine: &Engine, record: &TaskRecord) -> Self {
+        match engine.serves(&record.task.queue) {
+            true => Self::ByWorker,
+            false => Self::ByNobody,
+        }
+    }
+}
+
+/// Writes a task that was accepted just now, or whose queue does not matter.
 pub(crate) fn task(out: &mut Vec<u8>, record: &TaskRecord) {
+    task_served(out, record, Served::ByWorker);
+}
+
+/// Writes a task. Its input and result are copied as text, never parsed.
+pub(crate) fn task_served(out: &mut Vec<u8>, record: &TaskRecord, served: Served) {
     let TaskRecord {
         task,
         life,
@@ -40,7 +65,10 @@ pub(crate) fn task(out: &mut Vec<u8>, record: &TaskRecord) {
     view.time("completed_at", life.completed_at);
 
     view.plain("state", &life.state.name());
-    detail(view.key("state_detail"), &life.state, life.attempt);
+    match (&life.state, served) {
+        (State::Pending, Served::ByNobody) => unserved(view.key("state_detail"), &task.queue),
+        (state, _) => detail(view.key("state_detail"), state, life.attempt),
+    }
     view.value("paused", &life.paused);
     view.value("attempt", &life.attempt);
     view.value("queue", &task.queue);
@@ -75,6 +103,18 @@ fn status(status: Status) -> &'static str {
         Status::Failed => "failed",
         Status::Cancelled => "cancelled",
     }
+}
+
+/// Why nobody takes a task that is ready.
+fn unserved(out: &mut Vec<u8>, queue: &str) {
+    let message = format!(
+        "no worker serves the queue `{queue}`: configure `[queues.{queue}]`, or cancel the task and \
+         submit it to another queue"
+    );
+    let mut view = ObjectWriter::begin(out);
+    view.plain("on", &"queue");
+    view.value("message", &message);
+    view.end();
 }
 
 /// What the task waits for, or `null`: `on` says what, `until` when the clock ends it, and `steps`,

@@ -1,7 +1,11 @@
 //! What the server says about itself.
 
-use ops_core::{event::StepStatus, ports::Store as _};
-use serde_json::json;
+use ops_core::{
+    Task, TaskId, TenantId,
+    event::StepStatus,
+    ports::{NewTask, Store as _},
+};
+use serde_json::{Value, json};
 
 use crate::{
     client::{Events, PATIENCE, request},
@@ -162,5 +166,39 @@ async fn the_page_shows_every_operation_and_asks_nothing_of_anybody_else() {
     assert_eq!(
         app.get("/docs.css").await.header("content-type"),
         Some("text/css; charset=utf-8")
+    );
+}
+
+#[tokio::test]
+async fn a_task_in_a_queue_that_nobody_serves_says_so() {
+    let app = App::start().await;
+    let served: TaskId = app.echo().await.parse().unwrap();
+    let record = app.store.task(TenantId::DEFAULT, served).await.unwrap();
+    let id = TaskId::new(record.task.created_at, [200; 10]);
+    let task = Task {
+        id,
+        queue: "gone".into(),
+        ..record.task
+    };
+    // As one that was accepted while the queue was configured.
+    let left = NewTask {
+        task,
+        retry: record.life.retry,
+        idempotency: None,
+        fork: None,
+    };
+    app.store.submit(left).await.unwrap();
+    let detail = app.task(&id.to_string()).await["state_detail"].clone();
+    assert_eq!(detail["on"], "queue");
+    let message = detail["message"].as_str().unwrap();
+    assert!(message.contains("no worker serves the queue `gone`"));
+    let list = app.get("/api/v1/tasks").await.json();
+    let details = [&list["tasks"][0], &list["tasks"][1]].map(|task| &task["state_detail"]);
+    assert!(details.contains(&&detail) && details.contains(&&Value::Null));
+    let ready = app.get("/ready").await;
+    assert_eq!(ready.status, 200);
+    assert_eq!(
+        ready.json()["warnings"],
+        json!(["tasks wait in the queue `gone`, which no worker serves"])
     );
 }

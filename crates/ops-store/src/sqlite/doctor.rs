@@ -6,6 +6,7 @@ use super::{
     error::free_bytes,
     lock::{LockInfo, running_server},
     open::{DATABASE_FILE, OpenError, open_reader},
+    reads,
     schema::{self, SCHEMA_VERSION},
 };
 
@@ -60,6 +61,22 @@ pub fn inspect(dir: &Path) -> Result<Option<Report>, OpenError> {
         free_bytes: free_bytes(dir),
         server: running_server(dir),
     }))
+}
+
+/// The queues that have ready tasks; none if the folder has no database, or one of another schema.
+///
+/// # Errors
+/// If the database cannot be read at all.
+pub fn ready_queues(dir: &Path) -> Result<Vec<String>, OpenError> {
+    if !dir.join(DATABASE_FILE).exists() {
+        return Ok(Vec::new());
+    }
+    let failed = |source| OpenError::sqlite(dir, source);
+    let conn = open_reader(dir).map_err(failed)?;
+    if schema::version(&conn).map_err(failed)? != SCHEMA_VERSION {
+        return Ok(Vec::new());
+    }
+    reads::ready_queues(&conn).map_err(failed)
 }
 
 fn quick_check(conn: &rusqlite::Connection) -> rusqlite::Result<Vec<String>> {

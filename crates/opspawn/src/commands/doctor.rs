@@ -38,6 +38,7 @@ pub(super) async fn doctor(config: &Config, as_json: bool) -> Result<Exit> {
     findings.push(policy(config));
     let dir = config.data_dir();
     findings.extend(storage(&dir));
+    findings.extend(queues(config, &dir));
     findings.push(listener(config).await);
     let good = findings.iter().all(|finding| finding.good);
     if as_json {
@@ -135,6 +136,22 @@ fn storage(dir: &Path) -> Vec<Finding> {
         ),
     });
     findings
+}
+
+/// Queues that hold tasks and are not configured: nothing is broken, but their tasks wait for ever.
+fn queues(config: &Config, dir: &Path) -> Option<Finding> {
+    let waiting = ops_store::sqlite::doctor::ready_queues(dir).ok()?;
+    let known = config.queues();
+    let unserved: Vec<String> = waiting
+        .iter()
+        .filter(|queue| !known.contains_key(*queue))
+        .map(|queue| format!("`{queue}`"))
+        .collect();
+    let names = unserved.join(", ");
+    let text = format!(
+        "tasks wait in {names}, which no worker serves; configure `[queues.NAME]`, or cancel them"
+    );
+    (!unserved.is_empty()).then(|| finding("queues", true, text))
 }
 
 /// Reads the whole database, which nobody else has open.

@@ -1,5 +1,7 @@
 //! `[queues.NAME]`: queues with limits of their own.
 
+use std::time::Duration;
+
 use ops_testkit::Reply;
 use serde_json::{Value, json};
 
@@ -7,6 +9,8 @@ use super::{
     place::{Place, assert_calm},
     tasks,
 };
+
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Milliseconds in the minute of a time like `2025-04-12T10:00:00.000Z`.
 fn millis(time: &Value) -> i64 {
@@ -58,4 +62,36 @@ async fn a_queue_keeps_its_rate_and_holds_up_no_other() {
     let detail = problem["detail"].as_str().unwrap();
     assert!(detail.contains("`default`, `slow`"), "{detail}");
     assert_calm(&server);
+}
+
+#[tokio::test]
+async fn tasks_in_a_queue_that_was_taken_away_say_so() {
+    let place = Place::new();
+    std::fs::create_dir_all(place.data()).unwrap();
+    let file = place.data().join("opspawn.toml");
+    std::fs::write(&file, "[queues.slow]\nrate = \"1/h\"\n").unwrap();
+    let mut server = place.server().await;
+    let task = json!({"task_type": "agent_run", "queue": "slow", "input_data": {"prompt": "x",
+        "agent_config": {"planner": "placeholder"}}});
+    let first = tasks::submit(server.http(), &task).await;
+    tasks::ended(server.http(), &first).await;
+    let left = tasks::submit(server.http(), &task).await;
+    assert!(server.stop(PATIENCE).await.unwrap().success());
+    let doctor = async || {
+        let ran = place.bare_cli(&["doctor", "--data", "data"]).run().await;
+        ran.ends(0).stdout
+    };
+    assert!(!doctor().await.contains("queues"));
+
+    std::fs::write(&file, "").unwrap();
+    let found = doctor().await;
+    assert!(
+        found.contains("tasks wait in `slow`, which no worker serves"),
+        "{found}"
+    );
+    let server = place.server().await;
+    let found: Value = tasks::get(server.http(), &left).await;
+    assert_eq!(found["state"], "pending");
+    assert_eq!(found["state_detail"]["on"], "queue");
+    assert!(doctor().await.contains("tasks wait in `slow`"));
 }
