@@ -95,7 +95,8 @@ async fn every_new_field_is_taken_and_shown() {
     assert_eq!(task["labels"], json!({"team": "x"}));
     assert_eq!(
         task["limits"],
-        json!({"max_steps": 5, "max_tokens": 100, "max_cost_usd": 0.25, "timeout": 60.0})
+        json!({"max_steps": 5, "max_tokens": 100, "max_cost_usd": 0.25, "timeout": 60.0,
+            "on_exhausted": null})
     );
     assert_eq!(task["state"], "pending");
     assert_eq!(task["state_detail"], Value::Null);
