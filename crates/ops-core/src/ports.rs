@@ -223,6 +223,10 @@ pub enum More {
 /// events holds a few of them, not a thousand.
 pub const EVENT_BYTES: usize = 128 << 10;
 
+/// Lists of what people wrote or decide about (approvals, schedules, calls in doubt) have at most so
+/// many bytes of it at once, unless the first alone has more.
+pub const LIST_BYTES: usize = 4 << 20;
+
 /// A value for the blob store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blob {
@@ -371,7 +375,8 @@ pub trait Store: AgentStore + ScheduleStore + RetentionStore + Send + Sync {
         task: TaskId,
         step: u32,
     ) -> Fut<'_, Result<Approval, StoreError>>;
-    /// Approvals, newest first, with the number to go on before.
+    /// Approvals, newest first, with the number to go on before; fewer than the filter's limit where
+    /// they have more than [`LIST_BYTES`] together. None means that there are no more.
     fn approvals(
         &self,
         tenant: TenantId,

@@ -57,10 +57,20 @@ impl Engine {
             limit: limit + 1,
             ..filter
         };
-        let mut found = self.store.approvals(tenant, filter).await?;
-        let more = found.len() > limit as usize;
+        let mut found = self.store.approvals(tenant, filter.clone()).await?;
+        let mut more = found.len() > limit as usize;
         found.truncate(limit as usize);
-        let next = found.last().filter(|_| more).map(|(row, _)| *row);
+        let last = found.last().map(|(row, _)| *row);
+        if !more && last.is_some() {
+            // It may have ended early because it is large.
+            let rest = ApprovalFilter {
+                before: last,
+                limit: 1,
+                ..filter
+            };
+            more = !self.store.approvals(tenant, rest).await?.is_empty();
+        }
+        let next = last.filter(|_| more);
         let approvals = found.into_iter().map(|(_, approval)| approval).collect();
         Ok(ApprovalPage { approvals, next })
     }

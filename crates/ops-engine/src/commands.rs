@@ -3,7 +3,7 @@
 use ops_core::{
     Code, Command, Lifecycle, StoredEvent, TaskId, TenantId,
     event::Resolution,
-    ports::{Counts, StoreError, TaskFilter, TaskRecord},
+    ports::{Counts, LIST_BYTES, StoreError, TaskFilter, TaskRecord},
     retry::RetryPolicy,
     stats::Stats,
 };
@@ -12,6 +12,8 @@ use crate::{Engine, Error, Step, steps::Fold};
 
 /// The most events of a page.
 pub(crate) const PAGE: u32 = 1_000;
+/// Tasks that are read at once where the work is with each of them.
+pub(crate) const FEW: u32 = 32;
 /// A page of steps ends where their events have so many bytes.
 const STEP_BYTES: usize = 4 << 20;
 
@@ -31,6 +33,15 @@ pub struct StepPage {
     pub steps: Vec<Step>,
     /// The number to ask for steps after, if there are more.
     pub next: Option<u64>,
+}
+
+/// A page of the steps that are in doubt.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct DoubtPage {
+    /// The steps, each with its task.
+    pub steps: Vec<(TaskId, Step)>,
+    /// The task to go on before, if there are more.
+    pub next: Option<TaskId>,
 }
 
 impl Engine {
@@ -86,33 +97,57 @@ impl Engine {
         self.task(tenant, task).await
     }
 
-    /// The tasks that wait for somebody's word, with the steps that are in doubt.
+    /// The steps that are in doubt, of the newest tasks first: those of at most `limit` tasks before
+    /// one, and of fewer where the steps are large.
     ///
     /// # Errors
     /// A code of the storage.
     pub async fn reconciliations(
         &self,
         tenant: TenantId,
+        before: Option<TaskId>,
         limit: u32,
-    ) -> Result<Vec<(TaskRecord, Vec<Step>)>, Error> {
-        let filter = TaskFilter {
-            in_doubt: true,
-            limit,
-            ..TaskFilter::default()
-        };
-        let mut open = Vec::new();
-        for record in self.store.tasks(tenant, filter).await? {
-            // What is in doubt is of the last turn.
-            let turn = self
-                .store
-                .turn_start(tenant, record.task.id, record.life.seq)
-                .await?;
-            let fold = Fold::new(turn, u32::MAX, usize::MAX);
-            let page = self.fold(tenant, &record.life, turn, fold).await?;
-            let doubtful = page.steps.into_iter().filter(Step::is_in_doubt).collect();
-            open.push((record, doubtful));
+    ) -> Result<DoubtPage, Error> {
+        let mut page = DoubtPage::default();
+        let (mut before, mut left, mut bytes) = (before, limit, 0);
+        loop {
+            let filter = TaskFilter {
+                in_doubt: true,
+                before,
+                // One more shows whether there are more.
+                limit: FEW.min(left.saturating_add(1)),
+                ..TaskFilter::default()
+            };
+            let full = filter.limit;
+            let records = self.store.tasks(tenant, filter).await?;
+            let ends = records.len() < full as usize;
+            for record in records {
+                if left == 0 || bytes > LIST_BYTES {
+                    page.next = before;
+                    return Ok(page);
+                }
+                for step in self.doubtful(tenant, &record.life).await? {
+                    bytes += step
+                        .input
+                        .as_ref()
+                        .map_or(0, |input| input.to_string().len());
+                    page.steps.push((record.task.id, step));
+                }
+                before = Some(record.task.id);
+                left -= 1;
+            }
+            if ends {
+                return Ok(page);
+            }
         }
-        Ok(open)
+    }
+
+    /// The steps of a task that are in doubt: they are of its last turn.
+    async fn doubtful(&self, tenant: TenantId, life: &Lifecycle) -> Result<Vec<Step>, Error> {
+        let turn = self.store.turn_start(tenant, life.id, life.seq).await?;
+        let fold = Fold::new(turn, u32::MAX, usize::MAX);
+        let page = self.fold(tenant, life, turn, fold).await?;
+        Ok(page.steps.into_iter().filter(Step::is_in_doubt).collect())
     }
 
     /// Where a task stands: its record without what was asked and what came of it.

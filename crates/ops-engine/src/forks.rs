@@ -8,7 +8,10 @@ use ops_core::{
 };
 use serde_json::Value;
 
-use crate::{Engine, Error, FieldError, Submit, commands::PAGE};
+use crate::{
+    Engine, Error, FieldError, Submit,
+    commands::{FEW, PAGE},
+};
 
 /// The most children that one task may have had to be done again from a step.
 const MOST_CHILDREN: u32 = 100_000;
@@ -145,22 +148,29 @@ impl Engine {
         limit: u32,
         dry_run: DryRun,
     ) -> Result<Vec<Redriven>, Error> {
-        let filter = TaskFilter {
-            dead_letter: true,
-            limit,
-            ..TaskFilter::default()
-        };
-        let mut done = Vec::new();
-        for record in self.store.tasks(tenant, filter).await? {
-            let from = record.task.id;
-            let task = match dry_run {
-                DryRun::Yes => Ok(None),
-                DryRun::No => {
-                    let redriven = self.redrive(tenant, from).await;
-                    redriven.map(|submitted| Some(submitted.record.task.id))
-                }
+        let (mut done, mut left, mut before) = (Vec::new(), limit, None);
+        while left > 0 {
+            let filter = TaskFilter {
+                dead_letter: true,
+                before,
+                limit: FEW.min(left),
+                ..TaskFilter::default()
             };
-            done.push(Redriven { from, task });
+            let records = self.store.tasks(tenant, filter).await?;
+            let Some(last) = records.last() else { break };
+            before = Some(last.task.id);
+            left = left.saturating_sub(u32::try_from(records.len()).unwrap_or(u32::MAX));
+            for record in records {
+                let from = record.task.id;
+                let task = match dry_run {
+                    DryRun::Yes => Ok(None),
+                    DryRun::No => {
+                        let redriven = self.redrive(tenant, from).await;
+                        redriven.map(|submitted| Some(submitted.record.task.id))
+                    }
+                };
+                done.push(Redriven { from, task });
+            }
         }
         Ok(done)
     }

@@ -27,12 +27,12 @@ use tokio_util::sync::CancellationToken;
 pub use self::{
     agents::AgentPreview,
     approvals::{ApprovalPage, Opinion},
-    commands::{EventPage, StepPage},
+    commands::{DoubtPage, EventPage, StepPage},
     error::{Error, FieldError},
     forks::{DryRun, Redriven, Rerun},
     hub::Hub,
     retention::Deleted,
-    schedule::{ScheduleView, ScheduleWish},
+    schedule::{SchedulePage, ScheduleView, ScheduleWish},
     steps::{Step, StepState},
     submit::Submit,
 };

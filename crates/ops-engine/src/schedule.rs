@@ -50,6 +50,15 @@ pub struct ScheduleView {
     pub next: Vec<Micros>,
 }
 
+/// A page of schedules.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SchedulePage {
+    /// The schedules, in the order of their names.
+    pub schedules: Vec<ScheduleView>,
+    /// Whether there are more.
+    pub more: bool,
+}
+
 impl Engine {
     /// Stores a schedule in place of one of the same name; says whether it is new.
     ///
@@ -117,12 +126,20 @@ impl Engine {
         tenant: TenantId,
         after: Option<ScheduleName>,
         limit: u32,
-    ) -> Result<Vec<ScheduleView>, Error> {
-        let found = self.store.schedules(tenant, after, limit).await?;
-        Ok(found
-            .into_iter()
-            .map(|schedule| self.seen(schedule, 1))
-            .collect())
+    ) -> Result<SchedulePage, Error> {
+        let mut found = self.store.schedules(tenant, after, limit + 1).await?;
+        let mut more = found.len() > limit as usize;
+        found.truncate(limit as usize);
+        if let Some(last) = found.last().filter(|_| !more) {
+            // It may have ended early because it is large.
+            let after = Some(last.name.clone());
+            more = !self.store.schedules(tenant, after, 1).await?.is_empty();
+        }
+        let schedules = found.into_iter().map(|schedule| self.seen(schedule, 1));
+        Ok(SchedulePage {
+            schedules: schedules.collect(),
+            more,
+        })
     }
 
     /// No runs until it is resumed.

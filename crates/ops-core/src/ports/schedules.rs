@@ -59,7 +59,8 @@ pub trait ScheduleStore: Send + Sync {
         tenant: TenantId,
         name: ScheduleName,
     ) -> Fut<'_, Result<Schedule, StoreError>>;
-    /// Schedules in the order of their names, after this one, at most `limit`.
+    /// Schedules in the order of their names, after this one, at most `limit`; fewer where they have
+    /// more than [`LIST_BYTES`](super::LIST_BYTES) together. None means that there are no more.
     fn schedules(
         &self,
         tenant: TenantId,

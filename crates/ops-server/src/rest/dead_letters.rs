@@ -5,25 +5,28 @@ use axum::{
     response::Response,
 };
 use http::{StatusCode, Uri};
-use ops_core::{Code, ports::TaskFilter};
+use ops_core::Code;
 use ops_engine::DryRun;
 
 use super::{
     AppState, answer,
     extract::{Caller, TaskPath, refused},
-    schema, tasks, view,
+    schema,
+    tasks::{self, Wish},
 };
 use crate::{
     json::{ObjectWriter, object},
     problem::Problem,
-    query::Query,
 };
 
 /// Lists the tasks that were given up and that nobody has redriven, newest first.
 #[utoipa::path(
     get, path = "/api/v1/dead-letters", tag = "Dead letters", operation_id = "list_dead_letters",
-    params(("limit" = Option<u32>, Query, minimum = 1, maximum = 1000,
-        description = "Tasks at the most. Default: 100")),
+    params(
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000,
+            description = "Tasks at the most. Default: 100"),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before."),
+    ),
     responses(
         (status = 200, body = schema::DeadLetters, description = "The tasks."),
         schema::Invalid,
@@ -34,16 +37,13 @@ pub(crate) async fn list(
     caller: Caller,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let mut query = Query::parse(uri.query(), &["limit"], &[]);
-    let limit = query.number("limit", 1..=1_000).unwrap_or(100);
-    query.check()?;
-    let filter = TaskFilter {
-        dead_letter: true,
-        limit: u32::try_from(limit).unwrap_or(u32::MAX),
-        ..TaskFilter::default()
-    };
-    let records = app.surface.engine.tasks(caller.tenant, filter).await?;
-    Ok(view::list_of("tasks", &records, view::task))
+    let wish = Wish::dead_letters(caller.tenant, uri.query())?;
+    let mut out = Vec::with_capacity(4_096);
+    let mut list = ObjectWriter::begin(&mut out);
+    let next = tasks::write(&app, &caller, &wish, list.key("tasks")).await?;
+    list.value("next_cursor", &next);
+    list.end();
+    Ok(answer(StatusCode::OK, out))
 }
 
 /// Goes on from a dead letter with a new task.

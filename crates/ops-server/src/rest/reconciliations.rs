@@ -5,11 +5,11 @@ use axum::{
     response::Response,
 };
 use http::{StatusCode, Uri};
-use ops_core::{Code, event::Resolution, ports::TaskRecord};
+use ops_core::{Code, TaskId, event::Resolution};
 use ops_engine::{FieldError, Step};
 
 use super::{
-    AppState,
+    AppState, cursor,
     extract::{Caller, StepPath, refused},
     schema, tasks, view,
 };
@@ -27,8 +27,11 @@ const RESOLUTIONS: &[&str] = &["done", "failed", "retry"];
 #[utoipa::path(
     get, path = "/api/v1/reconciliations", tag = "Reconciliations",
     operation_id = "list_reconciliations",
-    params(("limit" = Option<u32>, Query, minimum = 1, maximum = 1000,
-        description = "Tasks at the most. Default: 100")),
+    params(
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000,
+            description = "Tasks at the most. Default: 100"),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before."),
+    ),
     responses(
         (status = 200, body = schema::ReconciliationList, description = "The steps."),
         schema::Invalid,
@@ -39,23 +42,17 @@ pub(crate) async fn list(
     caller: Caller,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let mut query = Query::parse(uri.query(), &["limit"], &[]);
+    let mut query = Query::parse(uri.query(), &["limit", "cursor"], &[]);
     let limit = query.number("limit", 1..=1_000).unwrap_or(100);
+    let pages = cursor::List::new("reconciliations", caller.tenant, "");
+    let before = pages.task(&mut query);
     query.check()?;
     let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-    let open = app.surface.engine.reconciliations(caller.tenant, limit);
-    let open = open.await?;
-    let pairs: Vec<_> = open
-        .iter()
-        .flat_map(|(record, steps)| steps.iter().map(move |step| (record, step)))
-        .collect();
-    Ok(view::list_of(
-        "reconciliations",
-        &pairs,
-        |out, (record, step)| {
-            write(out, record, step);
-        },
-    ))
+    let engine = &app.surface.engine;
+    let page = engine.reconciliations(caller.tenant, before, limit).await?;
+    let next = page.next.map(|task| pages.after_task(task));
+    let write = |out: &mut Vec<u8>, (task, step): &(TaskId, Step)| write(out, *task, step);
+    Ok(view::page("reconciliations", &page.steps, write, next))
 }
 
 /// Decides what became of a step that is in doubt.
@@ -89,9 +86,9 @@ pub(crate) async fn resolve(
     Ok(tasks::one(StatusCode::OK, &record))
 }
 
-fn write(out: &mut Vec<u8>, record: &TaskRecord, step: &Step) {
+fn write(out: &mut Vec<u8>, task: TaskId, step: &Step) {
     let mut view = ObjectWriter::begin(out);
-    view.plain("task_id", &record.task.id);
+    view.plain("task_id", &task);
     view.value("step", &step.number);
     view.value("name", &step.name);
     view.value("effect", &step.effect);

@@ -49,12 +49,10 @@ pub(crate) async fn list(
     query.check()?;
     let limit = u32::try_from(limit).unwrap_or(u32::MAX);
     let engine = &app.surface.engine;
-    let mut found = engine.schedules(caller.tenant, after, limit + 1).await?;
-    let more = found.len() > limit as usize;
-    found.truncate(limit as usize);
-    let next = found.last().filter(|_| more);
+    let found = engine.schedules(caller.tenant, after, limit).await?;
+    let next = found.schedules.last().filter(|_| found.more);
     let next = next.map(|last| pages.after_name(&last.schedule.name));
-    Ok(page("schedules", &found, view::schedule, next))
+    Ok(page("schedules", &found.schedules, view::schedule, next))
 }
 
 /// One schedule with its next dates.

@@ -17,7 +17,7 @@ use utoipa::{
 
 pub(crate) use self::control::{
     Approval, ApprovalList, ApprovalQuery, Approve, DeadLetters, Deny, Edit, IdempotencyKey,
-    Redrive, Redriven, Rerun, Signal, StepPath,
+    ReconciliationList, Redrive, Redriven, Rerun, Resolve, Signal, StepPath,
 };
 
 /// Why a request was refused (RFC 9457).
@@ -434,47 +434,6 @@ pub(crate) struct Event {
     /// `type`, `v` and what belongs to the type. Times in it are microseconds since 1970.
     #[schema(value_type = Object)]
     data: Value,
-}
-
-/// Steps that wait for somebody's word.
-#[derive(ToSchema)]
-pub(crate) struct ReconciliationList {
-    reconciliations: Vec<Reconciliation>,
-}
-
-/// A `write` call that may or may not have taken effect.
-#[derive(ToSchema)]
-pub(crate) struct Reconciliation {
-    task_id: String,
-    step: u32,
-    /// The tool.
-    name: String,
-    effect: Effect,
-    /// Its arguments.
-    input: Value,
-    #[schema(format = DateTime)]
-    started_at: String,
-    attempt: u32,
-    status: StepStatus,
-}
-
-/// What became of a step.
-#[derive(ToSchema)]
-pub(crate) struct Resolve {
-    resolution: Resolution,
-    /// With `done`, and required there: what the call returned, any JSON.
-    output: Option<Value>,
-    /// With `failed`, and required there: what the model is told.
-    message: Option<String>,
-}
-
-/// `done`: it took effect. `failed`: it did not and is not tried again. `retry`: it runs again.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Resolution {
-    Done,
-    Failed,
-    Retry,
 }
 
 /// The names of states.

@@ -9,7 +9,7 @@ use axum::{
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use ops_core::ports::{Submitted, TaskFilter, TaskRecord};
 
-use self::filter::Wish;
+pub(super) use self::filter::Wish;
 use super::{
     App, AppState, answer, create, etag,
     extract::{Caller, TaskPath, refused},
@@ -116,7 +116,7 @@ pub(crate) async fn list(
     let total = total.await?;
     let mut out = Vec::with_capacity(4_096);
     let mut list = ObjectWriter::begin(&mut out);
-    let next = write_tasks(&app, &caller, &wish, list.key("tasks")).await?;
+    let next = write(&app, &caller, &wish, list.key("tasks")).await?;
     list.value("total", &total);
     list.value("next_cursor", &next);
     list.end();
@@ -156,7 +156,7 @@ pub(super) fn made(submitted: &Submitted) -> Response {
 }
 
 /// Writes the array, and gives the cursor of the next page if there is one.
-async fn write_tasks(
+pub(super) async fn write(
     app: &App,
     caller: &Caller,
     wish: &Wish,

@@ -3,7 +3,11 @@
 use ops_core::{Command, TenantId, ports::Store as _};
 use serde_json::{Value, json};
 
-use crate::{client::request, harness::App, operations::cases::asking};
+use crate::{
+    client::request,
+    harness::App,
+    operations::cases::{asking, asking_with, dead, in_doubt, in_doubt_with},
+};
 
 async fn list(app: &App, query: &str) -> Value {
     let reply = app.get(&format!("/api/v1/tasks?{query}")).await;
@@ -381,4 +385,65 @@ async fn a_cursor_goes_with_its_list_and_its_filter_alone() {
     );
     let of_one = format!("/api/v1/approvals?task_id={first}&cursor={}", cursors[2]);
     app.get(&of_one).await.problem(422, "invalid_query");
+}
+
+/// The items of a list page by page: how many each page has, and how many bytes the largest.
+async fn pages(app: &App, name: &str, query: &str) -> (Vec<usize>, usize) {
+    let (mut counts, mut largest, mut cursor) = (Vec::new(), 0, String::new());
+    loop {
+        let path = format!("/api/v1/{name}?{query}{cursor}");
+        let reply = app.get(&path).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        largest = largest.max(reply.body.len());
+        let page = reply.json();
+        let key = match name {
+            "dead-letters" => "tasks",
+            name => name,
+        };
+        counts.push(page[key].as_array().unwrap().len());
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return (counts, largest),
+        }
+    }
+}
+
+#[tokio::test]
+async fn lists_of_large_things_have_pages_of_a_bounded_size() {
+    let app = App::start().await;
+    let large = "x".repeat(3 << 20);
+    for number in 0..3 {
+        asking_with(&app, json!({"text": large})).await;
+        in_doubt_with(&app, json!({"text": large})).await;
+        let path = format!("/api/v1/schedules/s{number}");
+        let task = json!({"task_type": "echo", "input_data": {"text": large}});
+        let schedule = json!({"cron": "@daily", "task": task}).to_string();
+        let put = request(app.addr, "PUT", &path, &[], schedule.as_bytes()).await;
+        assert_eq!(put.status, 201, "{}", put.text());
+    }
+    for (name, pages_of) in [
+        ("approvals", vec![1, 1, 1]),
+        ("schedules", vec![1, 1, 1]),
+        // A call is looked at before its size is known.
+        ("reconciliations", vec![2, 1]),
+    ] {
+        let (counts, largest) = pages(&app, name, "limit=100").await;
+        assert_eq!(counts, pages_of, "{name}");
+        assert!(largest < 7 << 20, "{name}: {largest}");
+    }
+}
+
+#[tokio::test]
+async fn dead_letters_and_steps_in_doubt_are_paged() {
+    let app = App::start().await;
+    for _ in 0..3 {
+        dead(&app).await;
+        in_doubt(&app).await;
+    }
+    for name in ["dead-letters", "reconciliations"] {
+        assert_eq!(pages(&app, name, "limit=2").await.0, [2, 1], "{name}");
+        assert_eq!(pages(&app, name, "limit=3").await.0, [3], "{name}");
+        let wrong = format!("/api/v1/{name}?cursor=x");
+        app.get(&wrong).await.problem(422, "invalid_query");
+    }
 }

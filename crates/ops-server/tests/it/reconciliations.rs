@@ -27,7 +27,7 @@ async fn doubtful(app: &App) -> String {
 async fn steps_in_doubt_are_listed_and_resolved() {
     let app = App::start().await;
     let none = app.get("/api/v1/reconciliations").await.json();
-    assert_eq!(none, json!({"reconciliations": []}));
+    assert_eq!(none, json!({"reconciliations": [], "next_cursor": null}));
     let id = doubtful(&app).await;
     let list = app.get("/api/v1/reconciliations/").await.json();
     let open = list["reconciliations"].as_array().unwrap();
@@ -70,7 +70,7 @@ async fn steps_in_doubt_are_listed_and_resolved() {
     assert_eq!(reply.json()["state"], "pending");
     assert_eq!(
         app.get("/api/v1/reconciliations").await.json(),
-        json!({"reconciliations": []})
+        json!({"reconciliations": [], "next_cursor": null})
     );
     let steps = app.get(&format!("/api/v1/tasks/{id}/steps")).await.json();
     assert_eq!(steps["steps"][0]["status"], "completed");

@@ -10,13 +10,16 @@ use super::{
     batch::{Batch, Loaded},
     error::Fault,
     prepare::Outside,
-    rows::{named, signed, unreadable},
+    rows::{self, named, signed, unreadable},
 };
 
 /// What [`approval`] reads, in its order.
 const COLUMNS: &str = "approval_row, task_id, step, revision, status, tool, tool_digest, \
     agent_digest, input, input_digest, input_schema, reason, asked_at, expires_at, decided_at, \
     decided_by, note";
+/// The places of those that may be large.
+const INPUT: usize = 8;
+const INPUT_SCHEMA: usize = 10;
 
 /// The most approvals that are read at once.
 const PAGE: u32 = 1_000;
@@ -189,15 +192,13 @@ pub(super) fn list(
     sql += " AND approval_row < ? ORDER BY approval_row DESC LIMIT ?";
     values.push(filter.before.map_or(i64::MAX, signed).into());
     values.push(filter.limit.min(PAGE).into());
-    conn.prepare_cached(&sql)?
-        .query_map(rusqlite::params_from_iter(values), approval)?
-        .map(|found| {
-            found.map(|(row, mut approval)| {
-                approval.status = approval.standing(now);
-                (row, approval)
-            })
-        })
-        .collect()
+    let mut select = conn.prepare_cached(&sql)?;
+    let rows = select.query(rusqlite::params_from_iter(values))?;
+    let mut found = rows::bounded(rows, &[INPUT, INPUT_SCHEMA], approval)?;
+    for (_, approval) in &mut found {
+        approval.status = approval.standing(now);
+    }
+    Ok(found)
 }
 
 fn approval(row: &Row<'_>) -> rusqlite::Result<(u64, Approval)> {
@@ -211,9 +212,9 @@ fn approval(row: &Row<'_>) -> rusqlite::Result<(u64, Approval)> {
         tool: row.get(5)?,
         tool_digest: row.get(6)?,
         agent_digest: row.get(7)?,
-        input: json(8)?,
+        input: json(INPUT)?,
         input_digest: row.get(9)?,
-        input_schema: json(10)?,
+        input_schema: json(INPUT_SCHEMA)?,
         reason: row.get(11)?,
         expires_at: micros(13)?,
     };

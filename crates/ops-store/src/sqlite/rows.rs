@@ -4,12 +4,12 @@ use ops_core::{
     AgentDigest, Json, Lifecycle, Micros, Parent, SessionId, State, StoredEvent, Task, TaskId,
     TenantId, Wait,
     event::{EffectClass, NewEvent, StepKind, StepMark, StepStatus, TaskError, Usage},
-    ports::TaskRecord,
+    ports::{LIST_BYTES, TaskRecord},
     retry::RetryPolicy,
     task::StateName,
 };
 use rusqlite::{
-    Connection, Error, Row,
+    Connection, Error, Row, Rows,
     types::{FromSql, Type, ValueRef},
 };
 use serde::de::DeserializeOwned;
@@ -109,6 +109,27 @@ fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<O
                 .map_err(|error| unreadable(column, error.into()))
         }
     }
+}
+
+/// Rows until the columns that may be large have more than [`LIST_BYTES`] together; the first in any
+/// case.
+pub(super) fn bounded<T>(
+    mut rows: Rows<'_>,
+    large: &[usize],
+    read: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<Vec<T>> {
+    let (mut found, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = rows.next()? {
+        for column in large {
+            let value = row.get_ref(*column)?.as_bytes_or_null();
+            bytes += value.ok().flatten().map_or(0, <[u8]>::len);
+        }
+        if bytes > LIST_BYTES && !found.is_empty() {
+            break;
+        }
+        found.push(read(row)?);
+    }
+    Ok(found)
 }
 
 pub(super) fn document(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Json>> {

@@ -1,10 +1,11 @@
-//! The shapes of pauses, signals, reruns, approvals and dead letters.
+//! The shapes of pauses, signals, reruns, approvals, dead letters and steps in doubt.
 #![expect(dead_code, reason = "they are described, never made")]
 
+use serde::Serialize;
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
-use super::Task;
+use super::{Effect, StepStatus, Task};
 
 /// The key of a request that may be sent again.
 #[derive(IntoParams)]
@@ -148,6 +149,9 @@ pub(crate) struct Edit {
 #[derive(ToSchema)]
 pub(crate) struct DeadLetters {
     tasks: Vec<Task>,
+    /// Null on the last page.
+    #[schema(required)]
+    next_cursor: Option<String>,
 }
 
 /// Which dead letters to go on from.
@@ -178,4 +182,48 @@ pub(crate) struct RedrivenTask {
     /// Why it was refused.
     #[schema(required)]
     error: Option<String>,
+}
+
+/// Steps that wait for somebody's word.
+#[derive(ToSchema)]
+pub(crate) struct ReconciliationList {
+    reconciliations: Vec<Reconciliation>,
+    /// Null on the last page.
+    #[schema(required)]
+    next_cursor: Option<String>,
+}
+
+/// A `write` call that may or may not have taken effect.
+#[derive(ToSchema)]
+pub(crate) struct Reconciliation {
+    task_id: String,
+    step: u32,
+    /// The tool.
+    name: String,
+    effect: Effect,
+    /// Its arguments.
+    input: Value,
+    #[schema(format = DateTime)]
+    started_at: String,
+    attempt: u32,
+    status: StepStatus,
+}
+
+/// What became of a step.
+#[derive(ToSchema)]
+pub(crate) struct Resolve {
+    resolution: Resolution,
+    /// With `done`, and required there: what the call returned, any JSON.
+    output: Option<Value>,
+    /// With `failed`, and required there: what the model is told.
+    message: Option<String>,
+}
+
+/// `done`: it took effect. `failed`: it did not and is not tried again. `retry`: it runs again.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Resolution {
+    Done,
+    Failed,
+    Retry,
 }

@@ -74,7 +74,7 @@ const KNOWN: &[&str] = &[
 
 /// A wish for a list.
 #[derive(Debug)]
-pub(super) struct Wish {
+pub(in crate::rest) struct Wish {
     /// Which tasks.
     pub(super) filter: TaskFilter,
     /// How many of them at most.
@@ -105,6 +105,30 @@ impl Wish {
         contradictions(&filter, &mut query);
         let list = cursor::List::new("tasks", tenant, &format!("{filter:?}"));
         filter.before = list.task(&mut query);
+        query.check()?;
+        Ok(Self {
+            filter,
+            limit: u32::try_from(limit).unwrap_or(u32::MAX),
+            list,
+        })
+    }
+
+    /// Reads the query string of the list of dead letters.
+    ///
+    /// # Errors
+    /// 422 that names every parameter that is wrong.
+    pub(in crate::rest) fn dead_letters(
+        tenant: TenantId,
+        query: Option<&str>,
+    ) -> Result<Self, Problem> {
+        let mut query = Query::parse(query, &["limit", "cursor"], &[]);
+        let limit = query.number("limit", 1..=MAX_LIMIT).unwrap_or(100);
+        let list = cursor::List::new("dead letters", tenant, "");
+        let filter = TaskFilter {
+            dead_letter: true,
+            before: list.task(&mut query),
+            ..TaskFilter::default()
+        };
         query.check()?;
         Ok(Self {
             filter,

@@ -459,7 +459,7 @@ async fn one_of_each_end(app: &App) {
 }
 
 /// A dead letter.
-async fn dead(app: &App) -> String {
+pub(crate) async fn dead(app: &App) -> String {
     let retry = json!({"max_attempts": 1});
     let body = json!({"task_type": "echo", "priority": 9, "retry": retry});
     let id = app.submit(&body).await;
@@ -469,6 +469,11 @@ async fn dead(app: &App) -> String {
 
 /// A task whose first step asks for approval.
 pub(crate) async fn asking(app: &App) -> String {
+    asking_with(app, json!({"to": "ann"})).await
+}
+
+/// The same, with these arguments.
+pub(crate) async fn asking_with(app: &App, input: Value) -> String {
     let id = first(app).await;
     let record = app.claim().await;
     let approval = NewApproval {
@@ -476,7 +481,7 @@ pub(crate) async fn asking(app: &App) -> String {
         tool: "send_mail".into(),
         tool_digest: "aa".repeat(32),
         agent_digest: "bb".repeat(32),
-        input: json!({"to": "ann"}),
+        input: input.clone(),
         input_digest: "cc".repeat(32),
         input_schema: json!({"type": "object", "properties": {"to": {"type": "string"}}}),
         reason: "the policy asks for every `write`".into(),
@@ -490,7 +495,7 @@ pub(crate) async fn asking(app: &App) -> String {
             vec![event(
                 1,
                 StepStatus::Waiting,
-                json!({"name": "send_mail", "input": {"to": "ann"}}),
+                json!({"name": "send_mail", "input": input}),
             )],
             Next::Wait(Wait::Approval {
                 steps: vec![1],
@@ -508,10 +513,15 @@ pub(crate) async fn asking(app: &App) -> String {
 }
 
 /// A task whose first step is in doubt.
-async fn in_doubt(app: &App) -> String {
+pub(crate) async fn in_doubt(app: &App) -> String {
+    in_doubt_with(app, json!({"to": "a"})).await
+}
+
+/// The same, with these arguments.
+pub(crate) async fn in_doubt_with(app: &App, input: Value) -> String {
     let id = first(app).await;
     let task = app.claim().await.task.id;
-    let call = json!({"name": "send", "input": {"to": "a"}});
+    let call = json!({"name": "send", "input": input});
     let events = vec![event(1, StepStatus::Started, call)];
     let wait = Next::Wait(Wait::InDoubt { steps: vec![1] });
     app.append(task, events, wait).await;

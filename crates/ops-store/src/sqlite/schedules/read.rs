@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension as _, Params, Row};
 
 use crate::sqlite::{
     error::Fault,
-    rows::{document, micros, named, unsigned},
+    rows::{bounded, document, micros, named, unsigned},
 };
 
 /// What [`schedule`] reads, in its order.
@@ -21,6 +21,9 @@ macro_rules! columns {
          revision, next_at, waiting, created_at, updated_at"
     };
 }
+
+/// The place of the one that may be large.
+const TEMPLATE: usize = 7;
 
 /// A schedule with its row.
 pub(super) type Found = (i64, Schedule);
@@ -34,7 +37,7 @@ fn schedule(row: &Row<'_>) -> rusqlite::Result<Found> {
             timezone: row.get(4)?,
             overlap: named(row, 5, Overlap::from_name)?,
             catch_up: named(row, 6, CatchUp::from_name)?,
-            template: document(row, 7)?.unwrap_or_else(Json::null),
+            template: document(row, TEMPLATE)?.unwrap_or_else(Json::null),
         },
         paused: row.get(8)?,
         revision: unsigned(row, 9)?,
@@ -74,9 +77,8 @@ pub(super) fn page(
         " FROM schedules WHERE tenant_id = ? AND name > ? ORDER BY name LIMIT ?"
     ))?;
     let after = after.map_or("", ScheduleName::as_str);
-    select
-        .query_map((tenant.0, after, limit), |row| Ok(schedule(row)?.1))?
-        .collect()
+    let rows = select.query((tenant.0, after, limit))?;
+    bounded(rows, &[TEMPLATE], |row| Ok(schedule(row)?.1))
 }
 
 /// The last runs; none if there is no such schedule.
