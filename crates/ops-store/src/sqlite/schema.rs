@@ -12,6 +12,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0005_retention.sql"),
     include_str!("../../migrations/sqlite/0006_rates.sql"),
     include_str!("../../migrations/sqlite/0007_agents.sql"),
+    include_str!("../../migrations/sqlite/0008_restarted.sql"),
 ];
 
 /// The schema that this release writes.

@@ -24,7 +24,13 @@ pub(super) struct Place {
     pub(super) order: &'static str,
     /// What counts the same tasks without looking at them, if terms alone tell.
     pub(super) lone: Option<String>,
+    /// Where to look first for the newest ones, if their index is in another order: among the newest
+    /// tasks of any state, with the same parameters. It may have fewer of them, or none.
+    pub(super) newest: Option<String>,
 }
+
+/// Among so many of the newest tasks it is looked first: many times a page, and soon done.
+const NEWEST: u32 = 1_024;
 
 impl Place {
     /// The tasks of an index.
@@ -53,7 +59,21 @@ impl Place {
             params: vec![tenant.0.into()],
             order,
             lone: None,
+            newest: None,
         }
+    }
+
+    /// The tasks that are ready. Their index is in the order of their turn, so the newest of a large
+    /// backlog are not found in it without reading all of them; but among the newest tasks they are.
+    fn ready(tenant: TenantId, range: &Range, only: &str) -> Self {
+        let mut place = Self::index("tasks_ready", tenant, range);
+        let newest = Self::index("tasks_key", tenant, range).sql;
+        place.newest = Some(format!(
+            "(SELECT tasks.task_id, tasks.task_row, state, started_at FROM {newest} ORDER BY tasks.task_id DESC LIMIT {NEWEST}) AS tasks \
+             WHERE true{only}"
+        ));
+        place.sql.push_str(only);
+        place
     }
 
     fn within(mut self, range: &Range) -> Self {
@@ -147,7 +167,12 @@ pub(super) fn places(tenant: TenantId, filter: &TaskFilter) -> Vec<Place> {
     }
     let of = |state: StateName| {
         let (index, only) = index_of(state);
-        place(index, &format!("{only}{}", started(filter)))
+        let only = format!("{only}{}", started(filter));
+        match (state, filter.status) {
+            (StateName::Pending, Some(Status::Running)) => place("tasks_restarted", &only),
+            (StateName::Pending, _) => Place::ready(tenant, &range, &only),
+            (_, _) => place(index, &only),
+        }
     };
     wanted(filter).into_iter().map(of).collect()
 }
