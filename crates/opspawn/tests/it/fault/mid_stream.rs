@@ -7,9 +7,9 @@ use serde_json::json;
 use super::story::{Cost, Held, Kill, Story};
 use crate::provider::{CHAT, GENERATE_CONTENT, MESSAGES, OPENROUTER, RESPONSES, Wire};
 
-/// A write, then an answer, which is cut in the middle.
-async fn cut(wire: Wire, stream: bool) {
-    let story = Story {
+/// A write, then an answer.
+fn story(wire: Wire, stream: bool) -> Story {
+    Story {
         wire,
         stream,
         env: vec![],
@@ -19,13 +19,17 @@ async fn cut(wire: Wire, stream: bool) {
             _ => wire.says(["Grü", "ße 😀"], stream),
         }),
         is_of_child: |_| false,
-    };
+    }
+}
+
+/// The answer is cut in the middle.
+async fn cut(wire: Wire, stream: bool) {
     let kill = Kill::Asked {
         of_child: false,
         nth: 1,
         held: Held::Shown("Grü"),
     };
-    let (cost, told) = story.survives(kill).await;
+    let (cost, told) = story(wire, stream).survives(kill).await;
     let task = &told.tasks[0];
     assert_eq!(task.task["result"]["answer"], "Grüße 😀");
     let last = task.steps.last().unwrap();
@@ -60,5 +64,34 @@ async fn a_stream_that_had_begun_is_asked_for_again() {
 async fn an_answer_that_had_begun_is_asked_for_again() {
     for wire in [CHAT, RESPONSES, MESSAGES, GENERATE_CONTENT, OPENROUTER] {
         cut(wire, false).await;
+    }
+}
+
+/// The write itself is cut, in the middle of its arguments where they come in pieces.
+#[tokio::test]
+async fn a_call_that_had_begun_to_come_is_made_once() {
+    for (wire, words) in [
+        (CHAT, "{\"key"),
+        (RESPONSES, "{\"key"),
+        (MESSAGES, "{\"key"),
+        (GENERATE_CONTENT, "Grü"),
+        (OPENROUTER, "{\"key"),
+    ] {
+        for stream in [true, false] {
+            let kill = Kill::Asked {
+                of_child: false,
+                nth: 0,
+                held: Held::Begun(words),
+            };
+            let (cost, told) = story(wire, stream).survives(kill).await;
+            assert_eq!(told.tasks[0].task["result"]["answer"], "Grüße 😀");
+            assert_eq!(
+                cost,
+                Cost {
+                    asked_again: vec![(0, 0)],
+                    begun_again: vec![(0, 1)],
+                }
+            );
+        }
     }
 }
