@@ -16,11 +16,15 @@ mod task;
 
 use std::io::IsTerminal as _;
 
+use agentkit::telemetry::{CONTENT, TARGET};
 use anyhow::{Context as _, Result};
 use clap::CommandFactory as _;
 use tracing::Subscriber;
 use tracing_subscriber::{
-    EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+    EnvFilter, Layer as _,
+    filter::{FilterExt as _, LevelFilter, filter_fn},
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
 };
 
 use crate::{
@@ -137,6 +141,10 @@ fn subscriber(config: &Config) -> Result<impl Subscriber + Send + Sync> {
     let filter = config.optional("log").unwrap_or("warn");
     let filter = EnvFilter::try_new(filter)
         .with_context(|| format!("setting `log`: `{filter}` is not a log filter"))?;
+    // The spans of agents are for a collector. In a log they would be made for nobody, and show what
+    // the model is asked. (A filter without a hint would have every event looked at.)
+    let no_spans = filter_fn(|metadata| ![TARGET, CONTENT].contains(&metadata.target()))
+        .with_max_level_hint(LevelFilter::TRACE);
     let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let log = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
@@ -144,7 +152,7 @@ fn subscriber(config: &Config) -> Result<impl Subscriber + Send + Sync> {
         .with_target(false)
         // Where a line cannot be written, neither can a complaint about it: that would panic.
         .log_internal_errors(false)
-        .with_filter(filter);
+        .with_filter(filter.and(no_spans));
     // A layer that is `None` would count as one that wants everything.
     let mut layers = vec![log.boxed()];
     layers.extend(telemetry::layer(config)?);
@@ -172,18 +180,27 @@ async fn asked_to_stop() -> Result<Exit> {
 
 #[cfg(test)]
 mod tests {
-    use agentkit::telemetry::{CONTENT, TARGET};
     use tracing::{Level, enabled};
 
     use super::*;
 
     #[test]
     fn without_a_collector_no_span_is_made() {
-        let config = Config::load(&[("log", "warn".to_owned())], None).unwrap();
-        tracing::subscriber::with_default(subscriber(&config).unwrap(), || {
-            assert!(!enabled!(target: TARGET, Level::INFO));
-            assert!(!enabled!(target: CONTENT, Level::INFO));
-            assert!(enabled!(Level::WARN));
-        });
+        // The second takes a level that spans have, of something else; the last ones would take
+        // spans as well.
+        for log in [
+            "warn",
+            "warn,ops_worker=info",
+            "info",
+            "warn,agentkit=trace",
+            "warn,agentkit::content=info",
+        ] {
+            let config = Config::load(&[("log", log.to_owned())], None).unwrap();
+            tracing::subscriber::with_default(subscriber(&config).unwrap(), || {
+                assert!(!enabled!(target: TARGET, Level::INFO), "{log}");
+                assert!(!enabled!(target: CONTENT, Level::INFO), "{log}");
+                assert!(enabled!(Level::WARN), "{log}");
+            });
+        }
     }
 }
