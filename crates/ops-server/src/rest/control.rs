@@ -4,7 +4,6 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use http::StatusCode;
 use ops_core::{Code, Json};
 use ops_engine::{FieldError, Rerun};
 
@@ -35,8 +34,7 @@ pub(crate) async fn pause(
     caller: Caller,
     TaskPath(id): TaskPath,
 ) -> Result<Response, Problem> {
-    let record = app.surface.engine.pause(caller.tenant, id).await;
-    Ok(tasks::one(StatusCode::OK, &record.map_err(refused(id))?))
+    tasks::changed(id, app.surface.engine.pause(caller.tenant, id)).await
 }
 
 /// Lets a paused task go on. One that is not paused is left as it is.
@@ -53,8 +51,7 @@ pub(crate) async fn resume(
     caller: Caller,
     TaskPath(id): TaskPath,
 ) -> Result<Response, Problem> {
-    let record = app.surface.engine.resume(caller.tenant, id).await;
-    Ok(tasks::one(StatusCode::OK, &record.map_err(refused(id))?))
+    tasks::changed(id, app.surface.engine.resume(caller.tenant, id)).await
 }
 
 /// Gives a task's run other limits: those that are named.
@@ -84,9 +81,7 @@ pub(crate) async fn limit(
     if !errors.is_empty() {
         return Err(Problem::parts(Code::InvalidBody, "body", errors));
     }
-    let limited = app.surface.engine.limit(caller.tenant, id, limits);
-    let record = limited.await.map_err(refused(id))?;
-    Ok(tasks::one(StatusCode::OK, &record))
+    tasks::changed(id, app.surface.engine.limit(caller.tenant, id, limits)).await
 }
 
 /// Tells something to a task's run.
@@ -123,8 +118,7 @@ pub(crate) async fn signal(
     }
     let name = name.unwrap_or_default();
     let told = app.surface.engine.signal(caller.tenant, id, name, payload);
-    let record = told.await.map_err(refused(id))?;
-    Ok(tasks::one(StatusCode::OK, &record))
+    tasks::changed(id, told).await
 }
 
 /// Does a task again as a new one, from its start or from one of its steps.

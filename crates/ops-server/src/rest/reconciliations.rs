@@ -4,13 +4,13 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use http::{StatusCode, Uri};
+use http::Uri;
 use ops_core::{Code, TaskId, event::Resolution};
 use ops_engine::{FieldError, Step};
 
 use super::{
     AppState, cursor,
-    extract::{Caller, StepPath, refused},
+    extract::{Caller, StepPath},
     schema, tasks, view,
 };
 use crate::{
@@ -78,12 +78,9 @@ pub(crate) async fn resolve(
     let (parts, body) = request.into_parts();
     let body = app.bodies.json(&parts.headers, body).await?;
     let resolution = parse(body.text())?;
-    let resolved = app
-        .surface
-        .engine
-        .resolve(caller.tenant, task, step, resolution);
-    let record = resolved.await.map_err(refused(task))?;
-    Ok(tasks::one(StatusCode::OK, &record))
+    let engine = &app.surface.engine;
+    let resolved = engine.resolve(caller.tenant, task, step, resolution);
+    tasks::changed(task, resolved).await
 }
 
 fn write(out: &mut Vec<u8>, task: TaskId, step: &Step) {

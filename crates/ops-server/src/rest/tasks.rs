@@ -7,7 +7,11 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
-use ops_core::ports::{Submitted, TaskFilter, TaskRecord};
+use ops_core::{
+    TaskId,
+    ports::{Submitted, TaskFilter, TaskRecord},
+};
+use ops_engine::Error;
 
 pub(super) use self::filter::Wish;
 use super::{
@@ -72,8 +76,7 @@ pub(crate) async fn cancel(
     caller: Caller,
     TaskPath(id): TaskPath,
 ) -> Result<Response, Problem> {
-    let record = app.surface.engine.cancel(caller.tenant, id).await;
-    Ok(one(StatusCode::OK, &record.map_err(refused(id))?))
+    changed(id, app.surface.engine.cancel(caller.tenant, id)).await
 }
 
 /// Does an ended task again, as a new one.
@@ -121,6 +124,14 @@ pub(crate) async fn list(
     list.value("next_cursor", &next);
     list.end();
     Ok(answer(StatusCode::OK, out))
+}
+
+/// Answers with a task as a command has left it.
+pub(super) async fn changed(
+    id: TaskId,
+    command: impl Future<Output = Result<TaskRecord, Error>>,
+) -> Result<Response, Problem> {
+    Ok(one(StatusCode::OK, &command.await.map_err(refused(id))?))
 }
 
 /// A task as a response.
