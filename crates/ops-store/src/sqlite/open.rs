@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     io,
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -185,10 +186,19 @@ pub(super) fn create_folder(dir: &Path) -> Result<(), OpenError> {
     }
 }
 
+/// Creates a database's file, for its owner alone, if there is none; SQLite gives the files beside it
+/// the same permissions. Where it fails, SQLite does as well, and says why.
+fn create_private(file: &Path) {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    drop(options.open(file));
+}
+
 /// The writer's connection, with the schema brought up to date.
 pub(super) fn open_writer(options: &Options) -> Result<Connection, OpenError> {
     let file = options.dir.join(DATABASE_FILE);
     let failed = |source| OpenError::sqlite(&options.dir, source);
+    create_private(&file);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;

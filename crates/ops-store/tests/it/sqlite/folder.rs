@@ -1,6 +1,10 @@
 //! What may be wrong with a data folder, and what is said about it.
 
-use std::{fs, os::unix::fs::FileExt as _, path::Path};
+use std::{
+    fs,
+    os::unix::fs::{FileExt as _, PermissionsExt as _},
+    path::Path,
+};
 
 use ops_store::{
     OpenError,
@@ -32,6 +36,11 @@ async fn an_empty_folder_gets_the_newest_schema() {
     let (world, store) = open_in(&nested, |_| {}).unwrap();
     let id = world.submit().await;
     store.publish_url("http://127.0.0.1:1").unwrap();
+    for file in ["", "-wal", "-shm"] {
+        let file = nested.join(format!("{DATABASE_FILE}{file}"));
+        let mode = fs::metadata(file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "for its owner alone");
+    }
 
     let report = doctor::inspect(&nested).unwrap().unwrap();
     assert_eq!(report.schema_version, SCHEMA_VERSION);
