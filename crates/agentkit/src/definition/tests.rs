@@ -143,13 +143,16 @@ fn mistakes_are_all_named_with_what_mends_them() {
         ),
         ("name = ", "it is not valid TOML"),
         ("---\nname: a\n", "have no end"),
+        ("---\nname: a\n  x: 1\n---\n", "line 3"),
         (
-            "---\nname: a\n  x: 1\n---\n",
-            "line 3",
+            "---\nname: a\ntools: {a: 1}\n---\n",
+            "`tools` must be a list of texts",
         ),
-        ("---\nname: a\ntools: {a: 1}\n---\n", "`tools` must be a list of texts"),
         ("---\n- a\n---\n", "lines of `key: value`"),
-        ("---\nname: a\nname: b\n---\n", "duplicate mapping key: name"),
+        (
+            "---\nname: a\nname: b\n---\n",
+            "duplicate mapping key: name",
+        ),
         (
             "+++\nname = \"a\"\ninstructions = \"x\"\n+++\ny",
             "leave out one",

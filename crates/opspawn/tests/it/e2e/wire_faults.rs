@@ -46,7 +46,11 @@ fn fixtures() -> Value {
         // Slow is no fault.
         json!({"match": {"userMessage": "slow"}, "response": good, "chaos": {"latencyMs": 300}}),
     ];
-    for goal in FAULTS.map(|(goal, _)| goal).into_iter().chain(["cut", "late"]) {
+    for goal in FAULTS
+        .map(|(goal, _)| goal)
+        .into_iter()
+        .chain(["cut", "late"])
+    {
         fixtures
             .push(json!({"match": {"userMessage": goal, "sequenceIndex": 1}, "response": good}));
     }
