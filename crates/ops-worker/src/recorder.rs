@@ -129,13 +129,16 @@ impl TaskRecorder {
         }
     }
 
-    /// Confirms a cancel, with the outcomes that are known.
+    /// Confirms a cancel, with the outcomes that are known. No child begins any more, so a call that
+    /// asks for one has none: its child would be in the log, and nowhere else.
     pub(crate) async fn confirm_cancel(
         &self,
         events: &[Event],
         blobs: Vec<Blob>,
     ) -> Result<(), RecordError> {
-        let events = self.envelopes(&outcomes(events));
+        let mut events = outcomes(events);
+        events.retain(|event| !begins_child(event));
+        let events = self.envelopes(&events);
         let asked = Asked::default();
         match self
             .append_events(events, blobs, asked, Next::Cancelled)
@@ -265,6 +268,11 @@ pub(crate) fn fail(failure: &Failure) -> Next {
         },
         retryable: failure.retryable,
     }
+}
+
+/// Whether a child begins with the record of this.
+fn begins_child(event: &Event) -> bool {
+    matches!(event, Event::ToolCompleted(completed) if completed.child.is_some())
 }
 
 fn refused(error: &StoreError) -> RecordError {
