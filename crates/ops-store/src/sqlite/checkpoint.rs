@@ -7,8 +7,9 @@ use rusqlite::{Connection, hooks::Wal};
 
 use super::open::BUSY;
 
-/// Pages in the WAL after which it is checkpointed.
-const LONG: i32 = 4_000;
+/// Pages in the WAL after which it is checkpointed: 64 MB. Who writes waits for a checkpoint, so they
+/// have to be rarer than the slowest hundredth of what is written; at 4,000 pages they were not.
+const LONG: i32 = 16_000;
 /// Pages in the WAL after which a checkpoint waits for the readers, so that it begins anew.
 const ENDLESS: i32 = 40_000;
 /// How long it waits for them. A long reader, such as a backup, is not waited for: it would hold up
