@@ -6,6 +6,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
+    sync::Notify,
     task::JoinHandle,
 };
 
@@ -40,7 +41,7 @@ pub struct Asked {
 }
 
 /// What becomes of a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Answer {
     /// 200 with this body.
     Whole(String),
@@ -48,6 +49,8 @@ pub enum Answer {
     Late(Duration, String),
     /// 200 with the beginning of a body; the rest never comes.
     Part(String),
+    /// This, as soon as somebody is notified.
+    When(Arc<Notify>, Box<Answer>),
     /// Nothing, until the other side is gone.
     Silence,
 }
@@ -122,14 +125,19 @@ async fn serve(mut stream: TcpStream, all: Arc<Mutex<Vec<Asked>>>, script: Arc<S
         all.push(asked.clone());
         (all.len() - 1, asked)
     };
-    let (body, is_whole) = match script(&asked) {
+    let mut answer = script(&asked);
+    while let Answer::When(notified, then) = answer {
+        notified.notified().await;
+        answer = *then;
+    }
+    let (body, is_whole) = match answer {
         Answer::Whole(body) => (body, true),
         Answer::Late(after, body) => {
             tokio::time::sleep(after).await;
             (body, true)
         }
         Answer::Part(body) => (body, false),
-        Answer::Silence => {
+        Answer::When(..) | Answer::Silence => {
             // Until the other side is gone.
             drop(stream.read_u8().await);
             return;

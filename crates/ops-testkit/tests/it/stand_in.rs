@@ -1,15 +1,22 @@
 //! The stand-in answers as it is told, and knows what it was asked again.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http_body_util::BodyExt as _;
 use ops_testkit::{Answer, Http, StandIn, wait_until};
 use serde_json::json;
+use tokio::sync::Notify;
 
 #[tokio::test]
 async fn answers_are_whole_late_begun_or_none() {
-    let stand_in = StandIn::start(|asked| match (asked.nth, asked.repeat) {
-        (0, _) => Answer::Whole("whole".to_owned()),
+    let gate = Arc::new(Notify::new());
+    let when = Arc::clone(&gate);
+    let stand_in = StandIn::start(move |asked| match (asked.nth, asked.repeat) {
+        (0, 0) => Answer::Whole("whole".to_owned()),
+        (0, _) => Answer::When(
+            Arc::clone(&when),
+            Box::new(Answer::Whole("whole".to_owned())),
+        ),
         (1, 0) => Answer::Part("beg".to_owned()),
         (1, _) => Answer::Late(Duration::from_millis(20), "begun".to_owned()),
         _ => Answer::Silence,
@@ -27,7 +34,11 @@ async fn answers_are_whole_late_begun_or_none() {
     let more = tokio::time::timeout(Duration::from_millis(50), begun.frame());
     assert!(more.await.is_err(), "the rest does not come");
     assert_eq!(ask("b").await, "begun");
-    assert_eq!(ask("a").await, "whole");
+    let mut early = std::pin::pin!(ask("a"));
+    let waiting = tokio::time::timeout(Duration::from_millis(50), &mut early);
+    assert!(waiting.await.is_err(), "nobody was notified");
+    gate.notify_one();
+    assert_eq!(early.await, "whole");
 
     let never = tokio::spawn({
         let http = http.clone();

@@ -11,6 +11,7 @@ use http::{Method, header};
 use http_body_util::BodyExt as _;
 use ops_testkit::{Answer, Asked, CrashPlan, DataDir, Http, Launch, Ledger, StandIn, wait_until};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use super::{
     history::{self, History},
@@ -114,6 +115,7 @@ impl Story {
             kill,
             bodies: Mutex::default(),
             held: Mutex::default(),
+            followed: Arc::default(),
         });
         let answers = Arc::clone(&provider);
         let stand_in = StandIn::start(move |asked| answers.answer(asked)).await?;
@@ -134,7 +136,7 @@ impl Story {
                 let mut server = launch.start().await?;
                 let id = self.submit(server.http()).await?;
                 if let (Held::Shown(words), true) = (held, self.stream) {
-                    shown(server.http(), &id, words).await?;
+                    shown(server.http(), &id, words, &provider.followed).await?;
                 }
                 provider.until_held(&stand_in).await?;
                 server.sigkill()?;
@@ -196,6 +198,8 @@ struct Provider {
     bodies: Mutex<[Vec<String>; 2]>,
     /// The body that is held.
     held: Mutex<Option<String>>,
+    /// Notified once the task has a follower: words that come before are shown to nobody.
+    followed: Arc<Notify>,
 }
 
 impl Provider {
@@ -225,7 +229,13 @@ impl Provider {
             Held::Begun(words) | Held::Shown(words) => {
                 let Story { wire, stream, .. } = self.story;
                 let end = wire.beginning(&whole, words, stream);
-                Answer::Part(whole[..end].to_owned())
+                let part = Answer::Part(whole[..end].to_owned());
+                match held {
+                    Held::Shown(_) if stream => {
+                        Answer::When(Arc::clone(&self.followed), Box::new(part))
+                    }
+                    _ => part,
+                }
             }
         }
     }
@@ -339,8 +349,8 @@ async fn get(http: &Http, path: &str) -> anyhow::Result<Value> {
     http.get(path).await?.ok()?.json()
 }
 
-/// Follows a task until its followers were shown these words of an answer.
-async fn shown(http: &Http, id: &str, words: &str) -> anyhow::Result<()> {
+/// Follows a task, and says so, until its followers were shown these words of an answer.
+async fn shown(http: &Http, id: &str, words: &str, followed: &Notify) -> anyhow::Result<()> {
     let path = format!("/api/v1/tasks/{id}/events");
     let mut request = http.request(Method::GET, &path, None)?;
     let accept = "text/event-stream".parse()?;
@@ -350,6 +360,7 @@ async fn shown(http: &Http, id: &str, words: &str) -> anyhow::Result<()> {
     let following = async {
         while let Some(frame) = stream.frame().await {
             bytes.extend_from_slice(frame?.data_ref().map_or(&[][..], |data| data));
+            followed.notify_one();
             let text = String::from_utf8_lossy(&bytes);
             let deltas = text.split("\n\n").filter_map(|event| {
                 let data = event.split_once("event: delta\n")?.1;
