@@ -1,12 +1,13 @@
 //! JSON text that is known to be valid, carried without parsing it again.
 
-use std::{fmt, sync::Arc};
+mod pick;
 
-use serde::{
-    Deserialize, Deserializer, Serialize, Serializer,
-    de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor},
-};
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value, value::RawValue};
+
+pub use self::pick::TooManyValues;
 
 /// A JSON document as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,10 +44,11 @@ impl Json {
 
     /// These fields of an object; of anything else there are none. The rest is passed over: a tree of
     /// many small values takes a hundred times as much as their text.
-    #[must_use]
-    pub fn fields(&self, names: &[&str]) -> Map<String, Value> {
-        let mut reader = serde_json::Deserializer::from_str(&self.0);
-        Pick(names).deserialize(&mut reader).unwrap_or_default()
+    ///
+    /// # Errors
+    /// [`TooManyValues`] if a tree of these fields would have more than [`TooManyValues::MOST`].
+    pub fn fields(&self, names: &[&str]) -> Result<Map<String, Value>, TooManyValues> {
+        pick::fields(&self.0, names)
     }
 
     /// The parsed document.
@@ -74,51 +76,5 @@ impl<'de> Deserialize<'de> for Json {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
         Ok(Self(raw.get().into()))
-    }
-}
-
-/// Reads the fields of an object that have one of these names.
-struct Pick<'n>(&'n [&'n str]);
-
-impl<'de> DeserializeSeed<'de> for Pick<'_> {
-    type Value = Map<String, Value>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Pick<'_> {
-    type Value = Map<String, Value>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut fields = Map::new();
-        while let Some(name) = map.next_key::<String>()? {
-            if self.0.contains(&&*name) {
-                fields.insert(name, map.next_value()?);
-            } else {
-                map.next_value::<IgnoredAny>()?;
-            }
-        }
-        Ok(fields)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn fields_are_those_that_were_asked_for() {
-        let text = r#"{"a": [1, {"b": 2}], "\u0062": "x", "c": {"a": 3}, "a": 4}"#;
-        let fields = Json::parse(text).unwrap().fields(&["a", "b", "d"]);
-        assert_eq!(Value::from(fields), json!({"a": 4, "b": "x"}));
-        assert!(Json::parse("[1]").unwrap().fields(&["a"]).is_empty());
     }
 }

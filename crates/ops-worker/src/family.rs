@@ -47,7 +47,9 @@ fn new_child(spec: &ChildSpec, parent: &TaskRecord, now: Micros) -> Option<NewTa
     let id: TaskId = spec.task.parse().ok()?;
     let task = &parent.task;
     let same_agent = spec.agent.is_none() || spec.agent == task.agent_id;
-    let said = task.input.fields(&["agent_config"]).remove("agent_config");
+    // The parent could not have begun if it had too many values.
+    let mut said = task.input.fields(&["agent_config"]).unwrap_or_default();
+    let said = said.remove("agent_config");
     let mut config = match said {
         // What was said of this agent is not said of another.
         Some(Value::Object(config)) if same_agent => config,

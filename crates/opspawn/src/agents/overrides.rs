@@ -65,7 +65,9 @@ pub(super) enum ModelWish {
 impl Input {
     /// Reads a task's input.
     pub(super) fn read(input: &Json) -> Result<Self, Failure> {
-        let input = input.fields(&["prompt", "goal", "images", "files", "agent_config"]);
+        let input = input
+            .fields(&["prompt", "goal", "images", "files", "agent_config"])
+            .map_err(|error| invalid(&format!("`input_data` {error} in what an agent reads")))?;
         let goal = ["prompt", "goal"]
             .iter()
             .filter_map(|key| input.get(*key))
@@ -203,7 +205,13 @@ pub(crate) fn check_input(task_type: &str, input: &Json) -> Vec<FieldError> {
     if !may_have || !TASK_TYPES.contains(&task_type) {
         return Vec::new();
     }
-    let input = input.fields(&["agent_config", "images"]);
+    let input = match input.fields(&["agent_config", "images"]) {
+        Ok(input) => input,
+        Err(error) => {
+            let message = format!("{error} in what an agent reads");
+            return vec![FieldError::new(&["input_data"], "value_error", message)];
+        }
+    };
     let config = input.get("agent_config").and_then(Value::as_object);
     let mut errors = Vec::new();
     if let Some(Err(Wrong { key, message })) = config.map(output) {

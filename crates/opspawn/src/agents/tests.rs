@@ -66,6 +66,32 @@ fn start(factory: &Factory, input: &Value) -> Result<Prepared, Failure> {
 }
 
 #[test]
+fn what_would_fill_the_memory_is_not_taken_apart() {
+    let factory = factory(&[("model.provider", "scripted")]);
+    let many: serde_json::Map<String, Value> = (0..100_001)
+        .map(|number| (number.to_string(), "".into()))
+        .collect();
+    for input in [
+        json!({"prompt": "a", "files": many}),
+        json!({"prompt": "a", "agent_config": {"output_schema": many}}),
+        json!({"prompt": "a", "images": vec!["x"; 100_001]}),
+    ] {
+        let error = start(&factory, &input).map(drop).unwrap_err();
+        assert_eq!(error.code, "invalid_input");
+        assert!(
+            error.message.contains("more than 100000 values"),
+            "{}",
+            error.message
+        );
+    }
+    let schema = Json::from(&json!({"agent_config": {"output_schema": many}}));
+    let refused = check_input("agent_run", &schema);
+    assert!(refused[0].message.contains("more than 100000 values"));
+    // What is not read for the agent may be as large as the body.
+    assert!(start(&factory, &json!({"prompt": "a", "rows": many})).is_ok());
+}
+
+#[test]
 fn the_goal_is_the_prompt_else_the_goal() {
     let factory = factory(&[("model.provider", "scripted")]);
     let goal = |input| start(&factory, &input).map(|prepared| prepared.goal.text);
