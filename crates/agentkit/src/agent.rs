@@ -310,6 +310,7 @@ impl AgentBuilder {
             .collect();
         if let [only] = &*self.config.models
             && only.context_tokens.is_none()
+            && only.max_output_tokens.is_none()
             && only.prices.is_empty()
         {
             self.config.models.clear();
@@ -349,6 +350,7 @@ fn pin_model(model: &dyn Model) -> PinnedModel {
     PinnedModel {
         name: model.name().to_owned(),
         context_tokens: info.and_then(|info| info.context_tokens),
+        max_output_tokens: info.and_then(|info| info.max_output_tokens),
         prices: info.map(|info| info.prices.clone()).unwrap_or_default(),
     }
 }

@@ -124,6 +124,9 @@ pub struct PinnedModel {
     /// Tokens of prompt and answer together, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context_tokens: Option<u64>,
+    /// Tokens of an answer at the most, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_output_tokens: Option<u64>,
     /// What it costs, where known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub prices: Vec<Prices>,

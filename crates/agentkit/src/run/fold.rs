@@ -45,8 +45,7 @@ impl Run {
             Event::ModelStarted(started) => {
                 self.closed = None;
                 if let Some(unknown) = self.model.take() {
-                    self.charged_tokens += unknown.reserved_tokens;
-                    self.charged_cost_micros += unknown.reserved_cost_micros;
+                    self.charge(unknown.reserved_tokens, unknown.reserved_cost_micros);
                 }
                 self.failed_model = None;
                 self.last_step = self.last_step.max(started.step.0);
@@ -67,8 +66,7 @@ impl Run {
                     purpose,
                 });
                 self.model_failures += 1;
-                self.charged_tokens += failed.charged_tokens;
-                self.charged_cost_micros += failed.charged_cost_micros;
+                self.charge(failed.charged_tokens, failed.charged_cost_micros);
                 if failed.fallback.is_some() {
                     self.fallback.clone_from(&failed.fallback);
                     self.model_failures = 0;
@@ -154,6 +152,12 @@ impl Run {
             Event::RunFailed(failed) => self.outcome = Some(Outcome::Failed(failed.error.clone())),
         }
         Ok(())
+    }
+
+    /// What counts for a call whose usage is not known.
+    fn charge(&mut self, tokens: u64, cost_micros: u64) {
+        self.charged_tokens = self.charged_tokens.saturating_add(tokens);
+        self.charged_cost_micros = self.charged_cost_micros.saturating_add(cost_micros);
     }
 
     fn start(&mut self, started: &RunStarted) {

@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-use super::{CallState, Exhaustion, Outcome, Progress, Run, segment::DEFAULT_ANSWER_TOKENS};
+use super::{
+    CallState, Exhaustion, Outcome, Progress, Run,
+    segment::{DEFAULT_ANSWER_TOKENS, DEFAULT_CONTEXT_TOKENS},
+};
 use crate::{
     event::{Failure, Purpose, SegmentOpened, StepId, Wait},
     memory::estimate_tokens,
@@ -245,9 +248,8 @@ impl Run {
             Ok(affordable) => affordable,
             Err(next) => return next,
         };
-        let limited = [limits.max_output_tokens, left, affordable];
-        let max_output_tokens = limited.into_iter().flatten().min();
-        let answer = max_output_tokens.unwrap_or(DEFAULT_ANSWER_TOKENS);
+        let budget = left.into_iter().chain(affordable).min();
+        let (max_output_tokens, answer) = self.answer_tokens(prompt, budget);
         let reserved_tokens = prompt.saturating_add(answer);
         let prices = self.pinned_model().map_or(&[][..], |model| &model.prices);
         let worst = catalog::worst_cost_micros(prices, prompt, answer);
@@ -258,6 +260,33 @@ impl Run {
             reserved_cost_micros: worst.unwrap_or(0),
             max_output_tokens,
             purpose,
+        }
+    }
+
+    /// How many tokens the answer to a prompt may have, if the model has to be told, and how many are
+    /// set aside for it. A budget that leaves more than the model can give is not told: providers
+    /// refuse what is longer than their longest answer, or than their context.
+    fn answer_tokens(&self, prompt: u64, budget: Option<u64>) -> (Option<u64>, u64) {
+        let limits = self.config.as_ref().map(|config| &config.limits);
+        let configured = limits.and_then(|limits| limits.max_output_tokens);
+        let model = self.pinned_model();
+        let longest = model.and_then(|model| model.max_output_tokens);
+        let context = model.and_then(|model| model.context_tokens);
+        let room = context.map(|context| context.saturating_sub(prompt).max(1));
+        let most = longest.into_iter().chain(room).min();
+        match (configured, budget, most) {
+            (None, None, _) => (None, DEFAULT_ANSWER_TOKENS),
+            (Some(configured), budget, most) => {
+                let bounds = budget.into_iter().chain(most);
+                let tokens = bounds.fold(configured, u64::min);
+                (Some(tokens), tokens)
+            }
+            (None, Some(budget), Some(most)) if budget >= most => (None, most),
+            (None, Some(budget), None) if budget > DEFAULT_ANSWER_TOKENS => {
+                let room = DEFAULT_CONTEXT_TOKENS.saturating_sub(prompt);
+                (None, budget.min(room.max(DEFAULT_ANSWER_TOKENS)))
+            }
+            (None, Some(budget), _) => (Some(budget), budget),
         }
     }
 

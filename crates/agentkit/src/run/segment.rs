@@ -14,7 +14,7 @@ use crate::{
 /// The tokens that an answer is reserved when no limit on it is configured.
 pub(super) const DEFAULT_ANSWER_TOKENS: u64 = 4_096;
 /// Where nothing is known of the model's context, the conversation is compacted as if it were this.
-const DEFAULT_CONTEXT_TOKENS: u64 = 100_000;
+pub(super) const DEFAULT_CONTEXT_TOKENS: u64 = 100_000;
 /// The room for a summary, in tokens.
 const SUMMARY_TOKENS: std::ops::RangeInclusive<u64> = 64..=2_048;
 
@@ -97,8 +97,11 @@ impl Run {
     /// Tokens that a prompt may have, if anything is known of that.
     fn known_bound(&self) -> Option<u64> {
         let limits = &self.config.as_ref()?.limits;
-        let context = self.pinned_model().and_then(|model| model.context_tokens);
+        let model = self.pinned_model();
+        let context = model.and_then(|model| model.context_tokens);
+        let longest = model.and_then(|model| model.max_output_tokens);
         let answer = limits.max_output_tokens.unwrap_or(DEFAULT_ANSWER_TOKENS);
+        let answer = answer.min(longest.unwrap_or(u64::MAX));
         let context = context.map(|context| context.saturating_sub(answer));
         limits.context_tokens.into_iter().chain(context).min()
     }

@@ -1,6 +1,9 @@
 //! Chains of models, and limits on cost: what a run does, seen from its log.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use agentkit::{
     Agent, BoxFuture, Event, Model, Usage,
@@ -16,15 +19,20 @@ use agentkit::{
 use serde_json::{Value, json};
 
 /// Answers what it is told, in turn, and remembers what it was asked.
-struct Told {
+pub(crate) struct Told {
     name: &'static str,
-    info: ModelInfo,
+    pub(crate) info: ModelInfo,
     answers: Mutex<Vec<Result<Response, ModelErrorKind>>>,
-    asked: Mutex<Vec<Request>>,
+    pub(crate) asked: Mutex<Vec<Request>>,
+    /// How long it asks to wait after a failure.
+    pub(crate) retry_after: Duration,
 }
 
 impl Told {
-    fn new(name: &'static str, mut answers: Vec<Result<Response, ModelErrorKind>>) -> Arc<Self> {
+    pub(crate) fn new(
+        name: &'static str,
+        mut answers: Vec<Result<Response, ModelErrorKind>>,
+    ) -> Arc<Self> {
         answers.reverse();
         Arc::new(Self {
             name,
@@ -41,10 +49,12 @@ impl Told {
             },
             answers: Mutex::new(answers),
             asked: Mutex::default(),
+            // Otherwise a test would wait.
+            retry_after: Duration::ZERO,
         })
     }
 
-    fn asked(&self) -> usize {
+    pub(crate) fn asked(&self) -> usize {
         self.asked.lock().unwrap().len()
     }
 }
@@ -67,14 +77,14 @@ impl Model for Told {
         let answer = self.answers.lock().unwrap().pop();
         let answer = answer.unwrap_or(Err(ModelErrorKind::ServerError));
         Box::pin(std::future::ready(answer.map_err(|kind| ModelError {
-            // Otherwise a test would wait.
-            retry_after: Some(std::time::Duration::ZERO),
+            retry_after: Some(self.retry_after),
+            maybe_charged: kind == ModelErrorKind::Timeout,
             ..ModelError::new(kind, "told to fail")
         })))
     }
 }
 
-fn said(content: &str) -> Response {
+pub(crate) fn said(content: &str) -> Response {
     Response {
         content: content.to_owned(),
         calls: Vec::new(),
@@ -91,7 +101,7 @@ fn said(content: &str) -> Response {
     }
 }
 
-fn calls() -> Response {
+pub(crate) fn calls() -> Response {
     Response {
         calls: vec![ResponseCall {
             provider_id: "call_a".to_owned(),
@@ -119,7 +129,7 @@ impl Tool for Look {
     }
 }
 
-fn agent(models: &[&Arc<Told>], limits: Limits) -> Agent {
+pub(crate) fn agent(models: &[&Arc<Told>], limits: Limits) -> Agent {
     let spec = ToolSpec::new("look", "Looks.", json!({"type": "object"})).effect(Effect::Pure);
     let mut builder = Agent::builder(models[0].clone())
         .tool(Look(spec))
@@ -131,7 +141,7 @@ fn agent(models: &[&Arc<Told>], limits: Limits) -> Agent {
     builder.build().unwrap()
 }
 
-async fn run(agent: &Agent, log: &Arc<MemoryRecorder>) -> Stop {
+pub(crate) async fn run(agent: &Agent, log: &Arc<MemoryRecorder>) -> Stop {
     let mut run = Run::default();
     for event in log.events() {
         // What is stored are bytes.
@@ -233,6 +243,80 @@ async fn a_resumed_run_stays_with_the_model_that_its_log_names() {
     two.answers.lock().unwrap().push(Ok(said("done")));
     assert_eq!(run(&agent, &log).await, Stop::Completed(json!("done")));
     assert_eq!((one.asked(), two.asked()), (1, 3));
+}
+
+#[tokio::test]
+async fn a_budget_asks_for_no_longer_answer_than_the_model_gives() {
+    let limits = |max_tokens, max_output_tokens| Limits {
+        max_tokens: Some(max_tokens),
+        max_output_tokens,
+        ..Limits::default()
+    };
+    let unknown = ModelInfo::default();
+    let known = ModelInfo {
+        context_tokens: Some(10_000),
+        max_output_tokens: Some(1_000),
+        ..ModelInfo::default()
+    };
+    let no_longest = ModelInfo {
+        max_output_tokens: None,
+        ..known.clone()
+    };
+    for (info, limits, asked, reserved) in [
+        // It would be refused, and a try that is lost would use the budget up.
+        (&known, limits(1_000_000, None), None, 1_000..1_100),
+        (
+            &known,
+            limits(1_000_000, Some(5_000)),
+            Some(1_000),
+            1_000..1_100,
+        ),
+        (&known, limits(1_000_000, Some(700)), Some(700), 700..800),
+        (&no_longest, limits(1_000_000, None), None, 10_000..10_001),
+        (&unknown, limits(1_000_000, None), None, 100_000..100_001),
+        (&unknown, limits(9_000, None), None, 9_000..9_001),
+    ] {
+        let mut one = Told::new("a/one", vec![Ok(said("done"))]);
+        Arc::get_mut(&mut one).unwrap().info = info.clone();
+        let log = Arc::new(MemoryRecorder::default());
+        run(&agent(&[&one], limits.clone()), &log).await;
+        let request = &one.asked.lock().unwrap()[0];
+        assert_eq!(request.max_output_tokens, asked, "{info:?} {limits:?}");
+        let events = log.events();
+        let Some(Event::ModelStarted(started)) = events.get(1) else {
+            panic!("{events:?}")
+        };
+        assert!(
+            reserved.contains(&started.reserved_tokens),
+            "{info:?} {limits:?} {started:?}"
+        );
+    }
+    // What is left is less than the model could give.
+    let one = Told::new("a/one", vec![Ok(said("done"))]);
+    run(&agent(&[&one], limits(500, None)), &Arc::default()).await;
+    let asked = one.asked.lock().unwrap()[0].max_output_tokens.unwrap();
+    assert!((400..500).contains(&asked), "{asked}");
+}
+
+#[tokio::test]
+async fn a_lost_try_does_not_use_up_a_large_budget() {
+    let mut one = Told::new(
+        "a/one",
+        vec![
+            Err(ModelErrorKind::Timeout),
+            Ok(calls()),
+            Err(ModelErrorKind::Timeout),
+            Ok(said("done")),
+        ],
+    );
+    Arc::get_mut(&mut one).unwrap().info.max_output_tokens = Some(1_000);
+    let limits = Limits {
+        max_tokens: Some(50_000),
+        max_cost_micros: Some(1_000_000),
+        ..Limits::default()
+    };
+    let stop = run(&agent(&[&one], limits), &Arc::default()).await;
+    assert_eq!(stop, Stop::Completed(json!("done")));
 }
 
 fn with_cost(max_cost_micros: u64) -> Limits {
