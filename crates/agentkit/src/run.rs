@@ -96,6 +96,9 @@ struct FailedCall {
     step: StepId,
     attempt: u32,
     purpose: Purpose,
+    /// Before this time, in UTC microseconds, its provider wants no other try.
+    #[serde(default)]
+    retry_at_micros: Option<i64>,
 }
 
 /// A turn whose calls are settled.

@@ -207,6 +207,8 @@ impl Driver<'_> {
             && self.run.shrinks_after_overflow();
         let fallback = fallback.filter(|_| !shrinks);
         let falls_back = fallback.is_some();
+        let retry_at_micros = error.retry_after.filter(|delay| !delay.is_zero());
+        let retry_at_micros = retry_at_micros.map(|delay| self.after(delay));
         self.push(Event::ModelFailed(ModelFailed {
             step: call.step,
             attempt: call.attempt,
@@ -214,6 +216,7 @@ impl Driver<'_> {
             charged_tokens,
             charged_cost_micros,
             fallback,
+            retry_at_micros,
         }))?;
         if let Purpose::Summary { keep_from } = call.purpose
             && !falls_back
@@ -252,13 +255,18 @@ impl Driver<'_> {
             tokio::time::sleep(delay).await;
             return Ok(None);
         }
-        let micros = i64::try_from(delay.as_micros()).unwrap_or(i64::MAX);
-        let until_micros = self.session.clock.now_micros().saturating_add(micros);
+        let until_micros = self.after(delay);
         // A run whose time is over by then learns it at its deadline.
         let config = self.run.config();
         let deadline = config.and_then(|config| config.limits.deadline_micros);
         let until_micros = until_micros.min(deadline.unwrap_or(i64::MAX));
         self.wait(Wait::Timer { until_micros }).await.map(Some)
+    }
+
+    /// So long from now, in UTC microseconds.
+    fn after(&self, delay: Duration) -> i64 {
+        let micros = i64::try_from(delay.as_micros()).unwrap_or(i64::MAX);
+        self.session.clock.now_micros().saturating_add(micros)
     }
 }
 

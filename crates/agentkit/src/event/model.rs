@@ -87,6 +87,9 @@ pub struct ModelFailed {
     /// The model of the chain that goes on from here, if it is another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback: Option<String>,
+    /// Before this time, in UTC microseconds, the provider wants no other try.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_at_micros: Option<i64>,
 }
 
 #[expect(

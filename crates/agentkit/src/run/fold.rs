@@ -64,6 +64,8 @@ impl Run {
                     step: failed.step,
                     attempt: failed.attempt,
                     purpose,
+                    // The next model of a chain is another matter.
+                    retry_at_micros: failed.retry_at_micros.filter(|_| failed.fallback.is_none()),
                 });
                 self.model_failures += 1;
                 self.charge(failed.charged_tokens, failed.charged_cost_micros);

@@ -123,11 +123,21 @@ impl Run {
         }
         if let Some(failed) = &self.failed_model {
             let again = || self.call_model(failed.step, failed.attempt + 1, failed.purpose.clone());
-            return match failed.purpose {
+            let next = match failed.purpose {
                 Purpose::Summary { .. } => again(),
                 Purpose::Turn | Purpose::Plan | Purpose::Execute | Purpose::Answer => {
                     self.make_room().unwrap_or_else(again)
                 }
+            };
+            // The task's next attempt may begin before the provider wants it.
+            let early = failed.retry_at_micros.filter(|at| *at > now_micros);
+            return match (early, next) {
+                (Some(at), Next::CallModel { .. }) => {
+                    let end = config.limits.deadline_micros.unwrap_or(i64::MAX);
+                    let until_micros = at.min(end);
+                    Next::Wait(Wait::Timer { until_micros })
+                }
+                (_, next) => next,
             };
         }
         if let Some(opened) = self.summarised() {

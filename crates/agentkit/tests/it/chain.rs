@@ -7,8 +7,8 @@ use std::{
 
 use agentkit::{
     Agent, BoxFuture, Event, Model, Usage,
-    drive::{self, MemoryRecorder, Session, Stop, SystemClock},
-    event::FinishReason,
+    drive::{self, Clock as _, MemoryRecorder, Session, Stop, SystemClock},
+    event::{FinishReason, Wait},
     model::{
         DeltaSink, Message, ModelError, ModelErrorKind, ModelInfo, Prices, Request, Response,
         ResponseCall,
@@ -243,6 +243,37 @@ async fn a_resumed_run_stays_with_the_model_that_its_log_names() {
     two.answers.lock().unwrap().push(Ok(said("done")));
     assert_eq!(run(&agent, &log).await, Stop::Completed(json!("done")));
     assert_eq!((one.asked(), two.asked()), (1, 3));
+}
+
+#[tokio::test]
+async fn the_next_attempt_waits_as_long_as_the_provider_asked() {
+    let mut one = Told::new("a/one", vec![Err(ModelErrorKind::RateLimited); 2]);
+    let two = Told::new("b/two", vec![Ok(said("done"))]);
+    Arc::get_mut(&mut one).unwrap().retry_after = Duration::from_secs(3_600);
+    let log = Arc::new(MemoryRecorder::default());
+    let single = Agent::builder(one.clone()).model_tries(1).build().unwrap();
+    let stop = run(&single, &log).await;
+    assert!(
+        matches!(&stop, Stop::Failed(failure) if failure.retryable),
+        "{stop:?}"
+    );
+    // The task's next attempt comes within seconds.
+    let now = SystemClock.now_micros();
+    let stop = run(&single, &log).await;
+    let Stop::Waiting(Wait::Timer { until_micros }) = stop else {
+        panic!("{stop:?}")
+    };
+    assert!(until_micros > now + 3_500_000_000, "{until_micros}");
+    assert_eq!(one.asked(), 1);
+
+    // It is said of one model alone.
+    let log = Arc::new(MemoryRecorder::default());
+    let chain = Agent::builder(one.clone())
+        .fallback(two.clone())
+        .model_tries(1)
+        .build()
+        .unwrap();
+    assert_eq!(run(&chain, &log).await, Stop::Completed(json!("done")));
 }
 
 #[tokio::test]
