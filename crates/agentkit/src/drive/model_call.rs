@@ -119,14 +119,31 @@ impl Driver<'_> {
         for (index, call) in response.calls.into_iter().take(MOST_CALLS).enumerate() {
             let step = StepId(step.0 + 1 + u32::try_from(index).unwrap_or(u32::MAX));
             let mut admission = self.agent.gate.admit(&call.name, &call.arguments, &context);
-            if step.0 > max_steps && !waits {
+            let refusal = if step.0 > max_steps && !waits {
                 let message = format!("the run's {max_steps} steps are used up; answer now");
-                admission
-                    .error
-                    .get_or_insert(Failure::last("step_limit", message));
+                Some(Failure::last("step_limit", message))
+            } else if response.finish == FinishReason::Length && call.arguments.trim().is_empty() {
+                Some(cut_off())
+            } else if index + 1 == MOST_CALLS && asked > MOST_CALLS {
+                Some(too_many(asked))
+            } else {
+                None
+            };
+            if let Some(refusal) = refusal {
+                admission.error.get_or_insert(refusal);
                 admission.ask = None;
             }
-            admitted.push((step, call.provider_id, call.name, admission));
+            // Most providers refuse a conversation in which two calls have one id; without one, a
+            // call has ours. Parts hold ids as they came.
+            let is_taken = || {
+                self.run.memory().has_call(&call.provider_id)
+                    || admitted.iter().any(|(_, id, ..)| *id == call.provider_id)
+            };
+            let provider_id = match response.parts.is_none() && is_taken() {
+                true => String::new(),
+                false => call.provider_id,
+            };
+            admitted.push((step, provider_id, call.name, admission));
         }
         let first = run::first_batch(
             admitted
@@ -268,6 +285,22 @@ impl Driver<'_> {
         let micros = i64::try_from(delay.as_micros()).unwrap_or(i64::MAX);
         self.session.clock.now_micros().saturating_add(micros)
     }
+}
+
+/// What the model is told of a call whose arguments never came.
+fn cut_off() -> Failure {
+    let message = "the answer was cut at its output limit before the arguments of this call, so it did \
+                   not run; call again, with less in one answer";
+    Failure::last("invalid_arguments", message)
+}
+
+/// What it is told with the last call that is looked at.
+fn too_many(asked: usize) -> Failure {
+    let message = format!(
+        "the answer asks for {asked} calls, and {MOST_CALLS} is the most: this call and those after \
+         it did not run; ask for them in further answers"
+    );
+    Failure::last("too_many_calls", message)
 }
 
 /// Whether there will be no summary, for a reason that is not one against every other call as well.

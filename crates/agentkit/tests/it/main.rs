@@ -15,4 +15,6 @@ mod memory;
 #[cfg(test)]
 mod models;
 #[cfg(test)]
+mod odd;
+#[cfg(test)]
 mod scripted;

@@ -2,7 +2,10 @@
 
 use agentkit::{
     event::{FinishReason, Usage},
-    model::{Response, client::Config},
+    model::{
+        Response,
+        client::{Config, Provider},
+    },
 };
 use serde_json::json;
 
@@ -227,10 +230,66 @@ async fn usage_is_estimated_where_the_server_tells_none() {
 }
 
 #[tokio::test]
+async fn every_call_of_a_whole_answer_is_a_call_of_its_own() {
+    for id in ["\"id\":\"call_0\",", "\"id\":\"\",", ""] {
+        let call =
+            |name: &str| format!(r#"{{{id}"function":{{"name":"{name}","arguments":"{{}}"}}}}"#);
+        let message = format!(
+            r#"{{"tool_calls":[{},{},{}]}}"#,
+            call("x"),
+            call("x"),
+            call("y")
+        );
+        let response = outcome(whole(&message, "\"tool_calls\"")).await.unwrap();
+        let names: Vec<_> = calls(&response)
+            .into_iter()
+            .map(|(_, name, arguments)| (name, arguments))
+            .collect();
+        assert_eq!(names, [("x", "{}"), ("x", "{}"), ("y", "{}")], "{id}");
+    }
+}
+
+#[tokio::test]
 async fn a_connection_that_breaks_after_the_answer_does_not_matter() {
     let events =
         "data: {\"choices\":[{\"delta\":{\"content\":\"ok\"},\"finish_reason\":\"stop\"}]}\n\n";
     let mut bytes = STREAM.as_bytes().to_vec();
     bytes.extend(chunk(events.as_bytes()));
     assert_eq!(outcome(bytes).await.unwrap().content, "ok");
+}
+
+#[tokio::test]
+async fn a_call_that_was_cut_before_its_arguments_has_none() {
+    let begin = r#"{"type":"message_start","message":{"id":"m","model":"x","usage":{"input_tokens":5,"output_tokens":1}}}"#;
+    let block = |index: u32, name: &str| {
+        format!(
+            r#"{{"type":"content_block_start","index":{index},"content_block":{{"type":"tool_use","id":"t{index}","name":"{name}","input":{{}}}}}}"#
+        )
+    };
+    for (reason, arguments) in [("max_tokens", ""), ("tool_use", "{}")] {
+        let stopped = format!(
+            r#"{{"type":"message_delta","delta":{{"stop_reason":"{reason}"}},"usage":{{"output_tokens":9}}}}"#
+        );
+        let events: String = [
+            begin,
+            &block(0, "x"),
+            &block(1, "y"),
+            &stopped,
+            r#"{"type":"message_stop"}"#,
+        ]
+        .iter()
+        .map(|event| format!("data: {event}\n\n"))
+        .collect();
+        let server = Server::bytes(stream(&events, 40)).await;
+        let config = Config {
+            base_url: server.url.clone(),
+            ..Config::new(Provider::Anthropic, "claude-opus-4-5")
+        };
+        let response = call(config, &question()).await.0.unwrap();
+        assert_eq!(
+            calls(&response),
+            [("t0", "x", "{}"), ("t1", "y", arguments)],
+            "{reason}"
+        );
+    }
 }

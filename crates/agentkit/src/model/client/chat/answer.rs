@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, value::RawValue};
 
-use super::completion::{Arguments, CallPart, Completion, Part, Text, counted};
+use super::completion::{Arguments, CallPart, Completion, FunctionPart, Part, Text, counted};
 use crate::{
     event::FinishReason,
     model::client::{
@@ -47,8 +47,14 @@ impl Decode for Decoder {
                 return Err(reported(&error));
             }
             draft.answered = true;
-            if let Some(part) = choice.delta.or(choice.message) {
-                self.part(part, draft);
+            if let Some(delta) = choice.delta {
+                self.part(delta, draft);
+            } else if let Some(mut message) = choice.message {
+                let calls = message.tool_calls.take().unwrap_or_default();
+                self.part(message, draft);
+                for piece in calls {
+                    whole_call(piece, &mut draft.calls);
+                }
             }
             if let Some(finish) = choice.finish_reason.filter(|finish| !finish.is_empty()) {
                 draft.complete = true;
@@ -149,6 +155,21 @@ fn join(part: &mut Map<String, Value>, more: Map<String, Value>) {
     }
 }
 
+/// Adds a call of a whole message: what has no index is no piece of another one, whatever its id.
+fn whole_call(part: CallPart, calls: &mut Vec<Call>) {
+    if part.index.is_none() {
+        calls.push(Call::default());
+        let last = calls.last_mut().expect("a call was pushed just now");
+        fill(
+            last,
+            part.id.unwrap_or_default(),
+            part.function.unwrap_or_default(),
+        );
+    } else {
+        call(part, calls);
+    }
+}
+
 /// Adds a piece of a call: pieces with the same `index` belong together.
 ///
 /// Some gateways send several whole calls under one index, or no index; there another id together
@@ -156,7 +177,7 @@ fn join(part: &mut Map<String, Value>, more: Map<String, Value>) {
 fn call(part: CallPart, calls: &mut Vec<Call>) {
     let id = part.id.unwrap_or_default();
     let function = part.function.unwrap_or_default();
-    let name = function.name.unwrap_or_default();
+    let name = function.name.as_deref().unwrap_or_default();
     let slot = match part.index {
         Some(_) => calls.iter().rposition(|call| call.index == part.index),
         None => calls.len().checked_sub(1),
@@ -178,9 +199,14 @@ fn call(part: CallPart, calls: &mut Vec<Call>) {
         });
         calls.last_mut().expect("a call was pushed just now")
     };
+    fill(call, id, function);
+}
+
+fn fill(call: &mut Call, id: String, function: FunctionPart) {
     if call.id.is_empty() {
         call.id = id;
     }
+    let name = function.name.unwrap_or_default();
     if call.name != name {
         call.name.push_str(&name);
     }

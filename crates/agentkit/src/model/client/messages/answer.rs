@@ -129,10 +129,16 @@ impl Decode for Decoder {
     }
 
     fn finish(&mut self, draft: &mut Draft<'_>) {
-        for block in &self.blocks {
-            if let Some(call) = block.call() {
-                draft.calls.push(call);
-            }
+        let calls = self.blocks.iter().filter_map(Block::call);
+        draft.calls.extend(calls);
+        // The beginning of a call has empty arguments. Cut off there, they mean nothing.
+        if draft.finish == Some(FinishReason::Length)
+            && let Some(block) = self.blocks.last()
+            && block.input.is_empty()
+            && let Some(call) = draft.calls.last_mut()
+            && call.index == Some(block.index)
+        {
+            call.arguments.clear();
         }
         draft.parts = self.opaque.then(|| match &self.whole {
             Some(content) => content.get().to_owned(),
