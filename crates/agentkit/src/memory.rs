@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::{
     compact::{Bounds, Plan},
     context::Context,
-    estimate::{estimate_tokens, json_tokens, specs_tokens},
+    estimate::{IMAGE_TOKENS, estimate_tokens, json_tokens, specs_tokens},
     transcript::transcript,
 };
 use crate::{

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// What an image counts. It depends on its size and on the model; this is a common figure.
-const IMAGE_TOKENS: u64 = 1_500;
+pub(crate) const IMAGE_TOKENS: u64 = 1_500;
 /// The frame of a message, or of a tool's definition.
 const FRAME_TOKENS: u64 = 4;
 

@@ -106,12 +106,13 @@ impl Client {
         deltas: &dyn DeltaSink,
     ) -> Result<Response, ModelError> {
         let surface = self.config.surface();
-        let body = surface.body(&Outgoing {
+        let outgoing = Outgoing {
             config: &self.config,
             name: &self.name,
             request,
-        });
-        let sent = body.len();
+        };
+        let body = surface.body(&outgoing);
+        let sent = outgoing.estimated(body.len());
         let failures = self.failures(request);
         let call = self
             .http

@@ -132,11 +132,11 @@ impl<'a> Draft<'a> {
 
     /// The answer for the run.
     ///
-    /// `sent` is the size of the request: where the provider reports no usage, it is estimated at
-    /// four bytes a token, so that a budget holds there too.
+    /// `sent` is about how many tokens the request has: what the provider does not count is
+    /// estimated, at four bytes a token, so that a budget holds there too.
     pub(super) fn response(
         mut self,
-        sent: usize,
+        sent: u64,
         config: &Config,
         request_id: Option<String>,
     ) -> Response {
@@ -166,14 +166,15 @@ impl<'a> Draft<'a> {
                 }
             })
             .collect();
-        let counted = self.usage.unwrap_or_else(|| Counted {
-            usage: Usage {
-                input_tokens: (sent / 4) as u64,
-                output_tokens: (received / 4) as u64,
-                ..Usage::default()
-            },
-            ..Counted::default()
-        });
+        let mut counted = self.usage.unwrap_or_default();
+        // No prompt has no tokens: some servers write 0 for what they do not count.
+        let usage = &mut counted.usage;
+        if usage.input_tokens == 0 {
+            usage.input_tokens = sent;
+        }
+        if usage.output_tokens == 0 {
+            usage.output_tokens = (received / 4) as u64;
+        }
         let cost = counted
             .cost_micros
             .or_else(|| catalog::cost_micros(&config.info.prices, &counted.usage, counted.written));

@@ -5,7 +5,7 @@ use std::{error::Error as _, fmt::Write as _, time::Duration};
 use reqwest::header::{HeaderMap, LOCATION};
 
 use super::{Config, draft::Trouble, report::Report, retry_after::retry_after};
-use crate::model::{Message, MessageCall, ModelError, ModelErrorKind, Request};
+use crate::model::{Image, Message, MessageCall, ModelError, ModelErrorKind, Request};
 
 /// Of what the provider says, at most so many characters are kept.
 const SHOWN: usize = 200;
@@ -237,6 +237,8 @@ impl Failures<'_> {
     fn clean(&self, text: &str) -> Option<String> {
         let mut text = text.to_owned();
         let headers = self.config.headers.iter().map(|(_, value)| value.as_str());
+        // A header's value as a whole, and without what stands before the secret, as in `Bearer ..`.
+        let headers = headers.flat_map(|value| std::iter::once(value).chain(value.split(' ')));
         for secret in headers
             .filter(|value| value.len() >= 8)
             .chain(self.config.key())
@@ -272,9 +274,17 @@ impl Failures<'_> {
             .messages
             .iter()
             .any(|message| match &**message {
-                Message::System { content }
-                | Message::User { content, .. }
-                | Message::Tool { content, .. } => repeats(content),
+                Message::System { content } | Message::Tool { content, .. } => repeats(content),
+                Message::User { content, images } => {
+                    let shows = |image: &Image| match image {
+                        Image::Url { url } => repeats(url),
+                        // It may be long, and has no white space.
+                        Image::Inline { base64, .. } => {
+                            windows.iter().any(|window| base64.contains(window))
+                        }
+                    };
+                    repeats(content) || images.iter().any(shows)
+                }
                 Message::Assistant { content, calls, .. } => {
                     let arguments = |call: &MessageCall| match call.arguments.as_str() {
                         Some(raw) => repeats(raw),

@@ -8,6 +8,7 @@ use serde_json::{Value, value::RawValue};
 use super::Config;
 use crate::{
     event::StepId,
+    memory::IMAGE_TOKENS,
     model::{Image, Message, MessageCall, Request, ResponseSchema, parts},
     tool::ToolSpec,
 };
@@ -48,6 +49,23 @@ impl<'a> Outgoing<'a> {
     /// The tools, if there are any.
     pub(super) fn tools(&self) -> Option<&'a [Arc<ToolSpec>]> {
         Some(&*self.request.tools).filter(|tools| !tools.is_empty())
+    }
+
+    /// About how many tokens a body of so many bytes has. The bytes of an image are no text.
+    pub(super) fn estimated(&self, bytes: usize) -> u64 {
+        let messages = self.request.messages.iter();
+        let images = messages.flat_map(|message| match &**message {
+            Message::User { images, .. } => images.as_slice(),
+            Message::System { .. } | Message::Assistant { .. } | Message::Tool { .. } => &[],
+        });
+        let (mut text, mut shown) = (bytes, 0);
+        for image in images {
+            shown += IMAGE_TOKENS;
+            if let Image::Inline { base64, .. } = image {
+                text = text.saturating_sub(base64.len());
+            }
+        }
+        (text / 4) as u64 + shown
     }
 
     /// The parts of a message as the model sent them, if this model did.

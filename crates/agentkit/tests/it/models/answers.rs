@@ -1,9 +1,11 @@
 //! What is understood.
 
+use std::sync::Arc;
+
 use agentkit::{
     event::{FinishReason, Usage},
     model::{
-        Response,
+        Image, Message, Response,
         client::{Config, Provider},
     },
 };
@@ -227,6 +229,30 @@ async fn usage_is_estimated_where_the_server_tells_none() {
     assert_eq!(response.usage.output_tokens, 2);
     assert!(response.usage.input_tokens > 10, "{:?}", response.usage);
     assert_eq!(response.model, "gpt-5");
+
+    // Nobody reads a prompt of no tokens.
+    let body = r#"{"choices":[{"message":{"content":"12345678"},"finish_reason":"stop"}],"usage":{"prompt_tokens":0,"completion_tokens":0}}"#;
+    let response = outcome(response_of(body)).await.unwrap();
+    assert_eq!(response.usage.output_tokens, 2);
+    assert!(response.usage.input_tokens > 10, "{:?}", response.usage);
+
+    // The bytes of an image are no text.
+    let server = Server::bytes(whole(r#"{"content":"a dog"}"#, "\"stop\"")).await;
+    let mut request = question();
+    request.messages = vec![Arc::new(Message::User {
+        content: "What is this?".to_owned(),
+        images: vec![Image::Inline {
+            media_type: "image/png".to_owned(),
+            base64: "A".repeat(400_000),
+        }],
+    })];
+    let response = call(config(&server), &request).await.0.unwrap();
+    let input = response.usage.input_tokens;
+    assert!((1_000..3_000).contains(&input), "{input}");
+}
+
+fn response_of(body: &str) -> Vec<u8> {
+    response(200, "", body)
 }
 
 #[tokio::test]

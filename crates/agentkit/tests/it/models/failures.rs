@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentkit::model::{
-    Message,
+    Image, Message,
     ModelErrorKind::{
         self, Conflict, ContentFilter, ContextOverflow, InvalidRequest, MalformedResponse,
         NotFound, QuotaExceeded, RateLimited, ServerError, Timeout, Unauthorized, Unreachable,
@@ -419,6 +419,19 @@ async fn an_error_holds_neither_key_nor_conversation() {
         content: secret.to_owned(),
         is_error: false,
     }));
+    let bytes = format!("iVBORw0KGgo{}", "A".repeat(100));
+    request.messages.push(Arc::new(Message::User {
+        content: "Look.".to_owned(),
+        images: vec![
+            Image::Url {
+                url: "https://img.test/a.png?sig=letmein".to_owned(),
+            },
+            Image::Inline {
+                media_type: "image/png".to_owned(),
+                base64: bytes.clone(),
+            },
+        ],
+    }));
     let long = "x".repeat(5000);
     let quoted = format!("input should be short: '{}...'", &secret[8..50]);
     for (message, hidden) in [
@@ -431,6 +444,15 @@ async fn an_error_holds_neither_key_nor_conversation() {
             "total",
         ),
         ("sk-abc is not a key".to_owned(), "abc"),
+        ("98765-abcdef is not known".to_owned(), "98765"),
+        (
+            "cannot download https://img.test/a.png?sig=letmein".to_owned(),
+            "letmein",
+        ),
+        (
+            format!("invalid image: data:image/png;base64,{}", &bytes[..40]),
+            "iVBOR",
+        ),
     ] {
         for body in [
             json!({ "error": { "message": message } }).to_string(),
@@ -438,7 +460,10 @@ async fn an_error_holds_neither_key_nor_conversation() {
         ] {
             let server = Server::bytes(response(400, "", &body)).await;
             let mut config = config(&server);
-            config.headers = vec![("x-key".to_owned(), "value-123456".to_owned())];
+            config.headers = vec![
+                ("x-key".to_owned(), "value-123456".to_owned()),
+                ("x-auth".to_owned(), "Token 98765-abcdef".to_owned()),
+            ];
             let error = call(config, &request).await.0.unwrap_err();
             assert_eq!(error.kind, InvalidRequest);
             let shown = format!("{error} {error:?}");
