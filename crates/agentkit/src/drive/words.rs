@@ -67,7 +67,7 @@ impl Driver<'_> {
         };
         // Providers do not have to keep to a schema beside tools that are text.
         let is_held = dialect == Dialect::Native
-            && info.is_some_and(|info| info.response_schema != Some(false));
+            && info.is_some_and(|info| info.holds_schema(!tools.is_empty()));
         let mut said = Vec::new();
         if let (Some(refused), Some(refusal)) = (self.run.refused(), planner::refusal(self.run)) {
             said.push(Message::Assistant {

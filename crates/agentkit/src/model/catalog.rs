@@ -40,6 +40,9 @@ pub struct ModelInfo {
     /// Whether it can be held to a schema; unless said, it can.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response_schema: Option<bool>,
+    /// Whether it can be held to a schema while it has tools as well; unless said, it can.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schema_with_tools: Option<bool>,
     /// Whether it sends reasoning that wants to be sent back; unless said, it does not. Only the
     /// surface `responses` has to know.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -47,6 +50,13 @@ pub struct ModelInfo {
     /// What it costs, by the length of the prompt, shortest first; empty where that is not known.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub prices: Vec<Prices>,
+}
+
+impl ModelInfo {
+    /// Whether the model can be held to a schema, with tools or without.
+    pub(crate) fn holds_schema(&self, has_tools: bool) -> bool {
+        self.response_schema != Some(false) && (!has_tools || self.schema_with_tools != Some(false))
+    }
 }
 
 /// Prices in micro-USD for a million tokens, so 1 USD is 1000000.
@@ -152,6 +162,7 @@ impl ModelInfo {
             temperature,
             tools,
             response_schema,
+            schema_with_tools,
             reasoning,
             prices,
         } = other;
@@ -161,6 +172,7 @@ impl ModelInfo {
         self.temperature = temperature.or(self.temperature);
         self.tools = tools.or(self.tools);
         self.response_schema = response_schema.or(self.response_schema);
+        self.schema_with_tools = schema_with_tools.or(self.schema_with_tools);
         self.reasoning = reasoning.or(self.reasoning);
         if !prices.is_empty() {
             self.prices = prices;

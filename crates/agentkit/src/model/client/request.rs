@@ -42,7 +42,7 @@ impl<'a> Outgoing<'a> {
 
     /// The schema of the answer, if one is asked for and the model can be held to it.
     pub(super) fn schema(&self) -> Option<&'a ResponseSchema> {
-        let accepted = self.config.info.response_schema != Some(false);
+        let accepted = self.config.info.holds_schema(self.tools().is_some());
         self.request.response_schema.as_ref().filter(|_| accepted)
     }
 

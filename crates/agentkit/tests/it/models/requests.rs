@@ -1,8 +1,12 @@
 //! What is sent.
 
-use agentkit::model::{
-    Model as _, NoDeltas,
-    client::{Client, Config, ConfigError, Provider},
+use agentkit::{
+    Agent,
+    model::{
+        Model as _, NoDeltas,
+        client::{Client, Config, ConfigError, Provider},
+    },
+    tool::function,
 };
 
 use super::{KEY, call, config, conversation, question, server::*};
@@ -181,4 +185,45 @@ fn nothing_shows_a_secret() {
         shown.contains("x-key") && !shown.contains("hidden"),
         "{shown}"
     );
+}
+
+#[tokio::test]
+async fn a_schema_beside_tools_is_told_in_words_where_the_model_refuses_both() {
+    const ANSWER: &str =
+        r#"{"candidates":[{"content":{"parts":[{"text":"{\"sum\":4}"}]},"finishReason":"STOP"}]}"#;
+    let schema = serde_json::json!({"type": "object", "properties": {"sum": {"type": "integer"}},
+        "required": ["sum"], "additionalProperties": false});
+    #[derive(serde::Deserialize, schemars::JsonSchema)]
+    struct Nothing {}
+    let look = || {
+        function("look", "Looks.", |_: Nothing| async {
+            Ok::<_, String>("seen")
+        })
+    };
+    for (model, with_tool, is_held) in [
+        ("gemini-2.5-flash", true, false),
+        ("gemini-2.5-flash", false, true),
+        ("gemini-3.8-flash", true, true),
+    ] {
+        let server = Server::bytes(response(200, "", ANSWER)).await;
+        let client = Client::new(Config {
+            base_url: server.url.clone(),
+            ..Config::new(Provider::Google, model)
+        })
+        .unwrap();
+        let mut agent = Agent::builder(client).output_schema(schema.clone());
+        if with_tool {
+            agent = agent.tool(look());
+        }
+        let answer = agent.build().unwrap().run("2 + 2").await.unwrap();
+        assert_eq!(answer.output["sum"], 4);
+        let body = &server.received()[0].body;
+        assert_eq!(
+            body.contains("\"responseJsonSchema\""),
+            is_held,
+            "{model} {body}"
+        );
+        assert_eq!(body.contains("one JSON value"), !is_held, "{model} {body}");
+        assert_eq!(body.contains("\"functionDeclarations\""), with_tool);
+    }
 }
