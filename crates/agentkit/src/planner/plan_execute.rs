@@ -3,7 +3,7 @@
 //!
 //! Wang et al., "Plan-and-Solve Prompting", 2023.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, sync::Arc};
 
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     event::{Failure, Plan, PlanItem, PlanItemStatus, Purpose},
-    model::ResponseSchema,
+    model::{Message, ResponseSchema},
     run::Run,
 };
 
@@ -57,7 +57,10 @@ impl Planner for PlanExecute {
     fn ask(&self, run: &Run) -> Ask {
         let stage = stage(run);
         Ask {
-            say: run.plan().is_none().then(first_plan),
+            say: match run.plan() {
+                None => Some(first_plan()),
+                Some(plan) => out_of_sight(plan, run),
+            },
             schema: match stage {
                 Stage::Plan => Some(plan_schema()),
                 Stage::Execute => None,
@@ -81,6 +84,14 @@ impl Planner for PlanExecute {
             (Stage::Execute | Stage::Answer, _) => output::read(run, text),
         }
     }
+}
+
+/// What was said of the plan, if the conversation has been made smaller since and lacks it.
+fn out_of_sight(plan: &Plan, run: &Run) -> Option<String> {
+    let said = plan_message(plan, run.goal());
+    let is_it = |message: &Arc<Message>| matches!(&**message, Message::User { content, .. } if *content == said);
+    let messages = run.memory().messages();
+    (!messages.iter().rev().any(is_it)).then_some(said)
 }
 
 /// What is next of a plan.

@@ -182,7 +182,14 @@ impl Run {
         self.last_step = self.last_step.max(completed.step.0);
         self.usage += completed.usage;
         if let Purpose::Summary { keep_from } = completed.purpose {
-            self.keep_summary(keep_from, &completed.output);
+            // Words of a refusal sum up nothing.
+            let text = match completed.finish {
+                FinishReason::ContentFilter => "",
+                FinishReason::Stop | FinishReason::ToolCalls | FinishReason::Length => {
+                    &*completed.output
+                }
+            };
+            self.keep_summary(keep_from, text);
             return;
         }
         self.measure(completed);

@@ -17,6 +17,7 @@ use agentkit::{
     model::{
         DeltaSink, Message, ModelError, ModelErrorKind, ModelInfo, Request, Response, ResponseCall,
     },
+    planner::PlanExecute,
     run::{Limits, MemoryConfig, Run},
     tool::{Effect, Tool, ToolContext, ToolOutput, ToolSpec},
 };
@@ -220,14 +221,18 @@ fn agent(model: &Arc<Reader>, memory: MemoryConfig) -> (Agent, Arc<Mutex<Vec<u64
         .instructions("Read page after page.")
         .tool(tool)
         .memory(memory)
-        .limits(Limits {
-            max_steps: 10_000,
-            max_output_tokens: Some(ANSWER),
-            ..Limits::default()
-        })
+        .limits(limits())
         .build()
         .unwrap();
     (agent, given)
+}
+
+fn limits() -> Limits {
+    Limits {
+        max_steps: 10_000,
+        max_output_tokens: Some(ANSWER),
+        ..Limits::default()
+    }
 }
 
 fn session(recorder: Arc<dyn Recorder>) -> Session {
@@ -483,6 +488,57 @@ async fn an_empty_summary_is_none_and_a_long_one_is_cut() {
 }
 
 #[tokio::test]
+async fn words_of_a_refusal_are_no_summary() {
+    let word = |request: &Request| is_summary(request).then(|| Ok("I cannot do that.".to_owned()));
+    let model = Withholding(Arc::new(Reader::new(60).with(word)));
+    let (tool, _) = Read::new();
+    let agent = Agent::builder(model)
+        .tool(tool)
+        .limits(limits())
+        .build()
+        .unwrap();
+    let (stop, run, events) = driven(&agent).await;
+    assert_eq!(stop, Stop::Completed(json!("read 60")));
+    assert!(changes(&events).contains(&&SegmentChange::Dropped));
+    assert!(!format!("{:?}", run.memory()).contains("I cannot"));
+}
+
+#[tokio::test]
+async fn the_plan_stays_in_sight_when_the_older_part_goes() {
+    for summarise in [true, false] {
+        let word = |request: &Request| match request.purpose {
+            Purpose::Plan => Some(Ok(r#"{"steps": ["read it", "tell of it"]}"#.to_owned())),
+            Purpose::Execute => {
+                let is_told = |message: &Arc<Message>| matches!(&**message, Message::User { content, .. } if content.contains("Carry out step"));
+                assert!(
+                    request.messages.iter().any(is_told),
+                    "the model does not know which step it is at: {:?}",
+                    request.messages
+                );
+                None
+            }
+            Purpose::Answer => Some(Ok("told".to_owned())),
+            Purpose::Turn | Purpose::Summary { .. } => None,
+        };
+        let model = Arc::new(Reader::new(60).with(word));
+        let (tool, _) = Read::new();
+        let agent = Agent::builder(Arc::clone(&model))
+            .tool(tool)
+            .planner(PlanExecute)
+            .memory(MemoryConfig {
+                summarise,
+                ..MemoryConfig::default()
+            })
+            .limits(limits())
+            .build()
+            .unwrap();
+        let (stop, _, events) = driven(&agent).await;
+        assert_eq!(stop, Stop::Completed(json!("told")));
+        assert!(changes(&events).len() > 2, "{summarise}");
+    }
+}
+
+#[tokio::test]
 async fn a_provider_that_is_down_is_waited_for_and_nothing_is_dropped() {
     let word = |request: &Request| is_summary(request).then_some(Err(ModelErrorKind::ServerError));
     let model = Arc::new(Reader::new(60).with(word));
@@ -612,5 +668,34 @@ impl Model for Named {
         deltas: &'a dyn DeltaSink,
     ) -> BoxFuture<'a, Result<Response, ModelError>> {
         self.0.call(request, deltas)
+    }
+}
+
+/// Its provider withholds every summary.
+struct Withholding(Arc<Reader>);
+
+impl Model for Withholding {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn info(&self) -> Option<&ModelInfo> {
+        self.0.info()
+    }
+
+    fn call<'a>(
+        &'a self,
+        request: &'a Request,
+        deltas: &'a dyn DeltaSink,
+    ) -> BoxFuture<'a, Result<Response, ModelError>> {
+        Box::pin(async move {
+            let mut answer = self.0.call(request, deltas).await;
+            if let Ok(response) = &mut answer
+                && is_summary(request)
+            {
+                response.finish = FinishReason::ContentFilter;
+            }
+            answer
+        })
     }
 }
