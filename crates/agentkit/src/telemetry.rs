@@ -7,12 +7,14 @@
 //!
 //! [GenAI semantic conventions]: https://opentelemetry.io/docs/specs/semconv/gen-ai/
 
+use std::sync::Arc;
+
 use tracing::{Level, Span, enabled, field, info_span};
 
 use crate::{
     agent::Agent,
     event::{Failure, FinishReason, ToolCalled},
-    model::{ModelError, Request, Response},
+    model::{Image, Message, ModelError, Request, Response},
     tool,
 };
 
@@ -75,7 +77,7 @@ pub(crate) fn chat(model: &str, step: u32, attempt: u32, request: &Request) -> S
         span.record("gen_ai.request.temperature", temperature);
     }
     if shows_content() {
-        span.record("gen_ai.input.messages", json(&request.messages));
+        span.record("gen_ai.input.messages", messages(request));
     }
     span
 }
@@ -162,6 +164,31 @@ fn shows_content() -> bool {
 /// The convention has signed numbers alone.
 fn count(of: u64) -> i64 {
     i64::try_from(of).unwrap_or(i64::MAX)
+}
+
+/// The messages, without the bytes of images: no collector takes so long an attribute.
+fn messages(request: &Request) -> String {
+    let messages = request.messages.iter().map(|message| match &**message {
+        Message::User { content, images } if !images.is_empty() => Arc::new(Message::User {
+            content: content.clone(),
+            images: images.iter().map(without_bytes).collect(),
+        }),
+        Message::System { .. }
+        | Message::User { .. }
+        | Message::Assistant { .. }
+        | Message::Tool { .. } => Arc::clone(message),
+    });
+    json(&messages.collect::<Vec<_>>())
+}
+
+fn without_bytes(image: &Image) -> Image {
+    match image {
+        Image::Url { .. } => image.clone(),
+        Image::Inline { media_type, base64 } => Image::Inline {
+            media_type: media_type.clone(),
+            base64: format!("[{} bytes]", base64.len() / 4 * 3),
+        },
+    }
 }
 
 fn json(of: &impl serde::Serialize) -> String {

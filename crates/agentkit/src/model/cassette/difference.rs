@@ -70,7 +70,10 @@ fn walk(path: String, recorded: &Value, now: &Value, found: &mut Vec<String>) {
             let (one, two) = (part(one, same), part(two, same));
             found.push(format!("`{path}`: recorded {one:?}, now {two:?}"));
         }
-        (one, two) => found.push(format!("`{path}`: recorded {one}, now {two}")),
+        (one, two) => {
+            let (one, two) = (part(&one.to_string(), 0), part(&two.to_string(), 0));
+            found.push(format!("`{path}`: recorded {one}, now {two}"));
+        }
     }
 }
 
