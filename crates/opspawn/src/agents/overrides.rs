@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use agentkit::{
     Goal,
     event::Failure,
-    model::Image,
-    planner::check_schema,
+    model::{Image, scripted::Script},
+    planner::{self, check_schema},
     run::{DEFAULT_REASKS, OutputConfig},
 };
 use ops_core::Json;
@@ -195,13 +195,34 @@ fn output(config: &Map<String, Value>) -> Result<Option<OutputConfig>, Wrong> {
     }))
 }
 
+/// `agent_config.planner` and `agent_config.script`, as far as every server reads them alike.
+fn named(config: &Map<String, Value>) -> Vec<Wrong> {
+    let text = |key| config.get(key).and_then(Value::as_str);
+    let planner = text("planner").and_then(|name| planner::by_name(name).err());
+    let planner = planner.map(|failure| Wrong {
+        key: "planner",
+        message: format!("cannot be used: {}", failure.message),
+    });
+    let script = text("script").and_then(|script| Script::parse(script).err());
+    let script = script.map(|error| Wrong {
+        key: "script",
+        message: format!("is not valid: {error}"),
+    });
+    planner.into_iter().chain(script).collect()
+}
+
 /// What of a task's input is refused before the task is accepted: an output schema that no answer
-/// can be held to, and what is no image.
+/// can be held to, what is no image, no planner, or no script.
 pub(crate) fn check_input(task_type: &str, input: &Json) -> Vec<FieldError> {
     // Most inputs have none, and need not be read for that.
-    let may_have = ["\"output_schema\"", "\"max_reasks\"", "\"images\""]
-        .iter()
-        .any(|key| input.as_str().contains(key));
+    const KEYS: [&str; 5] = [
+        "\"output_schema\"",
+        "\"max_reasks\"",
+        "\"images\"",
+        "\"planner\"",
+        "\"script\"",
+    ];
+    let may_have = KEYS.iter().any(|key| input.as_str().contains(key));
     if !may_have || !TASK_TYPES.contains(&task_type) {
         return Vec::new();
     }
@@ -213,11 +234,15 @@ pub(crate) fn check_input(task_type: &str, input: &Json) -> Vec<FieldError> {
         }
     };
     let config = input.get("agent_config").and_then(Value::as_object);
-    let mut errors = Vec::new();
-    if let Some(Err(Wrong { key, message })) = config.map(output) {
-        let path = ["input_data", "agent_config", key];
-        errors.push(FieldError::new(&path, "value_error", message));
-    }
+    let schema = config.and_then(|config| output(config).err());
+    let wrong = config.map(named).unwrap_or_default();
+    let wrong = schema.into_iter().chain(wrong);
+    let mut errors: Vec<_> = wrong
+        .map(|Wrong { key, message }| {
+            let path = ["input_data", "agent_config", key];
+            FieldError::new(&path, "value_error", message)
+        })
+        .collect();
     if let Err(message) = images(input.get("images")) {
         errors.push(FieldError::new(
             &["input_data", "images"],

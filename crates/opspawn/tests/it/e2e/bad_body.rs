@@ -196,16 +196,6 @@ async fn goals_and_overrides_that_cannot_be_used_fail_their_task() {
             "there is no provider `watson`. Known are openai, anthropic, google, openrouter, scripted.",
         ),
         (
-            json!({"goal": "x", "agent_config": {"planner": "guess"}}),
-            "unknown_planner",
-            "react",
-        ),
-        (
-            json!({"goal": "x", "agent_config": {"script": "[[turn"}}),
-            "invalid_script",
-            "line 1",
-        ),
-        (
             json!({"goal": "x", "files": {"../out.txt": "x"}}),
             "workspace_failed",
             "out.txt",
@@ -229,5 +219,28 @@ async fn goals_and_overrides_that_cannot_be_used_fail_their_task() {
         assert_eq!(task["attempt"], 1, "it would fail again: {task:#}");
     }
     assert!(!place.join("out.txt").exists());
+    assert_calm(&server);
+}
+
+#[tokio::test]
+async fn a_planner_that_is_none_and_a_script_that_is_not_valid_are_refused_with_the_submit() {
+    let place = Place::new();
+    let server = place.server().await;
+    for (key, value, says) in [
+        ("planner", "raect", "did you mean `react`?"),
+        ("script", "[[turn", "line 1"),
+    ] {
+        let body = json!({"task_type": "agent_run", "input_data":
+            {"goal": "x", "agent_config": {key: value}}});
+        let refused = server.http().post("/api/v1/tasks", &body).await.unwrap();
+        let problem = problem(&refused, 422, "invalid_body");
+        assert_eq!(
+            problem["errors"][0]["loc"],
+            json!(["body", "input_data", "agent_config", key]),
+            "{problem:#}"
+        );
+        let said = problem["errors"][0]["msg"].as_str().unwrap();
+        assert!(said.contains(says), "{problem:#}");
+    }
     assert_calm(&server);
 }
