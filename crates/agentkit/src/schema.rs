@@ -25,7 +25,18 @@ fn plain<T: JsonSchema>() -> Schema {
     let mut schema = settings.into_generator().into_root_schema_for::<T>();
     // The name of a type in somebody's program tells a model nothing.
     schema.remove("title");
+    without_widths(&mut schema);
     schema
+}
+
+/// Formats such as `uint32` are of no standard, and refused by some providers.
+fn without_widths(schema: &mut Schema) {
+    let format = schema.get("format").and_then(Value::as_str);
+    let widths = ["int", "uint", "float", "double"];
+    if format.is_some_and(|format| widths.iter().any(|width| format.starts_with(width))) {
+        schema.remove("format");
+    }
+    transform_subschemas(&mut without_widths, schema);
 }
 
 fn close(schema: &mut Schema) {
@@ -55,6 +66,7 @@ mod tests {
         /// What is ordered.
         item: Item,
         count: u8,
+        share: Option<f64>,
         notes: std::collections::BTreeMap<String, String>,
     }
 
@@ -72,6 +84,14 @@ mod tests {
         let item = &arguments["properties"]["item"];
         assert_eq!(item["description"], "What is ordered.");
         assert_eq!(item["properties"]["name"], json!({"type": "string"}));
+        // No provider knows the widths of numbers.
+        let count = &arguments["properties"]["count"];
+        assert_eq!(
+            *count,
+            json!({"type": "integer", "minimum": 0, "maximum": 255})
+        );
+        let share = &arguments["properties"]["share"];
+        assert_eq!(*share, json!({"type": ["number", "null"]}));
         for key in ["$schema", "title", "$defs", "additionalProperties"] {
             assert_eq!(arguments.get(key), None, "{key}");
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Driver;
 use crate::{
     event::{FinishReason, Purpose},
-    model::{Message, Model, Request, Response},
+    model::{Message, Model, Request, Response, ResponseSchema, client},
     planner::{self, Dialect, Reading, Said},
 };
 
@@ -66,8 +66,11 @@ impl Driver<'_> {
             Dialect::Native | Dialect::Text => Dialect::Text,
         };
         // Providers do not have to keep to a schema beside tools that are text.
-        let is_held = dialect == Dialect::Native
-            && info.is_some_and(|info| info.holds_schema(!tools.is_empty()));
+        let is_held = |schema: &ResponseSchema| {
+            let held =
+                |info| client::is_held(model.name(), info, &schema.schema, !tools.is_empty());
+            dialect == Dialect::Native && info.is_some_and(held)
+        };
         let mut said = Vec::new();
         if let (Some(refused), Some(refusal)) = (self.run.refused(), planner::refusal(self.run)) {
             said.push(Message::Assistant {
@@ -78,7 +81,7 @@ impl Driver<'_> {
             said.push(Message::user(refusal));
         }
         said.extend(ask.say.map(Message::user));
-        let schema = ask.schema.as_ref().filter(|_| !is_held);
+        let schema = ask.schema.as_ref().filter(|schema| !is_held(schema));
         let rules = schema.map(planner::in_words);
         let mut request = Request {
             purpose: ask.purpose.clone(),

@@ -15,6 +15,7 @@ mod report;
 mod request;
 mod responses;
 mod retry_after;
+mod schema;
 mod sse;
 mod surface;
 
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 use reqwest::{Url, header::HeaderMap, redirect};
 
+pub(crate) use self::schema::is_held;
 pub use self::{
     config::{ApiKey, Config, ConfigError, Provider},
     surface::Surface,

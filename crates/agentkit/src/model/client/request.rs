@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer, ser::SerializeSeq};
 use serde_json::{Value, value::RawValue};
 
-use super::Config;
+use super::{Config, schema::is_held};
 use crate::{
     event::StepId,
     memory::IMAGE_TOKENS,
@@ -42,8 +42,11 @@ impl<'a> Outgoing<'a> {
 
     /// The schema of the answer, if one is asked for and the model can be held to it.
     pub(super) fn schema(&self) -> Option<&'a ResponseSchema> {
-        let accepted = self.config.info.holds_schema(self.tools().is_some());
-        self.request.response_schema.as_ref().filter(|_| accepted)
+        let held = |schema: &&ResponseSchema| {
+            let has_tools = self.tools().is_some();
+            is_held(self.name, &self.config.info, &schema.schema, has_tools)
+        };
+        self.request.response_schema.as_ref().filter(held)
     }
 
     /// The tools, if there are any.
@@ -182,24 +185,5 @@ impl Serialize for ImageUrl<'_> {
                 serializer.collect_str(&format_args!("data:{media_type};base64,{base64}"))
             }
         }
-    }
-}
-
-/// Whether OpenAI's strict mode takes the schema: every object in it is closed, and requires all
-/// of its properties.
-pub(super) fn is_strict(schema: &Value) -> bool {
-    match schema {
-        Value::Object(map) => {
-            let closed = || map.get("additionalProperties") == Some(&Value::Bool(false));
-            let all_required = || {
-                let names = map.get("properties").and_then(Value::as_object);
-                let required = map.get("required").and_then(Value::as_array);
-                names.map_or(0, serde_json::Map::len) == required.map_or(0, Vec::len)
-            };
-            let is_object = map.get("type").is_some_and(|kind| kind == "object");
-            (!is_object || (closed() && all_required())) && map.values().all(is_strict)
-        }
-        Value::Array(items) => items.iter().all(is_strict),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
     }
 }

@@ -628,7 +628,7 @@ async fn what_a_model_does_not_accept_is_not_sent() {
     request.temperature = Some(0.5);
     request.response_schema = Some(ResponseSchema {
         name: "answer".to_owned(),
-        schema: json!({"type": "object"}),
+        schema: json!({"type": "object", "additionalProperties": false}),
     });
     for dialect in DIALECTS {
         let server = Server::bytes(dialect.bytes("good", true).unwrap()).await;

@@ -8,6 +8,7 @@ use agentkit::{
     },
     tool::function,
 };
+use serde_json::{Value, json};
 
 use super::{KEY, call, config, conversation, question, server::*};
 
@@ -191,7 +192,7 @@ fn nothing_shows_a_secret() {
 async fn a_schema_beside_tools_is_told_in_words_where_the_model_refuses_both() {
     const ANSWER: &str =
         r#"{"candidates":[{"content":{"parts":[{"text":"{\"sum\":4}"}]},"finishReason":"STOP"}]}"#;
-    let schema = serde_json::json!({"type": "object", "properties": {"sum": {"type": "integer"}},
+    let schema = json!({"type": "object", "properties": {"sum": {"type": "integer"}},
         "required": ["sum"], "additionalProperties": false});
     #[derive(serde::Deserialize, schemars::JsonSchema)]
     struct Nothing {}
@@ -225,5 +226,80 @@ async fn a_schema_beside_tools_is_told_in_words_where_the_model_refuses_both() {
         );
         assert_eq!(body.contains("one JSON value"), !is_held, "{model} {body}");
         assert_eq!(body.contains("\"functionDeclarations\""), with_tool);
+    }
+}
+
+#[tokio::test]
+async fn a_schema_that_a_surface_refuses_is_told_in_words() {
+    let object = |more: Value| {
+        let mut schema = json!({"type": "object", "properties": {"sum": {"type": "integer"}},
+            "required": ["sum"], "additionalProperties": false});
+        let more = more.as_object().unwrap().clone();
+        schema.as_object_mut().unwrap().extend(more);
+        schema
+    };
+    let plain = object(json!({}));
+    let bounded = object(json!({"properties": {"sum": {"type": "integer", "minimum": 0}}}));
+    let open = object(json!({"additionalProperties": true}));
+    let nested =
+        object(json!({"properties": {"sum": {"anyOf": [{"type": "integer"}, {"type": "null"}]}}}));
+    let list = json!({"type": "array", "items": {"type": "integer"}});
+    let each = object(json!({"allOf": [{"required": ["sum"]}]}));
+    let (claude, gpt, gemini) = (
+        "anthropic/claude-opus-4-5",
+        "openai/gpt-5",
+        "google/gemini-3.8-flash",
+    );
+    for (name, schema, held, strict) in [
+        (claude, &plain, true, None),
+        (claude, &nested, true, None),
+        (claude, &bounded, false, None),
+        (claude, &open, false, None),
+        (claude, &list, false, None),
+        (gpt, &plain, true, Some(true)),
+        (gpt, &bounded, true, Some(true)),
+        (gpt, &open, true, Some(false)),
+        (gpt, &each, true, Some(false)),
+        (gpt, &list, false, None),
+        ("openai/gpt-4o", &list, false, None),
+        ("openai/gpt-4o", &each, true, Some(false)),
+        (gemini, &list, true, None),
+        (gemini, &bounded, true, None),
+    ] {
+        let said = if *schema == list {
+            "[4]"
+        } else {
+            "{\"sum\":4}"
+        };
+        let (provider, model) = name.split_once('/').unwrap();
+        let provider = Provider::by_name(provider).unwrap();
+        let body = match (provider, model) {
+            (Provider::Anthropic, _) => json!({"type": "message", "stop_reason": "end_turn",
+                "content": [{"type": "text", "text": said}]}),
+            (Provider::Google, _) => json!({"candidates": [{"finishReason": "STOP",
+                "content": {"parts": [{"text": said}]}}]}),
+            (_, "gpt-5") => json!({"status": "completed", "output": [{"type": "message",
+                "content": [{"type": "output_text", "text": said}]}]}),
+            _ => json!({"choices": [{"message": {"content": said}, "finish_reason": "stop"}]}),
+        };
+        let server = Server::bytes(response(200, "", &body.to_string())).await;
+        let client = Client::new(Config {
+            base_url: server.url.clone(),
+            ..Config::new(provider, model)
+        })
+        .unwrap();
+        let agent = Agent::builder(client).output_schema(schema.clone());
+        let answer = agent.build().unwrap().run("2 + 2").await.unwrap();
+        assert_eq!(answer.to_string(), said);
+        let sent = &server.received()[0].body;
+        let is_sent = ["json_schema", "responseJsonSchema"]
+            .iter()
+            .any(|key| sent.contains(&format!("\"{key}\"")));
+        assert_eq!(is_sent, held, "{name} {sent}");
+        assert_eq!(sent.contains("one JSON value"), !held, "{name} {sent}");
+        for value in [true, false] {
+            let says = sent.contains(&format!("\"strict\":{value}"));
+            assert_eq!(says, strict == Some(value), "{name} {sent}");
+        }
     }
 }

@@ -5,7 +5,10 @@ use serde_json::{Value, value::RawValue};
 
 use crate::model::{
     Image, Message, MessageCall,
-    client::request::{CallId, ImageUrl, JsonText, List, Outgoing, bytes, is_strict},
+    client::{
+        request::{CallId, ImageUrl, JsonText, List, Outgoing, bytes},
+        schema::is_strict,
+    },
 };
 
 /// The JSON body of a request.
