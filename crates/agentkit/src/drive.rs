@@ -29,7 +29,7 @@ use crate::{
     },
     memory::Context,
     model::{DeltaSink, NoDeltas},
-    run::{FoldError, Next, Outcome, Progress, Run},
+    run::{FoldError, Limits, Next, Outcome, Progress, Run},
     telemetry,
     tool::BlobReader,
 };
@@ -50,6 +50,13 @@ pub trait Recorder: Send + Sync {
     /// # Errors
     /// Why the run can have no children; the call that asks for one fails with it.
     fn new_child(&self) -> Result<String, Failure>;
+
+    /// The limits that somebody has given the run since this was asked last, in place of those that
+    /// it has; they are in the log already. It is asked after each append.
+    fn limits(&self, now: &Limits) -> Option<Limits> {
+        let _ = now;
+        None
+    }
 }
 
 /// One append.
@@ -266,6 +273,7 @@ async fn to_the_end(
                 driver.settle_waiting(step, result)?;
             }
             Next::Wait(wait) => return driver.wait(wait).await,
+            Next::Done(Outcome::Failed(_)) if driver.hears_of_limits().await? => {}
             Next::Done(outcome) => return driver.finish(outcome).await,
         }
     }
@@ -357,7 +365,24 @@ impl Driver<'_> {
         };
         self.session.recorder.append(batch).await?;
         self.events.clear();
+        let now = self.run.config().map(|config| &config.limits);
+        if let Some(limits) = now.and_then(|now| self.session.recorder.limits(now)) {
+            self.run.limit(&limits);
+        }
         Ok(())
+    }
+
+    /// Records the outcomes that are left, before a failure is: whether the run has other limits by
+    /// now, so that it may go on.
+    async fn hears_of_limits(&mut self) -> Result<bool, RecordError> {
+        let left = outcomes(&self.events);
+        if self.run.outcome().is_some() || left.is_empty() || left != self.events {
+            return Ok(false);
+        }
+        let limits = |run: &Run| run.config().map(|config| config.limits.clone());
+        let before = limits(self.run);
+        self.flush(None).await?;
+        Ok(limits(self.run) != before)
     }
 
     /// Goes on only if an effect may begin. If not, the outcomes so far are still recorded, but no

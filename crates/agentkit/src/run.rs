@@ -87,6 +87,9 @@ pub struct Run {
     signals: BTreeMap<String, VecDeque<Value>>,
     /// What a person added while calls were open; the model reads it after their results.
     added: Vec<String>,
+    /// Limits that it was given before it had begun.
+    #[serde(default)]
+    early_limits: Option<Limits>,
     outcome: Option<Outcome>,
 }
 

@@ -66,7 +66,11 @@ pub(crate) async fn from_engine(
             limits: world.limits.clone(),
         }),
         TaskEvent::Limited { limits } => Event::LimitsChanged(LimitsChanged {
-            limits: over(run, limits, world),
+            limits: over(
+                run.config().map_or(world.limits, |config| &config.limits),
+                limits,
+                world.started,
+            ),
         }),
         TaskEvent::ChildEnded(end) => Event::ChildEnded(child_ended(end, world).await?),
         TaskEvent::Submitted { .. }
@@ -86,12 +90,12 @@ pub(crate) async fn from_engine(
     }))
 }
 
-/// The run's limits with those in place of them that somebody named.
-fn over(run: &Run, limits: TaskLimits, world: &World<'_>) -> Limits {
-    let now = run.config().map_or(world.limits, |config| &config.limits);
+/// A run's limits with those in place of them that somebody named. `started` is when the task first
+/// started, in UTC microseconds.
+pub(crate) fn over(now: &Limits, limits: TaskLimits, started: i64) -> Limits {
     let deadline = limits
         .timeout_micros
-        .map(|timeout| world.started.saturating_add(timeout));
+        .map(|timeout| started.saturating_add(timeout));
     Limits {
         max_steps: limits.max_steps.unwrap_or(now.max_steps),
         max_tokens: limits.max_tokens.or(now.max_tokens),

@@ -14,20 +14,22 @@ use agentkit::{
     drive::{Batch, RecordError, Recorder, Stop, outcomes},
     event::{Failure, StepId, Wait},
     model::DeltaSink,
-    run::{FOLD_VERSION, Run},
+    run::{FOLD_VERSION, Limits, Run},
     tool::BlobReader,
 };
 use bytes::Bytes;
 use ops_core::{
     Append, Code, Command, Json, Lifecycle, Micros, Next, Rejection, TaskId, TenantId,
-    event::{NewEvent, TaskError},
+    event::{NewEvent, TaskError, TaskEvent},
     ports::{Blob, Delta, Live, Random, Snapshot, Store, StoreError, TaskRecord},
+    task::TaskLimits,
 };
 use serde_json::{Map, Value};
 
 use crate::{
     envelope::{self, Effects},
     family::{self, Asked},
+    outside,
     session::Entitlement,
     snapshot::Pace,
 };
@@ -52,6 +54,8 @@ pub(crate) struct TaskRecorder {
     pub(crate) pace: Mutex<Pace>,
     /// Said with every result, for instance that no LLM was asked.
     pub(crate) notice: Mutex<Option<String>>,
+    /// Limits that were given to the task while this run was at work, and that it has not heard of.
+    pub(crate) limits: Mutex<Vec<TaskLimits>>,
 }
 
 impl TaskRecorder {
@@ -86,11 +90,12 @@ impl TaskRecorder {
                 }
                 // The lease holds, so what others have written came from outside: a cancel, of which
                 // the next answer tells, a pause, a signal, the end of a child. Those are read by
-                // whoever holds the task next.
+                // whoever holds the task next, but for limits.
                 Err(StoreError::Rejected(Rejection::WrongSeq { given, current }))
                     if current > given =>
                 {
                     self.pace().stop();
+                    self.listen(given, current).await;
                     self.seq.store(current, Ordering::SeqCst);
                 }
                 Err(error @ (StoreError::Full(_) | StoreError::Unavailable(_)))
@@ -103,6 +108,23 @@ impl TaskRecorder {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Notes the limits among the events that others have written after the first of these two. What
+    /// cannot be read now, whoever holds the task next reads.
+    async fn listen(&self, after: u64, last: u64) {
+        let count = u32::try_from(last - after).unwrap_or(u32::MAX);
+        let events = self.store.events(self.tenant, self.task, after, count);
+        let Ok(events) = events.await else { return };
+        let given = events.iter().filter_map(|stored| {
+            let is_engine = TaskEvent::is_engine(&stored.event.kind);
+            match TaskEvent::decode(&stored.event.body) {
+                Ok(TaskEvent::Limited { limits }) if is_engine => Some(limits),
+                Ok(_) | Err(_) => None,
+            }
+        });
+        let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        limits.extend(given);
     }
 
     /// Gives the lease back, whatever became of the run. Its session goes on, so it would be held
@@ -348,6 +370,14 @@ impl Recorder for TaskRecorder {
 
     fn check(&self) -> Result<(), RecordError> {
         self.entitlement.check()
+    }
+
+    fn limits(&self, now: &Limits) -> Option<Limits> {
+        let mut given = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        let life = &self.record.life;
+        let started = life.started_at.unwrap_or(life.updated_at).0;
+        let over = |now: Limits, limits| outside::over(&now, limits, started);
+        (!given.is_empty()).then(|| given.drain(..).fold(now.clone(), over))
     }
 
     fn new_child(&self) -> Result<String, Failure> {

@@ -70,6 +70,7 @@ impl Worker {
             files: Mutex::default(),
             pace: Mutex::default(),
             notice: Mutex::default(),
+            limits: Mutex::default(),
         });
         // A panic must not leave a lease behind that its session keeps alive.
         let driven = AssertUnwindSafe(self.drive_task(&record, &recorder))

@@ -19,7 +19,7 @@ use crate::{
     drive::{self, Batch, Deltas, MemoryRecorder, RecordError, Recorder, Session, SystemClock},
     event::{Failure, Wait},
     model::DeltaSink,
-    run::{DEFAULT_REASKS, OutputConfig, Run},
+    run::{DEFAULT_REASKS, Limits, OutputConfig, Run},
     schema,
 };
 
@@ -289,6 +289,10 @@ impl Recorder for Told {
 
     fn check(&self) -> Result<(), RecordError> {
         self.log.check()
+    }
+
+    fn limits(&self, now: &Limits) -> Option<Limits> {
+        self.log.limits(now)
     }
 
     fn new_child(&self) -> Result<String, Failure> {

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{CallState, ClosedTurn, FailedCall, Outcome, Progress, Refused, Run, Turn, outside};
+use super::{
+    CallState, ClosedTurn, FailedCall, Limits, Outcome, Progress, Refused, Run, Turn, outside,
+};
 use crate::{
     event::{
         Event, FinishReason, ModelCompleted, Purpose, Resolution, RunStarted, StepId, ToolCalled,
@@ -138,11 +140,7 @@ impl Run {
             Event::SignalReceived(signal) => self.signalled(signal),
             Event::ChildEnded(ended) => self.child_ended(event.kind(), ended)?,
             Event::MessageAdded(added) => self.add(&added.content),
-            Event::LimitsChanged(changed) => {
-                if let Some(config) = &mut self.config {
-                    config.limits = changed.limits.clone();
-                }
-            }
+            Event::LimitsChanged(changed) => self.limit(&changed.limits),
             Event::SegmentOpened(opened) => {
                 self.closed = None;
                 self.open_segment(opened)?;
@@ -172,7 +170,19 @@ impl Run {
             content: started.goal.clone(),
             images: started.images.clone(),
         });
-        self.config = Some(started.config.clone());
+        let mut config = started.config.clone();
+        if let Some(limits) = self.early_limits.take() {
+            config.limits = limits;
+        }
+        self.config = Some(config);
+    }
+
+    /// Other limits, also for a run that has yet to begin.
+    pub(crate) fn limit(&mut self, limits: &Limits) {
+        match &mut self.config {
+            Some(config) => config.limits = limits.clone(),
+            None => self.early_limits = Some(limits.clone()),
+        }
     }
 
     fn answer(&mut self, completed: &ModelCompleted) {

@@ -274,6 +274,25 @@ async fn a_run_whose_limit_is_used_up_waits_for_a_raise_and_repeats_nothing() {
 }
 
 #[tokio::test]
+async fn limits_that_come_before_the_run_begins_are_not_lost() {
+    let agent = Agent::builder(Asks::new(vec![])).build().unwrap();
+    let log = Arc::new(Log::default());
+    drive::drive(&agent, "go", &mut Run::default(), &session(&log, 1))
+        .await
+        .unwrap();
+    let limits = Limits {
+        max_steps: 7,
+        ..Limits::default()
+    };
+    let early = Event::LimitsChanged(LimitsChanged {
+        limits: limits.clone(),
+    });
+    let started = log.events.lock().unwrap()[0].clone();
+    let run = fold(&[early, started]);
+    assert_eq!(run.config().unwrap().limits, limits);
+}
+
+#[tokio::test]
 async fn children_share_the_money_that_is_left() {
     let spawn = |cost: Value| ("spawn_agent", json!({"goal": "a", "max_cost_usd": cost}));
     let plain = || ("spawn_agent", json!({"goal": "a"}));

@@ -109,6 +109,28 @@ async fn a_task_or_its_agent_says_what_it_does_without() {
 }
 
 #[tokio::test]
+async fn a_run_at_work_hears_of_a_raise_with_its_next_step() {
+    let place = Place::new();
+    let server = place.server().await;
+    let mut slow = sums(&json!({"max_steps": 4}));
+    slow["input_data"]["agent_config"]["script"] = format!("latency_ms = 400\n{SUMS}").into();
+    let id = tasks::submit(server.http(), &slow).await;
+    tasks::in_state(server.http(), &id, &["running"]).await;
+    let path = format!("/api/v1/tasks/{id}/limits");
+    let more = json!({"max_steps": 50});
+    let raised = server.http().post(&path, &more).await.unwrap();
+    raised.ok().unwrap();
+    assert_eq!(
+        tasks::answer(server.http(), &id).await,
+        "done after 5 turns"
+    );
+    let leases = tasks::events(server.http(), &id, "task.leased").await;
+    assert_eq!(leases.len(), 1, "the worker went on with it");
+    let calls = tasks::events(server.http(), &id, "model.started").await;
+    assert_eq!(calls.len(), 5, "no model call was repeated");
+}
+
+#[tokio::test]
 async fn without_that_setting_it_fails() {
     let place = Place::new();
     let server = place.server().await;
