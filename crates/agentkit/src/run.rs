@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// The version of the fold: a snapshot of another one is folded again from the log.
-pub const FOLD_VERSION: u32 = 4;
+pub const FOLD_VERSION: u32 = 5;
 
 /// A run: the fold of its events.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
