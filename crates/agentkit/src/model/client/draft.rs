@@ -114,6 +114,11 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// Whether the model has said something, be it a call.
+    pub(super) fn has_said(&self) -> bool {
+        !self.content.is_empty() || !self.calls.is_empty()
+    }
+
     /// Whether nothing of a stream is missing.
     pub(super) fn is_complete(&self) -> bool {
         self.answered && self.complete

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use agentkit::{
     event::{FinishReason, Usage},
     model::{
-        Image, Message, Response,
+        Image, Message, ModelErrorKind, Response,
         client::{Config, Provider},
     },
 };
@@ -317,5 +317,36 @@ async fn a_call_that_was_cut_before_its_arguments_has_none() {
             [("t0", "x", "{}"), ("t1", "y", arguments)],
             "{reason}"
         );
+    }
+}
+
+#[tokio::test]
+async fn words_before_a_call_that_went_wrong_are_no_answer() {
+    let event = |text: &str, reason: &str| json!({"candidates": [{"content": {"parts": [{"text": text}]}, "finishReason": reason}]});
+    for (text, reason, is_answer) in [
+        ("I look it up.", "STOP", true),
+        ("I look it up.", "MALFORMED_FUNCTION_CALL", false),
+        ("I look it up.", "UNEXPECTED_TOOL_CALL", false),
+        ("I look it up.", "OTHER", false),
+        ("", "MALFORMED_FUNCTION_CALL", true),
+    ] {
+        let events = format!("data: {}\n\n", event(text, reason));
+        let server = Server::bytes(stream(&events, 50)).await;
+        let config = Config {
+            base_url: server.url.clone(),
+            ..Config::new(Provider::Google, "gemini-2.5-flash")
+        };
+        let outcome = call(config, &question()).await.0;
+        match outcome {
+            Ok(response) => {
+                assert!(is_answer, "{reason}: {response:?}");
+                assert_eq!(response.content, text);
+            }
+            Err(error) => {
+                assert!(!is_answer, "{reason}: {error}");
+                assert_eq!(error.kind, ModelErrorKind::MalformedResponse, "{reason}");
+                assert!(error.message.contains("broken off"), "{error}");
+            }
+        }
     }
 }

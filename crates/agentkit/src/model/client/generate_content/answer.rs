@@ -111,6 +111,9 @@ impl Decode for Decoder {
                 self.part(part, draft)?;
             }
             if let Some(reason) = candidate.finish_reason {
+                if is_broken_off(&reason) && draft.has_said() {
+                    return Err(Trouble::Malformed("was broken off by its provider"));
+                }
                 draft.complete = true;
                 draft.finish = cut(&reason);
             }
@@ -161,6 +164,19 @@ impl Piece {
             Self::Text(text) => serde_json::json!({ "text": text }).to_string(),
         }
     }
+}
+
+/// Whether what came before is the beginning of an answer and no answer: the model went wrong, most
+/// often in a call. Where nothing came before, the empty answer is told to the model.
+fn is_broken_off(reason: &str) -> bool {
+    matches!(
+        reason,
+        "OTHER"
+            | "MALFORMED_FUNCTION_CALL"
+            | "MALFORMED_RESPONSE"
+            | "UNEXPECTED_TOOL_CALL"
+            | "TOO_MANY_TOOL_CALLS"
+    )
 }
 
 /// Why an answer is not a whole one. Of a malformed call nothing is left but an empty answer, and
