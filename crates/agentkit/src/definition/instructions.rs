@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use minijinja::{Environment, UndefinedBehavior};
+use minijinja::{Environment, ErrorKind, UndefinedBehavior};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -11,6 +11,8 @@ use super::Definition;
 use crate::{event::Failure, names};
 
 const NAME: &str = "instructions";
+/// What writing them may take, in minijinja's fuel: about an instruction each, or 64 bytes.
+const FUEL: u64 = 1_000_000;
 /// What a template may speak of.
 const KNOWN: &[&str] = &["agent", "goal", "input", "task", "date", "tools", "agents"];
 
@@ -85,6 +87,13 @@ impl Definition {
             scene,
         };
         let failed = |error: minijinja::Error| {
+            if error.kind() == ErrorKind::OutOfFuel {
+                let message = format!(
+                    "the instructions of agent `{}` take too long to write; loop over less",
+                    self.name
+                );
+                return Failure::last("invalid_instructions", message);
+            }
             let missing = missing(&self.instructions, &context);
             let what = match missing.as_slice() {
                 [] => explain(&error),
@@ -110,6 +119,7 @@ impl Definition {
 fn environment(text: &str) -> Result<Environment<'_>, minijinja::Error> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_fuel(Some(FUEL));
     environment.add_template(NAME, text)?;
     Ok(environment)
 }

@@ -198,3 +198,16 @@ fn instructions_are_a_strict_template() {
     let written = lists.instructions(&scene(json!({}))).unwrap();
     assert_eq!(written.trim_end(), "- read_file on 2026-01-31");
 }
+
+#[test]
+fn instructions_that_never_end_are_an_error() {
+    let endless = "{% for a in range(3000) %}{% for b in range(3000) %}{% set x = a * b %}{% endfor %}{% endfor %}";
+    let definition = Definition {
+        name: "endless".into(),
+        instructions: endless.into(),
+        ..Definition::default()
+    };
+    let error = definition.instructions(&scene(json!({}))).unwrap_err();
+    assert_eq!(error.code, "invalid_instructions");
+    assert!(error.message.contains("take too long"), "{error}");
+}

@@ -7,6 +7,10 @@ use minijinja::{Environment, Error, ErrorKind, State, UndefinedBehavior, Value};
 use super::csv;
 use crate::model::Message;
 
+/// What one template may take, in minijinja's fuel: about an instruction each, or 64 bytes. A script
+/// may read results of some megabytes.
+const FUEL: u64 = 10_000_000;
+
 /// Everything of a script that is compiled.
 #[derive(Debug)]
 pub(super) struct Templates {
@@ -58,6 +62,7 @@ impl Templates {
     pub(super) fn new() -> Self {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment.set_fuel(Some(FUEL));
         environment.add_filter("rows", |text: Arc<str>| csv::rows(&text));
         environment.add_filter("column", |text: Arc<str>, which: Value| {
             csv::column(&text, &which)
