@@ -83,16 +83,6 @@ impl Window {
         self.push(message, self.step, true);
     }
 
-    /// Whether the model made a call with this id of its provider.
-    pub(crate) fn has_call(&self, provider_id: &str) -> bool {
-        self.messages.iter().any(|message| match &**message {
-            Message::Assistant { calls, .. } => {
-                calls.iter().any(|call| call.provider_id == provider_id)
-            }
-            Message::System { .. } | Message::User { .. } | Message::Tool { .. } => false,
-        })
-    }
-
     /// Messages that come from here on belong to this step, or follow it.
     pub(crate) fn reach(&mut self, step: StepId) {
         self.step = self.step.max(step);

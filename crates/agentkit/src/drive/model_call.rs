@@ -136,7 +136,7 @@ impl Driver<'_> {
             // Most providers refuse a conversation in which two calls have one id; without one, a
             // call has ours. Parts hold ids as they came.
             let is_taken = || {
-                self.run.memory().has_call(&call.provider_id)
+                self.context.has_call(&call.provider_id)
                     || admitted.iter().any(|(_, id, ..)| *id == call.provider_id)
             };
             let provider_id = match response.parts.is_none() && is_taken() {

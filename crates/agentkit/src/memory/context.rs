@@ -1,6 +1,6 @@
 //! The conversation as a model is sent it, kept from one call to the next.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use super::Window;
 use crate::model::Message;
@@ -11,6 +11,9 @@ use crate::model::Message;
 pub(crate) struct Context {
     messages: Vec<Arc<Message>>,
     segment: u32,
+    /// The providers' ids of the calls in them: looking through a long conversation for each call
+    /// would make a late step cost more than an early one.
+    ids: HashSet<Box<str>>,
 }
 
 impl Context {
@@ -21,8 +24,23 @@ impl Context {
             messages.clear();
         }
         self.segment = window.segment;
-        messages.extend_from_slice(&window.messages[messages.len()..]);
+        if messages.is_empty() {
+            self.ids.clear();
+        }
+        let new = &window.messages[messages.len()..];
+        for message in new {
+            if let Message::Assistant { calls, .. } = &**message {
+                let ids = calls.iter().map(|call| call.provider_id.as_str().into());
+                self.ids.extend(ids);
+            }
+        }
+        messages.extend_from_slice(new);
         messages
+    }
+
+    /// Whether the model made a call with this id of its provider before.
+    pub(crate) fn has_call(&self, provider_id: &str) -> bool {
+        self.ids.contains(provider_id)
     }
 
     /// Puts them back after the call, unchanged. If nobody does, they are put together anew.
