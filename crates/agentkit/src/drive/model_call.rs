@@ -56,7 +56,7 @@ impl Driver<'_> {
         }))?;
         self.flush(None).await?;
         fail::fail_point!("model.after_intent");
-        self.session.recorder.check()?;
+        self.check_or_withdraw_model(&call).await?;
 
         let sink: Box<dyn DeltaSink> = match call.purpose {
             Purpose::Summary { .. } => Box::new(NoDeltas),
@@ -99,6 +99,26 @@ impl Driver<'_> {
             }
             Err(error) => self.model_failed(&call, &error, (0, 0)).await,
         }
+    }
+
+    /// Goes on only if the call may begin whose intent was just recorded. If not, the log says that
+    /// it was not made: without an outcome its budget would count as used.
+    async fn check_or_withdraw_model(&mut self, call: &Call) -> Result<(), DriveError> {
+        let Err(refusal) = self.session.recorder.check() else {
+            return Ok(());
+        };
+        let message =
+            "the run was told to stop before this call was made; it is made when the run goes on";
+        self.push(Event::ModelFailed(ModelFailed {
+            step: call.step,
+            attempt: call.attempt,
+            error: Failure::passing(ModelFailed::NOT_CALLED, message),
+            charged_tokens: 0,
+            charged_cost_micros: 0,
+            fallback: None,
+            retry_at_micros: None,
+        }))?;
+        Ok(self.save_before(refusal).await?)
     }
 
     /// Whether the provider withheld the answer, and another model may give one.

@@ -92,6 +92,12 @@ pub struct ModelFailed {
     pub retry_at_micros: Option<i64>,
 }
 
+impl ModelFailed {
+    /// The code of a try that was never made, though its intent was recorded. It is no failure of the
+    /// model.
+    pub const NOT_CALLED: &str = "not_called";
+}
+
 #[expect(
     clippy::trivially_copy_pass_by_ref,
     reason = "the signature is serde's"

@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     event::{
-        Event, FinishReason, ModelCompleted, Purpose, Resolution, RunStarted, StepId, ToolCalled,
-        Verdict,
+        Event, FinishReason, ModelCompleted, ModelFailed, Purpose, Resolution, RunStarted, StepId,
+        ToolCalled, Verdict,
     },
     memory::ShortTermMemory as _,
     model::{Message, MessageCall, ModelErrorKind},
@@ -69,7 +69,9 @@ impl Run {
                     // The next model of a chain is another matter.
                     retry_at_micros: failed.retry_at_micros.filter(|_| failed.fallback.is_none()),
                 });
-                self.model_failures += 1;
+                if failed.error.code != ModelFailed::NOT_CALLED {
+                    self.model_failures += 1;
+                }
                 self.charge(failed.charged_tokens, failed.charged_cost_micros);
                 if failed.fallback.is_some() {
                     self.fallback.clone_from(&failed.fallback);

@@ -121,3 +121,33 @@ fn what_a_person_approved_is_looked_at_again_before_it_runs() {
     ]);
     assert_eq!(run.call(step).unwrap().progress, Progress::Approved);
 }
+
+#[tokio::test]
+async fn a_model_call_that_was_not_made_costs_nothing_and_is_no_failure() {
+    let mut withdrawn = 0;
+    for check in 0.. {
+        let agent = Agent::builder(Turns::new(vec![Ok(vec![])]))
+            .build()
+            .unwrap();
+        let recorder = Refusing::new(check, RecordError::Stopping);
+        if go_on(&agent, &recorder).await.is_ok() {
+            break;
+        }
+        let run = fold(&recorder.log.events.lock().unwrap());
+        assert_eq!(run.model_failures(), 0, "{check}");
+        assert_eq!(
+            go_on(&agent, &recorder).await.unwrap(),
+            Stop::Completed(json!("done"))
+        );
+        let events = recorder.log.events.lock().unwrap();
+        let used = fold(&events);
+        assert_eq!(
+            used.charged_tokens(),
+            used.usage().total_tokens(),
+            "{check}"
+        );
+        let not_called = |event: &&Event| matches!(event, Event::ModelFailed(failed) if failed.error.code == "not_called");
+        withdrawn += events.iter().filter(not_called).count();
+    }
+    assert_eq!(withdrawn, 1);
+}
