@@ -250,7 +250,8 @@ impl Engine {
             );
             fields.push(FieldError::new(&["cron"], "never_due", message));
         }
-        let valid = match self.validate(&wish.task, now) {
+        let wrong = self.wrong_input(&wish.task).await;
+        let valid = match self.validate(&wish.task, wrong, now) {
             Ok(()) => {
                 let agent = wish.task.agent_id.as_deref();
                 self.check_agent(tenant, agent).await

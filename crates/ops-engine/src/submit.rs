@@ -18,6 +18,8 @@ pub const DEFAULT_QUEUE: &str = "default";
 /// The latest start that is taken: a hundred years from now is a typing error.
 const LATEST_START: i64 = 100 * 366 * 24 * 3_600 * SECOND;
 const MAX_NAME_BYTES: usize = 256;
+/// An input up to this size is looked at at once.
+const SMALL: usize = 64 << 10;
 const MAX_KEY_BYTES: usize = 255;
 const MAX_LABELS: usize = 64;
 
@@ -95,7 +97,8 @@ impl Engine {
     /// `invalid_body`, `unknown_task_type`, `unknown_agent`, `body_too_large`,
     /// `idempotency_mismatch`, or a code of the storage.
     pub async fn submit(&self, tenant: TenantId, wish: Submit) -> Result<Submitted, Error> {
-        let new = self.new_task(tenant, wish, self.clock.now())?;
+        let wrong = self.wrong_input(&wish).await;
+        let new = self.new_task(tenant, wish, wrong, self.clock.now())?;
         self.check_agent(tenant, new.task.agent_id.as_deref())
             .await?;
         Ok(self.store.submit(new).await?)
@@ -114,7 +117,8 @@ impl Engine {
         let mut accepted = Vec::with_capacity(wishes.len());
         let mut checked = Vec::with_capacity(wishes.len());
         for wish in wishes {
-            checked.push(match self.new_task(tenant, wish, self.clock.now()) {
+            let wrong = self.wrong_input(&wish).await;
+            checked.push(match self.new_task(tenant, wish, wrong, self.clock.now()) {
                 Ok(new) => {
                     let agent = new.task.agent_id.as_deref();
                     let known = self.check_agent(tenant, agent).await;
@@ -132,14 +136,33 @@ impl Engine {
         outcomes.collect()
     }
 
-    /// The task of a wish.
+    /// What is wrong with the input of a wish. A large one is read where that holds up nobody.
+    pub(crate) async fn wrong_input(&self, wish: &Submit) -> Vec<FieldError> {
+        let check = self.settings.check_input;
+        if wish.input.as_str().len() <= SMALL {
+            return check(&wish.task_type, &wish.input);
+        }
+        let (task_type, input) = (wish.task_type.clone(), wish.input.clone());
+        let checked = tokio::task::spawn_blocking(move || check(&task_type, &input));
+        match checked.await {
+            Ok(wrong) => wrong,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime is about to end.
+                Err(_) => Vec::new(),
+            },
+        }
+    }
+
+    /// The task of a wish, if nothing is wrong with its input nor with anything else.
     pub(crate) fn new_task(
         &self,
         tenant: TenantId,
         wish: Submit,
+        wrong_input: Vec<FieldError>,
         now: Micros,
     ) -> Result<NewTask, Error> {
-        self.validate(&wish, now)?;
+        self.validate(&wish, wrong_input, now)?;
         let id = TaskId::new(now, self.random.id_bytes());
         let task = Task {
             id,
@@ -171,7 +194,12 @@ impl Engine {
         })
     }
 
-    pub(crate) fn validate(&self, wish: &Submit, now: Micros) -> Result<(), Error> {
+    pub(crate) fn validate(
+        &self,
+        wish: &Submit,
+        wrong_input: Vec<FieldError>,
+        now: Micros,
+    ) -> Result<(), Error> {
         if !self.settings.task_types.contains(&wish.task_type) {
             let known: Vec<_> = self
                 .settings
@@ -280,7 +308,7 @@ impl Engine {
             let delays = retry.initial_micros >= 0 && retry.max_micros >= 0;
             check(delays, &["retry", "backoff"], "must not be negative");
         }
-        fields.extend((self.settings.check_input)(&wish.task_type, &wish.input));
+        fields.extend(wrong_input);
         fields.extend(wrong_limits(&wish.limits, &["limits"]));
         if fields.is_empty() {
             Ok(())

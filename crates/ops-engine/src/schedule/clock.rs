@@ -149,7 +149,8 @@ impl Engine {
             .map_err(|error| format!("the stored template cannot be read: {error}"))?;
         wish.labels
             .insert(LABEL.to_owned(), schedule.name.to_string());
-        self.new_task(schedule.tenant, wish, now)
+        // It was looked at when the schedule was made.
+        self.new_task(schedule.tenant, wish, Vec::new(), now)
             .map_err(|error| error.message)
     }
 

@@ -1,6 +1,9 @@
 //! The front door: whoever comes, and however they behave.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 
 use axum::routing::get;
 use ops_server::serve::Settings;
@@ -13,7 +16,7 @@ use tokio::{
 
 use crate::{
     client::{PATIENCE, parse, raw, request, rest},
-    harness::App,
+    harness::{App, OTHERS_GO_ON},
 };
 
 fn quick() -> Settings {
@@ -97,6 +100,20 @@ async fn large_bodies_have_a_budget_and_small_ones_go_on() {
     {
         assert!(begun.elapsed() < PATIENCE, "there is room again");
     }
+}
+
+#[tokio::test]
+async fn a_large_input_is_looked_at_while_others_are_served() {
+    let app = App::start().await;
+    let text = "x".repeat(100_000);
+    let body = json!({"task_type": "echo", "input_data": {"waits_for_others": text}});
+    let others = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(app.get("/health").await.status, 200);
+        OTHERS_GO_ON.store(true, Ordering::SeqCst);
+    };
+    let (reply, ()) = tokio::join!(app.post("/api/v1/tasks", &body), others);
+    assert_eq!(reply.status, 201, "{}", reply.text());
 }
 
 #[tokio::test]
