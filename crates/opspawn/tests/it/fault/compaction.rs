@@ -60,6 +60,14 @@ fn check(told: &Told) {
     assert!(!last.contains("alpha"), "{last}");
 }
 
+/// The summary is asked for once more, and its step begins once more.
+fn once_more() -> Cost {
+    Cost {
+        asked_again: vec![(0, SUMMARY)],
+        begun_again: vec![(0, STEP)],
+    }
+}
+
 #[tokio::test]
 async fn a_summary_under_way_is_asked_for_again() {
     for stream in [true, false] {
@@ -71,13 +79,7 @@ async fn a_summary_under_way_is_asked_for_again() {
             };
             let (cost, told) = story(stream).survives(kill).await;
             check(&told);
-            assert_eq!(
-                cost,
-                Cost {
-                    asked_again: vec![(0, SUMMARY)],
-                    begun_again: vec![(0, STEP)],
-                }
-            );
+            assert_eq!(cost, once_more());
         }
     }
 }
@@ -88,13 +90,7 @@ async fn a_summary_that_was_given_but_not_recorded_is_asked_for_again() {
         .survives(Kill::Point("model.after_call", 3))
         .await;
     check(&told);
-    assert_eq!(
-        cost,
-        Cost {
-            asked_again: vec![(0, SUMMARY)],
-            begun_again: vec![(0, STEP)],
-        }
-    );
+    assert_eq!(cost, once_more());
 }
 
 #[tokio::test]
