@@ -19,6 +19,17 @@ use crate::cmd::{self, Workspace};
 const AGENTS: [(usize, usize); 3] = [(1, 100), (100, 10), (1_000, 1)];
 /// Model and tool steps of each agent.
 const TURNS: usize = 10;
+/// The build that is measured: the one that is released.
+const DIST: &[&str] = &[
+    "build",
+    "--profile",
+    "dist",
+    "--package",
+    "opspawn",
+    "--features",
+    "full",
+    "--locked",
+];
 /// What the durable steps of the peers are measured with: they are slower.
 const PEER_STEPS: [&str; 6] = ["--clients", "64", "--tasks", "128", "--steps", "50"];
 
@@ -30,7 +41,7 @@ pub(crate) fn run(workspace: &Workspace, rounds: usize) -> anyhow::Result<()> {
     let data = workspace.target.join("peers").join("data");
     fs::create_dir_all(&data).with_context(|| format!("cannot make {}", data.display()))?;
     let peers = Peers::install(workspace);
-    cmd::run(&mut workspace.cargo(&["build", "--release", "--package", "opspawn"]))?;
+    cmd::run(&mut workspace.cargo(DIST))?;
     let bench = Bench { workspace, data };
 
     let mut ratios = Vec::new();
@@ -68,7 +79,7 @@ struct Bench<'a> {
 
 impl Bench<'_> {
     fn opspawn(&self, args: &[&str]) -> Command {
-        let program = self.workspace.target.join("release/opspawn");
+        let program = self.workspace.target.join("dist/opspawn");
         let mut command = self.workspace.command(program);
         command.arg("bench").args(args).current_dir(&self.data);
         command

@@ -18,6 +18,7 @@ const STAGES: &[Stage] = &[
     ("deps", deps::run),
     ("deny", deny::run),
     ("clippy", clippy),
+    ("default build", default_build),
     ("rustdoc", rustdoc),
     ("doc tests", test::doc_tests),
     ("tests", |workspace| test::tests(workspace, &[])),
@@ -57,6 +58,18 @@ fn clippy(workspace: &Workspace) -> anyhow::Result<()> {
         "--workspace",
         "--all-targets",
         "--all-features",
+        "--locked",
+    ];
+    cmd::run(workspace.cargo(&args).args(["--", "-D", "warnings"]))
+}
+
+/// The first command of the README: the build without features.
+fn default_build(workspace: &Workspace) -> anyhow::Result<()> {
+    let args = [
+        "clippy",
+        "--package",
+        "opspawn",
+        "--all-targets",
         "--locked",
     ];
     cmd::run(workspace.cargo(&args).args(["--", "-D", "warnings"]))

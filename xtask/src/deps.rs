@@ -91,14 +91,27 @@ const HOMES: &[(&str, &[&str])] = &[
     ("wasmtime", &["agentkit-sandbox"]),
 ];
 
-/// Checks the arrows of the workspace, and that a release has no crash points.
+/// What takes long to build and is not needed by the first command of the README.
+const SLOW: &[&str] = &[
+    "lapin",
+    "mimalloc",
+    "opentelemetry*",
+    "prost",
+    "rmcp",
+    "sqlx",
+    "tonic",
+    "wasmtime",
+];
+
+/// Checks the arrows of the workspace, that a release has no crash points, and that the default build
+/// stays quick.
 pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {
     let graph = Graph::read(&workspace.metadata(&["--all-features"])?)?;
     let mut wrong = graph.violations(RULES, HOMES);
-    if crash_points(&workspace.metadata(&[])?) {
-        wrong
-            .push("the default features turn on fail/failpoints: a release would have them".into());
+    if crash_points(&workspace.metadata(&["--features", "opspawn/full"])?) {
+        wrong.push("the feature `full` turns on fail/failpoints: a release would have them".into());
     }
+    wrong.extend(Graph::read(&workspace.metadata(&[])?)?.slow("opspawn", SLOW));
     if !wrong.is_empty() {
         bail!("{} forbidden arrows\n  {}", wrong.len(), wrong.join("\n  "));
     }
@@ -190,6 +203,18 @@ impl Graph {
             }
         }
         wrong
+    }
+
+    /// The dependencies of a crate that make its build slow.
+    fn slow(&self, from: &str, slow: &[&str]) -> Vec<String> {
+        let paths = self.paths(from).into_iter();
+        paths
+            .filter(|path| {
+                let end = path.last().expect("a path has an end");
+                slow.iter().any(|pattern| matches(pattern, end))
+            })
+            .map(|path| format!("{} (the default build has it)", path.join(" -> ")))
+            .collect()
     }
 
     /// The shortest way from a crate to each crate that it reaches.
@@ -329,6 +354,20 @@ mod tests {
         let graph = Graph::read(&metadata).unwrap();
         assert_eq!(graph.arrows["core"], BTreeSet::from(["serde".to_owned()]));
         assert!(graph.violations(CORE, &[]).is_empty());
+    }
+
+    #[test]
+    fn a_slow_dependency_of_the_default_build_is_reported() {
+        let graph = graph(&[
+            ("core", &["a"]),
+            ("a", &["opentelemetry-otlp"]),
+            ("opentelemetry-otlp", &[]),
+        ]);
+        assert_eq!(
+            graph.slow("core", &["opentelemetry*"]),
+            ["core -> a -> opentelemetry-otlp (the default build has it)"]
+        );
+        assert!(graph.slow("core", &["lapin"]).is_empty());
     }
 
     #[test]

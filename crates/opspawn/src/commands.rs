@@ -124,7 +124,8 @@ fn load(common: &Common, mut flags: Vec<(&'static str, String)>) -> Result<Confi
         let config = Config::load(&flags, file.as_deref())?;
         log_to_stderr(&config)?;
         let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-        for sentence in config::unknown_variables(names) {
+        let unknown = config::unknown_variables(names);
+        for sentence in unknown.into_iter().chain(telemetry::missing(&config)) {
             tracing::warn!("{sentence}");
         }
         anyhow::Ok(config)

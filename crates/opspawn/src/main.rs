@@ -29,6 +29,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 /// A profile of durable steps had a quarter of its samples in the system's allocator.
+#[cfg(feature = "mimalloc")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -1,86 +1,38 @@
-//! Spans of tasks, model calls and tool calls, sent as OTLP over HTTP to a collector.
+//! Spans for a collector. A build without the feature `otlp` sends none, and says so where a
+//! collector is configured.
 
-use std::{sync::OnceLock, time::Duration};
+#[cfg(feature = "otlp")]
+mod otlp;
 
-use agentkit::telemetry::{CONTENT, TARGET};
-use anyhow::{Context as _, Result};
-use opentelemetry::{KeyValue, trace::TracerProvider as _};
-use opentelemetry_otlp::{SpanExporter, WithExportConfig as _, WithHttpConfig as _};
-use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
-use tracing::{Subscriber, level_filters::LevelFilter};
-use tracing_subscriber::{Layer, filter::Targets, registry::LookupSpan};
-
+#[cfg(feature = "otlp")]
+pub(crate) use self::otlp::{layer, stop};
+#[cfg(not(feature = "otlp"))]
+pub(crate) use self::without::{layer, stop};
 use crate::config::Config;
 
-/// How long the process waits for the collector when it ends.
-const PATIENCE: Duration = Duration::from_secs(5);
-
-static PROVIDER: OnceLock<SdkTracerProvider> = OnceLock::new();
-
-/// What sends the spans; none if no collector is configured.
-///
-/// # Errors
-/// If the address of the collector is not one.
-pub(crate) fn layer<S>(config: &Config) -> Result<Option<Box<dyn Layer<S> + Send + Sync>>>
-where
-    S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
-{
-    let Some(endpoint) = config.optional("telemetry.otlp_endpoint") else {
-        return Ok(None);
-    };
-    let wrong = || {
+/// What to say of a configured collector that this build cannot send to.
+pub(crate) fn missing(config: &Config) -> Option<String> {
+    let source = config.source("telemetry.otlp_endpoint")?;
+    (!cfg!(feature = "otlp")).then(|| {
         format!(
-            "setting `telemetry.otlp_endpoint`: `{endpoint}` is not an address like http://127.0.0.1:4318"
+            "no spans are sent to `telemetry.otlp_endpoint` (from {source}): this build has no \
+             OTLP; build it with `--features full`"
         )
-    };
-    let traces = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
-    let url: http::Uri = traces.parse().with_context(wrong)?;
-    anyhow::ensure!(url.scheme().is_some(), wrong());
-    let client = reqwest::blocking::Client::builder()
-        .timeout(PATIENCE)
-        .build()
-        .context("the client for telemetry cannot be made")?;
-    let exporter = SpanExporter::builder()
-        .with_http()
-        .with_http_client(client)
-        .with_endpoint(traces)
-        .build()
-        .with_context(wrong)?;
-    let resource = Resource::builder()
-        .with_attribute(KeyValue::new("service.name", service_name()))
-        .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
-        .build();
-    let provider = SdkTracerProvider::builder()
-        .with_batch_exporter(exporter)
-        .with_resource(resource)
-        .build();
-    let tracer = provider.tracer("opspawn");
-    // The first one is it: there is one subscriber in a process.
-    let _ = PROVIDER.set(provider);
-    let mut targets = Targets::new().with_target(TARGET, LevelFilter::INFO);
-    if config.is_on("telemetry.content") {
-        targets = targets.with_target(CONTENT, LevelFilter::INFO);
-    }
-    let layer = tracing_opentelemetry::layer()
-        .with_tracer(tracer)
-        .with_location(false)
-        .with_threads(false)
-        .with_target(false)
-        .with_level(false)
-        .with_tracked_inactivity(false);
-    Ok(Some(layer.with_filter(targets).boxed()))
+    })
 }
 
-/// The standard variable wins, so that several servers can be told apart.
-fn service_name() -> String {
-    std::env::var("OTEL_SERVICE_NAME").unwrap_or_else(|_| "opspawn".to_owned())
-}
+#[cfg(not(feature = "otlp"))]
+mod without {
+    use anyhow::Result;
+    use tracing_subscriber::Layer;
 
-/// Sends what is left.
-pub(crate) fn stop() {
-    if let Some(provider) = PROVIDER.get()
-        && let Err(error) = provider.shutdown_with_timeout(PATIENCE)
-    {
-        tracing::warn!(%error, "the last spans could not be sent");
+    use crate::config::Config;
+
+    /// No layer.
+    pub(crate) fn layer<S>(_: &Config) -> Result<Option<Box<dyn Layer<S> + Send + Sync>>> {
+        Ok(None)
     }
+
+    /// Nothing is left to send.
+    pub(crate) fn stop() {}
 }
