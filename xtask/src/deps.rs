@@ -16,6 +16,7 @@ struct Rule {
 }
 
 const OURS: &[&str] = &["ops-*", "opspawn", "agentkit", "agentkit-*", "xtask"];
+const LEAF: &[&str] = &["opspawn-*"];
 const ENGINE: &[&str] = &["ops-*", "opspawn", "xtask"];
 const AGENTS: &[&str] = &["agentkit", "agentkit-*"];
 const SQL: &[&str] = &["rusqlite", "sqlx"];
@@ -27,6 +28,10 @@ const TOP: &[&str] = &["opspawn", "ops-testkit", "xtask"];
 
 /// One row for each crate of the workspace; a crate without a row is an error.
 const RULES: &[Rule] = &[
+    Rule {
+        from: "opspawn-units",
+        never: &[OURS, LEAF, &["tokio", "serde"], SQL, HEAVY],
+    },
     Rule {
         from: "agentkit",
         never: &[ENGINE, &["agentkit-*"], SQL, HEAVY],
@@ -76,7 +81,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         from: "xtask",
-        never: &[OURS, SQL, HEAVY, &["tokio"]],
+        never: &[OURS, LEAF, SQL, HEAVY, &["tokio"]],
     },
 ];
 

@@ -78,17 +78,9 @@ fn unknown(timezone: &str) -> Failure {
             "this machine has no time zone database, so only UTC is known; install tzdata";
         return Failure::last("unknown_timezone", message);
     }
-    let lower = timezone.to_lowercase().replace(' ', "_");
-    // A city alone is as near as a name with a typing error.
-    let distance = |name: &str| {
-        let name = name.to_lowercase();
-        let city = name.rsplit('/').next().unwrap_or_default();
-        strsim::levenshtein(&name, &lower).min(strsim::levenshtein(city, &lower))
-    };
-    let near = known.iter().map(|name| (distance(name), name)).min();
-    let hint = match near {
-        Some((distance, name)) if distance <= 3 => format!("did you mean `{name}`?"),
-        Some(_) | None => "use an IANA name like `Europe/Berlin`".to_owned(),
+    let hint = match units::nearest(&timezone, known.iter().map(String::as_str)) {
+        Some(name) => format!("did you mean `{name}`?"),
+        None => "use an IANA name like `Europe/Berlin`".to_owned(),
     };
     Failure::last(
         "unknown_timezone",

@@ -39,6 +39,7 @@ use std::{path::Path, time::Duration};
 
 use serde::Serialize;
 use serde_json::Value;
+use units::{duration, money};
 
 pub use self::instructions::{Scene, SceneTask};
 use crate::{
@@ -271,13 +272,13 @@ impl Limits {
     /// Micro-USD that a run may cost.
     #[must_use]
     pub fn max_cost_micros(&self) -> Option<u64> {
-        self.max_cost_usd.map(|usd| (usd * 1e6).round() as u64)
+        money::from_usd(self.max_cost_usd?).ok()
     }
 
     /// How long a run may take.
     #[must_use]
     pub fn timeout(&self) -> Option<Duration> {
-        Duration::try_from_secs_f64(self.timeout?).ok()
+        duration::from_seconds(self.timeout?).ok()
     }
 }
 

@@ -46,7 +46,6 @@ pub mod event;
 mod goal;
 pub mod memory;
 pub mod model;
-mod names;
 pub mod planner;
 pub mod policy;
 pub mod run;

@@ -9,6 +9,7 @@ mod text;
 use std::sync::Arc;
 
 use serde_json::Value;
+use units::nearest;
 
 pub use self::{
     output::{OutputError, check_schema},
@@ -23,7 +24,6 @@ pub(crate) use self::{
 use crate::{
     event::{Failure, Plan, Purpose},
     model::ResponseSchema,
-    names,
     run::Run,
 };
 
@@ -140,10 +140,7 @@ pub fn by_name(name: &str) -> Result<Arc<dyn Planner>, Failure> {
         "placeholder" => Ok(Arc::new(Placeholder)),
         _ => {
             let short: String = name.chars().take(80).collect();
-            let hint = match &*names::nearest(name, NAMES.into_iter()) {
-                [] => format!("known are {}", NAMES.join(", ")),
-                [nearest, ..] => format!("did you mean `{nearest}`?"),
-            };
+            let hint = nearest::hint(name, NAMES);
             let message = format!("there is no planner `{short}`; {hint}");
             Err(Failure::last("unknown_planner", message))
         }
@@ -186,7 +183,7 @@ mod tests {
         assert!(
             refusal("guess")
                 .message
-                .ends_with("known are react, react_text, plan_execute, placeholder")
+                .ends_with("known are `react`, `react_text`, `plan_execute`, `placeholder`")
         );
     }
 }

@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-pub(crate) use self::file::duration;
 pub use self::{
     condition::{Condition, InvalidCondition},
     configured::{ConfiguredPolicy, Profile, Rule, RuleAction},

@@ -13,7 +13,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub(crate) use self::next::{first_batch, usd};
+pub(crate) use self::next::first_batch;
 use self::segment::Size;
 pub use self::{fold::FoldError, next::Next};
 pub use crate::config::{

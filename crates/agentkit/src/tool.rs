@@ -95,13 +95,7 @@ pub(crate) fn canonical_digest(value: &impl Serialize) -> String {
 #[must_use]
 pub fn digest_hex(bytes: &[u8]) -> String {
     use sha2::Digest as _;
-    use std::fmt::Write as _;
-    sha2::Sha256::digest(bytes)
-        .iter()
-        .fold(String::with_capacity(64), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
+    units::hex::encode(sha2::Sha256::digest(bytes))
 }
 
 /// Something an agent can do.

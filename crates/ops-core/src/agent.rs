@@ -73,16 +73,7 @@ impl FromStr for AgentDigest {
     type Err = AgentDigestError;
 
     fn from_str(text: &str) -> Result<Self, AgentDigestError> {
-        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-        let digit = |byte: u8| char::from(byte).to_digit(16);
-        let bytes = pairs.iter().map(|[high, low]| {
-            let byte = digit(*high)? * 16 + digit(*low)?;
-            u8::try_from(byte).ok()
-        });
-        let bytes: Option<Vec<u8>> = bytes.collect();
-        bytes
-            .filter(|_| rest.is_empty())
-            .and_then(|bytes| bytes.try_into().ok())
+        units::hex::decode_array(text)
             .map(Self)
             .ok_or(AgentDigestError)
     }
@@ -90,7 +81,7 @@ impl FromStr for AgentDigest {
 
 impl fmt::Display for AgentDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        units::hex::Hex(&self.0).fmt(f)
     }
 }
 

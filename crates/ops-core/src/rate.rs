@@ -1,7 +1,7 @@
 //! How fast tasks of a queue may be taken up: the generic cell rate algorithm (ITU-T I.371), whose
 //! whole state is one time.
 
-use crate::time::{Micros, SECOND};
+use crate::time::Micros;
 
 /// So many tasks at once, and then one more for each interval that passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,14 +52,6 @@ impl Rate {
     }
 }
 
-/// The periods that a rate is written with, in microseconds.
-const PERIODS: [(&str, i64); 4] = [
-    ("s", SECOND),
-    ("m", 60 * SECOND),
-    ("h", 3_600 * SECOND),
-    ("d", 86_400 * SECOND),
-];
-
 impl std::str::FromStr for Rate {
     type Err = String;
 
@@ -67,8 +59,9 @@ impl std::str::FromStr for Rate {
     fn from_str(text: &str) -> Result<Self, String> {
         let parse = || {
             let (count, unit) = text.split_once('/')?;
-            let (_, period) = PERIODS.iter().find(|(name, _)| *name == unit.trim())?;
-            Self::new(count.trim().parse().ok()?, *period, 1)
+            let period = Some(unit.trim()).filter(|unit| *unit != "ms")?;
+            let period = i64::try_from(units::duration::unit_micros(period)?).ok()?;
+            Self::new(count.trim().parse().ok()?, period, 1)
         };
         parse().ok_or_else(|| {
             format!("`{text}` is not a rate like 10/s, 100/m, 1000/h or 5000/d, of 1000000/s at the most")
@@ -92,6 +85,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::time::SECOND;
 
     #[test]
     fn is_read_as_people_write_it() {

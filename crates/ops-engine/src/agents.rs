@@ -1,6 +1,6 @@
 //! Agents: named, versioned definitions. What they mean is the binary's to say.
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::collections::BTreeMap;
 
 use ops_core::{
     AgentDigest, AgentName, Code, Json, TenantId,
@@ -12,8 +12,6 @@ use crate::{Engine, Error, FieldError};
 
 /// Agents that are read at once.
 const PAGE: u32 = 1_000;
-/// Agents that a message names.
-const NAMED: usize = 20;
 
 /// What an apply would do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -236,24 +234,11 @@ fn invalid(fields: Vec<FieldError>) -> Error {
 }
 
 fn unknown(name: &str, known: &[&str]) -> String {
-    let name: String = name.chars().take(80).collect();
-    let near = known
-        .iter()
-        .map(|other| (strsim::osa_distance(&name, other), *other))
-        .filter(|(distance, other)| *distance <= 1 + other.len() / 4)
-        .min_by_key(|(distance, other)| (*distance, Reverse(*other)));
-    let hint = match (near, known) {
-        (Some((_, near)), _) => format!("did you mean `{near}`?"),
-        (None, []) => "there are none; `opspawn agent apply` makes one".to_owned(),
-        (None, known) => {
-            let shown: Vec<_> = known
-                .iter()
-                .take(NAMED)
-                .map(|name| format!("`{name}`"))
-                .collect();
-            format!("there are {}", shown.join(", "))
-        }
+    let hint = match known {
+        [] => "there are none; `opspawn agent apply` makes one".to_owned(),
+        known => units::nearest::hint(name, known.iter().copied()),
     };
+    let name: String = name.chars().take(80).collect();
     format!("there is no agent `{name}`; {hint}")
 }
 

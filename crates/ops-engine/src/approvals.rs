@@ -176,8 +176,5 @@ fn digest(value: &Value) -> Result<String, Error> {
             format!("cannot be written as RFC 8785 JSON: {error}"),
         )])
     })?;
-    Ok(Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    Ok(units::hex::encode(Sha256::digest(bytes)))
 }

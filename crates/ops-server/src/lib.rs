@@ -6,7 +6,6 @@
 mod info;
 mod json;
 mod metrics;
-mod nearest;
 mod problem;
 mod query;
 mod rest;

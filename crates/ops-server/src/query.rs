@@ -3,7 +3,7 @@
 use ops_core::Code;
 use ops_engine::FieldError;
 
-use crate::{nearest, problem::Problem};
+use crate::problem::Problem;
 
 /// The parameters of a request, decoded.
 pub(crate) struct Query {
@@ -27,7 +27,8 @@ impl Query {
             let (name, value) = piece.split_once('=').unwrap_or((piece, ""));
             let name = String::from_utf8_lossy(&decode(name)).into_owned();
             let Some(known_name) = known.iter().find(|known| **known == name) else {
-                let message = nearest::unknown("query parameter", &name, known);
+                let message =
+                    units::nearest::unknown("query parameter", &name, known.iter().copied());
                 let shown: String = name.chars().take(80).collect();
                 read.fail(&shown, "unknown_field", message);
                 continue;

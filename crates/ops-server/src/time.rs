@@ -1,7 +1,7 @@
-//! Times and durations as clients write and read them.
+//! Points in time as clients write and read them.
 
 use jiff::Timestamp;
-use ops_core::{Micros, time::SECOND};
+use ops_core::Micros;
 
 /// RFC 3339 in UTC with milliseconds, as version 1 wrote it: `2025-04-12T10:00:00.000Z`.
 pub(crate) fn write(out: &mut Vec<u8>, at: Micros) {
@@ -27,51 +27,6 @@ pub(crate) fn parse(text: &str) -> Result<Micros, String> {
         })
 }
 
-/// Reads a duration of text: `30s`, `5m`, `1h30m`, `500ms`, `2d`; a bare number is seconds.
-/// Microseconds.
-pub(crate) fn duration(text: &str) -> Option<i64> {
-    if let Ok(seconds) = text.parse::<f64>() {
-        return seconds_to_micros(seconds);
-    }
-    let mut rest = text;
-    let mut micros = 0.0;
-    while !rest.is_empty() {
-        let digits = rest
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(rest.len());
-        let (number, tail) = rest.split_at(digits);
-        let unit_len = tail
-            .find(|c: char| !c.is_ascii_alphabetic())
-            .unwrap_or(tail.len());
-        let (unit, tail) = tail.split_at(unit_len);
-        let factor = match unit {
-            "ms" => 0.001,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3_600.0,
-            "d" => 86_400.0,
-            _ => return None,
-        };
-        micros += number.parse::<f64>().ok()? * factor;
-        rest = tail;
-    }
-    (!text.is_empty())
-        .then(|| seconds_to_micros(micros))
-        .flatten()
-}
-
-/// Microseconds of a number of seconds, if it is a duration: not negative, and under 1,000 years.
-pub(crate) fn seconds_to_micros(seconds: f64) -> Option<i64> {
-    (0.0..=31_557_600_000.0).contains(&seconds).then(|| {
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "the range was checked; less than a microsecond is cut off"
-        )]
-        let micros = (seconds * SECOND as f64).round() as i64;
-        micros
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,31 +49,6 @@ mod tests {
         );
         for bad in ["", "tomorrow", "2025-04-12", "2025-04-12T10:00:00"] {
             assert!(parse(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn durations_are_numbers_or_text_with_units() {
-        for (text, micros) in [
-            ("30s", Some(30 * SECOND)),
-            ("5m", Some(300 * SECOND)),
-            ("2h", Some(7_200 * SECOND)),
-            ("1h30m", Some(5_400 * SECOND)),
-            ("1.5s", Some(1_500_000)),
-            ("500ms", Some(500_000)),
-            ("90", Some(90 * SECOND)),
-            ("0", Some(0)),
-            ("", None),
-            ("s", None),
-            ("5 m", None),
-            ("-5s", None),
-            ("-5", None),
-            ("5y", None),
-            ("1e99", None),
-            ("nan", None),
-            ("inf", None),
-        ] {
-            assert_eq!(duration(text), micros, "{text}");
         }
     }
 }

@@ -24,6 +24,7 @@ use agentkit::{
 use anyhow::{Context as _, Result};
 use ops_worker::{Agents, Job, Prepared, exhaustion};
 use serde_json::Value;
+use units::{ModelName, model::ModelNameError};
 
 pub(crate) use self::overrides::check_input;
 use self::overrides::{Input, ModelWish};
@@ -69,8 +70,8 @@ pub(crate) struct Factory {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Key {
-    /// Provider and model, the first choice first; never empty.
-    models: Vec<String>,
+    /// The first choice first; never empty.
+    models: Vec<ModelName>,
     planner: String,
     instructions: String,
     script: Option<String>,
@@ -168,9 +169,9 @@ impl Factory {
         &self.providers
     }
 
-    fn default_chain(&self) -> Vec<String> {
+    fn default_chain(&self) -> Vec<ModelName> {
         if self.mock {
-            vec!["scripted".to_owned()]
+            vec![ModelName::scripted()]
         } else {
             self.providers.default_chain().to_vec()
         }
@@ -183,17 +184,18 @@ impl Factory {
         provider: Option<&str>,
         model: Option<&ModelWish>,
         definition: Option<&Definition>,
-    ) -> Result<Vec<String>, Failure> {
+    ) -> Result<Vec<ModelName>, Failure> {
+        let listed = |names: &[String]| {
+            let names = names.iter().map(|name| self.providers.listed(name));
+            names.collect()
+        };
         match (provider, model) {
             _ if self.mock => Ok(self.default_chain()),
             (None, None) => match definition {
-                Some(definition) if !definition.model.is_empty() => Ok(definition.model.clone()),
+                Some(definition) if !definition.model.is_empty() => listed(&definition.model),
                 Some(_) | None => Ok(self.default_chain()),
             },
-            (_, Some(ModelWish::Chain(names))) => names
-                .iter()
-                .map(|name| self.providers.listed(name))
-                .collect(),
+            (_, Some(ModelWish::Chain(names))) => listed(names),
             (provider, Some(ModelWish::Name(model))) => {
                 Ok(vec![self.providers.named(provider, Some(model))?])
             }
@@ -249,19 +251,17 @@ impl Factory {
         Ok(agent)
     }
 
-    fn model(&self, name: &str, script: Option<&str>) -> Result<Arc<dyn Model>, Failure> {
-        match name.split_once('/').unwrap_or((name, "")) {
-            ("scripted", _) => {
-                let script = Script::parse(script.unwrap_or(&self.script)).map_err(|error| {
-                    Failure::last(
-                        "invalid_script",
-                        format!("the task's script is not valid: {error}"),
-                    )
-                })?;
-                Ok(Arc::new(Scripted::new(Arc::new(script))))
-            }
-            (provider, model) => self.tape.model(&self.providers, provider, model),
+    fn model(&self, name: &ModelName, script: Option<&str>) -> Result<Arc<dyn Model>, Failure> {
+        if !name.is_scripted() {
+            return self.tape.model(&self.providers, name);
         }
+        let script = Script::parse(script.unwrap_or(&self.script)).map_err(|error| {
+            Failure::last(
+                "invalid_script",
+                format!("the task's script is not valid: {error}"),
+            )
+        })?;
+        Ok(Arc::new(Scripted::new(Arc::new(script))))
     }
 
     fn ready(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Agent>> {
@@ -335,9 +335,7 @@ impl Agents for Factory {
             overrides.model.as_ref(),
             definition,
         )?;
-        let scripted = models
-            .iter()
-            .any(|name| name.split('/').next() == Some("scripted"));
+        let scripted = models.iter().any(ModelName::is_scripted);
         let own_script = definition.and_then(|definition| definition.script.clone());
         let script = match overrides.script.or(own_script) {
             Some(script) if scripted && !self.mock => Some(script),
@@ -384,10 +382,7 @@ impl Agents for Factory {
     ) -> Result<(Agent, BTreeMap<String, String>), Failure> {
         let definition = Self::definition(job.definition)?;
         let key = Key {
-            models: match &*config.models {
-                [] => vec![config.model.clone()],
-                models => models.iter().map(|model| model.name.clone()).collect(),
-            },
+            models: recorded(config)?,
             planner: config.planner.clone(),
             instructions: config.instructions.clone(),
             script: config.script.clone(),
@@ -409,6 +404,18 @@ impl Agents for Factory {
         let definition = Self::definition(job.definition).ok().flatten();
         self.limits_of(job, definition.as_ref())
     }
+}
+
+/// The models that a run began with.
+fn recorded(config: &RunConfig) -> Result<Vec<ModelName>, Failure> {
+    let names: Vec<&String> = match &*config.models {
+        [] => vec![&config.model],
+        models => models.iter().map(|model| &model.name).collect(),
+    };
+    let names = names.into_iter().map(|name| name.parse());
+    names
+        .collect::<Result<_, ModelNameError>>()
+        .map_err(|error| Failure::passing("invalid_run", error.to_string()))
 }
 
 #[cfg(test)]

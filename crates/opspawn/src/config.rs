@@ -3,7 +3,6 @@
 //! Every setting is declared once, in [`SETTINGS`]; the file's keys, the variables and the reference
 //! page come from there.
 
-mod amounts;
 mod environment;
 mod file;
 mod kind;
@@ -19,6 +18,7 @@ use std::{
 use agentkit::model::Catalog;
 use anyhow::{Context as _, Result, bail};
 use ops_worker::QueueSettings;
+use units::{duration, money, nearest};
 
 pub(crate) use self::{
     kind::{Kind, PROVIDERS},
@@ -138,13 +138,13 @@ impl Config {
 
     /// An amount of money, in micro-USD.
     pub(crate) fn usd(&self, key: &'static str) -> Option<u64> {
-        self.optional(key).and_then(amounts::usd)
+        self.optional(key).and_then(|text| money::parse(text).ok())
     }
 
     /// A duration.
     pub(crate) fn duration(&self, key: &'static str) -> Option<Duration> {
         self.optional(key)
-            .and_then(|text| amounts::duration(text).ok())
+            .and_then(|text| duration::parse(text).ok())
     }
 
     /// Whether a switch is on.
@@ -183,11 +183,31 @@ pub(crate) fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<Stri
             // Those of test builds.
             && !["OPSPAWN_TEST_", "OPSPAWN_CRASH"].iter().any(|test| name.starts_with(test))
     };
-    let sentence = |name: String| match nearest(&name, known()) {
+    let sentence = |name: String| match meant(&name) {
         Some(near) => format!("the variable {name} means nothing; did you mean {near}?"),
         None => format!("the variable {name} means nothing; see `opspawn config`"),
     };
     names.filter(stranger).map(sentence).collect()
+}
+
+/// The variable that was probably meant: that of a setting whose key it spells, else one whose name is
+/// much like it. What all of them begin with makes none of them alike.
+fn meant(name: &str) -> Option<&'static str> {
+    let own = name.strip_prefix("OPSPAWN_")?;
+    let key = own.to_ascii_lowercase();
+    let spelt = |setting: &&settings::Setting| setting.key.replace('.', "_") == key;
+    if let Some(setting) = SETTINGS.iter().find(spelt) {
+        return Some(setting.env);
+    }
+    let known = SETTINGS.iter().map(|setting| setting.env);
+    let known = known.chain(OTHER_VARIABLES);
+    let near = nearest(
+        own,
+        known.clone().filter_map(|env| env.strip_prefix("OPSPAWN_")),
+    )?;
+    known
+        .into_iter()
+        .find(|env| env.strip_prefix("OPSPAWN_") == Some(near))
 }
 
 /// Fails with the nearest name for a key that does not exist.
@@ -203,15 +223,6 @@ fn unknown_key(key: &str, place: &str) -> Result<()> {
                 .join(", ")
         ),
     }
-}
-
-/// The name that is most like another one, if one is like it at all.
-pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    known
-        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= 2.max(candidate.len() / 3))
-        .min()
-        .map(|(_, candidate)| candidate)
 }
 
 #[cfg(test)]

@@ -5,10 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 
-use crate::{
-    config::nearest,
-    exit::{self, Exit},
-};
+use crate::exit::{self, Exit};
 
 /// An example: a goal, instructions, files, and a script for when there is no LLM.
 #[derive(Debug)]
@@ -57,14 +54,10 @@ pub(crate) fn find(name: &str) -> Result<Example> {
             ]),
         }),
         _ => {
-            let hint = nearest(name, NAMES.into_iter()).map_or_else(
-                || ".".to_owned(),
-                |near| format!("; did you mean `{near}`?"),
-            );
-            let known = NAMES.join(", ");
+            let hint = units::nearest::hint(name, NAMES);
             Err(exit::error(
                 Exit::Usage,
-                format!("there is no example `{name}`{hint} Known are: {known}."),
+                format!("there is no example `{name}`; {hint}"),
             ))
         }
     }

@@ -19,6 +19,7 @@ use ops_store::{Durability, Options, SqliteStore};
 use ops_worker::Worker;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
+use units::ModelName;
 
 use crate::{
     agents::{Factory, TASK_TYPES},
@@ -117,13 +118,13 @@ impl Runtime {
         };
         let engine = Engine::new(adapters, engine_settings(config));
         let stop = CancellationToken::new();
-        let (provider, name) = model.name().split_once('/').unwrap_or((model.name(), ""));
+        let name: ModelName = model.name().parse().context("the model has no name")?;
         let info = ServerInfo {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             mode: "dev".to_owned(),
             model: ModelInfo {
-                provider: provider.to_owned(),
-                name: name.to_owned(),
+                provider: name.provider().to_owned(),
+                name: name.model().to_owned(),
                 is_llm: model.is_llm(),
             },
             storage: "sqlite".to_owned(),

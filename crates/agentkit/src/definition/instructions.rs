@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use minijinja::{Environment, ErrorKind, UndefinedBehavior};
 use serde::Serialize;
 use serde_json::Value;
+use units::nearest;
 
 use super::Definition;
-use crate::{event::Failure, names};
+use crate::event::Failure;
 
 const NAME: &str = "instructions";
 /// What writing them may take, in minijinja's fuel: about an instruction each, or 64 bytes.
@@ -68,10 +69,7 @@ pub(super) fn check(text: &str) -> Result<(), String> {
     let Some(stranger) = stranger else {
         return Ok(());
     };
-    let hint = match names::nearest(&stranger, KNOWN.iter().copied()).first() {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("there are `{}`", KNOWN.join("`, `")),
-    };
+    let hint = nearest::hint(&stranger, KNOWN.iter().copied());
     Err(format!("there is no variable `{stranger}`; {hint}"))
 }
 

@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
+use units::{ModelName, duration, money, nearest};
+
 use super::{Definition, DefinitionError, Limits, Memory, Mistake, Output, instructions};
 use crate::{
-    names, planner,
-    policy::{Pattern, PolicyFile, duration},
+    planner,
+    policy::{Pattern, PolicyFile},
     run::Exhaustion,
 };
 
@@ -43,8 +45,6 @@ const LIMITS: &[&str] = &[
     "on_exhausted",
 ];
 const LONGEST_NAME: usize = 64;
-/// The longest time that a run may be given, in seconds: ten years.
-const LONGEST: f64 = 315_576_000.0;
 
 /// One table of a definition.
 struct Table<'a> {
@@ -96,7 +96,7 @@ pub(super) fn definition(value: &Value) -> Result<Definition, DefinitionError> {
     let limits = top.table("limits", LIMITS, |limits| Limits {
         max_steps: limits.small("max_steps", 1),
         max_tokens: limits.whole("max_tokens", 1),
-        max_cost_usd: limits.number("max_cost_usd", 0.000_001..=1e9),
+        max_cost_usd: limits.usd("max_cost_usd"),
         timeout: limits.seconds("timeout"),
         max_output_tokens: limits.whole("max_output_tokens", 1),
         max_children: limits.small("max_children", 0),
@@ -158,10 +158,7 @@ impl Table<'_> {
             if known.contains(&key.as_str()) {
                 continue;
             }
-            let hint = match names::nearest(key, known.iter().copied()).first() {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("there are `{}`", known.join("`, `")),
-            };
+            let hint = nearest::hint(key, known.iter().copied());
             let key: String = key.chars().take(80).collect();
             let place = self.place(&key);
             self.mistake(&key, format!("there is no key `{place}`; {hint}"));
@@ -203,6 +200,16 @@ impl Table<'_> {
         if fits.is_none() {
             let what = format!("must be a number from {} to {}", range.start(), range.end());
             self.wrong(key, &what);
+        }
+        fits
+    }
+
+    /// An amount of money that is not zero, in USD.
+    fn usd(&mut self, key: &str) -> Option<f64> {
+        let usd = self.get(key)?.as_f64();
+        let fits = usd.filter(|usd| money::from_usd(*usd).is_ok_and(|micros| micros > 0));
+        if fits.is_none() {
+            self.wrong(key, &format!("must be {}", money::FORM));
         }
         fits
     }
@@ -252,20 +259,19 @@ impl Table<'_> {
         }
     }
 
-    /// A number of seconds, or text with a unit.
+    /// A duration that is not zero, in seconds.
     fn seconds(&mut self, key: &str) -> Option<f64> {
-        let seconds = match self.get(key)? {
-            Value::String(text) => duration(text).map(|time| time.as_secs_f64()),
-            other => other.as_f64(),
+        let time = match self.get(key)? {
+            Value::String(text) => duration::parse(text).ok(),
+            other => other
+                .as_f64()
+                .and_then(|seconds| duration::from_seconds(seconds).ok()),
         };
-        let fits = seconds.filter(|seconds| *seconds > 0.0 && *seconds <= LONGEST);
+        let fits = time.filter(|time| !time.is_zero());
         if fits.is_none() {
-            self.wrong(
-                key,
-                "must be a number of seconds, or a time like `90s`, `10m` or `24h`",
-            );
+            self.wrong(key, &format!("must be {}", duration::FORM));
         }
-        fits
+        fits.map(|time| time.as_secs_f64())
     }
 
     fn table<T>(
@@ -347,13 +353,8 @@ impl Table<'_> {
             return Vec::new();
         };
         for model in &models {
-            let whole = model
-                .split_once('/')
-                .is_some_and(|(provider, name)| !provider.is_empty() && !name.is_empty());
-            if !whole && model != "scripted" {
-                let model: String = model.chars().take(80).collect();
-                let what = format!("names `{model}`, which is not like `openai/gpt-5`");
-                self.wrong("model", &what);
+            if let Err(error) = model.parse::<ModelName>() {
+                self.mistake("model", format!("`model`: {error}"));
             }
         }
         models

@@ -100,13 +100,13 @@ fn mistakes_are_all_named_with_what_mends_them() {
         ),
         (
             "name = \"a\"\nmcp_servers = []",
-            "there is no key `mcp_servers`; there are `name`",
+            "there is no key `mcp_servers`; known are `name`",
         ),
         ("model = \"gpt-5\"", "`name` is missing"),
         ("name = \"A b\"", "is not an agent's name"),
         (
             "name = \"a\"\nmodel = \"gpt-5\"",
-            "which is not like `openai/gpt-5`",
+            "`model`: `gpt-5` is not a model's name like `openai/gpt-5`",
         ),
         ("name = \"a\"\nplanner = \"raect\"", "did you mean `react`?"),
         ("name = \"a\"\nagents = [\"a\"]", "a -> a"),
@@ -126,7 +126,7 @@ fn mistakes_are_all_named_with_what_mends_them() {
         ),
         (
             "name = \"a\"\nlimits = { timeout = \"soon\" }",
-            "a time like `90s`",
+            "`limits.timeout` must be a number of seconds, or text like `500ms`",
         ),
         (
             "name = \"a\"\nlimits = { max_steps = 0 }",
@@ -166,6 +166,36 @@ fn mistakes_are_all_named_with_what_mends_them() {
         both.contains("planer") && both.contains("`model` must be"),
         "{both}"
     );
+}
+
+/// cli/C10: REST and settings took what a definition refused.
+#[test]
+fn durations_and_money_are_read_as_everywhere() {
+    let limits = |text: &str| {
+        let text = format!("name = \"a\"\nlimits = {{ {text} }}");
+        Definition::parse(&text, Format::Toml).map(|definition| definition.limits)
+    };
+    for (written, seconds) in [
+        ("\"1h30m\"", 5_400.0),
+        ("\"500ms\"", 0.5),
+        ("\"1.5h\"", 5_400.0),
+        ("\"1e3\"", 1_000.0),
+        ("\" 30s\"", 30.0),
+        ("90", 90.0),
+        ("1e3", 1_000.0),
+    ] {
+        let read = limits(&format!("timeout = {written}")).unwrap();
+        assert_eq!(read.timeout, Some(seconds), "{written}");
+    }
+    let read = limits("max_cost_usd = 0.1234567").unwrap();
+    assert_eq!(read.max_cost_micros(), Some(123_457));
+    for wrong in [
+        "timeout = \"1y\"",
+        "timeout = 0",
+        "max_cost_usd = 0.0000001",
+    ] {
+        assert!(limits(wrong).is_err(), "{wrong}");
+    }
 }
 
 #[test]

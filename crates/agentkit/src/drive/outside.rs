@@ -4,7 +4,7 @@ use super::{Approval, ChildLimits, ChildSpec, Command, DriveError, Driver};
 use crate::{
     event::{CallWait, ChildStarted, Event, Failure, StepId, ToolCalled, Verdict},
     policy::PolicyContext,
-    run::{Limits, Progress, RunConfig, usd},
+    run::{Limits, Progress, RunConfig},
     tool::{Admission, Spawn, canonical_digest},
 };
 
@@ -185,7 +185,7 @@ impl Driver<'_> {
             let message = format!(
                 "of the run's {} USD nothing is left for a child task; raise \
                  `limits.max_cost_usd`",
-                usd(budget)
+                units::money::show(budget)
             );
             Failure::last("cost_limit", message)
         })?;

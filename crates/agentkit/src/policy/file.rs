@@ -15,11 +15,11 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use units::{duration, nearest};
 
 use super::{
     Condition, ConfiguredPolicy, InvalidCondition, InvalidPattern, Profile, Rule, RuleAction,
 };
-use crate::names;
 
 /// What a policy file says.
 #[derive(Debug, Clone, Default)]
@@ -106,15 +106,7 @@ impl PolicyFile {
             Some("strict") => Profile::Strict,
             Some(_) => return Err(at.wrong("profile", "`default` or `strict`")),
         };
-        let expected = "a time like `90s`, `30m`, `24h` or `7d`";
-        let approval_timeout = match at.text(table, "approval_timeout", expected)? {
-            None => None,
-            Some(text) => {
-                let timeout =
-                    duration(text).ok_or_else(|| at.wrong("approval_timeout", expected))?;
-                Some(timeout)
-            }
-        };
+        let approval_timeout = at.duration(table, "approval_timeout")?;
         let rules = match table.get("rule") {
             None => Vec::new(),
             Some(toml::Value::Array(rules)) => (1..)
@@ -182,15 +174,28 @@ impl Place {
         let Some(key) = table.keys().find(|key| !known.contains(&key.as_str())) else {
             return Ok(());
         };
-        let hint = match names::nearest(key, known.iter().copied()).first() {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("there are `{}`", known.join("`, `")),
-        };
+        let hint = nearest::hint(key, known.iter().copied());
         Err(PolicyError::UnknownKey {
             place: self.0.clone(),
             key: key.clone(),
             hint,
         })
+    }
+
+    fn duration(
+        &self,
+        table: &toml::Table,
+        key: &'static str,
+    ) -> Result<Option<Duration>, PolicyError> {
+        let read = match table.get(key) {
+            None => return Ok(None),
+            Some(toml::Value::String(text)) => duration::parse(text).ok(),
+            Some(toml::Value::Integer(seconds)) => duration::from_seconds(*seconds as f64).ok(),
+            Some(toml::Value::Float(seconds)) => duration::from_seconds(*seconds).ok(),
+            Some(_) => None,
+        };
+        let read = read.ok_or_else(|| self.wrong(key, duration::FORM))?;
+        Ok(Some(read))
     }
 
     fn text<'a>(
@@ -266,21 +271,6 @@ fn json(value: &toml::Value) -> Option<Value> {
     }
 }
 
-/// A whole number and a unit.
-pub(crate) fn duration(text: &str) -> Option<Duration> {
-    let unit = text.find(|c: char| !c.is_ascii_digit())?;
-    let (number, unit) = text.split_at(unit);
-    let seconds = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        _ => return None,
-    };
-    let number: u64 = number.parse().ok()?;
-    number.checked_mul(seconds).map(Duration::from_secs)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -322,6 +312,24 @@ action = "deny"
         assert!(empty.policy(["a"]).configured.contains("a"));
     }
 
+    /// cli/C10: REST and settings took what a policy refused.
+    #[test]
+    fn durations_are_read_as_everywhere() {
+        for (written, millis) in [
+            ("\"1h30m\"", 5_400_000),
+            ("\"500ms\"", 500),
+            ("\"1.5h\"", 5_400_000),
+            ("\"1e3\"", 1_000_000),
+            ("\" 30s\"", 30_000),
+            ("90", 90_000),
+            ("0.5", 500),
+        ] {
+            let file = PolicyFile::parse(&format!("approval_timeout = {written}")).unwrap();
+            let timeout = file.approval_timeout.map(|time| time.as_millis());
+            assert_eq!(timeout, Some(millis), "{written}");
+        }
+    }
+
     #[test]
     fn no_mistake_is_passed_over() {
         let rule = |text: &str| format!("[[rule]]\ntool = \"a\"\naction = \"deny\"\n{text}");
@@ -340,7 +348,7 @@ action = "deny"
             ),
             (
                 "approval_timeout = \"soon\"".to_owned(),
-                "the policy: `approval_timeout` must be a time like `90s`, `30m`, `24h` or `7d`",
+                "the policy: `approval_timeout` must be a number of seconds, or text like `500ms`, `90s`, `1.5h` or `1h30m`",
             ),
             (
                 rule("wehn = { a = 1 }"),
@@ -348,7 +356,7 @@ action = "deny"
             ),
             (
                 rule("zzzzzzzz = 1"),
-                "rule 1: there is no key `zzzzzzzz`; there are `tool`, `action`, `reason`, `when`, `unless`",
+                "rule 1: there is no key `zzzzzzzz`; known are `tool`, `action`, `reason`, `when`, `unless`",
             ),
             (
                 rule("when = {}"),
@@ -389,24 +397,6 @@ action = "deny"
                 message,
                 "{text}"
             );
-        }
-    }
-
-    #[test]
-    fn durations_are_whole_numbers_with_a_unit() {
-        for (text, seconds) in [("90s", Some(90)), ("2m", Some(120)), ("7d", Some(604_800))] {
-            assert_eq!(duration(text).map(|time| time.as_secs()), seconds);
-        }
-        for text in [
-            "",
-            "90",
-            "s",
-            "1.5h",
-            "1h30m",
-            "-1s",
-            "99999999999999999999d",
-        ] {
-            assert_eq!(duration(text), None, "{text}");
         }
     }
 }

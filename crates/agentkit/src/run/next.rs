@@ -1,6 +1,7 @@
 //! What is next: the decision of the machine.
 
 use serde_json::Value;
+use units::money;
 
 use super::{
     CallState, Exhaustion, Outcome, Progress, Run,
@@ -333,9 +334,9 @@ impl Run {
                 let message = format!(
                     "the next model call costs at least {} USD, and {} of {} are used; raise \
                      `limits.max_cost_usd`",
-                    usd(for_prompt),
-                    usd(used),
-                    usd(limit),
+                    money::show(for_prompt),
+                    money::show(used),
+                    money::show(limit),
                 );
                 Err(self.exhausted("max_cost_usd", "cost_limit", message))
             }
@@ -357,11 +358,6 @@ pub(crate) fn first_batch(calls: impl Iterator<Item = (StepId, Effect, bool)>) -
         }
     }
     steps
-}
-
-/// An amount of money for people.
-pub(crate) fn usd(micros: u64) -> String {
-    format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000)
 }
 
 pub(super) fn failed(code: &str, message: String) -> Next {

@@ -6,7 +6,6 @@ use jsonschema::Validator;
 use serde_json::Value;
 
 use super::{Tool, ToolSpec};
-use crate::names;
 
 /// The longest name that every model provider takes.
 const MAX_NAME: usize = 64;
@@ -140,10 +139,17 @@ impl Registry {
         Ok(builder.build())
     }
 
+    /// Up to three names that are like one that there is not.
+    fn nearest(&self, name: &str) -> Vec<String> {
+        let known = self.tools.keys().map(String::as_str);
+        let near = units::nearest::several(name, known, 3);
+        near.into_iter().map(str::to_owned).collect()
+    }
+
     pub(super) fn entry(&self, name: &str) -> Result<&Arc<Entry>, RegistryError> {
         self.tools.get(name).ok_or_else(|| RegistryError::Unknown {
             name: name.chars().take(MAX_NAME).collect(),
-            nearest: names::nearest(name, self.tools.keys().map(String::as_str)),
+            nearest: self.nearest(name),
             known: self.tools.keys().take(20).cloned().collect(),
         })
     }

@@ -5,7 +5,10 @@
 //! clock, skip what it skips and run again in the hour that comes twice.
 
 use croner::{Cron, parser::CronParser};
-use jiff::{Timestamp, Zoned, tz::TimeZone};
+use jiff::{
+    Timestamp, Zoned,
+    tz::{TimeZone, TimeZoneName},
+};
 use ops_core::{
     Micros,
     schedule::{CatchUp, MOST_MISSED},
@@ -152,29 +155,14 @@ fn zone(name: &str) -> Result<TimeZone, FieldError> {
         .filter(|zone| zone.iana_name().is_some());
     found.ok_or_else(|| {
         let shown: String = name.chars().take(80).collect();
-        let meant = match nearest_zone(&shown) {
+        let known: Vec<_> = jiff::tz::db().available().collect();
+        let meant = match units::nearest(name, known.iter().map(TimeZoneName::as_str)) {
             Some(near) => format!("did you mean `{near}`?"),
             None => "use an IANA name like `Europe/Berlin`, or `UTC`".to_owned(),
         };
         let message = format!("`{shown}` is not a time zone; {meant}");
         FieldError::new(&["timezone"], "timezone", message)
     })
-}
-
-/// The zone that was probably meant: a name that is much like it, or a place that ends one.
-fn nearest_zone(name: &str) -> Option<String> {
-    let wanted = name.to_lowercase().replace([' ', '-'], "_");
-    let distance = |zone: &str| {
-        let zone = zone.to_lowercase();
-        let place = zone.rsplit('/').next().unwrap_or_default();
-        strsim::osa_distance(&wanted, &zone).min(strsim::osa_distance(&wanted, place))
-    };
-    jiff::tz::db()
-        .available()
-        .map(|zone| (distance(zone.as_str()), zone))
-        .filter(|(distance, _)| *distance <= 1 + wanted.len() / 5)
-        .min_by(|(left, a), (right, b)| left.cmp(right).then(a.as_str().cmp(b.as_str())))
-        .map(|(_, zone)| zone.as_str().to_owned())
 }
 
 #[cfg(test)]

@@ -5,8 +5,7 @@ use std::{borrow::Cow, fmt};
 use ops_engine::FieldError;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Value, value::RawValue};
-
-use crate::nearest;
+use units::{duration, money, nearest};
 
 /// The longest text of a value that is built into a tree, which may take a hundred times as much.
 const MAX_VALUE: usize = 1 << 20;
@@ -45,7 +44,10 @@ pub(crate) fn object<'a>(
         let (kind, message) = match (known_already, later(&name)) {
             (true, _) => ("duplicate_field", format!("`{name}` is given twice")),
             (false, Some(message)) => ("unknown_field", message),
-            (false, None) => ("unknown_field", nearest::unknown("field", &name, known)),
+            (false, None) => (
+                "unknown_field",
+                nearest::unknown("field", &name, known.iter().copied()),
+            ),
         };
         // The message names the field, so that the sentence reads well.
         errors.push(fields.error(Some(&name), kind, &message));
@@ -123,29 +125,28 @@ impl<'a> Fields<'a> {
     /// A duration: a number of seconds, or text with units. Microseconds.
     pub(crate) fn duration(&self, name: &str, errors: &mut Vec<FieldError>) -> Option<i64> {
         let text = self.raw(name)?;
-        let micros = match serde_json::from_str::<f64>(text) {
-            Ok(seconds) => crate::time::seconds_to_micros(seconds),
+        let read = match serde_json::from_str::<f64>(text) {
+            Ok(seconds) => duration::from_seconds(seconds).ok(),
             Err(_) => serde_json::from_str::<Cow<'_, str>>(text)
                 .ok()
-                .and_then(|text| crate::time::duration(&text)),
+                .and_then(|text| duration::parse(&text).ok()),
         };
-        if micros.is_none() {
-            let message = "must be a number of seconds, or text like `30s`, `5m` or `2h`";
-            errors.push(self.error(Some(name), "duration_type", message));
+        if read.is_none() {
+            let message = format!("must be {}", duration::FORM);
+            errors.push(self.error(Some(name), "duration_type", &message));
         }
-        micros
+        read.map(duration::micros)
     }
 
     /// An amount of money: a number of USD. Micro-USD.
     pub(crate) fn usd(&self, name: &str, errors: &mut Vec<FieldError>) -> Option<u64> {
-        const MOST: f64 = 1e9;
         let usd: f64 = self.get(name, ("float_type", "must be a number of USD"), errors)?;
-        if (0.0..=MOST).contains(&usd) {
-            return Some((usd * 1e6).round() as u64);
+        let micros = money::from_usd(usd).ok();
+        if micros.is_none() {
+            let message = "must be a number of USD from 0.000001 to 1000000000, or 0";
+            errors.push(self.error(Some(name), "float_range", message));
         }
-        let message = "must be a number of USD from 0 to 1000000000";
-        errors.push(self.error(Some(name), "float_range", message));
-        None
+        micros
     }
 
     /// One of a few names.
@@ -158,7 +159,10 @@ impl<'a> Fields<'a> {
         let given = self.string(name, errors)?;
         let found = known.iter().find(|known| **known == given).copied();
         if found.is_none() {
-            let message = format!("is wrong: {}", nearest::unknown("value", &given, known));
+            let message = format!(
+                "is wrong: {}",
+                nearest::unknown("value", &given, known.iter().copied())
+            );
             errors.push(self.error(Some(name), "enum", &message));
         }
         found

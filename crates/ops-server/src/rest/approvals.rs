@@ -15,7 +15,6 @@ use super::{
 };
 use crate::{
     json::{Fields, ObjectWriter, object},
-    nearest,
     problem::Problem,
     query::Query,
 };
@@ -44,7 +43,7 @@ pub(crate) async fn list(
             None => {
                 let mut known: Vec<_> = ApprovalStatus::ALL.iter().map(|s| s.as_str()).collect();
                 known.push("all");
-                let message = nearest::unknown("status", name, &known);
+                let message = units::nearest::unknown("status", name, known.iter().copied());
                 query.fail("status", "enum", message);
                 None
             }

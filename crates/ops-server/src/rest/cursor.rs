@@ -3,10 +3,7 @@
 //! answered with a page of something else. It is no secret: a page shows only what its filter and
 //! its tenant let through, whatever the cursor.
 
-use std::{
-    fmt::{Display, Write as _},
-    str::FromStr,
-};
+use std::{fmt::Display, str::FromStr};
 
 use ops_core::{TaskId, TenantId};
 use sha2::{Digest as _, Sha256};
@@ -79,11 +76,7 @@ impl List {
     }
 
     fn cursor(&self, place: &[u8]) -> String {
-        let mut text = String::with_capacity(2 * (place.len() + CHECK));
-        for byte in place.iter().chain(&self.check(place)) {
-            write!(text, "{byte:02x}").expect("writing to memory does not fail");
-        }
-        text
+        units::hex::encode([place, &self.check(place)].concat())
     }
 
     fn place<const N: usize>(&self, query: &mut Query) -> Option<[u8; N]> {
@@ -91,7 +84,7 @@ impl List {
     }
 
     fn read<T>(&self, query: &mut Query, place: impl FnOnce(&[u8]) -> Option<T>) -> Option<T> {
-        let bytes = unhex(query.get("cursor")?);
+        let bytes = units::hex::decode(query.get("cursor")?);
         let place = bytes.as_ref().and_then(|bytes| {
             let (at, check) = bytes.split_last_chunk::<CHECK>()?;
             (*check == self.check(at)).then(|| place(at)).flatten()
@@ -106,16 +99,6 @@ impl List {
         let digest = self.0.clone().chain_update(place).finalize();
         std::array::from_fn(|index| digest[index])
     }
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    let bytes = pairs.iter().map(|[high, low]| {
-        let byte = digit(*high)? * 16 + digit(*low)?;
-        u8::try_from(byte).ok()
-    });
-    rest.is_empty().then(|| bytes.collect()).flatten()
 }
 
 #[cfg(test)]

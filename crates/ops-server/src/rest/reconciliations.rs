@@ -15,7 +15,6 @@ use super::{
 };
 use crate::{
     json::{Fields, ObjectWriter, object},
-    nearest,
     problem::Problem,
     query::Query,
 };
@@ -107,7 +106,7 @@ fn parse(text: &str) -> Result<Resolution, Problem> {
             Some(Resolution::Retry)
         }
         Some(other) => {
-            let message = nearest::unknown("resolution", other, RESOLUTIONS);
+            let message = units::nearest::unknown("resolution", other, RESOLUTIONS.iter().copied());
             let message = format!("is wrong: {message}");
             errors.push(body.error(Some("resolution"), "enum", &message));
             None

@@ -466,6 +466,8 @@ fn duration() -> Object {
             Type::String,
             Type::Null,
         ]))
-        .description(Some("Seconds, or text like `500ms`, `30s`, `1h30m`, `2d`."))
+        .description(Some(
+            "Seconds, or text like `500ms`, `30s`, `1.5h`, `1h30m`, `2d`.",
+        ))
         .build()
 }

@@ -159,7 +159,10 @@ pub(crate) fn limits(out: &mut Vec<u8>, limits: &TaskLimits) {
     let mut view = ObjectWriter::begin(out);
     view.value("max_steps", &limits.max_steps);
     view.value("max_tokens", &limits.max_tokens);
-    view.value("max_cost_usd", &limits.max_cost_micros.map(usd));
+    view.value(
+        "max_cost_usd",
+        &limits.max_cost_micros.map(units::money::usd),
+    );
     view.value("timeout", &limits.timeout_micros.map(seconds));
     view.value("on_exhausted", &limits.on_exhausted);
     view.end();
@@ -210,12 +213,8 @@ pub(crate) fn usage(out: &mut Vec<u8>, usage: &Usage) {
     let mut view = ObjectWriter::begin(out);
     view.value("input_tokens", &usage.input_tokens);
     view.value("output_tokens", &usage.output_tokens);
-    view.value("cost_usd", &usd(usage.cost_micros));
+    view.value("cost_usd", &units::money::usd(usage.cost_micros));
     view.end();
-}
-
-fn usd(micros: u64) -> f64 {
-    micros as f64 / 1e6
 }
 
 /// Microseconds as seconds.

@@ -127,7 +127,7 @@ async fn an_unknown_agent_is_refused_with_the_one_that_was_meant() {
     app.agents(&["researcher", "writer"]).await;
     for (name, says) in [
         ("reseacher", "did you mean `researcher`?"),
-        ("Zed", "there are `researcher`, `writer`"),
+        ("Zed", "known are `researcher`, `writer`"),
     ] {
         let submit = json!({"task_type": "echo", "agent_id": name});
         let reply = app.post("/api/v1/tasks", &submit).await;

@@ -105,27 +105,9 @@ impl Packed {
     }
 }
 
-/// A digest in hex: the counterpart of [`parse_digest`].
-pub(super) fn hex(digest: &Digest) -> String {
-    use std::fmt::Write as _;
-    digest
-        .iter()
-        .fold(String::with_capacity(64), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
-}
-
 /// The digest of hexadecimal text, if it is one.
 pub(super) fn parse_digest(hex: &str) -> Option<Digest> {
-    let mut digest = [0; 32];
-    if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    for (index, byte) in digest.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&hex[2 * index..2 * index + 2], 16).ok()?;
-    }
-    Some(digest)
+    units::hex::decode_array(hex)
 }
 
 /// The whole of a value that a row refers to.

@@ -12,7 +12,7 @@ use super::{
     apply::apply_own,
     approvals,
     batch::{Batch, Loaded},
-    blob::{Digest, hex},
+    blob::Digest,
     error::Fault,
 };
 
@@ -38,7 +38,7 @@ pub(super) fn end(
     match (outcome, stored) {
         (Some(Outcome::Result(result)), Some(digest)) => {
             end.stored = Some(StoredResult {
-                digest: hex(&digest),
+                digest: units::hex::encode(digest),
                 bytes: result.as_str().len() as u64,
             });
         }

@@ -17,8 +17,9 @@ use ops_core::{
     ports::{AgentDefinitions, AgentMistake},
 };
 
+use units::nearest;
+
 use super::Factory;
-use crate::config::nearest;
 
 /// The tools of agents that start others.
 const SPAWN: &str = "spawn_agent";
@@ -91,10 +92,8 @@ impl Factory {
             if tool.parse().is_ok_and(matches) {
                 continue;
             }
-            let hint = nearest(tool, names()).map_or_else(
-                || format!("there are {}", names().collect::<Vec<_>>().join(", ")),
-                |near| format!("did you mean `{near}`?"),
-            );
+            let known: Vec<&str> = names().collect();
+            let hint = nearest::hint(tool, known);
             wrong("tools", format!("no tool is named `{tool}`; {hint}"));
         }
         mistakes

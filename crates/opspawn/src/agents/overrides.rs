@@ -12,9 +12,9 @@ use agentkit::{
 use ops_core::Json;
 use ops_engine::FieldError;
 use serde_json::{Map, Value};
+use units::nearest;
 
 use super::TASK_TYPES;
-use crate::config::nearest;
 
 /// The keys of `input_data.agent_config`.
 const KEYS: [&str; 7] = [
@@ -136,10 +136,7 @@ fn file((path, content): (&String, &Value)) -> Result<(String, String), Failure>
 impl Overrides {
     fn read(config: &Map<String, Value>) -> Result<Self, Failure> {
         if let Some(unknown) = config.keys().find(|key| !KEYS.contains(&key.as_str())) {
-            let hint = nearest(unknown, KEYS.into_iter()).map_or_else(
-                || format!("known are {}", KEYS.join(", ")),
-                |near| format!("did you mean `{near}`?"),
-            );
+            let hint = nearest::hint(unknown, KEYS);
             let message = format!("unknown field `{unknown}` in `input_data.agent_config`; {hint}");
             return Err(invalid(&message));
         }

@@ -11,8 +11,13 @@ use agentkit::{
     },
 };
 use anyhow::{Context as _, Result, bail};
+use units::{
+    ModelName,
+    model::{ModelNameError, SCRIPTED},
+    nearest,
+};
 
-use crate::config::{Config, PROVIDERS, nearest};
+use crate::config::{Config, PROVIDERS};
 
 /// The model of `openai` where none is named.
 const OPENAI_MODEL: &str = "gpt-4o-mini";
@@ -37,9 +42,9 @@ const fn keys(provider: Provider) -> [&'static str; 3] {
 
 /// Every provider, and the models of tasks that ask for none.
 pub(crate) struct Providers {
-    /// Provider and model, the first choice first; never empty.
-    chain: Vec<String>,
-    /// The provider of the first choice, a name of [`PROVIDERS`].
+    /// The first choice first; never empty.
+    chain: Vec<ModelName>,
+    /// The provider of models that are named without one, a name of [`PROVIDERS`].
     first: String,
     places: Vec<Place>,
     catalog: Catalog,
@@ -64,7 +69,7 @@ impl Place {
 /// What is known of a model before it is called, for people.
 pub(crate) struct Outline {
     /// Provider and model.
-    pub(crate) name: String,
+    pub(crate) name: ModelName,
     /// The surface that it is called on; none for the scripted model.
     pub(crate) surface: Option<Surface>,
     /// Whether a key is sent.
@@ -80,10 +85,11 @@ impl Providers {
             .map(|provider| place(config, provider))
             .collect::<Result<_>>()?;
         let configured = places.iter().find(|place| place.is_configured());
-        let first = match (config.optional("model.provider"), configured) {
+        let named = config.optional("model.provider");
+        let first = match (named, configured) {
             (Some(named), _) => named,
             (None, Some(place)) => place.provider.name(),
-            (None, None) => "scripted",
+            (None, None) => SCRIPTED,
         };
         let mut providers = Self {
             chain: Vec::new(),
@@ -95,55 +101,52 @@ impl Providers {
                 .duration("model.timeout")
                 .unwrap_or(Duration::from_secs(300)),
         };
-        let model = match (first, config.optional("model.name")) {
-            ("scripted", _) => "scripted".to_owned(),
-            (_, Some(model)) => format!("{first}/{model}"),
-            ("openai", None) => format!("openai/{OPENAI_MODEL}"),
-            (_, None) => bail!(
+        let model = match config.optional("model.name") {
+            Some(model) => providers
+                .meant(named, model)
+                .context("setting `model.name`")?,
+            None if first == SCRIPTED => ModelName::scripted(),
+            None if first == "openai" => ModelName::of(first, OPENAI_MODEL)?,
+            None => bail!(
                 "the provider is `{first}`, and no model is named; set OPSPAWN_MODEL (setting \
                  `model.name`)"
             ),
         };
+        model.provider().clone_into(&mut providers.first);
         let mut chain = vec![model];
         for name in config.list("model.fallback") {
             chain.push(providers.listed(name).context("setting `model.fallback`")?);
         }
         let called = !super::tape::is_replayed(config);
-        for name in chain.iter().filter(|_| called) {
+        for name in chain.iter().filter(|name| called && !name.is_scripted()) {
             // A missing key or a wrong base URL is told at the start rather than by the first task.
-            if let Some((provider, model)) = name.split_once('/') {
-                providers.client(provider, model)?;
-            }
+            providers.client(name)?;
         }
         providers.chain = chain;
         Ok(providers)
     }
 
     /// The models of tasks that ask for none, the first choice first.
-    pub(super) fn default_chain(&self) -> &[String] {
+    pub(super) fn default_chain(&self) -> &[ModelName] {
         &self.chain
     }
 
-    /// Provider and model that a task asks for.
+    /// The model that a task asks for.
     pub(super) fn named(
         &self,
         provider: Option<&str>,
         model: Option<&str>,
-    ) -> Result<String, Failure> {
+    ) -> Result<ModelName, Failure> {
+        if let Some(model) = model {
+            return self.meant(provider, model);
+        }
         let provider = provider.unwrap_or(&self.first);
         check(provider)?;
-        if provider == "scripted" {
-            return Ok("scripted".to_owned());
-        }
-        let same = || {
-            self.chain
-                .first()?
-                .strip_prefix(provider)?
-                .strip_prefix('/')
-        };
-        match model.or_else(same) {
-            Some(model) => Ok(format!("{provider}/{model}")),
-            None if provider == "openai" => Ok(format!("openai/{OPENAI_MODEL}")),
+        let own = self.chain.first().filter(|own| own.provider() == provider);
+        match own {
+            Some(own) => Ok(own.clone()),
+            None if provider == SCRIPTED => Ok(ModelName::scripted()),
+            None if provider == "openai" => named(provider, OPENAI_MODEL),
             None => Err(Failure::last(
                 "invalid_input",
                 format!(
@@ -154,28 +157,43 @@ impl Providers {
         }
     }
 
-    /// A model of a chain, which is named with its provider.
-    pub(super) fn listed(&self, name: &str) -> Result<String, Failure> {
-        match name.split_once('/') {
-            Some((provider, model)) if !model.is_empty() => {
-                check(provider)?;
-                Ok(name.to_owned())
+    /// The model that is meant by a name: with its provider (`openai/gpt-5`), or one of the provider
+    /// that is named beside it, or of the usual one. OpenRouter's own names begin with those of other
+    /// providers: where it is the usual one, they are its models unless that provider is configured.
+    fn meant(&self, provider: Option<&str>, name: &str) -> Result<ModelName, Failure> {
+        let first = name.split_once('/').map_or(name, |(first, _)| first);
+        let has_key = |provider| self.place(provider).is_ok_and(Place::is_configured);
+        let provider = match provider {
+            Some(provider) => provider,
+            None if name == SCRIPTED => SCRIPTED,
+            None if first == name || !PROVIDERS.contains(&first) => &self.first,
+            None if self.first == "openrouter" && first != SCRIPTED && !has_key(first) => {
+                &self.first
             }
-            None if name == "scripted" => Ok(name.to_owned()),
-            Some(_) | None => Err(Failure::last(
-                "invalid_input",
-                format!("`{name}` is not a model's name like `openai/gpt-5`"),
-            )),
+            None => first,
+        };
+        check(provider)?;
+        match provider {
+            SCRIPTED => Ok(ModelName::scripted()),
+            provider => named(provider, name),
         }
     }
 
-    /// What is known of a model.
-    pub(super) fn info(&self, name: &str) -> ModelInfo {
-        self.catalog.info(name)
+    /// A model of a chain, which is named with its provider.
+    pub(super) fn listed(&self, name: &str) -> Result<ModelName, Failure> {
+        let name: ModelName = name.parse().map_err(not_a_name)?;
+        check(name.provider())?;
+        Ok(name)
     }
 
-    /// The client of a provider for a model.
-    pub(super) fn client(&self, provider: &str, model: &str) -> Result<Arc<dyn Model>, Failure> {
+    /// What is known of a model.
+    pub(super) fn info(&self, name: &ModelName) -> ModelInfo {
+        self.catalog.info(name.as_str())
+    }
+
+    /// The client of a model.
+    pub(super) fn client(&self, name: &ModelName) -> Result<Arc<dyn Model>, Failure> {
+        let provider = name.provider();
         let place = self.place(provider)?;
         if !place.is_configured() {
             // Also for a run that began when there was a provider: its conversation must not go to
@@ -189,7 +207,7 @@ impl Providers {
                 ),
             ));
         }
-        match Client::new(self.config(place, model)) {
+        match Client::new(self.config(place, name.model())) {
             Ok(client) => Ok(Arc::new(client)),
             Err(error) => Err(Failure::last("invalid_provider", error.to_string())),
         }
@@ -197,12 +215,9 @@ impl Providers {
 
     /// What is known of the models of tasks that ask for none.
     pub(crate) fn outline(&self) -> Vec<Outline> {
-        let outline = |name: &String| {
-            let parts = name.split_once('/');
-            let config = parts.and_then(|(provider, model)| {
-                let place = self.place(provider).ok()?;
-                Some(self.config(place, model))
-            });
+        let outline = |name: &ModelName| {
+            let place = self.place(name.provider()).ok();
+            let config = place.map(|place| self.config(place, name.model()));
             Outline {
                 name: name.clone(),
                 surface: config.as_ref().map(ClientConfig::surface),
@@ -259,6 +274,15 @@ fn place(config: &Config, provider: Provider) -> Result<Place> {
     })
 }
 
+/// The model of a provider.
+fn named(provider: &str, model: &str) -> Result<ModelName, Failure> {
+    ModelName::of(provider, model).map_err(not_a_name)
+}
+
+fn not_a_name(error: ModelNameError) -> Failure {
+    Failure::last("invalid_input", error.to_string())
+}
+
 fn check(provider: &str) -> Result<(), Failure> {
     if PROVIDERS.contains(&provider) {
         Ok(())
@@ -268,15 +292,10 @@ fn check(provider: &str) -> Result<(), Failure> {
 }
 
 fn unknown(provider: &str) -> Failure {
-    let hint = nearest(provider, PROVIDERS.iter().copied()).map_or_else(
-        || ".".to_owned(),
-        |near| format!("; did you mean `{near}`?"),
-    );
+    let hint = nearest::hint(provider, PROVIDERS.iter().copied());
+    let provider: String = provider.chars().take(80).collect();
     Failure::last(
         "unknown_provider",
-        format!(
-            "there is no provider `{provider}`{hint} Known are {}.",
-            PROVIDERS.join(", ")
-        ),
+        format!("there is no provider `{provider}`; {hint}"),
     )
 }

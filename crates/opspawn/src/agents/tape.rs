@@ -8,6 +8,7 @@ use agentkit::{
     model::cassette::{Cassette, Redactor},
 };
 use anyhow::{Context as _, Result};
+use units::ModelName;
 
 use super::Providers;
 use crate::config::{Config, Kind, SETTINGS};
@@ -71,15 +72,13 @@ impl Tape {
     pub(super) fn model(
         &self,
         providers: &Providers,
-        provider: &str,
-        model: &str,
+        name: &ModelName,
     ) -> Result<Arc<dyn Model>, Failure> {
         match self {
-            Self::Off => providers.client(provider, model),
-            Self::Record(cassette) => Ok(cassette.model(providers.client(provider, model)?)),
+            Self::Off => providers.client(name),
+            Self::Record(cassette) => Ok(cassette.model(providers.client(name)?)),
             Self::Replay(cassette) => {
-                let name = format!("{provider}/{model}");
-                Ok(cassette.player(&name, Some(providers.info(&name))))
+                Ok(cassette.player(name.as_str(), Some(providers.info(name))))
             }
         }
     }

@@ -119,7 +119,10 @@ fn an_unknown_provider_or_key_names_the_nearest() {
             .message
     };
     assert!(message(json!({"provider": "opneai"})).contains("did you mean `openai`?"));
-    assert!(message(json!({"provider": "watson"})).contains("Known are openai, anthropic, google"));
+    assert!(
+        message(json!({"provider": "watson"}))
+            .contains("known are `openai`, `anthropic`, `google`")
+    );
     assert!(message(json!({"modle": "x"})).contains("did you mean `model`?"));
     assert!(message(json!({"planner": "guess"})).contains("react"));
     assert!(message(json!({"script": "[[turn"})).contains("script is not valid"));
@@ -148,7 +151,7 @@ fn a_resumed_run_gets_the_definition_that_it_is_pinned_to() {
     assert_eq!(task.to_string().len(), 41);
     let again = other.agent(
         Key {
-            models: vec![first.config().model.clone()],
+            models: recorded(first.config()).unwrap(),
             planner: first.config().planner.clone(),
             instructions: first.config().instructions.clone(),
             script: first.config().script.clone(),
@@ -163,10 +166,11 @@ fn a_resumed_run_gets_the_definition_that_it_is_pinned_to() {
 fn the_scripted_model_stands_in_only_where_nothing_was_chosen() {
     assert_eq!(
         factory(&[("model.provider", "scripted")]).default_chain(),
-        ["scripted"]
+        [ModelName::scripted()]
     );
     let openai = factory(&[("openai.base_url", "http://127.0.0.1:9/v1")]);
-    assert_eq!(openai.default_chain(), ["openai/gpt-4o-mini"]);
+    let names = openai.default_chain().into_iter().map(String::from);
+    assert_eq!(names.collect::<Vec<_>>(), ["openai/gpt-4o-mini"]);
     let mock = factory(&[
         ("openai.base_url", "http://127.0.0.1:9/v1"),
         ("mock_agent_delay_ms", "0"),
@@ -236,6 +240,111 @@ fn the_first_provider_with_a_key_answers_and_a_chain_follows() {
     }
 }
 
+/// cli/C6: `--model openai/x` was sent as it was, and `doctor` said `openai/openai/x`.
+#[test]
+fn a_model_may_be_named_with_its_provider_everywhere() {
+    let first = |settings: &[(&'static str, &str)], config: Value| {
+        let input = json!({"prompt": "x", "agent_config": config});
+        let agent = start(&factory(settings), &input).map(|prepared| prepared.agent);
+        agent.map(|agent| agent.config().model.clone())
+    };
+    let openai = ("openai.api_key", "k");
+    let router = ("openrouter.api_key", "k");
+    let google = ("google.api_key", "k");
+    let none = || json!({});
+    for (settings, config, expected) in [
+        (
+            &[openai, ("model.name", "gpt-5")][..],
+            none(),
+            "openai/gpt-5",
+        ),
+        (
+            &[openai, ("model.name", "openai/gpt-5")],
+            none(),
+            "openai/gpt-5",
+        ),
+        (
+            &[
+                openai,
+                ("model.provider", "openai"),
+                ("model.name", "openai/gpt-5"),
+            ],
+            none(),
+            "openai/gpt-5",
+        ),
+        // A model that an endpoint of one's own serves, with a name that has a slash.
+        (
+            &[openai, ("model.name", "meta-llama/Llama-3")],
+            none(),
+            "openai/meta-llama/Llama-3",
+        ),
+        (
+            &[openai, ("model.name", "openai/openai/gpt-oss-20b")],
+            none(),
+            "openai/openai/gpt-oss-20b",
+        ),
+        // The name decides among those that have a key.
+        (
+            &[openai, google, ("model.name", "google/gemini-9")],
+            none(),
+            "google/gemini-9",
+        ),
+        (&[openai], json!({"model": "openai/gpt-5"}), "openai/gpt-5"),
+        (&[openai], json!({"model": "gpt-5"}), "openai/gpt-5"),
+        (
+            &[openai],
+            json!({"provider": "openai", "model": "openai/gpt-5"}),
+            "openai/gpt-5",
+        ),
+        (
+            &[openai, google],
+            json!({"model": "google/gemini-9"}),
+            "google/gemini-9",
+        ),
+        (
+            &[openai],
+            json!({"model": "scripted"}),
+            "scripted/no-provider",
+        ),
+        // OpenRouter names its models by the providers that they come from.
+        (
+            &[router, ("model.name", "openai/gpt-5")],
+            none(),
+            "openrouter/openai/gpt-5",
+        ),
+        (
+            &[router, ("model.name", "openrouter/openai/gpt-5")],
+            none(),
+            "openrouter/openai/gpt-5",
+        ),
+        (
+            &[router, ("model.name", "x/y")],
+            json!({"model": "openai/gpt-5"}),
+            "openrouter/openai/gpt-5",
+        ),
+        (
+            &[router, openai, ("model.name", "openai/gpt-5")],
+            none(),
+            "openai/gpt-5",
+        ),
+        (
+            &[
+                router,
+                openai,
+                ("model.provider", "openrouter"),
+                ("model.name", "openai/gpt-5"),
+            ],
+            none(),
+            "openrouter/openai/gpt-5",
+        ),
+    ] {
+        let named = first(settings, config.clone()).unwrap();
+        assert_eq!(named, expected, "{settings:?} {config}");
+    }
+    let error = first(&[openai], json!({"model": "anthropic/x"})).unwrap_err();
+    assert!(error.message.contains("set ANTHROPIC_API_KEY"), "{error}");
+}
+
 #[test]
 fn a_resumed_run_gets_its_chain() {
     let factory = factory(&TWO);
@@ -243,14 +352,9 @@ fn a_resumed_run_gets_its_chain() {
     let config = prepared.agent.config();
     assert_eq!(config.models[0].context_tokens, Some(1_000_000));
     assert_eq!(config.models[0].prices[0].output, 20_000_000);
-    let names = config
-        .models
-        .iter()
-        .map(|model| model.name.clone())
-        .collect();
     let again = factory.agent(
         Key {
-            models: names,
+            models: recorded(config).unwrap(),
             planner: config.planner.clone(),
             instructions: config.instructions.clone(),
             script: config.script.clone(),

@@ -2,8 +2,7 @@
 
 use agentkit_tools::http::Allowed;
 use anyhow::{Result, bail};
-
-use super::amounts::{duration, usd};
+use units::{duration, money, nearest};
 
 /// The providers that this release has.
 pub(crate) const PROVIDERS: &[&str] = &["openai", "anthropic", "google", "openrouter", "scripted"];
@@ -25,7 +24,7 @@ pub(crate) enum Kind {
     Percent,
     /// An amount of money in USD, for instance `0.25`.
     Usd,
-    /// A number of seconds, or a number with `ms`, `s`, `m` or `h`.
+    /// A number of seconds, or numbers with `ms`, `s`, `m`, `h` or `d`.
     Duration,
     /// `true` or `false`.
     Switch,
@@ -52,19 +51,16 @@ impl Kind {
                 Ok(1..=100) => Ok(()),
                 Ok(_) | Err(_) => bail!("`{text}` is not a whole number from 1 to 100"),
             },
-            Self::Usd => match usd(text) {
-                Some(_) => Ok(()),
-                None => bail!("`{text}` is not an amount of money like 0.25"),
-            },
-            Self::Duration => duration(text).map(|_| ()),
+            Self::Usd => Ok(money::parse(text).map(|_| ())?),
+            Self::Duration => Ok(duration::parse(text).map(|_| ())?),
             Self::Switch if matches!(text, "true" | "false") => Ok(()),
             Self::Switch => bail!("`{text}` is neither `true` nor `false`"),
             Self::Places => Ok(text.parse::<Allowed>().map(|_| ())?),
             Self::Choice(known) if known.contains(&text) => Ok(()),
-            Self::Choice(known) => match super::nearest(text, known.iter().copied()) {
-                Some(near) => bail!("`{text}` is not known; did you mean `{near}`?"),
-                None => bail!("`{text}` is not known; known are {}", known.join(", ")),
-            },
+            Self::Choice(known) => {
+                let hint = nearest::hint(text, known.iter().copied());
+                bail!("`{text}` is not known; {hint}")
+            }
         }
     }
 }

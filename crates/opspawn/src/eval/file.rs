@@ -9,7 +9,6 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::checks::{Checks, Texts};
-use crate::config::nearest;
 
 /// What a file says.
 #[derive(Debug)]
@@ -202,10 +201,7 @@ fn known(place: &str, table: &toml::Table, known: &[&str]) -> Result<(), String>
     let Some(key) = table.keys().find(|key| !known.contains(&key.as_str())) else {
         return Ok(());
     };
-    let hint = nearest(key, known.iter().copied()).map_or_else(
-        || format!("there are `{}`", known.join("`, `")),
-        |near| format!("did you mean `{near}`?"),
-    );
+    let hint = units::nearest::hint(key, known.iter().copied());
     Err(format!("{place} has no key `{key}`; {hint}"))
 }
 

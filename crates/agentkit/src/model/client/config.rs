@@ -6,6 +6,7 @@ use reqwest::{
     Url,
     header::{self, HeaderMap, HeaderName, HeaderValue},
 };
+use units::ModelName;
 
 use super::{request::Mode, surface::Surface};
 use crate::model::catalog::{Catalog, ModelInfo};
@@ -126,11 +127,11 @@ impl Config {
         let unknown = || ConfigError::Provider {
             name: name.to_owned(),
         };
-        let (provider, model) = name.split_once('/').ok_or_else(unknown)?;
-        let provider = Provider::by_name(provider).ok_or_else(unknown)?;
+        let whole: ModelName = name.parse().map_err(|_| unknown())?;
+        let provider = Provider::by_name(whole.provider()).ok_or_else(unknown)?;
         let prefix = provider.name().to_uppercase();
         let variable = |name: String| std::env::var(name).ok().filter(|text| !text.is_empty());
-        let mut config = Self::new(provider, model);
+        let mut config = Self::new(provider, whole.model());
         let base_url = variable(format!("{prefix}_BASE_URL"));
         let key = variable(format!("{prefix}_API_KEY"));
         if key.is_none() && base_url.is_none() {

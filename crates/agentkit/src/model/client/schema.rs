@@ -4,6 +4,7 @@
 //! told in words. Sources: the providers' guides to structured outputs, November 2026.
 
 use serde_json::{Map, Value};
+use units::ModelName;
 
 use super::{Provider, Surface};
 use crate::model::ModelInfo;
@@ -42,8 +43,8 @@ const NOT_STRICT: [&str; 17] = [
 
 /// Whether a model, by its name with the provider, can be held to a schema for its answer.
 pub(crate) fn is_held(name: &str, info: &ModelInfo, schema: &Value, has_tools: bool) -> bool {
-    let provider = name.split_once('/');
-    let provider = provider.and_then(|(provider, _)| Provider::by_name(provider));
+    let name = name.parse::<ModelName>().ok();
+    let provider = name.and_then(|name| Provider::by_name(name.provider()));
     let surface = info.surface.or(provider.map(Provider::surface));
     let takes = match surface {
         Some(Surface::Chat | Surface::Responses) => is_object(schema),

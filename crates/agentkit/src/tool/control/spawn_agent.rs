@@ -85,16 +85,6 @@ impl SpawnAgent {
     }
 }
 
-/// The schema keeps the amount within a million.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "it is positive and far from the largest number"
-)]
-fn micros(usd: f64) -> u64 {
-    (usd * 1e6).round() as u64
-}
-
 impl Default for SpawnAgent {
     fn default() -> Self {
         Self::new()
@@ -128,7 +118,8 @@ impl Tool for SpawnAgent {
                 name,
                 instructions,
                 max_tokens,
-                max_cost_micros: max_cost_usd.map(micros),
+                // The schema keeps the amount within a million.
+                max_cost_micros: max_cost_usd.and_then(|usd| units::money::from_usd(usd).ok()),
                 max_steps,
                 timeout_micros: timeout_seconds.map(Seconds::micros),
             };

@@ -194,6 +194,36 @@ mod tests {
         assert_eq!(submit.labels["team"], "x");
     }
 
+    /// cli/C10: what settings take, a body takes as well, and means the same.
+    #[test]
+    fn durations_and_money_are_read_as_everywhere() {
+        let limits = |field: &str, value: &str| {
+            let body = format!(r#"{{"task_type":"a","limits":{{"{field}":{value}}}}}"#);
+            read(&body).map(|wish| wish.submit.limits)
+        };
+        for (value, millis) in [
+            (r#""1h30m""#, 5_400_000),
+            (r#""500ms""#, 500),
+            (r#""1.5h""#, 5_400_000),
+            (r#""1e3""#, 1_000_000),
+            (r#"" 30s""#, 30_000),
+            ("1e3", 1_000_000),
+            ("0.5", 500),
+        ] {
+            let micros = limits("timeout", value).unwrap().timeout_micros;
+            assert_eq!(micros, Some(millis * 1_000), "{value}");
+        }
+        let cost = limits("max_cost_usd", "0.1234567").unwrap().max_cost_micros;
+        assert_eq!(cost, Some(123_457));
+        for (field, value) in [
+            ("timeout", "-1"),
+            ("timeout", "1e99"),
+            ("max_cost_usd", "1e-9"),
+        ] {
+            assert!(limits(field, value).is_err(), "{field} {value}");
+        }
+    }
+
     #[test]
     fn null_is_missing() {
         let wish = read(r#"{"task_type":"a","input_data":null,"limits":null,"retry":null}"#);
@@ -253,7 +283,7 @@ mod tests {
             ),
             (
                 r#"{"task_type":"a","limits":{"max_cost_usd":-0.5}}"#,
-                "from 0 to 1000000000",
+                "from 0.000001 to 1000000000, or 0",
             ),
             (
                 r#"{"task_type":"a","retry":{"max_attempts":"3"}}"#,

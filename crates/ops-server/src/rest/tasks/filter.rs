@@ -216,7 +216,7 @@ fn status(query: &mut Query) -> Option<Status> {
     let status = STATUSES.iter().find(|(known, _)| *known == name);
     if status.is_none() {
         let known = STATUSES.map(|(known, _)| known);
-        let message = crate::nearest::unknown("status", &name, &known);
+        let message = units::nearest::unknown("status", &name, known);
         query.fail("status", "enum", format!("is wrong: {message}"));
     }
     status.map(|(_, status)| *status)
@@ -234,7 +234,7 @@ fn states(query: &mut Query) -> Vec<StateName> {
             Some(state) => states.push(state),
             None => {
                 let known = StateName::ALL.map(StateName::as_str);
-                let message = crate::nearest::unknown("state", &name, &known);
+                let message = units::nearest::unknown("state", &name, known);
                 query.fail("state", "enum", format!("is wrong: {message}"));
             }
         }

@@ -193,7 +193,7 @@ async fn goals_and_overrides_that_cannot_be_used_fail_their_task() {
         (
             json!({"goal": "x", "agent_config": {"provider": "watson"}}),
             "unknown_provider",
-            "there is no provider `watson`. Known are openai, anthropic, google, openrouter, scripted.",
+            "there is no provider `watson`; known are `openai`, `anthropic`, `google`, `openrouter`, `scripted`",
         ),
         (
             json!({"goal": "x", "files": {"../out.txt": "x"}}),

@@ -23,7 +23,7 @@ async fn in_commands_and_flags() {
         .run()
         .await
         .ends(2)
-        .says(&["there is no example `nothing-like-it`. Known are: report."]);
+        .says(&["there is no example `nothing-like-it`; known are `report`"]);
     let server = place.server().await;
     place
         .cli(&["task", "ls", "--state", "runing"])
@@ -71,7 +71,7 @@ async fn in_values_of_variables() {
         (
             "AGENTKIT_LLM_PROVIDER",
             "watson",
-            "known are openai, anthropic, google",
+            "known are `openai`, `anthropic`, `google`",
         ),
         ("OPSPAWN_PLANNER", "raect", "did you mean `react`?"),
         ("OPSPAWN_STREAM", "yes", "neither `true` nor `false`"),
@@ -96,11 +96,16 @@ async fn in_values_of_variables() {
 #[tokio::test]
 async fn in_names_of_variables() {
     let place = Place::new();
-    let ran = place.cli(&["config"]).env("OPSPAWN_CONCURENCY", "3");
-    ran.run()
-        .await
-        .ends(0)
-        .says(&["OPSPAWN_CONCURENCY", "did you mean OPSPAWN_CONCURRENCY?"]);
+    // cli/C10: a variable that spells a setting's key was answered with that of another setting.
+    for (name, near) in [
+        ("OPSPAWN_CONCURENCY", "did you mean OPSPAWN_CONCURRENCY?"),
+        ("OPSPAWN_LIMITS_TIMEOUT", "did you mean OPSPAWN_TIMEOUT?"),
+        ("OPSPAWN_MODEL_NAME", "did you mean OPSPAWN_MODEL?"),
+        ("OPSPAWN_LOUDNESS", "see `opspawn config`"),
+    ] {
+        let ran = place.cli(&["config"]).env(name, "3");
+        ran.run().await.ends(0).says(&[name, near]);
+    }
 }
 
 #[tokio::test]
