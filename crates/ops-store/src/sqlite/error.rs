@@ -10,7 +10,7 @@ const NO_SPACE: u64 = 1 << 20;
 
 /// Why an item of a batch was not written.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// This item is refused and has written nothing; its neighbours go on.
     Refused(StoreError),
     /// Storage failed: the whole batch is rolled back.
@@ -20,7 +20,7 @@ pub(super) enum Fault {
 /// A value that a newer release wrote: that release can read it.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is not known to this release; use the newer one that wrote it")]
-pub(super) struct Newer(pub(super) String);
+pub(crate) struct Newer(pub(crate) String);
 
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
@@ -53,7 +53,7 @@ impl From<StoreError> for Fault {
 }
 
 /// What a failure of SQLite means to a caller.
-pub(super) fn store_error(dir: &Path, error: &Error) -> StoreError {
+pub(crate) fn store_error(dir: &Path, error: &Error) -> StoreError {
     if let Some(unreadable) = unreadable(error) {
         return unreadable;
     }
@@ -84,7 +84,7 @@ pub(super) fn store_error(dir: &Path, error: &Error) -> StoreError {
 }
 
 /// Whether an error means that no space is left.
-pub(super) fn is_full(dir: &Path, error: &Error) -> bool {
+pub(crate) fn is_full(dir: &Path, error: &Error) -> bool {
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => true,
         // Extending the shared memory or the file system's quota ends in a plain I/O error.
@@ -94,7 +94,7 @@ pub(super) fn is_full(dir: &Path, error: &Error) -> bool {
 }
 
 /// Free space in a folder's file system.
-pub(super) fn free_bytes(dir: &Path) -> Option<u64> {
+pub(crate) fn free_bytes(dir: &Path) -> Option<u64> {
     let stat = rustix::fs::statvfs(dir).ok()?;
     Some(stat.f_bavail.saturating_mul(stat.f_frsize))
 }

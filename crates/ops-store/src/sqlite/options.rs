@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use ops_core::ports::{Clock, Notice, Observer};
 
-/// How a [`SqliteStore`](super::SqliteStore) is opened.
+/// How a [`SqliteStore`](crate::SqliteStore) is opened.
 #[derive(Clone)]
 pub struct Options {
     /// The data folder; it is created if it is missing. One process owns it.

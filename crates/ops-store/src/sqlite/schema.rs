@@ -1,6 +1,10 @@
 //! Migrations: numbered files, forward only. The number of the last one is the database's
 //! `user_version`, and it changes in the same transaction as the tables.
 
+pub(crate) mod columns;
+pub(crate) mod rows;
+pub(crate) mod terms;
+
 use rusqlite::Connection;
 
 /// Each migration's text; the first is number 1.
@@ -20,7 +24,7 @@ pub const SCHEMA_VERSION: u32 = MIGRATIONS.len() as u32;
 
 /// What a database file turned out to be.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(crate) enum Found {
     /// Ours, and now of the newest schema.
     Current,
     /// Ours, of a newer release.
@@ -30,7 +34,7 @@ pub(super) enum Found {
 }
 
 /// Brings a database to the newest schema.
-pub(super) fn migrate(conn: &Connection) -> rusqlite::Result<Found> {
+pub(crate) fn migrate(conn: &Connection) -> rusqlite::Result<Found> {
     let version = version(conn)?;
     if version > SCHEMA_VERSION {
         return Ok(Found::Newer(version));
@@ -60,6 +64,6 @@ pub(super) fn migrate(conn: &Connection) -> rusqlite::Result<Found> {
 }
 
 /// The schema that a database has; 0 for an empty one.
-pub(super) fn version(conn: &Connection) -> rusqlite::Result<u32> {
+pub(crate) fn version(conn: &Connection) -> rusqlite::Result<u32> {
     conn.query_row("PRAGMA user_version", (), |row| row.get(0))
 }

@@ -14,11 +14,11 @@ use ops_core::{
 
 use tokio::sync::Notify;
 
-use super::inbox::lock;
+use crate::sqlite::writer::inbox::lock;
 
 /// The sessions of this process.
 #[derive(Debug)]
-pub(super) struct Sessions {
+pub(crate) struct Sessions {
     ttl_micros: i64,
     open: Mutex<HashMap<SessionId, Session>>,
 }
@@ -39,20 +39,20 @@ struct Session {
 
 /// A committed change to what a session is to stop.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Interrupt {
+pub(crate) enum Interrupt {
     Begun(Stop, TenantId, TaskId),
     Ended(Stop, TenantId, TaskId),
 }
 
 /// How a session is to stop a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stop {
+pub(crate) enum Stop {
     Cancel(SessionId),
     Pause(SessionId),
 }
 
 impl Sessions {
-    pub(super) fn new(ttl: Duration) -> Self {
+    pub(crate) fn new(ttl: Duration) -> Self {
         let ttl_micros = i64::try_from(ttl.as_micros()).unwrap_or(i64::MAX);
         Self {
             ttl_micros,
@@ -60,7 +60,7 @@ impl Sessions {
         }
     }
 
-    pub(super) fn open(&self, id: SessionId, now: i64) -> Result<(), StoreError> {
+    pub(crate) fn open(&self, id: SessionId, now: i64) -> Result<(), StoreError> {
         let mut open = lock(&self.open);
         let session = open.entry(id).or_insert_with(|| Session {
             heard_at: now,
@@ -78,7 +78,7 @@ impl Sessions {
 
     /// A heartbeat that comes late but before the leases were taken back keeps them: a machine
     /// that slept for a minute goes on where it stopped.
-    pub(super) fn heartbeat(&self, id: SessionId, now: i64) -> Result<HeartbeatReply, StoreError> {
+    pub(crate) fn heartbeat(&self, id: SessionId, now: i64) -> Result<HeartbeatReply, StoreError> {
         match lock(&self.open).get_mut(&id) {
             Some(session) if !session.over => {
                 session.heard_at = now;
@@ -92,25 +92,25 @@ impl Sessions {
     }
 
     /// What rings when the session has more to stop; none if it is not known.
-    pub(super) fn bell(&self, id: SessionId) -> Option<Arc<Notify>> {
+    pub(crate) fn bell(&self, id: SessionId) -> Option<Arc<Notify>> {
         lock(&self.open)
             .get(&id)
             .map(|session| Arc::clone(&session.bell))
     }
 
-    pub(super) fn is_open(&self, id: SessionId) -> bool {
+    pub(crate) fn is_open(&self, id: SessionId) -> bool {
         lock(&self.open)
             .get(&id)
             .is_some_and(|session| !session.over)
     }
 
     /// Whether it may still hold leases: it is open, or they are about to be taken back.
-    pub(super) fn is_known(&self, id: SessionId) -> bool {
+    pub(crate) fn is_known(&self, id: SessionId) -> bool {
         lock(&self.open).contains_key(&id)
     }
 
     /// Ends a session; `false` if it is not known.
-    pub(super) fn end(&self, id: SessionId) -> bool {
+    pub(crate) fn end(&self, id: SessionId) -> bool {
         match lock(&self.open).get_mut(&id) {
             Some(session) => {
                 session.over = true;
@@ -122,7 +122,7 @@ impl Sessions {
 
     /// Ends the sessions that were not heard of for too long. Also names the ones that ended before
     /// but whose leases could not be taken back.
-    pub(super) fn expire(&self, now: i64) -> Vec<SessionId> {
+    pub(crate) fn expire(&self, now: i64) -> Vec<SessionId> {
         let mut ended = Vec::new();
         for (id, session) in lock(&self.open).iter_mut() {
             if now.saturating_sub(session.heard_at) > self.ttl_micros {
@@ -136,12 +136,12 @@ impl Sessions {
     }
 
     /// Forgets a session whose leases were taken back.
-    pub(super) fn forget(&self, id: SessionId) {
+    pub(crate) fn forget(&self, id: SessionId) {
         lock(&self.open).remove(&id);
     }
 
     /// Takes note of what a commit began or ended to cancel.
-    pub(super) fn note(&self, changes: &mut Vec<Interrupt>) {
+    pub(crate) fn note(&self, changes: &mut Vec<Interrupt>) {
         if changes.is_empty() {
             return;
         }

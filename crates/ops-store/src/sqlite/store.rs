@@ -13,16 +13,20 @@ use ops_core::{
     stats::Stats,
 };
 
-use super::{
-    inbox::{Inbox, lock},
-    lock::{Lock, LockInfo},
-    open::{OpenError, check_version, create_folder, open_reader, open_writer},
+use crate::sqlite::{
+    folder::{
+        lock::{Lock, LockInfo},
+        open::{OpenError, check_version, create_folder, open_reader, open_writer},
+    },
     options::Options,
-    readers::Readers,
-    request::Request,
+    queries::readers::Readers,
     sessions::Sessions,
-    stats::Meter,
     writer::Writer,
+    writer::{
+        inbox::{Inbox, lock},
+        request::Request,
+        stats::Meter,
+    },
 };
 
 /// How many connections read.
@@ -31,11 +35,11 @@ const READERS: usize = 2;
 /// A store on SQLite. Dropping it closes it.
 pub struct SqliteStore {
     dir: PathBuf,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) max_value_bytes: u64,
-    pub(super) inbox: Arc<Inbox<Request>>,
-    pub(super) readers: Arc<Readers>,
-    pub(super) sessions: Arc<Sessions>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) max_value_bytes: u64,
+    pub(crate) inbox: Arc<Inbox<Request>>,
+    pub(crate) readers: Arc<Readers>,
+    pub(crate) sessions: Arc<Sessions>,
     meter: Arc<Meter>,
     held: Mutex<Option<Held>>,
 }
@@ -148,7 +152,7 @@ impl SqliteStore {
     }
 }
 
-pub(super) fn stopped() -> StoreError {
+pub(crate) fn stopped() -> StoreError {
     StoreError::Unavailable(
         "the writer stopped before it answered; whether the request was written is unknown".into(),
     )

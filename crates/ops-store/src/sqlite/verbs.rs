@@ -1,6 +1,19 @@
 //! The verbs of the port: each prepares its values, asks the writer or a reader, and completes the
 //! answer.
 
+pub(crate) mod agents;
+pub(crate) mod apply;
+pub(crate) mod approvals;
+pub(crate) mod cascade;
+pub(crate) mod claim;
+pub(crate) mod fork;
+pub(crate) mod leases;
+pub(crate) mod rates;
+pub(crate) mod repeat;
+pub(crate) mod retention;
+pub(crate) mod schedules;
+pub(crate) mod submit;
+
 use ops_core::{
     Append, Approval, Code, Command, Lifecycle, Next, SessionId, StoredEvent, TaskId, TenantId,
     event::TaskError,
@@ -13,21 +26,21 @@ use ops_core::{
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
-use super::{
-    apply, approvals,
-    batch::Batch,
-    blob::{self, parse_digest},
-    claim::Claimed,
-    count,
+use crate::sqlite::{
     error::Fault,
-    job::Job,
-    leases, list,
-    prepare::{self, Outside, Prepared},
-    reads,
-    request::{Apply, Reply, Request},
-    rows::Sparse,
+    queries::{count, list, reads},
+    schema::rows::Sparse,
     store::{SqliteStore, stopped},
-    submit::Found,
+    values::{
+        blob::{self, parse_digest},
+        prepare::{self, Outside, Prepared},
+    },
+    verbs::{claim::Claimed, submit::Found},
+    writer::{
+        batch::Batch,
+        job::Job,
+        request::{Apply, Reply, Request},
+    },
 };
 
 /// The most events that are read in one go.
@@ -334,7 +347,7 @@ impl Store for SqliteStore {
 }
 
 impl SqliteStore {
-    pub(super) async fn ask<T>(
+    pub(crate) async fn ask<T>(
         &self,
         request: impl FnOnce(Reply<T>) -> Request,
     ) -> Result<T, StoreError> {
@@ -346,7 +359,7 @@ impl SqliteStore {
     }
 
     /// Asks for what has no request of its own. Work that is refused must have written nothing.
-    pub(super) async fn write<T: Send + 'static>(
+    pub(crate) async fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Batch<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, StoreError> {

@@ -1,6 +1,17 @@
 //! The writer: one thread, one connection, group commit. It takes whatever was queued while the
 //! last commit ran, decides and writes each item, commits once, then answers.
 
+pub(crate) mod answer;
+pub(crate) mod batch;
+pub(crate) mod changes;
+pub(crate) mod checkpoint;
+pub(crate) mod inbox;
+pub(crate) mod job;
+pub(crate) mod linger;
+pub(crate) mod request;
+pub(crate) mod statements;
+pub(crate) mod stats;
+
 use std::{
     cell::Cell,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -13,33 +24,35 @@ use std::{
 use ops_core::ports::{Clock, Observer};
 use rusqlite::Connection;
 
-use super::{
-    answer::Answer,
-    batch::Batch,
-    checkpoint::WriteAheadLog,
+use crate::sqlite::{
     error::store_error,
-    inbox::Inbox,
-    linger::Linger,
     options::Durability,
-    request::{Request, answer},
     sessions::Sessions,
-    stats::{Meter, micros},
+    writer::{
+        answer::Answer,
+        batch::Batch,
+        checkpoint::WriteAheadLog,
+        inbox::Inbox,
+        linger::Linger,
+        request::{Request, answer},
+        stats::{Meter, micros},
+    },
 };
 
 /// The most items in one group.
 const MOST: usize = 512;
 /// What the writer works with.
-pub(super) struct Writer {
-    pub(super) dir: PathBuf,
-    pub(super) durability: Durability,
-    pub(super) commit_delay: Option<Duration>,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) observer: Arc<dyn Observer>,
-    pub(super) inbox: Arc<Inbox<Request>>,
-    pub(super) sessions: Arc<Sessions>,
-    pub(super) meter: Arc<Meter>,
+pub(crate) struct Writer {
+    pub(crate) dir: PathBuf,
+    pub(crate) durability: Durability,
+    pub(crate) commit_delay: Option<Duration>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) inbox: Arc<Inbox<Request>>,
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) meter: Arc<Meter>,
     /// Whether the last group failed.
-    pub(super) failing: Cell<bool>,
+    pub(crate) failing: Cell<bool>,
 }
 
 /// Closes the inbox when the writer ends, however it ends: nobody waits for a dead writer.
@@ -53,7 +66,7 @@ impl Drop for Closing<'_> {
 
 impl Writer {
     /// Serves the inbox until it is closed.
-    pub(super) fn run(self, conn: Connection) {
+    pub(crate) fn run(self, conn: Connection) {
         let closing = Closing(&self.inbox);
         if let Err(error) = self.serve(&conn) {
             tracing::error!(%error, "the writer cannot start");

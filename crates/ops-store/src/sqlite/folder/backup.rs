@@ -1,0 +1,264 @@
+//! Backups: one file with everything that was committed when it was begun, made while a server goes
+//! on writing; and a data folder made of such a file.
+
+mod unfinished;
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use rusqlite::{Connection, OpenFlags};
+
+use self::unfinished::Unfinished;
+use crate::sqlite::{
+    folder::{
+        lock::Lock,
+        open::{DATABASE_FILE, OpenError, create_folder},
+    },
+    schema::{self, SCHEMA_VERSION},
+};
+
+/// Marks a database as ours (`PRAGMA application_id`).
+const APPLICATION_ID: i64 = 0x4f50_5357;
+
+/// What a backup holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backup {
+    /// The file.
+    pub file: PathBuf,
+    /// Its size.
+    pub bytes: u64,
+    /// The schema of its database.
+    pub schema_version: u32,
+    /// How many tasks are in it.
+    pub tasks: u64,
+}
+
+/// Why there is no backup, or why one cannot be restored.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// There is nothing to back up.
+    #[error("{} has no database, so there is nothing to back up; name the data folder with --data", dir.display())]
+    NoDatabase {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// The file is there already.
+    #[error("{} is there already; name a file that is not, or a folder", file.display())]
+    Exists {
+        /// The file.
+        file: PathBuf,
+    },
+    /// There is no such file.
+    #[error("there is no file {}", file.display())]
+    Missing {
+        /// The file.
+        file: PathBuf,
+    },
+    /// It is no backup.
+    #[error("{} is not a backup of opspawn: {why}", file.display())]
+    NotABackup {
+        /// The file.
+        file: PathBuf,
+        /// What it is instead.
+        why: String,
+    },
+    /// It is damaged.
+    #[error(
+        "{} is damaged: {}; use another backup",
+        file.display(), problems.first().map_or("", String::as_str)
+    )]
+    Damaged {
+        /// The file.
+        file: PathBuf,
+        /// What `PRAGMA integrity_check` found.
+        problems: Vec<String>,
+    },
+    /// The folder to restore into has data.
+    #[error(
+        "{} holds data already ({found}), which a restore never overwrites; move it away, or name \
+         another folder with --data",
+        dir.display()
+    )]
+    NotEmpty {
+        /// The folder.
+        dir: PathBuf,
+        /// What is in it.
+        found: String,
+    },
+    /// A file could not be read or written.
+    #[error("{} cannot be written or read", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// SQLite failed.
+    #[error("copying into {} failed; is its disk full?", file.display())]
+    Copy {
+        /// The file.
+        file: PathBuf,
+        /// What SQLite says.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// A newer release wrote it, the folder is in use, or the database cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+}
+
+/// Copies the database of a folder into a new file, whether a server has it open or not, and looks
+/// the copy over. The copy is there as a whole, on disk, or not at all. Blocks for as long as it
+/// takes; nobody waits for it, but the write-ahead log grows meanwhile.
+///
+/// # Errors
+/// Each says what is wrong and how to mend it.
+pub fn backup(dir: &Path, file: &Path) -> Result<Backup, BackupError> {
+    let source = dir.join(DATABASE_FILE);
+    if !source.exists() {
+        let dir = dir.to_owned();
+        return Err(BackupError::NoDatabase { dir });
+    }
+    if file.exists() {
+        let file = file.to_owned();
+        return Err(BackupError::Exists { file });
+    }
+    let failed = |source| OpenError::sqlite(dir, source);
+    let conn = read_only(&source).map_err(failed)?;
+    known_schema(&conn, &source)?;
+    let unfinished = Unfinished::beside(file)?;
+    // An empty file is as good as none to it, and keeps its permissions.
+    conn.execute("VACUUM INTO ?", [path_text(unfinished.path())?])
+        .map_err(|source| BackupError::Copy {
+            file: file.to_owned(),
+            source,
+        })?;
+    drop(conn);
+    let found = check(unfinished.path(), file)?;
+    unfinished.finish(file)?;
+    Ok(found)
+}
+
+/// Makes a data folder of a backup. A folder that holds data is never touched.
+///
+/// # Errors
+/// Each says what is wrong and how to mend it.
+pub fn restore(file: &Path, dir: &Path) -> Result<Backup, BackupError> {
+    let found = check(file, file)?;
+    create_folder(dir)?;
+    // Nobody opens the folder meanwhile.
+    let lock = Lock::acquire(dir)?;
+    refuse_data(dir)?;
+    let target = dir.join(DATABASE_FILE);
+    let unfinished = Unfinished::beside(&target)?;
+    unfinished.fill(file).map_err(|source| BackupError::Io {
+        path: target.clone(),
+        source,
+    })?;
+    check(unfinished.path(), file)?;
+    unfinished.finish(&target)?;
+    drop(lock);
+    Ok(found)
+}
+
+/// What a restore would hide or mix with its own.
+fn refuse_data(dir: &Path) -> Result<(), BackupError> {
+    let wal = format!("{DATABASE_FILE}-wal");
+    let found = [DATABASE_FILE, wal.as_str()]
+        .into_iter()
+        .find(|name| dir.join(name).exists())
+        .map(str::to_owned)
+        .or_else(|| {
+            let mut workspaces = fs::read_dir(dir.join("workspaces")).ok()?;
+            workspaces.next().map(|_| "workspaces".to_owned())
+        });
+    match found {
+        Some(found) => Err(BackupError::NotEmpty {
+            dir: dir.to_owned(),
+            found,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Looks a file over as a backup; `shown` is the name that errors have.
+fn check(path: &Path, shown: &Path) -> Result<Backup, BackupError> {
+    let file = || shown.to_owned();
+    let not_one = |why: String| BackupError::NotABackup { file: file(), why };
+    let Ok(metadata) = fs::metadata(path) else {
+        return Err(BackupError::Missing { file: file() });
+    };
+    if !metadata.is_file() {
+        return Err(not_one("it is a folder; name the file in it".into()));
+    }
+    let conn = read_only(path).map_err(|error| not_one(error.to_string()))?;
+    let id = conn.query_row("PRAGMA application_id", (), |row| row.get::<_, i64>(0));
+    match id {
+        Ok(APPLICATION_ID) => {}
+        Ok(_) => return Err(not_one("it is the database of another program".into())),
+        Err(error) => return Err(not_one(error.to_string())),
+    }
+    let schema_version = known_schema(&conn, shown)?;
+    let damaged = |problems| BackupError::Damaged {
+        file: file(),
+        problems,
+    };
+    let unreadable = |error: rusqlite::Error| damaged(vec![error.to_string()]);
+    let problems = integrity(&conn).map_err(unreadable)?;
+    if !problems.is_empty() {
+        return Err(damaged(problems));
+    }
+    let tasks = conn
+        .query_row("SELECT count(*) FROM tasks", (), |row| row.get::<_, i64>(0))
+        .map_err(unreadable)?;
+    Ok(Backup {
+        file: file(),
+        bytes: metadata.len(),
+        schema_version,
+        tasks: u64::try_from(tasks).unwrap_or(0),
+    })
+}
+
+fn read_only(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags)?;
+    conn.execute_batch("PRAGMA trusted_schema = OFF; PRAGMA busy_timeout = 5000;")?;
+    Ok(conn)
+}
+
+fn known_schema(conn: &Connection, file: &Path) -> Result<u32, BackupError> {
+    let unreadable = |error: rusqlite::Error| BackupError::NotABackup {
+        file: file.to_owned(),
+        why: error.to_string(),
+    };
+    match schema::version(conn).map_err(unreadable)? {
+        0 => Err(BackupError::NotABackup {
+            file: file.to_owned(),
+            why: "it has no schema".into(),
+        }),
+        found if found > SCHEMA_VERSION => Err(BackupError::Open(OpenError::NewerSchema {
+            file: file.to_owned(),
+            found,
+            known: SCHEMA_VERSION,
+        })),
+        found => Ok(found),
+    }
+}
+
+fn integrity(conn: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut check = conn.prepare("PRAGMA integrity_check")?;
+    let lines = check.query_map((), |row| row.get::<_, String>(0))?;
+    lines
+        .filter(|line| line.as_ref().map_or(true, |line| line != "ok"))
+        .collect()
+}
+
+fn path_text(path: &Path) -> Result<&str, BackupError> {
+    path.to_str().ok_or_else(|| BackupError::Io {
+        path: path.to_owned(),
+        source: io::Error::new(io::ErrorKind::InvalidFilename, "the path is not UTF-8"),
+    })
+}

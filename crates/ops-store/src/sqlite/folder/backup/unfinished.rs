@@ -1,0 +1,154 @@
+//! A file in the making: readable by its owner alone, and in its place as a whole or not at all.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with},
+    io::Errno,
+};
+
+use super::BackupError;
+
+/// It goes unless it is finished.
+pub(crate) struct Unfinished {
+    path: PathBuf,
+    /// Empty at first, and locked, so that nobody else makes the same file meanwhile.
+    file: File,
+}
+
+impl Unfinished {
+    /// Begins a file that is to be at `target`.
+    pub(crate) fn beside(target: &Path) -> Result<Self, BackupError> {
+        begin(target).map_err(failed(target))
+    }
+
+    /// Where it is until it is finished.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Fills it with the content of a file.
+    pub(crate) fn fill(&self, from: &Path) -> io::Result<()> {
+        io::copy(&mut File::open(from)?, &mut &self.file)?;
+        Ok(())
+    }
+
+    /// Puts it in its place, durably. What came to be there meanwhile stays.
+    pub(crate) fn finish(self, target: &Path) -> Result<(), BackupError> {
+        let put = || {
+            self.file.sync_all()?;
+            rename_new(&self.path, target)?;
+            let parent = target
+                .parent()
+                .filter(|parent| !parent.as_os_str().is_empty());
+            File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+        };
+        put().map_err(failed(target))
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // Once it is finished there is none.
+        drop(fs::remove_file(&self.path));
+    }
+}
+
+fn failed(target: &Path) -> impl Fn(io::Error) -> BackupError {
+    move |source| match source.kind() {
+        io::ErrorKind::AlreadyExists => BackupError::Exists {
+            file: target.to_owned(),
+        },
+        _ => BackupError::Io {
+            path: target.to_owned(),
+            source,
+        },
+    }
+}
+
+fn begin(target: &Path) -> io::Result<Unfinished> {
+    let name = target.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
+    let mut unfinished = std::ffi::OsString::from(".opspawn-unfinished-");
+    unfinished.push(name);
+    let path = target.with_file_name(unfinished);
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600);
+    let file = options.open(&path)?;
+    let busy = || {
+        let message = "another process is making it at this moment";
+        io::Error::new(io::ErrorKind::ResourceBusy, message)
+    };
+    flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|_| busy())?;
+    // It may have been finished since it was opened.
+    let (opened, named) = (file.metadata()?, fs::symlink_metadata(&path));
+    if !named.is_ok_and(|named| (named.dev(), named.ino()) == (opened.dev(), opened.ino())) {
+        return Err(busy());
+    }
+    // What an earlier one that was killed left behind.
+    file.set_len(0)?;
+    file.set_permissions(fs::Permissions::from_mode(0o600))?;
+    Ok(Unfinished { path, file })
+}
+
+/// Renames a file, unless there is one of the new name.
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // The file system cannot; a second name is as good, and the first one goes with `Unfinished`.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => fs::hard_link(from, to),
+        renamed => Ok(renamed?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(file: &Path) -> u32 {
+        fs::metadata(file).unwrap().mode() & 0o777
+    }
+
+    #[test]
+    fn what_came_to_be_in_its_place_meanwhile_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("b.db");
+        let unfinished = Unfinished::beside(&target).unwrap();
+        fs::write(&target, "precious").unwrap();
+        let error = unfinished.finish(&target).unwrap_err();
+        assert!(matches!(error, BackupError::Exists { .. }), "{error}");
+        assert_eq!(fs::read(&target).unwrap(), b"precious");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn only_its_owner_reads_it_whoever_reads_its_source() {
+        let dir = tempfile::tempdir().unwrap();
+        let (source, target) = (dir.path().join("a.db"), dir.path().join("b.db"));
+        fs::write(&source, "content").unwrap();
+        fs::set_permissions(&source, fs::Permissions::from_mode(0o644)).unwrap();
+        // What a killed one left behind.
+        let left = dir.path().join(".opspawn-unfinished-b.db");
+        fs::write(&left, "older and longer content").unwrap();
+        let unfinished = Unfinished::beside(&target).unwrap();
+        assert_eq!(mode(unfinished.path()), 0o600);
+        unfinished.fill(&source).unwrap();
+        unfinished.finish(&target).unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"content");
+        assert_eq!(mode(&target), 0o600);
+    }
+
+    #[test]
+    fn two_do_not_make_the_same_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("b.db");
+        let first = Unfinished::beside(&target).unwrap();
+        let second = Unfinished::beside(&target);
+        assert!(matches!(second, Err(BackupError::Io { .. })));
+        first.finish(&target).unwrap();
+        assert!(target.exists());
+    }
+}

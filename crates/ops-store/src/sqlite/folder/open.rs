@@ -1,0 +1,253 @@
+//! Opening a data folder: the lock, the connections, the schema.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use crate::sqlite::{
+    error::is_full,
+    options::{Durability, Options},
+    schema::{self, Found, SCHEMA_VERSION},
+};
+
+/// The database's name within the data folder.
+pub const DATABASE_FILE: &str = "opspawn.db";
+
+/// The oldest SQLite whose WAL is not lost when it is reset while another connection reads.
+const OLDEST_SQLITE: i32 = 3_051_003;
+
+/// How long a statement waits for a lock that another connection holds.
+pub(crate) const BUSY: Duration = Duration::from_secs(5);
+
+/// Why a data folder cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process owns it.
+    #[error(
+        "the data folder {} is in use by another process{}{}; stop it, or use another folder",
+        dir.display(),
+        pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default(),
+        url.as_ref().map(|url| format!(" that serves {url}")).unwrap_or_default()
+    )]
+    Locked {
+        /// The folder.
+        dir: PathBuf,
+        /// The process, if it said so.
+        pid: Option<u32>,
+        /// Where its API is, if it serves one.
+        url: Option<String>,
+    },
+    /// A newer release wrote it.
+    #[error(
+        "{} has schema version {found}, but this release knows versions up to {known}; use the \
+         newer release that wrote it, or a backup from before",
+        file.display()
+    )]
+    NewerSchema {
+        /// The database.
+        file: PathBuf,
+        /// Its version.
+        found: u32,
+        /// The newest version that this release knows.
+        known: u32,
+    },
+    /// The database is not one, or no longer.
+    #[error(
+        "{} is damaged or not a database; move it away and restore it from a backup",
+        file.display()
+    )]
+    Damaged {
+        /// The database.
+        file: PathBuf,
+        /// What SQLite says.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// The database belongs to another program.
+    #[error("{} is a database of another program; use another data folder", file.display())]
+    Foreign {
+        /// The database.
+        file: PathBuf,
+    },
+    /// The folder or a file in it cannot be created or written.
+    #[error(
+        "{} cannot be written; make it writable for this user, or use another data folder",
+        path.display()
+    )]
+    Folder {
+        /// The folder or file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The database is there but cannot be written.
+    #[error(
+        "{} cannot be opened for writing; make the file and its folder writable for this user",
+        file.display()
+    )]
+    ReadOnly {
+        /// The database.
+        file: PathBuf,
+        /// What SQLite says.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// The disk is full.
+    #[error("no space is left in {}; free some and start again", dir.display())]
+    Full {
+        /// The folder.
+        dir: PathBuf,
+        /// What SQLite says.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// The binary was built with a SQLite that is too old.
+    #[error(
+        "SQLite {found} can lose data when it resets a WAL; build with 3.51.3 or newer (the \
+         bundled one is)"
+    )]
+    SqliteTooOld {
+        /// Its version.
+        found: &'static str,
+    },
+    /// Anything else.
+    #[error("{} cannot be opened", file.display())]
+    Sqlite {
+        /// The database.
+        file: PathBuf,
+        /// What SQLite says.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// The writer did not start.
+    #[error("the writer of {} did not start: {message}", dir.display())]
+    Writer {
+        /// The folder.
+        dir: PathBuf,
+        /// Why.
+        message: String,
+    },
+}
+
+impl OpenError {
+    /// What an error of SQLite means while a folder is being opened.
+    pub(crate) fn sqlite(dir: &Path, source: rusqlite::Error) -> Self {
+        let file = dir.join(DATABASE_FILE);
+        if is_full(dir, &source) {
+            return Self::Full {
+                dir: dir.to_owned(),
+                source,
+            };
+        }
+        match source.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                Self::Damaged { file, source }
+            }
+            Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+                Self::ReadOnly { file, source }
+            }
+            _ => Self::Sqlite { file, source },
+        }
+    }
+}
+
+/// Refuses a SQLite with a known way to lose data.
+pub(crate) fn check_version() -> Result<(), OpenError> {
+    if rusqlite::version_number() < OLDEST_SQLITE {
+        return Err(OpenError::SqliteTooOld {
+            found: rusqlite::version(),
+        });
+    }
+    Ok(())
+}
+
+/// Creates the folder, durably.
+pub(crate) fn create_folder(dir: &Path) -> Result<(), OpenError> {
+    let denied = |source| OpenError::Folder {
+        path: dir.to_owned(),
+        source,
+    };
+    if dir.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(dir).map_err(denied)?;
+    match dir.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)
+            .and_then(|parent| parent.sync_all())
+            .map_err(denied),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Creates a database's file, for its owner alone, if there is none; SQLite gives the files beside it
+/// the same permissions. Where it fails, SQLite does as well, and says why.
+fn create_private(file: &Path) {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    drop(options.open(file));
+}
+
+/// The writer's connection, with the schema brought up to date.
+pub(crate) fn open_writer(options: &Options) -> Result<Connection, OpenError> {
+    let file = options.dir.join(DATABASE_FILE);
+    let failed = |source| OpenError::sqlite(&options.dir, source);
+    create_private(&file);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(&file, flags).map_err(failed)?;
+    set_up(&conn, options).map_err(failed)?;
+    match schema::migrate(&conn).map_err(failed)? {
+        Found::Current => Ok(conn),
+        Found::Newer(found) => Err(OpenError::NewerSchema {
+            file,
+            found,
+            known: SCHEMA_VERSION,
+        }),
+        Found::Foreign => Err(OpenError::Foreign { file }),
+    }
+}
+
+fn set_up(conn: &Connection, options: &Options) -> rusqlite::Result<()> {
+    let synchronous = match options.durability {
+        Durability::Full => "FULL",
+        Durability::Off => "OFF",
+    };
+    // The writer checkpoints by itself, after it has answered. A page cache of 8 MiB is filled by
+    // use only.
+    conn.execute_batch(&format!(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = {synchronous}; \
+         PRAGMA foreign_keys = OFF; PRAGMA wal_autocheckpoint = 0; \
+         PRAGMA journal_size_limit = 67108864; PRAGMA cache_size = -8192; \
+         PRAGMA temp_store = MEMORY; PRAGMA trusted_schema = OFF;"
+    ))?;
+    conn.busy_timeout(BUSY)?;
+    if cfg!(target_os = "macos") {
+        conn.execute_batch("PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON;")?;
+    }
+    if let Some(pages) = options.max_pages {
+        conn.execute_batch(&format!("PRAGMA max_page_count = {pages};"))?;
+    }
+    conn.set_prepared_statement_cache_capacity(32);
+    Ok(())
+}
+
+/// A connection that only reads.
+pub(crate) fn open_reader(dir: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(dir.join(DATABASE_FILE), flags)?;
+    conn.execute_batch(
+        "PRAGMA query_only = ON; PRAGMA cache_size = -2048; PRAGMA temp_store = MEMORY; \
+         PRAGMA trusted_schema = OFF;",
+    )?;
+    conn.busy_timeout(BUSY)?;
+    conn.set_prepared_statement_cache_capacity(32);
+    Ok(conn)
+}

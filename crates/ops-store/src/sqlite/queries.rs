@@ -1,0 +1,7 @@
+//! Everything that does not write, on connections of its own.
+
+pub(crate) mod count;
+pub(crate) mod list;
+pub(crate) mod readers;
+pub(crate) mod reads;
+pub(crate) mod search;

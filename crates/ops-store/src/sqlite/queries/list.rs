@@ -1,0 +1,163 @@
+//! Listing tasks, newest first.
+
+use ops_core::{
+    TenantId,
+    ports::{TaskFilter, TaskRecord},
+};
+use rusqlite::{Connection, params_from_iter};
+
+use crate::sqlite::{
+    queries::search::{self, Place},
+    schema::rows::{self, record_columns},
+};
+
+/// The most tasks that are read with one connection in one go.
+pub(crate) const PAGE: u32 = 128;
+
+/// The tasks of a filter, newest first: a page of them, with the id to go on from.
+pub(crate) fn tasks(
+    conn: &Connection,
+    tenant: TenantId,
+    filter: &TaskFilter,
+) -> rusqlite::Result<Vec<TaskRecord>> {
+    let limit = filter.limit.min(PAGE);
+    let mut found = Vec::new();
+    for place in search::places(tenant, filter) {
+        found.append(&mut rows_of(conn, place, limit)?);
+    }
+    found.sort_unstable_by(|(left, _), (right, _)| right.cmp(left));
+    found.truncate(limit as usize);
+    let mut select = conn.prepare_cached(concat!(
+        "SELECT ",
+        record_columns!(),
+        " FROM tasks JOIN task_requests USING (task_row) WHERE task_row = ?"
+    ))?;
+    let mut read = |row: i64| {
+        let mut sparse = select.query_row([row], rows::record)?;
+        sparse.fill(conn).map(|()| sparse.into_record())
+    };
+    found.into_iter().map(|(_, row)| read(row)).collect()
+}
+
+/// Ids and rows of a place, newest first.
+fn rows_of(
+    conn: &Connection,
+    Place {
+        sql,
+        mut params,
+        order,
+        lone: _,
+        newest,
+    }: Place,
+    limit: u32,
+) -> rusqlite::Result<Vec<([u8; 16], i64)>> {
+    params.push(limit.into());
+    let select = |sql: &str| -> rusqlite::Result<Vec<([u8; 16], i64)>> {
+        let mut select = conn.prepare_cached(&format!(
+            "SELECT tasks.task_id, tasks.task_row FROM {sql} ORDER BY {order} DESC LIMIT ?"
+        ))?;
+        let rows = select.query_map(params_from_iter(&params), |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?;
+        rows.collect()
+    };
+    if let Some(newest) = newest {
+        let found = select(&newest)?;
+        if found.len() >= limit as usize {
+            return Ok(found);
+        }
+    }
+    select(&sql)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    };
+
+    use ops_core::task::Status;
+
+    use super::*;
+    use crate::sqlite::{queries::count, schema};
+
+    /// A database with so many tasks, the oldest first; each is `pending` if the rest of its number
+    /// by `every` is 0, else `completed`, and each hundredth of the pending ones was started.
+    fn filled(tasks: u32, every: u32) -> Connection {
+        let conn = Connection::open_in_memory().unwrap();
+        schema::migrate(&conn).unwrap();
+        conn.execute(
+            "WITH RECURSIVE n (n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM n WHERE n < ?1) \
+             INSERT INTO tasks (tenant_id, task_id, queue, priority, state, attempt, epoch, seq, \
+             lease_losses, run_started, input_tokens, output_tokens, cost_micros, \
+             retry_max_attempts, retry_initial_micros, retry_max_micros, retry_max_lease_losses, \
+             started_at, updated_at) \
+             SELECT 1, CAST(format('%016d', n) AS BLOB), 'default', n % 10, \
+             iif(n % ?2 = 0, 'pending', 'completed'), 1, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 5, \
+             iif(n % 100 = 0, n, NULL), n FROM n",
+            (tasks, every),
+        )
+        .unwrap();
+        conn.execute_batch(
+            "INSERT INTO counters (tenant_id, state, n) \
+             SELECT 1, state, count(*) FROM tasks GROUP BY state",
+        )
+        .unwrap();
+        conn
+    }
+
+    /// The numbers of the newest tasks of a status, how many there are, and the work that both took,
+    /// in thousands of instructions of SQLite.
+    fn newest(conn: &Connection, status: Status, limit: u32) -> (Vec<u32>, u64, u64) {
+        let work = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&work);
+        conn.progress_handler(
+            1_000,
+            Some(move || {
+                counted.fetch_add(1, Ordering::Relaxed);
+                false
+            }),
+        )
+        .unwrap();
+        let filter = TaskFilter {
+            status: Some(status),
+            limit,
+            ..TaskFilter::default()
+        };
+        let tenant = TenantId::DEFAULT;
+        let mut found = Vec::new();
+        for place in search::places(tenant, &filter) {
+            found.append(&mut rows_of(conn, place, limit).unwrap());
+        }
+        let number = |id: [u8; 16]| std::str::from_utf8(&id).unwrap().parse().unwrap();
+        let numbers = found.into_iter().map(|(id, _)| number(id)).collect();
+        let total = count::tasks(conn, tenant, &filter).unwrap();
+        (numbers, total, work.load(Ordering::Relaxed))
+    }
+
+    #[test]
+    fn the_newest_of_a_large_backlog_are_found_without_reading_all_of_it() {
+        let conn = filled(50_000, 1);
+        let (found, total, work) = newest(&conn, Status::Pending, 5);
+        assert_eq!(found, [49_999, 49_998, 49_997, 49_996, 49_995]);
+        assert_eq!(total, 49_500);
+        assert!(work < 100, "{work}");
+        let (found, total, work) = newest(&conn, Status::Running, 3);
+        assert_eq!(found, [50_000, 49_900, 49_800]);
+        assert_eq!(total, 500);
+        assert!(work < 100, "{work}");
+    }
+
+    #[test]
+    fn old_ones_behind_many_others_are_found_as_well() {
+        let conn = filled(10_000, 3_000);
+        let (found, ..) = newest(&conn, Status::Pending, 5);
+        assert_eq!(found, Vec::<u32>::new(), "all of them were started");
+        let (found, ..) = newest(&conn, Status::Running, 5);
+        assert_eq!(found, [9_000, 6_000, 3_000]);
+        let conn = filled(10_000, 3_001);
+        let (found, ..) = newest(&conn, Status::Pending, 5);
+        assert_eq!(found, [9_003, 6_002, 3_001]);
+    }
+}

@@ -1,0 +1,167 @@
+//! What the read verbs read.
+
+use ops_core::{
+    Lifecycle, StoredEvent, TaskId, TenantId,
+    ports::{Counts, EVENT_BYTES, Snapshot, TaskRecord},
+    task::StateName,
+};
+use rusqlite::{Connection, OptionalExtension as _};
+
+use crate::sqlite::{
+    schema::rows::{self, event_columns, life_columns, record_columns, signed, unsigned},
+    values::blob,
+};
+
+/// One task.
+pub(crate) fn task(
+    conn: &Connection,
+    tenant: TenantId,
+    task: TaskId,
+) -> rusqlite::Result<Option<TaskRecord>> {
+    let mut select = conn.prepare_cached(concat!(
+        "SELECT ",
+        record_columns!(),
+        " FROM tasks JOIN task_requests USING (task_row) \
+         WHERE tasks.tenant_id = ? AND task_id = ?"
+    ))?;
+    let found = select
+        .query_row((tenant.0, task.as_bytes()), rows::record)
+        .optional()?;
+    let Some(mut sparse) = found else {
+        return Ok(None);
+    };
+    sparse.fill(conn)?;
+    Ok(Some(sparse.into_record()))
+}
+
+/// The row of a task, if the tenant has it.
+fn task_row(conn: &Connection, tenant: TenantId, task: TaskId) -> rusqlite::Result<Option<i64>> {
+    let mut select =
+        conn.prepare_cached("SELECT task_row FROM tasks WHERE tenant_id = ? AND task_id = ?")?;
+    select
+        .query_row((tenant.0, task.as_bytes()), |row| row.get(0))
+        .optional()
+}
+
+/// Where a task stands.
+pub(crate) fn life(
+    conn: &Connection,
+    tenant: TenantId,
+    task: TaskId,
+) -> rusqlite::Result<Option<Lifecycle>> {
+    let mut select = conn.prepare_cached(concat!(
+        "SELECT ",
+        life_columns!(),
+        " FROM tasks WHERE tenant_id = ? AND task_id = ?"
+    ))?;
+    select
+        .query_row((tenant.0, task.as_bytes()), |row| rows::life(row, task, 0))
+        .optional()
+}
+
+/// Events after a number, as far as their bodies fit; none if there is no such task.
+pub(crate) fn events(
+    conn: &Connection,
+    tenant: TenantId,
+    task: TaskId,
+    after: u64,
+    limit: u32,
+) -> rusqlite::Result<Option<Vec<StoredEvent>>> {
+    let Some(row) = task_row(conn, tenant, task)? else {
+        return Ok(None);
+    };
+    let mut select = conn.prepare_cached(concat!(
+        "SELECT ",
+        event_columns!(),
+        " FROM events WHERE tenant_id = ? AND task_row = ? AND seq > ? ORDER BY seq LIMIT ?"
+    ))?;
+    let mut found: Vec<StoredEvent> = Vec::new();
+    let mut bytes = 0;
+    let mut rows = select.query((tenant.0, row, signed(after), limit))?;
+    while let Some(row) = rows.next()? {
+        let (mut event, digest) = rows::event(row)?;
+        if let Some(digest) = digest {
+            event.event.body = blob::read(conn, tenant, &digest)?;
+        }
+        bytes += event.event.body.len();
+        if bytes > EVENT_BYTES && !found.is_empty() {
+            break;
+        }
+        found.push(event);
+    }
+    Ok(Some(found))
+}
+
+/// The last event of a model step at or before a number. Goes back from there: a turn is short.
+pub(crate) fn turn_start(
+    conn: &Connection,
+    tenant: TenantId,
+    task: TaskId,
+    seq: u64,
+) -> rusqlite::Result<Option<u64>> {
+    let Some(row) = task_row(conn, tenant, task)? else {
+        return Ok(None);
+    };
+    let mut select = conn.prepare_cached(
+        "SELECT seq FROM events WHERE tenant_id = ? AND task_row = ? AND seq <= ? \
+         AND step_kind = 'model' ORDER BY seq DESC LIMIT 1",
+    )?;
+    let found = select
+        .query_row((tenant.0, row, signed(seq)), |row| unsigned(row, 0))
+        .optional()?;
+    Ok(Some(found.unwrap_or(0)))
+}
+
+/// How many tasks there are in each state that has any.
+pub(crate) fn counts(conn: &Connection, tenant: TenantId) -> rusqlite::Result<Counts> {
+    let mut select =
+        conn.prepare_cached("SELECT state, n FROM counters WHERE tenant_id = ? AND n <> 0")?;
+    let mut counts = Counts::new();
+    let mut rows = select.query([tenant.0])?;
+    while let Some(row) = rows.next()? {
+        // A newer release's state is none of this one's.
+        if let Some(state) = StateName::from_name(row.get_ref(0)?.as_str()?) {
+            counts.insert(state, unsigned(row, 1)?);
+        }
+    }
+    Ok(counts)
+}
+
+/// The newest snapshot; the outer option is the task.
+pub(crate) fn snapshot(
+    conn: &Connection,
+    tenant: TenantId,
+    task: TaskId,
+) -> rusqlite::Result<Option<Option<Snapshot>>> {
+    let mut select = conn.prepare_cached(
+        "SELECT seq, version, codec, size, body FROM snapshots \
+         WHERE tenant_id = ? AND task_id = ?",
+    )?;
+    let found = select
+        .query_row((tenant.0, task.as_bytes()), |row| {
+            Ok(Snapshot {
+                seq: unsigned(row, 0)?,
+                version: row.get(1)?,
+                body: blob::unpack(row.get(2)?, row.get(3)?, row.get(4)?)?,
+            })
+        })
+        .optional()?;
+    if found.is_none() && task_row(conn, tenant, task)?.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(found))
+}
+
+/// The queues that have ready tasks. Jumps from one to the next within the index, so that a long
+/// backlog costs nothing.
+pub(crate) fn ready_queues(conn: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut select = conn.prepare_cached(
+        "WITH RECURSIVE ready (name) AS ( \
+           SELECT min(queue) FROM tasks WHERE state = 'pending' \
+           UNION ALL \
+           SELECT (SELECT min(queue) FROM tasks WHERE state = 'pending' AND queue > name) \
+           FROM ready WHERE name IS NOT NULL \
+         ) SELECT name FROM ready WHERE name IS NOT NULL",
+    )?;
+    select.query_map((), |row| row.get(0))?.collect()
+}

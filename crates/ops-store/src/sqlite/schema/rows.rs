@@ -1,0 +1,345 @@
+//! Rows as values of the domain. Column lists stand beside the functions that read them.
+
+use ops_core::{
+    AgentDigest, Json, Lifecycle, Micros, Parent, SessionId, State, StoredEvent, Task, TaskId,
+    TenantId, Wait,
+    event::{EffectClass, NewEvent, StepKind, StepMark, StepStatus, TaskError, Usage},
+    ports::{LIST_BYTES, TaskRecord},
+    retry::RetryPolicy,
+    task::StateName,
+};
+use rusqlite::{
+    Connection, Error, Row, Rows,
+    types::{FromSql, Type, ValueRef},
+};
+use serde::de::DeserializeOwned;
+
+use crate::sqlite::{
+    error::Newer,
+    schema::columns::from_flags,
+    values::blob::{self, Digest},
+};
+
+/// What [`life`] reads, in its order.
+macro_rules! life_columns {
+    () => {
+        "state, session_id, due_at, wait, dead_letter, attempt, epoch, seq, lease_losses, \
+         run_started, input_tokens, output_tokens, cost_micros, retry_max_attempts, \
+         retry_initial_micros, retry_max_micros, retry_max_lease_losses, started_at, updated_at, \
+         completed_at, flags, children_input_tokens, children_output_tokens, children_cost_micros"
+    };
+}
+/// How many columns [`life`] reads.
+const LIFE_COLUMNS: usize = 24;
+/// How many columns [`record`] reads.
+pub(crate) const RECORD_COLUMNS: usize = LIFE_COLUMNS + 22;
+
+/// Where [`record`] reads the task's id.
+pub(crate) const ID_COLUMN: usize = LIFE_COLUMNS + 1;
+
+/// What [`record`] reads, in its order, from `tasks` joined with `task_requests`.
+macro_rules! record_columns {
+    () => {
+        concat!(
+            $crate::sqlite::schema::rows::life_columns!(),
+            ", tasks.tenant_id, task_id, queue, priority, result, result_digest, error, task_type, \
+             name, agent_id, input, input_digest, labels, limits, retry_of, created_at, run_at, \
+             concurrency_key, parent_id, parent_step, depth_left, agent_digest"
+        )
+    };
+}
+
+/// What [`event`] reads, in its order.
+macro_rules! event_columns {
+    () => {
+        "seq, at, kind, step, step_kind, step_status, effect, input_tokens, output_tokens, \
+         cost_micros, blobs, body, body_digest"
+    };
+}
+pub(crate) use {event_columns, life_columns, record_columns};
+
+/// An unsigned number as SQLite stores it.
+pub(crate) fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// An unsigned number that [`signed`] stored.
+pub(crate) fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    u64::try_from(row.get::<_, i64>(column)?).map_err(|error| unreadable(column, error.into()))
+}
+
+pub(crate) fn unreadable(
+    column: usize,
+    why: Box<dyn std::error::Error + Send + Sync + 'static>,
+) -> Error {
+    Error::FromSqlConversionFailure(column, Type::Null, why)
+}
+
+pub(crate) fn micros(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Micros>> {
+    Ok(row.get::<_, Option<i64>>(column)?.map(Micros))
+}
+
+/// A required value that belongs to a state.
+fn required<T: FromSql>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+    row.get(column)
+}
+
+/// A value stored by its name.
+pub(crate) fn named<T>(
+    row: &Row<'_>,
+    column: usize,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> rusqlite::Result<T> {
+    let text = row
+        .get_ref(column)?
+        .as_str()
+        .map_err(|error| unreadable(column, error.into()))?;
+    parse(text).ok_or_else(|| unreadable(column, Newer(text.to_owned()).into()))
+}
+
+fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<T>> {
+    match row.get_ref(column)? {
+        ValueRef::Null => Ok(None),
+        value => {
+            let text = value
+                .as_str()
+                .map_err(|error| unreadable(column, error.into()))?;
+            serde_json::from_str(text)
+                .map(Some)
+                .map_err(|error| unreadable(column, error.into()))
+        }
+    }
+}
+
+/// Rows until the columns that may be large have more than [`LIST_BYTES`] together; the first in any
+/// case.
+pub(crate) fn bounded<T>(
+    mut rows: Rows<'_>,
+    large: &[usize],
+    read: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<Vec<T>> {
+    let (mut found, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = rows.next()? {
+        for column in large {
+            let value = row.get_ref(*column)?.as_bytes_or_null();
+            bytes += value.ok().flatten().map_or(0, <[u8]>::len);
+        }
+        if bytes > LIST_BYTES && !found.is_empty() {
+            break;
+        }
+        found.push(read(row)?);
+    }
+    Ok(found)
+}
+
+pub(crate) fn document(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Json>> {
+    match row.get_ref(column)? {
+        ValueRef::Null => Ok(None),
+        value => {
+            let text = value
+                .as_str()
+                .map_err(|error| unreadable(column, error.into()))?;
+            Json::parse(text)
+                .map(Some)
+                .map_err(|error| unreadable(column, error.into()))
+        }
+    }
+}
+
+/// A lifecycle from [`life_columns!`] that begin at column `at`.
+pub(crate) fn life(row: &Row<'_>, id: TaskId, at: usize) -> rusqlite::Result<Lifecycle> {
+    let session = || Ok::<_, Error>(SessionId::from_bytes(required(row, at + 1)?));
+    let state = match named(row, at, StateName::from_name)? {
+        StateName::Pending => State::Pending,
+        StateName::Scheduled => State::Scheduled {
+            until: Micros(required(row, at + 2)?),
+        },
+        StateName::Paused => State::Paused,
+        StateName::Running => State::Running {
+            session: session()?,
+        },
+        StateName::Cancelling => State::Cancelling {
+            session: session()?,
+        },
+        StateName::Waiting => State::Waiting(
+            json::<Wait>(row, at + 3)?
+                .ok_or_else(|| unreadable(at + 3, "a waiting task waits for nothing".into()))?,
+        ),
+        StateName::Completed => State::Completed,
+        StateName::Failed => State::Failed {
+            dead_letter: row.get(at + 4)?,
+        },
+        StateName::Cancelled => State::Cancelled,
+    };
+    let (paused, heard, ties) = from_flags(row.get(at + 20)?);
+    Ok(Lifecycle {
+        id,
+        state,
+        attempt: row.get(at + 5)?,
+        epoch: unsigned(row, at + 6)?,
+        seq: unsigned(row, at + 7)?,
+        lease_losses: row.get(at + 8)?,
+        run_started: row.get(at + 9)?,
+        paused,
+        heard,
+        ties,
+        usage: usage(row, at + 10)?,
+        children_usage: usage(row, at + 21)?,
+        retry: RetryPolicy {
+            max_attempts: row.get(at + 13)?,
+            initial_micros: row.get(at + 14)?,
+            max_micros: row.get(at + 15)?,
+            max_lease_losses: row.get(at + 16)?,
+        },
+        started_at: micros(row, at + 17)?,
+        updated_at: Micros(row.get(at + 18)?),
+        completed_at: micros(row, at + 19)?,
+    })
+}
+
+fn usage(row: &Row<'_>, at: usize) -> rusqlite::Result<Usage> {
+    Ok(Usage {
+        input_tokens: unsigned(row, at)?,
+        output_tokens: unsigned(row, at + 1)?,
+        cost_micros: unsigned(row, at + 2)?,
+    })
+}
+
+/// A record whose large values are still in the blob table.
+#[derive(Debug)]
+pub(crate) struct Sparse {
+    record: TaskRecord,
+    input: Option<Digest>,
+    result: Option<Digest>,
+}
+
+impl Sparse {
+    /// A record that has all its values.
+    pub(crate) fn whole(record: TaskRecord) -> Self {
+        Self {
+            record,
+            input: None,
+            result: None,
+        }
+    }
+
+    /// Whether no value is missing.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.input.is_none() && self.result.is_none()
+    }
+
+    /// Fetches the missing values.
+    pub(crate) fn fill(&mut self, conn: &Connection) -> rusqlite::Result<()> {
+        let tenant = self.record.task.tenant;
+        if let Some(digest) = self.input.take() {
+            self.record.task.input = stored_json(conn, tenant, &digest)?;
+        }
+        if let Some(digest) = self.result.take() {
+            self.record.result = Some(stored_json(conn, tenant, &digest)?);
+        }
+        Ok(())
+    }
+
+    /// The record; after [`Self::fill`] it is whole.
+    pub(crate) fn into_record(self) -> TaskRecord {
+        self.record
+    }
+
+    pub(crate) fn task(&self) -> &Task {
+        &self.record.task
+    }
+
+    pub(crate) fn life(&self) -> &Lifecycle {
+        &self.record.life
+    }
+
+    /// Takes over a later lifecycle.
+    pub(crate) fn set_life(&mut self, life: Lifecycle) {
+        self.record.life = life;
+    }
+}
+
+fn stored_json(conn: &Connection, tenant: TenantId, digest: &Digest) -> rusqlite::Result<Json> {
+    let bytes = blob::read(conn, tenant, digest)?;
+    let text = std::str::from_utf8(&bytes).map_err(|error| unreadable(0, error.into()))?;
+    Json::parse(text).map_err(|error| unreadable(0, error.into()))
+}
+
+/// A record from [`record_columns!`].
+pub(crate) fn record(row: &Row<'_>) -> rusqlite::Result<Sparse> {
+    let at = LIFE_COLUMNS;
+    let id = TaskId::from_bytes(row.get(ID_COLUMN)?);
+    let retry_of: Option<[u8; 16]> = row.get(at + 14)?;
+    let digest: Option<[u8; 32]> = row.get(at + 21)?;
+    let parent = match row.get::<_, Option<[u8; 16]>>(at + 18)? {
+        Some(task) => Some(Parent {
+            task: TaskId::from_bytes(task),
+            step: row.get(at + 19)?,
+            depth_left: row.get(at + 20)?,
+        }),
+        None => None,
+    };
+    let task = Task {
+        id,
+        tenant: TenantId(row.get(at)?),
+        queue: row.get(at + 2)?,
+        priority: row.get(at + 3)?,
+        task_type: row.get(at + 7)?,
+        name: row.get(at + 8)?,
+        agent_id: row.get(at + 9)?,
+        agent_digest: digest.map(AgentDigest::from_bytes),
+        input: document(row, at + 10)?.unwrap_or_else(Json::null),
+        labels: json(row, at + 12)?.unwrap_or_default(),
+        limits: json(row, at + 13)?.unwrap_or_default(),
+        concurrency_key: row.get(at + 17)?,
+        retry_of: retry_of.map(TaskId::from_bytes),
+        parent,
+        created_at: Micros(row.get(at + 15)?),
+        run_at: micros(row, at + 16)?,
+    };
+    Ok(Sparse {
+        record: TaskRecord {
+            task,
+            life: life(row, id, 0)?,
+            result: document(row, at + 4)?,
+            error: json::<TaskError>(row, at + 6)?,
+        },
+        input: row.get(at + 11)?,
+        result: row.get(at + 5)?,
+    })
+}
+
+/// An event from [`event_columns!`], with the digest of its body if that is in the blob table.
+pub(crate) fn event(row: &Row<'_>) -> rusqlite::Result<(StoredEvent, Option<Digest>)> {
+    let step = match row.get::<_, Option<u32>>(3)? {
+        Some(number) => Some(StepMark {
+            number,
+            kind: named(row, 4, StepKind::from_name)?,
+            status: named(row, 5, StepStatus::from_name)?,
+            effect: named(row, 6, EffectClass::from_name)?,
+        }),
+        None => None,
+    };
+    let blobs = match row.get_ref(10)? {
+        ValueRef::Null => Vec::new(),
+        value => {
+            let text = value
+                .as_str()
+                .map_err(|error| unreadable(10, error.into()))?;
+            text.split(',').map(str::to_owned).collect()
+        }
+    };
+    let event = NewEvent {
+        kind: row.get(2)?,
+        step,
+        usage: usage(row, 7)?,
+        blobs,
+        body: row.get::<_, Option<Vec<u8>>>(11)?.unwrap_or_default(),
+    };
+    let stored = StoredEvent {
+        seq: unsigned(row, 0)?,
+        at: Micros(row.get(1)?),
+        event,
+    };
+    Ok((stored, row.get(12)?))
+}

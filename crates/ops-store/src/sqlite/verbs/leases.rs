@@ -1,0 +1,107 @@
+//! Taking leases back, and waking what is due: commands that the store finds by itself. A task that
+//! cannot be read is reported and left as it is; the others go on.
+
+use ops_core::{Command, Micros, SessionId, TaskId, TenantId, ports::Due};
+use rusqlite::{OptionalExtension as _, Params, Row};
+
+use crate::sqlite::{error::Fault, verbs::apply::apply_own, writer::batch::Batch};
+
+/// Takes back the leases of a session; says how many tasks held one.
+pub(crate) fn end_session(batch: &mut Batch<'_>, session: SessionId) -> Result<u32, Fault> {
+    lose(
+        batch,
+        "SELECT task_row, due_at, tenant_id, task_id FROM tasks \
+         WHERE session_id = ? AND session_id IS NOT NULL",
+        [session.as_bytes()],
+    )
+}
+
+/// Takes back all leases: those of the process that owned the folder before.
+pub(crate) fn void_leases(batch: &mut Batch<'_>) -> Result<u32, Fault> {
+    lose(
+        batch,
+        "SELECT task_row, due_at, tenant_id, task_id FROM tasks WHERE session_id IS NOT NULL",
+        (),
+    )
+}
+
+fn lose(batch: &mut Batch<'_>, select: &str, params: impl Params) -> Result<u32, Fault> {
+    let mut lost = 0;
+    for found in find(batch, select, params)? {
+        lost += u32::from(one(batch, found, Command::LoseLease)?);
+    }
+    Ok(lost)
+}
+
+/// Moves on what is due. What cannot be moved is passed over: it takes no place from what is due
+/// after it, and does not count as the next to be due.
+pub(crate) fn wake_due(batch: &mut Batch<'_>, limit: u32) -> Result<Due, Fault> {
+    let mut woken = 0;
+    let mut after = (i64::MIN, i64::MIN);
+    while woken < limit {
+        let due = find(
+            batch,
+            "SELECT task_row, due_at, tenant_id, task_id FROM tasks \
+             WHERE due_at <= ? AND (due_at, task_row) > (?, ?) ORDER BY due_at, task_row LIMIT ?",
+            (batch.now.0, after.0, after.1, limit - woken),
+        )?;
+        let Some(last) = due.last() else { break };
+        after = (last.due.unwrap_or(batch.now.0), last.row);
+        for found in due {
+            woken += u32::from(one(batch, found, Command::Wake)?);
+        }
+    }
+    let mut next = batch.conn.prepare_cached(
+        "SELECT due_at FROM tasks WHERE (due_at, task_row) > (?, ?) AND due_at <= ? \
+         ORDER BY due_at, task_row LIMIT 1",
+    )?;
+    let next = next
+        .query_row((after.0, after.1, i64::MAX), |row| row.get(0).map(Micros))
+        .optional()?;
+    Ok(Due { woken, next })
+}
+
+/// A task that a command is for.
+struct Found {
+    row: i64,
+    due: Option<i64>,
+    key: rusqlite::Result<(TenantId, TaskId)>,
+}
+
+fn find(batch: &Batch<'_>, select: &str, params: impl Params) -> rusqlite::Result<Vec<Found>> {
+    batch
+        .conn
+        .prepare_cached(select)?
+        .query_map(params, |row| {
+            Ok(Found {
+                row: row.get(0)?,
+                // What is due is a number; what is leased is not due.
+                due: row.get(1).unwrap_or_default(),
+                key: key(row),
+            })
+        })?
+        .collect()
+}
+
+fn key(row: &Row<'_>) -> rusqlite::Result<(TenantId, TaskId)> {
+    Ok((TenantId(row.get(2)?), TaskId::from_bytes(row.get(3)?)))
+}
+
+/// Applies a command to one of many tasks; says whether it was accepted.
+fn one(batch: &mut Batch<'_>, found: Found, command: Command) -> Result<bool, Fault> {
+    let (tenant, task) = match found.key.map_err(Fault::from) {
+        Ok(key) => key,
+        Err(Fault::Refused(error)) => {
+            batch.report(found.row, "unknown", &error);
+            return Ok(false);
+        }
+        Err(broken) => return Err(broken),
+    };
+    match apply_own(batch, tenant, task, command) {
+        Err(Fault::Refused(error)) => {
+            batch.report(found.row, task, &error);
+            Ok(false)
+        }
+        done => done,
+    }
+}

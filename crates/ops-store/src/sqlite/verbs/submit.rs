@@ -1,0 +1,242 @@
+//! Submit: a task, its request and its first event.
+
+use ops_core::{
+    AgentDigest, Json, Lifecycle, State, TaskId, Ties,
+    event::{TaskEvent, Usage},
+    ports::{Idempotency, NewTask, StoreError, TaskRecord},
+};
+use rusqlite::{OptionalExtension as _, params};
+
+use crate::sqlite::{
+    error::Fault,
+    schema::{
+        columns::{StateColumns, flags},
+        rows::{self, Sparse, record_columns, signed},
+        terms,
+    },
+    values::{blob::Packed, prepare::PreparedTask},
+    verbs::{agents, fork},
+    writer::batch::{Batch, Loaded},
+};
+
+/// A task that was stored, or that the idempotency key had made before.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) record: Sparse,
+    pub(crate) existing: bool,
+}
+
+pub(crate) fn submit(batch: &mut Batch<'_>, prepared: PreparedTask) -> Result<Found, Fault> {
+    let PreparedTask { new, input } = prepared;
+    if let Some(idempotency) = &new.idempotency
+        && let Some(record) = known(batch, &new, idempotency)?
+    {
+        return Ok(Found {
+            record,
+            existing: true,
+        });
+    }
+    let record = insert(batch, new, input.as_ref(), None)?;
+    Ok(Found {
+        record: Sparse::whole(record),
+        existing: false,
+    })
+}
+
+/// Stores a child with the append of its parent that starts it. A child whose id is taken was stored
+/// before.
+pub(crate) fn child(
+    batch: &mut Batch<'_>,
+    parent: &Loaded,
+    new: NewTask,
+    input: Option<&Packed>,
+) -> Result<(), Fault> {
+    let task = new.task.id;
+    match insert(batch, new, input, Some(parent.row)) {
+        Ok(_) => Ok(()),
+        Err(Fault::Refused(error)) => {
+            batch.report(parent.row, task, &error);
+            Ok(())
+        }
+        Err(broken) => Err(broken),
+    }
+}
+
+fn insert(
+    batch: &mut Batch<'_>,
+    new: NewTask,
+    input: Option<&Packed>,
+    parent: Option<i64>,
+) -> Result<TaskRecord, Fault> {
+    let NewTask {
+        mut task,
+        retry,
+        idempotency,
+        fork,
+    } = new;
+    if task.agent_digest.is_none() {
+        task.agent_digest = match &fork {
+            Some(fork) => agents::pinned(batch.conn, task.tenant, fork.from)?,
+            None => agents::current(batch.conn, task.tenant, task.agent_id.as_deref())?,
+        };
+    }
+    let event = TaskEvent::Submitted {
+        task_type: task.task_type.clone(),
+        retry_of: task.retry_of,
+        parent: task.parent.map(|parent| parent.task),
+        run_at: task.run_at,
+    };
+    let mut life = Lifecycle {
+        id: task.id,
+        state: State::Pending,
+        attempt: 1,
+        retry,
+        epoch: 0,
+        seq: 0,
+        lease_losses: 0,
+        run_started: fork.is_some(),
+        paused: false,
+        heard: false,
+        ties: Ties {
+            parent: parent.is_some(),
+            key: task.concurrency_key.is_some(),
+            ..Ties::default()
+        },
+        usage: Usage::default(),
+        children_usage: Usage::default(),
+        started_at: None,
+        updated_at: task.created_at,
+        completed_at: None,
+    }
+    .apply(&event, batch.now.max(task.created_at));
+    let from = match &fork {
+        Some(fork) => Some(fork::source(batch, task.tenant, fork)?),
+        None => None,
+    };
+    // The row is written once, with the number of the last event.
+    life.seq += from.as_ref().map_or(0, |from| from.events);
+
+    let columns = StateColumns::new(&life.state);
+    let inserted = batch.sql.insert_task.execute(params![
+        task.tenant.0,
+        task.id.as_bytes(),
+        task.queue,
+        task.priority,
+        columns.name,
+        columns.due,
+        life.attempt,
+        signed(life.epoch),
+        signed(life.seq),
+        life.run_started,
+        retry.max_attempts,
+        retry.initial_micros,
+        retry.max_micros,
+        retry.max_lease_losses,
+        life.updated_at.0,
+        flags(&life),
+        parent,
+        task.concurrency_key,
+    ])?;
+    if inserted == 0 {
+        let message = format!("there is a task {} already; ids must be fresh", task.id);
+        return Err(StoreError::Unavailable(message).into());
+    }
+    let row = batch.conn.last_insert_rowid();
+    batch.changes.written = true;
+    batch.changes.submitted = true;
+    batch.changes.work.submits += 1;
+    if let Some(packed) = input {
+        batch.store(task.tenant, packed)?;
+        batch.refer(task.tenant, row, &packed.digest)?;
+    }
+    let inline = input.is_none().then(|| task.input.as_str());
+    let labels = (!task.labels.is_empty())
+        .then(|| Json::from_value(&task.labels).ok())
+        .flatten();
+    let limits = (task.limits != ops_core::task::TaskLimits::default())
+        .then(|| Json::from_value(&task.limits).ok())
+        .flatten();
+    batch.sql.insert_request.execute(params![
+        row,
+        task.tenant.0,
+        task.task_type,
+        task.name,
+        task.agent_id,
+        inline,
+        input.map(|packed| packed.digest),
+        labels.as_ref().map(Json::as_str),
+        limits.as_ref().map(Json::as_str),
+        task.retry_of.as_ref().map(TaskId::as_bytes),
+        task.created_at.0,
+        task.run_at.map(|at| at.0),
+        task.parent.as_ref().map(|parent| parent.task.as_bytes()),
+        task.parent.map(|parent| parent.step),
+        task.parent.map(|parent| parent.depth_left),
+        task.agent_digest.as_ref().map(AgentDigest::as_bytes),
+    ])?;
+    terms::insert(batch.conn, &task)?;
+    if let Some(idempotency) = &idempotency {
+        let mut insert = batch.conn.prepare_cached(
+            "INSERT INTO idempotency (tenant_id, key, digest, task_id, created_at) \
+             VALUES (?, ?, ?, ?, ?)",
+        )?;
+        insert.execute(params![
+            task.tenant.0,
+            idempotency.key,
+            idempotency.digest,
+            task.id.as_bytes(),
+            life.updated_at.0,
+        ])?;
+    }
+    batch.event((task.tenant, row), &life, 1, &event.envelope(), None)?;
+    if let (Some(from), Some(fork)) = (&from, &fork) {
+        fork::copy(batch, (task.tenant, row), &life, from, fork)?;
+    }
+    batch.changes.count(task.tenant, life.state.name(), 1);
+    let ready = matches!(life.state, State::Pending).then(|| batch.queue(&task.queue));
+    batch.notice(task.tenant, &life, ready);
+    Ok(TaskRecord {
+        task,
+        life,
+        result: None,
+        error: None,
+    })
+}
+
+/// The task that an idempotency key stands for, if it was used before.
+fn known(
+    batch: &Batch<'_>,
+    new: &NewTask,
+    idempotency: &Idempotency,
+) -> Result<Option<Sparse>, Fault> {
+    let tenant = new.task.tenant.0;
+    let mut select = batch.conn.prepare_cached(
+        "SELECT digest, task_id FROM idempotency WHERE tenant_id = ? AND key = ?",
+    )?;
+    let known = select
+        .query_row((tenant, &idempotency.key), |row| {
+            Ok((row.get::<_, [u8; 32]>(0)?, row.get::<_, [u8; 16]>(1)?))
+        })
+        .optional()?;
+    let Some((digest, task)) = known else {
+        return Ok(None);
+    };
+    if digest != idempotency.digest {
+        return Err(StoreError::IdempotencyMismatch.into());
+    }
+    let mut select = batch.conn.prepare_cached(concat!(
+        "SELECT ",
+        record_columns!(),
+        " FROM tasks JOIN task_requests USING (task_row) \
+         WHERE tasks.tenant_id = ? AND task_id = ?"
+    ))?;
+    // A key outlives its task only until retention has taken both away; then it is free again.
+    let record = select.query_row((tenant, task), rows::record).optional()?;
+    if record.is_none() {
+        batch
+            .conn
+            .prepare_cached("DELETE FROM idempotency WHERE tenant_id = ? AND key = ?")?
+            .execute((tenant, &idempotency.key))?;
+    }
+    Ok(record)
+}

@@ -1,0 +1,118 @@
+//! The writer's queue: callers push, the writer takes everything at once.
+
+use std::{
+    collections::VecDeque,
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+/// Locks a mutex whose data stays valid whatever its holders do.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A queue from many callers to one writer.
+#[derive(Debug)]
+pub(crate) struct Inbox<T> {
+    state: Mutex<Waiting<T>>,
+    enough: Condvar,
+}
+
+#[derive(Debug)]
+struct Waiting<T> {
+    items: VecDeque<T>,
+    /// How many items the writer sleeps for; 0 while it is awake.
+    wanted: usize,
+    closed: bool,
+}
+
+impl<T> Inbox<T> {
+    pub(crate) fn new() -> Self {
+        let state = Waiting {
+            items: VecDeque::new(),
+            wanted: 0,
+            closed: false,
+        };
+        Self {
+            state: Mutex::new(state),
+            enough: Condvar::new(),
+        }
+    }
+
+    /// Adds an item; gives it back if the writer has stopped taking any.
+    pub(crate) fn push(&self, item: T) -> Result<(), T> {
+        self.push_all(Some(item)).map_err(|mut items| {
+            let item = items.take();
+            item.expect("a refused item is given back")
+        })
+    }
+
+    /// Adds items side by side, so that one group takes them; gives them back if the writer has
+    /// stopped taking any.
+    pub(crate) fn push_all<I: IntoIterator<Item = T>>(&self, items: I) -> Result<(), I> {
+        let mut state = lock(&self.state);
+        if state.closed {
+            return Err(items);
+        }
+        state.items.extend(items);
+        let wake = state.wanted > 0 && state.items.len() >= state.wanted;
+        drop(state);
+        if wake {
+            self.enough.notify_one();
+        }
+        Ok(())
+    }
+
+    /// No further items; what is queued is still taken.
+    pub(crate) fn close(&self) {
+        lock(&self.state).closed = true;
+        self.enough.notify_all();
+    }
+
+    /// Closes, and drops what is queued.
+    pub(crate) fn abandon(&self) {
+        let mut state = lock(&self.state);
+        state.closed = true;
+        let dropped = std::mem::take(&mut state.items);
+        drop(state);
+        drop(dropped);
+    }
+
+    /// Sleeps until there is an item. `false` once the inbox is closed and empty.
+    pub(crate) fn wait(&self) -> bool {
+        let mut state = lock(&self.state);
+        while state.items.is_empty() && !state.closed {
+            state.wanted = 1;
+            state = self
+                .enough
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        state.wanted = 0;
+        !state.items.is_empty()
+    }
+
+    /// Sleeps until there are so many items, or the time is over.
+    pub(crate) fn linger(&self, wanted: usize, limit: Duration) {
+        let mut state = lock(&self.state);
+        state.wanted = wanted;
+        let (mut state, _) = self
+            .enough
+            .wait_timeout_while(state, limit, |state| {
+                state.items.len() < wanted && !state.closed
+            })
+            .unwrap_or_else(PoisonError::into_inner);
+        state.wanted = 0;
+    }
+
+    /// Moves at most `max` items into `batch`.
+    pub(crate) fn take(&self, max: usize, batch: &mut Vec<T>) {
+        let mut state = lock(&self.state);
+        let count = state.items.len().min(max);
+        batch.extend(state.items.drain(..count));
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        lock(&self.state).items.len()
+    }
+}
