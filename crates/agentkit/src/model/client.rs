@@ -8,6 +8,7 @@ mod chat;
 mod config;
 mod draft;
 mod failure;
+mod fields;
 mod generate_content;
 mod messages;
 mod reader;
@@ -18,6 +19,8 @@ mod retry_after;
 mod schema;
 mod sse;
 mod surface;
+mod text;
+mod turns;
 
 use std::time::Duration;
 

@@ -3,8 +3,10 @@
 mod answers;
 mod conformance;
 mod failures;
+mod replay;
 mod requests;
 mod server;
+mod strict;
 
 use std::{
     sync::{Arc, Mutex},

@@ -2,16 +2,13 @@
 
 use std::sync::Arc;
 
-use serde::{Serialize, Serializer, ser::SerializeSeq};
-use serde_json::{Value, value::RawValue};
-
 use super::{Config, schema::is_held};
 use crate::{
-    event::StepId,
     memory::IMAGE_TOKENS,
-    model::{Image, Message, MessageCall, Request, ResponseSchema, parts},
+    model::{Image, Message, Request, ResponseSchema},
     tool::ToolSpec,
 };
+use serde::{Serialize, Serializer, ser::SerializeSeq};
 
 /// A request on its way to a model.
 pub(super) struct Outgoing<'a> {
@@ -71,11 +68,6 @@ impl<'a> Outgoing<'a> {
         (text / 4) as u64 + shown
     }
 
-    /// The parts of a message as the model sent them, if this model did.
-    pub(super) fn own_parts(&self, parts: Option<&'a Value>) -> Option<&'a RawValue> {
-        serde_json::from_str(parts::replay(parts, self.name)?).ok()
-    }
-
     /// The instructions, one after the other.
     pub(super) fn instructions(&self) -> impl Iterator<Item = &'a str> {
         self.request
@@ -109,68 +101,6 @@ where
             list.serialize_element(&item)?;
         }
         list.end()
-    }
-}
-
-/// The provider's id of a call, or ours where it gave none.
-#[derive(Clone, Copy)]
-pub(super) struct CallId<'a> {
-    pub(super) provider_id: &'a str,
-    pub(super) step: StepId,
-}
-
-impl<'a> CallId<'a> {
-    pub(super) fn of(call: &'a MessageCall) -> Self {
-        Self {
-            provider_id: &call.provider_id,
-            step: call.step,
-        }
-    }
-
-    /// The same id; ours where the provider's would not do as an id with most others. A
-    /// conversation that began at another provider brings ids of its own forms.
-    pub(super) fn plain(self) -> Self {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
-        let fits = self.provider_id.len() <= 64 && self.provider_id.bytes().all(plain);
-        Self {
-            provider_id: if fits { self.provider_id } else { "" },
-            ..self
-        }
-    }
-}
-
-impl Serialize for CallId<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if self.provider_id.is_empty() {
-            serializer.collect_str(&self.step)
-        } else {
-            serializer.serialize_str(self.provider_id)
-        }
-    }
-}
-
-/// Arguments as a string that holds JSON; a string is the raw text that was no JSON.
-pub(super) struct JsonText<'a>(pub(super) &'a Value);
-
-impl Serialize for JsonText<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
-            Value::String(raw) => serializer.serialize_str(raw),
-            value => serializer.collect_str(value),
-        }
-    }
-}
-
-/// Arguments as an object; an empty one where the model sent something else, which some surfaces
-/// do not take back.
-pub(super) struct JsonObject<'a>(pub(super) &'a Value);
-
-impl Serialize for JsonObject<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
-            Value::Object(map) => map.serialize(serializer),
-            _ => serializer.collect_map(std::iter::empty::<((), ())>()),
-        }
     }
 }
 

@@ -268,7 +268,7 @@ async fn malformed_arguments_leave_the_answer_as_it_is() {
 
 /// The conversation after the model's answer: the answer as it comes back from a log, and the
 /// results of its calls.
-fn continued(response: &Response) -> Request {
+pub(super) fn continued(response: &Response) -> Request {
     let event = Event::ModelCompleted(ModelCompleted {
         step: StepId(1),
         name: response.model.clone(),
@@ -294,7 +294,8 @@ fn continued(response: &Response) -> Request {
             step: StepId(step),
             provider_id: call.provider_id.clone(),
             name: call.name.clone(),
-            arguments: serde_json::from_str(&call.arguments).unwrap(),
+            arguments: serde_json::from_str(&call.arguments)
+                .unwrap_or_else(|_| json!(call.arguments)),
         });
     let calls: Vec<MessageCall> = calls.collect();
     let results = calls.iter().map(|call| Message::Tool {

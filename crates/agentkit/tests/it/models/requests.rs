@@ -19,7 +19,7 @@ const MESSAGES: &str = concat!(
     r#"{"role":"user","content":"Sum \"a\"\nä"},"#,
     r#"{"role":"assistant","content":null,"tool_calls":["#,
     r#"{"id":"call_abc","type":"function","function":{"name":"read_file","arguments":"{\"path\":\"a.csv\"}"}},"#,
-    r#"{"id":"call_3","type":"function","function":{"name":"read_file","arguments":"{oops"}}]},"#,
+    r#"{"id":"call_3","type":"function","function":{"name":"read_file","arguments":"{\"invalid_arguments\":\"{oops\"}"}}]},"#,
     r#"{"role":"tool","tool_call_id":"call_abc","content":"a,b"},"#,
     r#"{"role":"tool","tool_call_id":"call_3","content":"invalid arguments"},"#,
     r#"{"role":"assistant","content":"42","reasoning_details":[{"type":"x", "data":"opaque"}]}],"#,

@@ -4,24 +4,25 @@ use serde::Serialize;
 use serde_json::{Value, value::RawValue};
 
 use crate::model::{
-    Image, Message, MessageCall,
+    Image,
     client::{
-        request::{CallId, ImageUrl, JsonText, List, Outgoing, bytes},
+        request::{ImageUrl, List, Outgoing, bytes},
         schema::is_strict,
+        turns::{ArgumentsText, Call, CallId, Ids, Rules, Turn},
     },
 };
 
 /// The JSON body of a request.
 pub(in crate::model::client) fn body(outgoing: &Outgoing<'_>) -> Vec<u8> {
     let request = outgoing.request;
+    let turns = outgoing.turns(&Rules {
+        ids: Ids::Short,
+        name_marks: "",
+        own: |details, _| Some(details),
+    });
     bytes(&Body {
         model: &outgoing.config.model,
-        messages: List(|| {
-            request
-                .messages
-                .iter()
-                .map(|m| WireMessage::of(m, outgoing))
-        }),
+        messages: turns.iter().map(WireMessage::of).collect(),
         tools: outgoing.tools().map(|tools| {
             List(move || {
                 tools.iter().map(|tool| Tool {
@@ -52,9 +53,9 @@ pub(in crate::model::client) fn body(outgoing: &Outgoing<'_>) -> Vec<u8> {
 }
 
 #[derive(Serialize)]
-struct Body<'a, M, T> {
+struct Body<'a, T> {
     model: &'a str,
-    messages: M,
+    messages: Vec<WireMessage<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tools: Option<T>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -118,37 +119,29 @@ enum WireMessage<'a> {
         reasoning_details: Option<&'a RawValue>,
     },
     Tool {
-        tool_call_id: CallId<'a>,
+        tool_call_id: &'a CallId<'a>,
         content: &'a str,
     },
 }
 
 impl<'a> WireMessage<'a> {
-    fn of(message: &'a Message, outgoing: &Outgoing<'a>) -> Self {
-        match message {
-            Message::System { content } => Self::System { content },
-            Message::User { content, images } => Self::User {
+    fn of(turn: &'a Turn<'_, &'a RawValue>) -> Self {
+        match turn {
+            Turn::System(content) => Self::System { content },
+            Turn::User { content, images } => Self::User {
                 content: Content::of(content, images),
             },
-            Message::Assistant {
+            Turn::Model {
                 content,
                 calls,
-                parts,
+                own,
             } => Self::Assistant {
                 content: (!content.is_empty() || calls.is_empty()).then_some(content),
                 tool_calls: calls.iter().map(WireCall::of).collect(),
-                reasoning_details: outgoing.own_parts(parts.as_ref()),
+                reasoning_details: *own,
             },
-            Message::Tool {
-                step,
-                provider_id,
-                content,
-                ..
-            } => Self::Tool {
-                tool_call_id: CallId {
-                    provider_id,
-                    step: *step,
-                },
+            Turn::Result { id, content, .. } => Self::Tool {
+                tool_call_id: id,
                 content,
             },
         }
@@ -191,7 +184,7 @@ impl<'a> Content<'a> {
 
 #[derive(Serialize)]
 struct WireCall<'a> {
-    id: CallId<'a>,
+    id: &'a CallId<'a>,
     r#type: &'static str,
     function: Function<'a>,
 }
@@ -199,17 +192,17 @@ struct WireCall<'a> {
 #[derive(Serialize)]
 struct Function<'a> {
     name: &'a str,
-    arguments: JsonText<'a>,
+    arguments: ArgumentsText<'a>,
 }
 
 impl<'a> WireCall<'a> {
-    fn of(call: &'a MessageCall) -> Self {
+    fn of(call: &'a Call<'_>) -> Self {
         Self {
-            id: CallId::of(call),
+            id: &call.id,
             r#type: "function",
             function: Function {
                 name: &call.name,
-                arguments: JsonText(&call.arguments),
+                arguments: ArgumentsText(call.arguments),
             },
         }
     }

@@ -1,11 +1,17 @@
 //! The shape of a request on the wire.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use serde_json::{Value, value::RawValue};
 
 use crate::model::{
-    Image, Message, MessageCall,
-    client::request::{JsonObject, List, Mode, Outgoing, bytes},
+    Image,
+    client::{
+        fields::Fields,
+        request::{List, Mode, Outgoing, bytes},
+        turns::{self, Arguments, CallId, Ids, OwnPart, OwnParts, Rules, Turn},
+    },
 };
 
 /// Stands in for the thought signature of a call that another model made: the newer models refuse a
@@ -46,7 +52,7 @@ pub(in crate::model::client) fn body(outgoing: &Outgoing<'_>) -> Vec<u8> {
     bytes(&Body {
         system_instruction: Some(Content {
             role: None,
-            parts: Parts::Ours(system),
+            parts: system,
         })
         .filter(|content| !content.parts.is_empty()),
         contents: contents(outgoing),
@@ -117,29 +123,14 @@ impl GenerationConfig<'_> {
 struct Content<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<&'static str>,
-    parts: Parts<'a>,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Parts<'a> {
-    Ours(Vec<Part<'a>>),
-    /// What the model sent, unchanged.
-    Own(&'a RawValue),
-}
-
-impl Parts<'_> {
-    fn is_empty(&self) -> bool {
-        match self {
-            Self::Ours(parts) => parts.is_empty(),
-            Self::Own(_) => false,
-        }
-    }
+    parts: Vec<Part<'a>>,
 }
 
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Part<'a> {
+    /// What the model sent.
+    Own(OwnPart<'a>),
     Text {
         text: &'a str,
     },
@@ -178,17 +169,17 @@ struct File<'a> {
 
 #[derive(Serialize)]
 struct Call<'a> {
-    #[serde(skip_serializing_if = "str::is_empty")]
-    id: &'a str,
-    name: &'a str,
-    args: JsonObject<'a>,
+    #[serde(skip_serializing_if = "CallId::is_empty")]
+    id: CallId<'a>,
+    name: Cow<'a, str>,
+    args: Arguments<'a>,
 }
 
 #[derive(Serialize)]
 struct Response<'a> {
-    #[serde(skip_serializing_if = "str::is_empty")]
-    id: &'a str,
-    name: &'a str,
+    #[serde(skip_serializing_if = "CallId::is_empty")]
+    id: CallId<'a>,
+    name: Cow<'a, str>,
     response: Outcome<'a>,
 }
 
@@ -202,59 +193,89 @@ enum Outcome<'a> {
 /// The conversation in turns: the sides alternate, and the results of parallel calls are one turn.
 fn contents<'a>(outgoing: &Outgoing<'a>) -> Vec<Content<'a>> {
     let mut contents: Vec<Content<'a>> = Vec::new();
-    for message in &outgoing.request.messages {
-        let (role, parts) = match &**message {
-            Message::System { .. } => continue,
-            Message::User { content, images } => ("user", Parts::Ours(said(content, images))),
-            Message::Assistant {
+    let turns = outgoing.turns(&Rules {
+        ids: Ids::Any,
+        name_marks: ".:",
+        own: |parts, calls| OwnParts::read(parts, calls, kind),
+    });
+    for turn in turns {
+        let (role, parts): (_, Vec<Part<'a>>) = match turn {
+            Turn::System(_) => continue,
+            Turn::User { content, images } => ("user", said(content, images)),
+            Turn::Model {
+                calls,
+                own: Some(own),
+                ..
+            } => ("model", own.mended(&calls, mended).map(Part::Own).collect()),
+            Turn::Model {
                 content,
                 calls,
-                parts,
-            } => match outgoing.own_parts(parts.as_ref()) {
-                Some(own) => ("model", Parts::Own(own)),
-                None => ("model", Parts::Ours(foreign(content, calls))),
-            },
-            Message::Tool {
-                provider_id,
+                own: None,
+            } => ("model", foreign(content, calls)),
+            Turn::Result {
+                id,
                 name,
                 content,
                 is_error,
-                ..
             } => {
-                let response = if *is_error {
-                    Outcome::Error(content)
-                } else {
-                    Outcome::Result(content)
+                let response = match is_error {
+                    true => Outcome::Error(content),
+                    false => Outcome::Result(content),
                 };
-                let function_response = Response {
-                    id: provider_id,
-                    name,
-                    response,
-                };
-                (
-                    "user",
-                    Parts::Ours(vec![Part::Response { function_response }]),
-                )
+                let function_response = Response { id, name, response };
+                ("user", vec![Part::Response { function_response }])
             }
         };
         if parts.is_empty() {
             continue;
         }
-        match (contents.last_mut(), parts) {
-            (
-                Some(Content {
-                    role: Some("user"),
-                    parts: Parts::Ours(before),
-                }),
-                Parts::Ours(parts),
-            ) if role == "user" => before.extend(parts),
-            (_, parts) => contents.push(Content {
+        match contents.last_mut() {
+            Some(Content {
+                role: Some("user"),
+                parts: before,
+            }) if role == "user" => before.extend(parts),
+            _ => contents.push(Content {
                 role: Some(role),
                 parts,
             }),
         }
     }
     contents
+}
+
+/// What a part is for the next request. A signature, wherever it stands, has to go back.
+fn kind(part: &RawValue) -> turns::Part {
+    let part = Fields::of(part).unwrap_or_default();
+    if part.object("functionCall").is_some() {
+        return turns::Part::Call;
+    }
+    let is_empty = part.text("text").is_some_and(|text| text.is_empty());
+    match is_empty && part.names().all(|name| name == "text") {
+        true => turns::Part::Blank,
+        false => turns::Part::Opaque,
+    }
+}
+
+/// A call that the model sent, mended where it has to be. Its signature stays.
+fn mended<'a>(raw: &'a RawValue, call: &turns::Call<'_>) -> OwnPart<'a> {
+    let part = Fields::of(raw).unwrap_or_default();
+    let inner = part.raw("functionCall");
+    let fields = inner.and_then(Fields::of).unwrap_or_default();
+    let args = fields
+        .raw("args")
+        .is_none_or(|args| args.get().starts_with('{'));
+    let (Some(inner), false) = (
+        inner,
+        args && fields.word("name").as_deref() == Some(&*call.name),
+    ) else {
+        return OwnPart::Raw(raw);
+    };
+    let mut changes = vec![("name", Value::from(&*call.name))];
+    if !args {
+        changes.push(("args", call.arguments.value()));
+    }
+    let inner = OwnPart::with(inner, changes).value();
+    OwnPart::with(raw, [("functionCall", inner)])
 }
 
 fn said<'a>(content: &'a str, images: &'a [Image]) -> Vec<Part<'a>> {
@@ -276,18 +297,18 @@ fn said<'a>(content: &'a str, images: &'a [Image]) -> Vec<Part<'a>> {
 }
 
 /// A turn that another model took.
-fn foreign<'a>(content: &'a str, calls: &'a [MessageCall]) -> Vec<Part<'a>> {
-    let call = |(index, call): (usize, &'a MessageCall)| Part::Call {
+fn foreign<'a>(content: &'a str, calls: Vec<turns::Call<'a>>) -> Vec<Part<'a>> {
+    let call = |(index, call): (usize, turns::Call<'a>)| Part::Call {
         function_call: Call {
-            id: &call.provider_id,
-            name: &call.name,
-            args: JsonObject(&call.arguments),
+            id: call.id,
+            name: call.name,
+            args: call.arguments,
         },
         thought_signature: (index == 0).then_some(FOREIGN),
     };
     text(content)
         .into_iter()
-        .chain(calls.iter().enumerate().map(call))
+        .chain(calls.into_iter().enumerate().map(call))
         .collect()
 }
 

@@ -259,13 +259,13 @@ impl Block {
         })
     }
 
-    /// The block as it is sent back. Arguments that are no object cannot be: the result of the call
-    /// tells the model.
+    /// The block as it is sent back. Arguments that are no object are mended then.
     fn json(&self) -> String {
         let mut fields = self.fields.clone();
         if kind(&fields) == "tool_use" && !self.input.is_empty() {
             let input = serde_json::from_str::<Map<String, Value>>(&self.input);
-            fields.insert("input".to_owned(), Value::Object(input.unwrap_or_default()));
+            let input = input.map_or_else(|_| Value::from(&*self.input), Value::Object);
+            fields.insert("input".to_owned(), input);
         }
         Value::Object(fields).to_string()
     }

@@ -1,13 +1,18 @@
 //! The shape of a request on the wire.
 
-use std::sync::Arc;
+use std::borrow::Cow;
 
 use serde::Serialize;
 use serde_json::{Value, value::RawValue};
 
 use crate::model::{
-    Image, Message,
-    client::request::{CallId, JsonObject, List, Outgoing, bytes},
+    Image,
+    client::{
+        fields::Fields,
+        request::{List, Outgoing, bytes},
+        text::Text,
+        turns::{self, Arguments, Call, CallId, Ids, OwnPart, OwnParts, Part, Rules},
+    },
 };
 
 /// The limit of an answer where neither the request nor the model table has one: this surface wants
@@ -22,7 +27,7 @@ pub(in crate::model::client) fn body(outgoing: &Outgoing<'_>) -> Vec<u8> {
         .or(outgoing.config.info.max_output_tokens);
     let system: Vec<Block<'_>> = outgoing
         .instructions()
-        .map(|text| Block::Text { text })
+        .map(|text| Block::Ours(Written::Text { text }))
         .collect();
     bytes(&Body {
         model: &outgoing.config.model,
@@ -100,14 +105,18 @@ struct Tool<'a> {
 enum Turn<'a> {
     User(Vec<Block<'a>>),
     Assistant(Vec<Block<'a>>),
-    /// What the model sent, unchanged.
-    #[serde(rename = "assistant")]
-    Own(&'a RawValue),
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Block<'a> {
+    Ours(Written<'a>),
+    Own(OwnPart<'a>),
 }
 
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum Block<'a> {
+enum Written<'a> {
     Text {
         text: &'a str,
     },
@@ -116,8 +125,8 @@ enum Block<'a> {
     },
     ToolUse {
         id: CallId<'a>,
-        name: &'a str,
-        input: JsonObject<'a>,
+        name: Cow<'a, str>,
+        input: Arguments<'a>,
     },
     ToolResult {
         tool_use_id: CallId<'a>,
@@ -137,67 +146,101 @@ enum Source<'a> {
 /// The conversation in turns: the sides alternate, and the results of calls come first in theirs.
 fn turns<'a>(outgoing: &Outgoing<'a>) -> Vec<Turn<'a>> {
     let mut turns: Vec<Turn<'a>> = Vec::new();
-    for message in &outgoing.request.messages {
-        match turn(message, outgoing) {
-            None => {}
-            Some(Turn::User(blocks)) => match turns.last_mut() {
-                Some(Turn::User(before)) => before.extend(blocks),
-                Some(Turn::Assistant(_) | Turn::Own(_)) | None => turns.push(Turn::User(blocks)),
-            },
-            Some(other) => turns.push(other),
+    let said = outgoing.turns(&Rules {
+        ids: Ids::Plain,
+        name_marks: "",
+        own: |parts, calls| OwnParts::read(parts, calls, kind),
+    });
+    for turn in said {
+        let blocks: Vec<Block<'a>> = match turn {
+            turns::Turn::System(_) => continue,
+            turns::Turn::User { content, images } => {
+                text(content).chain(images.iter().map(image)).collect()
+            }
+            turns::Turn::Model {
+                content,
+                calls,
+                own,
+            } => {
+                let blocks: Vec<Block<'a>> = match own {
+                    Some(own) => own.mended(&calls, mended).map(Block::Own).collect(),
+                    None => text(content)
+                        .chain(calls.into_iter().map(tool_use))
+                        .collect(),
+                };
+                if !blocks.is_empty() {
+                    turns.push(Turn::Assistant(blocks));
+                }
+                continue;
+            }
+            turns::Turn::Result {
+                id,
+                content,
+                is_error,
+                ..
+            } => vec![Block::Ours(Written::ToolResult {
+                tool_use_id: id,
+                content,
+                is_error,
+            })],
+        };
+        match turns.last_mut() {
+            Some(Turn::User(before)) => before.extend(blocks),
+            Some(Turn::Assistant(_)) | None if blocks.is_empty() => {}
+            Some(Turn::Assistant(_)) | None => turns.push(Turn::User(blocks)),
         }
     }
     turns
 }
 
-fn turn<'a>(message: &'a Arc<Message>, outgoing: &Outgoing<'a>) -> Option<Turn<'a>> {
-    match &**message {
-        Message::System { .. } => None,
-        Message::User { content, images } => {
-            let blocks: Vec<_> = text(content).chain(images.iter().map(image)).collect();
-            Some(Turn::User(blocks)).filter(|_| !content.trim().is_empty() || !images.is_empty())
-        }
-        Message::Assistant {
-            content,
-            calls,
-            parts,
-        } => {
-            if let Some(own) = outgoing.own_parts(parts.as_ref()) {
-                return Some(Turn::Own(own));
-            }
-            let calls = calls.iter().map(|call| Block::ToolUse {
-                id: CallId::of(call).plain(),
-                name: &call.name,
-                input: JsonObject(&call.arguments),
-            });
-            let blocks: Vec<_> = text(content).chain(calls).collect();
-            (!blocks.is_empty()).then_some(Turn::Assistant(blocks))
-        }
-        Message::Tool {
-            step,
-            provider_id,
-            content,
-            is_error,
-            ..
-        } => {
-            let id = CallId {
-                provider_id,
-                step: *step,
-            };
-            Some(Turn::User(vec![Block::ToolResult {
-                tool_use_id: id.plain(),
-                content,
-                is_error: *is_error,
-            }]))
-        }
+/// What a block is for the next request. Its thinking is signed; its text and its calls are not.
+fn kind(block: &RawValue) -> Part {
+    let block = Fields::of(block).unwrap_or_default();
+    let is_blank = || {
+        let text = block.text("text").map(Text::whole);
+        text.is_none_or(|text| text.trim().is_empty())
+    };
+    match block.word("type").as_deref() {
+        Some("text") if is_blank() => Part::Blank,
+        Some("tool_use") => Part::Call,
+        Some("thinking" | "redacted_thinking") => Part::Leading,
+        Some(_) | None => Part::Opaque,
     }
+}
+
+/// A call that the model sent, mended where it has to be.
+fn mended<'a>(raw: &'a RawValue, call: &Call<'_>) -> OwnPart<'a> {
+    let block = Fields::of(raw).unwrap_or_default();
+    let input = block
+        .raw("input")
+        .filter(|input| input.get().starts_with('{'));
+    let is = |field: &str, text: &str| block.word(field).as_deref() == Some(text);
+    if is("id", call.id.as_str()) && is("name", &call.name) && input.is_some() {
+        return OwnPart::Raw(raw);
+    }
+    let mut changes = vec![
+        ("id", call.id.as_str().into()),
+        ("name", (&*call.name).into()),
+    ];
+    if input.is_none() {
+        changes.push(("input", call.arguments.value()));
+    }
+    OwnPart::with(raw, changes)
+}
+
+fn tool_use(call: Call<'_>) -> Block<'_> {
+    Block::Ours(Written::ToolUse {
+        id: call.id,
+        name: call.name,
+        input: call.arguments,
+    })
 }
 
 /// The text, unless it is empty, which this surface refuses.
 fn text(text: &str) -> impl Iterator<Item = Block<'_>> {
     Some(text)
         .filter(|text| !text.trim().is_empty())
-        .map(|text| Block::Text { text })
+        .map(|text| Block::Ours(Written::Text { text }))
         .into_iter()
 }
 
@@ -209,5 +252,5 @@ fn image(image: &Image) -> Block<'_> {
             data: base64,
         },
     };
-    Block::Image { source }
+    Block::Ours(Written::Image { source })
 }

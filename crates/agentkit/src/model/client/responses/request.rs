@@ -1,13 +1,18 @@
 //! The shape of a request on the wire.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use serde_json::{Value, value::RawValue};
 
 use crate::model::{
-    Image, Message, MessageCall,
+    Image,
     client::{
-        request::{CallId, ImageUrl, JsonText, List, Outgoing, bytes},
+        fields::Fields,
+        request::{ImageUrl, List, Outgoing, bytes},
         schema::is_strict,
+        text::Text,
+        turns::{ArgumentsText, Call, CallId, Ids, OwnPart, OwnParts, Part, Rules, Turn},
     },
 };
 
@@ -17,7 +22,7 @@ pub(in crate::model::client) fn body(outgoing: &Outgoing<'_>) -> Vec<u8> {
     let reasoning = outgoing.config.info.reasoning == Some(true);
     bytes(&Body {
         model: &outgoing.config.model,
-        input: List(|| request.messages.iter().flat_map(|m| items(m, outgoing))),
+        input: input(outgoing),
         tools: outgoing.tools().map(|tools| {
             List(move || {
                 tools.iter().map(|tool| Tool {
@@ -36,7 +41,7 @@ pub(in crate::model::client) fn body(outgoing: &Outgoing<'_>) -> Vec<u8> {
         stream: outgoing.stream(),
         max_output_tokens: request.max_output_tokens,
         temperature: outgoing.temperature(),
-        text: outgoing.schema().map(|schema| Text {
+        text: outgoing.schema().map(|schema| TextConfig {
             format: Format {
                 r#type: "json_schema",
                 name: &schema.name,
@@ -48,9 +53,9 @@ pub(in crate::model::client) fn body(outgoing: &Outgoing<'_>) -> Vec<u8> {
 }
 
 #[derive(Serialize)]
-struct Body<'a, I, T> {
+struct Body<'a, T> {
     model: &'a str,
-    input: I,
+    input: Vec<Item<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tools: Option<T>,
     store: bool,
@@ -63,11 +68,11 @@ struct Body<'a, I, T> {
     #[serde(skip_serializing_if = "Option::is_none")]
     temperature: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    text: Option<Text<'a>>,
+    text: Option<TextConfig<'a>>,
 }
 
 #[derive(Serialize)]
-struct Text<'a> {
+struct TextConfig<'a> {
     format: Format<'a>,
 }
 
@@ -92,20 +97,20 @@ struct Tool<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Item<'a> {
-    Own(&'a RawValue),
+    Own(OwnPart<'a>),
     Text {
         role: &'static str,
         content: &'a str,
     },
     Parts {
         role: &'static str,
-        content: Vec<Part<'a>>,
+        content: Vec<InputPart<'a>>,
     },
     Call {
         r#type: &'static str,
         call_id: CallId<'a>,
-        name: &'a str,
-        arguments: JsonText<'a>,
+        name: Cow<'a, str>,
+        arguments: ArgumentsText<'a>,
     },
     Output {
         r#type: &'static str,
@@ -116,66 +121,107 @@ enum Item<'a> {
 
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum Part<'a> {
+enum InputPart<'a> {
     InputText { text: &'a str },
     InputImage { image_url: ImageUrl<'a> },
 }
 
-fn items<'a>(message: &'a Message, outgoing: &Outgoing<'a>) -> Vec<Item<'a>> {
+fn input<'a>(outgoing: &Outgoing<'a>) -> Vec<Item<'a>> {
+    let turns = outgoing.turns(&Rules {
+        ids: Ids::Plain,
+        name_marks: "",
+        own: |parts, calls| OwnParts::read(parts, calls, kind),
+    });
+    turns.into_iter().flat_map(items).collect()
+}
+
+fn items<'a>(turn: Turn<'a, OwnParts<'a>>) -> Vec<Item<'a>> {
     let text = |role, content| Item::Text { role, content };
-    match message {
-        Message::System { content } => vec![text("system", content)],
-        Message::User { content, images } if images.is_empty() => vec![text("user", content)],
-        Message::User { content, images } => vec![Item::Parts {
+    match turn {
+        Turn::System(content) => vec![text("system", content)],
+        Turn::User {
+            content,
+            images: [],
+        } => vec![text("user", content)],
+        Turn::User { content, images } => vec![Item::Parts {
             role: "user",
             content: parts(content, images),
         }],
-        Message::Assistant {
+        Turn::Model {
+            calls,
+            own: Some(own),
+            ..
+        } => own.mended(&calls, mended).map(Item::Own).collect(),
+        Turn::Model {
             content,
             calls,
-            parts,
+            own: None,
         } => {
-            let own = outgoing.own_parts(parts.as_ref());
-            if let Some(own) = own.and_then(|own| serde_json::from_str(own.get()).ok()) {
-                let own: Vec<&RawValue> = own;
-                return own.into_iter().map(Item::Own).collect();
-            }
             let said = (!content.is_empty()).then(|| text("assistant", content));
-            said.into_iter().chain(calls.iter().map(call)).collect()
+            said.into_iter()
+                .chain(calls.into_iter().map(call))
+                .collect()
         }
-        Message::Tool {
-            step,
-            provider_id,
-            content,
-            ..
-        } => {
-            let id = CallId {
-                provider_id,
-                step: *step,
-            };
-            vec![Item::Output {
-                r#type: "function_call_output",
-                call_id: id.plain(),
-                output: content,
-            }]
-        }
+        Turn::Result { id, content, .. } => vec![Item::Output {
+            r#type: "function_call_output",
+            call_id: id,
+            output: content,
+        }],
     }
 }
 
-fn parts<'a>(text: &'a str, images: &'a [Image]) -> Vec<Part<'a>> {
-    let images = images.iter().map(|image| Part::InputImage {
+/// What an item is for the next request. Reasoning is encrypted, and bound to the item after it.
+fn kind(item: &RawValue) -> Part {
+    let item = Fields::of(item).unwrap_or_default();
+    let is_blank = || {
+        let mut texts = item.objects("content").map(|part| {
+            let text = part.text("text").or_else(|| part.text("refusal"));
+            text.map(Text::whole).unwrap_or_default()
+        });
+        let whole = item.text("content").map(Text::whole);
+        texts.all(|text| text.is_empty()) && whole.is_none_or(|text| text.is_empty())
+    };
+    match item.word("type").as_deref() {
+        Some("message") if is_blank() => Part::Blank,
+        Some("function_call") => Part::Call,
+        Some("reasoning") => Part::Leading,
+        Some(_) | None => Part::Opaque,
+    }
+}
+
+/// A call that the model sent, mended where it has to be.
+fn mended<'a>(raw: &'a RawValue, call: &Call<'_>) -> OwnPart<'a> {
+    let item = Fields::of(raw).unwrap_or_default();
+    let arguments = item.word("arguments");
+    let fits = arguments.is_some_and(|text| Fields::read(&text).is_some());
+    let is = |field: &str, text: &str| item.word(field).as_deref() == Some(text);
+    if is("call_id", call.id.as_str()) && is("name", &call.name) && fits {
+        return OwnPart::Raw(raw);
+    }
+    let mut changes = vec![
+        ("call_id", call.id.as_str().into()),
+        ("name", (&*call.name).into()),
+    ];
+    if !fits {
+        changes.push(("arguments", call.arguments.value().to_string().into()));
+    }
+    OwnPart::with(raw, changes)
+}
+
+fn parts<'a>(text: &'a str, images: &'a [Image]) -> Vec<InputPart<'a>> {
+    let images = images.iter().map(|image| InputPart::InputImage {
         image_url: ImageUrl(image),
     });
-    std::iter::once(Part::InputText { text })
+    std::iter::once(InputPart::InputText { text })
         .chain(images)
         .collect()
 }
 
-fn call(call: &MessageCall) -> Item<'_> {
+fn call(call: Call<'_>) -> Item<'_> {
     Item::Call {
         r#type: "function_call",
-        call_id: CallId::of(call).plain(),
-        name: &call.name,
-        arguments: JsonText(&call.arguments),
+        call_id: call.id,
+        name: call.name,
+        arguments: ArgumentsText(call.arguments),
     }
 }

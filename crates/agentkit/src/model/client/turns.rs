@@ -1,0 +1,311 @@
+//! The conversation as every surface sends it: who said what, with ids, names and arguments that a
+//! server takes back.
+//!
+//! A turn that goes back as the parts that its model sent takes the same way as any other one. Without
+//! that, one odd id, name or argument of a model stands in every later request, and each of them is
+//! refused. Only what a provider has signed or encrypted is never touched; a call is neither.
+
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+};
+
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value, value::RawValue};
+
+use super::request::Outgoing;
+use crate::{
+    event::StepId,
+    model::{Image, Message, MessageCall, parts},
+};
+
+/// The longest id, and the longest name of a tool, in bytes.
+const MAX_BYTES: usize = 64;
+/// The member that holds arguments that are no object, so that the model sees what it wrote.
+const INVALID: &str = "invalid_arguments";
+/// Stands for a call without any name.
+const NAMELESS: &str = "unnamed_tool";
+
+/// What a surface takes.
+pub(super) struct Rules<'a, O> {
+    pub(super) ids: Ids,
+    /// What a tool's name may hold beside letters, digits, `_` and `-`.
+    pub(super) name_marks: &'static str,
+    /// Reads the parts that the model sent in a turn with so many calls; none if they cannot stand
+    /// for the turn.
+    pub(super) own: fn(&'a RawValue, usize) -> Option<O>,
+}
+
+/// Which ids of calls a surface takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ids {
+    /// Any, and none as well.
+    Any,
+    /// Any short one, each of them once.
+    Short,
+    /// Letters, digits, `_` and `-`, each of them once; in a turn that goes back as it came, any.
+    Plain,
+}
+
+/// What one side says, or what a call returned.
+#[derive(Debug)]
+pub(super) enum Turn<'a, O> {
+    System(&'a str),
+    User {
+        content: &'a str,
+        images: &'a [Image],
+    },
+    Model {
+        content: &'a str,
+        calls: Vec<Call<'a>>,
+        /// What the model sent; none if another one did.
+        own: Option<O>,
+    },
+    Result {
+        id: CallId<'a>,
+        name: Cow<'a, str>,
+        content: &'a str,
+        is_error: bool,
+    },
+}
+
+/// A call, as a server takes it back.
+#[derive(Debug)]
+pub(super) struct Call<'a> {
+    pub(super) id: CallId<'a>,
+    pub(super) name: Cow<'a, str>,
+    pub(super) arguments: Arguments<'a>,
+}
+
+/// An id that a call and its result share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub(super) struct CallId<'a>(Cow<'a, str>);
+
+impl CallId<'_> {
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Arguments, always an object: servers that read a conversation refuse anything else in it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Arguments<'a>(&'a Value);
+
+impl Serialize for Arguments<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Object(map) => map.serialize(serializer),
+            Value::Null => serializer.collect_map(std::iter::empty::<((), ())>()),
+            Value::String(raw) if raw.trim().is_empty() => {
+                serializer.collect_map(std::iter::empty::<((), ())>())
+            }
+            other => serializer.collect_map([(INVALID, other)]),
+        }
+    }
+}
+
+impl Arguments<'_> {
+    /// As a value of its own.
+    pub(super) fn value(self) -> Value {
+        serde_json::to_value(self).expect("arguments have string keys only, so they serialise")
+    }
+}
+
+/// Arguments as a text that holds JSON.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ArgumentsText<'a>(pub(super) Arguments<'a>);
+
+impl Serialize for ArgumentsText<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0.0 {
+            value @ Value::Object(_) => serializer.collect_str(value),
+            _ => serializer.collect_str(&self.0.value()),
+        }
+    }
+}
+
+/// A part that the model sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Goes back as it is.
+    Opaque,
+    /// Goes back as it is, and only with another part after it.
+    Leading,
+    Call,
+    /// Says nothing, and is refused.
+    Blank,
+}
+
+/// The parts of a turn, for surfaces that hold them in a list.
+#[derive(Debug)]
+pub(super) struct OwnParts<'a>(Vec<(Part, &'a RawValue)>);
+
+impl<'a> OwnParts<'a> {
+    /// Reads parts of a turn with so many calls; none if other calls are in them, or nothing is left.
+    pub(super) fn read(
+        json: &'a RawValue,
+        calls: usize,
+        kind: fn(&RawValue) -> Part,
+    ) -> Option<Self> {
+        let parts: Vec<&RawValue> = serde_json::from_str(json.get()).ok()?;
+        let mut parts: Vec<(Part, &RawValue)> =
+            parts.into_iter().map(|part| (kind(part), part)).collect();
+        parts.retain(|(kind, _)| *kind != Part::Blank);
+        while let Some((Part::Leading, _)) = parts.last() {
+            parts.pop();
+        }
+        let found = parts.iter().filter(|(kind, _)| *kind == Part::Call).count();
+        (found == calls && !parts.is_empty()).then_some(Self(parts))
+    }
+
+    /// The parts on the wire. `mend` puts into a call what of it a server would refuse.
+    pub(super) fn mended(
+        self,
+        calls: &[Call<'_>],
+        mend: fn(&'a RawValue, &Call<'_>) -> OwnPart<'a>,
+    ) -> impl Iterator<Item = OwnPart<'a>> {
+        let mut calls = calls.iter();
+        self.0.into_iter().map(move |(kind, part)| match kind {
+            Part::Call => calls
+                .next()
+                .map_or(OwnPart::Raw(part), |call| mend(part, call)),
+            Part::Opaque | Part::Leading | Part::Blank => OwnPart::Raw(part),
+        })
+    }
+}
+
+/// Part of a turn on the wire: as it came, or with a call in it that was mended.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(super) enum OwnPart<'a> {
+    Raw(&'a RawValue),
+    Mended(Map<String, Value>),
+}
+
+impl<'a> OwnPart<'a> {
+    /// A part with other values in some of its fields.
+    pub(super) fn with<'v>(
+        part: &'a RawValue,
+        changes: impl IntoIterator<Item = (&'v str, Value)>,
+    ) -> Self {
+        let Ok(mut fields) = serde_json::from_str::<Map<String, Value>>(part.get()) else {
+            return Self::Raw(part);
+        };
+        fields.extend(
+            changes
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value)),
+        );
+        Self::Mended(fields)
+    }
+
+    pub(super) fn value(&self) -> Value {
+        serde_json::to_value(self).expect("a part is JSON already, so it serialises")
+    }
+}
+
+impl<'a> Outgoing<'a> {
+    /// The conversation in turns.
+    pub(super) fn turns<O>(&self, rules: &Rules<'a, O>) -> Vec<Turn<'a, O>> {
+        let mut ids = Assigned::default();
+        let turn = |message: &'a std::sync::Arc<Message>| match &**message {
+            Message::System { content } => Turn::System(content),
+            Message::User { content, images } => Turn::User { content, images },
+            Message::Assistant {
+                content,
+                calls,
+                parts,
+            } => {
+                let own = self.own_parts(parts.as_ref());
+                let own = own.and_then(|own| (rules.own)(own, calls.len()));
+                let call = |call: &'a MessageCall| Call {
+                    id: ids.assign(call, rules.ids, own.is_some()),
+                    name: name(&call.name, rules.name_marks),
+                    arguments: Arguments(&call.arguments),
+                };
+                Turn::Model {
+                    content,
+                    calls: calls.iter().map(call).collect(),
+                    own,
+                }
+            }
+            Message::Tool {
+                step,
+                provider_id,
+                name: tool,
+                content,
+                is_error,
+            } => Turn::Result {
+                id: ids.of_result(*step, provider_id),
+                name: name(tool, rules.name_marks),
+                content,
+                is_error: *is_error,
+            },
+        };
+        self.request.messages.iter().map(turn).collect()
+    }
+
+    /// The parts of a message as the model sent them, if this model did.
+    fn own_parts(&self, parts: Option<&'a Value>) -> Option<&'a RawValue> {
+        serde_json::from_str(parts::replay(parts, self.name)?).ok()
+    }
+}
+
+/// The ids of the calls so far.
+#[derive(Default)]
+struct Assigned<'a> {
+    taken: HashSet<Cow<'a, str>>,
+    /// Ids of our own, where the provider's would not do.
+    ours: HashMap<StepId, String>,
+}
+
+impl<'a> Assigned<'a> {
+    fn assign(&mut self, call: &'a MessageCall, ids: Ids, is_own: bool) -> CallId<'a> {
+        let id = call.provider_id.as_str();
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+        let fits = match ids {
+            Ids::Any => return CallId(Cow::Borrowed(id)),
+            Ids::Short => id.len() <= MAX_BYTES,
+            Ids::Plain => is_own || (id.len() <= MAX_BYTES && id.bytes().all(plain)),
+        };
+        if fits && !id.is_empty() && self.taken.insert(Cow::Borrowed(id)) {
+            return CallId(Cow::Borrowed(id));
+        }
+        let mut ours = call.step.to_string();
+        while !self.taken.insert(Cow::Owned(ours.clone())) {
+            ours.push('_');
+        }
+        self.ours.insert(call.step, ours.clone());
+        CallId(Cow::Owned(ours))
+    }
+
+    fn of_result(&self, step: StepId, provider_id: &'a str) -> CallId<'a> {
+        let ours = self.ours.get(&step).cloned();
+        CallId(ours.map_or(Cow::Borrowed(provider_id), Cow::Owned))
+    }
+}
+
+/// A tool's name in the letters that a surface takes. What follows the mark of a special token is no
+/// part of it.
+fn name<'a>(name: &'a str, marks: &str) -> Cow<'a, str> {
+    let takes = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-' || marks.contains(c);
+    if !name.is_empty() && name.len() <= MAX_BYTES && name.chars().all(takes) {
+        return Cow::Borrowed(name);
+    }
+    let head = name.split("<|").find(|part| !part.trim().is_empty());
+    let head = head.unwrap_or_default().trim();
+    let mended = head.chars().map(|c| if takes(c) { c } else { '_' });
+    let mended: String = mended.take(MAX_BYTES).collect();
+    match mended.trim_matches('_') {
+        "" => Cow::Borrowed(NAMELESS),
+        mended => Cow::Owned(mended.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
