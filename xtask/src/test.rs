@@ -13,6 +13,17 @@ use crate::{
 
 const ONE_SET: &[&str] = &["--workspace", "--all-features", "--locked"];
 
+/// Tests are ignored if they need a tool or a right, and then say themselves that they are skipped.
+/// The others that are ignored stay so: those that call real providers, and the process that another
+/// test kills. (nextest reads the same from its `default-filter`.)
+const IGNORED_TOO: [&str; 5] = [
+    "--include-ignored",
+    "--skip",
+    "live::",
+    "--skip",
+    "child_writer",
+];
+
 /// Doc tests first, so that the output closes with the summary of the tests themselves.
 pub(crate) fn run(workspace: &Workspace, runner: &[String]) -> anyhow::Result<()> {
     if runner.is_empty() {
@@ -58,12 +69,17 @@ pub(crate) fn tests(workspace: &Workspace, runner: &[String]) -> anyhow::Result<
         if cmd::in_ci() {
             command.args(["--profile", "ci"]);
         }
+        command.args(["--run-ignored", "all"]);
         command.args(ONE_SET).args(runner);
         command
     } else {
         println!("cargo-nextest is not installed: running plain `cargo test`");
         let mut command = workspace.cargo(&["test", "--lib", "--bins", "--tests"]);
         command.args(ONE_SET).args(runner);
+        if !runner.iter().any(|arg| arg == "--") {
+            command.arg("--");
+        }
+        command.args(IGNORED_TOO);
         command
     };
     let skips = Skips::watch(workspace)?;

@@ -41,17 +41,14 @@
 
 use std::{
     env,
-    fs::OpenOptions,
-    io::Write as _,
     path::{Path, PathBuf},
     process::Command,
-    thread,
     time::Duration,
 };
 
 use serde_json::Value;
 
-use crate::{DataDir, Http, Process, Stream, programs};
+use crate::{DataDir, Http, Process, Stream, programs, skip};
 
 const START: Duration = Duration::from_secs(20);
 const CLI: &str = "testkit/npm/node_modules/@copilotkit/aimock/dist/cli.js";
@@ -60,25 +57,19 @@ const CLI: &str = "testkit/npm/node_modules/@copilotkit/aimock/dist/cli.js";
 #[derive(Clone, Debug)]
 pub struct AimockPath(PathBuf);
 
-/// Finds aimock, which `cargo xtask test` installs where npm is there.
+/// Finds aimock, which `cargo xtask test` installs where npm is there. Elsewhere the caller gets
+/// `None` and must return: the test is [skipped](skip). Tests that need it are `#[ignore]`d, so that
+/// no other runner counts them as passed.
 ///
 /// # Panics
-/// If it is missing and the variable `CI` is set: CI must not be green for want of a tool.
-/// Elsewhere the caller gets `None`, must return, and is named in the list of skipped tests that
-/// `cargo xtask test` prints.
+/// If it is missing, where [`skip`] panics.
 pub fn require_aimock() -> Option<AimockPath> {
     let told = env::var_os("OPSPAWN_AIMOCK").map(PathBuf::from);
     let installed = || programs::target().map(|target| target.join(CLI));
     if let Some(path) = told.or_else(installed).filter(|path| path.is_file()) {
         return Some(AimockPath(path));
     }
-    let test = thread::current()
-        .name()
-        .unwrap_or("a test without a name")
-        .to_owned();
-    let line = format!("{test}: aimock is not installed (npm is needed; run `cargo xtask test`)");
-    assert!(!in_ci(), "{line}");
-    skipped(&line);
+    skip("aimock is not installed (npm is needed; run `cargo xtask test`)");
     None
 }
 
@@ -145,19 +136,4 @@ fn command(program: &Path, fixtures: &Path) -> Command {
 /// `[aimock] aimock server listening on http://127.0.0.1:37315` -> the address.
 fn listening(line: &str) -> Option<String> {
     Some(line.split_once("listening on ")?.1.trim().to_owned())
-}
-
-fn in_ci() -> bool {
-    env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false")
-}
-
-/// Says it here, and where the test runner will find it.
-#[expect(clippy::print_stderr, reason = "a test that did not run has to say so")]
-fn skipped(line: &str) {
-    eprintln!("SKIPPED {line}");
-    if let Some(file) = env::var_os("OPSPAWN_TEST_SKIPS") {
-        let file = OpenOptions::new().create(true).append(true).open(file);
-        // The list is a courtesy; the line above is the message.
-        let _ = file.and_then(|mut file| writeln!(file, "{line}"));
-    }
 }

@@ -22,6 +22,7 @@ mod opspawn;
 mod process;
 mod programs;
 pub mod serve;
+mod skip;
 mod stand_in;
 mod wait;
 
@@ -34,5 +35,6 @@ pub use opspawn::{Launch, Opspawn};
 pub use process::{Process, Stream};
 pub use programs::{Ledger, ModelStub};
 pub use rustix::process::Signal;
+pub use skip::skip;
 pub use stand_in::{Answer, Asked, StandIn};
 pub use wait::wait_until;

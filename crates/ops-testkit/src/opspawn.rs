@@ -134,6 +134,11 @@ impl Opspawn {
         self.process.output()
     }
 
+    /// Every line that it printed of a panic or an error.
+    pub fn alarms(&self) -> Vec<String> {
+        self.process.alarms()
+    }
+
     /// Kills it at once and waits until it is gone.
     pub fn sigkill(&mut self) -> anyhow::Result<()> {
         self.process.sigkill()

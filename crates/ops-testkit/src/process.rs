@@ -31,7 +31,28 @@ pub enum Stream {
 pub struct Process {
     name: String,
     child: Child,
-    lines: Arc<Mutex<VecDeque<String>>>,
+    lines: Arc<Mutex<Lines>>,
+}
+
+/// What a process printed.
+#[derive(Debug, Default)]
+struct Lines {
+    last: VecDeque<String>,
+    /// Lines that tell of a panic or an error, however long ago.
+    alarms: Vec<String>,
+}
+
+impl Lines {
+    fn push(&mut self, line: String) {
+        let is_alarm = line.contains("panicked") || line.contains(" ERROR ");
+        if is_alarm && self.alarms.len() < KEPT_LINES {
+            self.alarms.push(line.clone());
+        }
+        if self.last.len() == KEPT_LINES {
+            self.last.pop_front();
+        }
+        self.last.push_back(line);
+    }
 }
 
 impl Process {
@@ -52,7 +73,7 @@ impl Process {
         let mut child = command
             .spawn()
             .with_context(|| format!("could not start {name}"))?;
-        let lines = Arc::new(Mutex::new(VecDeque::new()));
+        let lines = Arc::new(Mutex::new(Lines::default()));
         let (to_us, mut from_child) = mpsc::unbounded_channel();
         let stdout = child.stdout.take().context("stdout was piped")?;
         let stderr = child.stderr.take().context("stderr was piped")?;
@@ -95,7 +116,14 @@ impl Process {
     /// The last 2,000 lines that the process printed on either output.
     pub fn output(&self) -> String {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.iter().map(|line| format!("{line}\n")).collect()
+        let lines = lines.last.iter();
+        lines.map(|line| format!("{line}\n")).collect()
+    }
+
+    /// Every line so far that tells of a panic, or is logged as an error.
+    pub fn alarms(&self) -> Vec<String> {
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.alarms.clone()
     }
 
     /// Sends a signal, for instance [`Signal::STOP`], [`Signal::CONT`] or [`Signal::TERM`].
@@ -149,7 +177,7 @@ impl Drop for Process {
 
 fn read_lines(
     from: impl Read + Send + 'static,
-    kept: Arc<Mutex<VecDeque<String>>>,
+    kept: Arc<Mutex<Lines>>,
     to: Option<mpsc::UnboundedSender<String>>,
 ) {
     thread::spawn(move || {
@@ -163,10 +191,7 @@ fn read_lines(
                 let _ = to.send(line.clone());
             }
             let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-            if kept.len() == KEPT_LINES {
-                kept.pop_front();
-            }
-            kept.push_back(line);
+            kept.push(line);
         }
     });
 }

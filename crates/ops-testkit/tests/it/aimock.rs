@@ -10,6 +10,7 @@ fn ask(goal: &str, stream: Value) -> Value {
 }
 
 #[tokio::test]
+#[ignore = "needs aimock: run by cargo xtask test"]
 async fn aimock_answers_and_fails_as_told() {
     let Some(path) = require_aimock() else { return };
     let fixtures = json!({"fixtures": [

@@ -36,6 +36,7 @@ fn settings(mock: &Aimock) -> [(&'static str, String); 7] {
 }
 
 #[tokio::test]
+#[ignore = "needs aimock: run by cargo xtask test"]
 async fn where_a_model_cannot_go_on_the_next_one_does_and_the_log_says_so() {
     let Some(mock) = mock().await else { return };
     let place = Place::new();
@@ -75,6 +76,7 @@ fn limited(model: &str, max_cost_usd: f64) -> Value {
 }
 
 #[tokio::test]
+#[ignore = "needs aimock: run by cargo xtask test"]
 async fn a_limit_on_cost_is_kept_before_the_call() {
     let Some(mock) = mock().await else { return };
     let place = Place::new();
@@ -111,6 +113,7 @@ async fn a_limit_on_cost_is_kept_before_the_call() {
 }
 
 #[tokio::test]
+#[ignore = "needs aimock: run by cargo xtask test"]
 async fn a_row_of_the_users_gives_a_model_its_price_and_its_surface() {
     let Some(mock) = mock().await else { return };
     let place = Place::new();

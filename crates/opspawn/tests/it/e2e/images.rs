@@ -10,6 +10,7 @@ const PNG: &[u8] = b"\x89PNG\r\n\x1a\n and so on";
 const DATA: &str = "data:image/png;base64,iVBORw0KGgogYW5kIHNvIG9u";
 
 #[tokio::test]
+#[ignore = "needs aimock: run by cargo xtask test"]
 async fn the_model_is_shown_them_in_every_turn() {
     let Some(path) = require_aimock() else { return };
     let fixtures = json!({"fixtures": [

@@ -110,6 +110,7 @@ async fn every_fault(surface: Surface, stream: &str) {
 }
 
 #[tokio::test]
+#[ignore = "needs aimock: run by cargo xtask test"]
 async fn every_fault_is_come_through_streamed() {
     for surface in SURFACES {
         every_fault(surface, "true").await;
@@ -117,6 +118,7 @@ async fn every_fault_is_come_through_streamed() {
 }
 
 #[tokio::test]
+#[ignore = "needs aimock: run by cargo xtask test"]
 async fn every_fault_is_come_through_not_streamed() {
     for surface in SURFACES {
         every_fault(surface, "false").await;
@@ -134,6 +136,7 @@ async fn seen_at(surface: &Surface, mock: &Aimock, goal: &str) -> Vec<i64> {
 }
 
 #[tokio::test]
+#[ignore = "needs aimock: run by cargo xtask test"]
 async fn a_task_that_waits_for_its_provider_leaves_its_place_to_another() {
     let Some(path) = require_aimock() else { return };
     let fixtures = json!({"fixtures": [

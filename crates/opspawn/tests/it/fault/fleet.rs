@@ -105,8 +105,11 @@ impl Fleet {
         Ok(Found::There)
     }
 
-    /// Decides and looks, but submits nothing.
+    /// Repeats lost submits, decides and looks, but submits nothing new.
     pub(super) async fn settle(&mut self, world: &World, http: &Http) -> anyhow::Result<Found> {
+        if let Found::Gone = self.repeat_lost(http).await? {
+            return Ok(Found::Gone);
+        }
         if let Found::Gone = self.decide(world, http).await? {
             return Ok(Found::Gone);
         }
@@ -115,14 +118,22 @@ impl Fleet {
         Ok(found)
     }
 
-    /// Repeats the submits that were not acknowledged; then submits new tasks.
-    async fn keep_going(&mut self, http: &Http, eager: bool) -> anyhow::Result<Found> {
+    /// Repeats the submits that were not acknowledged.
+    async fn repeat_lost(&mut self, http: &Http) -> anyhow::Result<Found> {
         for at in 0..self.entries.len() {
             if self.entries[at].id.is_none()
                 && let Found::Gone = self.submit(http, at).await?
             {
                 return Ok(Found::Gone);
             }
+        }
+        Ok(Found::There)
+    }
+
+    /// Repeats the submits that were not acknowledged; then submits new tasks.
+    async fn keep_going(&mut self, http: &Http, eager: bool) -> anyhow::Result<Found> {
+        if let Found::Gone = self.repeat_lost(http).await? {
+            return Ok(Found::Gone);
         }
         let mut more = GOING.saturating_sub(self.going()).max(usize::from(eager));
         while more > 0 {

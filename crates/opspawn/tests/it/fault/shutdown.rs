@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use ops_testkit::{Http, wait_until};
+use serde_json::Value;
+
 use super::{
     checks::{Seen, Witnesses},
     history,
@@ -11,9 +14,33 @@ use super::{
 
 const SOON: Duration = Duration::from_secs(40);
 
-/// Ten tasks are stopped in the middle with this grace; gives how long the stop took, how many
-/// steps were in doubt after it, and how many calls were repeated.
-async fn stop_in_the_middle(world: &World, grace: &str) -> (Duration, usize, usize) {
+/// Waits until the steps of the tasks, a list for each, are as the stop is to find them.
+async fn until(http: &Http, ids: &[String], ripe: fn(&[Vec<Value>]) -> bool) {
+    let look = || async {
+        let mut all = Vec::new();
+        for id in ids {
+            let path = format!("/api/v1/tasks/{id}/steps?limit=1000");
+            let mut page: Value = http.get(&path).await.ok()?.ok().ok()?.json().ok()?;
+            all.push(serde_json::from_value(page["steps"].take()).ok()?);
+        }
+        ripe(&all).then_some(())
+    };
+    let found = wait_until("the middle of the tasks", SOON, look).await;
+    found.unwrap();
+}
+
+/// Whether a step is under way.
+fn is_open(step: &Value) -> bool {
+    step["status"] == "started"
+}
+
+/// Ten tasks are stopped once their steps are `ripe`, with this grace; gives how long the stop took,
+/// how many steps were in doubt after it, and how many calls were repeated.
+async fn stop_in_the_middle(
+    world: &World,
+    grace: &str,
+    ripe: fn(&[Vec<Value>]) -> bool,
+) -> (Duration, usize, usize) {
     let launch = world.launch().env("OPSPAWN_GRACE", grace);
     let mut server = launch.start().await.unwrap();
     let mut luck = Luck(7);
@@ -22,7 +49,7 @@ async fn stop_in_the_middle(world: &World, grace: &str) -> (Duration, usize, usi
     for job in &jobs {
         ids.push(submit(server.http(), job).await.unwrap());
     }
-    tokio::time::sleep(Duration::from_millis(1_700)).await;
+    until(server.http(), &ids, ripe).await;
     for id in &ids {
         assert_eq!(task(server.http(), id).await.unwrap()["state"], "running");
     }
@@ -55,7 +82,14 @@ async fn stop_in_the_middle(world: &World, grace: &str) -> (Duration, usize, usi
 #[tokio::test]
 async fn a_stop_drains_and_what_was_not_done_goes_on_later() {
     let world = World::slow(500, 500).await.unwrap();
-    let (took, in_doubt, repeats) = stop_in_the_middle(&world, "20s").await;
+    // Each has something behind it, and a call under way.
+    let ripe = |tasks: &[Vec<Value>]| {
+        let both = |steps: &Vec<Value>| {
+            steps.iter().any(is_open) && steps.iter().any(|step| step["status"] == "completed")
+        };
+        tasks.iter().all(both)
+    };
+    let (took, in_doubt, repeats) = stop_in_the_middle(&world, "20s", ripe).await;
     println!("stopped in {took:?}");
     assert!(took < Duration::from_secs(3), "{took:?}");
     assert_eq!(
@@ -68,7 +102,17 @@ async fn a_stop_drains_and_what_was_not_done_goes_on_later() {
 #[tokio::test]
 async fn a_stop_that_nobody_waits_for_ends_in_time_and_repeats_no_write() {
     let world = World::slow(100, 3_000).await.unwrap();
-    let (took, in_doubt, repeats) = stop_in_the_middle(&world, "500ms").await;
+    // A call that is in doubt if it is given up, and one that is repeated.
+    let ripe = |tasks: &[Vec<Value>]| {
+        let open = |write: bool| {
+            let is = move |step: &Value| {
+                is_open(step) && step["kind"] == "tool" && (step["effect"] == "write") == write
+            };
+            tasks.iter().flatten().any(is)
+        };
+        open(true) && open(false)
+    };
+    let (took, in_doubt, repeats) = stop_in_the_middle(&world, "500ms", ripe).await;
     println!("stopped in {took:?}, {in_doubt} in doubt, {repeats} repeated");
     assert!(took < Duration::from_secs(3), "{took:?}");
     assert!(

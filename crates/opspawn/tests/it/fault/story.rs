@@ -155,7 +155,7 @@ impl Story {
         until_state(http, &id, "completed", PATIENCE)
             .await
             .with_context(|| format!("asked: {asked:#?}"))?;
-        ensure!(!server.output().contains("panicked"), "{}", server.output());
+        ensure!(server.alarms().is_empty(), "{:#?}", server.alarms());
         let asked = stand_in.asked().into_iter();
         let (of_child, own): (Vec<_>, Vec<_>) = asked
             .map(|asked| asked.body)
