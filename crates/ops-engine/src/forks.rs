@@ -4,12 +4,12 @@
 use ops_core::{
     Code, Json, State, StoredEvent, TaskId, TenantId,
     event::{Resolution, StepKind, StepMark, StepStatus, TaskEvent},
-    ports::{Fork, Submitted, TaskFilter, TaskRecord},
+    ports::{Fork, TaskFilter, TaskRecord},
 };
 use serde_json::Value;
 
 use crate::{
-    Engine, Error, FieldError, Submit,
+    Accepted, Engine, Error, FieldError, Submit,
     commands::{FEW, PAGE},
 };
 
@@ -51,7 +51,7 @@ impl Engine {
         tenant: TenantId,
         task: TaskId,
         idempotency: Option<(String, [u8; 32])>,
-    ) -> Result<Submitted, Error> {
+    ) -> Result<Accepted, Error> {
         let old = self.store.task(tenant, task).await?;
         let state = old.life.state.name();
         if !state.is_terminal() {
@@ -74,7 +74,7 @@ impl Engine {
         tenant: TenantId,
         task: TaskId,
         rerun: Rerun,
-    ) -> Result<Submitted, Error> {
+    ) -> Result<Accepted, Error> {
         let old = self.store.task(tenant, task).await?;
         let mut wish = again(old);
         wish.idempotency = rerun.idempotency.clone();
@@ -109,7 +109,7 @@ impl Engine {
     ///
     /// # Errors
     /// `task_not_found`, `not_dead_letter`, or a code of [`Engine::submit`].
-    pub async fn redrive(&self, tenant: TenantId, task: TaskId) -> Result<Submitted, Error> {
+    pub async fn redrive(&self, tenant: TenantId, task: TaskId) -> Result<Accepted, Error> {
         let old = self.store.task(tenant, task).await?;
         if !matches!(old.life.state, State::Failed { dead_letter: true }) {
             let state = old.life.state.name();
@@ -166,7 +166,7 @@ impl Engine {
                     DryRun::Yes => Ok(None),
                     DryRun::No => {
                         let redriven = self.redrive(tenant, from).await;
-                        redriven.map(|submitted| Some(submitted.record.task.id))
+                        redriven.map(|accepted| Some(accepted.submitted.record.task.id))
                     }
                 };
                 done.push(Redriven { from, task });

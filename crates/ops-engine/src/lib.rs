@@ -34,7 +34,7 @@ pub use self::{
     retention::Deleted,
     schedule::{SchedulePage, ScheduleView, ScheduleWish},
     steps::{Step, StepState},
-    submit::Submit,
+    submit::{Accepted, InputCheck, Submit},
 };
 
 /// What the engine works with.
@@ -63,8 +63,8 @@ pub struct Settings {
     pub retry: RetryPolicy,
     /// The largest input, in bytes of JSON.
     pub max_input_bytes: usize,
-    /// What is wrong with the input of a task of this type, beyond what the engine knows of it.
-    pub check_input: fn(&str, &Json) -> Vec<FieldError>,
+    /// Checks the input of a task of this type, beyond what the engine knows of it.
+    pub check_input: fn(&str, &Json) -> InputCheck,
     /// How long tasks are kept after they ended.
     pub retention: Retention,
 }

@@ -13,7 +13,10 @@ use ops_core::{
 };
 
 use self::calendar::Calendar;
-use crate::{Engine, Error, FieldError, submit::Submit};
+use crate::{
+    Engine, Error, FieldError,
+    submit::{InputCheck, Submit},
+};
 
 /// The label that names the schedule of a task.
 pub const LABEL: &str = "schedule";
@@ -48,6 +51,8 @@ pub struct ScheduleView {
     pub task: Submit,
     /// Its next dates; those that it would have, if it is paused.
     pub next: Vec<Micros>,
+    /// What the client that applies it should know of its task.
+    pub warnings: Vec<FieldError>,
 }
 
 /// A page of schedules.
@@ -70,10 +75,14 @@ impl Engine {
         wish: ScheduleWish,
         preview: usize,
     ) -> Result<(ScheduleView, bool), Error> {
-        let new = self.checked(tenant, wish).await?;
+        let (new, warnings) = self.checked(tenant, wish).await?;
         let (schedule, created) = self.store.put_schedule(new).await?;
         self.schedules_changed.notify_one();
-        Ok((self.seen(schedule, preview), created))
+        let view = ScheduleView {
+            warnings,
+            ..self.seen(schedule, preview)
+        };
+        Ok((view, created))
     }
 
     /// What [`Engine::apply_schedule`] would store. Nothing is written.
@@ -86,7 +95,7 @@ impl Engine {
         wish: ScheduleWish,
         preview: usize,
     ) -> Result<ScheduleView, Error> {
-        let new = self.checked(tenant, wish).await?;
+        let (new, warnings) = self.checked(tenant, wish).await?;
         let now = self.clock.now();
         let schedule = Schedule {
             tenant,
@@ -99,7 +108,10 @@ impl Engine {
             created_at: now,
             updated_at: now,
         };
-        Ok(self.seen(schedule, preview))
+        Ok(ScheduleView {
+            warnings,
+            ..self.seen(schedule, preview)
+        })
     }
 
     /// One schedule with its next dates.
@@ -233,7 +245,12 @@ impl Engine {
         runs.await.map_err(missing(name))
     }
 
-    async fn checked(&self, tenant: TenantId, wish: ScheduleWish) -> Result<NewSchedule, Error> {
+    /// What is to be stored, and what its client should know of it.
+    async fn checked(
+        &self,
+        tenant: TenantId,
+        wish: ScheduleWish,
+    ) -> Result<(NewSchedule, Vec<FieldError>), Error> {
         let now = self.clock.now();
         let mut fields = Vec::new();
         let name = wish.name.parse::<ScheduleName>();
@@ -250,7 +267,13 @@ impl Engine {
             );
             fields.push(FieldError::new(&["cron"], "never_due", message));
         }
-        let wrong = self.wrong_input(&wish.task).await;
+        let InputCheck {
+            wrong,
+            mut warnings,
+        } = self.check_input(&wish.task).await;
+        for warning in &mut warnings {
+            warning.path.insert(0, "task".to_owned());
+        }
         let valid = match self.validate(&wish.task, wrong, now) {
             Ok(()) => {
                 let agent = wish.task.agent_id.as_deref();
@@ -268,20 +291,23 @@ impl Engine {
             fields.append(&mut error.fields);
         }
         match (name, calendar) {
-            (Ok(name), Some(calendar)) if fields.is_empty() => Ok(NewSchedule {
-                tenant,
-                name,
-                spec: ScheduleSpec {
-                    timezone: calendar.timezone().to_owned(),
-                    cron: wish.cron.trim().to_owned(),
-                    overlap: wish.overlap,
-                    catch_up: wish.catch_up,
-                    template: Json::from_value(&wish.task)
-                        .expect("a wish has string keys only, so it always serialises"),
-                },
-                paused: wish.paused,
-                next_at,
-            }),
+            (Ok(name), Some(calendar)) if fields.is_empty() => {
+                let new = NewSchedule {
+                    tenant,
+                    name,
+                    spec: ScheduleSpec {
+                        timezone: calendar.timezone().to_owned(),
+                        cron: wish.cron.trim().to_owned(),
+                        overlap: wish.overlap,
+                        catch_up: wish.catch_up,
+                        template: Json::from_value(&wish.task)
+                            .expect("a template has string keys only, so it always serialises"),
+                    },
+                    paused: wish.paused,
+                    next_at,
+                };
+                Ok((new, warnings))
+            }
             _ => Err(Error::invalid(fields)),
         }
     }
@@ -297,6 +323,7 @@ impl Engine {
             task: serde_json::from_str(spec.template.as_str()).unwrap_or_default(),
             schedule,
             next,
+            warnings: Vec::new(),
         }
     }
 }

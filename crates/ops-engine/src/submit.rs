@@ -90,18 +90,40 @@ impl Submit {
     }
 }
 
+/// What a check of a task's input found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct InputCheck {
+    /// Parts for which the task is refused.
+    pub wrong: Vec<FieldError>,
+    /// Parts that the client should know of, though the task is accepted.
+    pub warnings: Vec<FieldError>,
+}
+
+/// A task that was accepted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Accepted {
+    /// The task.
+    pub submitted: Submitted,
+    /// What its client should know.
+    pub warnings: Vec<FieldError>,
+}
+
 impl Engine {
     /// Accepts a task; it is on disk when this returns.
     ///
     /// # Errors
     /// `invalid_body`, `unknown_task_type`, `unknown_agent`, `body_too_large`,
     /// `idempotency_mismatch`, or a code of the storage.
-    pub async fn submit(&self, tenant: TenantId, wish: Submit) -> Result<Submitted, Error> {
-        let wrong = self.wrong_input(&wish).await;
-        let new = self.new_task(tenant, wish, wrong, self.clock.now())?;
+    pub async fn submit(&self, tenant: TenantId, request: Submit) -> Result<Accepted, Error> {
+        let InputCheck { wrong, warnings } = self.check_input(&request).await;
+        let new = self.new_task(tenant, request, wrong, self.clock.now())?;
         self.check_agent(tenant, new.task.agent_id.as_deref())
             .await?;
-        Ok(self.store.submit(new).await?)
+        let submitted = self.store.submit(new).await?;
+        Ok(Accepted {
+            submitted,
+            warnings,
+        })
     }
 
     /// Accepts tasks, each on its own account: one that is refused fails no other. What was accepted
@@ -112,44 +134,53 @@ impl Engine {
     pub async fn submit_all(
         &self,
         tenant: TenantId,
-        wishes: Vec<Submit>,
-    ) -> Vec<Result<Submitted, Error>> {
-        let mut accepted = Vec::with_capacity(wishes.len());
-        let mut checked = Vec::with_capacity(wishes.len());
-        for wish in wishes {
-            let wrong = self.wrong_input(&wish).await;
-            checked.push(match self.new_task(tenant, wish, wrong, self.clock.now()) {
-                Ok(new) => {
-                    let agent = new.task.agent_id.as_deref();
-                    let known = self.check_agent(tenant, agent).await;
-                    known.map(|()| accepted.push(new))
-                }
-                Err(error) => Err(error),
-            });
+        requests: Vec<Submit>,
+    ) -> Vec<Result<Accepted, Error>> {
+        let mut accepted = Vec::with_capacity(requests.len());
+        let mut checked = Vec::with_capacity(requests.len());
+        for request in requests {
+            let InputCheck { wrong, warnings } = self.check_input(&request).await;
+            checked.push(
+                match self.new_task(tenant, request, wrong, self.clock.now()) {
+                    Ok(new) => {
+                        let agent = new.task.agent_id.as_deref();
+                        let known = self.check_agent(tenant, agent).await;
+                        known.map(|()| {
+                            accepted.push(new);
+                            warnings
+                        })
+                    }
+                    Err(error) => Err(error),
+                },
+            );
         }
         let mut stored = self.store.submit_all(accepted).await.into_iter();
         let outcomes = checked.into_iter().map(|checked| {
-            checked?;
+            let warnings = checked?;
             let stored = stored.next();
-            Ok(stored.expect("the store answers for each task")?)
+            let submitted = stored.expect("the store answers for each task")?;
+            Ok(Accepted {
+                submitted,
+                warnings,
+            })
         });
         outcomes.collect()
     }
 
-    /// What is wrong with the input of a wish. A large one is read where that holds up nobody.
-    pub(crate) async fn wrong_input(&self, wish: &Submit) -> Vec<FieldError> {
+    /// Checks the input of a request. A large one is read where that holds up no other request.
+    pub(crate) async fn check_input(&self, request: &Submit) -> InputCheck {
         let check = self.settings.check_input;
-        if wish.input.as_str().len() <= SMALL {
-            return check(&wish.task_type, &wish.input);
+        if request.input.as_str().len() <= SMALL {
+            return check(&request.task_type, &request.input);
         }
-        let (task_type, input) = (wish.task_type.clone(), wish.input.clone());
+        let (task_type, input) = (request.task_type.clone(), request.input.clone());
         let checked = tokio::task::spawn_blocking(move || check(&task_type, &input));
         match checked.await {
-            Ok(wrong) => wrong,
+            Ok(found) => found,
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
                 // The runtime is about to end.
-                Err(_) => Vec::new(),
+                Err(_) => InputCheck::default(),
             },
         }
     }

@@ -11,6 +11,6 @@ mod write;
 pub(crate) use self::{
     canonical::canonical,
     check::check,
-    object::{Fields, object},
+    object::{Fields, object, pick},
     write::{ObjectWriter, to_vec},
 };

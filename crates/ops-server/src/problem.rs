@@ -29,10 +29,25 @@ struct Inner {
 
 /// One offending part of a request, as version-1 clients know it.
 #[derive(Debug, Clone, Serialize)]
-struct Part {
+pub(crate) struct Part {
     loc: Vec<String>,
     msg: String,
     r#type: &'static str,
+}
+
+impl Part {
+    /// A part of the request's `place`: `body`, `query`, ...
+    pub(crate) fn of(place: &str, field: FieldError) -> Self {
+        let header = field.path == [IDEMPOTENCY_KEY];
+        let place = if header { "header" } else { place };
+        Self {
+            loc: std::iter::once(place.to_owned())
+                .chain(field.path)
+                .collect(),
+            msg: field.message,
+            r#type: field.kind,
+        }
+    }
 }
 
 /// The status of a refusal; none for the codes that only failed tasks have.
@@ -100,20 +115,8 @@ impl Problem {
     }
 
     fn with_parts(mut self, place: &str, fields: Vec<FieldError>) -> Self {
-        self.0.errors = fields
-            .into_iter()
-            .map(|field| {
-                let header = field.path == [IDEMPOTENCY_KEY];
-                let place = if header { "header" } else { place };
-                Part {
-                    loc: std::iter::once(place.to_owned())
-                        .chain(field.path)
-                        .collect(),
-                    msg: field.message,
-                    r#type: field.kind,
-                }
-            })
-            .collect();
+        let parts = fields.into_iter().map(|field| Part::of(place, field));
+        self.0.errors = parts.collect();
         self
     }
 

@@ -55,6 +55,20 @@ pub(crate) fn object<'a>(
     fields
 }
 
+/// The known fields of an object that has others beside them, which are passed over. Of a field that is
+/// there twice, the last one counts.
+pub(crate) fn pick<'a>(text: &'a str, known: &'static [&'static str]) -> Fields<'a> {
+    let mut fields = Fields {
+        path: Vec::new(),
+        known,
+        values: vec![None; known.len()],
+    };
+    let seed = Pick(&mut fields);
+    // What is no object has none of them.
+    let _ = seed.deserialize(&mut serde_json::Deserializer::from_str(text));
+    fields
+}
+
 /// Fields that the contract promises and this release does not take yet.
 fn later(name: &str) -> Option<String> {
     ["callback_url", "depends_on"]
@@ -65,15 +79,18 @@ fn later(name: &str) -> Option<String> {
 impl<'a> Fields<'a> {
     /// The text of a field; none if it is missing or `null`.
     pub(crate) fn raw(&self, name: &str) -> Option<&'a str> {
+        self.text(name).filter(|text| *text != "null")
+    }
+
+    /// The text of a field, be it `null`; none if it is missing.
+    pub(crate) fn text(&self, name: &str) -> Option<&'a str> {
         let index = self.known.iter().position(|known| *known == name)?;
-        let text = self.values[index]?.get();
-        (text != "null").then_some(text)
+        self.values[index].map(RawValue::get)
     }
 
     /// Whether a field is there, be it `null`.
     pub(crate) fn has(&self, name: &str) -> bool {
-        let index = self.known.iter().position(|known| *known == name);
-        index.is_some_and(|index| self.values[index].is_some())
+        self.text(name).is_some()
     }
 
     /// A field of a type; `kind` and `message` say what it must be.
@@ -214,6 +231,34 @@ impl<'a> Visitor<'a> for Take<'_, 'a> {
                         self.strangers.push(name.chars().take(80).collect());
                     }
                 }
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Pick<'f, 'a>(&'f mut Fields<'a>);
+
+impl<'a> DeserializeSeed<'a> for Pick<'_, 'a> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'a> Visitor<'a> for Pick<'_, 'a> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(Key(name)) = map.next_key::<Key<'a>>()? {
+            match self.0.known.iter().position(|known| *known == name) {
+                Some(index) => self.0.values[index] = Some(map.next_value()?),
+                None => drop(map.next_value::<IgnoredAny>()?),
             }
         }
         Ok(())

@@ -154,7 +154,7 @@ pub(crate) async fn rerun(
     });
     let rerun = read.await?;
     let submitted = app.surface.engine.rerun(caller.tenant, id, rerun).await;
-    Ok(tasks::made(&submitted.map_err(refused(id))?))
+    Ok(tasks::made(submitted.map_err(refused(id))?))
 }
 
 fn parse(text: &str) -> Result<Rerun, Problem> {

@@ -2,6 +2,7 @@
 
 pub(super) mod batch;
 pub(super) mod digest;
+mod shorthand;
 pub(super) mod wish;
 
 use axum::{
@@ -13,11 +14,12 @@ use ops_core::Code;
 use ops_engine::FieldError;
 
 use super::{AppState, extract::Caller, schema, tasks};
-use crate::problem::{IDEMPOTENCY_KEY, Problem};
+use crate::problem::{IDEMPOTENCY_KEY, Part, Problem};
 
 /// Accepts a task; it is on disk before the answer.
 ///
-/// The same key and body give the same task, with `Idempotency-Replayed: true`.
+/// The same key and body give the same task, with `Idempotency-Replayed: true`. `prompt`, `goal`,
+/// `agent_config` and `inject_mcp_proxy` stand for the same fields of `input_data`.
 #[utoipa::path(
     post, path = "/api/v1/tasks", tag = "Tasks", operation_id = "submit_task",
     params(schema::IdempotencyKey),
@@ -39,26 +41,62 @@ pub(crate) async fn create(
     let retry = app.surface.engine.default_retry();
     let read = body.work(move |text| {
         let mut wish = wish::parse(text, || retry)?;
-        let in_body = wish.request_id.is_some();
+        let given = Given::of(&wish);
         if let Some(key) = key(&parts.headers, wish.request_id.take())? {
             wish.submit.idempotency = Some((key, digest::of_request(text)));
         }
-        Ok((wish.submit, in_body))
+        Ok((wish.submit, given))
     });
-    let (wish, in_body) = read.await?;
-    let submitted = app.surface.engine.submit(caller.tenant, wish).await;
-    let submitted = submitted.map_err(|error| refused(error, in_body))?;
-    Ok(tasks::made(&submitted))
+    let (wish, given) = read.await?;
+    let accepted = app.surface.engine.submit(caller.tenant, wish).await;
+    let accepted = accepted.map_err(|error| given.refused(error))?;
+    Ok(tasks::made_as(accepted, &given))
 }
 
-/// A refusal of the engine. It names the key where the client gave it.
-fn refused(mut error: ops_engine::Error, in_body: bool) -> Problem {
-    for field in &mut error.fields {
-        if in_body && field.path == [IDEMPOTENCY_KEY] {
-            field.path = vec!["request_id".to_owned()];
+/// Where a submit gave what the engine knows at one place.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Given {
+    /// The idempotency key stood in the body.
+    key_in_body: bool,
+    /// Fields of the input that stood beside `input_data`.
+    lifted: Vec<&'static str>,
+}
+
+impl Given {
+    fn of(wish: &wish::Wish) -> Self {
+        Self {
+            key_in_body: wish.request_id.is_some(),
+            lifted: wish.lifted.clone(),
         }
     }
-    error.into()
+
+    /// A refusal of the engine.
+    fn refused(&self, mut error: ops_engine::Error) -> Problem {
+        error.fields.iter_mut().for_each(|field| self.place(field));
+        error.into()
+    }
+
+    /// Warnings as the client is told them.
+    pub(super) fn parts(&self, warnings: Vec<FieldError>) -> Vec<Part> {
+        let parts = warnings.into_iter().map(|mut field| {
+            self.place(&mut field);
+            Part::of("body", field)
+        });
+        parts.collect()
+    }
+
+    /// Names the place where the client gave it.
+    fn place(&self, field: &mut FieldError) {
+        if self.key_in_body && field.path == [IDEMPOTENCY_KEY] {
+            field.path = vec!["request_id".to_owned()];
+        }
+        if let [input, name, ..] = field.path.as_slice()
+            && input == "input_data"
+            && self.lifted.iter().any(|lifted| lifted == name)
+        {
+            field.path.remove(0);
+        }
+    }
 }
 
 /// The key of the header or of the body; both only if they are the same.

@@ -67,7 +67,7 @@ pub(crate) async fn redrive(
     TaskPath(id): TaskPath,
 ) -> Result<Response, Problem> {
     let submitted = app.surface.engine.redrive(caller.tenant, id).await;
-    Ok(tasks::made(&submitted.map_err(refused(id))?))
+    Ok(tasks::made(submitted.map_err(refused(id))?))
 }
 
 /// Goes on from many dead letters, newest first. With `dry_run` they are named and nothing is done.

@@ -92,9 +92,19 @@ pub(crate) struct Invalid(Problem);
 /// A task that is to be done.
 #[derive(ToSchema)]
 pub(crate) struct SubmitTask {
-    /// `agent_run` or `agent_task`; both run an agent.
+    /// `agent_run` or `agent_task`; both run an agent. It may be missing where there is a prompt or a
+    /// goal, and is `agent_run` then.
     #[schema(example = "agent_run")]
-    task_type: String,
+    task_type: Option<String>,
+    /// The same as `input_data.prompt`: what an agent is to do.
+    prompt: Option<String>,
+    /// The same as `input_data.goal`.
+    goal: Option<String>,
+    /// The same as `input_data.agent_config`.
+    #[schema(value_type = Option<Object>)]
+    agent_config: Option<Value>,
+    /// The same as `input_data.inject_mcp_proxy`.
+    inject_mcp_proxy: Option<bool>,
     /// What the task works on; an agent's is `{"prompt": ...}`.
     #[schema(value_type = Option<Object>)]
     input_data: Option<Value>,
@@ -214,6 +224,9 @@ pub(crate) struct Task {
     /// Of a completed task: `answer`, and the `files` that it wrote.
     #[schema(required, value_type = Option<Object>)]
     result: Option<Value>,
+    /// `answer` of the result as text: an answer in JSON as its text.
+    #[schema(required)]
+    output: Option<String>,
     /// The same as `error.message`.
     #[schema(required)]
     error_message: Option<String>,
@@ -272,6 +285,9 @@ pub(crate) struct Task {
     retry_of: Option<String>,
     /// Whether it was given up after all its attempts or lost workers.
     dead_letter: bool,
+    /// What its client should know though it was accepted, like a provider that there is not; only in
+    /// the answer to the request that makes the task.
+    warnings: Option<Vec<Part>>,
 }
 
 /// The state of version 1.

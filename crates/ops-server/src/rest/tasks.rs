@@ -9,9 +9,9 @@ use axum::{
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use ops_core::{
     TaskId,
-    ports::{Submitted, TaskFilter, TaskRecord},
+    ports::{TaskFilter, TaskRecord},
 };
-use ops_engine::Error;
+use ops_engine::{Accepted, Error};
 
 pub(super) use self::filter::Wish;
 use super::{
@@ -100,7 +100,7 @@ pub(crate) async fn retry(
     let idempotency = key.map(|key| (key, create::digest::of_retry(id)));
     let engine = &app.surface.engine;
     let submitted = engine.retry(caller.tenant, id, idempotency).await;
-    Ok(made(&submitted.map_err(refused(id))?))
+    Ok(made(submitted.map_err(refused(id))?))
 }
 
 /// Lists tasks, newest first.
@@ -156,8 +156,19 @@ fn size(record: &TaskRecord) -> usize {
 }
 
 /// A task that a request made, or that one with the same key had made before.
-pub(super) fn made(submitted: &Submitted) -> Response {
-    let mut response = one(StatusCode::CREATED, &submitted.record);
+pub(super) fn made(accepted: Accepted) -> Response {
+    made_as(accepted, &create::Given::default())
+}
+
+/// The same of a submit, which may have given parts of the input at another place.
+pub(super) fn made_as(accepted: Accepted, given: &create::Given) -> Response {
+    let Accepted {
+        submitted,
+        warnings,
+    } = accepted;
+    let mut out = Vec::with_capacity(size(&submitted.record));
+    view::task_accepted(&mut out, &submitted.record, &given.parts(warnings));
+    let mut response = answer(StatusCode::CREATED, out);
     if submitted.existing {
         response
             .headers_mut()

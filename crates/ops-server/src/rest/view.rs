@@ -11,7 +11,10 @@ use ops_core::{
 use ops_engine::Engine;
 
 use super::answer;
-use crate::json::ObjectWriter;
+use crate::{
+    json::{ObjectWriter, pick},
+    problem::Part,
+};
 
 /// Who takes up the tasks of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,13 +35,29 @@ impl Served {
     }
 }
 
-/// Writes a task that was accepted just now, or whose queue does not matter.
+/// Writes a task whose queue does not matter.
 pub(crate) fn task(out: &mut Vec<u8>, record: &TaskRecord) {
     task_served(out, record, Served::ByWorker);
 }
 
+/// Writes a task that was accepted just now, with what its client should know.
+pub(crate) fn task_accepted(out: &mut Vec<u8>, record: &TaskRecord, warnings: &[Part]) {
+    let mut view = ObjectWriter::begin(out);
+    fields(&mut view, record, Served::ByWorker);
+    if !warnings.is_empty() {
+        view.value("warnings", warnings);
+    }
+    view.end();
+}
+
 /// Writes a task. Its input and result are copied as text, never parsed.
 pub(crate) fn task_served(out: &mut Vec<u8>, record: &TaskRecord, served: Served) {
+    let mut view = ObjectWriter::begin(out);
+    fields(&mut view, record, served);
+    view.end();
+}
+
+fn fields(view: &mut ObjectWriter<'_>, record: &TaskRecord, served: Served) {
     let TaskRecord {
         task,
         life,
@@ -46,7 +65,6 @@ pub(crate) fn task_served(out: &mut Vec<u8>, record: &TaskRecord, served: Served
         error,
     } = record;
     let result = result.as_ref().map(ops_core::Json::as_str);
-    let mut view = ObjectWriter::begin(out);
     view.plain("task_id", &task.id);
     view.value("task_type", &task.task_type);
     view.value("name", &task.name);
@@ -54,6 +72,7 @@ pub(crate) fn task_served(out: &mut Vec<u8>, record: &TaskRecord, served: Served
     view.raw("input_data", Some(task.input.as_str()));
     view.raw("output_data", result);
     view.raw("result", result);
+    output(view, result);
     view.value("error_message", &error.as_ref().map(|error| &error.message));
     view.value("agent_id", &task.agent_id);
     view.value("agent_digest", &task.agent_digest);
@@ -92,7 +111,17 @@ pub(crate) fn task_served(out: &mut Vec<u8>, record: &TaskRecord, served: Served
     }
     let dead = matches!(life.state, State::Failed { dead_letter: true });
     view.value("dead_letter", &dead);
-    view.end();
+}
+
+/// The answer as text: `answer` of the result, and as JSON text if it is none. `null` where the result
+/// has no answer.
+fn output(view: &mut ObjectWriter<'_>, result: Option<&str>) {
+    let answer = result.and_then(|result| pick(result, &["answer"]).raw("answer"));
+    match answer {
+        // The text of a string is a string already.
+        Some(answer) if !answer.starts_with('"') => view.value("output", answer),
+        text => view.raw("output", text),
+    }
 }
 
 fn status(status: Status) -> &'static str {

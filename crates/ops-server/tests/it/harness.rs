@@ -19,7 +19,7 @@ use ops_core::{
     },
     retry::RetryPolicy,
 };
-use ops_engine::{Adapters, Engine, FieldError, Hub};
+use ops_engine::{Adapters, Engine, FieldError, Hub, InputCheck};
 use ops_queue::{LocalLive, LocalQueue};
 use ops_server::{Hosts, ModelInfo, ServerInfo, Surface, serve};
 use ops_store::{Durability, Options, SqliteStore};
@@ -35,17 +35,27 @@ const START: i64 = 1_744_452_000_000_000;
 /// Whether others were served while an input that waits for them was looked at.
 pub(crate) static OTHERS_GO_ON: AtomicBool = AtomicBool::new(false);
 
-/// Has nothing to say against an input, but waits for others to be served if it asks for that.
-fn check(_: &str, input: &Json) -> Vec<FieldError> {
+/// Has nothing to say against an input, but waits for others to be served if it asks for that. It
+/// warns of a provider that there is not.
+fn check(_: &str, input: &Json) -> InputCheck {
+    let mut found = InputCheck::default();
     let begun = Instant::now();
     while input.as_str().contains("waits_for_others") && !OTHERS_GO_ON.load(Ordering::SeqCst) {
         if begun.elapsed() > Duration::from_secs(5) {
             let message = "nobody else was served meanwhile";
-            return vec![FieldError::new(&["input_data"], "value_error", message)];
+            let wrong = FieldError::new(&["input_data"], "value_error", message);
+            found.wrong.push(wrong);
+            break;
         }
         std::thread::sleep(Duration::from_millis(1));
     }
-    Vec::new()
+    if input.as_str().contains("non_existent_provider") {
+        let path = ["input_data", "agent_config", "llm_provider"];
+        let message = "there is no provider `non_existent_provider`; the task will fail";
+        let warning = FieldError::new(&path, "unknown_provider", message);
+        found.warnings.push(warning);
+    }
+    found
 }
 
 /// A clock that goes on by a millisecond with each look.

@@ -31,6 +31,7 @@ mod routes;
 mod schedules;
 #[cfg(test)]
 mod server;
+mod shorthand;
 #[cfg(test)]
 mod stream;
 #[cfg(test)]

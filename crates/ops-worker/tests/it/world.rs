@@ -183,7 +183,7 @@ pub(crate) async fn run_and_read(agent: Agent, faults: Faults) -> Left {
         queues: ["default".to_owned()].into(),
         retry,
         max_input_bytes: 1_000,
-        check_input: |_, _| Vec::new(),
+        check_input: |_, _| ops_engine::InputCheck::default(),
         retention: ops_core::ports::Retention::default(),
     };
     let adapters = Adapters {
@@ -208,6 +208,7 @@ pub(crate) async fn run_and_read(agent: Agent, faults: Faults) -> Left {
         .submit(TenantId::DEFAULT, wish)
         .await
         .unwrap()
+        .submitted
         .record
         .task
         .id;

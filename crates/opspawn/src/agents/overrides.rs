@@ -10,16 +10,18 @@ use agentkit::{
     run::{DEFAULT_REASKS, OutputConfig},
 };
 use ops_core::Json;
-use ops_engine::FieldError;
+use ops_engine::{FieldError, InputCheck};
 use serde_json::{Map, Value};
 use units::nearest;
 
-use super::TASK_TYPES;
+use super::{TASK_TYPES, provider};
 
 /// The keys of `input_data.agent_config`.
-const KEYS: [&str; 7] = [
+const KEYS: [&str; 9] = [
     "provider",
+    "llm_provider",
     "model",
+    "llm_model",
     "planner",
     "instructions",
     "script",
@@ -135,29 +137,48 @@ fn file((path, content): (&String, &Value)) -> Result<(String, String), Failure>
 
 impl Overrides {
     fn read(config: &Map<String, Value>) -> Result<Self, Failure> {
-        if let Some(unknown) = config.keys().find(|key| !KEYS.contains(&key.as_str())) {
-            let hint = nearest::hint(unknown, KEYS);
-            let message = format!("unknown field `{unknown}` in `input_data.agent_config`; {hint}");
-            return Err(invalid(&message));
-        }
-        let text = |key: &str| match config.get(key) {
+        let text = |key, value: Option<&Value>| match value {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.clone())),
-            Some(_) => Err(invalid(&format!(
-                "`input_data.agent_config.{key}` must be text"
-            ))),
+            Some(_) => Err(Wrong::new(key, "must be text")),
         };
-        Ok(Self {
-            provider: text("provider")?,
-            model: model(config)?,
-            planner: text("planner")?,
-            instructions: text("instructions")?,
-            script: text("script")?,
-            output: output(config).map_err(|error| {
-                let Wrong { key, message } = error;
-                invalid(&format!("`input_data.agent_config.{key}` {message}"))
-            })?,
+        let plain = |key| text(key, config.get(key));
+        let read = || {
+            let (key, provider) = spelled(config, PROVIDER)?;
+            let provider = text(key, provider)?;
+            Ok::<_, Wrong>(Self {
+                model: model(config, provider.is_some())?,
+                provider,
+                planner: plain("planner")?,
+                instructions: plain("instructions")?,
+                script: plain("script")?,
+                output: output(config)?,
+            })
+        };
+        read().map_err(|Wrong { key, message }| {
+            invalid(&format!("`input_data.agent_config.{key}` {message}"))
         })
+    }
+}
+
+/// The spellings of the provider: ours, and that of version 1.
+const PROVIDER: [&str; 2] = ["provider", "llm_provider"];
+/// The spellings of the model.
+const MODEL: [&str; 2] = ["model", "llm_model"];
+
+/// A value of `agent_config` that has two spellings, under the one that is used.
+fn spelled<'a>(
+    config: &'a Map<String, Value>,
+    [ours, theirs]: [&'static str; 2],
+) -> Result<(&'static str, Option<&'a Value>), Wrong> {
+    let given = |key| config.get(key).filter(|value| !value.is_null());
+    match (given(ours), given(theirs)) {
+        (Some(one), Some(other)) if one != other => Err(Wrong::new(
+            theirs,
+            format!("and `{ours}` say different things; give one of them"),
+        )),
+        (None, Some(value)) => Ok((theirs, Some(value))),
+        (value, _) => Ok((ours, value)),
     }
 }
 
@@ -165,6 +186,15 @@ impl Overrides {
 struct Wrong {
     key: &'static str,
     message: String,
+}
+
+impl Wrong {
+    fn new(key: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            key,
+            message: message.into(),
+        }
+    }
 }
 
 /// `agent_config.output_schema` and `agent_config.max_reasks`.
@@ -209,57 +239,103 @@ fn named(config: &Map<String, Value>) -> Vec<Wrong> {
 }
 
 /// What of a task's input is refused before the task is accepted: an output schema that no answer
-/// can be held to, what is no image, no planner, or no script.
-pub(crate) fn check_input(task_type: &str, input: &Json) -> Vec<FieldError> {
-    // Most inputs have none, and need not be read for that.
-    const KEYS: [&str; 5] = [
-        "\"output_schema\"",
-        "\"max_reasks\"",
-        "\"images\"",
-        "\"planner\"",
-        "\"script\"",
-    ];
+/// can be held to, what is no image, no planner, no script, or two spellings that differ. And what its
+/// client is warned of: keys of `agent_config` that no one reads, and providers that there are not.
+pub(crate) fn check_input(task_type: &str, input: &Json) -> InputCheck {
+    // Most inputs have neither, and need not be read for that.
+    const KEYS: [&str; 2] = ["\"agent_config\"", "\"images\""];
     let may_have = KEYS.iter().any(|key| input.as_str().contains(key));
     if !may_have || !TASK_TYPES.contains(&task_type) {
-        return Vec::new();
+        return InputCheck::default();
     }
     let input = match input.fields(&["agent_config", "images"]) {
         Ok(input) => input,
         Err(error) => {
             let message = format!("{error} in what an agent reads");
-            return vec![FieldError::new(&["input_data"], "value_error", message)];
+            return InputCheck {
+                wrong: vec![FieldError::new(&["input_data"], "value_error", message)],
+                warnings: Vec::new(),
+            };
         }
     };
-    let config = input.get("agent_config").and_then(Value::as_object);
-    let schema = config.and_then(|config| output(config).err());
-    let wrong = config.map(named).unwrap_or_default();
-    let wrong = schema.into_iter().chain(wrong);
-    let mut errors: Vec<_> = wrong
-        .map(|Wrong { key, message }| {
-            let path = ["input_data", "agent_config", key];
-            FieldError::new(&path, "value_error", message)
-        })
-        .collect();
+    let field = |kind, key: &str, message| {
+        FieldError::new(&["input_data", "agent_config", key], kind, message)
+    };
+    let mut found = InputCheck::default();
+    if let Some(config) = input.get("agent_config").and_then(Value::as_object) {
+        let mut wrong = named(config);
+        wrong.extend(output(config).err());
+        wrong.extend(
+            [PROVIDER, MODEL]
+                .into_iter()
+                .filter_map(|keys| spelled(config, keys).err()),
+        );
+        let wrong = wrong.into_iter();
+        let wrong = wrong.map(|Wrong { key, message }| field("value_error", key, message));
+        found.wrong.extend(wrong);
+        let unknown = unknown_keys(config).chain(unknown_providers(config));
+        found.warnings = unknown
+            .map(|(kind, key, message)| field(kind, &key, message))
+            .collect();
+    }
     if let Err(message) = images(input.get("images")) {
-        errors.push(FieldError::new(
+        found.wrong.push(FieldError::new(
             &["input_data", "images"],
             "value_error",
             message,
         ));
     }
-    errors
+    found
 }
 
-fn model(config: &Map<String, Value>) -> Result<Option<ModelWish>, Failure> {
-    const KEY: &str = "`input_data.agent_config.model`";
-    match config.get("model") {
-        None | Some(Value::Null) => Ok(None),
+/// A warning: its kind, the key, and what is to be known of it.
+type Warned = (&'static str, String, String);
+
+/// The most keys that warnings name.
+const MOST_WARNINGS: usize = 20;
+
+/// Keys of `agent_config` that are not known here: they are passed over, as version 1 did.
+fn unknown_keys(config: &Map<String, Value>) -> impl Iterator<Item = Warned> {
+    let unknown = config.keys().filter(|key| !KEYS.contains(&key.as_str()));
+    unknown.take(MOST_WARNINGS).map(|key| {
+        let key: String = key.chars().take(80).collect();
+        let hint = nearest::hint(&key, KEYS);
+        let message = format!("unknown field `{key}` of `agent_config` is passed over; {hint}");
+        ("unknown_field", key, message)
+    })
+}
+
+/// Providers that there are not: the task is accepted, and fails.
+fn unknown_providers(config: &Map<String, Value>) -> impl Iterator<Item = Warned> {
+    let named = spelled(config, PROVIDER).ok();
+    let provider = named.and_then(|(key, value)| Some((key, value?.as_str()?)));
+    let listed = spelled(config, MODEL).ok();
+    let listed = listed.and_then(|(key, value)| Some((key, value?.as_array()?)));
+    let listed = listed.into_iter().flat_map(|(key, names)| {
+        let names = names.iter().filter_map(Value::as_str);
+        names.filter_map(move |name| Some((key, name.split_once('/')?.0)))
+    });
+    let named = provider.into_iter().chain(listed);
+    let unknown = named.filter_map(|(key, provider)| Some((key, provider::check(provider).err()?)));
+    unknown.take(MOST_WARNINGS).map(|(key, failure)| {
+        let message = format!(
+            "{}; the task will fail",
+            failure.message.trim_end_matches('.')
+        );
+        ("unknown_provider", key.to_owned(), message)
+    })
+}
+
+fn model(config: &Map<String, Value>, has_provider: bool) -> Result<Option<ModelWish>, Wrong> {
+    const FORM: &str = "must be text, or a list of texts";
+    let (key, value) = spelled(config, MODEL)?;
+    match value {
+        None => Ok(None),
         Some(Value::String(name)) => Ok(Some(ModelWish::Name(name.clone()))),
-        Some(Value::Array(_)) if config.get("provider").is_some_and(|p| !p.is_null()) => {
-            let message = format!(
-                "{KEY} is a list, whose models have providers of their own; leave out `provider`"
-            );
-            Err(invalid(&message))
+        Some(Value::Array(_)) if has_provider => {
+            let message =
+                "is a list, whose models have providers of their own; leave out `provider`";
+            Err(Wrong::new(key, message))
         }
         Some(Value::Array(names)) => {
             let names: Option<Vec<String>> = names
@@ -268,10 +344,10 @@ fn model(config: &Map<String, Value>) -> Result<Option<ModelWish>, Failure> {
                 .collect();
             match names {
                 Some(names) if !names.is_empty() => Ok(Some(ModelWish::Chain(names))),
-                Some(_) | None => Err(invalid(&format!("{KEY} must be text, or a list of texts"))),
+                Some(_) | None => Err(Wrong::new(key, FORM)),
             }
         }
-        Some(_) => Err(invalid(&format!("{KEY} must be text, or a list of texts"))),
+        Some(_) => Err(Wrong::new(key, FORM)),
     }
 }
 

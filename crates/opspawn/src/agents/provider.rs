@@ -283,7 +283,8 @@ fn not_a_name(error: ModelNameError) -> Failure {
     Failure::last("invalid_input", error.to_string())
 }
 
-fn check(provider: &str) -> Result<(), Failure> {
+/// Whether there is such a provider.
+pub(super) fn check(provider: &str) -> Result<(), Failure> {
     if PROVIDERS.contains(&provider) {
         Ok(())
     } else {

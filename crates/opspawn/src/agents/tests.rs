@@ -86,7 +86,7 @@ fn what_would_fill_the_memory_is_not_taken_apart() {
     }
     let schema = Json::from(&json!({"agent_config": {"output_schema": many}}));
     let refused = check_input("agent_run", &schema);
-    assert!(refused[0].message.contains("more than 100000 values"));
+    assert!(refused.wrong[0].message.contains("more than 100000 values"));
     // What is not read for the agent may be as large as the body.
     assert!(start(&factory, &json!({"prompt": "a", "rows": many})).is_ok());
 }
@@ -123,9 +123,92 @@ fn an_unknown_provider_or_key_names_the_nearest() {
         message(json!({"provider": "watson"}))
             .contains("known are `openai`, `anthropic`, `google`")
     );
-    assert!(message(json!({"modle": "x"})).contains("did you mean `model`?"));
+    assert!(message(json!({"llm_provider": "watson"})).contains("no provider `watson`"));
+    assert!(message(json!({"llm_provider": "a", "provider": "b"})).contains("different things"));
+    assert!(message(json!({"llm_model": 7})).contains("`input_data.agent_config.llm_model` must"));
     assert!(message(json!({"planner": "guess"})).contains("react"));
     assert!(message(json!({"script": "[[turn"})).contains("script is not valid"));
+}
+
+#[test]
+fn a_submit_is_warned_of_what_no_one_reads_and_of_what_will_fail() {
+    let warned = |config: Value| {
+        let input = Json::from(&json!({"prompt": "x", "agent_config": config}));
+        let found = check_input("agent_run", &input);
+        assert!(found.wrong.is_empty(), "{found:?}");
+        let warnings = found.warnings.into_iter();
+        let shown = |warning: ops_engine::FieldError| {
+            assert_eq!(&warning.path[..2], ["input_data", "agent_config"]);
+            format!("{} {}: {}", warning.kind, warning.path[2], warning.message)
+        };
+        warnings.map(shown).collect::<Vec<_>>()
+    };
+    assert!(warned(json!({"provider": "openai", "model": "m", "max_reasks": 1})).is_empty());
+    assert!(warned(json!({"llm_provider": "openai", "llm_model": "m"})).is_empty());
+    for (config, says) in [
+        (
+            json!({"modle": "x"}),
+            "unknown_field modle: unknown field `modle` of `agent_config` is passed over; did you \
+             mean `model`?",
+        ),
+        (
+            json!({"llm_provider": "non_existent_provider", "llm_model": "error-model"}),
+            "unknown_provider llm_provider: there is no provider `non_existent_provider`",
+        ),
+        (
+            json!({"provider": "opneai"}),
+            "unknown_provider provider: there is no provider `opneai`; did you mean `openai`?",
+        ),
+        (
+            json!({"model": ["openai/gpt-5", "watson/1"]}),
+            "unknown_provider model: there is no provider `watson`",
+        ),
+    ] {
+        let warnings = warned(config.clone());
+        assert_eq!(warnings.len(), 1, "{config}: {warnings:?}");
+        assert!(warnings[0].starts_with(says), "{warnings:?}");
+        assert_eq!(
+            warnings[0].ends_with("; the task will fail"),
+            warnings[0].starts_with("unknown_provider"),
+            "{warnings:?}"
+        );
+    }
+    // A key that is passed over does not fail the run.
+    let factory = factory(&[("model.provider", "scripted")]);
+    assert!(
+        start(
+            &factory,
+            &json!({"prompt": "x", "agent_config": {"modle": 1}})
+        )
+        .is_ok()
+    );
+    // Two spellings that differ are refused.
+    let both = json!({"agent_config": {"provider": "openai", "llm_provider": "google"}});
+    let found = check_input("agent_run", &Json::from(&both));
+    assert_eq!(found.wrong[0].path[2], "llm_provider");
+    assert_eq!(found.warnings, []);
+    // They belong to agents.
+    assert_eq!(
+        check_input("echo", &Json::from(&both)),
+        ops_engine::InputCheck::default()
+    );
+}
+
+#[test]
+fn both_spellings_choose_the_model() {
+    let factory = factory(&[("openai.api_key", "sk-test"), ("google.api_key", "k")]);
+    let chosen = |config: Value| {
+        let prepared = start(&factory, &json!({"prompt": "x", "agent_config": config}));
+        prepared.unwrap().agent.config().model.clone()
+    };
+    for config in [
+        json!({"provider": "google", "model": "gemini-2.5-pro"}),
+        json!({"llm_provider": "google", "llm_model": "gemini-2.5-pro"}),
+        json!({"provider": "google", "llm_model": "gemini-2.5-pro", "llm_provider": "google"}),
+    ] {
+        assert_eq!(chosen(config), "google/gemini-2.5-pro");
+    }
+    assert_eq!(chosen(json!({"llm_model": "gpt-5"})), "openai/gpt-5");
 }
 
 #[test]

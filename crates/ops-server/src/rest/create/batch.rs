@@ -8,14 +8,14 @@ use axum::{
 };
 use http::{HeaderMap, StatusCode};
 use ops_core::{Code, ports::Submitted, retry::RetryPolicy};
-use ops_engine::FieldError;
+use ops_engine::{Accepted, FieldError};
 use serde::de::{Deserializer as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{digest, refused, wish};
+use super::{Given, digest, wish};
 use crate::{
     json::{ObjectWriter, object},
-    problem::{IDEMPOTENCY_KEY, Problem},
+    problem::{IDEMPOTENCY_KEY, Part, Problem},
     rest::{AppState, answer, extract::Caller, schema, view},
 };
 
@@ -48,9 +48,9 @@ pub(crate) async fn create(
         let mut wishes = Vec::new();
         let mut parsed = Vec::new();
         for text in tasks(text)? {
-            parsed.push(read(retry, text).map(|(wish, in_body)| {
+            parsed.push(read(retry, text).map(|(wish, given)| {
                 wishes.push(wish);
-                in_body
+                given
             }));
         }
         Ok((wishes, parsed))
@@ -58,18 +58,27 @@ pub(crate) async fn create(
     let (wishes, parsed) = read.await?;
     let submitted = app.surface.engine.submit_all(caller.tenant, wishes).await;
     let mut submitted = submitted.into_iter();
-    let outcomes: Vec<Result<Submitted, Problem>> = parsed
+    let outcomes: Vec<Outcome> = parsed
         .into_iter()
         .map(|parsed| {
-            let in_body = parsed?;
+            let given = parsed?;
             let outcome = submitted.next();
-            let outcome = outcome.expect("the engine answers for each wish");
-            outcome.map_err(|error| refused(error, in_body))
+            let outcome = outcome.expect("the engine answers for each task");
+            match outcome {
+                Ok(Accepted {
+                    submitted,
+                    warnings,
+                }) => Ok((submitted, given.parts(warnings))),
+                Err(error) => Err(given.refused(error)),
+            }
         })
         .collect();
     storage(&outcomes)?;
     Ok(answer(StatusCode::OK, write(&outcomes)))
 }
+
+/// What became of one task: it was accepted, with warnings, or refused.
+type Outcome = Result<(Submitted, Vec<Part>), Problem>;
 
 /// A key stands for one task.
 fn check_headers(headers: &HeaderMap) -> Result<(), Problem> {
@@ -81,25 +90,26 @@ fn check_headers(headers: &HeaderMap) -> Result<(), Problem> {
     Err(Problem::parts(Code::InvalidBody, "header", vec![field]))
 }
 
-/// One task of the body, and whether it names a key.
-fn read(retry: RetryPolicy, text: &str) -> Result<(ops_engine::Submit, bool), Problem> {
+/// One task of the body.
+fn read(retry: RetryPolicy, text: &str) -> Result<(ops_engine::Submit, Given), Problem> {
     let mut wish = wish::parse(text, || retry)?;
+    let given = Given::of(&wish);
     let key = wish.request_id.take();
-    let in_body = key.is_some();
     wish.submit.idempotency = key.map(|key| (key, digest::of_request(text)));
-    Ok((wish.submit, in_body))
+    Ok((wish.submit, given))
 }
 
 /// If the storage took none, that is the answer to the batch.
-fn storage(outcomes: &[Result<Submitted, Problem>]) -> Result<(), Problem> {
-    let broken = |outcome: &&Result<Submitted, Problem>| matches!(outcome, Err(problem) if problem.status().is_server_error());
+fn storage(outcomes: &[Outcome]) -> Result<(), Problem> {
+    let broken =
+        |outcome: &&Outcome| matches!(outcome, Err(problem) if problem.status().is_server_error());
     match outcomes.iter().find(broken) {
         Some(Err(problem)) if outcomes.iter().all(Result::is_err) => Err(problem.clone()),
         Some(_) | None => Ok(()),
     }
 }
 
-fn write(outcomes: &[Result<Submitted, Problem>]) -> Vec<u8> {
+fn write(outcomes: &[Outcome]) -> Vec<u8> {
     let mut out = Vec::with_capacity(1_024 * outcomes.len());
     let mut whole = ObjectWriter::begin(&mut out);
     let results = whole.key("results");
@@ -110,10 +120,10 @@ fn write(outcomes: &[Result<Submitted, Problem>]) -> Vec<u8> {
         }
         let mut result = ObjectWriter::begin(results);
         match outcome {
-            Ok(submitted) => {
+            Ok((submitted, warnings)) => {
                 result.value("status", &StatusCode::CREATED.as_u16());
                 result.value("replayed", &submitted.existing);
-                view::task(result.key("task"), &submitted.record);
+                view::task_accepted(result.key("task"), &submitted.record, warnings);
                 result.raw("error", None);
             }
             Err(problem) => {

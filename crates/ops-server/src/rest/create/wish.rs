@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use ops_core::{
-    Code, Json,
+    Code,
     retry::RetryPolicy,
     task::{OnExhausted, TaskLimits},
 };
 use ops_engine::{FieldError, Submit, submit::DEFAULT_QUEUE};
 
+use super::shorthand::{self, AGENT_RUN};
 use crate::{
     json::{Fields, object},
     problem::Problem,
@@ -17,6 +18,10 @@ use crate::{
 
 const FIELDS: &[&str] = &[
     "task_type",
+    "prompt",
+    "goal",
+    "agent_config",
+    "inject_mcp_proxy",
     "input_data",
     "name",
     "agent_id",
@@ -44,6 +49,8 @@ pub(super) struct Wish {
     pub(super) submit: Submit,
     /// The key that the body carries, if it does.
     pub(super) request_id: Option<String>,
+    /// The fields of the input that stood beside `input_data`.
+    pub(super) lifted: Vec<&'static str>,
 }
 
 /// Reads a body that is JSON. `retry` gives the policy that a partial one changes.
@@ -82,9 +89,14 @@ pub(in crate::rest) fn template(
 fn read(text: &str, retry: impl FnOnce() -> RetryPolicy, errors: &mut Vec<FieldError>) -> Wish {
     let body = object(text, FIELDS, &[], errors);
     let whole = errors.iter().all(|error| error.kind != "dict_type");
-    let task_type = body.string("task_type", errors);
+    let mut task_type = body.string("task_type", errors);
+    let input = shorthand::read(&body, errors);
     if whole && body.raw("task_type").is_none() {
-        errors.push(body.error(Some("task_type"), "missing", "is missing"));
+        if input.has_goal {
+            task_type = Some(AGENT_RUN.to_owned());
+        } else {
+            errors.push(body.error(Some("task_type"), "missing", "is missing"));
+        }
     }
     let submit = Submit {
         name: body.string("name", errors),
@@ -98,19 +110,13 @@ fn read(text: &str, retry: impl FnOnce() -> RetryPolicy, errors: &mut Vec<FieldE
         queue: body
             .string("queue", errors)
             .unwrap_or_else(|| DEFAULT_QUEUE.to_owned()),
-        ..Submit::new(task_type.unwrap_or_default(), input(&body, errors))
+        ..Submit::new(task_type.unwrap_or_default(), input.json)
     };
-    let request_id = body.string("request_id", errors);
-    Wish { submit, request_id }
-}
-
-/// The input as text; nothing in it is looked at.
-fn input(body: &Fields<'_>, errors: &mut Vec<FieldError>) -> Json {
-    let text = body.raw("input_data").unwrap_or("{}");
-    if !text.starts_with('{') {
-        errors.push(body.error(Some("input_data"), "dict_type", "must be an object"));
+    Wish {
+        submit,
+        request_id: body.string("request_id", errors),
+        lifted: input.lifted,
     }
-    Json::parse(text).expect("a part of a checked body is JSON")
 }
 
 fn labels(body: &Fields<'_>, errors: &mut Vec<FieldError>) -> BTreeMap<String, String> {
@@ -162,6 +168,8 @@ fn policy(text: &str, base: RetryPolicy, errors: &mut Vec<FieldError>) -> RetryP
 
 #[cfg(test)]
 mod tests {
+    use ops_core::Json;
+
     use super::*;
 
     fn read(text: &str) -> Result<Wish, String> {
@@ -221,6 +229,28 @@ mod tests {
             ("max_cost_usd", "1e-9"),
         ] {
             assert!(limits(field, value).is_err(), "{field} {value}");
+        }
+    }
+
+    #[test]
+    fn a_goal_without_a_task_type_is_an_agent_run() {
+        for body in [
+            r#"{"prompt":"hi"}"#,
+            r#"{"goal":"hi"}"#,
+            r#"{"input_data":{"prompt":"hi"},"task_type":null}"#,
+        ] {
+            let wish = read(body).map_err(|body| panic!("{body}")).unwrap();
+            assert_eq!(wish.submit.task_type, "agent_run", "{body}");
+        }
+        for body in [
+            r#"{"agent_config":{"provider":"x"}}"#,
+            r#"{"prompt":null,"input_data":{"prompt":null}}"#,
+        ] {
+            let problem = read(body).map(|_| ()).unwrap_err();
+            assert!(
+                problem.contains("`task_type` is missing"),
+                "{body}: {problem}"
+            );
         }
     }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::{IntoParams, IntoResponses, ToSchema};
 
-use crate::rest::schema::{Limits, Problem, SubmitTask};
+use crate::rest::schema::{Limits, Part, Problem, SubmitTask};
 
 /// The schedule of the path.
 #[derive(IntoParams)]
@@ -94,6 +94,8 @@ pub(crate) struct Schedule {
     /// Its last change; a run is none.
     #[schema(format = DateTime)]
     updated_at: String,
+    /// What its client should know of the task; only where it is applied.
+    warnings: Option<Vec<Part>>,
 }
 
 /// What a schedule submits.

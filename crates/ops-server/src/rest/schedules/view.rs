@@ -9,6 +9,7 @@ use ops_engine::{ScheduleView, Submit};
 use crate::rest::view::array;
 use crate::{
     json::ObjectWriter,
+    problem::Part,
     rest::view::{limits, seconds},
 };
 
@@ -18,6 +19,7 @@ pub(super) fn schedule(out: &mut Vec<u8>, seen: &ScheduleView) {
         schedule,
         task,
         next,
+        warnings,
     } = seen;
     let spec = &schedule.spec;
     let mut view = ObjectWriter::begin(out);
@@ -38,6 +40,11 @@ pub(super) fn schedule(out: &mut Vec<u8>, seen: &ScheduleView) {
     view.value("revision", &schedule.revision);
     view.time("created_at", Some(schedule.created_at));
     view.time("updated_at", Some(schedule.updated_at));
+    if !warnings.is_empty() {
+        let parts = warnings.iter().cloned();
+        let parts: Vec<_> = parts.map(|field| Part::of("body", field)).collect();
+        view.value("warnings", &parts);
+    }
     view.end();
 }
 

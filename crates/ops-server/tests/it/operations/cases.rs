@@ -66,6 +66,8 @@ pub(super) async fn of(app: &App, operation: &str) -> Case {
             app.agents(&["a"]).await;
             let whole = json!({
                 "task_type": "echo", "input_data": {"prompt": "hi"}, "name": "n", "agent_id": "a",
+                "prompt": "hi", "goal": "hi", "inject_mcp_proxy": true,
+                "agent_config": {"llm_provider": "non_existent_provider"},
                 "priority": 9, "run_at": "2025-04-12T10:00:00Z", "labels": {"team": "x"},
                 "limits": {"max_steps": 5, "max_tokens": 9, "timeout": "5m"},
                 "retry": {"max_attempts": 2, "backoff": 0.5}, "request_id": "k",

@@ -176,9 +176,9 @@ async fn goals_and_overrides_that_cannot_be_used_fail_their_task() {
         ),
         (json!({"prompt": " "}), "invalid_input", "is empty"),
         (
-            json!({"goal": "x", "agent_config": {"modle": "x"}}),
+            json!({"goal": "x", "agent_config": {"llm_model": 7}}),
             "invalid_input",
-            "did you mean `model`?",
+            "`input_data.agent_config.llm_model` must be text",
         ),
         (
             json!({"goal": "x", "agent_config": []}),
@@ -191,7 +191,7 @@ async fn goals_and_overrides_that_cannot_be_used_fail_their_task() {
             "there is no provider `opneai`; did you mean `openai`?",
         ),
         (
-            json!({"goal": "x", "agent_config": {"provider": "watson"}}),
+            json!({"goal": "x", "agent_config": {"llm_provider": "watson"}}),
             "unknown_provider",
             "there is no provider `watson`; known are `openai`, `anthropic`, `google`, `openrouter`, `scripted`",
         ),

@@ -1,6 +1,6 @@
 //! What a Python client of the first release does, against the binary.
 
-use ops_testkit::Http;
+use ops_testkit::{Http, ModelStub};
 use serde_json::{Value, json};
 
 use super::{
@@ -106,6 +106,62 @@ async fn the_calls_of_the_first_client() {
             .collect();
         assert_eq!(listed, [ids[1].as_str(), &ids[0]], "newest first");
     }
+    assert_calm(&server);
+}
+
+/// The requests of the first release's own test against a live system, three at once: parts of the
+/// input stand beside it, and a provider that there is not is a task that fails.
+#[tokio::test]
+async fn the_requests_of_the_first_live_test() {
+    let place = Place::new();
+    let stub = ModelStub::start(place.join("stub.jsonl"), &[]);
+    let stub = stub.await.unwrap();
+    let dev = place.dev().env("OPENAI_BASE_URL", stub.base_url());
+    let server = dev.start().await.unwrap();
+    let http = server.http();
+    let nowhere = json!({"llm_provider": "non_existent_provider", "llm_model": "error-model"});
+    let bodies = [
+        json!({"prompt": "What is the capital of France?", "task_type": "agent_task"}),
+        json!({"prompt": "It cannot work.", "task_type": "agent_task", "agent_config": nowhere}),
+        json!({"prompt": "And of Spain?"}),
+    ];
+    let post = async |body| {
+        let reply = http.post("/api/v1/tasks/", body).await.unwrap();
+        assert_eq!(reply.status.as_u16(), 201, "{}", reply.text());
+        reply.json::<Value>().unwrap()
+    };
+    let made = tokio::join!(post(&bodies[0]), post(&bodies[1]), post(&bodies[2]));
+    let warning = &made.1["warnings"][0]["msg"];
+    assert!(
+        warning.to_string().contains("`non_existent_provider`"),
+        "{warning}"
+    );
+
+    for made in [&made.0, &made.2] {
+        assert_eq!(made.get("warnings"), None);
+        let task = tasks::ended(http, &tasks::id(made)).await;
+        assert_eq!(task["status"], "completed", "{task:#}");
+        assert_eq!(task["output"], task["result"]["answer"]);
+        assert!(
+            task["output"]
+                .as_str()
+                .is_some_and(|output| !output.is_empty())
+        );
+    }
+    assert_eq!(made.2["task_type"], "agent_run");
+    let task = tasks::ended(http, &tasks::id(&made.1)).await;
+    assert_eq!(task["status"], "failed", "{task:#}");
+    let message = task["error_message"].as_str().unwrap();
+    assert!(
+        message.contains("non_existent_provider") && message.len() > 5,
+        "{message}"
+    );
+    assert_eq!(task["output"], Value::Null);
+    assert_eq!(
+        stub.requests().unwrap().len(),
+        2,
+        "no provider was asked for it"
+    );
     assert_calm(&server);
 }
 
