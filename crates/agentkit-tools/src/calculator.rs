@@ -10,7 +10,7 @@ mod parser;
 use agentkit::{
     BoxFuture, Tool, ToolSpec,
     event::Failure,
-    tool::{Effect, ToolContext, ToolOutput},
+    tool::{Effect, Resources, ToolContext, ToolOutput},
 };
 use rust_decimal::Decimal;
 use serde::Deserialize;
@@ -51,6 +51,10 @@ impl Calculator {
 impl Tool for Calculator {
     fn spec(&self) -> &ToolSpec {
         &self.0
+    }
+
+    fn resources(&self, _: &Value) -> Resources {
+        Resources::none()
     }
 
     fn call<'a>(

@@ -3,7 +3,7 @@
 use agentkit::{
     BoxFuture, Tool, ToolSpec,
     event::Failure,
-    tool::{Effect, ToolContext, ToolOutput},
+    tool::{Effect, Resources, ToolContext, ToolOutput},
 };
 use jiff::{Timestamp, tz::TimeZone};
 use serde::Deserialize;
@@ -36,6 +36,10 @@ impl CurrentTime {
 impl Tool for CurrentTime {
     fn spec(&self) -> &ToolSpec {
         &self.0
+    }
+
+    fn resources(&self, _: &Value) -> Resources {
+        Resources::none()
     }
 
     fn call<'a>(

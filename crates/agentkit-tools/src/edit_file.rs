@@ -3,7 +3,7 @@
 use agentkit::{
     BoxFuture, Tool, ToolSpec,
     event::Failure,
-    tool::{Effect, ToolContext, ToolOutput},
+    tool::{Effect, Resource, Resources, ToolContext, ToolOutput},
 };
 use bytes::Bytes;
 use serde::Deserialize;
@@ -49,8 +49,7 @@ impl EditFile {
             "additionalProperties": false,
         });
         // Not idempotent, although the file is replaced as a whole: an edit whose new text holds the
-        // old one would be made twice, and edits of one turn have to be made in their order, each on
-        // what the one before left. Only `write` calls run alone and in order.
+        // old one would be made twice.
         Self(ToolSpec::new("edit_file", description, schema).effect(Effect::Write))
     }
 }
@@ -58,6 +57,11 @@ impl EditFile {
 impl Tool for EditFile {
     fn spec(&self) -> &ToolSpec {
         &self.0
+    }
+
+    fn resources(&self, arguments: &Value) -> Resources {
+        let file = || [Resource::file(crate::text(arguments, "path"))];
+        Resources::reads(file()).and_writes(file())
     }
 
     fn call<'a>(

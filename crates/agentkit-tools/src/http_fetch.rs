@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use agentkit::{
     BoxFuture, Tool, ToolSpec,
     event::Failure,
-    tool::{Effect, ToolContext, ToolOutput},
+    tool::{Effect, Resource, Resources, ToolContext, ToolOutput},
 };
 use bytes::Bytes;
 use http::Method;
@@ -69,6 +69,10 @@ impl HttpFetch {
 impl Tool for HttpFetch {
     fn spec(&self) -> &ToolSpec {
         &self.spec
+    }
+
+    fn resources(&self, arguments: &Value) -> Resources {
+        Resources::reads([Resource::url(crate::text(arguments, "url"))])
     }
 
     fn call<'a>(

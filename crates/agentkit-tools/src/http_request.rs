@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use agentkit::{
     BoxFuture, Tool, ToolSpec,
     event::Failure,
-    tool::{Effect, ToolContext, ToolOutput},
+    tool::{Effect, Resource, Resources, ToolContext, ToolOutput},
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
@@ -83,6 +83,11 @@ impl HttpRequest {
 impl Tool for HttpRequest {
     fn spec(&self) -> &ToolSpec {
         &self.spec
+    }
+
+    fn resources(&self, arguments: &Value) -> Resources {
+        let place = || [Resource::url(crate::text(arguments, "url"))];
+        Resources::reads(place()).and_writes(place())
     }
 
     fn call<'a>(

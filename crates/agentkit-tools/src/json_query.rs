@@ -11,7 +11,7 @@ mod query;
 use agentkit::{
     BoxFuture, Tool, ToolSpec,
     event::Failure,
-    tool::{Effect, ToolContext, ToolOutput},
+    tool::{Effect, Resource, Resources, ToolContext, ToolOutput},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -84,6 +84,12 @@ impl JsonQuery {
 impl Tool for JsonQuery {
     fn spec(&self) -> &ToolSpec {
         &self.spec
+    }
+
+    fn resources(&self, arguments: &Value) -> Resources {
+        // A document that is given, or a result of an earlier turn, never changes.
+        let path = arguments.get("path").and_then(Value::as_str);
+        Resources::reads(path.map(Resource::file))
     }
 
     fn call<'a>(

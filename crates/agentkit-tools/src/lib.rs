@@ -44,6 +44,17 @@ pub fn standard(http: &http::Settings) -> Vec<Arc<dyn Tool>> {
     ]
 }
 
+/// A text among the arguments.
+fn text<'a>(arguments: &'a Value, name: &str) -> &'a str {
+    arguments.get(name).and_then(Value::as_str).unwrap_or("")
+}
+
+/// The folder that a call is about: the workspace unless the arguments name one.
+fn folder(arguments: &Value) -> &str {
+    let path = arguments.get("path").and_then(Value::as_str);
+    path.unwrap_or(".")
+}
+
 /// The arguments as a tool's own type. The gate has checked them against the schema, which a few
 /// values get through all the same: `1.0` counts as an integer there.
 fn arguments<T: DeserializeOwned>(arguments: Value) -> Result<T, Failure> {

@@ -9,7 +9,7 @@ use std::{
 use agentkit::{
     BoxFuture, Tool, ToolSpec,
     event::Failure,
-    tool::{Effect, ToolContext, ToolOutput},
+    tool::{Effect, Resource, Resources, ToolContext, ToolOutput},
 };
 use cap_std::fs::{Dir, DirEntry, FileType};
 use serde::Deserialize;
@@ -51,6 +51,14 @@ impl ListFiles {
 impl Tool for ListFiles {
     fn spec(&self) -> &ToolSpec {
         &self.0
+    }
+
+    fn resources(&self, arguments: &Value) -> Resources {
+        let path = crate::folder(arguments);
+        Resources::reads([match arguments["recursive"] {
+            Value::Bool(true) => Resource::tree(path),
+            _ => Resource::folder(path),
+        }])
     }
 
     fn call<'a>(

@@ -8,7 +8,7 @@ use std::{
 use agentkit::{
     BoxFuture, Tool, ToolSpec,
     event::Failure,
-    tool::{Effect, ToolContext, ToolOutput},
+    tool::{Effect, Resource, Resources, ToolContext, ToolOutput},
 };
 use cap_std::fs::Dir;
 use serde::Deserialize;
@@ -52,6 +52,10 @@ impl ReadFile {
 impl Tool for ReadFile {
     fn spec(&self) -> &ToolSpec {
         &self.0
+    }
+
+    fn resources(&self, arguments: &Value) -> Resources {
+        Resources::reads([Resource::file(crate::text(arguments, "path"))])
     }
 
     fn call<'a>(

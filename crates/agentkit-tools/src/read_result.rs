@@ -3,7 +3,7 @@
 use agentkit::{
     BoxFuture, StepId, Tool, ToolSpec,
     event::{Failure, Handle},
-    tool::{Effect, ToolContext, ToolOutput},
+    tool::{Effect, Resources, ToolContext, ToolOutput},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -48,6 +48,11 @@ impl ReadResult {
 impl Tool for ReadResult {
     fn spec(&self) -> &ToolSpec {
         &self.0
+    }
+
+    fn resources(&self, _: &Value) -> Resources {
+        // Results of earlier turns never change.
+        Resources::none()
     }
 
     fn call<'a>(

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use agentkit::{
     BoxFuture, Tool, ToolSpec,
     event::Failure,
-    tool::{Effect, ToolContext, ToolOutput},
+    tool::{Effect, Resource, Resources, ToolContext, ToolOutput},
 };
 use cap_std::fs::Dir;
 use regex::bytes::{Regex, RegexBuilder};
@@ -75,6 +75,10 @@ impl SearchFiles {
 impl Tool for SearchFiles {
     fn spec(&self) -> &ToolSpec {
         &self.0
+    }
+
+    fn resources(&self, arguments: &Value) -> Resources {
+        Resources::reads([Resource::tree(crate::folder(arguments))])
     }
 
     fn call<'a>(

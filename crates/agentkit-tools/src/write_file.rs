@@ -6,7 +6,7 @@
 use agentkit::{
     BoxFuture, Tool, ToolSpec,
     event::Failure,
-    tool::{Effect, ToolContext, ToolOutput},
+    tool::{Effect, Resource, Resources, ToolContext, ToolOutput},
 };
 use bytes::Bytes;
 use serde::Deserialize;
@@ -45,6 +45,10 @@ impl WriteFile {
 impl Tool for WriteFile {
     fn spec(&self) -> &ToolSpec {
         &self.0
+    }
+
+    fn resources(&self, arguments: &Value) -> Resources {
+        Resources::writes([Resource::file(crate::text(arguments, "path"))])
     }
 
     fn call<'a>(

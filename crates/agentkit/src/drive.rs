@@ -402,13 +402,18 @@ impl Driver<'_> {
         let Err(refusal) = self.session.recorder.check() else {
             return Ok(());
         };
-        for step in steps {
+        self.withdraw(steps)?;
+        Ok(self.save_before(refusal).await?)
+    }
+
+    /// Takes the intents of calls back that have not begun.
+    fn withdraw(&mut self, steps: &[StepId]) -> Result<(), FoldError> {
+        steps.iter().try_for_each(|step| {
             self.push(Event::ToolResolved(ToolResolved {
                 step: *step,
                 resolution: Resolution::Retry,
-            }))?;
-        }
-        Ok(self.save_before(refusal).await?)
+            }))
+        })
     }
 
     /// Records what was pushed, if it can be recorded, before the drive ends with a refusal.

@@ -7,7 +7,7 @@ mod condition;
 mod configured;
 mod file;
 mod pattern;
-mod spelling;
+pub(crate) mod spelling;
 mod strictest;
 
 use std::time::Duration;

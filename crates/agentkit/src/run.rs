@@ -2,6 +2,7 @@
 
 mod fold;
 mod next;
+mod order;
 mod outside;
 mod segment;
 
@@ -13,7 +14,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub(crate) use self::next::first_batch;
+pub(crate) use self::order::{Stage, Unsettled, may_begin};
 use self::segment::Size;
 pub use self::{fold::FoldError, next::Next};
 pub use crate::config::{
@@ -29,7 +30,7 @@ use crate::{
 };
 
 /// The version of the fold: a snapshot of another one is folded again from the log.
-pub const FOLD_VERSION: u32 = 5;
+pub const FOLD_VERSION: u32 = 6;
 
 /// A run: the fold of its events.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -4,6 +4,7 @@ pub mod control;
 mod function;
 mod gate;
 mod registry;
+mod resources;
 mod then;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -18,6 +19,7 @@ pub use self::{
     function::{Function, function, function_in},
     gate::{Admission, Ask, Gate, GateLimits, INLINE_LIMIT, Outcome, json_prefix},
     registry::{Registry, RegistryBuilder, RegistryError},
+    resources::{MAX_RESOURCES, Resource, Resources},
     then::{Spawn, Then},
 };
 pub use crate::effect::Effect;
@@ -102,6 +104,17 @@ pub fn digest_hex(bytes: &[u8]) -> String {
 pub trait Tool: Send + Sync {
     /// What it is.
     fn spec(&self) -> &ToolSpec;
+
+    /// The resources that a call with these arguments reads and writes. The arguments have passed the
+    /// schema. The answer is recorded with the call: the calls of one answer of the model overlap only
+    /// where neither writes what the other one reads or writes, and policy rules judge it.
+    ///
+    /// A tool that does not say may touch everything, so its calls run in the model's order; only
+    /// `pure` ones overlap with one another.
+    fn resources(&self, arguments: &Value) -> Resources {
+        let _ = arguments;
+        Resources::unknown(self.spec().effect)
+    }
 
     /// Does it. The arguments have passed the schema. The gate bounds the time and drops the future
     /// when that is over, or when the run is cancelled.

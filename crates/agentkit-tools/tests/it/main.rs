@@ -11,6 +11,8 @@ mod http;
 #[cfg(test)]
 mod jail;
 #[cfg(test)]
+mod order;
+#[cfg(test)]
 mod query;
 #[cfg(test)]
 mod results;

@@ -1,38 +1,14 @@
 //! What the model sees of the tools, and what it is told of wrong arguments.
 
-use agentkit::tool::Effect;
+use std::collections::BTreeSet;
+
+use agentkit::{
+    policy::PolicyContext,
+    tool::{Effect, Resource, Resources},
+};
 use serde_json::{Value, json};
 
 use crate::harness::Harness;
-
-#[test]
-fn every_tool_says_what_repeating_it_does() {
-    let harness = Harness::new();
-    let effects: Vec<_> = harness
-        .gate()
-        .registry()
-        .specs()
-        .iter()
-        .map(|spec| (spec.name.clone(), spec.effect))
-        .collect();
-    let expected = [
-        ("calculator", Effect::Pure),
-        ("current_time", Effect::Idempotent),
-        ("edit_file", Effect::Write),
-        ("http_fetch", Effect::Idempotent),
-        ("http_request", Effect::Write),
-        ("json_query", Effect::Pure),
-        ("list_files", Effect::Pure),
-        ("read_file", Effect::Pure),
-        ("read_result", Effect::Pure),
-        ("search_files", Effect::Pure),
-        ("write_file", Effect::Idempotent),
-    ];
-    assert_eq!(
-        effects,
-        expected.map(|(name, effect)| (name.to_owned(), effect))
-    );
-}
 
 #[tokio::test]
 async fn wrong_arguments_are_told_so_that_they_can_be_mended() {
@@ -109,4 +85,123 @@ async fn the_simple_tools_answer() {
         .ok("current_time", Value::Object(serde_json::Map::new()))
         .await;
     assert_eq!(time["timezone"], "UTC");
+}
+
+/// What repeating each tool's calls does, and what a call of it touches.
+#[test]
+fn each_tool_says_what_its_calls_do_and_touch() {
+    use Effect::{Idempotent, Pure, Write};
+    use Resource::{File, Folder, Tree, Url};
+    let harness = Harness::new();
+    let file = |path: &str| vec![File(path.to_owned())];
+    let url = || vec![Url("http://a.example/x".to_owned())];
+    let none = Vec::new;
+    let table = [
+        (
+            "calculator",
+            Pure,
+            json!({"expression": "1"}),
+            none(),
+            none(),
+        ),
+        ("current_time", Idempotent, json!({}), none(), none()),
+        (
+            "edit_file",
+            Write,
+            json!({"path": "./a", "old": "x", "new": "y"}),
+            file("a"),
+            file("a"),
+        ),
+        (
+            "http_fetch",
+            Idempotent,
+            json!({"url": "HTTP://a.example:80/x"}),
+            url(),
+            none(),
+        ),
+        (
+            "http_request",
+            Write,
+            json!({"url": "http://a.example/x", "method": "POST"}),
+            url(),
+            url(),
+        ),
+        (
+            "json_query",
+            Pure,
+            json!({"query": "$", "path": "a"}),
+            file("a"),
+            none(),
+        ),
+        (
+            "json_query",
+            Pure,
+            json!({"query": "$", "json": 1}),
+            none(),
+            none(),
+        ),
+        (
+            "list_files",
+            Pure,
+            json!({}),
+            vec![Folder(".".to_owned())],
+            none(),
+        ),
+        (
+            "list_files",
+            Pure,
+            json!({"path": "d/", "recursive": true}),
+            vec![Tree("d".to_owned())],
+            none(),
+        ),
+        ("read_file", Pure, json!({"path": "a"}), file("a"), none()),
+        (
+            "read_result",
+            Pure,
+            json!({"handle": "call_2"}),
+            none(),
+            none(),
+        ),
+        (
+            "search_files",
+            Pure,
+            json!({"pattern": "x"}),
+            vec![Tree(".".to_owned())],
+            none(),
+        ),
+        (
+            "search_files",
+            Pure,
+            json!({"pattern": "x", "path": "d"}),
+            vec![Tree("d".to_owned())],
+            none(),
+        ),
+        (
+            "write_file",
+            Idempotent,
+            json!({"path": "b/../a", "content": ""}),
+            none(),
+            file("a"),
+        ),
+        (
+            "write_file",
+            Idempotent,
+            json!({"path": "../a", "content": ""}),
+            none(),
+            vec![Resource::Everything],
+        ),
+    ];
+    for (name, effect, arguments, reads, writes) in &table {
+        let context = PolicyContext::default();
+        let admission = harness.gate().judge(name, arguments.clone(), &context);
+        assert_eq!(admission.error, None, "{name}");
+        assert_eq!(admission.effect, *effect, "{name}");
+        let (reads, writes) = (reads.clone(), writes.clone());
+        let resources = Some(Resources { reads, writes });
+        assert_eq!(admission.resources, resources, "{name} {arguments}");
+    }
+    let listed: BTreeSet<_> = table.iter().map(|(name, ..)| (*name).to_owned()).collect();
+    let specs = harness.gate().registry().specs();
+    let tools: BTreeSet<_> = specs.iter().map(|spec| spec.name.clone()).collect();
+    assert_eq!(listed, tools, "each tool has a row");
 }

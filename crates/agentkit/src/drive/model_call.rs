@@ -13,7 +13,7 @@ use crate::{
     },
     model::{DeltaSink, ModelError, ModelErrorKind, NoDeltas, Response},
     planner::Reading,
-    run::{self, Exhaustion, Limits, Next, Outcome},
+    run::{self, Exhaustion, Limits, Next, Outcome, Stage, Unsettled},
     telemetry,
     tool::Admission,
 };
@@ -152,6 +152,7 @@ impl Driver<'_> {
             if let Some(refusal) = refusal {
                 admission.error.get_or_insert(refusal);
                 admission.ask = None;
+                admission.resources = None;
             }
             // Most providers refuse a conversation in which two calls have one id; without one, a
             // call has ours. Parts hold ids as they came.
@@ -165,12 +166,20 @@ impl Driver<'_> {
             };
             admitted.push((step, provider_id, call.name, admission));
         }
-        let first = run::first_batch(
-            admitted
-                .iter()
-                .filter(|(step, _, _, admission)| admission.error.is_none() && step.0 <= max_steps)
-                .map(|(step, _, _, admission)| (*step, admission.effect, admission.ask.is_none())),
-        );
+        let unsettled: Vec<Unsettled<'_>> = admitted
+            .iter()
+            .filter(|(step, _, _, admission)| admission.error.is_none() && step.0 <= max_steps)
+            .map(|(step, _, _, admission)| Unsettled {
+                step: *step,
+                effect: admission.effect,
+                resources: admission.resources.as_ref(),
+                stage: match admission.ask {
+                    Some(_) => Stage::Held,
+                    None => Stage::Ready,
+                },
+            })
+            .collect();
+        let first = run::may_begin(&unsettled);
         let (mut answer, mut refused, mut plan) = (None, None, None);
         match reading {
             // The words themselves need not be recorded twice.

@@ -30,6 +30,7 @@ impl Driver<'_> {
             effect,
             error,
             ask,
+            resources,
         } = admission;
         let verdict = match (error, ask) {
             (Some(error), _) => Verdict::Refuse { error },
@@ -69,6 +70,7 @@ impl Driver<'_> {
             name,
             input,
             effect,
+            resources,
             verdict,
         }))?;
         Ok(())

@@ -1,5 +1,7 @@
 //! The driver against a log that breaks off after any number of appends.
 
+mod deadline;
+mod parallel;
 mod withdrawn;
 
 use std::sync::{
@@ -9,13 +11,14 @@ use std::sync::{
 
 use serde_json::json;
 
+use self::deadline::{RuntimeClock, go};
 use super::*;
 use crate::{
     Model, Tool, ToolSpec, Usage,
     event::{FinishReason, Resolution, ToolResolved},
     model::{Message, ModelError, ModelErrorKind, Request, Response, ResponseCall},
     run::Limits,
-    tool::{Effect, ToolContext, ToolOutput},
+    tool::{Effect, Resources, ToolContext, ToolOutput},
 };
 
 /// Answers turn by turn, by the number of answers in the request.
@@ -90,6 +93,7 @@ impl Model for Turns {
 /// Counts its calls.
 pub(super) struct Counting {
     pub(super) spec: ToolSpec,
+    pub(super) resources: Option<Resources>,
     calls: Arc<Mutex<Vec<StepId>>>,
     stop: Option<CancellationToken>,
 }
@@ -102,6 +106,7 @@ impl Counting {
         (
             Self {
                 spec,
+                resources: None,
                 calls: Arc::clone(&calls),
                 stop: None,
             },
@@ -113,6 +118,11 @@ impl Counting {
 impl Tool for Counting {
     fn spec(&self) -> &ToolSpec {
         &self.spec
+    }
+
+    fn resources(&self, _: &Value) -> Resources {
+        let unknown = || Resources::unknown(self.spec.effect);
+        self.resources.clone().unwrap_or_else(unknown)
     }
 
     fn call<'a>(
@@ -378,10 +388,10 @@ async fn a_worker_that_stops_leaves_no_intent_behind() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_long_retry_after_suspends_and_a_final_error_ends_the_run() {
     let mut limited = ModelError::new(ModelErrorKind::RateLimited, "slow down");
-    let asked = std::time::Duration::from_millis(200);
+    let asked = std::time::Duration::from_secs(7_200);
     limited.retry_after = Some(asked);
     let agent = Agent::builder(Turns::new(vec![Err(limited)]))
         .build()
@@ -390,21 +400,28 @@ async fn a_long_retry_after_suspends_and_a_final_error_ends_the_run() {
         dies_at: usize::MAX,
         ..Dying::default()
     });
-    let before = SystemClock.now_micros();
-    let (result, _) = step(&agent, recorder.clone()).await;
+    let clock = RuntimeClock::new();
+    let before = clock.now_micros();
+    let result = go(&agent, &recorder, &clock).await;
     let Ok(Stop::Waiting(Wait::Timer { until_micros })) = result else {
         panic!("{result:?}")
     };
-    assert!(until_micros >= before + 200_000);
-    // Whoever takes it up too early waits for the rest.
-    let (early, _) = step(&agent, recorder.clone()).await;
+    // What the provider asks for, and up to a quarter more.
+    let ask = before + 7_200_000_000;
     assert!(
-        matches!(early, Ok(Stop::Waiting(Wait::Timer { .. }))),
-        "{early:?}"
+        (ask..=ask + 1_800_000_000).contains(&until_micros),
+        "{until_micros}"
     );
-    tokio::time::sleep(asked).await;
+    // Whoever takes it up too early waits for the rest.
+    tokio::time::advance(asked - std::time::Duration::from_secs(1)).await;
+    let early = go(&agent, &recorder, &clock).await;
     assert_eq!(
-        step(&agent, recorder).await.0.unwrap(),
+        early.unwrap(),
+        Stop::Waiting(Wait::Timer { until_micros: ask })
+    );
+    tokio::time::advance(std::time::Duration::from_secs(1)).await;
+    assert_eq!(
+        go(&agent, &recorder, &clock).await.unwrap(),
         Stop::Completed(json!("done"))
     );
 
@@ -429,7 +446,7 @@ async fn a_long_retry_after_suspends_and_a_final_error_ends_the_run() {
 #[tokio::test]
 async fn limits_are_enforced_before_the_call() {
     let endless = || Turns::new(vec![Ok(vec![("look", "{}")]); 500]);
-    for (limits, code, most) in [
+    for (limits, code, calls) in [
         (
             Limits {
                 max_steps: 7,
@@ -444,7 +461,7 @@ async fn limits_are_enforced_before_the_call() {
                 ..Limits::default()
             },
             "token_limit",
-            5,
+            3,
         ),
         (
             Limits {
@@ -471,8 +488,8 @@ async fn limits_are_enforced_before_the_call() {
             panic!("{result:?}")
         };
         assert_eq!(failure.code, code);
-        assert!(model.calls.lock().unwrap().len() <= most, "{code}");
-        assert!(run.charged_tokens() <= 75, "{}", run.charged_tokens());
+        assert_eq!(model.calls.lock().unwrap().len(), calls, "{code}");
+        assert_eq!(run.charged_tokens(), 15 * calls as u64, "{code}");
     }
 }
 
@@ -540,11 +557,12 @@ async fn at_the_deadline_what_has_not_begun_does_not_begin() {
     );
 }
 
+/// tests/X7: the deadline is further away than the longest delay of our own.
 #[tokio::test]
 async fn a_wait_ends_with_the_run_s_time() {
     let mut limited = ModelError::new(ModelErrorKind::RateLimited, "come back tomorrow");
     limited.retry_after = Some(std::time::Duration::from_secs(86_400));
-    let deadline = SystemClock.now_micros() + 60_000_000;
+    let deadline = SystemClock.now_micros() + 7_200_000_000;
     let limits = Limits {
         deadline_micros: Some(deadline),
         ..Limits::default()

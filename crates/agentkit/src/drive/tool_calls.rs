@@ -14,7 +14,7 @@ use crate::{
     tool::{self, Effect, Then, ToolContext},
 };
 
-impl Driver<'_> {
+impl<'a> Driver<'a> {
     pub(super) async fn call_tools(&mut self, steps: &[StepId]) -> Result<(), DriveError> {
         self.check_or_save().await?;
         let steps = self.intend(steps)?;
@@ -31,39 +31,8 @@ impl Driver<'_> {
         if let Err(error) = std::fs::create_dir_all(&self.session.workspace) {
             tracing::warn!(%error, "the workspace cannot be made");
         }
-        let results = Arc::clone(self.run.results());
-        let deadline = self
-            .run
-            .config()
-            .and_then(|config| config.limits.deadline_micros);
-        let (gate, session) = (&self.agent.gate, self.session);
-        let calls = steps.iter().filter_map(|step| {
-            let call = &self.run.call(*step)?.call;
-            let context = ToolContext {
-                step: call.step,
-                workspace: session.workspace.clone(),
-                cancel: session.cancel.clone(),
-                now_micros: session.clock.now_micros(),
-                results: Arc::clone(&results),
-                blobs: Arc::clone(&session.blobs),
-            };
-            let (name, input, effect) = (call.name.clone(), call.input.clone(), call.effect);
-            let span = telemetry::execute_tool(call);
-            let run = async move {
-                let late = super::model_call::until(deadline, context.now_micros);
-                let step = context.step;
-                let outcome = tokio::select! {
-                    biased;
-                    outcome = gate.run(&name, input, context) => outcome,
-                    () = late => Err(past_deadline(&name, effect)),
-                };
-                telemetry::returned(&Span::current(), &outcome);
-                (step, outcome)
-            };
-            Some(run.instrument(span))
-        });
-        let mut calls: FuturesUnordered<_> = calls.collect();
-        drop(results);
+        let begun = steps.iter().filter_map(|step| self.perform(*step));
+        let mut calls: FuturesUnordered<_> = begun.collect();
         while let Some((step, outcome)) = calls.next().await {
             // A call that was broken off has no outcome: whoever takes the run over decides by its
             // effect class. One that returned has, whatever became of the run meanwhile.
@@ -77,11 +46,61 @@ impl Driver<'_> {
             fail::fail_point!("run.after_effect");
             self.settle(step, outcome)?;
             if !calls.is_empty() {
-                self.flush(None).await?;
+                let more = self.record_and_intend().await?;
+                calls.extend(more.iter().filter_map(|step| self.perform(*step)));
             }
         }
-        drop(calls);
         Ok(())
+    }
+
+    /// Records an outcome while other calls are under way, and with it the intents of the calls that
+    /// waited for it and for nothing else; says which. They are recorded now, not with the slowest
+    /// call: after a crash, what has returned does not run again.
+    async fn record_and_intend(&mut self) -> Result<Vec<StepId>, DriveError> {
+        let ready = self.run.more_calls(self.session.clock.now_micros());
+        // A run that is to stop begins nothing more; the calls under way may still return.
+        let mut begun = match ready.is_empty() || self.session.recorder.check().is_err() {
+            true => Vec::new(),
+            false => self.intend(&ready)?,
+        };
+        self.flush(None).await?;
+        if !begun.is_empty() && self.session.recorder.check().is_err() {
+            self.withdraw(&begun)?;
+            begun.clear();
+        }
+        Ok(begun)
+    }
+
+    /// The call of a step, to be polled.
+    fn perform(
+        &self,
+        step: StepId,
+    ) -> Option<impl Future<Output = (StepId, Result<tool::Outcome, Failure>)> + use<'a>> {
+        let call = &self.run.call(step)?.call;
+        let (gate, session) = (&self.agent.gate, self.session);
+        let context = ToolContext {
+            step,
+            workspace: session.workspace.clone(),
+            cancel: session.cancel.clone(),
+            now_micros: session.clock.now_micros(),
+            results: Arc::clone(self.run.results()),
+            blobs: Arc::clone(&session.blobs),
+        };
+        let (name, input, effect) = (call.name.clone(), call.input.clone(), call.effect);
+        let limits = self.run.config().map(|config| &config.limits);
+        let deadline = limits.and_then(|limits| limits.deadline_micros);
+        let span = telemetry::execute_tool(call);
+        let performed = async move {
+            let late = super::model_call::until(deadline, context.now_micros);
+            let outcome = tokio::select! {
+                biased;
+                outcome = gate.run(&name, input, context) => outcome,
+                () = late => Err(past_deadline(&name, effect)),
+            };
+            telemetry::returned(&Span::current(), &outcome);
+            (step, outcome)
+        };
+        Some(performed.instrument(span))
     }
 
     /// Pushes the intents of those that have none, and says which calls run. An approved call is

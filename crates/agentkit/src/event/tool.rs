@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{CallWait, Failure, StepId};
-use crate::effect::Effect;
+use crate::{effect::Effect, tool::Resources};
 
 /// Body of `tool.called`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,6 +19,10 @@ pub struct ToolCalled {
     pub input: Value,
     /// The effect class at the time of the call.
     pub effect: Effect,
+    /// The resources that the call reads and writes, from its arguments. None for a call that must
+    /// not run, and in logs of releases that did not record them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
     /// What the gate said.
     #[serde(flatten)]
     pub verdict: Verdict,

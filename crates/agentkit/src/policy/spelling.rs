@@ -42,7 +42,7 @@ impl Kind {
 }
 
 /// Without `.`, empty parts and what `..` takes back.
-fn path(text: &str) -> String {
+pub(crate) fn path(text: &str) -> String {
     let root = if text.starts_with('/') { "/" } else { "" };
     let mut parts: Vec<&str> = Vec::new();
     for part in text.split('/') {
@@ -65,7 +65,7 @@ fn path(text: &str) -> String {
 /// As a client reads it: scheme and host in lower case, numbers of addresses in their usual form, no
 /// default port, no `..`; and without what the server is not asked with, which is credentials and the
 /// fragment, and the dot at the end of a host.
-fn url(text: &str) -> Option<String> {
+pub(crate) fn url(text: &str) -> Option<String> {
     let mut url = Url::parse(text).ok()?;
     url.set_fragment(None);
     // Fails only for URLs that have none.
@@ -75,6 +75,20 @@ fn url(text: &str) -> Option<String> {
         url.set_host(Some(&host)).ok()?;
     }
     Some(decoded(url.as_str()))
+}
+
+/// The host of a URL in its plain spelling, without its port; the whole text if it is no such URL.
+pub(crate) fn host(url: &str) -> &str {
+    let Some((_, rest)) = url.split_once("://") else {
+        return url;
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let authority = &rest[..end];
+    // A colon within brackets belongs to the address.
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => host,
+        Some(_) | None => authority,
+    }
 }
 
 fn url_pattern(text: &str) -> Option<String> {
@@ -177,6 +191,19 @@ mod tests {
             assert_eq!(url(text).unwrap(), plain, "{text}");
         }
         assert_eq!(url("no url"), None);
+    }
+
+    #[test]
+    fn a_plain_url_has_a_host() {
+        for (text, host) in [
+            ("https://host/x:1", "host"),
+            ("https://host:8443/", "host"),
+            ("http://[::1]:80/", "[::1]"),
+            ("http://[::1]/", "[::1]"),
+            ("no url", "no url"),
+        ] {
+            assert_eq!(super::host(text), host, "{text}");
+        }
     }
 
     #[test]

@@ -37,8 +37,7 @@ pub enum Next {
     },
     /// Record `segment.opened`: the conversation is made smaller.
     OpenSegment(SegmentOpened),
-    /// Record the intents of those that have none, and run the calls: a single `write`, or any
-    /// number of others at once.
+    /// Record the intents of those that have none, and run the calls at once.
     CallTools {
         /// The calls.
         steps: Vec<StepId>,
@@ -112,7 +111,7 @@ impl Run {
         if let Some((step, result)) = self.due(now_micros) {
             return Next::Settle { step, result };
         }
-        let batch = self.next_batch();
+        let batch = self.may_begin();
         if !batch.is_empty() {
             return self.call_tools(batch);
         }
@@ -205,19 +204,19 @@ impl Run {
         }
     }
 
-    /// The calls that may run together now: one `write`, or every other call before the next one.
-    fn next_batch(&self) -> Vec<StepId> {
-        first_batch(self.calls.iter().filter_map(|state| {
-            let may_run = match &state.progress {
-                Progress::Queued | Progress::Approved => true,
-                Progress::Asked { .. } => false,
-                Progress::Reset
-                | Progress::Started { .. }
-                | Progress::Waiting { .. }
-                | Progress::Settled { .. } => return None,
-            };
-            Some((state.call.step, state.call.effect, may_run))
-        }))
+    /// The calls that may begin beside those that are under way, within the run's limits.
+    pub(crate) fn more_calls(&self, now_micros: i64) -> Vec<StepId> {
+        let Some(config) = &self.config else {
+            return Vec::new();
+        };
+        let limits = &config.limits;
+        if limits.deadline_micros.is_some_and(|end| end <= now_micros) {
+            return Vec::new();
+        }
+        let Next::CallTools { steps } = self.call_tools(self.may_begin()) else {
+            return Vec::new();
+        };
+        steps
     }
 
     pub(super) fn call_model(&self, step: StepId, attempt: u32, purpose: Purpose) -> Next {
@@ -344,22 +343,9 @@ impl Run {
     }
 }
 
-/// The first calls of these that may run together: one `write`, or every other call before it. A
-/// call that may not run yet holds up those after it if it is a `write`, since they may rely on what
-/// it does.
-pub(crate) fn first_batch(calls: impl Iterator<Item = (StepId, Effect, bool)>) -> Vec<StepId> {
-    let mut steps = Vec::new();
-    for (step, effect, may_run) in calls {
-        match effect {
-            Effect::Write if steps.is_empty() && may_run => return vec![step],
-            Effect::Write => break,
-            Effect::Pure | Effect::Idempotent if may_run => steps.push(step),
-            Effect::Pure | Effect::Idempotent => {}
-        }
-    }
-    steps
-}
-
 pub(super) fn failed(code: &str, message: String) -> Next {
     Next::Done(Outcome::Failed(Failure::last(code, message)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,7 @@ use crate::{
     },
     model::Message,
     time,
+    tool::Resources,
 };
 
 /// How much of changed arguments the model is told, in bytes.
@@ -26,9 +27,15 @@ impl Run {
         approved: &ToolApproved,
     ) -> Result<(), FoldError> {
         if let Some(state) = self.asked(kind, approved.step)? {
-            if let Some(input) = &approved.input {
-                state.edited |= state.call.input != *input;
+            if let Some(input) = &approved.input
+                && state.call.input != *input
+            {
+                state.edited = true;
                 state.call.input = input.clone();
+                // Nobody but the tool knows what the new arguments touch, and the fold asks no tool.
+                if state.call.resources.is_some() {
+                    state.call.resources = Some(Resources::everything());
+                }
             }
             state.progress = Progress::Approved;
         }

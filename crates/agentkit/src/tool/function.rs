@@ -6,14 +6,17 @@ use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{Effect, Tool, ToolContext, ToolOutput, ToolSpec};
+use super::{Effect, Resources, Tool, ToolContext, ToolOutput, ToolSpec};
 use crate::{BoxFuture, event::Failure, schema};
 
 /// A tool that is a function; [`function`] makes one.
 pub struct Function {
     spec: ToolSpec,
     call: Box<Call>,
+    resources: Option<Box<NamesResources>>,
 }
+
+type NamesResources = dyn Fn(&Value) -> Resources + Send + Sync;
 
 type Call =
     dyn Fn(ToolContext, Value) -> BoxFuture<'static, Result<ToolOutput, Failure>> + Send + Sync;
@@ -89,6 +92,7 @@ where
     Function {
         spec: ToolSpec::new(name, description, schema::of_arguments::<A>()),
         call: Box::new(call),
+        resources: None,
     }
 }
 
@@ -106,11 +110,40 @@ impl Function {
         self.spec = self.spec.timeout(timeout);
         self
     }
+
+    /// With the resources that a call reads and writes, from its arguments. Without them, its calls
+    /// run in the model's order, as they may touch everything (see [`Tool::resources`]).
+    ///
+    /// ```
+    /// # use agentkit::tool::{Effect, Resource, Resources, function};
+    /// # #[derive(serde::Deserialize, schemars::JsonSchema)]
+    /// # struct City { city: String }
+    /// # async fn weather(City { city }: City) -> Result<String, String> { Ok(city) }
+    /// // Two of its calls may be under way at once: they only read.
+    /// let tool = function("weather", "The weather in a city.", weather)
+    ///     .effect(Effect::Idempotent)
+    ///     .resources(|_| Resources::reads([Resource::service("weather")]));
+    /// ```
+    #[must_use]
+    pub fn resources(
+        mut self,
+        resources: impl Fn(&Value) -> Resources + Send + Sync + 'static,
+    ) -> Self {
+        self.resources = Some(Box::new(resources));
+        self
+    }
 }
 
 impl Tool for Function {
     fn spec(&self) -> &ToolSpec {
         &self.spec
+    }
+
+    fn resources(&self, arguments: &Value) -> Resources {
+        match &self.resources {
+            Some(resources) => resources(arguments),
+            None => Resources::unknown(self.spec.effect),
+        }
     }
 
     fn call<'a>(

@@ -16,7 +16,7 @@ use serde_json::Value;
 pub(crate) use self::arguments::list as violations;
 pub use self::cap::json_prefix;
 use super::{
-    Effect, Registry, Then, ToolContext, ToolOutput,
+    Effect, Registry, Resources, Then, ToolContext, ToolOutput,
     registry::{Entry, RegistryError},
 };
 use crate::{
@@ -66,6 +66,8 @@ pub struct Admission {
     pub error: Option<Failure>,
     /// Who has to be asked before it runs; none if nobody, or if it must not run.
     pub ask: Option<Ask>,
+    /// The resources that it reads and writes; none if it must not run.
+    pub resources: Option<Resources>,
 }
 
 /// A call that runs only once somebody has approved it.
@@ -134,6 +136,7 @@ impl Gate {
                     effect,
                     error: Some(error),
                     ask: None,
+                    resources: None,
                 }
             }
         }
@@ -147,15 +150,16 @@ impl Gate {
             Ok(entry) => (entry.spec.effect, self.verdict(entry, &input, context)),
             Err(error) => (Effect::Write, Err(unknown_tool(&error))),
         };
-        let (error, ask) = match verdict {
-            Ok(ask) => (None, ask),
-            Err(error) => (Some(error), None),
+        let (error, ask, resources) = match verdict {
+            Ok((ask, resources)) => (None, ask, Some(resources)),
+            Err(error) => (Some(error), None, None),
         };
         Admission {
             input,
             effect,
             error,
             ask,
+            resources,
         }
     }
 
@@ -164,17 +168,18 @@ impl Gate {
         entry: &Entry,
         arguments: &Value,
         context: &PolicyContext<'_>,
-    ) -> Result<Option<Ask>, Failure> {
+    ) -> Result<(Option<Ask>, Resources), Failure> {
         if let Some(error) = arguments::violations(entry, arguments) {
             return Err(error);
         }
+        let resources = resources(entry, arguments);
         let action = Action {
             tool: &entry.spec,
             arguments,
         };
         match self.policy.check_permissions(&action, context) {
-            Permission::Allow => Ok(None),
-            Permission::Ask { reason, timeout } => Ok(Some(Ask { reason, timeout })),
+            Permission::Allow => Ok((None, resources)),
+            Permission::Ask { reason, timeout } => Ok((Some(Ask { reason, timeout }), resources)),
             Permission::Deny { reason } => Err(Failure::last("denied", reason)),
         }
     }
@@ -212,6 +217,13 @@ impl Gate {
         }
         cap::output(name, output, context.step, self.limits)
     }
+}
+
+/// What the tool says that a call touches. One that panics has said nothing.
+fn resources(entry: &Entry, arguments: &Value) -> Resources {
+    let said = std::panic::catch_unwind(AssertUnwindSafe(|| entry.tool.resources(arguments)));
+    let said = said.unwrap_or_else(|_| Resources::unknown(entry.spec.effect));
+    said.bounded()
 }
 
 fn unknown_tool(error: &RegistryError) -> Failure {

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use agentkit::{Event, event::DecodeError};
 
 const V1: &str = include_str!("../fixtures/events_v1.jsonl");
+/// Bodies of version 1 with the fields that later releases added to it.
+const V1_ADDED: &str = include_str!("../fixtures/events_v1_added.jsonl");
 
 #[test]
 fn version_one_reads_and_writes_the_same_bytes() {
@@ -19,6 +21,14 @@ fn version_one_reads_and_writes_the_same_bytes() {
         BTreeSet::from(Event::TYPES),
         "each type has a fixture"
     );
+}
+
+#[test]
+fn fields_that_were_added_to_version_one_read_and_write_the_same_bytes() {
+    for line in V1_ADDED.lines() {
+        let event = Event::decode(line.as_bytes()).unwrap_or_else(|e| panic!("{line}: {e:?}"));
+        assert_eq!(String::from_utf8(event.encode()).unwrap(), line);
+    }
 }
 
 #[test]

@@ -26,7 +26,7 @@ use crate::{
     model::Message,
     policy::{Action, Permission, Policy},
     run::Run,
-    tool::{Effect, Then, ToolContext, ToolOutput, control},
+    tool::{Effect, Resource, Resources, Then, ToolContext, ToolOutput, control},
 };
 
 /// Asks about `send`, denies what `denied` holds, and allows everything else.
@@ -595,6 +595,52 @@ proptest! {
             assert_eq!(told(&run).len(), 9);
         });
     }
+}
+
+/// tests/T1: a read after a write sees what was written, also if the write waits for somebody.
+#[tokio::test]
+async fn a_read_after_a_write_that_waits_for_an_approval_waits_too() {
+    let mail = || [Resource::service("mail")];
+    let (mut send, sent) = Counting::new("send", Effect::Write);
+    send.resources = Some(Resources::writes(mail()));
+    let (mut look, looks) = Counting::new("look", Effect::Pure);
+    look.resources = Some(Resources::reads(mail()));
+    let (mut other, others) = Counting::new("other", Effect::Idempotent);
+    other.resources = Some(Resources::writes([Resource::file("a")]));
+    let turn = vec![
+        ("look", "{}"),
+        ("send", "{}"),
+        ("look", "{}"),
+        ("other", "{}"),
+    ];
+    let agent = Agent::builder(Turns::new(vec![Ok(turn)]))
+        .tool(send)
+        .tool(look)
+        .tool(other)
+        .policy(Arc::new(Asking::default()))
+        .build()
+        .unwrap();
+    let world = Arc::new(World::new(vec![]));
+    let process = Process::new(&world, usize::MAX, true);
+    let stop = go(&agent, &process).await.0.unwrap();
+    assert!(
+        matches!(stop, Stop::Waiting(Wait::Approval { .. })),
+        "{stop:?}"
+    );
+    assert_eq!(*looks.lock().unwrap(), [StepId(2)]);
+    assert_eq!(*others.lock().unwrap(), [StepId(5)]);
+    assert!(sent.lock().unwrap().is_empty());
+    finish(&agent, &world).await;
+    assert_eq!(*looks.lock().unwrap(), [StepId(2), StepId(4)]);
+    let order: Vec<_> = world
+        .log()
+        .iter()
+        .filter_map(|event| match event {
+            Event::ToolCompleted(completed) => Some(completed.step.0),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(order, [2, 5, 3, 4]);
 }
 
 /// A run with one call of `send` that was approved, before it goes on.

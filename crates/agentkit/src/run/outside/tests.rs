@@ -49,6 +49,7 @@ fn called(step: u32, effect: Effect, verdict: Verdict) -> Event {
         name: "act".into(),
         input: json!({"n": step}),
         effect,
+        resources: None,
         verdict,
     })
 }
@@ -435,6 +436,39 @@ fn a_write_that_may_not_run_yet_holds_up_what_comes_after_it() {
             assert_eq!(next(&fold(&log), 0), Next::CallTools { steps });
         }
     }
+}
+
+#[test]
+fn a_call_whose_arguments_a_person_changed_may_touch_anything() {
+    let of = |step: u32, resources: Resources, verdict: Verdict| {
+        let Event::ToolCalled(mut call) = called(step, Effect::Idempotent, verdict) else {
+            unreachable!()
+        };
+        call.resources = Some(resources);
+        Event::ToolCalled(call)
+    };
+    let file = |name: &str| Resources::writes([crate::tool::Resource::file(name)]);
+    let log = vec![
+        started(Limits::default()),
+        answered(1, 2),
+        of(2, file("a"), ask(None)),
+        of(3, file("b"), Verdict::Queue),
+    ];
+    let begins = |event: Event| {
+        let mut log = log.clone();
+        log.push(event);
+        match next(&fold(&log), 0) {
+            Next::CallTools { steps } => steps,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(begins(approved(2, None)), [StepId(2), StepId(3)]);
+    assert_eq!(
+        begins(approved(2, Some(json!({"n": 2})))),
+        [StepId(2), StepId(3)],
+        "the same as before"
+    );
+    assert_eq!(begins(approved(2, Some(json!({"n": 9})))), [StepId(2)]);
 }
 
 #[test]

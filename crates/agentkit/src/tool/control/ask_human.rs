@@ -7,7 +7,7 @@ use super::{Seconds, Then};
 use crate::{
     BoxFuture, Tool, ToolSpec,
     event::{CallWait, Failure},
-    tool::{Effect, ToolContext, ToolOutput},
+    tool::{Effect, Resources, ToolContext, ToolOutput},
 };
 
 /// Puts a question to a person and waits for the answer.
@@ -62,6 +62,10 @@ impl Default for AskHuman {
 impl Tool for AskHuman {
     fn spec(&self) -> &ToolSpec {
         &self.0
+    }
+
+    fn resources(&self, _: &Value) -> Resources {
+        Resources::none()
     }
 
     fn call<'a>(

@@ -7,7 +7,7 @@ use super::{Seconds, Then};
 use crate::{
     BoxFuture, Tool, ToolSpec,
     event::{CallWait, Failure},
-    tool::{Effect, ToolContext, ToolOutput},
+    tool::{Effect, Resources, ToolContext, ToolOutput},
 };
 
 /// Waits until child tasks have ended, and tells how.
@@ -53,6 +53,10 @@ impl Default for AwaitAgents {
 impl Tool for AwaitAgents {
     fn spec(&self) -> &ToolSpec {
         &self.0
+    }
+
+    fn resources(&self, _: &Value) -> Resources {
+        Resources::none()
     }
 
     fn call<'a>(

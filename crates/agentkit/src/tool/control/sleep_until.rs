@@ -8,7 +8,7 @@ use crate::{
     BoxFuture, Tool, ToolSpec,
     event::{CallWait, Failure},
     time,
-    tool::{Effect, ToolContext, ToolOutput},
+    tool::{Effect, Resources, ToolContext, ToolOutput},
 };
 
 /// Waits for a point in time.
@@ -48,6 +48,10 @@ impl Default for SleepUntil {
 impl Tool for SleepUntil {
     fn spec(&self) -> &ToolSpec {
         &self.0
+    }
+
+    fn resources(&self, _: &Value) -> Resources {
+        Resources::none()
     }
 
     fn call<'a>(

@@ -7,7 +7,7 @@ use super::{Seconds, Then};
 use crate::{
     BoxFuture, Tool, ToolSpec,
     event::Failure,
-    tool::{Effect, Spawn, ToolContext, ToolOutput},
+    tool::{Effect, Resources, Spawn, ToolContext, ToolOutput},
 };
 
 /// Begins a child task that another agent works on.
@@ -94,6 +94,10 @@ impl Default for SpawnAgent {
 impl Tool for SpawnAgent {
     fn spec(&self) -> &ToolSpec {
         &self.0
+    }
+
+    fn resources(&self, _: &Value) -> Resources {
+        Resources::none()
     }
 
     fn call<'a>(

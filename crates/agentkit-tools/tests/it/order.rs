@@ -1,0 +1,279 @@
+//! The calls of one answer do what they do one by one (tools/T1).
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use agentkit::{
+    Agent, BoxFuture, Event, Model, StepId,
+    drive::{Batch, MemoryRecorder, RecordError, Recorder, Session, Stop, SystemClock, drive},
+    event::{Failure, FinishReason, Usage},
+    model::{DeltaSink, ModelError, Request, Response, ResponseCall},
+    run::Run,
+};
+use agentkit_tools::http::Settings;
+use bytes::Bytes;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+type Call = (&'static str, Value);
+
+/// Asks for these calls, answer by answer.
+struct Script(Vec<Vec<Call>>);
+
+impl Model for Script {
+    fn name(&self) -> &'static str {
+        "test/script"
+    }
+
+    fn call<'a>(
+        &'a self,
+        request: &'a Request,
+        _: &'a dyn DeltaSink,
+    ) -> BoxFuture<'a, Result<Response, ModelError>> {
+        let answers = request.answers.expect("the driver counts answers") as usize;
+        let calls = self.0.get(answers).map_or(&[][..], Vec::as_slice);
+        let response = Response {
+            content: if calls.is_empty() { "done" } else { "" }.to_owned(),
+            calls: calls
+                .iter()
+                .map(|(name, arguments)| ResponseCall {
+                    provider_id: String::new(),
+                    name: (*name).to_owned(),
+                    arguments: arguments.to_string(),
+                })
+                .collect(),
+            usage: Usage::default(),
+            finish: FinishReason::Stop,
+            model: "script".to_owned(),
+            parts: None,
+            request_id: None,
+        };
+        Box::pin(std::future::ready(Ok(response)))
+    }
+}
+
+/// A log, and a process that dies with one of its appends, before or after the commit.
+struct Log {
+    events: Mutex<Vec<Event>>,
+    blobs: Mutex<BTreeMap<String, Bytes>>,
+    appends: AtomicUsize,
+    dies: Option<(usize, bool)>,
+}
+
+impl Log {
+    fn new(events: Vec<Event>, dies: Option<(usize, bool)>) -> Arc<Self> {
+        Arc::new(Self {
+            events: Mutex::new(events),
+            blobs: Mutex::default(),
+            appends: AtomicUsize::new(0),
+            dies,
+        })
+    }
+
+    fn events(&self) -> Vec<Event> {
+        self.events.lock().unwrap().clone()
+    }
+
+    /// A folder with the files that the log says were written, as another machine makes it.
+    fn folder(&self) -> TempDir {
+        let (folder, blobs) = (folder(), self.blobs.lock().unwrap());
+        for (path, digest) in fold(&self.events()).files() {
+            let path = folder.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let digest = digest.as_ref().expect("no tool removes files");
+            std::fs::write(path, &blobs[digest]).unwrap();
+        }
+        folder
+    }
+}
+
+impl Recorder for Log {
+    fn append<'a>(&'a self, batch: Batch<'a>) -> BoxFuture<'a, Result<(), RecordError>> {
+        let number = self.appends.fetch_add(1, Ordering::SeqCst);
+        let (at, commits) = self.dies.unwrap_or((usize::MAX, true));
+        if number != at || commits {
+            self.events.lock().unwrap().extend_from_slice(batch.events);
+            self.blobs.lock().unwrap().extend(batch.blobs);
+        }
+        Box::pin(std::future::ready(match number == at {
+            true => Err(RecordError::LeaseLost),
+            false => Ok(()),
+        }))
+    }
+
+    fn check(&self) -> Result<(), RecordError> {
+        Ok(())
+    }
+
+    fn new_child(&self) -> Result<String, Failure> {
+        Err(Failure::last("no_children", "a test without children"))
+    }
+}
+
+fn fold(events: &[Event]) -> Run {
+    let mut run = Run::default();
+    for event in events {
+        run.apply(event).unwrap();
+    }
+    run
+}
+
+/// In memory where that can be had: each write of a file waits for its disk.
+fn folder() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    match memory.is_dir() {
+        true => tempfile::tempdir_in(memory).unwrap(),
+        false => tempfile::tempdir().unwrap(),
+    }
+}
+
+fn agent(turns: Vec<Vec<Call>>) -> Agent {
+    Agent::builder(Script(turns))
+        .tools(agentkit_tools::standard(&Settings::default()))
+        .build()
+        .unwrap()
+}
+
+async fn go(agent: &Agent, log: &Arc<Log>, folder: &Path) -> Option<Stop> {
+    let blobs = Arc::new(MemoryRecorder::default());
+    let recorder = Arc::clone(log) as _;
+    let session = Session::new(recorder, Arc::new(SystemClock), folder.to_owned(), blobs);
+    let mut run = fold(&log.events());
+    drive(agent, "go", &mut run, &session).await.ok()
+}
+
+/// What came of a run: the outcome of each call in the model's order, and the files.
+#[derive(Debug, PartialEq)]
+struct Report {
+    calls: Vec<Result<Value, Failure>>,
+    files: BTreeMap<String, String>,
+}
+
+fn report(log: &Log, folder: &Path) -> Report {
+    let outcomes: BTreeMap<StepId, Result<Value, Failure>> = log
+        .events()
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::ToolCompleted(completed) => Some((completed.step, Ok(completed.output))),
+            Event::ToolFailed(failed) => Some((failed.step, Err(failed.error))),
+            _ => None,
+        })
+        .collect();
+    let mut files = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(at) = folders.pop() {
+        for entry in std::fs::read_dir(&at).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix(folder).unwrap().display().to_string();
+            match path.is_dir() {
+                true => {
+                    files.insert(name, "a folder".to_owned());
+                    folders.push(path);
+                }
+                false => drop(files.insert(name, std::fs::read_to_string(&path).unwrap())),
+            }
+        }
+    }
+    Report {
+        calls: outcomes.into_values().collect(),
+        files,
+    }
+}
+
+async fn run(turns: Vec<Vec<Call>>) -> Report {
+    let (folder, log) = (folder(), Log::new(Vec::new(), None));
+    let stop = go(&agent(turns), &log, folder.path()).await;
+    assert_eq!(stop, Some(Stop::Completed(json!("done"))));
+    report(&log, folder.path())
+}
+
+fn one_by_one(calls: &[Call]) -> Vec<Vec<Call>> {
+    calls.iter().map(|call| vec![call.clone()]).collect()
+}
+
+fn path() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec!["a", "b", "./b", "B", "d", "d/a", "d/e/a", "nowhere/x"])
+}
+
+fn place() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec![".", "d", "d/e", "a"])
+}
+
+fn write() -> impl Strategy<Value = Call> {
+    // Long ones take longer, so that a later short one would overtake them.
+    let content = (0..3_usize).prop_map(|size| "xy".repeat([0, 1, 5_000][size]));
+    (path(), content)
+        .prop_map(|(path, content)| ("write_file", json!({"path": path, "content": content})))
+}
+
+fn read() -> impl Strategy<Value = Call> {
+    prop_oneof![
+        path().prop_map(|path| ("read_file", json!({"path": path, "limit": 8}))),
+        (place(), any::<bool>())
+            .prop_map(|(path, all)| ("list_files", json!({"path": path, "recursive": all}))),
+        Just(("list_files", json!({}))),
+        place().prop_map(|path| ("search_files", json!({"pattern": "y", "path": path}))),
+        Just(("search_files", json!({"pattern": "^$"}))),
+        path().prop_map(|path| ("json_query", json!({"query": "$", "path": path}))),
+        Just(("calculator", json!({"expression": "1 + 1"}))),
+    ]
+}
+
+fn edit() -> impl Strategy<Value = Call> {
+    (path(), any::<bool>()).prop_map(|(path, all)| {
+        let arguments = json!({"path": path, "old": "xy", "new": "xxyy", "all": all});
+        ("edit_file", arguments)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    #[test]
+    fn calls_of_one_answer_do_what_they_do_one_by_one(
+        calls in prop::collection::vec(prop_oneof![write(), write(), read(), read(), edit()], 2..9),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let together = run(vec![calls.clone()]).await;
+            prop_assert_eq!(together.calls.len(), calls.len());
+            prop_assert_eq!(together, run(one_by_one(&calls)).await);
+            Ok(())
+        })?;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Edits are left out: one that was under way is in doubt.
+    #[test]
+    fn a_kill_changes_nothing_of_that(
+        calls in prop::collection::vec(prop_oneof![write(), write(), read()], 2..9),
+        dies in 2_usize..9,
+        commits in any::<bool>(),
+        keeps_files in any::<bool>(),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let agent = agent(vec![calls.clone()]);
+            let (mut folder, first) = (folder(), Log::new(Vec::new(), Some((dies, commits))));
+            let died = go(&agent, &first, folder.path()).await.is_none();
+            if died && !keeps_files {
+                folder = first.folder();
+            }
+            let second = Log::new(first.events(), None);
+            let stop = go(&agent, &second, folder.path()).await;
+            prop_assert_eq!(stop, Some(Stop::Completed(json!("done"))));
+            prop_assert_eq!(report(&second, folder.path()), run(one_by_one(&calls)).await);
+            Ok(())
+        })?;
+    }
+}
