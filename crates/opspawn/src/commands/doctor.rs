@@ -2,7 +2,7 @@
 
 mod server;
 
-use std::{path::Path, time::Instant};
+use std::{path::Path, sync::Arc, time::Instant};
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -112,9 +112,12 @@ fn models(config: &Config) -> Vec<Finding> {
 
 fn policy(config: &Config) -> Finding {
     let tools = crate::tools::configured(config);
-    let names: Vec<String> = tools.iter().map(|tool| tool.spec().name.clone()).collect();
+    let specs = tools.iter().map(|tool| Arc::new(tool.spec().clone()));
     match crate::policy::load(config) {
-        Ok(loaded) => finding("policy", true, loaded.summary(&names)),
+        Ok(loaded) => {
+            let specs: Vec<_> = specs.collect();
+            finding("policy", true, loaded.summary(&specs))
+        }
         Err(error) => finding("policy", false, format!("{error:#}")),
     }
 }
