@@ -33,6 +33,10 @@ const RULES: &[Rule] = &[
         never: &[OURS, LEAF, &["tokio", "serde"], SQL, HEAVY],
     },
     Rule {
+        from: "opspawn-bounded",
+        never: &[OURS, SQL, HEAVY],
+    },
+    Rule {
         from: "agentkit",
         never: &[ENGINE, &["agentkit-*"], SQL, HEAVY],
     },
@@ -87,6 +91,7 @@ const RULES: &[Rule] = &[
 
 /// Dependencies that only the crates beside them may name.
 const HOMES: &[(&str, &[&str])] = &[
+    ("jsonschema", &["opspawn-bounded"]),
     ("axum", &["ops-server", "ops-testkit"]),
     ("lapin", &["ops-queue"]),
     ("rmcp", &["agentkit-mcp", "ops-server"]),

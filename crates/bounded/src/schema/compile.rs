@@ -1,0 +1,830 @@
+//! From a JSON Schema to checks.
+//!
+//! Every subschema is compiled once, wherever it is referred to from, so what is compiled is never
+//! larger than what was written. All of them are taken from one list: a chain of references as long
+//! as the schema needs no stack.
+
+use std::{
+    collections::HashMap,
+    rc::Rc,
+    sync::{Arc, LazyLock, Mutex, PoisonError},
+};
+
+use serde_json::{Map, Value, json};
+use url::Url;
+
+use super::{
+    Limit, SchemaError,
+    document::{Document, Draft, RECURSIVE, Target, escaped},
+    keyword::{
+        Check, Compiled, Leaf, LeafCheck, Node, NodeId, Options, Properties, ResourceId, Types,
+    },
+    patterns::{self, Pattern, PatternError},
+    values::{self, weight},
+};
+
+/// Schemas of more bytes of text than this are refused.
+pub(super) const MAX_BYTES: u64 = 256 * 1024;
+/// How deep a schema's JSON may nest.
+pub(super) const MAX_DEPTH: usize = 100;
+/// Subschemas of a schema.
+pub(super) const MAX_NODES: usize = 10_000;
+/// Different patterns of a schema.
+const MAX_PATTERNS: usize = 500;
+/// Bytes of all patterns of a schema together.
+const MAX_PATTERN_BYTES: usize = 32 * 1024;
+/// Keywords of a schema for which a validator of its own is built.
+const MAX_LEAVES: usize = 500;
+/// An `enum` of more values than this is looked up by hash.
+const MANY_OPTIONS: usize = 8;
+
+struct Compiler<'s> {
+    document: Document<'s>,
+    nodes: Vec<Node>,
+    known: HashMap<*const Value, NodeId>,
+    /// Compiled next: the node, its schema, its base, and the pointer to it.
+    left: Vec<(NodeId, &'s Value, Rc<Url>, String)>,
+    resources: HashMap<String, ResourceId>,
+    anchors: HashMap<String, u32>,
+    patterns: HashMap<String, Arc<Pattern>>,
+    pattern_bytes: usize,
+    weight: u64,
+    leaves: usize,
+}
+
+/// How large a schema is: what is known of it before anything is built from it.
+pub(super) fn measure(schema: &Value) -> Result<u64, SchemaError> {
+    let mut bytes = 0;
+    let mut left = vec![(schema, 0)];
+    while let Some((value, depth)) = left.pop() {
+        if depth > MAX_DEPTH {
+            return Err(SchemaError::TooLarge {
+                limit: Limit::Depth,
+            });
+        }
+        bytes += match value {
+            Value::Null | Value::Bool(_) | Value::Number(_) => 8,
+            Value::String(text) => text.len() as u64 + 8,
+            Value::Array(items) => {
+                left.extend(items.iter().map(|item| (item, depth + 1)));
+                8
+            }
+            Value::Object(members) => {
+                left.extend(members.values().map(|member| (member, depth + 1)));
+                8 + members.keys().map(|key| key.len() as u64).sum::<u64>()
+            }
+        };
+        if bytes > MAX_BYTES {
+            return Err(SchemaError::TooLarge {
+                limit: Limit::Bytes,
+            });
+        }
+    }
+    Ok(bytes)
+}
+
+pub(super) fn compile(schema: &Value) -> Result<Compiled, SchemaError> {
+    let bytes = measure(schema)?;
+    let draft = draft(schema)?;
+    well_formed(schema, draft)?;
+    let document = Document::read(schema, draft)
+        .map_err(|(at, reason)| SchemaError::Invalid { at, reason })?;
+    let mut compiler = Compiler {
+        document,
+        nodes: Vec::new(),
+        known: HashMap::new(),
+        left: Vec::new(),
+        resources: HashMap::new(),
+        anchors: HashMap::new(),
+        patterns: HashMap::new(),
+        pattern_bytes: 0,
+        weight: 0,
+        leaves: 0,
+    };
+    let base = Rc::clone(&compiler.document.base);
+    let root = compiler.node(schema, &base, String::new())?;
+    let mut dynamic = compiler.rest()?;
+    dynamic.resize(compiler.resources.len(), Vec::new());
+    let kept = bytes as usize + compiler.nodes.len() * 300 + compiler.weight as usize * 150;
+    let mut compiled = Compiled {
+        root,
+        nodes: compiler.nodes,
+        dynamic,
+        anchors: u32::try_from(compiler.anchors.len()).unwrap_or(u32::MAX),
+        bytes: kept + compiler.leaves * 4_096,
+    };
+    circle(&compiled)?;
+    keep(&mut compiled);
+    Ok(compiled)
+}
+
+fn draft(schema: &Value) -> Result<Draft, SchemaError> {
+    match schema.get("$schema") {
+        None => Ok(Draft::Twenty),
+        Some(uri) => uri
+            .as_str()
+            .and_then(Draft::of)
+            .ok_or_else(|| SchemaError::Invalid {
+                at: "/$schema".to_owned(),
+                reason: "names no draft of JSON Schema; leave it out for 2020-12".to_owned(),
+            }),
+    }
+}
+
+/// Whether every keyword has a value of its kind.
+fn well_formed(schema: &Value, draft: Draft) -> Result<(), SchemaError> {
+    let checked = match draft {
+        Draft::Four => jsonschema::draft4::meta::validate(schema),
+        Draft::Six => jsonschema::draft6::meta::validate(schema),
+        Draft::Seven => jsonschema::draft7::meta::validate(schema),
+        Draft::Nineteen => jsonschema::draft201909::meta::validate(schema),
+        Draft::Twenty => jsonschema::draft202012::meta::validate(schema),
+    };
+    checked.map_err(|error| {
+        let mut reason = error.to_string();
+        if reason.len() > 300 {
+            reason.truncate(reason.floor_char_boundary(300));
+            reason.push_str("...");
+        }
+        SchemaError::Invalid {
+            at: error.instance_path().as_str().to_owned(),
+            reason,
+        }
+    })
+}
+
+impl<'s> Compiler<'s> {
+    /// The node of a schema, compiled now or later.
+    fn node(
+        &mut self,
+        value: &'s Value,
+        base: &Rc<Url>,
+        at: String,
+    ) -> Result<NodeId, SchemaError> {
+        if let Some(node) = self.known.get(&std::ptr::from_ref(value)) {
+            return Ok(*node);
+        }
+        if self.nodes.len() == MAX_NODES {
+            return Err(SchemaError::TooLarge {
+                limit: Limit::Subschemas,
+            });
+        }
+        let node = self.nodes.len() as NodeId;
+        self.nodes.push(Node::default());
+        self.known.insert(std::ptr::from_ref(value), node);
+        let base = self.document.base_of(value, base);
+        self.left.push((node, value, base, at));
+        Ok(node)
+    }
+
+    /// Compiles all that is left. Gives the dynamic anchors of each resource.
+    fn rest(&mut self) -> Result<Vec<Vec<(u32, NodeId)>>, SchemaError> {
+        let mut dynamic = Vec::new();
+        while let Some((node, value, base, at)) = self.left.pop() {
+            let count = self.resources.len() as ResourceId;
+            let resource = *self.resources.entry(base.to_string()).or_insert(count);
+            if resource == count {
+                // The first schema of its resource that is met.
+                let anchors = self.document.dynamic.get(base.as_str()).cloned();
+                let mut here = Vec::new();
+                for (name, value) in anchors.unwrap_or_default() {
+                    let anchor = self.anchor(name);
+                    here.push((anchor, self.node(value, &base, at.clone())?));
+                }
+                dynamic.push(here);
+            }
+            let checks = match value {
+                Value::Bool(true) => Vec::new(),
+                Value::Bool(false) => vec![Check::Never],
+                Value::Object(map) => self.checks(map, &base, &at)?,
+                _ => return Err(invalid(&at, "is neither an object nor a boolean")),
+            };
+            self.nodes[node as usize] = Node {
+                checks,
+                resource,
+                keeps: false,
+            };
+        }
+        Ok(dynamic)
+    }
+
+    fn anchor(&mut self, name: String) -> u32 {
+        let count = self.anchors.len() as u32;
+        *self.anchors.entry(name).or_insert(count)
+    }
+
+    fn checks(
+        &mut self,
+        map: &'s Map<String, Value>,
+        base: &Rc<Url>,
+        at: &str,
+    ) -> Result<Vec<Check>, SchemaError> {
+        let draft = self.document.draft;
+        if draft.ref_stands_alone()
+            && let Some(reference) = map.get("$ref")
+        {
+            return Ok(vec![self.reference(reference, base, at, "$ref")?]);
+        }
+        // What costs little comes first.
+        let mut checks = Vec::new();
+        assertions(map, draft, at, &mut checks)?;
+        self.costly(map, at, &mut checks)?;
+        self.in_place(map, base, at, &mut checks)?;
+        self.below(map, base, at, &mut checks)?;
+        if draft >= Draft::Nineteen {
+            // These need to know what all others have looked at.
+            if let Some(schema) = map.get("unevaluatedProperties") {
+                let node = self.node(schema, base, format!("{at}/unevaluatedProperties"))?;
+                checks.push(Check::UnevaluatedProperties(node));
+            }
+            if let Some(schema) = map.get("unevaluatedItems") {
+                let node = self.node(schema, base, format!("{at}/unevaluatedItems"))?;
+                checks.push(Check::UnevaluatedItems(node));
+            }
+        }
+        Ok(checks)
+    }
+
+    /// Assertions that need a pattern, or another library.
+    fn costly(
+        &mut self,
+        map: &Map<String, Value>,
+        at: &str,
+        checks: &mut Vec<Check>,
+    ) -> Result<(), SchemaError> {
+        let draft = self.document.draft;
+        if let Some(divisor) = map.get("multipleOf") {
+            checks.push(self.leaf("multipleOf", divisor, json!({"multipleOf": divisor}))?);
+        }
+        if let Some(pattern) = map.get("pattern") {
+            let at = format!("{at}/pattern");
+            let pattern = pattern
+                .as_str()
+                .ok_or_else(|| invalid(&at, "must be text"))?;
+            checks.push(Check::Pattern(self.pattern(pattern, &at)?));
+        }
+        if let Some(Value::String(name)) = map.get("format")
+            && let Some(validator) = format(draft, name)
+        {
+            checks.push(Check::Leaf(Leaf {
+                keyword: "format",
+                says: name.as_str().into(),
+                check: LeafCheck::Validator(validator),
+            }));
+        }
+        if matches!(draft, Draft::Six | Draft::Seven) {
+            let of = |key: &str| map.get(key).map(|value| (key.to_owned(), value.clone()));
+            let content: Map<String, Value> = of("contentMediaType")
+                .into_iter()
+                .chain(of("contentEncoding"))
+                .collect();
+            if !content.is_empty() {
+                let says = Value::Object(content);
+                checks.push(self.leaf("content", &says, says.clone())?);
+            }
+        }
+        Ok(())
+    }
+
+    fn leaf(
+        &mut self,
+        keyword: &'static str,
+        says: &Value,
+        schema: Value,
+    ) -> Result<Check, SchemaError> {
+        self.leaves += 1;
+        if self.leaves > MAX_LEAVES {
+            return Err(SchemaError::TooLarge {
+                limit: Limit::Keywords(keyword),
+            });
+        }
+        let check = LeafCheck::Validator(Arc::new(library(self.document.draft, &schema)?));
+        Ok(Check::Leaf(Leaf {
+            keyword,
+            says: says.clone(),
+            check,
+        }))
+    }
+
+    fn pattern(&mut self, source: &str, at: &str) -> Result<Arc<Pattern>, SchemaError> {
+        if let Some(pattern) = self.patterns.get(source) {
+            return Ok(Arc::clone(pattern));
+        }
+        let too_large = SchemaError::TooLarge {
+            limit: Limit::Patterns { at: at.to_owned() },
+        };
+        self.pattern_bytes += source.len();
+        if self.patterns.len() == MAX_PATTERNS || self.pattern_bytes > MAX_PATTERN_BYTES {
+            return Err(too_large);
+        }
+        match Pattern::compile(source, patterns::MAX_WEIGHT - self.weight) {
+            Ok(pattern) => {
+                self.weight += pattern.weight;
+                let pattern = Arc::new(pattern);
+                self.patterns
+                    .insert(source.to_owned(), Arc::clone(&pattern));
+                Ok(pattern)
+            }
+            Err(PatternError::TooLarge) => Err(too_large),
+            Err(PatternError::Invalid) => Err(invalid(
+                at,
+                "is no regular expression of ECMA 262 that can be used here",
+            )),
+        }
+    }
+
+    fn in_place(
+        &mut self,
+        map: &'s Map<String, Value>,
+        base: &Rc<Url>,
+        at: &str,
+        checks: &mut Vec<Check>,
+    ) -> Result<(), SchemaError> {
+        let draft = self.document.draft;
+        let dynamic = match draft {
+            Draft::Nineteen => Some("$recursiveRef"),
+            Draft::Twenty => Some("$dynamicRef"),
+            Draft::Four | Draft::Six | Draft::Seven => None,
+        };
+        for keyword in ["$ref"].into_iter().chain(dynamic) {
+            if let Some(reference) = map.get(keyword) {
+                checks.push(self.reference(reference, base, at, keyword)?);
+            }
+        }
+        for (keyword, check) in [
+            ("allOf", Check::AllOf as fn(Vec<NodeId>) -> Check),
+            ("anyOf", Check::AnyOf),
+            ("oneOf", Check::OneOf),
+        ] {
+            if let Some(schemas) = map.get(keyword) {
+                checks.push(check(self.list(
+                    schemas,
+                    base,
+                    &format!("{at}/{keyword}"),
+                )?));
+            }
+        }
+        if let Some(schema) = map.get("not") {
+            checks.push(Check::Not(self.node(schema, base, format!("{at}/not"))?));
+        }
+        if draft >= Draft::Seven
+            && let Some(schema) = map.get("if")
+        {
+            let condition = self.node(schema, base, format!("{at}/if"))?;
+            let mut branch = |key: &str| match map.get(key) {
+                Some(schema) => self.node(schema, base, format!("{at}/{key}")).map(Some),
+                None => Ok(None),
+            };
+            let (then, otherwise) = (branch("then")?, branch("else")?);
+            checks.push(Check::If {
+                condition,
+                then,
+                otherwise,
+            });
+        }
+        if draft >= Draft::Nineteen
+            && let Some(schemas) = map.get("dependentSchemas")
+        {
+            let at = format!("{at}/dependentSchemas");
+            checks.push(Check::DependentSchemas(self.members(schemas, base, &at)?));
+        }
+        if let Some(dependencies) = map.get("dependencies") {
+            self.dependencies(dependencies, base, &format!("{at}/dependencies"), checks)?;
+        }
+        Ok(())
+    }
+
+    /// Names that need other names, or a schema for the whole object.
+    fn dependencies(
+        &mut self,
+        value: &'s Value,
+        base: &Rc<Url>,
+        at: &str,
+        checks: &mut Vec<Check>,
+    ) -> Result<(), SchemaError> {
+        let members = value
+            .as_object()
+            .ok_or_else(|| invalid(at, "must be an object"))?;
+        let (mut names, mut schemas) = (Vec::new(), Vec::new());
+        for (name, needs) in members {
+            let at = format!("{at}/{}", escaped(name));
+            if needs.is_array() {
+                names.push((name.clone(), texts(needs, &at)?));
+            } else {
+                schemas.push((name.clone(), self.node(needs, base, at)?));
+            }
+        }
+        if !names.is_empty() {
+            checks.push(Check::DependentRequired(names));
+        }
+        if !schemas.is_empty() {
+            checks.push(Check::DependentSchemas(schemas));
+        }
+        Ok(())
+    }
+
+    fn below(
+        &mut self,
+        map: &'s Map<String, Value>,
+        base: &Rc<Url>,
+        at: &str,
+        checks: &mut Vec<Check>,
+    ) -> Result<(), SchemaError> {
+        let draft = self.document.draft;
+        let mut properties = Properties::default();
+        if let Some(schemas) = map.get("properties") {
+            let members = self.members(schemas, base, &format!("{at}/properties"))?;
+            properties.named = members.into_iter().collect();
+        }
+        if let Some(schemas) = map.get("patternProperties") {
+            let at = format!("{at}/patternProperties");
+            for (source, node) in self.members(schemas, base, &at)? {
+                let pattern = self.pattern(&source, &format!("{at}/{}", escaped(&source)))?;
+                properties.patterns.push((pattern, node));
+            }
+        }
+        if let Some(schema) = map.get("additionalProperties") {
+            let at = format!("{at}/additionalProperties");
+            properties.others = Some(self.node(schema, base, at)?);
+        }
+        let is_empty = properties.named.is_empty()
+            && properties.patterns.is_empty()
+            && properties.others.is_none();
+        if !is_empty {
+            checks.push(Check::Properties(properties));
+        }
+        if draft >= Draft::Six
+            && let Some(schema) = map.get("propertyNames")
+        {
+            let node = self.node(schema, base, format!("{at}/propertyNames"))?;
+            checks.push(Check::PropertyNames(node));
+        }
+        self.items(map, base, at, checks)?;
+        if draft >= Draft::Six
+            && let Some(schema) = map.get("contains")
+        {
+            let node = self.node(schema, base, format!("{at}/contains"))?;
+            let counts = draft >= Draft::Nineteen;
+            let count = |key: &str| match map.get(key).filter(|_| counts) {
+                Some(value) => whole(value, &format!("{at}/{key}")).map(Some),
+                None => Ok(None),
+            };
+            checks.push(Check::Contains {
+                node,
+                least: count("minContains")?.unwrap_or(1),
+                most: count("maxContains")?,
+                marks: draft == Draft::Twenty,
+            });
+        }
+        Ok(())
+    }
+
+    fn items(
+        &mut self,
+        map: &'s Map<String, Value>,
+        base: &Rc<Url>,
+        at: &str,
+        checks: &mut Vec<Check>,
+    ) -> Result<(), SchemaError> {
+        let (first, rest) = match (self.document.draft, map.get("items")) {
+            (Draft::Twenty, _) => ("prefixItems", "items"),
+            (_, Some(Value::Array(_))) => ("items", "additionalItems"),
+            (_, _) => ("", "items"),
+        };
+        let nodes = match map.get(first) {
+            Some(schemas) => self.list(schemas, base, &format!("{at}/{first}"))?,
+            None => Vec::new(),
+        };
+        let rest = match map.get(rest) {
+            Some(schema) => Some(self.node(schema, base, format!("{at}/{rest}"))?),
+            None => None,
+        };
+        if !nodes.is_empty() || rest.is_some() {
+            checks.push(Check::Items { first: nodes, rest });
+        }
+        Ok(())
+    }
+
+    fn list(
+        &mut self,
+        value: &'s Value,
+        base: &Rc<Url>,
+        at: &str,
+    ) -> Result<Vec<NodeId>, SchemaError> {
+        let schemas = value
+            .as_array()
+            .ok_or_else(|| invalid(at, "must be a list"))?;
+        let node = |(index, schema)| self.node(schema, base, format!("{at}/{index}"));
+        schemas.iter().enumerate().map(node).collect()
+    }
+
+    fn members(
+        &mut self,
+        value: &'s Value,
+        base: &Rc<Url>,
+        at: &str,
+    ) -> Result<Vec<(String, NodeId)>, SchemaError> {
+        let schemas = value
+            .as_object()
+            .ok_or_else(|| invalid(at, "must be an object"))?;
+        let node = |(name, schema): (&String, &'s Value)| {
+            let node = self.node(schema, base, format!("{at}/{}", escaped(name)))?;
+            Ok((name.clone(), node))
+        };
+        schemas.iter().map(node).collect()
+    }
+
+    fn reference(
+        &mut self,
+        value: &Value,
+        base: &Rc<Url>,
+        at: &str,
+        keyword: &str,
+    ) -> Result<Check, SchemaError> {
+        let at = format!("{at}/{keyword}");
+        let reference = value.as_str().ok_or_else(|| invalid(&at, "must be text"))?;
+        let target = self.document.resolve(reference, base).map_err(|reason| {
+            let shown: String = reference.chars().take(120).collect();
+            invalid(&at, &format!("`{shown}` {reason}"))
+        })?;
+        match target {
+            Target::Draft(draft) => Ok(Check::Leaf(Leaf {
+                keyword: "$ref",
+                says: reference.into(),
+                check: LeafCheck::Schema(draft.library()),
+            })),
+            Target::Schema {
+                value,
+                base,
+                at,
+                dynamic,
+            } => {
+                let recursive = value.get("$recursiveAnchor") == Some(&Value::Bool(true));
+                let anchor = match keyword {
+                    "$dynamicRef" => dynamic,
+                    "$recursiveRef" if recursive => Some(RECURSIVE.to_owned()),
+                    _ => None,
+                };
+                let node = self.node(value, &base, at)?;
+                Ok(match anchor {
+                    Some(name) => {
+                        let anchor = self.anchor(name);
+                        Check::DynamicRef {
+                            anchor,
+                            otherwise: node,
+                        }
+                    }
+                    None => Check::Ref(node),
+                })
+            }
+        }
+    }
+}
+
+/// Keywords that look at a value and need nothing else.
+fn assertions(
+    map: &Map<String, Value>,
+    draft: Draft,
+    at: &str,
+    checks: &mut Vec<Check>,
+) -> Result<(), SchemaError> {
+    let place = |key: &str| format!("{at}/{key}");
+    if let Some(value) = map.get("type") {
+        let mut types = Types::default();
+        let one = std::slice::from_ref(value);
+        for name in value.as_array().map_or(one, Vec::as_slice) {
+            let known = name.as_str().is_some_and(|name| types.add(name));
+            if !known {
+                return Err(invalid(
+                    &place("type"),
+                    "names a type that JSON does not have",
+                ));
+            }
+        }
+        checks.push(Check::Type(match draft {
+            Draft::Four => types.strict(),
+            _ => types,
+        }));
+    }
+    if draft >= Draft::Six
+        && let Some(value) = map.get("const")
+    {
+        checks.push(Check::Const(value.clone()));
+    }
+    if let Some(value) = map.get("enum") {
+        let values = value
+            .as_array()
+            .ok_or_else(|| invalid(&place("enum"), "must be a list"))?;
+        let texts = || {
+            values
+                .iter()
+                .filter_map(|value| value.as_str().map(str::to_owned))
+        };
+        checks.push(Check::Enum(Options {
+            cost: values.iter().map(|value| weight(value, MAX_BYTES)).sum(),
+            texts: (values.len() > MANY_OPTIONS).then(|| texts().collect()),
+            values: values.clone(),
+        }));
+    }
+    bounds(map, draft, at, checks)?;
+    type Make = fn(u64) -> Check;
+    let counts: [(&str, Make); 6] = [
+        ("minLength", Check::MinLength),
+        ("maxLength", Check::MaxLength),
+        ("minItems", Check::MinItems),
+        ("maxItems", Check::MaxItems),
+        ("minProperties", Check::MinProperties),
+        ("maxProperties", Check::MaxProperties),
+    ];
+    for (key, make) in counts {
+        if let Some(value) = map.get(key) {
+            checks.push(make(whole(value, &place(key))?));
+        }
+    }
+    // In draft 4 a list of none is not allowed, and a boolean is not either.
+    if let Some(value @ Value::Array(_)) = map.get("required") {
+        checks.push(Check::Required(texts(value, &place("required"))?));
+    }
+    if draft >= Draft::Nineteen
+        && let Some(Value::Object(members)) = map.get("dependentRequired")
+    {
+        let at = place("dependentRequired");
+        let needs = members.iter().map(|(name, needs)| {
+            Ok((
+                name.clone(),
+                texts(needs, &format!("{at}/{}", escaped(name)))?,
+            ))
+        });
+        checks.push(Check::DependentRequired(needs.collect::<Result<_, _>>()?));
+    }
+    if map.get("uniqueItems") == Some(&Value::Bool(true)) {
+        checks.push(Check::UniqueItems);
+    }
+    Ok(())
+}
+
+/// `minimum`, `maximum`, and the exclusive ones.
+fn bounds(
+    map: &Map<String, Value>,
+    draft: Draft,
+    at: &str,
+    checks: &mut Vec<Check>,
+) -> Result<(), SchemaError> {
+    for (key, exclusive_key, is_minimum) in [
+        ("minimum", "exclusiveMinimum", true),
+        ("maximum", "exclusiveMaximum", false),
+    ] {
+        let mut add = |key: &str, value: &Value, exclusive: bool| {
+            let Value::Number(limit) = value else {
+                return Err(invalid(&format!("{at}/{key}"), "must be a number"));
+            };
+            let limit = limit.clone();
+            checks.push(match is_minimum {
+                true => Check::Minimum { limit, exclusive },
+                false => Check::Maximum { limit, exclusive },
+            });
+            Ok(())
+        };
+        let exclusive = map.get(exclusive_key);
+        if let Some(value) = map.get(key) {
+            let excludes = draft == Draft::Four && exclusive == Some(&Value::Bool(true));
+            add(key, value, excludes)?;
+        }
+        if draft >= Draft::Six
+            && let Some(value) = exclusive
+        {
+            add(exclusive_key, value, true)?;
+        }
+    }
+    Ok(())
+}
+
+fn whole(value: &Value, at: &str) -> Result<u64, SchemaError> {
+    let number = match value {
+        Value::Number(number) => values::exact(number).and_then(|number| number.try_into().ok()),
+        _ => None,
+    };
+    number.ok_or_else(|| invalid(at, "must be a whole number, 0 or more"))
+}
+
+fn texts(value: &Value, at: &str) -> Result<Vec<String>, SchemaError> {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let texts: Option<Vec<String>> = value
+        .as_array()
+        .and_then(|list| list.iter().map(text).collect());
+    texts.ok_or_else(|| invalid(at, "must be a list of texts"))
+}
+
+fn invalid(at: &str, reason: &str) -> SchemaError {
+    SchemaError::Invalid {
+        at: at.to_owned(),
+        reason: reason.to_owned(),
+    }
+}
+
+/// A validator of one keyword.
+fn library(draft: Draft, schema: &Value) -> Result<jsonschema::Validator, SchemaError> {
+    jsonschema::options()
+        .with_draft(draft.library())
+        .should_validate_formats(true)
+        .offline()
+        .build(schema)
+        .map_err(|error| invalid("", &error.to_string()))
+}
+
+/// The validator of a format, if it is one of the draft's; others say nothing.
+fn format(draft: Draft, name: &str) -> Option<Arc<jsonschema::Validator>> {
+    type Known = HashMap<(Draft, String), Arc<jsonschema::Validator>>;
+    static FORMATS: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
+    if !jsonschema::options().is_known_format(draft.library(), name) {
+        return None;
+    }
+    let mut formats = FORMATS.lock().unwrap_or_else(PoisonError::into_inner);
+    let key = (draft, name.to_owned());
+    if let Some(known) = formats.get(&key) {
+        return Some(Arc::clone(known));
+    }
+    let built = Arc::new(library(draft, &json!({"format": name})).ok()?);
+    formats.insert(key, Arc::clone(&built));
+    Some(built)
+}
+
+/// Refuses a schema that refers to itself without looking at a part of the value: no check of it
+/// would end.
+fn circle(compiled: &Compiled) -> Result<(), SchemaError> {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Mark {
+        New,
+        Open,
+        Done,
+    }
+    let mut marks = vec![Mark::New; compiled.nodes.len()];
+    for start in 0..compiled.nodes.len() {
+        let mut path = vec![(start, false)];
+        while let Some((node, left)) = path.pop() {
+            if left {
+                marks[node] = Mark::Done;
+                continue;
+            }
+            match marks[node] {
+                Mark::Done => continue,
+                Mark::Open => return Err(SchemaError::Circle),
+                Mark::New => {}
+            }
+            marks[node] = Mark::Open;
+            path.push((node, true));
+            for check in &compiled.nodes[node].checks {
+                if matches!(check, Check::DynamicRef { .. }) {
+                    continue;
+                }
+                let mut refused = false;
+                check.in_place(&mut |inner| {
+                    let inner = inner as usize;
+                    refused |= marks[inner] == Mark::Open;
+                    path.push((inner, false));
+                });
+                if refused {
+                    return Err(SchemaError::Circle);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Marks the nodes whose verdicts are kept: those that more than one keyword asks, and those that
+/// are asked once more for what they have looked at.
+fn keep(compiled: &mut Compiled) {
+    let mut asked = vec![0_u32; compiled.nodes.len()];
+    let mut again = Vec::new();
+    asked[compiled.root as usize] += 1;
+    for (id, node) in compiled.nodes.iter().enumerate() {
+        for check in &node.checks {
+            let mut count = |inner: NodeId| asked[inner as usize] += 1;
+            check.in_place(&mut count);
+            check.below(&mut count);
+            if check.is_unevaluated() {
+                again.push(id as NodeId);
+            }
+        }
+    }
+    // A dynamic reference may lead to any of these.
+    for (_, node) in compiled.dynamic.iter().flatten() {
+        asked[*node as usize] += 2;
+    }
+    let mut seen = vec![false; compiled.nodes.len()];
+    while let Some(id) = again.pop() {
+        if std::mem::replace(&mut seen[id as usize], true) {
+            continue;
+        }
+        for check in &compiled.nodes[id as usize].checks {
+            check.in_place(&mut |inner| {
+                asked[inner as usize] += 2;
+                again.push(inner);
+            });
+        }
+    }
+    for (node, asked) in compiled.nodes.iter_mut().zip(asked) {
+        node.keeps = asked > 1;
+    }
+}
