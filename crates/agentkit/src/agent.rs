@@ -14,7 +14,7 @@ use crate::{
     event::Wait,
     memory,
     model::Model,
-    planner::{self, OutputError, Planner, check_schema},
+    planner::{self, OutputError, Planner, check_new_schema},
     policy::{ConfiguredPolicy, Policy},
     run::{
         DEFAULT_REASKS, Limits, MemoryConfig, OutputConfig, PinnedModel, PinnedTool, Run, RunConfig,
@@ -116,7 +116,7 @@ impl Agent {
     }
 
     /// The same agent with other answers. Their schema must be one that
-    /// [`check_schema`] accepts, or the model's answers are refused.
+    /// [`planner::check_schema`] accepts, or the model's answers are refused.
     #[must_use]
     pub fn with_output(mut self, output: Option<OutputConfig>) -> Self {
         if self.config.output != output {
@@ -269,6 +269,7 @@ impl AgentBuilder {
             .config
             .output
             .map_or(DEFAULT_REASKS, |old| old.max_reasks);
+        let schema = bounded::schema::unwrapped(&schema).clone();
         self.config.output = Some(OutputConfig { schema, max_reasks });
         self
     }
@@ -297,7 +298,7 @@ impl AgentBuilder {
     /// not.
     pub fn build(mut self) -> Result<Agent, BuildError> {
         if let Some(output) = &self.config.output {
-            check_schema(&output.schema)?;
+            check_new_schema(&output.schema)?;
         }
         let registry = match self.registry {
             Some(registry) => registry,

@@ -262,7 +262,7 @@ async fn to_the_end(
             }
             Next::OpenSegment(opened) => driver.push(Event::SegmentOpened(opened))?,
             Next::CallTools { steps } => driver.call_tools(&steps).await?,
-            Next::Judge { steps } => driver.judge(&steps)?,
+            Next::Judge { steps } => driver.judge(&steps).await?,
             Next::Settle { step, result } => {
                 // Somebody may have answered in time: whoever reads the log anew knows.
                 if driver.run.may_be_answered(step, read_micros)
@@ -349,6 +349,21 @@ impl Driver<'_> {
         self.run.apply(&event)?;
         self.events.push(event);
         Ok(())
+    }
+
+    /// Work that may take a while; none if the run's deadline comes first.
+    ///
+    /// # Errors
+    /// The run is stopping.
+    async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<Option<T>, RecordError> {
+        let config = self.run.config();
+        let deadline = config.and_then(|config| config.limits.deadline_micros);
+        tokio::select! {
+            biased;
+            result = work => Ok(Some(result)),
+            () = self.session.cancel.cancelled() => Err(RecordError::Stopping),
+            () = model_call::until(deadline, self.session.clock.now_micros()) => Ok(None),
+        }
     }
 
     /// Records what was pushed.

@@ -12,12 +12,12 @@ use serde_json::Value;
 use units::nearest;
 
 pub use self::{
-    output::{OutputError, check_schema},
+    output::{OutputError, check_new_schema, check_schema},
     plan_execute::PlanExecute,
     react::{React, ReactText},
 };
 pub(crate) use self::{
-    output::{in_words, refusal, too_many_refusals},
+    output::{held, in_words, refusal, too_many_refusals},
     plan_execute::plan_message,
     text::{Said, hear, rewrite},
 };
@@ -92,7 +92,8 @@ pub trait Planner: Send + Sync {
         }
     }
 
-    /// What an answer without calls is: unless said, the answer of the run.
+    /// What an answer without calls is: unless said, the answer of the run. An answer is held to the
+    /// run's schema afterwards.
     fn read(&self, run: &Run, text: &str) -> Reading {
         output::read(run, text)
     }

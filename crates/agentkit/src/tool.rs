@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::gate::{doubt, violations};
+pub(crate) use self::gate::doubt;
 pub use self::{
     function::{Function, function, function_in},
     gate::{Admission, Ask, Gate, GateLimits, INLINE_LIMIT, Outcome, json_prefix},
@@ -26,7 +26,6 @@ pub use crate::effect::Effect;
 use crate::{
     BoxFuture,
     event::{Failure, Handle, StepId},
-    policy::PolicyCheck,
 };
 
 /// A tool as the model and the gate see it.
@@ -141,8 +140,6 @@ pub struct ToolContext {
     pub results: Arc<std::collections::BTreeMap<StepId, Handle>>,
     /// Where large results are kept.
     pub blobs: Arc<dyn BlobReader>,
-    /// Asks whether the call may touch what its arguments do not name.
-    pub policy: PolicyCheck,
 }
 
 /// Reads what earlier calls left in the blob store.

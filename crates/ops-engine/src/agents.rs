@@ -1,6 +1,6 @@
 //! Agents: named, versioned definitions. What they mean is the binary's to say.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use ops_core::{
     AgentDigest, AgentName, Code, Json, TenantId,
@@ -40,7 +40,7 @@ impl Engine {
         definition: &Json,
         expected: Expected,
     ) -> Result<(Agent, Stored), Error> {
-        let (name, spec) = self.checked_agent(name, definition)?;
+        let (name, spec) = self.checked_agent(name, definition).await?;
         let new = NewAgent {
             tenant,
             name,
@@ -60,7 +60,7 @@ impl Engine {
         name: &str,
         definition: &Json,
     ) -> Result<AgentPreview, Error> {
-        let (name, spec) = self.checked_agent(name, definition)?;
+        let (name, spec) = self.checked_agent(name, definition).await?;
         let mut all = BTreeMap::new();
         let mut after = None;
         loop {
@@ -193,7 +193,7 @@ impl Engine {
         })
     }
 
-    fn checked_agent(
+    async fn checked_agent(
         &self,
         name: &str,
         definition: &Json,
@@ -208,7 +208,10 @@ impl Engine {
             let path: Vec<&str> = path.iter().map(String::as_str).collect();
             FieldError::new(&path, "definition", message)
         };
-        let (found, spec) = self.definitions.check(definition).map_err(|mistakes| {
+        // A template or a schema of some hundred bytes may take a while.
+        let (definitions, definition) = (Arc::clone(&self.definitions), definition.clone());
+        let checked = bounded::pool::run(move |_| definitions.check(&definition)).await;
+        let (found, spec) = checked.map_err(|mistakes| {
             let fields = mistakes
                 .into_iter()
                 .map(|mistake| wrong(&mistake.path, mistake.message));

@@ -1,5 +1,6 @@
 //! Approvals: what waits for somebody's leave, and giving it.
 
+use bounded::schema::Schema;
 use ops_core::{
     Approval, TaskId, TenantId,
     ports::{ApprovalFilter, Decision, Verdict},
@@ -13,8 +14,6 @@ use crate::{Engine, Error, FieldError};
 const MAX_BY: usize = 128;
 /// The longest reason, in bytes.
 const MAX_REASON: usize = 4_096;
-/// The most violations of a schema that are named.
-const MOST_VIOLATIONS: usize = 16;
 
 /// A page of approvals.
 #[derive(Debug, Clone, PartialEq)]
@@ -125,7 +124,7 @@ impl Engine {
             }
             Opinion::Edit { input } => {
                 let open = self.store.approval(tenant, task, step).await?;
-                fields.append(&mut violations(&open.asked.input_schema, &input));
+                fields.append(&mut violations(&open.asked.input_schema, &input).await);
                 let digest = digest(&input)?;
                 Decision::Edit { input, digest }
             }
@@ -145,26 +144,30 @@ impl Engine {
 
 /// Why arguments do not fit a tool's schema. A schema that does not compile fits nothing: what it
 /// was meant to forbid must not slip through.
-fn violations(schema: &Value, input: &Value) -> Vec<FieldError> {
-    let field = |path: &str, message: String| FieldError {
+async fn violations(schema: &Value, input: &Value) -> Vec<FieldError> {
+    let field = |path: &str, message: String, kind| FieldError {
         path: std::iter::once("input")
             .chain(path.split('/').filter(|part| !part.is_empty()))
             .map(str::to_owned)
             .collect(),
         message,
-        kind: "schema_violation",
+        kind,
     };
-    match jsonschema::validator_for(schema) {
-        Ok(validator) => validator
-            .iter_errors(input)
-            .take(MOST_VIOLATIONS)
-            .map(|error| field(error.instance_path().as_str(), error.to_string()))
-            .collect(),
-        Err(error) => vec![field(
-            "",
-            format!("the tool's schema is not valid: {error}"),
-        )],
-    }
+    let checked = match Schema::prepare(schema).await {
+        Ok(schema) => schema.check(input).await,
+        Err(error) => {
+            let message = format!("the tool's schema cannot be used: {error}");
+            return vec![field("", message, error.code())];
+        }
+    };
+    let Err(error) = checked else {
+        return Vec::new();
+    };
+    let kind = error.code();
+    let violations = error.violations().into_iter();
+    violations
+        .map(|violation| field(&violation.at, violation.message, kind))
+        .collect()
 }
 
 /// SHA-256 of a value as RFC 8785 JSON, in hex.

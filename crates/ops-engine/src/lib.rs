@@ -65,6 +65,8 @@ pub struct Settings {
     pub max_input_bytes: usize,
     /// Checks the input of a task of this type, beyond what the engine knows of it.
     pub check_input: fn(&str, &Json) -> InputCheck,
+    /// Whether that check may take more than a millisecond, however small the input is.
+    pub is_costly_input: fn(&str, &Json) -> bool,
     /// How long tasks are kept after they ended.
     pub retention: Retention,
 }

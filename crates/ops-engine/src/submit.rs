@@ -18,7 +18,7 @@ pub const DEFAULT_QUEUE: &str = "default";
 /// The latest start that is taken: a hundred years from now is a typing error.
 const LATEST_START: i64 = 100 * 366 * 24 * 3_600 * SECOND;
 const MAX_NAME_BYTES: usize = 256;
-/// An input up to this size is looked at at once.
+/// An input up to this size is looked at at once, unless something in it is costly.
 const SMALL: usize = 64 << 10;
 const MAX_KEY_BYTES: usize = 255;
 const MAX_LABELS: usize = 64;
@@ -167,22 +167,17 @@ impl Engine {
         outcomes.collect()
     }
 
-    /// Checks the input of a request. A large one is read where that holds up no other request.
+    /// Checks the input of a request. A large or costly one is read on the pool, where it holds up no
+    /// other request.
     pub(crate) async fn check_input(&self, request: &Submit) -> InputCheck {
         let check = self.settings.check_input;
-        if request.input.as_str().len() <= SMALL {
+        let is_costly = self.settings.is_costly_input;
+        let is_small = request.input.as_str().len() <= SMALL;
+        if is_small && !is_costly(&request.task_type, &request.input) {
             return check(&request.task_type, &request.input);
         }
         let (task_type, input) = (request.task_type.clone(), request.input.clone());
-        let checked = tokio::task::spawn_blocking(move || check(&task_type, &input));
-        match checked.await {
-            Ok(found) => found,
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                // The runtime is about to end.
-                Err(_) => InputCheck::default(),
-            },
-        }
+        bounded::pool::run(move |_| check(&task_type, &input)).await
     }
 
     /// The task of a wish, if nothing is wrong with its input nor with anything else.

@@ -30,6 +30,13 @@ pub trait Agents: Send + Sync {
 
     /// What a task may use up by what was asked and what is configured.
     fn limits(&self, job: &Job<'_>) -> Limits;
+
+    /// Whether the others may take more than a millisecond for this task: it has a template, a script
+    /// or a schema. They are then called on the pool of such work.
+    fn is_costly(&self, job: &Job<'_>) -> bool {
+        let _ = job;
+        false
+    }
 }
 
 /// A task whose agent is wanted.

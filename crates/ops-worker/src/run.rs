@@ -21,7 +21,7 @@ use tracing::Instrument as _;
 
 use crate::{
     Worker,
-    agents::Job,
+    agents::{Agents, Job},
     envelope,
     family::Asked,
     load,
@@ -34,6 +34,39 @@ use crate::{
 
 /// How long a task rests that another release or another configuration can go on with.
 const LATER: i64 = 60 * SECOND;
+
+/// What makes the agent of a task, here or on the pool of costly work.
+struct Factory {
+    agents: Arc<dyn Agents>,
+    record: Arc<TaskRecord>,
+    definition: Option<Arc<Json>>,
+}
+
+impl Factory {
+    async fn ask<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&dyn Agents, &Job<'_>) -> T + Send + 'static,
+    ) -> T {
+        let job = self.job();
+        if !self.agents.is_costly(&job) {
+            return ask(&*self.agents, &job);
+        }
+        let factory = Self {
+            agents: Arc::clone(&self.agents),
+            record: Arc::clone(&self.record),
+            definition: self.definition.clone(),
+        };
+        bounded::pool::run(move |_| ask(&*factory.agents, &factory.job())).await
+    }
+
+    fn job(&self) -> Job<'_> {
+        Job {
+            task: &self.record.task,
+            life: &self.record.life,
+            definition: self.definition.as_deref(),
+        }
+    }
+}
 
 /// How a leased task came to rest.
 enum Rest {
@@ -106,7 +139,7 @@ impl Worker {
         session.leave(task, epoch);
     }
 
-    async fn drive_task(&self, record: &TaskRecord, recorder: &Arc<TaskRecorder>) -> Rest {
+    async fn drive_task(&self, record: &Arc<TaskRecord>, recorder: &Arc<TaskRecorder>) -> Rest {
         let read = self.clock.now();
         let (agent, goal, mut run) = match self.prepare(record, recorder).await {
             Ok(prepared) => prepared,
@@ -148,25 +181,26 @@ impl Worker {
     /// The agent, its goal and its run; or what becomes of a task for which they cannot be had.
     async fn prepare(
         &self,
-        record: &TaskRecord,
+        record: &Arc<TaskRecord>,
         recorder: &TaskRecorder,
     ) -> Result<(Agent, Goal, Run), Next> {
         let task = &record.task;
         let broken = |code: &str, message: String| recorder::fail(&Failure::last(code, message));
         let definition = self.definition(record).await?;
-        let job = Job {
-            task,
-            life: &record.life,
-            definition: definition.as_ref(),
+        let factory = Factory {
+            agents: Arc::clone(&self.agents),
+            record: Arc::clone(record),
+            definition: definition.map(Arc::new),
         };
         // Submitted and leased: the log says no more, and there is no run yet.
         let (run, pace) = if record.life.seq <= 2 {
             <(Run, Pace)>::default()
         } else {
+            let limits = factory.ask(|agents, job| agents.limits(job)).await;
             let world = World {
                 store: &*self.store,
                 tenant: task.tenant,
-                limits: &self.agents.limits(&job),
+                limits: &limits,
                 started: record.life.started_at.unwrap_or(record.life.updated_at).0,
             };
             load::load(&world, task.id).await.map_err(|error| {
@@ -192,7 +226,9 @@ impl Worker {
         };
         let (agent, goal) = match run.config() {
             Some(config) => {
-                let (agent, mut files) = self.agents.resume(&job, config).map_err(|error| {
+                let pinned = config.clone();
+                let resumed = factory.ask(move |agents, job| agents.resume(job, &pinned));
+                let (agent, mut files) = resumed.await.map_err(|error| {
                     match error.retryable {
                         // Nothing is wrong with the run: it goes on once the configuration is back.
                         true => {
@@ -212,9 +248,9 @@ impl Worker {
                 (agent, Goal::default())
             }
             None => {
-                let prepared = self
-                    .agents
-                    .start(&job)
+                let prepared = factory
+                    .ask(|agents, job| agents.start(job))
+                    .await
                     .map_err(|error| recorder::fail(&error))?;
                 workspace::seed(&workspace, prepared.files)
                     .await

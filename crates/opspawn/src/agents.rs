@@ -22,12 +22,13 @@ use agentkit::{
     tool::{Registry, Tool},
 };
 use anyhow::{Context as _, Result};
+use ops_core::Json;
 use ops_worker::{Agents, Job, Prepared, exhaustion};
 use serde_json::Value;
 use units::{ModelName, model::ModelNameError};
 
-pub(crate) use self::overrides::check_input;
 use self::overrides::{Input, ModelWish};
+pub(crate) use self::overrides::{check_input, is_costly_input};
 use self::tape::Tape;
 pub(crate) use self::{
     provider::{Outline, Providers},
@@ -84,12 +85,16 @@ impl Factory {
     pub(crate) fn new(config: &Config, tools: Vec<Arc<dyn Tool>>) -> Result<Self> {
         let providers = Providers::from_config(config)?;
         let mock = config.number("mock_agent_delay_ms");
-        let script = match mock {
-            Some(delay) => format!(
+        let script = match (mock, config.optional("agent.script")) {
+            (Some(delay), _) => format!(
                 "name = \"mock\"\nlatency_ms = {delay}\n[[turn]]\nanswer = \"mock answer: the agent is mocked for load tests\"\n"
             ),
-            None => script_of(config)?.unwrap_or_else(|| NO_SCRIPT.to_owned()),
+            (None, Some(path)) => std::fs::read_to_string(Path::new(path)).with_context(|| {
+                format!("cannot read the script `{path}` (setting agent.script)")
+            })?,
+            (None, None) => NO_SCRIPT.to_owned(),
         };
+        Script::parse(&script).context("the script of setting agent.script is not valid")?;
         let temperature = match config.optional("model.temperature") {
             Some(text) => Some(text.parse().with_context(|| {
                 format!("setting `model.temperature`: `{text}` is not a number")
@@ -158,6 +163,11 @@ impl Factory {
         let chain = self.default_chain();
         let first = chain.first().expect("a chain is never empty");
         self.model(first, Some(&self.script))
+    }
+
+    /// The providers.
+    pub(crate) fn providers(&self) -> &Providers {
+        &self.providers
     }
 
     fn default_chain(&self) -> Vec<ModelName> {
@@ -391,21 +401,17 @@ impl Agents for Factory {
         Ok((agent, files.unwrap_or_default()))
     }
 
+    fn is_costly(&self, job: &Job<'_>) -> bool {
+        const KEYS: [&str; 3] = ["{%", "\"schema\"", "\"script\""];
+        let definition = job.definition.map_or("", Json::as_str);
+        KEYS.iter().any(|key| definition.contains(key))
+            || is_costly_input(&job.task.task_type, &job.task.input)
+    }
+
     fn limits(&self, job: &Job<'_>) -> Limits {
         let definition = Self::definition(job.definition).ok().flatten();
         self.limits_of(job, definition.as_ref())
     }
-}
-
-/// The script of the setting `agent.script`, if it is set.
-pub(crate) fn script_of(config: &Config) -> Result<Option<String>> {
-    let Some(path) = config.optional("agent.script") else {
-        return Ok(None);
-    };
-    let script = std::fs::read_to_string(Path::new(path))
-        .with_context(|| format!("cannot read the script `{path}` (setting agent.script)"))?;
-    Script::parse(&script).context("the script of setting agent.script is not valid")?;
-    Ok(Some(script))
 }
 
 /// The models that a run began with.

@@ -1,11 +1,12 @@
 //! Opspawn: durable LLM agent tasks in one binary.
 
-mod agents;
-#[expect(
+#![expect(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "a bench prints its line"
+    reason = "a command line prints"
 )]
+
+mod agents;
 mod bench;
 mod cli;
 mod client;
@@ -16,7 +17,6 @@ mod example;
 mod exit;
 #[cfg(feature = "failpoints")]
 mod faults;
-mod narrate;
 mod output;
 mod policy;
 mod runtime;
@@ -40,17 +40,12 @@ fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     #[cfg(feature = "failpoints")]
     faults::arm();
-    let json = cli.common.json;
     let done = commands::dispatch(cli);
     telemetry::stop();
     match done {
         Ok(code) => code.into(),
         Err(error) => {
-            if json {
-                output::say!("{}", output::clean_json(&exit::json_of(&error).to_string()));
-            } else {
-                output::say!("error: {error:#}");
-            }
+            eprintln!("error: {error:#}");
             exit::code_of(&error).into()
         }
     }
@@ -65,7 +60,7 @@ fn end_without_reader() {
         match message.strip_prefix("failed printing to stdout: ") {
             Some(cause) if cause.contains("Broken pipe") => std::process::exit(141),
             Some(cause) => {
-                output::say!("error: the result cannot be printed: {cause}");
+                eprintln!("error: the result cannot be printed: {cause}");
                 std::process::exit(1)
             }
             None => report(panic),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use bounded::schema;
 use serde_json::{Map, Value};
 
 use units::{ModelName, duration, money, nearest};
@@ -379,7 +380,8 @@ impl Table<'_> {
     }
 
     fn schema(&mut self) -> Value {
-        let schema = self.get("schema").cloned().unwrap_or_default();
+        let schema = self.get("schema").map(schema::unwrapped).cloned();
+        let schema = schema.unwrap_or_default();
         if schema.is_null() {
             self.wrong("schema", "is missing: a JSON Schema of the answers");
         } else if let Err(error) = planner::check_schema(&schema) {

@@ -5,7 +5,10 @@ use std::time::Duration;
 use serde_json::Value;
 use tracing::Instrument as _;
 
-use super::{DriveError, Driver, RecordError, Stop, words::Heard};
+use super::{
+    DriveError, Driver, RecordError, Stop,
+    words::{Heard, unchecked},
+};
 use crate::{
     event::{
         Event, Failure, FinishReason, ModelCompleted, ModelFailed, ModelStarted, PlanUpdated,
@@ -87,8 +90,8 @@ impl Driver<'_> {
                 match call.purpose {
                     Purpose::Summary { .. } => self.summed_up(&call, response)?,
                     Purpose::Turn | Purpose::Plan | Purpose::Execute | Purpose::Answer => {
-                        let heard = self.hear(response, dialect);
-                        self.answered(call.step, purpose, heard)?;
+                        let heard = self.hear(response, dialect).await?;
+                        self.answered(call.step, purpose, heard).await?;
                     }
                 }
                 Ok(None)
@@ -128,7 +131,12 @@ impl Driver<'_> {
 
     /// Takes an answer in: the gate judges its calls, and those that may begin have their intent in
     /// the same append.
-    fn answered(&mut self, step: StepId, purpose: Purpose, heard: Heard) -> Result<(), DriveError> {
+    async fn answered(
+        &mut self,
+        step: StepId,
+        purpose: Purpose,
+        heard: Heard,
+    ) -> Result<(), DriveError> {
         let Heard { response, reading } = heard;
         let context = self.policy_context();
         let limits = self.run.config().map(|config| &config.limits);
@@ -138,7 +146,14 @@ impl Driver<'_> {
         let mut admitted: Vec<(StepId, String, String, Admission)> = Vec::new();
         for (index, call) in response.calls.into_iter().take(MOST_CALLS).enumerate() {
             let step = StepId(step.0 + 1 + u32::try_from(index).unwrap_or(u32::MAX));
-            let mut admission = self.agent.gate.admit(&call.name, &call.arguments, &context);
+            let admit = self.agent.gate.admit(&call.name, &call.arguments, &context);
+            let mut admission = match self.in_time(admit).await? {
+                Some(admission) => admission,
+                None => self
+                    .agent
+                    .gate
+                    .unread(&call.name, &call.arguments, unchecked("call")),
+            };
             let refusal = if step.0 > max_steps && !waits {
                 let message = format!("the run's {max_steps} steps are used up; answer now");
                 Some(Failure::last("step_limit", message))

@@ -77,7 +77,7 @@ impl Driver<'_> {
     }
 
     /// The gate's word on calls that have not happened in this run, a fork of another.
-    pub(super) fn judge(&mut self, steps: &[StepId]) -> Result<(), DriveError> {
+    pub(super) async fn judge(&mut self, steps: &[StepId]) -> Result<(), DriveError> {
         for step in steps {
             let Some(call) = self.run.call(*step).map(|state| state.call.clone()) else {
                 continue;
@@ -85,7 +85,8 @@ impl Driver<'_> {
             let admission = self
                 .agent
                 .gate
-                .judge(&call.name, call.input, &self.policy_context());
+                .judge(&call.name, call.input, &self.policy_context())
+                .await;
             let (id, name) = (call.provider_id, call.name);
             self.call(*step, id, name, admission, Verdict::Queue)?;
         }
@@ -94,7 +95,7 @@ impl Driver<'_> {
 
     /// Why an approved call must not run after all, if it must not: the tool may have changed since
     /// somebody looked at it, and a rule may deny it by now.
-    pub(super) fn refusal(&self, call: &ToolCalled) -> Option<Failure> {
+    pub(super) async fn refusal(&self, call: &ToolCalled) -> Option<Failure> {
         let pinned = || {
             let mut tools = self.run.config()?.tools.iter();
             let tool = tools.find(|tool| tool.name == call.name)?;
@@ -120,7 +121,8 @@ impl Driver<'_> {
         let admission = self
             .agent
             .gate
-            .judge(&call.name, call.input.clone(), &context);
+            .judge(&call.name, call.input.clone(), &context)
+            .await;
         admission.error
     }
 

@@ -17,7 +17,7 @@ use crate::{
 impl<'a> Driver<'a> {
     pub(super) async fn call_tools(&mut self, steps: &[StepId]) -> Result<(), DriveError> {
         self.check_or_save().await?;
-        let steps = self.intend(steps)?;
+        let steps = self.intend(steps).await?;
         if steps.is_empty() {
             return Ok(());
         }
@@ -61,7 +61,7 @@ impl<'a> Driver<'a> {
         // A run that is to stop begins nothing more; the calls under way may still return.
         let mut begun = match ready.is_empty() || self.session.recorder.check().is_err() {
             true => Vec::new(),
-            false => self.intend(&ready)?,
+            false => self.intend(&ready).await?,
         };
         self.flush(None).await?;
         if !begun.is_empty() && self.session.recorder.check().is_err() {
@@ -85,7 +85,6 @@ impl<'a> Driver<'a> {
             now_micros: session.clock.now_micros(),
             results: Arc::clone(self.run.results()),
             blobs: Arc::clone(&session.blobs),
-            policy: gate.policy_check(&call.name, self.policy_context().agent),
         };
         let (name, input, effect) = (call.name.clone(), call.input.clone(), call.effect);
         let limits = self.run.config().map(|config| &config.limits);
@@ -106,7 +105,7 @@ impl<'a> Driver<'a> {
 
     /// Pushes the intents of those that have none, and says which calls run. An approved call is
     /// judged once more, by the rules and the tools of now: that may end it.
-    fn intend(&mut self, steps: &[StepId]) -> Result<Vec<StepId>, DriveError> {
+    async fn intend(&mut self, steps: &[StepId]) -> Result<Vec<StepId>, DriveError> {
         let mut running = Vec::with_capacity(steps.len());
         for step in steps {
             let Some(state) = self.run.call(*step) else {
@@ -117,7 +116,7 @@ impl<'a> Driver<'a> {
                     running.push(*step);
                     continue;
                 }
-                Progress::Approved => self.refusal(&state.call),
+                Progress::Approved => self.refusal(&state.call).await,
                 Progress::Queued => None,
                 Progress::Reset
                 | Progress::Asked { .. }

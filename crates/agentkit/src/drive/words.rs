@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::Driver;
+use super::{Driver, RecordError};
 use crate::{
-    event::{FinishReason, Purpose},
+    event::{Failure, FinishReason, Purpose},
     model::{Message, Model, Request, Response, ResponseSchema, client},
     planner::{self, Dialect, Reading, Said},
 };
@@ -92,7 +92,6 @@ impl Driver<'_> {
             response_schema: ask.schema.filter(|_| dialect == Dialect::Native),
             answers: Some(self.run.answers()),
             message_tokens: Some(self.run.memory().tokens()),
-            prompt_tokens: Some(self.run.prompt_tokens()),
         };
         let mut kept = None;
         if dialect == Dialect::Text || !said.is_empty() || rules.is_some() {
@@ -122,17 +121,21 @@ impl Driver<'_> {
     }
 
     /// What an answer means. It is recorded, and never worked out again.
-    pub(super) fn hear(&self, mut response: Response, dialect: Dialect) -> Heard {
+    pub(super) async fn hear(
+        &self,
+        mut response: Response,
+        dialect: Dialect,
+    ) -> Result<Heard, RecordError> {
         let is_whole = matches!(
             response.finish,
             FinishReason::Stop | FinishReason::ToolCalls
         );
         // Some servers find calls in the text themselves.
         if !response.calls.is_empty() || !is_whole || response.content.trim().is_empty() {
-            return Heard {
+            return Ok(Heard {
                 response,
                 reading: None,
-            };
+            });
         }
         let answer = match dialect {
             Dialect::Native => None,
@@ -146,25 +149,36 @@ impl Driver<'_> {
                             parts: None,
                             ..response
                         };
-                        return Heard {
+                        return Ok(Heard {
                             response,
                             reading: None,
-                        };
+                        });
                     }
                     Ok(Said::Answer(answer)) => Some(answer),
                     Err(error) => {
-                        return Heard {
+                        return Ok(Heard {
                             response,
                             reading: Some(Reading::Refused(error)),
-                        };
+                        });
                     }
                 }
             }
         };
         let text = answer.as_deref().unwrap_or(&response.content);
-        let reading = Some(self.agent.planner.read(self.run, text));
-        Heard { response, reading }
+        let reading = self.agent.planner.read(self.run, text);
+        let held = self.in_time(planner::held(self.run, reading)).await?;
+        let reading = held.unwrap_or_else(|| Reading::Refused(unchecked("answer")));
+        Ok(Heard {
+            response,
+            reading: Some(reading),
+        })
     }
+}
+
+/// Why something that the model wrote was not looked at.
+pub(super) fn unchecked(what: &str) -> Failure {
+    let message = format!("the {what} had not been checked at the run's deadline");
+    Failure::last("timeout", message)
 }
 
 #[cfg(test)]

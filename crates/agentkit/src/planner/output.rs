@@ -1,6 +1,6 @@
 //! Answers that are JSON of a given schema: what the model is told, and how its words are read.
 
-use jsonschema::Validator;
+use bounded::schema::{self, CheckError, Schema, SchemaError};
 use serde_json::Value;
 
 use super::{Reading, lenient};
@@ -8,7 +8,6 @@ use crate::{
     event::Failure,
     model::ResponseSchema,
     run::{OutputConfig, Run},
-    tool::violations,
 };
 
 /// The code of an answer that does not match.
@@ -18,9 +17,39 @@ pub(super) const UNREADABLE: &str = "unreadable_answer";
 
 /// A schema that no answer can be held to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the output schema is not a valid JSON Schema: {reason}")]
-pub struct OutputError {
-    reason: String,
+pub enum OutputError {
+    /// It is not valid, or refers to something that is not part of it.
+    #[error("the output schema is not a valid JSON Schema: {0}")]
+    Invalid(SchemaError),
+    /// It is larger than a schema may be.
+    #[error("the output schema cannot be used: {0}")]
+    TooLarge(SchemaError),
+    /// A keyword is misspelt, or there is none.
+    #[error("the output schema does not say what it seems to{}: {message}", place(.at))]
+    Meaningless {
+        /// Where, as a JSON Pointer.
+        at: String,
+        /// What is wrong there.
+        message: String,
+    },
+}
+
+impl OutputError {
+    /// The stable code: `invalid_schema` or `schema_too_large`.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Invalid(error) | Self::TooLarge(error) => error.code(),
+            Self::Meaningless { .. } => "invalid_schema",
+        }
+    }
+}
+
+fn place(at: &str) -> String {
+    match at {
+        "" => String::new(),
+        at => format!(" at `{at}`"),
+    }
 }
 
 /// Whether answers can be held to a schema. Nothing is fetched: a `$ref` may only point into it.
@@ -28,19 +57,31 @@ pub struct OutputError {
 /// # Errors
 /// [`OutputError`] says what is wrong with it.
 pub fn check_schema(schema: &Value) -> Result<(), OutputError> {
-    let wrong = |reason: String| OutputError { reason };
     if !schema.is_object() {
-        return Err(wrong("it must be an object".to_owned()));
+        return Err(OutputError::Invalid(SchemaError::Invalid {
+            at: String::new(),
+            reason: "it must be an object".to_owned(),
+        }));
     }
-    validator(schema).map(drop).map_err(wrong)
+    Schema::compile(schema)
+        .map(drop)
+        .map_err(|error| match error {
+            SchemaError::TooLarge { .. } => OutputError::TooLarge(error),
+            SchemaError::Invalid { .. } | SchemaError::Circle => OutputError::Invalid(error),
+        })
 }
 
-fn validator(schema: &Value) -> Result<Validator, String> {
-    let built = jsonschema::options().offline().build(schema);
-    built.map_err(|error| match error.instance_path().as_str() {
-        "" => error.to_string(),
-        pointer => format!("at `{pointer}`: {error}"),
-    })
+/// As [`check_schema`], and whether it says what its author means: a misspelt keyword, or no keyword
+/// at all, constrains nothing, so that any JSON would do for an answer.
+///
+/// # Errors
+/// As [`check_schema`].
+pub fn check_new_schema(schema: &Value) -> Result<(), OutputError> {
+    check_schema(schema)?;
+    match schema::meaningless(schema) {
+        Some((at, message)) => Err(OutputError::Meaningless { at, message }),
+        None => Ok(()),
+    }
 }
 
 fn config(run: &Run) -> Option<&OutputConfig> {
@@ -64,26 +105,54 @@ pub(crate) fn in_words(schema: &ResponseSchema) -> String {
     )
 }
 
-/// The answer of a run: text as it is, or JSON where there is a schema.
+/// The answer of a run: text as it is, or JSON where there is a schema. Whether it matches is seen
+/// by [`held`].
 pub(super) fn read(run: &Run, text: &str) -> Reading {
-    let Some(output) = config(run) else {
+    if config(run).is_none() {
         return Reading::Answer(Value::String(text.to_owned()));
+    }
+    match lenient::whole(text) {
+        Some(value) => Reading::Answer(value),
+        None => Reading::Refused(Failure::last(MISMATCH, "is not JSON")),
+    }
+}
+
+/// What a reading comes to once an answer is held to the schema of the run, if that has one.
+pub(crate) async fn held(run: &Run, reading: Reading) -> Reading {
+    let (value, output) = match (reading, config(run)) {
+        (Reading::Answer(value), Some(output)) => (value, output),
+        (reading, _) => return reading,
     };
-    let wrong = match (lenient::whole(text), validator(&output.schema)) {
-        (None, _) => "is not JSON".to_owned(),
-        (Some(_), Err(reason)) => format!("has no valid schema: {reason}"),
-        (Some(value), Ok(validator)) => match violations(&validator, &value) {
-            None => return Reading::Answer(value),
-            Some(wrong) => format!("does not match its JSON Schema: {wrong}"),
-        },
+    let schema = match Schema::prepare(&output.schema).await {
+        Ok(schema) => schema,
+        Err(error) => {
+            let message = format!("has no valid schema: {error}");
+            return Reading::Refused(Failure::last(MISMATCH, message));
+        }
     };
-    Reading::Refused(Failure::last(MISMATCH, wrong))
+    let (value, checked) = schema.accept(value).await;
+    match checked {
+        Ok(()) => Reading::Answer(value),
+        Err(CheckError::Violations(violations)) => {
+            let message = format!("does not match its JSON Schema: {violations}");
+            Reading::Refused(Failure::last(MISMATCH, message))
+        }
+        Err(error @ CheckError::TooCostly) => {
+            let message = format!("cannot be checked: {error}");
+            Reading::Refused(Failure::last(error.code(), message))
+        }
+    }
+}
+
+/// Whether an answer was refused for the schema of the run.
+fn is_of_schema(error: &Failure) -> bool {
+    error.code == MISMATCH || error.code == CheckError::TooCostly.code()
 }
 
 /// What the model is told of its last answer, if that cannot be used.
 pub(crate) fn refusal(run: &Run) -> Option<String> {
     let error = &run.refused()?.error;
-    let output = config(run).filter(|_| error.code == MISMATCH);
+    let output = config(run).filter(|_| is_of_schema(error));
     Some(match output {
         Some(output) => format!(
             "Your last answer {}. Answer again, with one JSON value that matches this JSON Schema, \
@@ -97,7 +166,7 @@ pub(crate) fn refusal(run: &Run) -> Option<String> {
 /// Why the model is not asked once more, if it has given too many answers that cannot be used.
 pub(crate) fn too_many_refusals(run: &Run) -> Option<Failure> {
     let refused = run.refused()?;
-    let output = config(run).filter(|_| refused.error.code == MISMATCH);
+    let output = config(run).filter(|_| is_of_schema(&refused.error));
     let most = match output {
         Some(output) => output.max_reasks,
         None => run.config()?.limits.max_repairs,
@@ -108,7 +177,7 @@ pub(crate) fn too_many_refusals(run: &Run) -> Option<Failure> {
     let (count, wrong) = (refused.count, &refused.error.message);
     Some(match output {
         Some(_) => Failure::last(
-            MISMATCH,
+            &refused.error.code,
             format!(
                 "the model gave {count} answers that cannot be used; the last one {wrong}. Correct \
                  the output schema if no answer can match it, raise the number of re-asks, or use \

@@ -9,11 +9,11 @@ mod cap;
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
+use bounded::schema::CheckError;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use serde_json::Value;
 
-pub(crate) use self::arguments::list as violations;
 pub use self::cap::json_prefix;
 use super::{
     Effect, Registry, Resources, Then, ToolContext, ToolOutput,
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     event::{Failure, FileDelta, Handle, StepId},
-    policy::{Action, Permission, Policy, PolicyCheck, PolicyContext},
+    policy::{Action, Permission, Policy, PolicyContext},
 };
 
 /// The largest result, in bytes, that is always shown whole. A page of a larger one keeps under it.
@@ -121,34 +121,66 @@ impl Gate {
 
     /// Judges a call by its name and the arguments as the model wrote them; empty means `{}`.
     ///
-    /// The codes of a refusal are `unknown_tool`, `invalid_arguments` and `denied`.
-    #[must_use]
-    pub fn admit(&self, name: &str, raw_arguments: &str, context: &PolicyContext<'_>) -> Admission {
+    /// A whole number written as `3.0` becomes an integer where the schema wants one, and `null` for an
+    /// argument that may be missing and does not take `null` is left out.
+    ///
+    /// The codes of a refusal are `unknown_tool`, `invalid_arguments`, `schema_too_costly` and
+    /// `denied`.
+    pub async fn admit(
+        &self,
+        name: &str,
+        raw_arguments: &str,
+        context: &PolicyContext<'_>,
+    ) -> Admission {
         match arguments::parse(raw_arguments) {
-            Ok(input) => self.judge(name, input, context),
-            Err(arguments::Malformed { kept, error }) => {
-                let (effect, error) = match self.registry.entry(name) {
-                    Ok(entry) => (entry.spec.effect, error),
-                    Err(unknown) => (Effect::Write, unknown_tool(&unknown)),
-                };
-                Admission {
-                    input: Value::String(kept),
-                    effect,
-                    error: Some(error),
-                    ask: None,
-                    resources: None,
+            Ok(input) => match self.registry.entry(name) {
+                Ok(entry) => {
+                    let (input, checked) = entry.input.accept(input).await;
+                    self.judged(entry, input, checked, context)
                 }
-            }
+                Err(error) => unknown(&error, input),
+            },
+            Err(arguments::Malformed { kept, error }) => self.unread(name, &kept, error),
+        }
+    }
+
+    /// The word on a call whose arguments were not read, for this reason.
+    pub(crate) fn unread(&self, name: &str, raw_arguments: &str, error: Failure) -> Admission {
+        let (effect, error) = match self.registry.entry(name) {
+            Ok(entry) => (entry.spec.effect, error),
+            Err(unknown) => (Effect::Write, unknown_tool(&unknown)),
+        };
+        Admission {
+            input: Value::String(arguments::kept(raw_arguments).to_owned()),
+            effect,
+            error: Some(error),
+            ask: None,
+            resources: None,
         }
     }
 
     /// Judges a call by arguments that are a value already: those that a person gave, or approved.
-    /// Otherwise as [`Gate::admit`].
-    #[must_use]
-    pub fn judge(&self, name: &str, input: Value, context: &PolicyContext<'_>) -> Admission {
-        let (effect, verdict) = match self.registry.entry(name) {
-            Ok(entry) => (entry.spec.effect, self.verdict(entry, &input, context)),
-            Err(error) => (Effect::Write, Err(unknown_tool(&error))),
+    /// They are taken as they are; otherwise as [`Gate::admit`].
+    pub async fn judge(&self, name: &str, input: Value, context: &PolicyContext<'_>) -> Admission {
+        match self.registry.entry(name) {
+            Ok(entry) => {
+                let checked = entry.input.check(&input).await;
+                self.judged(entry, input, checked, context)
+            }
+            Err(error) => unknown(&error, input),
+        }
+    }
+
+    fn judged(
+        &self,
+        entry: &Entry,
+        input: Value,
+        checked: Result<(), CheckError>,
+        context: &PolicyContext<'_>,
+    ) -> Admission {
+        let verdict = match checked {
+            Ok(()) => self.verdict(entry, &input, context),
+            Err(error) => Err(arguments::refused(entry, &error)),
         };
         let (error, ask, resources) = match verdict {
             Ok((ask, resources)) => (None, ask, Some(resources)),
@@ -156,7 +188,7 @@ impl Gate {
         };
         Admission {
             input,
-            effect,
+            effect: entry.spec.effect,
             error,
             ask,
             resources,
@@ -169,37 +201,16 @@ impl Gate {
         arguments: &Value,
         context: &PolicyContext<'_>,
     ) -> Result<(Option<Ask>, Resources), Failure> {
-        if let Some(error) = arguments::violations(entry, arguments) {
-            return Err(error);
-        }
         let resources = resources(entry, arguments);
         let action = Action {
             tool: &entry.spec,
             arguments,
-            resources: &resources,
         };
         match self.policy.check_permissions(&action, context) {
             Permission::Allow => Ok((None, resources)),
             Permission::Ask { reason, timeout } => Ok((Some(Ask { reason, timeout }), resources)),
             Permission::Deny { reason } => Err(Failure::last("denied", reason)),
         }
-    }
-
-    /// Lets a running call ask about other arguments; `agent` is the agent's name.
-    #[must_use]
-    pub fn policy_check(&self, name: &str, agent: &str) -> PolicyCheck {
-        let (gate, name, agent) = (self.clone(), name.to_owned(), agent.to_owned());
-        PolicyCheck::new(move |arguments| {
-            let context = PolicyContext { agent: &agent };
-            let admission = gate.judge(&name, arguments, &context);
-            match (admission.error, admission.ask) {
-                (Some(error), _) => Permission::Deny {
-                    reason: error.message,
-                },
-                (None, Some(Ask { reason, timeout })) => Permission::Ask { reason, timeout },
-                (None, None) => Permission::Allow,
-            }
-        })
     }
 
     /// Caps a result that comes from outside, for a call that waited for it.
@@ -214,7 +225,8 @@ impl Gate {
     ///
     /// # Errors
     /// What the tool failed with, or one of the codes `unknown_tool` (it is no longer there),
-    /// `tool_timeout`, `cancelled`, `tool_panicked`, `invalid_output` and `result_too_large`.
+    /// `tool_timeout`, `cancelled`, `tool_panicked`, `invalid_output`, `schema_too_costly` and
+    /// `result_too_large`.
     pub async fn run(
         &self,
         name: &str,
@@ -231,7 +243,7 @@ impl Gate {
         match &output.then {
             // The result is yet to come.
             Some(Then::Wait(_)) => check_wait(entry, &output)?,
-            Some(Then::Spawn(_)) | None => check_output(entry, &output)?,
+            Some(Then::Spawn(_)) | None => check_output(entry, &output, &context).await?,
         }
         cap::output(name, output, context.step, self.limits)
     }
@@ -242,6 +254,17 @@ fn resources(entry: &Entry, arguments: &Value) -> Resources {
     let said = std::panic::catch_unwind(AssertUnwindSafe(|| entry.tool.resources(arguments)));
     let said = said.unwrap_or_else(|_| Resources::unknown(entry.spec.effect));
     said.bounded()
+}
+
+/// The careful word on a call of a tool that is not there.
+fn unknown(error: &RegistryError, input: Value) -> Admission {
+    Admission {
+        input,
+        effect: Effect::Write,
+        error: Some(unknown_tool(error)),
+        ask: None,
+        resources: None,
+    }
 }
 
 fn unknown_tool(error: &RegistryError) -> Failure {
@@ -303,18 +326,38 @@ pub(crate) fn doubt(effect: Effect) -> &'static str {
     }
 }
 
-fn check_output(entry: &Entry, output: &ToolOutput) -> Result<(), Failure> {
-    let Some(validator) = &entry.output else {
+async fn check_output(
+    entry: &Entry,
+    output: &ToolOutput,
+    context: &ToolContext,
+) -> Result<(), Failure> {
+    let Some(schema) = &entry.output else {
         return Ok(());
     };
-    let Some(list) = arguments::list(validator, &output.content) else {
-        return Ok(());
+    let name = &entry.spec.name;
+    let checked = tokio::select! {
+        biased;
+        checked = schema.check(&output.content) => checked,
+        () = context.cancel.cancelled() => {
+            let message = format!(
+                "the run was cancelled before the result of tool `{name}` was checked{}",
+                doubt(entry.spec.effect),
+            );
+            return Err(Failure::last("cancelled", message));
+        }
     };
-    let message = format!(
-        "tool `{}` ran, but its result does not match its output_schema: {list}",
-        entry.spec.name,
-    );
-    Err(Failure::last("invalid_output", message))
+    checked.map_err(|error| match error {
+        CheckError::Violations(violations) => Failure::last(
+            "invalid_output",
+            format!(
+                "tool `{name}` ran, but its result does not match its output_schema: {violations}"
+            ),
+        ),
+        CheckError::TooCostly => Failure::last(
+            error.code(),
+            format!("tool `{name}` ran, but its result cannot be checked: {error}"),
+        ),
+    })
 }
 
 fn check_wait(entry: &Entry, output: &ToolOutput) -> Result<(), Failure> {

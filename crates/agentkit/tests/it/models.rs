@@ -3,12 +3,10 @@
 mod answers;
 mod conformance;
 mod failures;
-mod overflow;
 mod replay;
 mod requests;
 mod server;
 mod strict;
-mod wire;
 
 use std::{
     sync::{Arc, Mutex},

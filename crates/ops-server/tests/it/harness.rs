@@ -204,6 +204,7 @@ impl App {
                 retry: RetryPolicy::default(),
                 max_input_bytes: 8 << 20,
                 check_input: check,
+                is_costly_input: |_, _| false,
                 retention: Retention {
                     completed: Some(3_600_000_000),
                     ..Retention::default()

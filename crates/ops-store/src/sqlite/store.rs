@@ -15,7 +15,7 @@ use ops_core::{
 
 use crate::sqlite::{
     folder::{
-        lock::{Lock, LockInfo, Serves},
+        lock::{Lock, LockInfo},
         open::{OpenError, check_version, create_folder, open_reader, open_writer},
     },
     options::Options,
@@ -110,16 +110,14 @@ impl SqliteStore {
         Ok(store)
     }
 
-    /// Tells other processes, through the lock file, where this one serves its API and what it is there
-    /// for; without a URL, that it serves none (any more).
+    /// Tells other processes, through the lock file, where this one serves its API.
     ///
     /// # Errors
     /// If the lock file cannot be written, or the store is closed.
-    pub fn publish(&self, url: Option<&str>, serves: Serves) -> io::Result<()> {
+    pub fn publish_url(&self, url: &str) -> io::Result<()> {
         let info = LockInfo {
             pid: std::process::id(),
-            url: url.map(str::to_owned),
-            serves,
+            url: Some(url.to_owned()),
         };
         match &*lock(&self.held) {
             Some(held) => held.lock.write(&info),

@@ -184,6 +184,7 @@ pub(crate) async fn run_and_read(agent: Agent, faults: Faults) -> Left {
         retry,
         max_input_bytes: 1_000,
         check_input: |_, _| ops_engine::InputCheck::default(),
+        is_costly_input: |_, _| false,
         retention: ops_core::ports::Retention::default(),
     };
     let adapters = Adapters {

@@ -8,6 +8,7 @@ use agentkit::{
     definition::{DefinitionError, Scene, SceneTask},
     event::Failure,
     model::scripted::Script,
+    planner::check_new_schema,
     policy::{Pattern, Policy, Strictest},
     tool::{Registry, control::SpawnAgent},
 };
@@ -84,6 +85,11 @@ impl Factory {
         }
         if let Some(Err(error)) = definition.script.as_deref().map(Script::parse) {
             wrong("script", error.to_string());
+        }
+        if let Some(output) = &definition.output
+            && let Err(error) = check_new_schema(&output.schema)
+        {
+            wrong("output", format!("`schema` cannot be used: {error}"));
         }
         let names = self.registry.specs();
         let names = || names.iter().map(|spec| spec.name.as_str());

@@ -6,9 +6,10 @@ use agentkit::{
     Goal,
     event::Failure,
     model::{Image, scripted::Script},
-    planner::{self, check_schema},
+    planner::{self, OutputError, check_new_schema, check_schema},
     run::{DEFAULT_REASKS, OutputConfig},
 };
+use bounded::schema;
 use ops_core::Json;
 use ops_engine::{FieldError, InputCheck};
 use serde_json::{Map, Value};
@@ -155,7 +156,7 @@ impl Overrides {
                 output: output(config)?,
             })
         };
-        read().map_err(|Wrong { key, message }| {
+        read().map_err(|Wrong { key, message, .. }| {
             invalid(&format!("`input_data.agent_config.{key}` {message}"))
         })
     }
@@ -186,6 +187,7 @@ fn spelled<'a>(
 struct Wrong {
     key: &'static str,
     message: String,
+    kind: &'static str,
 }
 
 impl Wrong {
@@ -193,6 +195,7 @@ impl Wrong {
         Self {
             key,
             message: message.into(),
+            kind: "value_error",
         }
     }
 }
@@ -200,52 +203,72 @@ impl Wrong {
 /// `agent_config.output_schema` and `agent_config.max_reasks`.
 fn output(config: &Map<String, Value>) -> Result<Option<OutputConfig>, Wrong> {
     let given = |key| config.get(key).filter(|value| !value.is_null());
-    let wrong = |key, message: String| Wrong { key, message };
     let max_reasks = match given("max_reasks") {
         None => DEFAULT_REASKS,
         Some(count) => count
             .as_u64()
             .and_then(|count| u32::try_from(count).ok())
             .filter(|count| *count <= MOST_REASKS)
-            .ok_or_else(|| wrong("max_reasks", format!("must be 0 to {MOST_REASKS}")))?,
+            .ok_or_else(|| Wrong::new("max_reasks", format!("must be 0 to {MOST_REASKS}")))?,
     };
     let Some(schema) = given("output_schema") else {
         return Ok(None);
     };
-    check_schema(schema).map_err(|error| {
-        let message = format!("cannot be used: {error}");
-        wrong("output_schema", message)
-    })?;
+    let schema = schema::unwrapped(schema);
+    check_schema(schema).map_err(unusable)?;
     Ok(Some(OutputConfig {
         schema: schema.clone(),
         max_reasks,
     }))
 }
 
+/// As [`output`], and whether the schema says what it seems to. A task that an earlier release accepted
+/// runs, whatever its schema says.
+fn new_output(config: &Map<String, Value>) -> Result<(), Wrong> {
+    match output(config)? {
+        Some(output) => check_new_schema(&output.schema).map_err(unusable),
+        None => Ok(()),
+    }
+}
+
+fn unusable(error: OutputError) -> Wrong {
+    Wrong {
+        key: "output_schema",
+        message: format!("cannot be used: {error}"),
+        kind: error.code(),
+    }
+}
+
 /// `agent_config.planner` and `agent_config.script`, as far as every server reads them alike.
 fn named(config: &Map<String, Value>) -> Vec<Wrong> {
     let text = |key| config.get(key).and_then(Value::as_str);
     let planner = text("planner").and_then(|name| planner::by_name(name).err());
-    let planner = planner.map(|failure| Wrong {
-        key: "planner",
-        message: format!("cannot be used: {}", failure.message),
-    });
+    let planner = planner
+        .map(|failure| Wrong::new("planner", format!("cannot be used: {}", failure.message)));
     let script = text("script").and_then(|script| Script::parse(script).err());
-    let script = script.map(|error| Wrong {
-        key: "script",
-        message: format!("is not valid: {error}"),
-    });
+    let script = script.map(|error| Wrong::new("script", format!("is not valid: {error}")));
     planner.into_iter().chain(script).collect()
 }
 
+/// Whether an input may have one of these keys. Most have none, and need not be read for that. An
+/// escape may stand for any character of a key.
+fn may_have(input: &str, keys: &[&str]) -> bool {
+    keys.iter().any(|key| input.contains(key)) || input.contains("\\u")
+}
+
+/// Whether an input has a script or a schema: some hundred bytes of either may take a while to read.
+pub(crate) fn is_costly_input(task_type: &str, input: &Json) -> bool {
+    const KEYS: [&str; 2] = ["\"output_schema\"", "\"script\""];
+    TASK_TYPES.contains(&task_type) && may_have(input.as_str(), &KEYS)
+}
+
 /// What of a task's input is refused before the task is accepted: an output schema that no answer
-/// can be held to, what is no image, no planner, no script, or two spellings that differ. And what its
+/// can be held to or that does not say what it seems to, what is no image, no planner, no script, or two spellings that differ. And what its
 /// client is warned of: keys of `agent_config` that no one reads, and providers that there are not.
 pub(crate) fn check_input(task_type: &str, input: &Json) -> InputCheck {
     // Most inputs have neither, and need not be read for that.
     const KEYS: [&str; 2] = ["\"agent_config\"", "\"images\""];
-    let may_have = KEYS.iter().any(|key| input.as_str().contains(key));
-    if !may_have || !TASK_TYPES.contains(&task_type) {
+    if !may_have(input.as_str(), &KEYS) || !TASK_TYPES.contains(&task_type) {
         return InputCheck::default();
     }
     let input = match input.fields(&["agent_config", "images"]) {
@@ -264,14 +287,14 @@ pub(crate) fn check_input(task_type: &str, input: &Json) -> InputCheck {
     let mut found = InputCheck::default();
     if let Some(config) = input.get("agent_config").and_then(Value::as_object) {
         let mut wrong = named(config);
-        wrong.extend(output(config).err());
+        wrong.extend(new_output(config).err());
         wrong.extend(
             [PROVIDER, MODEL]
                 .into_iter()
                 .filter_map(|keys| spelled(config, keys).err()),
         );
         let wrong = wrong.into_iter();
-        let wrong = wrong.map(|Wrong { key, message }| field("value_error", key, message));
+        let wrong = wrong.map(|Wrong { key, message, kind }| field(kind, key, message));
         found.wrong.extend(wrong);
         let unknown = unknown_keys(config).chain(unknown_providers(config));
         found.warnings = unknown

@@ -12,7 +12,7 @@ use crate::{
     client::{self, Client},
     config::Config,
     exit::{self, Exit},
-    output::{self, Table, field, show},
+    output::{self, field},
     runtime::Role,
 };
 
@@ -75,7 +75,7 @@ async fn ls(client: &Client, json: bool) -> Result<()> {
         output::json(&json!({"agents": all}));
         return Ok(());
     }
-    let mut table = Table::new(&["NAME", "VERSION", "REVISION", "UPDATED", "DESCRIPTION"]);
+    let mut table = output::table(&["NAME", "VERSION", "REVISION", "UPDATED", "DESCRIPTION"]);
     for one in &all {
         table.add_row([
             field(one, "name"),
@@ -85,7 +85,7 @@ async fn ls(client: &Client, json: bool) -> Result<()> {
             output::cut(&field(one, "description"), 60),
         ]);
     }
-    table.print();
+    output::print_table(&table);
     Ok(())
 }
 
@@ -100,18 +100,21 @@ async fn get(client: &Client, name: &str, version: Option<&str>, json: bool) -> 
         output::json(&shown);
         return Ok(());
     }
-    let labels = [
+    for (label, key) in [
         ("agent", "name"),
         ("version", "digest"),
         ("about", "description"),
         ("revision", "revision"),
         ("updated", "updated_at"),
-    ];
-    output::fields(&shown, &labels);
-    show!();
+    ] {
+        if !shown[key].is_null() && shown[key] != "" {
+            println!("{label:<9} {}", field(&shown, key));
+        }
+    }
+    println!();
     output::json(&shown["definition"]);
-    show!();
-    let mut table = Table::new(&["VERSION", "FIRST APPLIED", "CURRENT"]);
+    println!();
+    let mut table = output::table(&["VERSION", "FIRST APPLIED", "CURRENT"]);
     for one in versions.as_array().into_iter().flatten() {
         let current = if one["current"] == true { "yes" } else { "" };
         table.add_row([
@@ -120,7 +123,7 @@ async fn get(client: &Client, name: &str, version: Option<&str>, json: bool) -> 
             current.to_owned(),
         ]);
     }
-    table.print();
+    output::print_table(&table);
     Ok(())
 }
 
@@ -160,7 +163,7 @@ async fn apply(client: &Client, wishes: Vec<Wish>, json: bool) -> Result<()> {
         let stored = stored.map_err(|error| wish.failed(&error))?;
         if !json {
             let digest = field(&stored, "digest");
-            show!(
+            println!(
                 "agent {} {} {}",
                 wish.name,
                 field(&stored, "change"),
@@ -208,7 +211,7 @@ async fn diff(client: &Client, wishes: Vec<Wish>, json: bool) -> Result<Exit> {
             }));
             continue;
         }
-        show!("agent {} {change}", wish.name);
+        println!("agent {} {change}", wish.name);
         changes.iter().for_each(diff::print);
     }
     if json {

@@ -158,13 +158,8 @@ impl Server<'_> {
             }
         };
         let found = found.map_err(|error| {
-            exit::about(
-                &format!(
-                    "`{named}` is no file ({}), nor an agent of the server",
-                    path.display()
-                ),
-                &error,
-            )
+            let message = format!("`{named}` is no file ({}), and {error:#}", path.display());
+            exit::error(exit::code_of(&error), message)
         })?;
         Definition::from_json(&found["definition"])
             .with_context(|| format!("the agent `{named}` of the server cannot be read"))

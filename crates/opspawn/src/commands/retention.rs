@@ -3,14 +3,7 @@
 use anyhow::Result;
 use serde_json::{Map, Value, json};
 
-use crate::{
-    cli,
-    client::Client,
-    config::Config,
-    exit::Exit,
-    output::{self, Table, show},
-    runtime::Role,
-};
+use crate::{cli, client::Client, config::Config, exit::Exit, output, runtime::Role};
 
 /// Dispatches.
 pub(super) async fn retention(config: &Config, args: cli::Retention, json: bool) -> Result<Exit> {
@@ -29,7 +22,7 @@ async fn show(client: &Client, json: bool) -> Result<Exit> {
         output::json(&shown);
         return Ok(Exit::Ok);
     }
-    let mut table = Table::new(&["STATE", "KEPT FOR", "TO BE DELETED"]);
+    let mut table = output::table(&["STATE", "KEPT FOR", "TO BE DELETED"]);
     for state in ["completed", "failed", "cancelled"] {
         let kept = match shown["keep"][state].as_f64() {
             Some(seconds) => format!("{seconds} s"),
@@ -38,7 +31,7 @@ async fn show(client: &Client, json: bool) -> Result<Exit> {
         let count = shown["tasks"][state].as_u64().unwrap_or(0);
         table.add_row([state.to_owned(), kept, count.to_string()]);
     }
-    table.print();
+    output::print_table(&table);
     Ok(Exit::Ok)
 }
 
@@ -89,8 +82,8 @@ async fn run(client: &Client, args: cli::RetentionRun, json: bool) -> Result<Exi
     };
     for state in ["completed", "failed", "cancelled"] {
         let count = tasks.get(state).and_then(Value::as_u64).unwrap_or(0);
-        show!("{state:<9} {count} {what}");
+        println!("{state:<9} {count} {what}");
     }
-    show!("events    {events} {what}");
+    println!("events    {events} {what}");
     Ok(Exit::Ok)
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use agentkit::planner::check_new_schema;
+use bounded::schema::{self, Schema};
 use regex::Regex;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -70,7 +72,8 @@ impl Checks {
             Regex::new(pattern).map_err(|error| format!("`regex`: {error}"))?;
         }
         if let Some(schema) = &self.schema {
-            validator(schema).map_err(|error| format!("`schema`: {error}"))?;
+            check_new_schema(schema::unwrapped(schema))
+                .map_err(|error| format!("`schema`: {error}"))?;
         }
         if let Some(pointer) = self.json.keys().find(|pointer| !pointer.starts_with('/')) {
             return Err(format!(
@@ -147,9 +150,15 @@ impl Checks {
                 format!("`{pointer}` is {shown}, not {wanted}"),
             );
         }
-        if let Some(Ok(validator)) = self.schema.as_ref().map(validator)
-            && let Err(error) = validator.validate(document)
-        {
+        let Some(schema) = self.schema.as_ref().map(schema::unwrapped) else {
+            return;
+        };
+        let wrong = match Schema::compile(schema) {
+            Ok(schema) => schema.check_blocking(document).err(),
+            // It was checked when the file was read.
+            Err(_) => None,
+        };
+        if let Some(error) = wrong {
             hold(
                 false,
                 format!("the answer does not fit the schema: {error}"),
@@ -164,13 +173,6 @@ fn same(one: &Value, two: &Value) -> bool {
         (Some(one), Some(two)) => one == two,
         _ => one == two,
     }
-}
-
-fn validator(schema: &Value) -> Result<jsonschema::Validator, String> {
-    jsonschema::options()
-        .offline()
-        .build(schema)
-        .map_err(|error| error.to_string())
 }
 
 /// The answer as JSON; text may hold it between fences.

@@ -209,6 +209,55 @@ async fn an_answer_is_json_of_its_schema_with_tools_in_between() {
     }
 }
 
+/// security/S1: the errors of all alternatives filled the memory before any of them was told.
+#[tokio::test]
+async fn one_wrong_leaf_deep_in_an_answer_is_told_and_asked_again() {
+    let operation = |name: &str| {
+        json!({
+            "type": "object",
+            "properties": {"op": {"const": name}, "left": {"$ref": "#"}, "right": {"$ref": "#"}},
+            "required": ["op", "left", "right"],
+        })
+    };
+    let schema = json!({
+        "anyOf": [operation("add"), operation("sub"), operation("mul"), {"type": "number"}],
+    });
+    let expression = |leaf: Value| {
+        (0..30).fold(
+            leaf,
+            |left, _| json!({"op": "mul", "left": left, "right": 1}),
+        )
+    };
+    let (wrong, right) = (expression(json!("x")), expression(json!(2)));
+    let text = |value: &Value| -> &'static str { value.to_string().leak() };
+    let model = Arc::new(Says::new(&[text(&wrong), text(&right)]));
+    let agent = Agent::builder(model.clone()).output_schema(schema);
+    let (stop, _, _) = driven(&agent.build().unwrap()).await;
+    assert_eq!(stop, Stop::Completed(right));
+    let told = model.last_request().pop().unwrap().1;
+    let place = "/left".repeat(30);
+    let wanted = format!("at `{place}`: \"x\" is not of types \"number\", \"object\"");
+    assert!(told.contains(&wanted), "{told}");
+    assert!(told.len() < 4_000, "{}", told.len());
+}
+
+#[tokio::test]
+async fn an_answer_that_is_too_costly_to_check_ends_the_run_with_its_code() {
+    // Each item is asked about a thousand times.
+    let others = (0..1_000).map(|n| json!({"required": [format!("a{n}")]}));
+    let schema = json!({"items": {"anyOf": others.chain([json!({})]).collect::<Vec<_>>()}});
+    let answer: &str = Value::Array(vec![json!({}); 50_000]).to_string().leak();
+    let agent = Agent::builder(Arc::new(Says::new(&[answer])))
+        .output_schema(schema)
+        .max_reasks(0);
+    let (stop, _, _) = driven(&agent.build().unwrap()).await;
+    let Stop::Failed(failure) = stop else {
+        panic!("{stop:?}")
+    };
+    assert_eq!(failure.code, "schema_too_costly", "{failure}");
+    assert!(failure.message.contains("million steps"), "{failure}");
+}
+
 #[tokio::test]
 async fn a_schema_that_no_model_can_satisfy_ends_after_the_bounded_tries() {
     for (reasks, asked) in [(2, 3), (0, 1)] {

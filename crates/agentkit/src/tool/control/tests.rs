@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     BoxFuture,
     event::{CallWait, StepId},
-    policy::{ConfiguredPolicy, PolicyCheck, PolicyContext},
+    policy::{ConfiguredPolicy, PolicyContext},
     tool::{BlobReader, Effect, Gate, Outcome, Registry, Spawn, ToolContext},
 };
 
@@ -30,7 +30,7 @@ async fn call(name: &str, arguments: Value) -> Result<Outcome, Failure> {
     let policy = ConfiguredPolicy::new(registry.specs().iter().map(|spec| spec.name.clone()));
     let gate = Gate::new(registry, Arc::new(policy));
     let context = PolicyContext::default();
-    let admission = gate.admit(name, &arguments.to_string(), &context);
+    let admission = gate.admit(name, &arguments.to_string(), &context).await;
     assert_eq!(admission.effect, Effect::Pure);
     if let Some(error) = admission.error {
         return Err(error);
@@ -42,7 +42,6 @@ async fn call(name: &str, arguments: Value) -> Result<Outcome, Failure> {
         now_micros: 100_000_000,
         results: Arc::new(BTreeMap::new()),
         blobs: Arc::new(NoBlobs),
-        policy: PolicyCheck::allow_all(),
     };
     gate.run(name, admission.input, context).await
 }
@@ -116,13 +115,6 @@ async fn spawn_agent_passes_on_what_it_is_told() {
         "goal": "add", "agent": "a", "name": "n", "instructions": "i",
         "max_tokens": 5, "max_cost_usd": 0.25, "max_steps": 6.0, "timeout_seconds": 2,
     });
-    // A schema's integer may be written 6.0, which a Rust integer is not read from.
-    assert_eq!(
-        code("spawn_agent", arguments.clone()).await,
-        "invalid_arguments"
-    );
-    let mut arguments = arguments;
-    arguments["max_steps"] = json!(6);
     let spawn = Spawn {
         goal: "add".into(),
         agent: Some("a".into()),

@@ -1,6 +1,6 @@
-//! Reads and validates the arguments of a call as a model wrote them.
+//! Reads the arguments of a call as a model wrote them.
 
-use jsonschema::Validator;
+use bounded::schema::CheckError;
 use serde_json::Value;
 
 use super::cap::prefix;
@@ -10,10 +10,6 @@ use crate::{event::Failure, tool::registry::Entry};
 const MAX_BYTES: usize = 1024 * 1024;
 /// How deep objects and arrays may nest. `serde_json` itself stops at 128.
 const MAX_DEPTH: usize = 64;
-/// How many violations are told at once.
-const MAX_VIOLATIONS: usize = 5;
-/// How much of a violation is told, in bytes: it may quote the value.
-const MAX_VIOLATION: usize = 300;
 /// How much is kept of arguments that are too large, in bytes.
 const KEPT: usize = 4 * 1024;
 
@@ -46,6 +42,14 @@ pub(super) fn parse(raw: &str) -> Result<Value, Malformed> {
     Ok(value)
 }
 
+/// What is kept of arguments that were not read.
+pub(super) fn kept(raw: &str) -> &str {
+    match raw.len() > MAX_BYTES {
+        true => prefix(raw, KEPT),
+        false => raw,
+    }
+}
+
 fn malformed(kept: &str, reason: &str) -> Malformed {
     let message = format!("the arguments cannot be read: {reason}; send one JSON object");
     Malformed {
@@ -67,30 +71,16 @@ fn nests_deeper(value: &Value, levels: usize) -> bool {
     }
 }
 
-/// How the arguments break the tool's schema, if they do.
-pub(super) fn violations(entry: &Entry, input: &Value) -> Option<Failure> {
-    let list = list(&entry.input, input)?;
+/// What to tell the model of arguments that were not accepted.
+pub(super) fn refused(entry: &Entry, error: &CheckError) -> Failure {
     let name = &entry.spec.name;
-    Some(invalid(format!(
-        "the arguments do not match the schema of tool `{name}`: {list}"
-    )))
-}
-
-/// The first violations with their JSON pointers, in one line.
-pub(crate) fn list(validator: &Validator, value: &Value) -> Option<String> {
-    let mut lines = Vec::new();
-    for error in validator.iter_errors(value) {
-        if lines.len() == MAX_VIOLATIONS {
-            lines.push("and more".to_owned());
-            break;
+    match error {
+        CheckError::Violations(violations) => invalid(format!(
+            "the arguments do not match the schema of tool `{name}`: {violations}"
+        )),
+        CheckError::TooCostly => {
+            let message = format!("the arguments of tool `{name}` cannot be checked: {error}");
+            Failure::last(error.code(), message)
         }
-        let text = error.to_string();
-        let cut = prefix(&text, MAX_VIOLATION);
-        let dots = if cut.len() < text.len() { "..." } else { "" };
-        lines.push(match error.instance_path().as_str() {
-            "" => format!("{cut}{dots}"),
-            pointer => format!("at `{}`: {cut}{dots}", prefix(pointer, MAX_VIOLATION)),
-        });
     }
-    (!lines.is_empty()).then(|| lines.join("; "))
 }

@@ -8,10 +8,7 @@ use std::{
 
 use ops_store::{
     OpenError,
-    sqlite::{
-        DATABASE_FILE, Guest, LOCK_FILE, LockInfo, SCHEMA_VERSION, Serves, doctor, running_server,
-        without_guests,
-    },
+    sqlite::{DATABASE_FILE, LOCK_FILE, LockInfo, SCHEMA_VERSION, doctor, running_server},
 };
 use rusqlite::Connection;
 
@@ -38,9 +35,7 @@ async fn an_empty_folder_gets_the_newest_schema() {
     assert!(doctor::inspect(&nested).unwrap().is_none());
     let (world, store) = open_in(&nested, |_| {}).unwrap();
     let id = world.submit().await;
-    store
-        .publish(Some("http://127.0.0.1:1"), Serves::Server)
-        .unwrap();
+    store.publish_url("http://127.0.0.1:1").unwrap();
     for file in ["", "-wal", "-shm"] {
         let file = nested.join(format!("{DATABASE_FILE}{file}"));
         let mode = fs::metadata(file).unwrap().permissions().mode();
@@ -76,28 +71,19 @@ async fn one_process_owns_a_folder() {
     let pid = std::process::id();
     assert_eq!(
         running_server(dir.path()),
-        Some(LockInfo {
-            pid,
-            url: None,
-            serves: Serves::Server
-        })
+        Some(LockInfo { pid, url: None })
     );
-    let error = refusal(dir.path(), "use its server, or another folder");
+    let error = refusal(dir.path(), "stop it, or use another folder");
     assert!(matches!(error, OpenError::Locked { pid: Some(found), url: None, .. } if found == pid));
 
-    store
-        .publish(Some("http://127.0.0.1:8080"), Serves::Server)
-        .unwrap();
-    store
-        .publish(Some("http://[::1]:80"), Serves::Server)
-        .unwrap();
+    store.publish_url("http://127.0.0.1:8080").unwrap();
+    store.publish_url("http://[::1]:80").unwrap();
     let url = Some("http://[::1]:80".to_owned());
     assert_eq!(
         running_server(dir.path()),
         Some(LockInfo {
             pid,
-            url: url.clone(),
-            serves: Serves::Server
+            url: url.clone()
         })
     );
     let error = refusal(dir.path(), "serves http://[::1]:80");
@@ -112,39 +98,6 @@ async fn one_process_owns_a_folder() {
     );
     assert_eq!(running_server(dir.path()), None);
     open_in(dir.path(), |_| {}).unwrap();
-}
-
-#[tokio::test]
-async fn an_owner_says_what_it_is_there_for_and_when_it_serves_no_more() {
-    let dir = tempfile::tempdir().unwrap();
-    let (_world, store) = open_in(dir.path(), |_| {}).unwrap();
-    for serves in [Serves::Run, Serves::Command, Serves::Server] {
-        store.publish(Some("http://127.0.0.1:1"), serves).unwrap();
-        let owner = running_server(dir.path()).unwrap();
-        assert_eq!((owner.serves, owner.url.is_some()), (serves, true));
-    }
-    store.publish(None, Serves::Run).unwrap();
-    let owner = running_server(dir.path()).unwrap();
-    assert_eq!((owner.serves, owner.url), (Serves::Run, None));
-    // What a release without these words wrote is a server's.
-    let old: LockInfo = serde_json::from_str(r#"{"pid":7,"url":"http://x"}"#).unwrap();
-    assert_eq!(old.serves, Serves::Server);
-}
-
-#[test]
-fn guests_and_an_owner_that_is_alone_exclude_each_other() {
-    let dir = tempfile::tempdir().unwrap();
-    let first = Guest::enter(dir.path()).unwrap().unwrap();
-    let second = Guest::enter(dir.path()).unwrap().unwrap();
-    assert!(without_guests(dir.path()).unwrap().is_none());
-    drop(first);
-    assert!(without_guests(dir.path()).unwrap().is_none());
-    drop(second);
-    let alone = without_guests(dir.path()).unwrap().unwrap();
-    assert!(Guest::enter(dir.path()).unwrap().is_none());
-    drop(alone);
-    assert!(Guest::enter(dir.path()).unwrap().is_some());
-    assert!(Guest::enter(&dir.path().join("none")).is_err());
 }
 
 #[test]

@@ -34,7 +34,8 @@ impl Wish {
 
     /// An error of the server about it.
     pub(super) fn failed(&self, error: &anyhow::Error) -> anyhow::Error {
-        exit::about(&self.path.display().to_string(), error)
+        let message = format!("{}: {error:#}", self.path.display());
+        exit::error(exit::code_of(error), message)
     }
 
     fn json(&self) -> Value {

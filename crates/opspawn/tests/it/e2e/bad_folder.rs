@@ -127,7 +127,12 @@ async fn a_folder_that_another_process_has() {
         .run()
         .await
         .ends(5);
-    ran.says(&["is in use by another process", &pid, &url, "opspawn stop"]);
+    ran.says(&[
+        "is in use by another process",
+        &pid,
+        &url,
+        "use another folder",
+    ]);
     let ran = place.cli(&["run", "hello"]).run().await.ends(0);
     assert!(
         ran.stdout.contains("hello"),

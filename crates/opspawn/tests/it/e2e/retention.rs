@@ -73,7 +73,7 @@ async fn a_run_deletes_what_its_dry_run_says() {
         .run()
         .await
         .ends(2);
-    wrong.says(&["--completed", "`soon` is not a duration like 500ms"]);
+    wrong.says(&["`completed` must be a number of seconds"]);
 
     let dry = place
         .cli(&["retention", "run", "--dry-run", "--completed", "0s"])
