@@ -1,20 +1,25 @@
-//! `calculator`: exact decimal arithmetic.
+//! `calculator`: exact arithmetic with fractions.
 //!
-//! Numbers are decimals of up to 28 digits, so that `0.1 + 0.2` is `0.3`. What does not fit, such
-//! as `1/3`, is rounded to the nearest; what is too large, or so small that only zero would be left
-//! of it, is an error.
+//! `0.1 + 0.2` is `0.3`, and `1/3*3` is `1`. What has no exact form, such as `sqrt(2)`, is carried
+//! with a bound of its error, and the result says how many of its digits are right. What is too
+//! large, or so small that only zero would be left of it, is an error.
 
+mod function;
+mod near;
 mod number;
 mod parser;
+mod show;
 
 use agentkit::{
     BoxFuture, Tool, ToolSpec,
     event::Failure,
     tool::{Effect, Resources, ToolContext, ToolOutput},
 };
-use rust_decimal::Decimal;
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+use self::show::Shown;
+use crate::workspace::stopped;
 
 /// The longest expression, in bytes.
 const MAX_LENGTH: usize = 64 * 1024;
@@ -28,11 +33,13 @@ struct Arguments {
 
 impl Calculator {
     pub(crate) fn new() -> Self {
-        let description = "Calculates exactly, with decimals of 28 digits. Operators: + - * / % \
-            (remainder, with the sign of the dividend) and ^ (or **, whole exponents, binds \
-            tighter than minus, from the right). Functions: sum, avg, min, max (any number of \
-            values), abs, sqrt, floor, ceil, round(x, places) (halves away from zero). Write \
-            numbers like 1234.5 or 1.2e3, without thousands separators.";
+        let description = "Calculates exactly, with fractions of any size; `exact` says whether the \
+            result is the exact value, and `digits` how many of its digits are right if not. \
+            Operators: + - * / (also × ÷ −), ^ or ** (also ² ³), √, and %: 50% is 0.5, but before a \
+            number, a name or ( it is the remainder, 7 % 3. Functions: sum, avg, min, max (any \
+            number of values), abs, sqrt, floor, ceil, round(x, places) (halves away from zero), \
+            mod, pow, exp, ln, log10, log2, log(x, base); constants pi and e. Write numbers like \
+            1234.5 or 1.2e3, without thousands separators, and a space after each comma.";
         let schema = json!({
             "type": "object",
             "properties": {
@@ -64,14 +71,20 @@ impl Tool for Calculator {
     ) -> BoxFuture<'a, Result<ToolOutput, Failure>> {
         Box::pin(async move {
             let Arguments { expression } = crate::arguments(arguments)?;
-            let result = evaluate(&expression)?;
-            Ok(json!({"result": result.to_string()}).into())
+            // A long one takes a second or two.
+            let work = tokio::task::spawn_blocking(move || evaluate(&expression));
+            let shown = work.await.map_err(|_| stopped())??;
+            let mut result = json!({"result": shown.text, "exact": shown.digits.is_none()});
+            if let Some(digits) = shown.digits {
+                result["digits"] = digits.into();
+            }
+            Ok(result.into())
         })
     }
 }
 
-/// The value of an expression, without trailing zeros.
-fn evaluate(expression: &str) -> Result<Decimal, Failure> {
+/// The value of an expression, as it is shown.
+fn evaluate(expression: &str) -> Result<Shown, Failure> {
     if expression.len() > MAX_LENGTH {
         let message = format!(
             "the expression has {} bytes, and {MAX_LENGTH} is the limit",
@@ -80,7 +93,7 @@ fn evaluate(expression: &str) -> Result<Decimal, Failure> {
         return Err(Failure::last("invalid_expression", message));
     }
     parser::evaluate(expression)
-        .map(|value| value.normalize())
+        .map(|value| show::show(&value))
         .map_err(|error| {
             let column = expression[..error.at].chars().count() + 1;
             Failure::last(
@@ -106,6 +119,8 @@ enum Problem {
     DivisionByZero,
     TooLarge,
     TooSmall,
+    /// It takes too much work.
+    TooLong,
     /// A function or operator has no value there.
     Undefined(&'static str),
 }
@@ -116,6 +131,7 @@ impl Problem {
             Self::Syntax(_) => "invalid_expression",
             Self::DivisionByZero => "division_by_zero",
             Self::TooLarge | Self::TooSmall => "overflow",
+            Self::TooLong => "too_expensive",
             Self::Undefined(_) => "undefined",
         }
     }
@@ -126,8 +142,11 @@ impl std::fmt::Display for Problem {
         match self {
             Self::Syntax(problem) => f.write_str(problem),
             Self::DivisionByZero => f.write_str("division by zero"),
-            Self::TooLarge => f.write_str("the value is too large: the limit is about 7.9e28"),
-            Self::TooSmall => f.write_str("the value is too small: it would round to zero"),
+            Self::TooLarge => f.write_str("the value is too large: the limit is 1e10000"),
+            Self::TooSmall => f.write_str("the value is too small: the limit is 1e-10000"),
+            Self::TooLong => {
+                f.write_str("the calculation takes too long: split it or round on the way")
+            }
             Self::Undefined(problem) => f.write_str(problem),
         }
     }

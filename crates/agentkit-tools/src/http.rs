@@ -18,7 +18,7 @@ mod target;
 
 use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
-use agentkit::{BoxFuture, event::Failure, tool::Effect};
+use agentkit::{BoxFuture, event::Failure, policy::Permission, tool::Effect};
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Value, json};
@@ -152,16 +152,33 @@ impl Client {
             status,
             headers,
             body,
+            not_followed: None,
         })
     }
 
-    /// The answer after at most [`MAX_REDIRECTS`] redirects.
-    pub(crate) async fn follow(&self, mut outgoing: Outgoing) -> Result<Answer, Trouble> {
+    /// The answer after at most [`MAX_REDIRECTS`] redirects. Before each it asks whether the call may go
+    /// there; where it may not, the redirect is the answer.
+    pub(crate) async fn follow(
+        &self,
+        mut outgoing: Outgoing,
+        may_go: impl Fn(&Url) -> Permission,
+    ) -> Result<Answer, Trouble> {
         for _ in 0..=MAX_REDIRECTS {
-            let answer = self.send(&outgoing).await?;
+            let mut answer = self.send(&outgoing).await?;
             let Some(next) = redirect(&answer).map_err(Trouble::After)? else {
                 return Ok(answer);
             };
+            let refusal = match may_go(&next) {
+                Permission::Allow => None,
+                Permission::Ask { reason, .. } => Some(format!(
+                    "a person has to approve that ({reason}); call again with {next} to ask for it"
+                )),
+                Permission::Deny { reason } => Some(reason),
+            };
+            if refusal.is_some() {
+                answer.not_followed = refusal;
+                return Ok(answer);
+            }
             if next.origin() != outgoing.url.origin() {
                 headers::keep_for_strangers(&mut outgoing.headers);
             }
@@ -210,6 +227,8 @@ pub(crate) struct Answer {
     status: StatusCode,
     headers: HeaderMap,
     body: Body,
+    /// Why the redirect that it is was not followed, if the policy is why.
+    not_followed: Option<String>,
 }
 
 impl Answer {
@@ -220,6 +239,9 @@ impl Answer {
             "status": self.status.as_u16(),
             "headers": headers::chosen(&self.headers),
         });
+        if let Some(reason) = self.not_followed {
+            result["not_followed"] = reason.into();
+        }
         self.body.describe(&self.headers, &mut result);
         result
     }
@@ -237,6 +259,7 @@ mod tests {
             status: StatusCode::from_u16(status).unwrap(),
             headers,
             body: Body::default(),
+            not_followed: None,
         };
         redirect(&answer)
             .map(|url| url.map(|url| url.to_string()))

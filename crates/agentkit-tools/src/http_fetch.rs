@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use url::Url;
 
 use crate::http::{Client, Outgoing, Settings, headers_schema, parse_headers, parse_url};
 
@@ -77,10 +78,11 @@ impl Tool for HttpFetch {
 
     fn call<'a>(
         &'a self,
-        _: &'a ToolContext,
+        context: &'a ToolContext,
         arguments: Value,
     ) -> BoxFuture<'a, Result<ToolOutput, Failure>> {
         Box::pin(async move {
+            let given = arguments.clone();
             let arguments: Arguments = crate::arguments(arguments)?;
             let outgoing = Outgoing {
                 method: match arguments.method {
@@ -92,7 +94,13 @@ impl Tool for HttpFetch {
                 body: Bytes::new(),
                 max_bytes: self.client.limit(arguments.max_bytes),
             };
-            match self.client.follow(outgoing).await {
+            // What the policy said of the URL, it has not said of where that leads.
+            let may_go = |next: &Url| {
+                let mut arguments = given.clone();
+                arguments["url"] = next.as_str().into();
+                context.policy.check(arguments)
+            };
+            match self.client.follow(outgoing, may_go).await {
                 Ok(answer) => Ok(answer.into_value().into()),
                 Err(trouble) => Err(trouble.failure(self.spec.effect)),
             }

@@ -6,6 +6,9 @@
 
 mod document;
 mod evaluate;
+mod hint;
+mod parse;
+mod pattern;
 mod query;
 
 use agentkit::{
@@ -18,7 +21,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use self::{document::Source, evaluate::Evaluation};
-use crate::workspace::stopped;
+use crate::{json::Node, text, workspace::stopped};
 
 const DEFAULT_MATCHES: usize = 1000;
 const MAX_MATCHES: usize = 10_000;
@@ -40,6 +43,7 @@ struct Arguments {
     #[serde(default, deserialize_with = "present")]
     json: Option<Value>,
     inside: Option<String>,
+    encoding: Option<String>,
     max_matches: Option<usize>,
 }
 
@@ -64,6 +68,10 @@ impl JsonQuery {
                     "type": "string",
                     "description": "JSON Pointer to a string of the document that holds JSON, which \
                         is queried instead: /text for what http_fetch returned",
+                },
+                "encoding": {
+                    "type": "string",
+                    "description": "Of the file, for instance windows-1251; found out",
                 },
                 "max_matches": {
                     "type": "integer", "minimum": 1, "maximum": MAX_MATCHES,
@@ -99,7 +107,12 @@ impl Tool for JsonQuery {
     ) -> BoxFuture<'a, Result<ToolOutput, Failure>> {
         Box::pin(async move {
             let arguments: Arguments = crate::arguments(arguments)?;
-            let query = query::parse(&arguments.query)?;
+            let query = query::read(&arguments.query)?;
+            let encoding = arguments
+                .encoding
+                .as_deref()
+                .map(text::encoding)
+                .transpose()?;
             let source = Source::of(arguments.path, arguments.handle, arguments.json)?;
             let max = arguments.max_matches.unwrap_or(DEFAULT_MATCHES);
             let _turn = self.turn.acquire().await.map_err(|_| stopped())?;
@@ -107,13 +120,24 @@ impl Tool for JsonQuery {
             let abandoned = context.cancel.child_token();
             let _guard = abandoned.clone().drop_guard();
             let work = tokio::task::spawn_blocking(move || {
-                let mut document = text.parse()?;
+                let mut document = text.parse(encoding)?;
                 if let Some(pointer) = arguments.inside {
-                    document = document::inside(&document, &pointer)?;
+                    document = document.inside(&pointer)?;
                 }
-                let mut evaluation = Evaluation::new(&document, &abandoned);
-                let found = evaluation.query(&query.segments)?;
-                Ok(picked(&found, max))
+                let mut evaluation = Evaluation::new(&document.node, &abandoned);
+                let found = evaluation.query(&query)?;
+                let mut result = picked(&found, max);
+                let unusable = evaluation.into_unusable();
+                if !unusable.is_empty() {
+                    result["unusable_patterns"] = unusable.into();
+                }
+                if let Some(encoding) = document.encoding {
+                    result["encoding"] = encoding.into();
+                }
+                if document.surrogates > 0 {
+                    result["lone_surrogates"] = document.surrogates.into();
+                }
+                Ok(result)
             });
             match work.await {
                 Ok(result) => result.map(ToolOutput::from),
@@ -125,43 +149,48 @@ impl Tool for JsonQuery {
 }
 
 /// The values that were found, as far as they fit.
-fn picked(found: &[&Value], max: usize) -> Value {
+fn picked(found: &[&Node], max: usize) -> Value {
     let mut room = MAX_PICKED;
+    let mut as_text = 0;
     let values: Vec<Value> = found
         .iter()
         .take(max)
-        .map_while(|value| {
-            room = room.checked_sub(size(value, room)?)?;
-            Some((*value).clone())
+        .map_while(|node| {
+            room = room.checked_sub(size(node, room)?)?;
+            Some(node.to_value(&mut as_text))
         })
         .collect();
     let mut result = json!({"count": found.len()});
     if values.len() < found.len() {
         result["cut"] = json!(format!("these are the first {}", values.len()));
     }
+    if as_text > 0 {
+        result["numbers_as_text"] = as_text.into();
+    }
     result["values"] = values.into();
     result
 }
 
 /// About how many bytes of JSON a value takes; none if more than `room`.
-fn size(value: &Value, room: usize) -> Option<usize> {
-    let mut size = match value {
-        Value::String(text) => text.len() + 2,
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => 8,
+fn size(node: &Node, room: usize) -> Option<usize> {
+    let mut size = match node {
+        Node::String(text) => text.len() + 2,
+        Node::Number(number) => number.len(),
+        Node::Null | Node::Bool(_) | Node::Array(_) | Node::Object(_) => 8,
     };
-    match value {
-        Value::Array(items) => {
+    match node {
+        Node::Array(items) => {
             for item in items {
                 size += self::size(item, room.checked_sub(size)?)?;
             }
         }
-        Value::Object(members) => {
+        Node::Object(members) => {
             for (name, member) in members {
                 size += name.len() + 4;
                 size += self::size(member, room.checked_sub(size)?)?;
             }
         }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        Node::Null | Node::Bool(_) | Node::Number(_) | Node::String(_) => {}
     }
     (size <= room).then_some(size)
 }

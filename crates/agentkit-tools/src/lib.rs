@@ -10,6 +10,7 @@ mod edit_file;
 pub mod http;
 mod http_fetch;
 mod http_request;
+mod json;
 mod json_query;
 mod list_files;
 mod page;
@@ -17,6 +18,7 @@ mod read_file;
 mod read_result;
 mod replace;
 mod search_files;
+mod text;
 mod workspace;
 mod write_file;
 

@@ -91,6 +91,8 @@ pub struct Request {
     /// About how many tokens the messages have, where the run has counted them as they came: a model
     /// that counts none itself need not add up a long conversation.
     pub message_tokens: Option<u64>,
+    /// About how many tokens the whole prompt has as its provider counts them, where the run knows.
+    pub prompt_tokens: Option<u64>,
 }
 
 /// A schema for the answer.

@@ -3,25 +3,28 @@
 //! The gate asks it about every call whose arguments are valid, before anything runs. Its word is
 //! recorded with the call. A call that was approved is judged once more before it runs.
 
+mod check;
 mod condition;
 mod configured;
 mod file;
 mod pattern;
 pub(crate) mod spelling;
 mod strictest;
+mod touched;
 
 use std::time::Duration;
 
 use serde_json::Value;
 
 pub use self::{
+    check::PolicyCheck,
     condition::{Condition, InvalidCondition},
     configured::{ConfiguredPolicy, Profile, Rule, RuleAction},
     file::{PolicyError, PolicyFile},
     pattern::{InvalidPattern, Pattern},
     strictest::Strictest,
 };
-use crate::ToolSpec;
+use crate::{ToolSpec, tool::Resources};
 
 /// Decides which calls are allowed.
 pub trait Policy: Send + Sync {
@@ -36,6 +39,8 @@ pub struct Action<'a> {
     pub tool: &'a ToolSpec,
     /// The exact arguments that would run; they have passed the schema.
     pub arguments: &'a Value,
+    /// The resources that the call reads and writes.
+    pub resources: &'a Resources,
 }
 
 /// On whose behalf.

@@ -26,6 +26,7 @@ pub use crate::effect::Effect;
 use crate::{
     BoxFuture,
     event::{Failure, Handle, StepId},
+    policy::PolicyCheck,
 };
 
 /// A tool as the model and the gate see it.
@@ -140,6 +141,8 @@ pub struct ToolContext {
     pub results: Arc<std::collections::BTreeMap<StepId, Handle>>,
     /// Where large results are kept.
     pub blobs: Arc<dyn BlobReader>,
+    /// Asks whether the call may touch what its arguments do not name.
+    pub policy: PolicyCheck,
 }
 
 /// Reads what earlier calls left in the blob store.

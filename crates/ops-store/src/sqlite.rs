@@ -22,7 +22,7 @@ mod writer;
 pub use folder::{
     backup::{Backup, BackupError, backup, restore},
     doctor,
-    lock::{LOCK_FILE, LockInfo, running_server},
+    lock::{Guest, LOCK_FILE, LockInfo, Serves, running_server, without_guests},
     open::{DATABASE_FILE, OpenError},
 };
 pub use options::{Durability, Options};

@@ -85,16 +85,12 @@ impl Factory {
     pub(crate) fn new(config: &Config, tools: Vec<Arc<dyn Tool>>) -> Result<Self> {
         let providers = Providers::from_config(config)?;
         let mock = config.number("mock_agent_delay_ms");
-        let script = match (mock, config.optional("agent.script")) {
-            (Some(delay), _) => format!(
+        let script = match mock {
+            Some(delay) => format!(
                 "name = \"mock\"\nlatency_ms = {delay}\n[[turn]]\nanswer = \"mock answer: the agent is mocked for load tests\"\n"
             ),
-            (None, Some(path)) => std::fs::read_to_string(Path::new(path)).with_context(|| {
-                format!("cannot read the script `{path}` (setting agent.script)")
-            })?,
-            (None, None) => NO_SCRIPT.to_owned(),
+            None => script_of(config)?.unwrap_or_else(|| NO_SCRIPT.to_owned()),
         };
-        Script::parse(&script).context("the script of setting agent.script is not valid")?;
         let temperature = match config.optional("model.temperature") {
             Some(text) => Some(text.parse().with_context(|| {
                 format!("setting `model.temperature`: `{text}` is not a number")
@@ -163,11 +159,6 @@ impl Factory {
         let chain = self.default_chain();
         let first = chain.first().expect("a chain is never empty");
         self.model(first, Some(&self.script))
-    }
-
-    /// The providers.
-    pub(crate) fn providers(&self) -> &Providers {
-        &self.providers
     }
 
     fn default_chain(&self) -> Vec<ModelName> {
@@ -412,6 +403,17 @@ impl Agents for Factory {
         let definition = Self::definition(job.definition).ok().flatten();
         self.limits_of(job, definition.as_ref())
     }
+}
+
+/// The script of the setting `agent.script`, if it is set.
+pub(crate) fn script_of(config: &Config) -> Result<Option<String>> {
+    let Some(path) = config.optional("agent.script") else {
+        return Ok(None);
+    };
+    let script = std::fs::read_to_string(Path::new(path))
+        .with_context(|| format!("cannot read the script `{path}` (setting agent.script)"))?;
+    Script::parse(&script).context("the script of setting agent.script is not valid")?;
+    Ok(Some(script))
 }
 
 /// The models that a run began with.

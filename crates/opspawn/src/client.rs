@@ -1,34 +1,58 @@
 //! The command line's REST client, and finding the server to talk to.
 
+mod folder;
 mod stream;
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use futures_util::StreamExt as _;
+use ops_store::sqlite::{Serves, without_guests};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
 pub(crate) use self::stream::StreamEvent;
-use self::stream::{Block, Blocks};
+use self::{
+    folder::{Folder, Server},
+    stream::{Block, Blocks},
+};
 use crate::{
+    commands::asked_to_stop,
     config::Config,
-    exit::{self, Exit},
-    runtime::{Role, Runtime, Storage},
+    exit::{self, Exit, Exiting},
+    output::say,
+    runtime::Role,
 };
 
 /// A server, reached over REST.
 pub(crate) struct Client {
     http: reqwest::Client,
-    base: String,
-    /// The server in this process, if there was no other.
-    pub(crate) embedded: Option<Runtime>,
+    /// Where the server is found again; none if it was named by its URL.
+    folder: Option<Folder>,
+    server: Mutex<Server>,
+    /// Held while the server is looked for, so that this is done once.
+    searching: tokio::sync::Mutex<()>,
+}
+
+/// Why a request has no answer.
+enum Unanswered {
+    /// The server is not there, or no longer.
+    Unreachable(reqwest::Error),
+    /// It ends.
+    Stopping(anyhow::Error),
+    /// It refused.
+    Refused(anyhow::Error),
 }
 
 /// How long a client waits before it takes up a stream that broke.
 const REST: Duration = Duration::from_millis(300);
 /// How often in a row a stream may break before it brought anything.
 const PATIENCE: u32 = 10;
+/// How often an embedded server looks whether other commands still use it.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// How a stream came to its end.
 enum End {
@@ -44,33 +68,17 @@ impl Client {
     /// The configured server, else that of the data folder, else an embedded one.
     pub(crate) async fn connect(config: &Config, role: Role) -> Result<Self> {
         if let Some(url) = config.optional("url") {
-            return Self::new(url, None);
+            return Self::new(None, Server::at(url));
         }
-        let dir = config.data_dir();
-        if let Some(server) = ops_store::sqlite::running_server(&dir).and_then(|info| info.url) {
-            return Self::new(&server, None);
-        }
-        if role == Role::Answer && !dir.exists() {
-            return Err(exit::error(
-                Exit::Unavailable,
-                format!(
-                    "there is no data folder {} and no server was named; start one with `opspawn \
-                     dev`, or set OPSPAWN_URL or --data",
-                    dir.display()
-                ),
-            ));
-        }
-        let storage = Storage {
-            dir,
-            durability: ops_store::Durability::Full,
+        let folder = Folder {
+            config: config.clone(),
+            role,
         };
-        let listen = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-        let runtime = Runtime::start(config, storage, listen, role).await?;
-        let url = runtime.url.clone();
-        Self::new(&url, Some(runtime))
+        let server = folder.server().await?;
+        Self::new(Some(folder), server)
     }
 
-    fn new(url: &str, embedded: Option<Runtime>) -> Result<Self> {
+    fn new(folder: Option<Folder>, server: Server) -> Result<Self> {
         let http = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(5))
             .no_proxy()
@@ -78,17 +86,55 @@ impl Client {
             .context("no HTTP client can be made")?;
         Ok(Self {
             http,
-            base: url.trim_end_matches('/').to_owned(),
-            embedded,
+            folder,
+            server: Mutex::new(server),
+            searching: tokio::sync::Mutex::default(),
         })
     }
 
-    /// Stops the embedded server, if there is one.
+    /// Whether the server ends with a command, be it this one or another.
+    pub(crate) fn is_for_a_command(&self) -> bool {
+        self.locked().serves != Serves::Server
+    }
+
+    /// Whether the server is in this process.
+    pub(crate) fn is_embedded(&self) -> bool {
+        self.locked().embedded.is_some()
+    }
+
+    /// Stops the embedded server, if there is one, once no other command uses it.
     pub(crate) async fn close(self) -> Result<()> {
-        match self.embedded {
-            Some(runtime) => runtime.stop().await,
-            None => Ok(()),
+        let Self { server, folder, .. } = self;
+        let server = server.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let (Some(runtime), Some(folder)) = (server.embedded, folder) else {
+            return Ok(());
+        };
+        let dir = folder.config.data_dir();
+        let mut asked = None;
+        loop {
+            match without_guests(&dir) {
+                Ok(Some(alone)) => {
+                    runtime.withdraw();
+                    drop(alone);
+                    break;
+                }
+                Ok(None) => {}
+                // In a folder that cannot be written any more, no command can do anything.
+                Err(_) => break,
+            }
+            let asked = asked.get_or_insert_with(|| {
+                say!(
+                    "other commands use the server of this process, which ends with them; interrupt \
+                     it to end it now, and they go on by themselves"
+                );
+                tokio::spawn(asked_to_stop())
+            });
+            if asked.is_finished() {
+                break;
+            }
+            tokio::time::sleep(LOOK).await;
         }
+        runtime.stop().await
     }
 
     pub(crate) async fn get(&self, path: &str) -> Result<Value> {
@@ -109,8 +155,9 @@ impl Client {
 
     /// A body that is read piece by piece, however long it takes.
     pub(crate) async fn open(&self, path: &str) -> Result<reqwest::Response> {
-        let response = self.http.get(format!("{}{path}", self.base)).send().await;
-        let response = response.map_err(|error| self.unreachable(&error))?;
+        let base = self.base();
+        let response = self.http.get(format!("{base}{path}")).send().await;
+        let response = response.map_err(|error| unreachable(&base, &error))?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -119,6 +166,8 @@ impl Client {
         Err(problem(status, &body))
     }
 
+    /// Sends a request. If the server ended with its command, the request goes to the next server,
+    /// unless it may have been carried out already.
     async fn call(
         &self,
         method: Method,
@@ -126,9 +175,35 @@ impl Client {
         body: Option<&Value>,
         key: Option<&str>,
     ) -> Result<Value> {
+        let repeatable = method == Method::GET || key.is_some();
+        loop {
+            let base = self.base();
+            let error = match self.send(&base, &method, path, body, key).await {
+                Ok(answer) => return Ok(answer),
+                Err(Unanswered::Refused(error)) => return Err(error),
+                Err(Unanswered::Stopping(error)) => error,
+                Err(Unanswered::Unreachable(error)) if repeatable || error.is_connect() => {
+                    unreachable(&base, &error)
+                }
+                Err(Unanswered::Unreachable(error)) => return Err(unreachable(&base, &error)),
+            };
+            if !self.take_over(&base).await? {
+                return Err(error);
+            }
+        }
+    }
+
+    async fn send(
+        &self,
+        base: &str,
+        method: &Method,
+        path: &str,
+        body: Option<&Value>,
+        key: Option<&str>,
+    ) -> Result<Value, Unanswered> {
         let mut request = self
             .http
-            .request(method, format!("{}{path}", self.base))
+            .request(method.clone(), format!("{base}{path}"))
             .timeout(Duration::from_secs(60));
         if let Some(body) = body {
             request = request.json(body);
@@ -136,27 +211,26 @@ impl Client {
         if let Some(key) = key {
             request = request.header("Idempotency-Key", key);
         }
-        let response = request
-            .send()
-            .await
-            .map_err(|error| self.unreachable(&error))?;
+        let response = request.send().await.map_err(Unanswered::Unreachable)?;
         let status = response.status();
-        let body = response
-            .bytes()
-            .await
-            .map_err(|error| self.unreachable(&error))?;
+        let body = response.bytes().await.map_err(Unanswered::Unreachable)?;
         if status == StatusCode::NO_CONTENT {
             return Ok(Value::Null);
         }
         if status.is_success() {
             return serde_json::from_slice(&body)
-                .with_context(|| format!("{} did not answer with JSON", self.base));
+                .with_context(|| format!("{base} did not answer with JSON"))
+                .map_err(Unanswered::Refused);
         }
-        Err(problem(status, &body))
+        let error = problem(status, &body);
+        Err(match exit::coded(&error) {
+            Some("shutting_down") => Unanswered::Stopping(error),
+            Some(_) | None => Unanswered::Refused(error),
+        })
     }
 
     /// Follows the events of a task after a number; gives each to `see` until that says stop or the
-    /// task has ended. A broken stream is taken up where it broke.
+    /// task has ended. A broken stream is taken up where it broke, if need be on the next server.
     pub(crate) async fn follow(
         &self,
         task: &str,
@@ -165,16 +239,25 @@ impl Client {
     ) -> Result<()> {
         let mut failures = 0;
         loop {
-            match self.follow_once(task, last, &mut see).await {
+            let base = self.base();
+            match self.follow_once(&base, task, last, &mut see).await {
                 Ok(End::Whole) => return Ok(()),
                 Ok(End::Cut) => failures = 0,
                 Ok(End::Empty) if failures < PATIENCE => failures += 1,
                 Ok(End::Empty) => return Err(self.silent(task)),
+                Err(Unanswered::Unreachable(_) | Unanswered::Stopping(_))
+                    if self.take_over(&base).await? =>
+                {
+                    failures = 0;
+                    continue;
+                }
                 Err(error) if failures < PATIENCE => {
                     failures += 1;
+                    let error = error.of(&base);
                     tracing::warn!(%error, "the event stream broke; following again");
+                    self.look_again();
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.of(&base)),
             }
             tokio::time::sleep(REST).await;
         }
@@ -183,29 +266,31 @@ impl Client {
     /// Follows until the stream ends.
     async fn follow_once(
         &self,
+        base: &str,
         task: &str,
         last: &mut u64,
         see: &mut impl FnMut(&StreamEvent) -> bool,
-    ) -> Result<End> {
+    ) -> Result<End, Unanswered> {
         let request = self
             .http
-            .get(format!("{}/api/v1/tasks/{task}/events", self.base))
+            .get(format!("{base}/api/v1/tasks/{task}/events"))
             .header("Accept", "text/event-stream")
             .header("Last-Event-ID", last.to_string());
-        let response = request
-            .send()
-            .await
-            .map_err(|error| self.unreachable(&error))?;
+        let response = request.send().await.map_err(Unanswered::Unreachable)?;
         let status = response.status();
         if !status.is_success() {
             let body = response.bytes().await.unwrap_or_default();
-            return Err(problem(status, &body));
+            let error = problem(status, &body);
+            return Err(match exit::coded(&error) {
+                Some("shutting_down") => Unanswered::Stopping(error),
+                Some(_) | None => Unanswered::Refused(error),
+            });
         }
         let mut stream = response.bytes_stream();
         let mut blocks = Blocks::default();
         let mut end = End::Empty;
         while let Some(piece) = stream.next().await {
-            blocks.add(&piece.map_err(|error| self.unreachable(&error))?);
+            blocks.add(&piece.map_err(Unanswered::Unreachable)?);
             while let Some(block) = blocks.next() {
                 let (event, id) = match Block::read(block) {
                     Block::Retry => continue,
@@ -231,36 +316,82 @@ impl Client {
         Ok(end)
     }
 
+    /// If the server at this place ended with the command that it was in: finds the next one, which
+    /// may be in this process. False if the server is one that stays.
+    async fn take_over(&self, base: &str) -> Result<bool> {
+        let Some(folder) = &self.folder else {
+            return Ok(false);
+        };
+        let _searching = self.searching.lock().await;
+        {
+            let server = self.locked();
+            if server.base != base {
+                return Ok(true);
+            }
+            if server.serves == Serves::Server || server.embedded.is_some() {
+                return Ok(false);
+            }
+        }
+        // A guest of a server that is gone must not be in the way of the next owner.
+        self.locked().guest = None;
+        let next = folder.server().await?;
+        *self.locked() = next;
+        Ok(true)
+    }
+
+    /// A server that stays may have been started again, at another address.
+    fn look_again(&self) {
+        if self.locked().serves == Serves::Server
+            && let Some(moved) = self.folder.as_ref().and_then(Folder::moved)
+        {
+            *self.locked() = moved;
+        }
+    }
+
+    fn base(&self) -> String {
+        self.locked().base.clone()
+    }
+
+    fn locked(&self) -> std::sync::MutexGuard<'_, Server> {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn silent(&self, task: &str) -> anyhow::Error {
         exit::error(
             Exit::Unavailable,
             format!(
                 "the server {} ends the event stream of {task} again and again without an event; \
                  its log says why",
-                self.base
+                self.base()
             ),
         )
     }
+}
 
-    fn unreachable(&self, error: &reqwest::Error) -> anyhow::Error {
-        let cause = std::error::Error::source(error).map_or_else(
-            || error.to_string(),
-            |cause| {
-                let mut deepest = cause;
-                while let Some(next) = deepest.source() {
-                    deepest = next;
-                }
-                deepest.to_string()
-            },
-        );
-        exit::error(
-            Exit::Unavailable,
-            format!(
-                "cannot reach the server {}: {cause}; is it running? See `opspawn doctor`",
-                self.base
-            ),
-        )
+impl Unanswered {
+    fn of(self, base: &str) -> anyhow::Error {
+        match self {
+            Self::Unreachable(error) => unreachable(base, &error),
+            Self::Stopping(error) | Self::Refused(error) => error,
+        }
     }
+}
+
+fn unreachable(base: &str, error: &reqwest::Error) -> anyhow::Error {
+    let cause = std::error::Error::source(error).map_or_else(
+        || error.to_string(),
+        |cause| {
+            let mut deepest = cause;
+            while let Some(next) = deepest.source() {
+                deepest = next;
+            }
+            deepest.to_string()
+        },
+    );
+    exit::error(
+        Exit::Unavailable,
+        format!("cannot reach the server {base}: {cause}; is it running? See `opspawn doctor`"),
+    )
 }
 
 /// A piece of a path with what has a meaning there escaped.
@@ -280,21 +411,25 @@ pub(crate) fn escape(piece: &str) -> String {
 /// The error of an answer that is none.
 fn problem(status: StatusCode, body: &[u8]) -> anyhow::Error {
     let problem: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
-    let text = |key: &str| problem[key].as_str().unwrap_or_default().to_owned();
+    let text = |key: &str| problem[key].as_str().filter(|text| !text.is_empty());
     let exit = match status.as_u16() {
         400 | 404 | 409 | 413 | 415 | 422 => Exit::Usage,
         503 | 507 => Exit::Unavailable,
         _ => Exit::Failed,
     };
-    let detail = match text("detail") {
-        detail if detail.is_empty() => format!("the server answered {status}"),
-        detail => detail,
-    };
-    let fix = match text("fix") {
-        fix if fix.is_empty() => String::new(),
-        fix => format!("\nfix: {fix}"),
-    };
-    exit::error(exit, format!("{detail}{fix}"))
+    let message =
+        text("detail").map_or_else(|| format!("the server answered {status}"), str::to_owned);
+    let code = text("code").map(str::to_owned);
+    // How a body is mended is told to those who write one: a command's flags and files are named by the
+    // message.
+    let own = !matches!(code.as_deref(), Some("invalid_body" | "invalid_query"));
+    Exiting {
+        exit,
+        message,
+        fix: text("fix").filter(|_| own).map(str::to_owned),
+        code,
+    }
+    .into()
 }
 
 #[cfg(test)]
@@ -331,7 +466,7 @@ mod tests {
                 let _ = socket.write_all(reply.as_bytes()).await;
             }
         });
-        (Client::new(&url, None).unwrap(), asked)
+        (Client::new(None, Server::at(&url)).unwrap(), asked)
     }
 
     #[tokio::test]

@@ -8,10 +8,12 @@ mod dead_letter;
 mod dev;
 mod doctor;
 mod eval;
+mod init;
 mod reconcile;
 mod retention;
 mod run;
 mod schedule;
+mod stop;
 mod task;
 
 use std::io::IsTerminal as _;
@@ -19,6 +21,7 @@ use std::io::IsTerminal as _;
 use agentkit::telemetry::{CONTENT, TARGET};
 use anyhow::{Context as _, Result};
 use clap::CommandFactory as _;
+use serde_json::json;
 use tracing::Subscriber;
 use tracing_subscriber::{
     EnvFilter, Layer as _,
@@ -32,6 +35,7 @@ use crate::{
     cli::{Cli, Command, Common, ConfigAction},
     config::{self, Config},
     exit::{self, Exit},
+    output::{self, show},
     telemetry,
 };
 
@@ -42,11 +46,16 @@ pub(crate) fn dispatch(cli: Cli) -> Result<Exit> {
         Command::Completion { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "opspawn", &mut script);
-            print!("{}", String::from_utf8_lossy(&script));
+            output::raw(&String::from_utf8_lossy(&script));
             Ok(Exit::Ok)
         }
         Command::Version => {
-            println!("opspawn {}", env!("CARGO_PKG_VERSION"));
+            let version = env!("CARGO_PKG_VERSION");
+            if common.json {
+                output::json(&json!({"version": version}));
+            } else {
+                show!("opspawn {version}");
+            }
             Ok(Exit::Ok)
         }
         Command::Dev(args) => {
@@ -54,13 +63,13 @@ pub(crate) fn dispatch(cli: Cli) -> Result<Exit> {
             push(&mut flags, "listen", args.listen.as_ref());
             push(&mut flags, "worker.concurrency", args.concurrency.as_ref());
             let config = load(&common, flags)?;
-            block_on(dev::dev(&config, args.ephemeral))
+            block_on(dev::dev(&config, &args))
         }
         Command::Run(args) => {
             let mut flags = vec![];
             push(&mut flags, "model.name", args.model.as_ref());
             let config = load(&common, flags)?;
-            block_on(run::run(&config, args, common.json))
+            block_on(run::run(&config, *args, common.json))
         }
         Command::Task(args) => block_on(task::task(&load(&common, vec![])?, args, common.json)),
         Command::Agent(args) => block_on(agent::agent(&load(&common, vec![])?, args, common.json)),
@@ -90,6 +99,8 @@ pub(crate) fn dispatch(cli: Cli) -> Result<Exit> {
             args,
             common.json,
         )),
+        Command::Init { folder } => init::init(&load(&common, vec![])?, &folder, common.json),
+        Command::Stop => block_on(stop::stop(&load(&common, vec![])?, common.json)),
         Command::Backup { target } => backup::backup(&load(&common, vec![])?, &target, common.json),
         Command::Restore { file } => backup::restore(&load(&common, vec![])?, &file, common.json),
         Command::Doctor => block_on(doctor::doctor(&load(&common, vec![])?, common.json)),
@@ -169,7 +180,7 @@ fn block_on(command: impl Future<Output = Result<Exit>>) -> Result<Exit> {
 }
 
 /// Returns when the process is asked to stop: SIGTERM or SIGINT.
-async fn asked_to_stop() -> Result<Exit> {
+pub(crate) async fn asked_to_stop() -> Result<Exit> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;

@@ -1,12 +1,11 @@
 //! Opspawn: durable LLM agent tasks in one binary.
 
-#![expect(
+mod agents;
+#[expect(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "a command line prints"
+    reason = "a bench prints its line"
 )]
-
-mod agents;
 mod bench;
 mod cli;
 mod client;
@@ -17,6 +16,7 @@ mod example;
 mod exit;
 #[cfg(feature = "failpoints")]
 mod faults;
+mod narrate;
 mod output;
 mod policy;
 mod runtime;
@@ -40,12 +40,17 @@ fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     #[cfg(feature = "failpoints")]
     faults::arm();
+    let json = cli.common.json;
     let done = commands::dispatch(cli);
     telemetry::stop();
     match done {
         Ok(code) => code.into(),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            if json {
+                output::say!("{}", output::clean_json(&exit::json_of(&error).to_string()));
+            } else {
+                output::say!("error: {error:#}");
+            }
             exit::code_of(&error).into()
         }
     }
@@ -60,7 +65,7 @@ fn end_without_reader() {
         match message.strip_prefix("failed printing to stdout: ") {
             Some(cause) if cause.contains("Broken pipe") => std::process::exit(141),
             Some(cause) => {
-                eprintln!("error: the result cannot be printed: {cause}");
+                output::say!("error: the result cannot be printed: {cause}");
                 std::process::exit(1)
             }
             None => report(panic),

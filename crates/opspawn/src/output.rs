@@ -1,52 +1,95 @@
-//! What goes to stdout.
+//! What people are shown. Everything goes through [`clean`]: a model, a page, or whoever named a task
+//! must not steer the terminal, nor show an approver other arguments than those that will run. Only an
+//! answer that goes to a file or a pipe is what it is.
+
+mod clean;
+mod table;
 
 use std::{io::IsTerminal as _, time::Duration};
 
-use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value;
 
+pub(crate) use self::{
+    clean::{CleanLines, clean, clean_json, one_line},
+    table::Table,
+};
+
+/// Prints a line of a result to standard output.
+macro_rules! show {
+    () => { $crate::output::print("") };
+    ($($arg:tt)*) => { $crate::output::print(&format!($($arg)*)) };
+}
+
+/// Prints a line of progress, a note or an error to standard error.
+macro_rules! say {
+    ($($arg:tt)*) => { $crate::output::tell(&format!($($arg)*)) };
+}
+
+pub(crate) use {say, show};
+
+/// A line on standard output.
+#[expect(clippy::print_stdout, reason = "the one place that prints results")]
+pub(crate) fn print(text: &str) {
+    println!("{}", clean(text));
+}
+
+/// A line on standard error.
+#[expect(clippy::print_stderr, reason = "the one place that prints the rest")]
+pub(crate) fn tell(text: &str) {
+    eprintln!("{}", clean(text));
+}
+
+/// An answer: as it is, unless a terminal shows it.
+#[expect(clippy::print_stdout, reason = "a piped answer is what it is")]
+pub(crate) fn answer(text: &str) {
+    if std::io::stdout().is_terminal() {
+        print(text);
+    } else {
+        println!("{text}");
+    }
+}
+
+/// A script of the program's own, as it is.
+#[expect(clippy::print_stdout, reason = "a script is what it is")]
+pub(crate) fn raw(text: &str) {
+    print!("{text}");
+}
+
 /// A document, indented.
+#[expect(clippy::print_stdout, reason = "the document is clean")]
 pub(crate) fn json(value: &Value) {
-    println!(
-        "{}",
-        serde_json::to_string_pretty(value).unwrap_or_default()
-    );
+    let text = serde_json::to_string_pretty(value).unwrap_or_default();
+    println!("{}", clean_json(&text));
 }
 
 /// A document on one line.
+#[expect(clippy::print_stdout, reason = "the document is clean")]
 pub(crate) fn json_line(value: &Value) {
-    println!("{value}");
-}
-
-/// A table with these columns.
-pub(crate) fn table(columns: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(columns.to_vec());
-    table
-}
-
-/// Prints a table without the blanks around it.
-pub(crate) fn print_table(table: &Table) {
-    for line in table.lines() {
-        println!("{}", line.trim());
-    }
+    println!("{}", clean_json(&value.to_string()));
 }
 
 /// Shows on a terminal that something goes on; nothing elsewhere.
 pub(crate) fn spinner(what: impl Into<String>) -> Option<indicatif::ProgressBar> {
     std::io::stderr().is_terminal().then(|| {
         let spinner = indicatif::ProgressBar::new_spinner();
-        spinner.set_message(what.into());
+        spinner.set_message(clean(&what.into()).into_owned());
         spinner.enable_steady_tick(Duration::from_millis(120));
         spinner
     })
 }
 
-/// A field as people read it; nothing for null.
+/// Prints the fields that a document has, a line each, behind their labels.
+pub(crate) fn fields(document: &Value, labels: &[(&str, &str)]) {
+    for (label, key) in labels {
+        if !document[*key].is_null() && document[*key] != "" {
+            show!("{label:<9} {}", field(document, key));
+        }
+    }
+}
+
+/// A field as people read it, on one line; nothing for null.
 pub(crate) fn field(value: &Value, key: &str) -> String {
-    plain(&value[key])
+    one_line(&plain(&value[key]))
 }
 
 /// A value as people read it; nothing for null.
@@ -59,12 +102,12 @@ pub(crate) fn plain(value: &Value) -> String {
 }
 
 /// The text on one line, cut to so many characters.
-pub(crate) fn cut(text: &str, most: usize) -> String {
-    let line = text.replace(['\n', '\r'], " ");
-    if line.chars().count() <= most {
+pub(crate) fn cut(text: &str, limit: usize) -> String {
+    let line = one_line(text);
+    if line.chars().count() <= limit {
         return line;
     }
-    let mut cut: String = line.chars().take(most.saturating_sub(1)).collect();
+    let mut cut: String = line.chars().take(limit.saturating_sub(1)).collect();
     cut.push('…');
     cut
 }

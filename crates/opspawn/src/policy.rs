@@ -1,8 +1,8 @@
 //! The policy file: `policy.toml` in the data folder, or the file that the setting `policy` names.
 
-use std::{fs, io::ErrorKind, path::PathBuf};
+use std::{fs, io::ErrorKind, path::PathBuf, sync::Arc};
 
-use agentkit::policy::PolicyFile;
+use agentkit::{ToolSpec, policy::PolicyFile};
 use anyhow::{Context as _, Result};
 
 use crate::{
@@ -50,8 +50,8 @@ fn read(config: &Config) -> Result<Loaded> {
 }
 
 impl Loaded {
-    /// One line about it, for tools of these names.
-    pub(crate) fn summary(&self, tools: &[String]) -> String {
+    /// One line about it, for these tools.
+    pub(crate) fn summary(&self, tools: &[Arc<ToolSpec>]) -> String {
         let profile = self.file.profile.as_str();
         let Some(path) = &self.path else {
             return format!("profile `{profile}`; no policy.toml in the data folder");
@@ -61,17 +61,32 @@ impl Loaded {
             .file
             .rules
             .iter()
-            .filter(|rule| !tools.iter().any(|name| rule.tool.matches(name)))
+            .filter(|rule| !tools.iter().any(|tool| rule.tool.matches(&tool.name)))
             .map(|rule| format!("`{}`", rule.tool))
             .collect();
         let idle = match idle.as_slice() {
             [] => String::new(),
             idle => format!("; no tool here has a name like {}", idle.join(", ")),
         };
+        let passed_over: Vec<String> = self
+            .file
+            .rules
+            .iter()
+            .filter_map(|rule| match rule.passes_over(tools).as_slice() {
+                [] => None,
+                tools => Some(format!(
+                    "; the rule for `{}` does not bind {}, whose `path` or `url` it says nothing of: give \
+                     `touches` instead of `tool` to bind each tool that touches it",
+                    rule.tool,
+                    tools.join(", ")
+                )),
+            })
+            .collect();
         let count = if rules == 1 { "rule" } else { "rules" };
         format!(
-            "profile `{profile}`, {rules} {count} from {}{idle}",
-            path.display()
+            "profile `{profile}`, {rules} {count} from {}{idle}{}",
+            path.display(),
+            passed_over.concat()
         )
     }
 }
@@ -88,9 +103,25 @@ mod tests {
             file: PolicyFile::parse(&text).unwrap(),
             path: Some(PathBuf::from("p.toml")),
         };
+        let spec = |name: &str| {
+            let properties = serde_json::json!({"path": {"type": "string"}});
+            let schema = serde_json::json!({"type": "object", "properties": properties});
+            Arc::new(ToolSpec::new(name, "", schema))
+        };
         assert_eq!(
-            loaded.summary(&["write_file".to_owned()]),
+            loaded.summary(&[spec("write_file")]),
             "profile `strict`, 2 rules from p.toml; no tool here has a name like `shel`"
+        );
+        let text = "[[rule]]\ntool = \"*_file\"\naction = \"deny\"\nwhen = { path = \"a/*\" }";
+        let loaded = Loaded {
+            file: PolicyFile::parse(text).unwrap(),
+            path: Some(PathBuf::from("p.toml")),
+        };
+        assert_eq!(
+            loaded.summary(&[spec("write_file"), spec("search_files")]),
+            "profile `default`, 1 rule from p.toml; the rule for `*_file` does not bind search_files, \
+             whose `path` or `url` it says nothing of: give `touches` instead of `tool` to bind each tool that \
+             touches it"
         );
         assert_eq!(
             Loaded::default().summary(&[]),

@@ -9,13 +9,13 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use ops_core::{
-    ports::{Clock, Live, Queue, Random, Retention, Store},
+    ports::{Clock, Live, Observer, Queue, Random, Retention, Store},
     retry::RetryPolicy,
 };
 use ops_engine::{Adapters, Engine, Hub};
 use ops_queue::{LocalLive, LocalQueue};
 use ops_server::{Hosts, ModelInfo, ServerInfo, Surface};
-use ops_store::{Durability, Options, SqliteStore};
+use ops_store::{Durability, Options, SqliteStore, sqlite::Serves};
 use ops_worker::Worker;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -24,6 +24,7 @@ use units::ModelName;
 use crate::{
     agents::{Factory, TASK_TYPES},
     config::Config,
+    narrate::Narrator,
     system::{self, SystemClock, SystemRandom},
     tools,
 };
@@ -39,12 +40,26 @@ pub(crate) enum Role {
     Answer,
 }
 
+impl Role {
+    /// What other processes are told of it.
+    pub(crate) fn serves(self) -> Serves {
+        match self {
+            Self::Serve => Serves::Server,
+            Self::Work => Serves::Run,
+            Self::Answer => Serves::Command,
+        }
+    }
+}
+
 /// A running system.
 pub(crate) struct Runtime {
+    role: Role,
     /// Where REST is.
     pub(crate) url: String,
     /// Whether an LLM answers, and which.
     pub(crate) notice: Option<String>,
+    /// Where the data is.
+    pub(crate) data_dir: PathBuf,
     store: Arc<SqliteStore>,
     stop: CancellationToken,
     server: JoinHandle<()>,
@@ -60,14 +75,27 @@ pub(crate) struct Storage {
     pub(crate) durability: Durability,
 }
 
+/// How to start.
+pub(crate) struct Start {
+    /// The data.
+    pub(crate) storage: Storage,
+    /// The address of REST.
+    pub(crate) listen: SocketAddr,
+    /// What the process is there for.
+    pub(crate) role: Role,
+    /// Whether each task that starts, waits or ends is told on standard error.
+    pub(crate) narrate: bool,
+}
+
 impl Runtime {
     /// Starts everything; REST answers when this returns.
-    pub(crate) async fn start(
-        config: &Config,
-        storage: Storage,
-        listen: SocketAddr,
-        role: Role,
-    ) -> Result<Self> {
+    pub(crate) async fn start(config: &Config, start: Start) -> Result<Self> {
+        let Start {
+            storage,
+            listen,
+            role,
+            narrate,
+        } = start;
         let factory = Arc::new(Factory::new(config, tools::configured(config))?);
         let model = factory.default_model()?;
         let notice = crate::agents::cassette_notice(config)
@@ -78,13 +106,20 @@ impl Runtime {
         let queue: Arc<dyn Queue> = Arc::new(LocalQueue::default());
         let live: Arc<dyn Live> = Arc::new(LocalLive::default());
         let hub = Hub::new(Arc::clone(&queue), Arc::clone(&live));
+        let (observer, changes): (Arc<dyn Observer>, _) = match narrate {
+            true => {
+                let (narrator, changes) = Narrator::new(Arc::clone(&hub));
+                (narrator, Some(changes))
+            }
+            false => (Arc::clone(&hub) as _, None),
+        };
         let lease = config
             .duration("worker.lease")
             .unwrap_or(Duration::from_secs(10));
         let options = Options {
             durability: storage.durability,
             session_ttl: lease,
-            observer: Arc::clone(&hub) as _,
+            observer,
             ..Options::new(storage.dir.clone(), Arc::clone(&clock))
         };
         let store = tokio::task::spawn_blocking(move || SqliteStore::open(options))
@@ -100,7 +135,7 @@ impl Runtime {
             .context("the listener has no address")?;
         let url = format!("http://{address}");
         store
-            .publish_url(&url)
+            .publish(Some(&url), role.serves())
             .context("cannot write the lock file")?;
 
         let as_store: Arc<dyn Store> = Arc::clone(&store) as _;
@@ -117,6 +152,9 @@ impl Runtime {
             definitions: Arc::clone(&factory) as _,
         };
         let engine = Engine::new(adapters, engine_settings(config));
+        if let Some(changes) = changes {
+            tokio::spawn(changes.tell(Arc::clone(&engine)));
+        }
         let stop = CancellationToken::new();
         let name: ModelName = model.name().parse().context("the model has no name")?;
         let info = ServerInfo {
@@ -160,8 +198,10 @@ impl Runtime {
             Role::Work | Role::Answer => tokio::spawn(engine.run_tasks(stop.child_token())),
         };
         Ok(Self {
+            role,
             url,
             notice,
+            data_dir: absolute(&storage.dir),
             store,
             stop,
             server,
@@ -170,8 +210,16 @@ impl Runtime {
         })
     }
 
+    /// Tells other processes that this one serves no more: they wait until it has ended.
+    pub(crate) fn withdraw(&self) {
+        if let Err(error) = self.store.publish(None, self.role.serves()) {
+            tracing::warn!(%error, "the lock file cannot be written");
+        }
+    }
+
     /// Stops: the worker drains, the server finishes its answers, the database is closed.
     pub(crate) async fn stop(self) -> Result<()> {
+        self.withdraw();
         self.stop.cancel();
         for part in [self.worker, Some(self.server), Some(self.engine)]
             .into_iter()

@@ -1,148 +1,423 @@
-//! Decimal arithmetic that says what went wrong.
+//! Exact arithmetic with fractions, and what becomes of it where a value has no exact form.
 
-use rust_decimal::{
-    Decimal, RoundingStrategy,
-    prelude::{FromPrimitive as _, ToPrimitive as _},
+use dashu_int::{
+    IBig, UBig,
+    ops::{BitTest as _, EstimatedLog2 as _, UnsignedAbs as _},
+};
+use dashu_ratio::RBig;
+
+use super::{
+    Problem,
+    near::{MAX_MAGNITUDE, Near},
 };
 
-use super::Problem;
+/// A fraction whose parts have more bits is no longer kept exactly: about 4,900 digits.
+const MAX_BITS: usize = 16 * 1024;
+/// The most places that numbers are rounded to.
+const MAX_PLACES: i64 = 1000;
+/// Roots up to this one are looked for among the fractions.
+const MAX_ROOT: usize = 1000;
+/// What is made with words of 64 bits before a calculation is given up: a few seconds.
+const MAX_WORK: u64 = 1 << 31;
+/// What a root, a logarithm or a power of a value that is not exact costs.
+const FUNCTION: u64 = 100_000;
 
 type Result<T> = std::result::Result<T, Problem>;
 
+/// A number: exactly, or up to an error.
+#[derive(Debug, Clone)]
+pub(super) enum Number {
+    Exact(RBig),
+    Near(Near),
+}
+
+/// What a calculation may still cost.
+#[derive(Debug)]
+pub(super) struct Work(u64);
+
+impl Work {
+    pub(super) fn new() -> Self {
+        Self(MAX_WORK)
+    }
+
+    fn spend(&mut self, cost: u64) -> Result<()> {
+        self.0 = self.0.checked_sub(cost).ok_or(Problem::TooLong)?;
+        Ok(())
+    }
+
+    /// An operation on two fractions: products of their parts, and a common divisor.
+    fn fractions(&mut self, a: &RBig, b: &RBig) -> Result<()> {
+        let words = |value: &RBig| {
+            let bits = value.numerator().bit_len() + value.denominator().bit_len();
+            bits as u64 / 64 + 1
+        };
+        let words = words(a) + words(b);
+        self.spend(words * words)
+    }
+}
+
+impl Number {
+    pub(super) fn whole(value: impl Into<IBig>) -> Self {
+        Self::Exact(RBig::from(value.into()))
+    }
+
+    fn near(&self) -> Near {
+        match self {
+            Self::Exact(value) => Near::to(value),
+            Self::Near(near) => near.clone(),
+        }
+    }
+
+    fn is_negative(&self) -> bool {
+        match self {
+            Self::Exact(value) => *value < RBig::ZERO,
+            Self::Near(near) => near.is_negative(),
+        }
+    }
+
+    pub(super) fn negated(self) -> Self {
+        match self {
+            Self::Exact(value) => Self::Exact(-value),
+            Self::Near(near) => Self::Near(near.negated()),
+        }
+    }
+
+    pub(super) fn absolute(self) -> Self {
+        if self.is_negative() {
+            self.negated()
+        } else {
+            self
+        }
+    }
+
+    pub(super) fn is_less(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Exact(a), Self::Exact(b)) => a < b,
+            (a, b) => a.near().middle() < b.near().middle(),
+        }
+    }
+}
+
 /// Reads `12`, `1.5`, `.5`, `5.` or `1.2e-3` exactly. The parts hold digits only.
-pub(super) fn literal(whole: &str, fraction: &str, exponent: i64) -> Result<Decimal> {
+pub(super) fn literal(whole: &str, fraction: &str, exponent: i64) -> Result<Number> {
     if whole.len() > 1 && whole.starts_with('0') {
         let problem = "a number begins with 0; thousands separators are not accepted";
         return Err(Problem::Syntax(problem.to_owned()));
     }
     let digits = format!("{whole}{fraction}");
-    let significant = digits.trim_end_matches('0');
-    let dropped = (digits.len() - significant.len()) as i64;
-    let significant = significant.trim_start_matches('0');
-    if significant.is_empty() {
-        return Ok(Decimal::ZERO);
+    let digits = digits.trim_start_matches('0');
+    if digits.is_empty() {
+        return Ok(Number::Exact(RBig::ZERO));
     }
-    let precise = || Problem::Syntax("a number has more than 28 digits".to_owned());
-    if significant.len() > 29 {
-        return Err(precise());
+    let exponent = exponent.saturating_sub(fraction.len() as i64);
+    let size = exponent.saturating_add(digits.len() as i64);
+    if size as f64 > MAX_MAGNITUDE + 1.0 {
+        return Err(Problem::TooLarge);
     }
-    let mantissa: i128 = significant.parse().map_err(|_| precise())?;
-    let exponent = exponent
-        .saturating_add(dropped)
-        .saturating_sub(fraction.len() as i64);
-    if exponent < 0 {
-        let scale = u32::try_from(-exponent)
-            .ok()
-            .filter(|scale| *scale <= Decimal::MAX_SCALE);
-        let scale = scale.ok_or(Problem::TooSmall)?;
-        return Decimal::try_from_i128_with_scale(mantissa, scale).map_err(|_| precise());
-    }
-    u32::try_from(exponent)
-        .ok()
-        .and_then(|exponent| 10_i128.checked_pow(exponent))
-        .and_then(|power| mantissa.checked_mul(power))
-        .and_then(|value| Decimal::try_from_i128_with_scale(value, 0).ok())
-        .ok_or(Problem::TooLarge)
-}
-
-pub(super) fn add(a: Decimal, b: Decimal) -> Result<Decimal> {
-    a.checked_add(b).ok_or(Problem::TooLarge)
-}
-
-pub(super) fn subtract(a: Decimal, b: Decimal) -> Result<Decimal> {
-    a.checked_sub(b).ok_or(Problem::TooLarge)
-}
-
-pub(super) fn multiply(a: Decimal, b: Decimal) -> Result<Decimal> {
-    let product = a.checked_mul(b).ok_or(Problem::TooLarge)?;
-    if product.is_zero() && !a.is_zero() && !b.is_zero() {
+    if (size as f64) < -MAX_MAGNITUDE {
         return Err(Problem::TooSmall);
     }
-    Ok(product)
+    let digits: IBig = digits
+        .parse()
+        .map_err(|_| Problem::Syntax("a number cannot be read".to_owned()))?;
+    let power = power_of_ten(exponent.unsigned_abs());
+    kept(if exponent < 0 {
+        RBig::from_parts(digits, power)
+    } else {
+        RBig::from(digits * IBig::from(power))
+    })
 }
 
-pub(super) fn divide(a: Decimal, b: Decimal) -> Result<Decimal> {
-    if b.is_zero() {
-        return Err(Problem::DivisionByZero);
+/// A fraction, or what is near it if its parts are too long.
+fn kept(value: RBig) -> Result<Number> {
+    let bits = value
+        .numerator()
+        .bit_len()
+        .max(value.denominator().bit_len());
+    if bits <= MAX_BITS {
+        return Ok(Number::Exact(value));
     }
-    let quotient = a.checked_div(b).ok_or(Problem::TooLarge)?;
-    if quotient.is_zero() && !a.is_zero() {
+    // Whether it is too large or too small is told like for any other.
+    let near = Near::to(&value);
+    near.multiply(&Near::to(&RBig::ONE)).map(Number::Near)
+}
+
+fn power_of_ten(exponent: u64) -> UBig {
+    // Never more than the digits of an expression and the largest magnitude together.
+    UBig::from(10_u8).pow(usize::try_from(exponent).unwrap_or(usize::MAX))
+}
+
+pub(super) fn add(a: &Number, b: &Number, work: &mut Work) -> Result<Number> {
+    match (a, b) {
+        (Number::Exact(a), Number::Exact(b)) => {
+            work.fractions(a, b)?;
+            kept(a + b)
+        }
+        (a, b) => a.near().add(&b.near()).map(Number::Near),
+    }
+}
+
+pub(super) fn subtract(a: &Number, b: &Number, work: &mut Work) -> Result<Number> {
+    add(a, &b.clone().negated(), work)
+}
+
+pub(super) fn multiply(a: &Number, b: &Number, work: &mut Work) -> Result<Number> {
+    match (a, b) {
+        (Number::Exact(a), Number::Exact(b)) => {
+            work.fractions(a, b)?;
+            kept(a * b)
+        }
+        // Zero is exact whatever the other is.
+        (Number::Exact(zero), Number::Near(_)) | (Number::Near(_), Number::Exact(zero))
+            if zero.is_zero() =>
+        {
+            Ok(Number::Exact(RBig::ZERO))
+        }
+        (a, b) => a.near().multiply(&b.near()).map(Number::Near),
+    }
+}
+
+pub(super) fn divide(a: &Number, b: &Number, work: &mut Work) -> Result<Number> {
+    match (a, b) {
+        (_, Number::Exact(b)) if b.is_zero() => Err(Problem::DivisionByZero),
+        (Number::Exact(a), Number::Exact(b)) => {
+            work.fractions(a, b)?;
+            kept(a / b)
+        }
+        (a, b) => a.near().divide(&b.near()).map(Number::Near),
+    }
+}
+
+/// The remainder, with the sign of the dividend.
+pub(super) fn remainder(a: &Number, b: &Number, work: &mut Work) -> Result<Number> {
+    let quotient = divide(a, b, work)?;
+    let whole = if quotient.is_negative() {
+        ceil(&quotient)?
+    } else {
+        floor(&quotient)?
+    };
+    let taken = multiply(&whole, b, work)?;
+    subtract(a, &taken, work)
+}
+
+/// A power with any exponent. Negative bases have whole exponents.
+pub(super) fn power(base: &Number, exponent: &Number, work: &mut Work) -> Result<Number> {
+    match exponent {
+        Number::Exact(exponent) if exponent.is_int() => {
+            whole_power(base, exponent.numerator(), work)
+        }
+        _ if base.is_negative() => Err(Problem::Undefined(
+            "a negative number has no power with an exponent that is not whole",
+        )),
+        Number::Exact(fraction) => match exact_root(base, fraction, work)? {
+            Some(root) => whole_power(&root, fraction.numerator(), work),
+            None => real_power(base, exponent, work),
+        },
+        Number::Near(_) => real_power(base, exponent, work),
+    }
+}
+
+fn whole_power(base: &Number, exponent: &IBig, work: &mut Work) -> Result<Number> {
+    let negative = *exponent < IBig::ZERO;
+    if exponent.is_zero() {
+        return Ok(Number::whole(1));
+    }
+    let odd = exponent.bit(0);
+    let signed = |number: Number| if odd { number.negated() } else { number };
+    if let Number::Exact(base) = base {
+        if base.is_zero() {
+            return if negative {
+                Err(Problem::DivisionByZero)
+            } else {
+                Ok(Number::whole(0))
+            };
+        }
+        if *base == RBig::ONE || *base == -RBig::ONE {
+            let one = Number::whole(1);
+            return Ok(if *base < RBig::ZERO { signed(one) } else { one });
+        }
+        let bits = base.numerator().bit_len().max(base.denominator().bit_len());
+        let count = usize::try_from(exponent.unsigned_abs()).unwrap_or(usize::MAX);
+        if bits.saturating_mul(count) <= MAX_BITS {
+            work.spend(1000)?;
+            let exponent = isize::try_from(count).unwrap_or(0);
+            return kept(base.pow(if negative { -exponent } else { exponent }));
+        }
+        refuse_far(base, exponent)?;
+    }
+    let size = real_power(
+        &base.clone().absolute(),
+        &Number::Exact(RBig::from(exponent.clone())),
+        work,
+    )?;
+    Ok(if base.is_negative() {
+        signed(size)
+    } else {
+        size
+    })
+}
+
+/// Refuses at once what is far too large or too small, before anything is calculated.
+fn refuse_far(base: &RBig, exponent: &IBig) -> Result<()> {
+    let (low, high) = log2_bounds(base);
+    // Near 1 the estimate says nothing.
+    if low <= 0.01 && high >= -0.01 {
+        return Ok(());
+    }
+    let exponent = exponent.to_f64().value();
+    let size = f64::from(f32::midpoint(low, high)) * exponent * std::f64::consts::LOG10_2;
+    if size > 2.0 * MAX_MAGNITUDE {
+        return Err(Problem::TooLarge);
+    }
+    if size < -2.0 * MAX_MAGNITUDE {
         return Err(Problem::TooSmall);
+    }
+    Ok(())
+}
+
+/// Bounds of the binary logarithm of a value's size.
+fn log2_bounds(value: &RBig) -> (f32, f32) {
+    let (low, high) = value.numerator().clone().unsigned_abs().log2_bounds();
+    let (less, more) = value.denominator().log2_bounds();
+    (low - more, high - less)
+}
+
+/// `base ^ exponent` of a base that is not negative.
+fn real_power(base: &Number, exponent: &Number, work: &mut Work) -> Result<Number> {
+    if let Number::Exact(zero) = base
+        && zero.is_zero()
+    {
+        return if exponent.is_negative() {
+            Err(Problem::DivisionByZero)
+        } else {
+            Ok(Number::whole(0))
+        };
+    }
+    work.spend(2 * FUNCTION)?;
+    let logarithm = base.near().ln()?;
+    logarithm
+        .multiply(&exponent.near())?
+        .exp()
+        .map(Number::Near)
+}
+
+/// The root that the denominator of the exponent stands for, if it is a fraction.
+fn exact_root(base: &Number, exponent: &RBig, work: &mut Work) -> Result<Option<Number>> {
+    let Number::Exact(base) = base else {
+        return Ok(None);
+    };
+    let degree = usize::try_from(exponent.denominator().clone()).unwrap_or(usize::MAX);
+    if degree > MAX_ROOT {
+        return Ok(None);
+    }
+    work.spend(FUNCTION)?;
+    let root = |part: &UBig| {
+        let root = part.nth_root(degree);
+        (root.pow(degree) == *part).then_some(root)
+    };
+    let numerator = root(&base.numerator().clone().unsigned_abs());
+    let denominator = root(base.denominator());
+    Ok(numerator.zip(denominator).map(|(numerator, denominator)| {
+        Number::Exact(RBig::from_parts(numerator.into(), denominator))
+    }))
+}
+
+pub(super) fn square_root(value: &Number, work: &mut Work) -> Result<Number> {
+    if value.is_negative() {
+        return Err(Problem::Undefined("a negative number has no square root"));
+    }
+    let half = RBig::from_parts(1.into(), 2_u8.into());
+    if let Some(root) = exact_root(value, &half, work)? {
+        return Ok(root);
+    }
+    work.spend(FUNCTION)?;
+    value.near().square_root().map(Number::Near)
+}
+
+/// The natural logarithm.
+pub(super) fn ln(value: &Number, work: &mut Work) -> Result<Number> {
+    let positive = match value {
+        Number::Exact(value) if *value == RBig::ONE => return Ok(Number::whole(0)),
+        Number::Exact(value) => *value > RBig::ZERO,
+        Number::Near(near) => !near.is_negative(),
+    };
+    if !positive {
+        return Err(Problem::Undefined("only positive numbers have a logarithm"));
+    }
+    work.spend(FUNCTION)?;
+    value.near().ln().map(Number::Near)
+}
+
+/// The logarithm to a base, exactly if it is whole.
+pub(super) fn logarithm(value: &Number, base: &Number, work: &mut Work) -> Result<Number> {
+    let quotient = divide(&ln(value, work)?, &ln(base, work)?, work)?;
+    if let (Number::Exact(exact), Number::Exact(_), Number::Near(near)) = (value, base, &quotient) {
+        let guess = near.middle().round().to_int().value();
+        if let Ok(Number::Exact(power)) = whole_power(base, &guess, work)
+            && power == *exact
+        {
+            return Ok(Number::whole(guess));
+        }
     }
     Ok(quotient)
 }
 
-/// The remainder, with the sign of the dividend.
-pub(super) fn remainder(a: Decimal, b: Decimal) -> Result<Decimal> {
-    if b.is_zero() {
-        return Err(Problem::DivisionByZero);
-    }
-    a.checked_rem(b).ok_or(Problem::TooLarge)
-}
-
-/// A whole power, by squaring; each step is rounded like any other product.
-pub(super) fn power(base: Decimal, exponent: Decimal) -> Result<Decimal> {
-    if !exponent.fract().is_zero() {
-        return Err(Problem::Undefined(
-            "an exponent must be a whole number; sqrt is there",
-        ));
-    }
-    let exponent = exponent.to_i64().ok_or(Problem::TooLarge)?;
-    let mut rest = exponent.unsigned_abs();
-    let (mut square, mut result) = (base, Decimal::ONE);
-    while rest > 0 {
-        if rest % 2 == 1 {
-            result = multiply(result, square)?;
+pub(super) fn exponential(value: &Number, work: &mut Work) -> Result<Number> {
+    match value {
+        Number::Exact(zero) if zero.is_zero() => Ok(Number::whole(1)),
+        _ => {
+            work.spend(FUNCTION)?;
+            value.near().exp().map(Number::Near)
         }
-        rest /= 2;
-        if rest > 0 {
-            square = multiply(square, square)?;
-        }
-    }
-    if exponent < 0 {
-        divide(Decimal::ONE, result)
-    } else {
-        Ok(result)
     }
 }
 
-/// The square root, to 28 places; exact where there is an exact one.
-pub(super) fn square_root(value: Decimal) -> Result<Decimal> {
-    if value.is_zero() {
-        return Ok(Decimal::ZERO);
-    }
-    if value.is_sign_negative() {
-        return Err(Problem::Undefined("a negative number has no square root"));
-    }
-    // Newton's method from a guess that is right to about 15 digits, which doubles with each step.
-    let mut root = value
-        .to_f64()
-        .and_then(|value| Decimal::from_f64(value.sqrt()))
-        .filter(|guess| !guess.is_zero())
-        .unwrap_or(Decimal::ONE);
-    for _ in 0..100 {
-        let next = divide(add(root, divide(value, root)?)?, Decimal::TWO)?;
-        if next == root {
-            break;
+pub(super) fn floor(value: &Number) -> Result<Number> {
+    match value {
+        Number::Exact(value) => Ok(Number::whole(value.floor())),
+        Number::Near(near) => {
+            let (low, high) = near.bounds();
+            certain(low.floor().to_int().value(), high.floor().to_int().value())
         }
-        root = next;
     }
-    // The last digits may be off by rounding; an exact root has half the places.
-    let exact = root.round_dp(value.normalize().scale().div_ceil(2));
-    Ok(if exact.checked_mul(exact) == Some(value) {
-        exact
-    } else {
-        root
-    })
+}
+
+pub(super) fn ceil(value: &Number) -> Result<Number> {
+    floor(&value.clone().negated()).map(Number::negated)
 }
 
 /// Rounded to that many decimal places, halves away from zero.
-pub(super) fn round(value: Decimal, places: Decimal) -> Result<Decimal> {
-    let places = places
-        .to_u32()
-        .filter(|count| *count <= Decimal::MAX_SCALE && places.fract().is_zero())
+pub(super) fn round(value: &Number, places: &Number, work: &mut Work) -> Result<Number> {
+    let count = match places {
+        Number::Exact(places) if places.is_int() => i64::try_from(places.numerator().clone()).ok(),
+        Number::Exact(_) | Number::Near(_) => None,
+    };
+    let count = count
+        .filter(|count| (-MAX_PLACES..=MAX_PLACES).contains(count))
         .ok_or(Problem::Undefined(
-            "round takes a whole number of places from 0 to 28",
+            "round takes a whole number of places from -1000 to 1000",
         ))?;
-    Ok(value.round_dp_with_strategy(places, RoundingStrategy::MidpointAwayFromZero))
+    let unit = whole_power(&Number::whole(10), &count.into(), work)?;
+    let whole = match value {
+        Number::Exact(_) => match multiply(value, &unit, work)? {
+            Number::Exact(scaled) => Number::whole(scaled.round()),
+            Number::Near(_) => return Ok(value.clone()),
+        },
+        Number::Near(near) => {
+            let (low, high) = near.shifted(count).bounds();
+            certain(low.round().to_int().value(), high.round().to_int().value())?
+        }
+    };
+    divide(&whole, &unit, work)
+}
+
+/// A whole number that both bounds of a value agree on.
+fn certain(low: IBig, high: IBig) -> Result<Number> {
+    if low == high {
+        Ok(Number::whole(low))
+    } else {
+        Err(Problem::Undefined(
+            "a value is too close to where rounding changes: round it to other places first",
+        ))
+    }
 }

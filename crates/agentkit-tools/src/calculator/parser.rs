@@ -4,24 +4,39 @@
 //! sum     = product { ("+" | "-") product }
 //! product = unary { ("*" | "/" | "%") unary }
 //! unary   = ("+" | "-") unary | power
-//! power   = atom [ ("^" | "**") unary ]
-//! atom    = number | name "(" sum { "," sum } ")" | "(" sum ")"
+//! power   = postfix [ ("^" | "**") unary ]
+//! postfix = atom { superscripts | "%" }
+//! atom    = number | name [ "(" sum { "," sum } ")" ] | "(" sum ")" | "√" atom
 //! ```
+//!
+//! A `%` before what begins a value is the remainder, and else it is a percentage. Before a sign it
+//! could be either, so that is refused: `7 % -3` and `15% - 3` look alike.
 
-use rust_decimal::Decimal;
+use dashu_int::IBig;
 
-use super::{Located, Problem, number};
+use super::{
+    Located, Problem,
+    function::Function,
+    near::Near,
+    number::{self, Number, Work},
+};
 
 type Result<T> = std::result::Result<T, Located>;
 
 /// How deep parentheses, functions, signs and exponents may nest.
 const MAX_DEPTH: usize = 64;
+/// What may be written for an operator.
+const MINUS: [char; 2] = ['-', '−'];
+const TIMES: [char; 4] = ['*', '×', '·', '⋅'];
+const DIVIDED: [char; 3] = ['/', '÷', '∕'];
+const SUPERSCRIPTS: [char; 10] = ['⁰', '¹', '²', '³', '⁴', '⁵', '⁶', '⁷', '⁸', '⁹'];
 
-pub(super) fn evaluate(text: &str) -> Result<Decimal> {
+pub(super) fn evaluate(text: &str) -> Result<Number> {
     let mut parser = Parser {
         text,
         at: 0,
         depth: 0,
+        work: Work::new(),
     };
     let value = parser.sum()?;
     match parser.peek() {
@@ -30,6 +45,9 @@ pub(super) fn evaluate(text: &str) -> Result<Decimal> {
             "unexpected `,`; thousands separators are not accepted, and lists stand in functions",
         )),
         Some(')') => Err(parser.syntax("unexpected `)`, as none is open")),
+        Some(other @ ('x' | 'X')) => Err(parser.syntax(&format!(
+            "expected an operator before `{other}`; `*` multiplies"
+        ))),
         Some(other) => Err(parser.syntax(&format!("expected an operator before `{other}`"))),
     }
 }
@@ -39,74 +57,138 @@ struct Parser<'a> {
     /// The next byte to read; always between two characters.
     at: usize,
     depth: usize,
+    work: Work,
 }
 
 impl<'a> Parser<'a> {
-    fn sum(&mut self) -> Result<Decimal> {
+    fn sum(&mut self) -> Result<Number> {
         let mut left = self.product()?;
         loop {
             let operation = match self.peek() {
                 Some('+') => number::add,
-                Some('-') => number::subtract,
+                Some(c) if MINUS.contains(&c) => number::subtract,
                 Some(_) | None => return Ok(left),
             };
-            let at = self.advance(1);
+            let at = self.advance();
             let right = self.product()?;
-            left = operation(left, right).map_err(located(at))?;
+            left = operation(&left, &right, &mut self.work).map_err(located(at))?;
         }
     }
 
-    fn product(&mut self) -> Result<Decimal> {
+    fn product(&mut self) -> Result<Number> {
         let mut left = self.unary()?;
         loop {
             let operation = match self.peek() {
-                Some('*') => number::multiply,
-                Some('/') => number::divide,
+                Some(c) if TIMES.contains(&c) => number::multiply,
+                Some(c) if DIVIDED.contains(&c) => number::divide,
                 Some('%') => number::remainder,
                 Some(_) | None => return Ok(left),
             };
-            let at = self.advance(1);
+            let at = self.advance();
             let right = self.unary()?;
-            left = operation(left, right).map_err(located(at))?;
+            left = operation(&left, &right, &mut self.work).map_err(located(at))?;
         }
     }
 
-    fn unary(&mut self) -> Result<Decimal> {
+    fn unary(&mut self) -> Result<Number> {
         match self.peek() {
-            Some('-') => {
-                self.advance(1);
-                Ok(-self.deeper(Self::unary)?)
+            Some(c) if MINUS.contains(&c) => {
+                self.advance();
+                Ok(self.deeper(Self::unary)?.negated())
             }
             Some('+') => {
-                self.advance(1);
+                self.advance();
                 self.deeper(Self::unary)
             }
             Some(_) | None => self.power(),
         }
     }
 
-    fn power(&mut self) -> Result<Decimal> {
-        let base = self.atom()?;
-        let length = match self.peek() {
-            Some('^') => 1,
-            Some('*') if self.text[self.at..].starts_with("**") => 2,
+    fn power(&mut self) -> Result<Number> {
+        let base = self.postfix()?;
+        let at = match self.peek() {
+            Some('^') => self.advance(),
+            Some('*') if self.text[self.at..].starts_with("**") => {
+                self.advance();
+                self.advance() - 1
+            }
             Some(_) | None => return Ok(base),
         };
-        let at = self.advance(length);
         let exponent = self.deeper(Self::unary)?;
-        number::power(base, exponent).map_err(located(at))
+        number::power(&base, &exponent, &mut self.work).map_err(located(at))
     }
 
-    fn atom(&mut self) -> Result<Decimal> {
+    fn postfix(&mut self) -> Result<Number> {
+        let mut value = self.atom()?;
+        loop {
+            let next = self.peek();
+            let at = self.at;
+            if let Some(exponent) = self.superscripts() {
+                value = number::power(&value, &Number::whole(exponent), &mut self.work)
+                    .map_err(located(at))?;
+            } else if next == Some('%') && self.is_percentage()? {
+                self.advance();
+                value = number::divide(&value, &Number::whole(100), &mut self.work)
+                    .map_err(located(at))?;
+            } else {
+                return Ok(value);
+            }
+        }
+    }
+
+    /// What small raised digits stand for, if they come next.
+    fn superscripts(&mut self) -> Option<IBig> {
+        let digit = |c: char| SUPERSCRIPTS.iter().position(|known| *known == c);
+        let rest = &self.text[self.at..];
+        let unsigned = rest.strip_prefix('⁻').unwrap_or(rest);
+        let digits: String = unsigned
+            .chars()
+            .map_while(digit)
+            .map(|digit| digit.to_string())
+            .collect();
+        let exponent: IBig = digits.parse().ok()?;
+        let sign = rest.len() - unsigned.len();
+        self.at += sign;
+        self.take(|c| digit(c).is_some());
+        Some(if sign > 0 { -exponent } else { exponent })
+    }
+
+    /// Whether the `%` that comes next is a percentage rather than a remainder.
+    fn is_percentage(&self) -> Result<bool> {
+        let after = self.text[self.at + 1..].trim_start().chars().next();
+        match after {
+            Some('+') => Err(self.ambiguous()),
+            Some(c) if MINUS.contains(&c) => Err(self.ambiguous()),
+            Some(c) => Ok(!(c.is_alphanumeric() || matches!(c, '.' | '(' | '√'))),
+            None => Ok(true),
+        }
+    }
+
+    fn ambiguous(&self) -> Located {
+        self.syntax(
+            "`%` before a sign can be a percentage or a remainder: write (15%) + 3, or mod(7, -3)",
+        )
+    }
+
+    fn atom(&mut self) -> Result<Number> {
         match self.peek() {
             Some('0'..='9' | '.') => self.number(),
             Some('(') => {
-                self.advance(1);
+                self.advance();
                 let value = self.deeper(Self::sum)?;
                 self.expect(')')?;
                 Ok(value)
             }
-            Some(c) if c.is_ascii_alphabetic() => self.function(),
+            Some('√') => {
+                let at = self.advance();
+                let value = self.deeper(Self::atom)?;
+                number::square_root(&value, &mut self.work).map_err(located(at))
+            }
+            Some('π') => {
+                self.advance();
+                Ok(Number::Near(Near::pi()))
+            }
+            Some(c) if c.is_ascii_alphabetic() => self.name(),
             Some(c) => {
                 Err(self.syntax(&format!("expected a number before `{}`", c.escape_debug())))
             }
@@ -114,9 +196,16 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn number(&mut self) -> Result<Decimal> {
+    fn number(&mut self) -> Result<Number> {
         let start = self.at;
         let whole = self.take(|c| c.is_ascii_digit());
+        if self.is_grouped(whole) {
+            return Err(located(start)(Problem::Syntax(
+                "digits with a comma may be one number or two: write 1234, or put a space after \
+                 the comma of a list"
+                    .to_owned(),
+            )));
+        }
         let mut fraction = "";
         if self.text[self.at..].starts_with('.') {
             self.at += 1;
@@ -149,26 +238,41 @@ impl<'a> Parser<'a> {
         number::literal(whole, fraction, exponent).map_err(located(start))
     }
 
-    fn function(&mut self) -> Result<Decimal> {
+    /// Whether a comma with three digits comes next, as in `1,234`.
+    fn is_grouped(&self, whole: &str) -> bool {
+        let group = self.text[self.at..].strip_prefix(',').unwrap_or_default();
+        let digits = group.bytes().take_while(u8::is_ascii_digit).count();
+        digits == 3 && (1..=3).contains(&whole.len()) && !whole.starts_with('0')
+    }
+
+    /// A function with its arguments, or a constant.
+    fn name(&mut self) -> Result<Number> {
         let start = self.at;
         let name = self.take(|c| c.is_ascii_alphanumeric() || c == '_');
+        match name.to_ascii_lowercase().as_str() {
+            "pi" => return Ok(Number::Near(Near::pi())),
+            "e" => return Near::e().map(Number::Near).map_err(located(start)),
+            _ => {}
+        }
         let function = Function::named(name).ok_or_else(|| {
             let name: String = name.chars().take(32).collect();
             located(start)(Problem::Syntax(format!(
-                "there is no function `{name}`; there are {}",
-                Function::ALL.map(Function::name).join(", "),
+                "there is no function `{name}`; there are {}, and the constants pi and e",
+                Function::names(),
             )))
         })?;
         self.expect('(')?;
         let values = self.deeper(Self::list)?;
         self.expect(')')?;
-        function.apply(&values).map_err(located(start))
+        function
+            .apply(&values, &mut self.work)
+            .map_err(located(start))
     }
 
-    fn list(&mut self) -> Result<Vec<Decimal>> {
+    fn list(&mut self) -> Result<Vec<Number>> {
         let mut values = vec![self.sum()?];
         while self.peek() == Some(',') {
-            self.advance(1);
+            self.advance();
             values.push(self.sum()?);
         }
         Ok(values)
@@ -192,10 +296,11 @@ impl<'a> Parser<'a> {
         self.text[self.at..].chars().next()
     }
 
-    /// Goes on by so many bytes and returns where it was.
-    fn advance(&mut self, bytes: usize) -> usize {
+    /// Goes on by one character and returns where it was.
+    fn advance(&mut self) -> usize {
         let at = self.at;
-        self.at += bytes;
+        let next = self.text[at..].chars().next();
+        self.at += next.map_or(0, char::len_utf8);
         at
     }
 
@@ -209,7 +314,7 @@ impl<'a> Parser<'a> {
     fn expect(&mut self, wanted: char) -> Result<()> {
         match self.peek() {
             Some(c) if c == wanted => {
-                self.advance(c.len_utf8());
+                self.advance();
                 Ok(())
             }
             Some(c) => Err(self.syntax(&format!(
@@ -227,88 +332,4 @@ impl<'a> Parser<'a> {
 
 fn located(at: usize) -> impl FnOnce(Problem) -> Located {
     move |problem| Located { at, problem }
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Function {
-    Sum,
-    Avg,
-    Min,
-    Max,
-    Abs,
-    Sqrt,
-    Floor,
-    Ceil,
-    Round,
-}
-
-impl Function {
-    const ALL: [Self; 9] = [
-        Self::Sum,
-        Self::Avg,
-        Self::Min,
-        Self::Max,
-        Self::Abs,
-        Self::Sqrt,
-        Self::Floor,
-        Self::Ceil,
-        Self::Round,
-    ];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Sum => "sum",
-            Self::Avg => "avg",
-            Self::Min => "min",
-            Self::Max => "max",
-            Self::Abs => "abs",
-            Self::Sqrt => "sqrt",
-            Self::Floor => "floor",
-            Self::Ceil => "ceil",
-            Self::Round => "round",
-        }
-    }
-
-    fn named(name: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|function| function.name().eq_ignore_ascii_case(name))
-    }
-
-    /// The value for one or more arguments.
-    fn apply(self, values: &[Decimal]) -> std::result::Result<Decimal, Problem> {
-        let sum = || {
-            values
-                .iter()
-                .try_fold(Decimal::ZERO, |sum, value| number::add(sum, *value))
-        };
-        let extreme = |value: Option<&Decimal>| {
-            value
-                .copied()
-                .ok_or(Problem::Undefined("it takes at least one value"))
-        };
-        match (self, values) {
-            (Self::Sum, _) => sum(),
-            (Self::Avg, _) => number::divide(sum()?, values.len().into()),
-            (Self::Min, _) => extreme(values.iter().min()),
-            (Self::Max, _) => extreme(values.iter().max()),
-            (Self::Abs, [value]) => Ok(value.abs()),
-            (Self::Sqrt, [value]) => number::square_root(*value),
-            (Self::Floor, [value]) => Ok(value.floor()),
-            (Self::Ceil, [value]) => Ok(value.ceil()),
-            (Self::Round, [value]) => number::round(*value, Decimal::ZERO),
-            (Self::Round, [value, places]) => number::round(*value, *places),
-            (Self::Abs | Self::Sqrt | Self::Floor | Self::Ceil | Self::Round, _) => {
-                let wanted = match self {
-                    Self::Round => "a value and a number of places",
-                    Self::Sum | Self::Avg | Self::Min | Self::Max => "one value or more",
-                    Self::Abs | Self::Sqrt | Self::Floor | Self::Ceil => "one value",
-                };
-                let (name, count) = (self.name(), values.len());
-                Err(Problem::Syntax(format!(
-                    "{name} takes {wanted}, not {count} values"
-                )))
-            }
-        }
-    }
 }

@@ -1,10 +1,12 @@
 //! The document that is queried, and how large it may be.
 
 use agentkit::{event::Failure, tool::ToolContext};
+use encoding_rs::Encoding;
 use serde_json::Value;
 
 use crate::{
-    read_result,
+    json::{self, Limits, Node, Problem},
+    read_result, text,
     workspace::{blocking, file_path, read_whole},
 };
 
@@ -12,10 +14,8 @@ use crate::{
 const MAX_BYTES: u64 = 64 << 20;
 /// The most memory that a document may take once it is read, about, in bytes.
 const MAX_MEMORY: usize = 256 << 20;
-/// What an object takes beyond its text, at the most: its members are kept in nodes of eleven.
-const OBJECT: usize = 640;
-/// What any other value takes beyond its text, at the most.
-const VALUE: usize = 64;
+/// How deep it may nest.
+const MAX_DEPTH: usize = 128;
 /// So much of a large result is read at once.
 const PIECE: u64 = 4 << 20;
 
@@ -79,40 +79,79 @@ impl Source {
     }
 }
 
+/// A document, and what is to be told of how it was read.
+#[derive(Debug)]
+pub(super) struct Document {
+    pub(super) node: Node,
+    /// The encoding, where it is not plain UTF-8.
+    pub(super) encoding: Option<String>,
+    /// How many lone surrogates were read as U+FFFD.
+    pub(super) surrogates: usize,
+}
+
 impl Text {
-    pub(super) fn parse(self) -> Result<Value, Failure> {
-        match self {
-            Self::Bytes(bytes) => parse(&bytes),
-            Self::Given(json) => Ok(json),
+    pub(super) fn parse(self, encoding: Option<&'static Encoding>) -> Result<Document, Failure> {
+        let bytes = match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Given(json) => {
+                return Ok(Document {
+                    node: json.into(),
+                    encoding: None,
+                    surrogates: 0,
+                });
+            }
+        };
+        let text = text::decode(bytes, encoding).ok_or_else(|| {
+            let message = "the document is not text, so it is not JSON";
+            Failure::last("not_json", message)
+        })?;
+        Ok(Document {
+            encoding: text.how.told(),
+            ..parse(&text.content)?
+        })
+    }
+}
+
+impl Document {
+    /// The JSON in a string of the document.
+    pub(super) fn inside(self, pointer: &str) -> Result<Self, Failure> {
+        let wrong = |problem: &str| {
+            let shown: String = pointer.chars().take(100).collect();
+            Failure::last(
+                "invalid_arguments",
+                format!("`inside`: {shown:?} {problem}"),
+            )
+        };
+        match self.node.pointer(pointer) {
+            Some(Node::String(text)) => Ok(Self {
+                encoding: self.encoding,
+                ..parse(text)?
+            }),
+            Some(_) => Err(wrong("is not a string")),
+            None => Err(wrong("points to nothing; it is a JSON Pointer like /text")),
         }
     }
 }
 
-/// The JSON in a string of the document.
-pub(super) fn inside(document: &Value, pointer: &str) -> Result<Value, Failure> {
-    let wrong = |problem: &str| {
-        let shown: String = pointer.chars().take(100).collect();
-        Failure::last(
-            "invalid_arguments",
-            format!("`inside`: {shown:?} {problem}"),
-        )
+fn parse(text: &str) -> Result<Document, Failure> {
+    // What web pages and spreadsheets put before it.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let limits = Limits {
+        depth: MAX_DEPTH,
+        memory: MAX_MEMORY,
     };
-    match document.pointer(pointer) {
-        Some(Value::String(text)) => parse(text.as_bytes()),
-        Some(_) => Err(wrong("is not a string")),
-        None => Err(wrong("points to nothing; it is a JSON Pointer like /text")),
-    }
-}
-
-fn parse(bytes: &[u8]) -> Result<Value, Failure> {
-    if memory(bytes) > MAX_MEMORY {
-        return Err(too_large("holds too many values"));
-    }
-    serde_json::from_slice(bytes).map_err(|error| {
-        Failure::last(
+    let reading = json::read(text, limits).map_err(|problem| match problem {
+        Problem::Syntax { .. } => Failure::last(
             "not_json",
-            format!("the document is not valid JSON: {error}"),
-        )
+            format!("the document is not valid JSON: {problem}"),
+        ),
+        Problem::TooDeep => too_large(&format!("nests deeper than {MAX_DEPTH} levels")),
+        Problem::TooLarge => too_large("holds too many values"),
+    })?;
+    Ok(Document {
+        node: reading.node,
+        encoding: None,
+        surrogates: reading.surrogates,
     })
 }
 
@@ -121,43 +160,29 @@ fn too_large(what: &str) -> Failure {
     Failure::last("document_too_large", message)
 }
 
-/// A bound of the memory that JSON text takes once it is read: each value but the first comes after
-/// one of these characters.
-fn memory(bytes: &[u8]) -> usize {
-    bytes.iter().fold(bytes.len(), |memory, byte| {
-        memory
-            + match byte {
-                b'{' => OBJECT,
-                b'[' | b',' | b':' => VALUE,
-                _ => 0,
-            }
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn read(text: &str) -> Result<Document, Failure> {
+        Text::Bytes(text.as_bytes().to_vec()).parse(None)
+    }
+
     #[test]
     fn a_document_that_would_take_much_memory_is_refused() {
         let small = format!("[{}0]", "0,".repeat(1000));
-        assert!(parse(small.as_bytes()).is_ok());
+        assert!(read(&small).is_ok());
         for unit in ["{\"\":0},", "{},", "[],", "0,"] {
-            let text = format!("[{}0]", unit.repeat((MAX_MEMORY / 64) + 1));
-            assert_eq!(
-                parse(text.as_bytes()).unwrap_err().code,
-                "document_too_large"
-            );
+            let text = format!("[{}0]", unit.repeat((MAX_MEMORY / 48) + 1));
+            assert_eq!(read(&text).unwrap_err().code, "document_too_large");
         }
     }
 
     #[test]
     fn json_in_a_string_is_found() {
-        let document = serde_json::json!({"text": "{\"a\":1}", "n": 1, "bad": "{"});
-        assert_eq!(
-            inside(&document, "/text").unwrap(),
-            serde_json::json!({"a": 1})
-        );
+        let document = || read(r#"{"text": "\ufeff{\"a\":1}", "n": 1, "bad": "{"}"#).unwrap();
+        let found = document().inside("/text").unwrap();
+        assert_eq!(found.node.to_value(&mut 0), serde_json::json!({"a": 1}));
         for (pointer, code) in [
             ("/none", "invalid_arguments"),
             ("text", "invalid_arguments"),
@@ -165,11 +190,8 @@ mod tests {
             ("", "invalid_arguments"),
             ("/bad", "not_json"),
         ] {
-            assert_eq!(
-                inside(&document, pointer).unwrap_err().code,
-                code,
-                "{pointer}"
-            );
+            let error = document().inside(pointer).unwrap_err();
+            assert_eq!(error.code, code, "{pointer}");
         }
     }
 }

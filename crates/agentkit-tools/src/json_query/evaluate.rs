@@ -1,17 +1,18 @@
 //! Evaluates a query, as RFC 9535 says, within a number of steps.
 
-use std::{cmp::Ordering, collections::HashMap};
+use std::{borrow::Cow, cmp::Ordering, collections::HashMap};
 
 use agentkit::event::Failure;
-use jsonpath_rust::parser::model::{
-    Comparable, Comparison, Filter, FilterAtom, FnArg, Literal, Segment, Selector, SingularQuery,
-    SingularQuerySegment, Test, TestFunction,
-};
-use regex::{Regex, RegexBuilder};
-use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::workspace::stopped;
+use super::{
+    pattern::{Compiled, MAX_TEXT, Pattern},
+    query::{Comparison, Condition, Extent, From, Operand, Query, Segment, Selector},
+};
+use crate::{
+    json::{Node, Number},
+    workspace::stopped,
+};
 
 /// The most steps: each node that is looked at is one, and each KiB that is compared or matched.
 const MAX_STEPS: usize = 20_000_000;
@@ -19,81 +20,91 @@ const MAX_STEPS: usize = 20_000_000;
 const MAX_NODES: usize = 2_000_000;
 /// How many steps are taken before somebody may stop them.
 const STRIDE: usize = 1 << 16;
-/// The most memory of a compiled pattern, in bytes.
-const MAX_COMPILED: usize = 256 << 10;
-/// Patterns that are kept compiled: most queries hold one.
+/// Patterns of the document that are kept compiled.
 const MAX_PATTERNS: usize = 64;
+/// How many patterns of the document that cannot be used are told.
+const MAX_TOLD: usize = 5;
 
 pub(super) struct Evaluation<'a> {
-    root: &'a Value,
+    root: &'a Node,
     abandoned: &'a CancellationToken,
     steps: usize,
-    patterns: HashMap<String, Option<Regex>>,
+    patterns: HashMap<(String, Extent), Option<Compiled>>,
+    /// Patterns of the document that cannot be used, and why: they match nothing.
+    unusable: Vec<String>,
 }
 
-/// What an expression gives: a value of the document, one that was made, or nothing.
-type Operand<'a> = Option<std::borrow::Cow<'a, Value>>;
+/// What an expression gives: a value of the document or the query, one that was made, or nothing.
+type Found<'a> = Option<Cow<'a, Node>>;
 
 impl<'a> Evaluation<'a> {
-    pub(super) fn new(root: &'a Value, abandoned: &'a CancellationToken) -> Self {
+    pub(super) fn new(root: &'a Node, abandoned: &'a CancellationToken) -> Self {
         Self {
             root,
             abandoned,
             steps: 0,
             patterns: HashMap::new(),
+            unusable: Vec::new(),
         }
     }
 
     /// The nodes that the query selects, in order.
-    pub(super) fn query(&mut self, segments: &[Segment]) -> Result<Vec<&'a Value>, Failure> {
-        self.select(self.root, segments)
+    pub(super) fn query(&mut self, query: &'a Query) -> Result<Vec<&'a Node>, Failure> {
+        self.select(self.root, query)
     }
 
-    fn select(&mut self, from: &'a Value, segments: &[Segment]) -> Result<Vec<&'a Value>, Failure> {
-        let mut nodes = vec![from];
-        for segment in segments {
+    /// Patterns of the document that matched nothing because they cannot be used, and why.
+    pub(super) fn into_unusable(self) -> Vec<String> {
+        self.unusable
+    }
+
+    fn select(&mut self, current: &'a Node, query: &'a Query) -> Result<Vec<&'a Node>, Failure> {
+        let mut nodes = vec![match query.from {
+            From::Root => self.root,
+            From::Current => current,
+        }];
+        for segment in &query.segments {
             let mut next = Vec::new();
             for node in nodes {
-                self.segment(node, segment, &mut next)?;
+                match segment {
+                    Segment::Children(selectors) => self.selectors(node, selectors, &mut next)?,
+                    Segment::Descendants(selectors) => {
+                        let mut waiting = vec![node];
+                        while let Some(node) = waiting.pop() {
+                            self.selectors(node, selectors, &mut next)?;
+                            let from = waiting.len();
+                            waiting.extend(children(node));
+                            waiting[from..].reverse();
+                        }
+                    }
+                }
             }
             nodes = next;
         }
         Ok(nodes)
     }
 
-    fn segment(
+    fn selectors(
         &mut self,
-        node: &'a Value,
-        segment: &Segment,
-        into: &mut Vec<&'a Value>,
+        node: &'a Node,
+        selectors: &'a [Selector],
+        into: &mut Vec<&'a Node>,
     ) -> Result<(), Failure> {
-        match segment {
-            Segment::Selector(selector) => self.selector(node, selector, into),
-            Segment::Selectors(selectors) => {
-                for selector in selectors {
-                    self.selector(node, selector, into)?;
-                }
-                Ok(())
-            }
-            Segment::Descendant(inner) => {
-                self.segment(node, inner, into)?;
-                for child in children(node) {
-                    self.segment(child, segment, into)?;
-                }
-                Ok(())
-            }
+        for selector in selectors {
+            self.selector(node, selector, into)?;
         }
+        Ok(())
     }
 
     fn selector(
         &mut self,
-        node: &'a Value,
-        selector: &Selector,
-        into: &mut Vec<&'a Value>,
+        node: &'a Node,
+        selector: &'a Selector,
+        into: &mut Vec<&'a Node>,
     ) -> Result<(), Failure> {
         self.step(1)?;
         match selector {
-            Selector::Name(name) => into.extend(node.get(name.as_str())),
+            Selector::Name(name) => into.extend(node.member(name)),
             Selector::Index(index) => into.extend(element(node, *index)),
             Selector::Wildcard => {
                 for child in children(node) {
@@ -101,9 +112,9 @@ impl<'a> Evaluation<'a> {
                     into.push(child);
                 }
             }
-            Selector::Slice(start, end, step) => {
-                if let Value::Array(items) = node {
-                    for at in slice(items.len(), *start, *end, step.unwrap_or(1)) {
+            Selector::Slice { start, end, step } => {
+                if let Node::Array(items) = node {
+                    for at in slice(items.len(), *start, *end, *step) {
                         self.step(1)?;
                         into.push(&items[at]);
                     }
@@ -124,9 +135,10 @@ impl<'a> Evaluation<'a> {
         Ok(())
     }
 
-    fn holds(&mut self, node: &'a Value, filter: &Filter) -> Result<bool, Failure> {
-        match filter {
-            Filter::Or(parts) => {
+    fn holds(&mut self, node: &'a Node, condition: &'a Condition) -> Result<bool, Failure> {
+        self.step(1)?;
+        match condition {
+            Condition::Any(parts) => {
                 for part in parts {
                     if self.holds(node, part)? {
                         return Ok(true);
@@ -134,7 +146,7 @@ impl<'a> Evaluation<'a> {
                 }
                 Ok(false)
             }
-            Filter::And(parts) => {
+            Condition::All(parts) => {
                 for part in parts {
                     if !self.holds(node, part)? {
                         return Ok(false);
@@ -142,182 +154,135 @@ impl<'a> Evaluation<'a> {
                 }
                 Ok(true)
             }
-            Filter::Atom(FilterAtom::Filter { expr, not }) => Ok(self.holds(node, expr)? != *not),
-            Filter::Atom(FilterAtom::Test { expr, not }) => Ok(self.test(node, expr)? != *not),
-            Filter::Atom(FilterAtom::Comparison(comparison)) => self.compare(node, comparison),
-        }
-    }
-
-    fn test(&mut self, node: &'a Value, test: &Test) -> Result<bool, Failure> {
-        self.step(1)?;
-        match test {
-            Test::RelQuery(segments) => Ok(!self.select(node, segments)?.is_empty()),
-            Test::AbsQuery(query) => Ok(!self.select(self.root, &query.segments)?.is_empty()),
-            Test::Function(function) => {
-                let value = self.function(node, function)?;
-                Ok(value.is_some_and(|value| *value == Value::Bool(true)))
+            Condition::Not(inner) => Ok(!self.holds(node, inner)?),
+            Condition::Exists(query) => Ok(!self.select(node, query)?.is_empty()),
+            Condition::Compare(left, comparison, right) => {
+                let left = self.operand(node, left)?;
+                let right = self.operand(node, right)?;
+                self.compare(left, *comparison, right)
+            }
+            Condition::Matches {
+                text,
+                pattern,
+                extent,
+            } => {
+                let text = self.operand(node, text)?;
+                match pattern {
+                    Pattern::Literal(compiled) => self.matches(text, compiled),
+                    Pattern::Computed(pattern) => {
+                        let pattern = self.operand(node, pattern)?;
+                        match self.compiled(pattern, *extent)? {
+                            Some(compiled) => self.matches(text, &compiled),
+                            None => Ok(false),
+                        }
+                    }
+                }
             }
         }
     }
 
-    fn compare(&mut self, node: &'a Value, comparison: &Comparison) -> Result<bool, Failure> {
-        let (left, right) = comparison.vals();
-        let left = self.operand(node, left)?;
-        let right = self.operand(node, right)?;
-        self.step(1)?;
+    fn compare(
+        &mut self,
+        left: Found<'a>,
+        comparison: Comparison,
+        right: Found<'a>,
+    ) -> Result<bool, Failure> {
         let mut same = || -> Result<bool, Failure> {
             match (&left, &right) {
                 (None, None) => Ok(true),
                 (Some(left), Some(right)) => self.same(left, right),
-                _ => Ok(false),
+                (None, Some(_)) | (Some(_), None) => Ok(false),
             }
         };
         let order = || order(left.as_deref()?, right.as_deref()?);
         match comparison {
-            Comparison::Eq(..) => same(),
-            Comparison::Ne(..) => Ok(!same()?),
-            Comparison::Lt(..) => Ok(order() == Some(Ordering::Less)),
-            Comparison::Gt(..) => Ok(order() == Some(Ordering::Greater)),
-            Comparison::Lte(..) => Ok(order() == Some(Ordering::Less) || same()?),
-            Comparison::Gte(..) => Ok(order() == Some(Ordering::Greater) || same()?),
+            Comparison::Equal => same(),
+            Comparison::Unequal => Ok(!same()?),
+            Comparison::Less => Ok(order() == Some(Ordering::Less)),
+            Comparison::Greater => Ok(order() == Some(Ordering::Greater)),
+            Comparison::LessOrEqual => Ok(order() == Some(Ordering::Less) || same()?),
+            Comparison::GreaterOrEqual => Ok(order() == Some(Ordering::Greater) || same()?),
         }
     }
 
-    fn operand(
-        &mut self,
-        node: &'a Value,
-        comparable: &Comparable,
-    ) -> Result<Operand<'a>, Failure> {
-        use std::borrow::Cow;
-        match comparable {
-            Comparable::Literal(value) => Ok(Some(Cow::Owned(literal(value)))),
-            Comparable::Function(function) => self.function(node, function),
-            Comparable::SingularQuery(query) => {
-                let (from, segments) = match query {
-                    SingularQuery::Current(segments) => (node, segments),
-                    SingularQuery::Root(segments) => (self.root, segments),
-                };
-                let found = segments
-                    .iter()
-                    .try_fold(from, |node, segment| match segment {
-                        SingularQuerySegment::Index(index) => element(node, *index),
-                        SingularQuerySegment::Name(name) => node.get(name.as_str()),
-                    });
-                Ok(found.map(Cow::Borrowed))
+    fn operand(&mut self, node: &'a Node, operand: &'a Operand) -> Result<Found<'a>, Failure> {
+        self.step(1)?;
+        let count = |count: usize| Ok(Some(Cow::Owned(Node::Number(Number::from(count)))));
+        match operand {
+            Operand::Literal(value) => Ok(Some(Cow::Borrowed(value))),
+            Operand::Query(query) => {
+                let found = self.select(node, query)?;
+                Ok(found.first().map(|node| Cow::Borrowed(*node)))
             }
-        }
-    }
-
-    fn function(
-        &mut self,
-        node: &'a Value,
-        function: &TestFunction,
-    ) -> Result<Operand<'a>, Failure> {
-        use std::borrow::Cow;
-        let made = |value: Value| Ok(Some(Cow::Owned(value)));
-        match function {
-            TestFunction::Length(argument) => {
-                let length = match self.argument(node, argument)?.as_deref() {
-                    Some(Value::String(text)) => {
-                        self.step(text.len() / 1024)?;
-                        text.chars().count()
-                    }
-                    Some(Value::Array(items)) => items.len(),
-                    Some(Value::Object(members)) => members.len(),
-                    Some(Value::Null | Value::Bool(_) | Value::Number(_)) | None => {
-                        return Ok(None);
-                    }
-                };
-                made(length.into())
-            }
-            TestFunction::Count(argument) => made(self.nodes(node, argument)?.len().into()),
-            TestFunction::Value(argument) => match self.nodes(node, argument)?.as_slice() {
+            Operand::Length(inner) => match self.operand(node, inner)?.as_deref() {
+                Some(Node::String(text)) => {
+                    self.step(text.len() / 1024)?;
+                    count(text.chars().count())
+                }
+                Some(Node::Array(items)) => count(items.len()),
+                Some(Node::Object(members)) => count(members.len()),
+                Some(Node::Null | Node::Bool(_) | Node::Number(_)) | None => Ok(None),
+            },
+            Operand::Count(query) => count(self.select(node, query)?.len()),
+            Operand::Value(query) => match self.select(node, query)?.as_slice() {
                 [one] => Ok(Some(Cow::Borrowed(one))),
                 _ => Ok(None),
             },
-            TestFunction::Search(text, pattern) => {
-                let (text, pattern) = (self.argument(node, text)?, self.argument(node, pattern)?);
-                made(self.matches(text, pattern, "(?:", ")")?.into())
-            }
-            TestFunction::Match(text, pattern) => {
-                let (text, pattern) = (self.argument(node, text)?, self.argument(node, pattern)?);
-                made(self.matches(text, pattern, r"\A(?:", r")\z")?.into())
-            }
-            // Refused when the query was read.
-            TestFunction::Custom(..) => Ok(None),
         }
     }
 
-    /// The value of an argument; none if a query selects no node, or more than one.
-    fn argument(&mut self, node: &'a Value, argument: &FnArg) -> Result<Operand<'a>, Failure> {
-        use std::borrow::Cow;
-        match argument {
-            FnArg::Literal(value) => Ok(Some(Cow::Owned(literal(value)))),
-            FnArg::Test(test) => match &**test {
-                Test::Function(function) => self.function(node, function),
-                Test::RelQuery(_) | Test::AbsQuery(_) => {
-                    match self.nodes(node, argument)?.as_slice() {
-                        [one] => Ok(Some(Cow::Borrowed(one))),
-                        _ => Ok(None),
-                    }
-                }
-            },
-            FnArg::Filter(_) => Ok(None),
-        }
-    }
-
-    /// The nodes that a query as an argument selects.
-    fn nodes(&mut self, node: &'a Value, argument: &FnArg) -> Result<Vec<&'a Value>, Failure> {
-        self.step(1)?;
-        match argument {
-            FnArg::Test(test) => match &**test {
-                Test::RelQuery(segments) => self.select(node, segments),
-                Test::AbsQuery(query) => self.select(self.root, &query.segments),
-                Test::Function(_) => Ok(Vec::new()),
-            },
-            FnArg::Literal(_) | FnArg::Filter(_) => Ok(Vec::new()),
-        }
-    }
-
-    /// Whether a text matches a pattern (RFC 9485); what is no text or no pattern does not.
-    fn matches(
+    /// The pattern that a value of the document is, if it is one.
+    fn compiled(
         &mut self,
-        text: Operand<'a>,
-        pattern: Operand<'a>,
-        before: &str,
-        after: &str,
-    ) -> Result<bool, Failure> {
-        let (Some(Value::String(text)), Some(Value::String(pattern))) =
-            (text.as_deref(), pattern.as_deref())
-        else {
-            return Ok(false);
+        pattern: Found<'a>,
+        extent: Extent,
+    ) -> Result<Option<Compiled>, Failure> {
+        let Some(Node::String(pattern)) = pattern.as_deref() else {
+            return Ok(None);
         };
-        self.step(1 + text.len() / 64)?;
-        let pattern = format!("{before}{pattern}{after}");
-        if self.patterns.len() > MAX_PATTERNS {
+        let key = (pattern.to_string(), extent);
+        if let Some(known) = self.patterns.get(&key) {
+            return Ok(known.clone());
+        }
+        if self.patterns.len() >= MAX_PATTERNS {
             self.patterns.clear();
         }
-        if !self.patterns.contains_key(&pattern) {
-            // To compile one takes as long as many steps.
-            self.step(1000 + pattern.len())?;
-            let compiled = RegexBuilder::new(&pattern)
-                .size_limit(MAX_COMPILED)
-                .dfa_size_limit(MAX_COMPILED)
-                .build();
-            self.patterns.insert(pattern.clone(), compiled.ok());
-        }
-        let regex = self.patterns.get(&pattern).and_then(Option::as_ref);
-        Ok(regex.is_some_and(|regex| regex.is_match(text)))
+        // To compile one takes as long as many steps.
+        self.step(1000 + pattern.len())?;
+        let compiled = match Compiled::of_document(pattern, extent) {
+            Ok(compiled) => Some(compiled),
+            Err(problem) => {
+                if self.unusable.len() < MAX_TOLD && !self.unusable.contains(&problem) {
+                    self.unusable.push(problem);
+                }
+                None
+            }
+        };
+        self.patterns.insert(key, compiled.clone());
+        Ok(compiled)
     }
 
-    /// Whether two values are equal; numbers are by their value.
-    fn same(&mut self, left: &Value, right: &Value) -> Result<bool, Failure> {
+    /// Whether a text matches a pattern (RFC 9485); what is no text does not.
+    fn matches(&mut self, text: Found<'a>, pattern: &Compiled) -> Result<bool, Failure> {
+        let Some(Node::String(text)) = text.as_deref() else {
+            return Ok(false);
+        };
+        if text.len() > MAX_TEXT {
+            return Err(too_much("matches a text of more than 4 MiB"));
+        }
+        self.step((1 + text.len() / 64).saturating_mul(pattern.weight))?;
+        Ok(pattern.regex.is_match(text))
+    }
+
+    /// Whether two values are equal; numbers are by their exact value.
+    fn same(&mut self, left: &Node, right: &Node) -> Result<bool, Failure> {
         self.step(1)?;
         match (left, right) {
-            (Value::Number(left), Value::Number(right)) => {
-                Ok(left == right || left.as_f64() == right.as_f64())
+            (Node::Number(left), Node::Number(right)) => {
+                self.step(left.len().min(right.len()) / 1024)?;
+                Ok(left == right)
             }
-            (Value::Array(left), Value::Array(right)) => {
+            (Node::Array(left), Node::Array(right)) => {
                 if left.len() != right.len() {
                     return Ok(false);
                 }
@@ -328,19 +293,18 @@ impl<'a> Evaluation<'a> {
                 }
                 Ok(true)
             }
-            (Value::Object(left), Value::Object(right)) => {
+            (Node::Object(left), Node::Object(right)) => {
                 if left.len() != right.len() {
                     return Ok(false);
                 }
-                for (name, left) in left {
-                    match right.get(name) {
-                        Some(right) if self.same(left, right)? => {}
-                        Some(_) | None => return Ok(false),
+                for ((name, left), (other, right)) in left.iter().zip(right) {
+                    if name != other || !self.same(left, right)? {
+                        return Ok(false);
                     }
                 }
                 Ok(true)
             }
-            (Value::String(left), Value::String(right)) => {
+            (Node::String(left), Node::String(right)) => {
                 self.step(left.len().min(right.len()) / 1024)?;
                 Ok(left == right)
             }
@@ -366,19 +330,19 @@ fn too_much(what: &str) -> Failure {
     Failure::last("query_too_expensive", message)
 }
 
-fn children(node: &Value) -> Box<dyn Iterator<Item = &Value> + '_> {
+fn children(node: &Node) -> Box<dyn Iterator<Item = &Node> + '_> {
     match node {
-        Value::Array(items) => Box::new(items.iter()),
-        Value::Object(members) => Box::new(members.values()),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+        Node::Array(items) => Box::new(items.iter()),
+        Node::Object(members) => Box::new(members.iter().map(|(_, member)| member)),
+        Node::Null | Node::Bool(_) | Node::Number(_) | Node::String(_) => {
             Box::new(std::iter::empty())
         }
     }
 }
 
 /// An element of an array; a negative index counts from the end.
-fn element(node: &Value, index: i64) -> Option<&Value> {
-    let Value::Array(items) = node else {
+fn element(node: &Node, index: i64) -> Option<&Node> {
+    let Node::Array(items) = node else {
         return None;
     };
     let index = if index < 0 {
@@ -415,24 +379,11 @@ fn slice(
     }
 }
 
-fn literal(literal: &Literal) -> Value {
-    match literal {
-        Literal::Int(number) => (*number).into(),
-        Literal::Float(number) => (*number).into(),
-        Literal::String(text) => text.as_str().into(),
-        Literal::Bool(truth) => (*truth).into(),
-        Literal::Null => Value::Null,
-    }
-}
-
 /// Numbers and texts have an order, each among themselves.
-fn order(left: &Value, right: &Value) -> Option<Ordering> {
+fn order(left: &Node, right: &Node) -> Option<Ordering> {
     match (left, right) {
-        (Value::Number(left), Value::Number(right)) => match (left.as_i64(), right.as_i64()) {
-            (Some(left), Some(right)) => Some(left.cmp(&right)),
-            _ => left.as_f64()?.partial_cmp(&right.as_f64()?),
-        },
-        (Value::String(left), Value::String(right)) => Some(left.cmp(right)),
+        (Node::Number(left), Node::Number(right)) => Some(left.cmp(right)),
+        (Node::String(left), Node::String(right)) => Some(left.cmp(right)),
         _ => None,
     }
 }

@@ -1,128 +1,121 @@
-//! Reads a query, and refuses what RFC 9535 does not know.
+//! A query as RFC 9535 means it, and the bounds of its text.
 
 use agentkit::event::Failure;
-use jsonpath_rust::parser::{
-    model::{
-        Comparable, Filter, FilterAtom, FnArg, JpQuery, Segment, Selector, Test, TestFunction,
-    },
-    parse_json_path,
-};
+
+use super::{parse, pattern::Pattern};
+use crate::json::Node;
 
 const MAX_LENGTH: usize = 1024;
-/// How deep parentheses and brackets nest: the parser tries several readings at each level.
-const MAX_DEPTH: usize = 8;
+
+/// A query from the root of the document, or from the node that a filter looks at.
+#[derive(Debug)]
+pub(super) struct Query {
+    pub(super) from: From,
+    pub(super) segments: Vec<Segment>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum From {
+    Root,
+    Current,
+}
+
+#[derive(Debug)]
+pub(super) enum Segment {
+    Children(Vec<Selector>),
+    Descendants(Vec<Selector>),
+}
+
+#[derive(Debug)]
+pub(super) enum Selector {
+    Name(String),
+    Wildcard,
+    Index(i64),
+    Slice {
+        start: Option<i64>,
+        end: Option<i64>,
+        step: i64,
+    },
+    Filter(Condition),
+}
+
+/// What holds for a node or not.
+#[derive(Debug)]
+pub(super) enum Condition {
+    Any(Vec<Condition>),
+    All(Vec<Condition>),
+    Not(Box<Condition>),
+    Exists(Query),
+    Compare(Operand, Comparison, Operand),
+    /// The functions `match` and `search`.
+    Matches {
+        text: Operand,
+        pattern: Pattern,
+        extent: Extent,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Comparison {
+    Equal,
+    Unequal,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
+/// How much of a text a pattern has to match.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Extent {
+    /// All of it: `match`.
+    Whole,
+    /// Any part: `search`.
+    Part,
+}
+
+/// What is one value, or nothing.
+#[derive(Debug)]
+pub(super) enum Operand {
+    Literal(Node),
+    /// A singular query: of names and indices alone.
+    Query(Query),
+    Length(Box<Operand>),
+    Count(Query),
+    Value(Query),
+}
+
+impl Query {
+    /// Whether it selects one node at the most.
+    pub(super) fn is_singular(&self) -> bool {
+        let one = |segment: &Segment| match segment {
+            Segment::Children(selectors) => {
+                matches!(selectors[..], [Selector::Name(_) | Selector::Index(_)])
+            }
+            Segment::Descendants(_) => false,
+        };
+        self.segments.iter().all(one)
+    }
+}
 
 /// The query, if it is one.
-pub(super) fn parse(text: &str) -> Result<JpQuery, Failure> {
+pub(super) fn read(text: &str) -> Result<Query, Failure> {
     if text.len() > MAX_LENGTH {
         let size = text.len();
-        return Err(invalid(format!(
+        return Err(invalid(&format!(
             "it has {size} bytes, and {MAX_LENGTH} is the limit"
         )));
     }
-    if depth(text) > MAX_DEPTH {
-        return Err(invalid(format!(
-            "its parentheses and brackets nest deeper than {MAX_DEPTH} levels"
-        )));
-    }
-    let query = parse_json_path(text).map_err(|error| invalid(error.to_string()))?;
-    segments(&query.segments)?;
-    Ok(query)
+    parse::query(text).map_err(|problem| {
+        let column = text[..problem.at].chars().count() + 1;
+        let hint = problem
+            .hint
+            .map_or(String::new(), |hint| format!("; {hint}"));
+        invalid(&format!("{} at column {column}{hint}", problem.what))
+    })
 }
 
-fn invalid(problem: String) -> Failure {
+fn invalid(problem: &str) -> Failure {
     let message = format!("the query is not JSONPath (RFC 9535): {problem}");
     Failure::last("invalid_query", message)
-}
-
-/// How deep brackets nest, those in strings included: it is a bound.
-fn depth(text: &str) -> usize {
-    let (mut depth, mut deepest) = (0_usize, 0);
-    for byte in text.bytes() {
-        match byte {
-            b'(' | b'[' => depth += 1,
-            b')' | b']' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        deepest = deepest.max(depth);
-    }
-    deepest
-}
-
-fn segments(segments: &[Segment]) -> Result<(), Failure> {
-    for segment in segments {
-        match segment {
-            Segment::Descendant(inner) => self::segments(std::slice::from_ref(inner))?,
-            Segment::Selector(selector) => self::selector(selector)?,
-            Segment::Selectors(selectors) => selectors.iter().try_for_each(selector)?,
-        }
-    }
-    Ok(())
-}
-
-fn selector(selector: &Selector) -> Result<(), Failure> {
-    match selector {
-        Selector::Filter(inner) => filter(inner),
-        Selector::Name(_) | Selector::Wildcard | Selector::Index(_) | Selector::Slice(..) => Ok(()),
-    }
-}
-
-fn filter(filter: &Filter) -> Result<(), Failure> {
-    match filter {
-        Filter::Or(parts) | Filter::And(parts) => parts.iter().try_for_each(self::filter),
-        Filter::Atom(FilterAtom::Filter { expr, .. }) => self::filter(expr),
-        Filter::Atom(FilterAtom::Test { expr, .. }) => match &**expr {
-            Test::Function(function) => match &**function {
-                TestFunction::Length(_) | TestFunction::Value(_) | TestFunction::Count(_) => Err(
-                    invalid(format!("the result of {function} has to be compared")),
-                ),
-                TestFunction::Search(..) | TestFunction::Match(..) | TestFunction::Custom(..) => {
-                    self::function(function)
-                }
-            },
-            Test::RelQuery(_) | Test::AbsQuery(_) => test(expr),
-        },
-        Filter::Atom(FilterAtom::Comparison(comparison)) => {
-            let (left, right) = comparison.vals();
-            comparable(left)?;
-            comparable(right)
-        }
-    }
-}
-
-fn comparable(comparable: &Comparable) -> Result<(), Failure> {
-    match comparable {
-        Comparable::Function(function) => self::function(function),
-        Comparable::Literal(_) | Comparable::SingularQuery(_) => Ok(()),
-    }
-}
-
-fn test(test: &Test) -> Result<(), Failure> {
-    match test {
-        Test::RelQuery(inner) => segments(inner),
-        Test::AbsQuery(query) => segments(&query.segments),
-        Test::Function(inner) => function(inner),
-    }
-}
-
-fn function(function: &TestFunction) -> Result<(), Failure> {
-    match function {
-        TestFunction::Length(inner) => argument(inner),
-        TestFunction::Value(inner) | TestFunction::Count(inner) => argument(inner),
-        TestFunction::Search(left, right) | TestFunction::Match(left, right) => {
-            argument(left)?;
-            argument(right)
-        }
-        TestFunction::Custom(name, _) => Err(invalid(format!(
-            "there is no function `{name}`; known are length, count, value, match and search"
-        ))),
-    }
-}
-
-fn argument(argument: &FnArg) -> Result<(), Failure> {
-    match argument {
-        FnArg::Literal(_) => Ok(()),
-        FnArg::Test(inner) => test(inner),
-        FnArg::Filter(inner) => Err(invalid(format!("`{inner}` is no argument of a function"))),
-    }
 }

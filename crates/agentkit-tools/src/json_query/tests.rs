@@ -6,10 +6,26 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 
 fn run(document: &Value, query: &str) -> Result<Vec<Value>, Failure> {
-    let query = query::parse(query)?;
+    let query = query::read(query)?;
     let abandoned = CancellationToken::new();
-    let found = Evaluation::new(document, &abandoned).query(&query.segments)?;
-    Ok(found.into_iter().cloned().collect())
+    let node = Node::from(document.clone());
+    let found = Evaluation::new(&node, &abandoned).query(&query)?;
+    Ok(found
+        .into_iter()
+        .map(|node| node.to_value(&mut 0))
+        .collect())
+}
+
+/// As `run`, on the text of a document.
+fn run_text(document: &str, query: &str) -> Value {
+    let query = query::read(query).unwrap();
+    let document = document::Text::Bytes(document.as_bytes().to_vec());
+    let document = document.parse(None).unwrap();
+    let abandoned = CancellationToken::new();
+    let found = Evaluation::new(&document.node, &abandoned)
+        .query(&query)
+        .unwrap();
+    picked(&found, 100)
 }
 
 fn bookstore() -> Value {
@@ -170,6 +186,219 @@ fn what_is_no_query_is_told() {
     }
 }
 
+/// tools/T3: what other dialects know is refused with the form of RFC 9535.
+#[test]
+fn what_other_dialects_write_is_refused_with_a_hint() {
+    for (query, hint) in [
+        (
+            "$.items[?(@.id in [\"FRA\"])].id",
+            "`@.id == \"a\" || @.id == \"b\"`",
+        ),
+        ("$.items[?@.id in [\"FRA\"]].id", "there is no `in`"),
+        ("$.items[?(@.id is null)]", "`@.a == null`"),
+        ("$.items[?(@.id is not null)]", "`@.a != null`"),
+        ("$.items[?(@.tags size 2)]", "`length(@.tags) == 2`"),
+        ("$.items[?(@.tags empty true)]", "`length(@.a) == 0`"),
+        ("$.items[?(@.n mod 2 == 0)]", "no arithmetic"),
+        ("$.items[?(@.n % 2 == 0)]", "no arithmetic"),
+        ("$.items[?(@.n * 2 > 4)]", "no arithmetic"),
+        ("$.items[?(@.n - 2 > 4)]", "no arithmetic"),
+        (
+            "$.items[?(@.name contains 'a')]",
+            "search(@.name, \"text\")",
+        ),
+        (
+            "$.items[?contains(@.name, 'a')]",
+            "search(@.name, \"text\")",
+        ),
+        ("$.items[?(@.name =~ /a.*/i)]", "search(@.name"),
+        ("$.items[?(@.name like 'a%')]", "search(@.name"),
+        ("$.items[?(@.name startsWith 'a')]", "\"^a\""),
+        ("$.items[?@.a == 1 and @.b == 2]", "write `&&`"),
+        ("$.items[?@.a == 1 or @.b == 2]", "write `||`"),
+        ("$.items[?@.a == 1 & @.b == 2]", "write `&&`"),
+        ("$.items[?not @.a]", "`!(...)`"),
+        ("$.items[?!@.a == 1]", "not before a comparison"),
+        ("$.items[?(@.a) == 1]", "leave them out"),
+        ("$.items[?@.a = 1]", "write `==`"),
+        ("$.items[?@.a === 1]", "write `==`"),
+        ("$.items[?@.a <> 1]", "write `!=`"),
+        ("$.items[?@.* == 1]", "several values"),
+        ("$.items[?length(@.*) == 1]", "count(...)"),
+        ("$.items[?match(@.a, 'b') == true]", "do not compare them"),
+        ("$.items[(@.length-1)]", "the last element is [-1]"),
+        ("$.items[@.a == 1]", "a filter begins with `?`"),
+        ("$.items[name]", "['name']"),
+        ("$.items.length()", "`count` of the result"),
+        ("$.items.0", "[0]"),
+        ("$.items.[0]", "leave out the `.`"),
+        ("$.foo bar", "['foo bar']"),
+        ("$.foo-bar", "['a-b']"),
+        ("$.'foo'", "['a b']"),
+        ("$. foo", "no white space"),
+        ("$.foo ", "white space may not stand at the end"),
+        ("items[0]", "`$.items[0].name`"),
+        (" $.a", "`$.items[0].name`"),
+    ] {
+        let error = run(&json!({"items": []}), query).unwrap_err();
+        assert_eq!(error.code, "invalid_query", "{query}");
+        assert!(error.message.contains(hint), "{query}: {}", error.message);
+        assert!(error.message.contains(" at column "), "{}", error.message);
+    }
+}
+
+/// tools/T3: white space stands only where RFC 9535 lets it.
+#[test]
+fn white_space_stands_where_it_may() {
+    let document = json!({"a": {"b": [0, 1, 2, 3]}, "c": "x"});
+    for (query, expected) in [
+        ("$ .a .b [ 1 ]", json!([1])),
+        ("$\n['a']\t[\"b\"]\r[0 : 4 : 2]", json!([0, 2])),
+        ("$.a.b[ ? @ > 1 && ! ( @ == 3 ) ]", json!([2])),
+        ("$[?length( @ ) == 1]", json!([{"b": [0, 1, 2, 3]}, "x"])),
+        ("$[?search( @ , 'x' )]", json!(["x"])),
+        ("$.a..[ 0 , 1 ]", json!([0, 1])),
+    ] {
+        assert_eq!(
+            Value::from(run(&document, query).unwrap()),
+            expected,
+            "{query}"
+        );
+    }
+    for query in [
+        "$. a",
+        "$.. a",
+        "$[?length (@.a) == 1]",
+        "$[?@ . a]x",
+        "$[1 2]",
+        "$['a' 'b']",
+        "$[-0]",
+        "$[- 1]",
+        "$[1e2]",
+        "$[9007199254740992]",
+        "$[?@.a == 01]",
+        "$[?@.a == .5]",
+        "$[?@.a == 1.]",
+        "$[?@.a == True]",
+        "$['\\ud800']",
+        "$['\\x']",
+        "$['a\nb']",
+        "$[?'a']",
+        "$[?@.a == @.b == 1]",
+        "$[?length(@.a)]",
+        "$[?count(1) == 1]",
+        "$[?count(@.a, 1) == 1]",
+        "$[?(@.a]",
+        "$[]",
+        "$['a',]",
+        "$[?]",
+        "$..",
+        "$.",
+        "$[?@.a == 'b\"]",
+    ] {
+        let error = run(&document, query).map(|_| query).unwrap_err();
+        assert_eq!(error.code, "invalid_query", "{query}");
+    }
+}
+
+/// tools/T2: a pattern that cannot be used is told, and those that people write can be.
+#[test]
+fn patterns_are_used_or_told() {
+    let document = json!([{"n": "Müller"}, {"n": "x"}, {"n": "a\rb"}, {"n": "me@example.org"}]);
+    for (query, expected) in [
+        ("$[?search(@.n, '^\\\\w{2,10}$')].n", json!(["Müller"])),
+        ("$[?match(@.n, '\\\\p{L}{1,50}')].n", json!(["Müller", "x"])),
+        (
+            "$[?search(@.n, '^[\\\\w.]{1,64}@')].n",
+            json!(["me@example.org"]),
+        ),
+        ("$[?match(@.n, 'a.b')].n", json!([])),
+        ("$[?match(@.n, 'x|y')].n", json!(["x"])),
+        ("$[?match(@.n, 1)].n", json!([])),
+        ("$[?match(1, 'x')].n", json!([])),
+    ] {
+        assert_eq!(
+            Value::from(run(&document, query).unwrap()),
+            expected,
+            "{query}"
+        );
+    }
+    for (query, why) in [
+        ("$[?search(@.n, '(?=M)')]", "look-around"),
+        ("$[?search(@.n, '[')]", "unclosed character class"),
+        ("$[?match(@.n, 'a)|(b')]", "unopened group"),
+        ("$[?search(@.n, '\\\\w{1,1000}{1,1000}')]", "too large"),
+    ] {
+        let error = run(&document, query).unwrap_err();
+        assert_eq!(error.code, "invalid_query", "{query}");
+        assert!(error.message.contains(why), "{}", error.message);
+    }
+}
+
+/// tools/T2: those that a document holds match nothing, as the RFC says, but that is told.
+#[test]
+fn patterns_of_the_document_are_used_or_told() {
+    let document = Node::from(json!([
+        {"n": "abc", "p": "b"}, {"n": "abc", "p": "(?=b)"}, {"n": "abc", "p": "\\w{1,900}"},
+        {"n": "abc", "p": 7}, {"n": "abc"},
+    ]));
+    let query = query::read("$[?search(@.n, @.p)].p").unwrap();
+    let abandoned = CancellationToken::new();
+    let mut evaluation = Evaluation::new(&document, &abandoned);
+    let found = evaluation.query(&query).unwrap();
+    assert_eq!(found, [&Node::String("b".into())]);
+    let unusable = evaluation.into_unusable();
+    assert_eq!(unusable.len(), 2, "{unusable:?}");
+    assert!(unusable[0].contains("look-around"), "{unusable:?}");
+    assert!(unusable[1].contains("too large"), "{unusable:?}");
+}
+
+/// tools/T4: a number is the one that is written, however long.
+#[test]
+fn numbers_keep_their_digits() {
+    let document = r#"[
+        {"id": 1234567890123456789}, {"id": 9007199254740993}, {"id": 9007199254740992},
+        {"id": 12345678901234567890123}, {"id": 0.10000000000000000001}, {"id": 1e400},
+        {"id": 0.1}, {"id": 18446744073709551615}
+    ]"#;
+    for (query, values, as_text) in [
+        (
+            "$[?@.id == 1234567890123456789].id",
+            json!([1_234_567_890_123_456_789_i64]),
+            0,
+        ),
+        (
+            "$[?@.id == 9007199254740992].id",
+            json!([9_007_199_254_740_992_i64]),
+            0,
+        ),
+        (
+            "$[?@.id == 9007199254740993.0].id",
+            json!([9_007_199_254_740_993_i64]),
+            0,
+        ),
+        (
+            "$[?@.id == 12345678901234567890123].id",
+            json!(["12345678901234567890123"]),
+            1,
+        ),
+        ("$[?@.id == 12345678901234567890124].id", json!([]), 0),
+        ("$[?@.id == 0.1].id", json!([0.1]), 0),
+        (
+            "$[?@.id > 0.1 && @.id < 0.2].id",
+            json!(["0.10000000000000000001"]),
+            1,
+        ),
+        ("$[?@.id > 1e399].id", json!(["1e400"]), 1),
+        ("$[7].id", json!([18_446_744_073_709_551_615_u64]), 0),
+    ] {
+        let result = run_text(document, query);
+        assert_eq!(result["values"], values, "{query}");
+        let told = result.get("numbers_as_text").and_then(Value::as_u64);
+        assert_eq!(told.unwrap_or(0), as_text, "{query}");
+    }
+}
+
 #[test]
 fn queries_that_multiply_are_stopped() {
     let mut deep = json!([0, 0]);
@@ -190,6 +419,7 @@ fn queries_that_multiply_are_stopped() {
         assert_eq!(error.code, "query_too_expensive", "{query}");
     }
     // And what is picked has a bound of its own.
+    let wide = Node::from(wide);
     let found = vec![&wide; 10_000];
     let result = picked(&found, 10_000);
     assert_eq!(result["count"], 10_000);
@@ -203,9 +433,9 @@ fn an_abandoned_query_stops() {
     let wide = Value::from(vec![1; 100_000]);
     let abandoned = CancellationToken::new();
     abandoned.cancel();
-    let query = query::parse("$[*]").unwrap();
-    let error = Evaluation::new(&wide, &abandoned)
-        .query(&query.segments)
+    let query = query::read("$[*]").unwrap();
+    let error = Evaluation::new(&Node::from(wide), &abandoned)
+        .query(&query)
         .unwrap_err();
     assert_eq!(error.code, "cancelled");
 }

@@ -9,7 +9,7 @@ use std::{
 use agentkit::{
     BoxFuture, StepId, Tool,
     event::{Failure, Handle},
-    policy::{ConfiguredPolicy, PolicyContext},
+    policy::{ConfiguredPolicy, Policy, PolicyCheck, PolicyContext, PolicyFile},
     tool::{BlobReader, Gate, Outcome, Registry, ToolContext},
 };
 use agentkit_tools::http::Settings;
@@ -63,6 +63,15 @@ impl Harness {
         Self::of(settings, [])
     }
 
+    /// The same tools under the policy that this file describes.
+    pub(crate) fn under(mut self, policy: &str) -> Self {
+        let registry = self.gate.registry().clone();
+        let names = registry.specs().into_iter().map(|spec| spec.name.clone());
+        let policy = PolicyFile::parse(policy).unwrap().policy(names);
+        self.gate = Gate::new(registry, Arc::new(policy) as Arc<dyn Policy>);
+        self
+    }
+
     fn of(settings: &Settings, more: impl IntoIterator<Item = Arc<dyn Tool>>) -> Self {
         let standard = agentkit_tools::standard(settings);
         let registry = Registry::new(standard.into_iter().chain(more)).unwrap();
@@ -92,6 +101,7 @@ impl Harness {
             now_micros: 1_744_452_000_000_000,
             results: Arc::new(self.results.clone()),
             blobs: Arc::clone(&self.blobs) as Arc<dyn BlobReader>,
+            policy: PolicyCheck::allow_all(),
         }
     }
 
@@ -105,7 +115,8 @@ impl Harness {
         if let Some(error) = admission.error {
             return Err(error);
         }
-        let context = self.context();
+        let mut context = self.context();
+        context.policy = self.gate.policy_check(name, "tester");
         let outcome = self.gate.run(name, admission.input, context).await?;
         if let Some((handle, bytes)) = &outcome.handle {
             self.results.insert(StepId(self.next), handle.clone());

@@ -82,7 +82,14 @@ async fn the_simple_tools_answer() {
     let sum = harness
         .ok("calculator", json!({"expression": "0.1 + 0.2"}))
         .await;
-    assert_eq!(sum, json!({"result": "0.3"}));
+    assert_eq!(sum, json!({"result": "0.3", "exact": true}));
+    let third = harness
+        .ok("calculator", json!({"expression": "100 / 3"}))
+        .await;
+    assert_eq!(
+        third,
+        json!({"result": "33.33333333333333333333333333333333", "exact": false, "digits": 34})
+    );
     let error = harness
         .call("calculator", json!({"expression": "1 / 0"}))
         .await

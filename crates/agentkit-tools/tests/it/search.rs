@@ -173,3 +173,48 @@ async fn links_are_not_followed_and_none_leads_outside() {
     }
     assert_eq!(result.get("skipped"), None::<&Value>);
 }
+
+/// security/S6: a rule on a path binds the tools that read folders, and those whose path is left out.
+#[tokio::test]
+async fn a_rule_on_a_path_binds_every_tool_that_reads_it() {
+    for rule in [
+        "[[rule]]\naction = \"deny\"\nwhen = { touches.path = \"secret/*\" }",
+        "[[rule]]\ntool = \"*\"\naction = \"deny\"\nwhen = { path = \"secret/*\" }",
+    ] {
+        let mut harness = Harness::new().under(rule);
+        for folder in ["secret", "open"] {
+            std::fs::create_dir(harness.path().join(folder)).unwrap();
+            std::fs::write(harness.path().join(folder).join("a.json"), "{\"k\": 1}").unwrap();
+        }
+        for (name, arguments) in [
+            ("read_file", json!({"path": "secret/a.json"})),
+            (
+                "write_file",
+                json!({"path": "./secret//new", "content": ""}),
+            ),
+            (
+                "edit_file",
+                json!({"path": "secret/a.json", "old": "1", "new": "2"}),
+            ),
+            ("json_query", json!({"query": "$", "path": "secret/a.json"})),
+            ("search_files", json!({"pattern": "k"})),
+            ("search_files", json!({"pattern": "k", "path": "."})),
+            ("search_files", json!({"pattern": "k", "path": "secret"})),
+            ("list_files", json!({"recursive": true})),
+            ("list_files", json!({"path": "secret"})),
+        ] {
+            let code = harness.code(name, arguments.clone()).await;
+            assert_eq!(code, "denied", "{rule}: {name} {arguments}");
+        }
+        for (name, arguments) in [
+            ("read_file", json!({"path": "open/a.json"})),
+            ("json_query", json!({"query": "$", "path": "open/a.json"})),
+            ("json_query", json!({"query": "$", "json": {"secret/a": 1}})),
+            ("search_files", json!({"pattern": "k", "path": "open"})),
+            ("list_files", json!({})),
+            ("calculator", json!({"expression": "1"})),
+        ] {
+            harness.ok(name, arguments).await;
+        }
+    }
+}

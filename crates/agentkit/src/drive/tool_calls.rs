@@ -85,6 +85,7 @@ impl<'a> Driver<'a> {
             now_micros: session.clock.now_micros(),
             results: Arc::clone(self.run.results()),
             blobs: Arc::clone(&session.blobs),
+            policy: gate.policy_check(&call.name, self.policy_context().agent),
         };
         let (name, input, effect) = (call.name.clone(), call.input.clone(), call.effect);
         let limits = self.run.config().map(|config| &config.limits);

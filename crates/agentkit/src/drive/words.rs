@@ -92,6 +92,7 @@ impl Driver<'_> {
             response_schema: ask.schema.filter(|_| dialect == Dialect::Native),
             answers: Some(self.run.answers()),
             message_tokens: Some(self.run.memory().tokens()),
+            prompt_tokens: Some(self.run.prompt_tokens()),
         };
         let mut kept = None;
         if dialect == Dialect::Text || !said.is_empty() || rules.is_some() {

@@ -31,6 +31,10 @@ pub struct ModelInfo {
     /// Tokens of an answer at the most.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_output_tokens: Option<u64>,
+    /// The field of a request that bounds an answer. Only the surface `chat` has to know, and learns
+    /// it from a server that refuses the one it was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_limit: Option<OutputLimit>,
     /// Whether it accepts a temperature; unless said, it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub temperature: Option<bool>,
@@ -50,6 +54,17 @@ pub struct ModelInfo {
     /// What it costs, by the length of the prompt, shortest first; empty where that is not known.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub prices: Vec<Prices>,
+}
+
+/// The field of a request on `chat` that bounds an answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OutputLimit {
+    /// The newer one, which counts reasoning as well.
+    #[default]
+    MaxCompletionTokens,
+    /// The older one.
+    MaxTokens,
 }
 
 impl ModelInfo {
@@ -159,6 +174,7 @@ impl ModelInfo {
             surface,
             context_tokens,
             max_output_tokens,
+            output_limit,
             temperature,
             tools,
             response_schema,
@@ -169,6 +185,7 @@ impl ModelInfo {
         self.surface = surface.or(self.surface);
         self.context_tokens = context_tokens.or(self.context_tokens);
         self.max_output_tokens = max_output_tokens.or(self.max_output_tokens);
+        self.output_limit = output_limit.or(self.output_limit);
         self.temperature = temperature.or(self.temperature);
         self.tools = tools.or(self.tools);
         self.response_schema = response_schema.or(self.response_schema);

@@ -1,15 +1,20 @@
-//! The client of models over HTTP: one call is one `POST`, and nothing is retried here.
+//! The client of models over HTTP: one call is one `POST`, and no failure is retried here. A request
+//! that a server refused because of a field that others want is sent once more without that field.
 //!
 //! What all surfaces share is here: the HTTP call, the stream of events, the kinds of failures and
 //! the care for secrets. What differs has a module for each [`Surface`]: how a request is written,
 //! and how an answer is read into a draft.
 
+mod arguments;
 mod chat;
+mod classify;
 mod config;
+mod content;
 mod draft;
 mod failure;
 mod fields;
 mod generate_content;
+mod learnt;
 mod messages;
 mod reader;
 mod report;
@@ -21,10 +26,15 @@ mod sse;
 mod surface;
 mod text;
 mod turns;
+mod written;
 
 use std::time::Duration;
 
-use reqwest::{Url, header::HeaderMap, redirect};
+use reqwest::{
+    Url,
+    header::{CONTENT_ENCODING, HeaderMap},
+    redirect,
+};
 
 pub(crate) use self::schema::is_held;
 pub use self::{
@@ -32,8 +42,11 @@ pub use self::{
     surface::Surface,
 };
 use self::{
+    draft::Trouble,
     failure::{Failures, Head},
+    learnt::Learnt,
     reader::Reader,
+    report::Report,
     request::Outgoing,
 };
 use super::{DeltaSink, Model, ModelError, ModelInfo, Request, Response};
@@ -44,6 +57,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_ERROR: usize = 64 << 10;
 /// How long the end of a body is awaited, so that the connection can be used again.
 const DRAIN: Duration = Duration::from_millis(20);
+/// How long a count of tokens is awaited after the model's own end of an answer. Some servers never
+/// close the connection.
+const AFTER_END: Duration = Duration::from_secs(3);
 
 /// A model behind HTTP. It keeps connections, so make it once and share it.
 pub struct Client {
@@ -54,6 +70,7 @@ pub struct Client {
     place: String,
     headers: HeaderMap,
     http: reqwest::Client,
+    learnt: Learnt,
 }
 
 impl std::fmt::Debug for Client {
@@ -85,6 +102,7 @@ impl Client {
             http: client(&url).map_err(ConfigError::Client)?,
             url,
             config,
+            learnt: Learnt::default(),
         })
     }
 
@@ -96,12 +114,13 @@ impl Client {
         Self::new(Config::from_env(name)?)
     }
 
-    fn failures<'a>(&'a self, request: &'a Request) -> Failures<'a> {
+    fn failures<'a>(&'a self, request: &'a Request, sent: u64) -> Failures<'a> {
         Failures {
             name: &self.name,
             place: &self.place,
             config: &self.config,
             request,
+            sent,
         }
     }
 
@@ -111,35 +130,60 @@ impl Client {
         deltas: &dyn DeltaSink,
     ) -> Result<Response, ModelError> {
         let surface = self.config.surface();
-        let outgoing = Outgoing {
-            config: &self.config,
-            name: &self.name,
-            request,
-        };
-        let body = surface.body(&outgoing);
-        let sent = outgoing.estimated(body.len());
-        let failures = self.failures(request);
-        let call = self
-            .http
-            .post(self.url.clone())
-            .headers(self.headers.clone())
-            .body(body);
-        let mut response = call
-            .send()
-            .await
-            .map_err(|error| failures.sending(&error))?;
-        let head = Head::new(response.status().as_u16(), response.headers());
-        if !response.status().is_success() {
-            let body = self.error_body(&mut response).await;
-            return Err(failures.answered(head, &body));
+        loop {
+            let outgoing = Outgoing {
+                config: &self.config,
+                name: &self.name,
+                request,
+                learnt: &self.learnt,
+            };
+            let body = bytes::Bytes::from(surface.body(&outgoing));
+            let sent = outgoing.estimated(body.len());
+            let failures = self.failures(request, sent);
+            let call = self
+                .http
+                .post(self.url.clone())
+                .headers(self.headers.clone())
+                .body(body.clone());
+            let mut response = call
+                .send()
+                .await
+                .map_err(|error| failures.sending(&error))?;
+            let head = Head::new(response.status().as_u16(), response.headers());
+            if response.status().is_success() {
+                return self.answer(response, head, &failures, deltas).await;
+            }
+            let refusal = self.error_body(&mut response).await;
+            let report = Report::read(&refusal);
+            if !self.learnt.learn(head.status, &report, &body) {
+                return Err(failures.answered(head, &report));
+            }
         }
-        let mut reader = Reader::new(surface.decoder(), deltas);
+    }
+
+    async fn answer(
+        &self,
+        mut response: reqwest::Response,
+        head: Head,
+        failures: &Failures<'_>,
+        deltas: &dyn DeltaSink,
+    ) -> Result<Response, ModelError> {
+        let packed = response.headers().get(CONTENT_ENCODING);
+        if packed.is_some_and(|packed| packed.as_bytes() != b"identity") {
+            return Err(failures.trouble(head, Trouble::PACKED, false));
+        }
+        let decoder = self.config.surface().decoder();
+        let mut reader = Reader::new(decoder, deltas, failures.request);
         while !reader.is_done() {
             // Only a stream has to keep moving, and only once it has begun.
-            let chunk = if self.config.stream && reader.has_begun() {
-                tokio::time::timeout(self.config.idle_timeout, response.chunk()).await
-            } else {
-                Ok(response.chunk().await)
+            let patience = match (reader.is_over(), self.config.stream && reader.has_begun()) {
+                (true, _) => Some(AFTER_END.min(self.config.idle_timeout)),
+                (false, true) => Some(self.config.idle_timeout),
+                (false, false) => None,
+            };
+            let chunk = match patience {
+                Some(patience) => tokio::time::timeout(patience, response.chunk()).await,
+                None => Ok(response.chunk().await),
             };
             let taken = match chunk {
                 Ok(Ok(Some(bytes))) => reader.push(&bytes),
@@ -158,7 +202,7 @@ impl Client {
         }
         let has_output = reader.has_output();
         match reader.finish() {
-            Ok(draft) => Ok(draft.response(sent, &self.config, head.request_id)),
+            Ok(draft) => Ok(draft.response(failures.sent, &self.config, head.request_id)),
             Err(trouble) => Err(failures.trouble(head, trouble, has_output)),
         }
     }
@@ -195,7 +239,7 @@ impl Model for Client {
             let exchange = self.exchange(request, deltas);
             match tokio::time::timeout(self.config.timeout, exchange).await {
                 Ok(outcome) => outcome,
-                Err(_) => Err(self.failures(request).late()),
+                Err(_) => Err(self.failures(request, 0).late()),
             }
         })
     }

@@ -4,15 +4,34 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::{pattern::matches, spelling::Kind};
+use super::{
+    pattern::matches,
+    spelling::Kind,
+    touched::{Access, Touched},
+};
+use crate::tool::Resources;
+
+/// A condition on one argument, or on the resources that a call touches.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Condition(On);
+
+#[derive(Debug, Clone, PartialEq)]
+enum On {
+    Argument(Argument),
+    /// All of them have to hold.
+    Resources(Vec<Touched>),
+}
 
 /// A condition on one argument: where it is, and what it has to be.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Condition {
+struct Argument {
     path: Vec<String>,
     /// What the argument is, if its name says so.
     kind: Option<Kind>,
     test: Test,
+    /// What the argument stands for, if its name says so. A call may touch that also where the argument
+    /// is left out, or names a folder above it.
+    stands_for: Option<Touched>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -42,11 +61,24 @@ impl Condition {
     ///
     /// An argument whose name is `path` or `url`, or ends with `_path` or `_url`, is looked at as it is
     /// written and in its plain spelling: a rule that restricts speaks of it if either matches, one
-    /// that permits only if both do.
+    /// that permits only if both do. A condition on the argument `path` or `url` is also one on the
+    /// paths or URLs that the call touches.
+    ///
+    /// A `path` of `reads`, `writes` or `touches` with a table of `path`, `url`, `host` and `service`
+    /// is a condition on the resources of the call alone ([`crate::tool::Resources`]). Their values are
+    /// patterns, or lists of them.
     ///
     /// # Errors
     /// If the path is empty, or the value is none of these.
     pub fn new(path: &str, value: &Value) -> Result<Self, InvalidCondition> {
+        let invalid = |reason| InvalidCondition(format!("the condition on `{path}` {reason}"));
+        let is_table = value.as_object().is_some_and(|table| {
+            !table.is_empty() && !table.contains_key("min") && !table.contains_key("max")
+        });
+        if let Some(access) = Access::of(path).filter(|_| is_table) {
+            let touched = Touched::table(access, value).map_err(invalid)?;
+            return Ok(Self(On::Resources(touched)));
+        }
         let parts: Vec<String> = match path.strip_prefix('/') {
             Some(pointer) => pointer
                 .split('/')
@@ -59,26 +91,71 @@ impl Condition {
             return Err(InvalidCondition(message));
         }
         let kind = parts.last().and_then(|name| Kind::of(name));
-        let test = Test::new(value, kind)
-            .map_err(|reason| InvalidCondition(format!("the condition on `{path}` {reason}")))?;
-        let path = parts;
-        Ok(Self { path, kind, test })
+        let test = Test::new(value, kind).map_err(invalid)?;
+        let stands_for = match &parts[..] {
+            [name] => Touched::of_argument(name, value),
+            _ => None,
+        };
+        Ok(Self(On::Argument(Argument {
+            path: parts,
+            kind,
+            test,
+            stands_for,
+        })))
     }
 
-    /// Whether it holds for the argument, if there is one. Of a list, for any of its items.
-    pub(super) fn holds_for_any(&self, arguments: &Value) -> bool {
-        self.values(arguments)
-            .into_iter()
-            .any(|value| self.spellings(value).any(|value| self.test.holds(&value)))
+    /// The argument that it is on, if that stands for a path or a URL which the call touches.
+    pub(super) fn argument(&self) -> Option<&str> {
+        match &self.0 {
+            On::Argument(argument) if argument.stands_for.is_some() => {
+                argument.path.first().map(String::as_str)
+            }
+            On::Argument(_) | On::Resources(_) => None,
+        }
     }
 
-    /// Whether it holds for the argument, if there is one. Of a list, for each of its items.
-    pub(super) fn holds_for_all(&self, arguments: &Value) -> bool {
+    /// Whether it speaks of resources alone, and so of any tool.
+    pub(super) fn is_on_resources(&self) -> bool {
+        matches!(self.0, On::Resources(_))
+    }
+
+    /// Whether it holds for something that the call may touch: for the argument if there is one, of a
+    /// list for any of its items, or for a resource.
+    pub(super) fn may_hold(&self, arguments: &Value, resources: &Resources) -> bool {
+        match &self.0 {
+            On::Argument(argument) => argument.may_hold(arguments, resources),
+            On::Resources(all) => all.iter().all(|one| one.may_hold(resources)),
+        }
+    }
+
+    /// Whether it holds for all that the call may touch: for the argument if there is one, of a list
+    /// for each of its items, and for each resource.
+    pub(super) fn surely_holds(&self, arguments: &Value, resources: &Resources) -> bool {
+        match &self.0 {
+            On::Argument(argument) => argument.surely_holds(arguments, resources),
+            On::Resources(all) => all.iter().all(|one| one.surely_holds(resources)),
+        }
+    }
+}
+
+impl Argument {
+    fn may_hold(&self, arguments: &Value, resources: &Resources) -> bool {
+        let holds = |value| self.spellings(value).any(|value| self.test.holds(&value));
+        self.values(arguments).into_iter().any(holds)
+            || self
+                .stands_for
+                .as_ref()
+                .is_some_and(|touched| touched.meets_any(resources))
+    }
+
+    fn surely_holds(&self, arguments: &Value, resources: &Resources) -> bool {
         let values = self.values(arguments);
-        !values.is_empty()
-            && values
-                .into_iter()
-                .all(|value| self.spellings(value).all(|value| self.test.holds(&value)))
+        let holds = |value| self.spellings(value).all(|value| self.test.holds(&value));
+        let touched = self.stands_for.as_ref();
+        let covered = touched.and_then(|touched| touched.covers_all(resources));
+        (!values.is_empty() || covered.is_some())
+            && values.into_iter().all(holds)
+            && covered.unwrap_or(true)
     }
 
     /// The value as it is written and, if that is another one, in its plain spelling.
@@ -256,16 +333,112 @@ mod tests {
         ] {
             let condition = Condition::new(path, &value).unwrap();
             assert_eq!(
-                condition.holds_for_any(&arguments),
+                condition.may_hold(&arguments, &Resources::none()),
                 any,
                 "{path} {value} {arguments}"
             );
             assert_eq!(
-                condition.holds_for_all(&arguments),
+                condition.surely_holds(&arguments, &Resources::none()),
                 all,
                 "{path} {value} {arguments}"
             );
         }
+    }
+
+    /// security/S6
+    #[test]
+    fn an_argument_that_is_a_path_or_url_stands_for_what_the_call_touches() {
+        use crate::tool::Resource;
+        let all = || Resources::reads([Resource::tree(".")]);
+        let docs = || Resources::reads([Resource::tree("docs")]);
+        let fetch = || Resources::reads([Resource::url("http://evil.example/")]);
+        for (name, pattern, arguments, resources, any, surely) in [
+            ("path", "secret/*", json!({}), all(), true, false),
+            ("path", "secret/*", json!({"path": "."}), all(), true, false),
+            (
+                "path",
+                "docs/*",
+                json!({"path": "docs"}),
+                docs(),
+                true,
+                false,
+            ),
+            ("path", "docs*", json!({"path": "docs"}), docs(), true, true),
+            ("path", "*", json!({}), all(), true, true),
+            (
+                "path",
+                "secret/*",
+                json!({}),
+                Resources::none(),
+                false,
+                false,
+            ),
+            // Who does not say what a call touches says it with the argument.
+            (
+                "path",
+                "secret/*",
+                json!({}),
+                Resources::everything(),
+                false,
+                false,
+            ),
+            (
+                "path",
+                "a",
+                json!({"path": "a"}),
+                Resources::everything(),
+                true,
+                true,
+            ),
+            (
+                "url",
+                "http://evil.example/*",
+                json!({}),
+                fetch(),
+                true,
+                true,
+            ),
+            (
+                "url",
+                "http://good.example/*",
+                json!({"url": "http://good.example/"}),
+                fetch(),
+                true,
+                false,
+            ),
+            ("to_path", "secret/*", json!({}), all(), false, false),
+        ] {
+            let condition = Condition::new(name, &json!(pattern)).unwrap();
+            let told = format!("{name} {pattern} {arguments} {resources:?}");
+            assert_eq!(condition.may_hold(&arguments, &resources), any, "{told}");
+            assert_eq!(
+                condition.surely_holds(&arguments, &resources),
+                surely,
+                "{told}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_table_of_resources_is_a_condition_on_them() {
+        use crate::tool::Resource;
+        let table = json!({"path": "secret/*", "host": "a.example"});
+        let condition = Condition::new("touches", &table).unwrap();
+        let both = Resources::reads([Resource::tree("."), Resource::url("http://a.example/x")]);
+        assert!(condition.may_hold(&json!({}), &both));
+        let one = Resources::reads([Resource::tree(".")]);
+        assert!(!condition.may_hold(&json!({}), &one), "each has to hold");
+        // An argument may have such a name.
+        for value in [json!("a"), json!({"min": 1})] {
+            let argument = Condition::new("reads", &value).unwrap();
+            assert!(!argument.is_on_resources());
+        }
+        let error = Condition::new("reads", &json!({"files": "a"})).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("the condition on `reads` has `files`")
+        );
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! The policy that configuration describes.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use serde_json::Value;
 
 use super::{Action, Condition, Pattern, Permission, Policy, PolicyContext};
-use crate::tool::Effect;
+use crate::{
+    ToolSpec,
+    tool::{Effect, Resource, Resources},
+};
 
 /// Rules, a profile and a default.
 ///
@@ -95,33 +98,68 @@ impl ConfiguredPolicy {
 }
 
 impl Rule {
-    /// Whether it speaks of the call. If an argument is a list, a rule that restricts does so if one
-    /// of its items is what the rule describes, and one that permits only if all of them are.
+    /// Whether it speaks of the call. If an argument is a list, or the call touches several resources, a
+    /// rule that restricts does so if one of them is what the rule describes, and one that permits only
+    /// if all of them are.
     fn speaks_of(&self, action: &Action<'_>) -> bool {
-        type Holds = fn(&Condition, &Value) -> bool;
+        type Holds = fn(&Condition, &Value, &Resources) -> bool;
         let (when, unless): (Holds, Holds) = match self.action {
-            RuleAction::Deny | RuleAction::Ask => {
-                (Condition::holds_for_any, Condition::holds_for_all)
-            }
-            RuleAction::Allow => (Condition::holds_for_all, Condition::holds_for_any),
+            RuleAction::Deny | RuleAction::Ask => (Condition::may_hold, Condition::surely_holds),
+            RuleAction::Allow => (Condition::surely_holds, Condition::may_hold),
         };
-        let excepted = !self.unless.is_empty()
-            && self
-                .unless
-                .iter()
-                .all(|condition| unless(condition, action.arguments));
+        let holds = |condition: &Condition, holds: Holds| {
+            holds(condition, action.arguments, action.resources)
+        };
+        let excepted =
+            !self.unless.is_empty() && self.unless.iter().all(|condition| holds(condition, unless));
         self.tool.matches(&action.tool.name)
             && !excepted
-            && self
-                .when
-                .iter()
-                .all(|condition| when(condition, action.arguments))
+            && self.when.iter().all(|condition| holds(condition, when))
     }
 
-    fn because(&self, what: &str, tool: &str) -> String {
-        match &self.reason {
+    /// Tools that a rule probably means as well and does not name: it restricts what happens to a
+    /// `path` or a `url`, for tools that a pattern such as `*_file` names, and these have such an
+    /// argument too.
+    #[must_use]
+    pub fn passes_over<'a>(&self, tools: &'a [Arc<ToolSpec>]) -> Vec<&'a str> {
+        if self.action == RuleAction::Allow || !self.tool.has_wildcard() {
+            return Vec::new();
+        }
+        let conditions = self.when.iter().chain(&self.unless);
+        let arguments: Vec<&str> = conditions.filter_map(Condition::argument).collect();
+        let has = |spec: &ToolSpec| {
+            let mut properties = arguments
+                .iter()
+                .map(|name| &spec.input_schema["properties"][*name]);
+            properties.any(|property| !property.is_null())
+        };
+        let passed_over = |spec: &&Arc<ToolSpec>| !self.tool.matches(&spec.name) && has(spec);
+        let tools = tools.iter().filter(passed_over);
+        tools.map(|spec| spec.name.as_str()).collect()
+    }
+
+    fn because(&self, what: &str, action: &Action<'_>) -> String {
+        let tool = &action.tool.name;
+        let reason = match &self.reason {
             Some(reason) => format!("{what}: {reason}"),
             None => format!("{what} by the rule for `{}` (tool `{tool}`)", self.tool),
+        };
+        // A narrower call may be allowed.
+        let mut touched = action
+            .resources
+            .reads
+            .iter()
+            .chain(&action.resources.writes);
+        let tree = touched.find_map(|resource| match resource {
+            Resource::Tree(path) => Some(path),
+            _ => None,
+        });
+        match tree.filter(|_| !self.when.is_empty() || !self.unless.is_empty()) {
+            Some(path) => format!(
+                "{reason}; the call touches everything below `{path}`: name a file or a folder that \
+                 no rule speaks of"
+            ),
+            None => reason,
         }
     }
 }
@@ -130,7 +168,7 @@ impl Policy for ConfiguredPolicy {
     fn check_permissions(&self, action: &Action<'_>, _: &PolicyContext<'_>) -> Permission {
         let name = action.tool.name.as_str();
         if let Some(rule) = self.first(RuleAction::Deny, action) {
-            let reason = rule.because("denied", name);
+            let reason = rule.because("denied", action);
             return Permission::Deny { reason };
         }
         if let Some(rule) = self.first(RuleAction::Ask, action) {
@@ -162,7 +200,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::ToolSpec;
 
     fn rule(tool: &str, action: RuleAction) -> Rule {
         Rule {
@@ -188,6 +225,7 @@ mod tests {
         let action = Action {
             tool: &tool,
             arguments: &arguments,
+            resources: &Resources::none(),
         };
         policy.check_permissions(&action, &PolicyContext { agent: "tester" })
     }
@@ -326,6 +364,7 @@ mod tests {
             let action = Action {
                 tool: &tool,
                 arguments: &mixed,
+                resources: &Resources::none(),
             };
             assert_eq!(rule.speaks_of(&action), expected, "{rule:?}");
         }
@@ -344,6 +383,7 @@ mod tests {
             rule.speaks_of(&Action {
                 tool: &tool,
                 arguments: &arguments,
+                resources: &Resources::none(),
             })
         };
         let secret = ("path", "secret/*");
@@ -380,5 +420,68 @@ mod tests {
         ));
         let climbs = "https://api.example/v1/../admin";
         assert!(speaks(RuleAction::Ask, false, api, climbs));
+    }
+
+    #[test]
+    fn a_rule_that_names_some_tools_of_a_path_passes_over_others() {
+        let spec = |name: &str, argument: &str| {
+            let schema = json!({"type": "object", "properties": {argument: {"type": "string"}}});
+            Arc::new(ToolSpec::new(name, "", schema))
+        };
+        let tools = [
+            spec("read_file", "path"),
+            spec("search", "path"),
+            spec("http", "url"),
+        ];
+        let with = |tool: &str, action: RuleAction, argument: &str| Rule {
+            when: condition(argument, json!("secret/*")),
+            ..rule(tool, action)
+        };
+        for (rule, expected) in [
+            (with("*_file", RuleAction::Deny, "path"), vec!["search"]),
+            (
+                with("h*", RuleAction::Ask, "path"),
+                vec!["read_file", "search"],
+            ),
+            (with("*", RuleAction::Deny, "path"), vec![]),
+            (with("read_file", RuleAction::Deny, "path"), vec![]),
+            (with("*_file", RuleAction::Allow, "path"), vec![]),
+            (with("*_file", RuleAction::Deny, "content"), vec![]),
+        ] {
+            assert_eq!(rule.passes_over(&tools), expected, "{rule:?}");
+        }
+    }
+
+    /// security/S6: a rule on paths binds each tool that touches them.
+    #[test]
+    fn a_rule_on_resources_binds_every_tool_that_touches_them() {
+        let mut deny = rule("*", RuleAction::Deny);
+        deny.when = condition("touches", json!({"path": "secret/*"}));
+        let policy = ConfiguredPolicy {
+            rules: vec![deny],
+            ..ConfiguredPolicy::new(["search"])
+        };
+        let word = |resources: &Resources| {
+            let tool = ToolSpec::new("search", "", json!({"type": "object"}));
+            let action = Action {
+                tool: &tool,
+                arguments: &json!({}),
+                resources,
+            };
+            policy.check_permissions(&action, &PolicyContext::default())
+        };
+        let reads = |resource: Resource| Resources::reads([resource]);
+        assert_eq!(
+            word(&reads(Resource::tree("."))),
+            Permission::Deny {
+                reason: "denied by the rule for `*` (tool `search`); the call touches everything \
+                         below `.`: name a file or a folder that no rule speaks of"
+                    .into(),
+            }
+        );
+        assert!(denied(&word(&reads(Resource::file("secret/a")))));
+        assert!(denied(&word(&Resources::everything())));
+        assert_eq!(word(&reads(Resource::tree("docs"))), Permission::Allow);
+        assert_eq!(word(&Resources::none()), Permission::Allow);
     }
 }

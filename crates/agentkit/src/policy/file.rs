@@ -10,6 +10,10 @@
 //! reason = "it leaves the house"
 //! when = { method = ["POST", "PUT"] }
 //! unless = { url = "https://api.example.com/*" }
+//!
+//! [[rule]]                      # of every tool that touches it
+//! action = "deny"
+//! when = { touches.path = "secret/*" }
 //! ```
 
 use std::time::Duration;
@@ -18,7 +22,8 @@ use serde_json::Value;
 use units::{duration, nearest};
 
 use super::{
-    Condition, ConfiguredPolicy, InvalidCondition, InvalidPattern, Profile, Rule, RuleAction,
+    Condition, ConfiguredPolicy, InvalidCondition, InvalidPattern, Pattern, Profile, Rule,
+    RuleAction,
 };
 
 /// What a policy file says.
@@ -141,14 +146,19 @@ fn rule(at: &Place, entry: &toml::Value) -> Result<Rule, PolicyError> {
         return Err(at.wrong("rule", "a list of tables: write `[[rule]]`"));
     };
     at.known(entry, &["tool", "action", "reason", "when", "unless"])?;
-    let tool = at
-        .text(entry, "tool", "a pattern of tool names")?
-        .ok_or_else(|| at.missing("tool"))?
-        .parse()
-        .map_err(|error| PolicyError::Pattern {
+    let (when, unless) = (
+        at.conditions(entry, "when")?,
+        at.conditions(entry, "unless")?,
+    );
+    let tool = match at.text(entry, "tool", "a pattern of tool names")? {
+        Some(text) => text.parse().map_err(|error| PolicyError::Pattern {
             place: at.0.clone(),
             error,
-        })?;
+        })?,
+        // What a rule says of resources, it says of every tool that touches them.
+        None if when.iter().chain(&unless).any(Condition::is_on_resources) => Pattern::any(),
+        None => return Err(at.missing("tool")),
+    };
     let expected = "`deny`, `ask` or `allow`";
     let action = match at.text(entry, "action", expected)? {
         Some("deny") => RuleAction::Deny,
@@ -161,8 +171,8 @@ fn rule(at: &Place, entry: &toml::Value) -> Result<Rule, PolicyError> {
         tool,
         action,
         reason: at.text(entry, "reason", "a sentence")?.map(str::to_owned),
-        when: at.conditions(entry, "when")?,
-        unless: at.conditions(entry, "unless")?,
+        when,
+        unless,
     })
 }
 
@@ -307,6 +317,12 @@ action = "deny"
         assert_eq!((first.when.len(), first.unless.len()), (2, 1));
         assert_eq!(first.reason.as_deref(), Some("it leaves the house"));
         assert_eq!(second.action, RuleAction::Deny);
+        let on_resources = PolicyFile::parse(
+            "[[rule]]\naction = \"deny\"\nwhen = { touches.path = \"secret/*\", n = 1 }",
+        )
+        .unwrap();
+        assert_eq!(on_resources.rules[0].tool.to_string(), "*");
+        assert_eq!(on_resources.rules[0].when.len(), 2);
         let empty = PolicyFile::parse("").unwrap();
         assert_eq!((empty.profile, empty.rules.len()), (Profile::Default, 0));
         assert!(empty.policy(["a"]).configured.contains("a"));
@@ -377,6 +393,15 @@ action = "deny"
             (
                 "[[rule]]\naction = \"deny\"".to_owned(),
                 "rule 1: `tool` is missing",
+            ),
+            (
+                "[[rule]]\naction = \"deny\"\nwhen = { path = \"a\" }".to_owned(),
+                "rule 1: `tool` is missing",
+            ),
+            (
+                rule("when = { touches.file = \"a\" }"),
+                "rule 1: the condition on `touches` has `file`, but must be a table of `path`, `url`, \
+                 `host` and `service`",
             ),
             (
                 "[[rule]]\ntool = \"a\"".to_owned(),

@@ -23,6 +23,17 @@ impl FromStr for Pattern {
     }
 }
 
+impl Pattern {
+    /// The pattern of any name.
+    pub(super) fn any() -> Self {
+        Self("*".to_owned())
+    }
+
+    pub(super) fn has_wildcard(&self) -> bool {
+        self.0.contains('*')
+    }
+}
+
 impl std::fmt::Display for Pattern {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
@@ -59,9 +70,84 @@ pub(super) fn matches(pattern: &str, text: &str) -> bool {
     true
 }
 
+/// Whether the pattern matches every longer text that begins like this.
+pub(super) fn matches_all_below(pattern: &str, beginning: &str) -> bool {
+    let is_any = |rest: &&str| !rest.is_empty() && rest.bytes().all(|byte| byte == b'*');
+    rests(pattern, beginning).iter().any(is_any)
+}
+
+/// Whether the pattern matches some longer text that begins like this.
+pub(super) fn matches_some_below(pattern: &str, beginning: &str) -> bool {
+    rests(pattern, beginning)
+        .iter()
+        .any(|rest| !rest.is_empty())
+}
+
+/// What may be left of the pattern once it has matched the beginning of a text.
+fn rests<'a>(pattern: &'a str, beginning: &str) -> Vec<&'a str> {
+    // Places in the pattern; after a `*` one may also be past it.
+    let mut places = vec![0];
+    past_stars(pattern, &mut places);
+    for c in beginning.chars() {
+        let mut next: Vec<usize> = places
+            .into_iter()
+            .filter_map(|at| match pattern[at..].chars().next()? {
+                '*' => Some(at),
+                expected if expected == c => Some(at + c.len_utf8()),
+                _ => None,
+            })
+            .collect();
+        past_stars(pattern, &mut next);
+        places = next;
+    }
+    places.into_iter().map(|at| &pattern[at..]).collect()
+}
+
+/// Adds the places behind the stars at these.
+fn past_stars(pattern: &str, places: &mut Vec<usize>) {
+    let mut looked_at = 0;
+    while let Some(&at) = places.get(looked_at) {
+        if pattern[at..].starts_with('*') {
+            places.push(at + 1);
+        }
+        looked_at += 1;
+    }
+    places.sort_unstable();
+    places.dedup();
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn patterns_match_all_or_some_of_what_begins_alike() {
+        for (pattern, beginning, all, some) in [
+            ("a/*", "a/", true, true),
+            ("a/*", "a/b/", true, true),
+            ("a/*", "", false, true),
+            ("a/*", "b/", false, false),
+            ("a/b", "a/", false, true),
+            ("a", "a", false, false),
+            ("*", "", true, true),
+            ("**", "x", true, true),
+            ("*.md", "docs/", false, true),
+            ("*/b*", "a/b", true, true),
+            ("*/b*", "a/", false, true),
+            ("\u{e4}*", "\u{e4}\u{e4}", true, true),
+        ] {
+            assert_eq!(
+                matches_all_below(pattern, beginning),
+                all,
+                "{pattern} {beginning}"
+            );
+            assert_eq!(
+                matches_some_below(pattern, beginning),
+                some,
+                "{pattern} {beginning}"
+            );
+        }
+    }
 
     fn pattern(text: &str) -> Pattern {
         text.parse().unwrap()

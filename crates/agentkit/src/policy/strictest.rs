@@ -41,7 +41,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{ToolSpec, policy::PolicyFile};
+    use crate::{ToolSpec, policy::PolicyFile, tool::Resources};
 
     #[test]
     fn a_later_policy_makes_nothing_laxer() {
@@ -54,6 +54,7 @@ mod tests {
         let action = Action {
             tool: &spec,
             arguments: &json!({}),
+            resources: &Resources::none(),
         };
         let word = |actions: &[&str]| {
             let all = Strictest(actions.iter().map(|action| policy(action)).collect());

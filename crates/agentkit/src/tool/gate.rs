@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     event::{Failure, FileDelta, Handle, StepId},
-    policy::{Action, Permission, Policy, PolicyContext},
+    policy::{Action, Permission, Policy, PolicyCheck, PolicyContext},
 };
 
 /// The largest result, in bytes, that is always shown whole. A page of a larger one keeps under it.
@@ -205,12 +205,30 @@ impl Gate {
         let action = Action {
             tool: &entry.spec,
             arguments,
+            resources: &resources,
         };
         match self.policy.check_permissions(&action, context) {
             Permission::Allow => Ok((None, resources)),
             Permission::Ask { reason, timeout } => Ok((Some(Ask { reason, timeout }), resources)),
             Permission::Deny { reason } => Err(Failure::last("denied", reason)),
         }
+    }
+
+    /// Lets a running call ask about other arguments; `agent` is the agent's name.
+    #[must_use]
+    pub fn policy_check(&self, name: &str, agent: &str) -> PolicyCheck {
+        let (gate, name, agent) = (self.clone(), name.to_owned(), agent.to_owned());
+        PolicyCheck::new(move |arguments| {
+            let context = PolicyContext { agent: &agent };
+            let admission = gate.judge(&name, arguments, &context);
+            match (admission.error, admission.ask) {
+                (Some(error), _) => Permission::Deny {
+                    reason: error.message,
+                },
+                (None, Some(Ask { reason, timeout })) => Permission::Ask { reason, timeout },
+                (None, None) => Permission::Allow,
+            }
+        })
     }
 
     /// Caps a result that comes from outside, for a call that waited for it.

@@ -3,10 +3,12 @@
 mod answers;
 mod conformance;
 mod failures;
+mod overflow;
 mod replay;
 mod requests;
 mod server;
 mod strict;
+mod wire;
 
 use std::{
     sync::{Arc, Mutex},

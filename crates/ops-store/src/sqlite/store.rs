@@ -15,7 +15,7 @@ use ops_core::{
 
 use crate::sqlite::{
     folder::{
-        lock::{Lock, LockInfo},
+        lock::{Lock, LockInfo, Serves},
         open::{OpenError, check_version, create_folder, open_reader, open_writer},
     },
     options::Options,
@@ -110,14 +110,16 @@ impl SqliteStore {
         Ok(store)
     }
 
-    /// Tells other processes, through the lock file, where this one serves its API.
+    /// Tells other processes, through the lock file, where this one serves its API and what it is there
+    /// for; without a URL, that it serves none (any more).
     ///
     /// # Errors
     /// If the lock file cannot be written, or the store is closed.
-    pub fn publish_url(&self, url: &str) -> io::Result<()> {
+    pub fn publish(&self, url: Option<&str>, serves: Serves) -> io::Result<()> {
         let info = LockInfo {
             pid: std::process::id(),
-            url: Some(url.to_owned()),
+            url: url.map(str::to_owned),
+            serves,
         };
         match &*lock(&self.held) {
             Some(held) => held.lock.write(&info),

@@ -79,7 +79,7 @@ pub(crate) struct Outline {
 }
 
 impl Providers {
-    pub(super) fn from_config(config: &Config) -> Result<Self> {
+    pub(crate) fn from_config(config: &Config) -> Result<Self> {
         let places: Vec<Place> = Provider::ALL
             .into_iter()
             .map(|provider| place(config, provider))

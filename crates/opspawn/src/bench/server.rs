@@ -28,7 +28,7 @@ impl Server {
         let program = std::env::current_exe().context("this program's own path is not known")?;
         let begin = Instant::now();
         let mut child = Command::new(program)
-            .args(["dev", "--listen", "127.0.0.1:0", "--data"])
+            .args(["dev", "--quiet", "--listen", "127.0.0.1:0", "--data"])
             .arg(dir)
             .env("OPSPAWN_LOG", "opspawn=info")
             .env("NO_COLOR", "1")

@@ -52,7 +52,7 @@ pub(crate) enum Approval {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Step {
-    /// The task
+    /// The task: its id, how it begins, or `last`
     pub(crate) id: String,
     /// The step's number
     pub(crate) step: u32,

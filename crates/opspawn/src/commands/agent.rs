@@ -12,7 +12,7 @@ use crate::{
     client::{self, Client},
     config::Config,
     exit::{self, Exit},
-    output::{self, field},
+    output::{self, Table, field, show},
     runtime::Role,
 };
 
@@ -75,7 +75,7 @@ async fn ls(client: &Client, json: bool) -> Result<()> {
         output::json(&json!({"agents": all}));
         return Ok(());
     }
-    let mut table = output::table(&["NAME", "VERSION", "REVISION", "UPDATED", "DESCRIPTION"]);
+    let mut table = Table::new(&["NAME", "VERSION", "REVISION", "UPDATED", "DESCRIPTION"]);
     for one in &all {
         table.add_row([
             field(one, "name"),
@@ -85,7 +85,7 @@ async fn ls(client: &Client, json: bool) -> Result<()> {
             output::cut(&field(one, "description"), 60),
         ]);
     }
-    output::print_table(&table);
+    table.print();
     Ok(())
 }
 
@@ -100,21 +100,18 @@ async fn get(client: &Client, name: &str, version: Option<&str>, json: bool) -> 
         output::json(&shown);
         return Ok(());
     }
-    for (label, key) in [
+    let labels = [
         ("agent", "name"),
         ("version", "digest"),
         ("about", "description"),
         ("revision", "revision"),
         ("updated", "updated_at"),
-    ] {
-        if !shown[key].is_null() && shown[key] != "" {
-            println!("{label:<9} {}", field(&shown, key));
-        }
-    }
-    println!();
+    ];
+    output::fields(&shown, &labels);
+    show!();
     output::json(&shown["definition"]);
-    println!();
-    let mut table = output::table(&["VERSION", "FIRST APPLIED", "CURRENT"]);
+    show!();
+    let mut table = Table::new(&["VERSION", "FIRST APPLIED", "CURRENT"]);
     for one in versions.as_array().into_iter().flatten() {
         let current = if one["current"] == true { "yes" } else { "" };
         table.add_row([
@@ -123,7 +120,7 @@ async fn get(client: &Client, name: &str, version: Option<&str>, json: bool) -> 
             current.to_owned(),
         ]);
     }
-    output::print_table(&table);
+    table.print();
     Ok(())
 }
 
@@ -163,7 +160,7 @@ async fn apply(client: &Client, wishes: Vec<Wish>, json: bool) -> Result<()> {
         let stored = stored.map_err(|error| wish.failed(&error))?;
         if !json {
             let digest = field(&stored, "digest");
-            println!(
+            show!(
                 "agent {} {} {}",
                 wish.name,
                 field(&stored, "change"),
@@ -211,7 +208,7 @@ async fn diff(client: &Client, wishes: Vec<Wish>, json: bool) -> Result<Exit> {
             }));
             continue;
         }
-        println!("agent {} {change}", wish.name);
+        show!("agent {} {change}", wish.name);
         changes.iter().for_each(diff::print);
     }
     if json {

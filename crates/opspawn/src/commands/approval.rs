@@ -10,7 +10,7 @@ use crate::{
     client::Client,
     config::Config,
     exit::{self, Exit},
-    output::{self, field},
+    output::{self, Table, field, show},
     runtime::Role,
 };
 
@@ -25,7 +25,10 @@ pub(super) async fn approval(config: &Config, args: cli::Approval, json: bool) -
 async fn perform(client: &Client, args: cli::Approval, json: bool) -> Result<Exit> {
     match args {
         cli::Approval::Ls { all, task } => list(client, all, task, json).await?,
-        cli::Approval::Get { step } => show(&client.get(&path(&step, "")).await?, json),
+        cli::Approval::Get { step } => {
+            let path = path(client, &step, "").await?;
+            show(&client.get(&path).await?, json);
+        }
         cli::Approval::Approve { step, word } => {
             let approval = judge(client, &step, "approve", json!({}), word).await?;
             show(&approval, json);
@@ -54,9 +57,10 @@ async fn perform(client: &Client, args: cli::Approval, json: bool) -> Result<Exi
     Ok(Exit::Ok)
 }
 
-fn path(step: &cli::Step, verb: &str) -> String {
-    let task = super::task::path_part(&step.id);
-    format!("/api/v1/approvals/{task}/{}{verb}", step.step)
+async fn path(client: &Client, step: &cli::Step, verb: &str) -> Result<String> {
+    let task = super::task::id::resolve(client, &step.id).await?;
+    let task = super::task::path_part(&task);
+    Ok(format!("/api/v1/approvals/{task}/{}{verb}", step.step))
 }
 
 async fn judge(
@@ -69,9 +73,8 @@ async fn judge(
     let user = || std::env::var("USER").ok().filter(|name| !name.is_empty());
     body["by"] = word.by.or_else(user).into();
     body["revision"] = word.revision.into();
-    client
-        .post(&path(step, &format!("/{verb}")), &body, None)
-        .await
+    let path = path(client, step, &format!("/{verb}")).await?;
+    client.post(&path, &body, None).await
 }
 
 /// The arguments of `--input`.
@@ -92,17 +95,22 @@ fn arguments(text: String) -> Result<Value> {
 
 async fn list(client: &Client, all: bool, task: Option<String>, json: bool) -> Result<()> {
     let status = if all { "all" } else { "pending" };
-    let task = task.map_or_else(String::new, |task| {
-        format!("&task_id={}", super::task::path_part(&task))
-    });
-    let mut table = output::table(&["TASK", "STEP", "TOOL", "STATUS", "EXPIRES", "INPUT"]);
+    let task = match task {
+        Some(task) => {
+            let id = super::task::id::resolve(client, &task).await?;
+            format!("&task_id={}", super::task::path_part(&id))
+        }
+        None => String::new(),
+    };
+    let mut listed = Vec::new();
+    let mut table = Table::new(&["TASK", "STEP", "TOOL", "STATUS", "EXPIRES", "INPUT"]);
     let mut cursor = String::new();
     loop {
         let query = format!("/api/v1/approvals?status={status}{task}&limit=200{cursor}");
-        let page = client.get(&query).await?;
-        for approval in page["approvals"].as_array().into_iter().flatten() {
+        let mut page = client.get(&query).await?;
+        for approval in page["approvals"].as_array_mut().into_iter().flatten() {
             if json {
-                output::json_line(approval);
+                listed.push(approval.take());
                 continue;
             }
             table.add_row([
@@ -119,8 +127,10 @@ async fn list(client: &Client, all: bool, task: Option<String>, json: bool) -> R
             None => break,
         }
     }
-    if !json {
-        output::print_table(&table);
+    if json {
+        output::json(&json!({"approvals": listed}));
+    } else {
+        table.print();
     }
     Ok(())
 }
@@ -130,7 +140,7 @@ fn show(approval: &Value, json: bool) {
         output::json(approval);
         return;
     }
-    for (label, key) in [
+    let labels = [
         ("task", "task_id"),
         ("step", "step"),
         ("tool", "tool"),
@@ -142,11 +152,8 @@ fn show(approval: &Value, json: bool) {
         ("decided", "decided_at"),
         ("by", "decided_by"),
         ("note", "note"),
-    ] {
-        if !approval[key].is_null() {
-            println!("{label:<9} {}", field(approval, key));
-        }
-    }
+    ];
+    output::fields(approval, &labels);
     let input = serde_json::to_string_pretty(&approval["input"]).unwrap_or_default();
-    println!("input     {input}");
+    show!("input     {}", output::clean_json(&input));
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::{
     config::Config,
     exit::{self, Exit},
-    output,
+    output::{self, say, show},
     system::SystemClock,
 };
 
@@ -35,7 +35,7 @@ pub(super) fn restore(config: &Config, file: &Path, json: bool) -> Result<Exit> 
     let made = working("looking the backup over", || sqlite::restore(file, &dir));
     tell("restored", &made.map_err(coded)?, &dir, json);
     if !json {
-        eprintln!("start it with `opspawn dev --data {}`", dir.display());
+        say!("start it with `opspawn dev --data {}`", dir.display());
     }
     Ok(Exit::Ok)
 }
@@ -55,9 +55,9 @@ fn tell(what: &str, made: &Backup, place: &Path, json: bool) {
             "schema_version": made.schema_version,
         }));
     } else {
-        println!("{what:<9} {}", place.display());
-        println!("tasks     {}", made.tasks);
-        println!("bytes     {}", made.bytes);
+        show!("{what:<9} {}", place.display());
+        show!("tasks     {}", made.tasks);
+        show!("bytes     {}", made.bytes);
     }
 }
 

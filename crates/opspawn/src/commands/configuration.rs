@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::{
     config::{Config, Kind, SETTINGS},
     exit::Exit,
-    output,
+    output::{self, Table},
 };
 
 /// Prints every setting.
@@ -33,7 +33,7 @@ pub(super) fn show(config: &Config, as_json: bool) -> Result<Exit> {
         output::json(&Value::from(rows));
         return Ok(Exit::Ok);
     }
-    let mut table = output::table(&["SETTING", "VALUE", "FROM", "VARIABLES", "WHAT IT DOES"]);
+    let mut table = Table::new(&["SETTING", "VALUE", "FROM", "VARIABLES", "WHAT IT DOES"]);
     for row in &rows {
         let variables: Vec<_> = row["variables"]
             .as_array()
@@ -49,6 +49,6 @@ pub(super) fn show(config: &Config, as_json: bool) -> Result<Exit> {
             output::plain(&row["doc"]),
         ]);
     }
-    output::print_table(&table);
+    table.print();
     Ok(Exit::Ok)
 }

@@ -8,7 +8,7 @@ use crate::{
     client::Client,
     config::Config,
     exit::Exit,
-    output::{self, field},
+    output::{self, Table, field, show},
     runtime::Role,
 };
 
@@ -34,7 +34,7 @@ async fn perform(client: &Client, args: cli::DeadLetter, json: bool) -> Result<E
                 output::json(&page);
                 return Ok(Exit::Ok);
             }
-            let mut table = output::table(&["TASK", "ATTEMPT", "ENDED", "ERROR"]);
+            let mut table = Table::new(&["TASK", "ATTEMPT", "ENDED", "ERROR"]);
             for task in page["tasks"].as_array().into_iter().flatten() {
                 table.add_row([
                     field(task, "task_id"),
@@ -43,9 +43,10 @@ async fn perform(client: &Client, args: cli::DeadLetter, json: bool) -> Result<E
                     output::cut(&field(task, "error_message"), 80),
                 ]);
             }
-            output::print_table(&table);
+            table.print();
         }
         cli::DeadLetter::Redrive { id: Some(id), .. } => {
+            let id = super::task::id::resolve(client, &id).await?;
             let id = super::task::path_part(&id);
             let path = format!("/api/v1/dead-letters/{id}/redrive");
             let task = client.post(&path, &json!({}), None).await?;
@@ -72,11 +73,11 @@ async fn redrive_all(client: &Client, dry_run: bool, json: bool) -> Result<Exit>
             if json {
                 output::json_line(one);
             } else if let Some(error) = one["error"].as_str() {
-                println!("{} stays: {error}", field(one, "from"));
+                show!("{} stays: {error}", field(one, "from"));
             } else if dry_run {
-                println!("{} would go on", field(one, "from"));
+                show!("{} would go on", field(one, "from"));
             } else {
-                println!(
+                show!(
                     "{} goes on as {}",
                     field(one, "from"),
                     field(one, "task_id")

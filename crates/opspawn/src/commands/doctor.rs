@@ -1,15 +1,17 @@
 //! `opspawn doctor`: what this installation can do, and what keeps it from it.
 
-use std::{path::Path, time::Instant};
+mod server;
+
+use std::{path::Path, sync::Arc, time::Instant};
 
 use anyhow::Result;
 use serde_json::{Value, json};
 
 use crate::{
-    agents::{Factory, Outline},
+    agents::{Outline, Providers},
     config::Config,
     exit::Exit,
-    output,
+    output::{self, show},
 };
 
 /// One finding.
@@ -34,12 +36,23 @@ pub(super) async fn doctor(config: &Config, as_json: bool) -> Result<Exit> {
         true,
         format!("opspawn {}", env!("CARGO_PKG_VERSION")),
     )];
-    findings.extend(models(config));
-    findings.push(policy(config));
     let dir = config.data_dir();
-    findings.extend(storage(&dir));
-    findings.extend(queues(config, &dir));
-    findings.push(listener(config).await);
+    match config.optional("url") {
+        // What is configured here means nothing there.
+        Some(url) => findings.extend(server::look(url).await),
+        None => {
+            let owner = ops_store::sqlite::running_server(&dir);
+            match owner.and_then(|owner| owner.url) {
+                // Tasks are run by the server, with the models that it was started with.
+                Some(url) => findings.extend(server::look(&url).await),
+                None => findings.extend(models(config)),
+            }
+            findings.push(policy(config));
+            findings.extend(storage(&dir));
+            findings.extend(queues(config, &dir));
+            findings.push(listener(config).await);
+        }
+    }
     let good = findings.iter().all(|finding| finding.good);
     if as_json {
         let rows: Vec<Value> = findings
@@ -50,7 +63,7 @@ pub(super) async fn doctor(config: &Config, as_json: bool) -> Result<Exit> {
     } else {
         for found in &findings {
             let mark = if found.good { "ok  " } else { "FAIL" };
-            println!("{mark} {:<9} {}", found.name, found.text);
+            show!("{mark} {:<9} {}", found.name, output::one_line(&found.text));
         }
     }
     Ok(if good { Exit::Ok } else { Exit::Failed })
@@ -59,27 +72,19 @@ pub(super) async fn doctor(config: &Config, as_json: bool) -> Result<Exit> {
 /// The models of tasks that ask for none: which surface each is called on, and whether there is a
 /// key.
 fn models(config: &Config) -> Vec<Finding> {
-    let factory = match Factory::new(config, crate::tools::configured(config)) {
-        Ok(factory) => factory,
+    let providers = match Providers::from_config(config) {
+        Ok(providers) => providers,
         Err(error) => return vec![finding("model", false, format!("{error:#}"))],
     };
-    match factory.default_model() {
-        Ok(model) if !model.is_llm() => {
-            let text = format!(
-                "the scripted model `{}` answers, which is no LLM; set OPENAI_API_KEY, \
-                 ANTHROPIC_API_KEY, GOOGLE_API_KEY or OPENROUTER_API_KEY, or a base URL, to use one",
-                model.name()
-            );
-            return vec![finding("model", true, text)];
-        }
-        Ok(_) => {}
-        Err(failure) => return vec![finding("model", false, failure.message)],
-    }
-    let outline = factory.providers().outline();
     let describe = |(index, model): (usize, &Outline)| {
-        let surface = model
-            .surface
-            .map_or_else(String::new, |surface| format!(" on `{}`", surface.name()));
+        let what = if index == 0 { "answers" } else { "stands by" };
+        let Some(surface) = model.surface else {
+            let text = format!(
+                "the scripted model {what}, which is no LLM; set OPENAI_API_KEY, ANTHROPIC_API_KEY, \
+                 GOOGLE_API_KEY or OPENROUTER_API_KEY, or a base URL, to use one"
+            );
+            return finding("model", true, text);
+        };
         let key = if model.has_key {
             "with a key"
         } else {
@@ -90,21 +95,29 @@ fn models(config: &Config) -> Vec<Finding> {
         } else {
             "not known"
         };
-        let what = if index == 0 { "answers" } else { "stands by" };
         let text = format!(
-            "{}{surface} {what}, {key}; its price is {price}",
-            model.name
+            "{} on `{}` {what}, {key}; its price is {price}",
+            model.name,
+            surface.name()
         );
         finding("model", true, text)
     };
-    outline.iter().enumerate().map(describe).collect()
+    let models = providers.outline();
+    let mut findings: Vec<_> = models.iter().enumerate().map(describe).collect();
+    if let Err(error) = crate::agents::script_of(config) {
+        findings.push(finding("script", false, format!("{error:#}")));
+    }
+    findings
 }
 
 fn policy(config: &Config) -> Finding {
     let tools = crate::tools::configured(config);
-    let names: Vec<String> = tools.iter().map(|tool| tool.spec().name.clone()).collect();
+    let specs = tools.iter().map(|tool| Arc::new(tool.spec().clone()));
     match crate::policy::load(config) {
-        Ok(loaded) => finding("policy", true, loaded.summary(&names)),
+        Ok(loaded) => {
+            let specs: Vec<_> = specs.collect();
+            finding("policy", true, loaded.summary(&specs))
+        }
         Err(error) => finding("policy", false, format!("{error:#}")),
     }
 }

@@ -158,8 +158,13 @@ impl Server<'_> {
             }
         };
         let found = found.map_err(|error| {
-            let message = format!("`{named}` is no file ({}), and {error:#}", path.display());
-            exit::error(exit::code_of(&error), message)
+            exit::about(
+                &format!(
+                    "`{named}` is no file ({}), nor an agent of the server",
+                    path.display()
+                ),
+                &error,
+            )
         })?;
         Definition::from_json(&found["definition"])
             .with_context(|| format!("the agent `{named}` of the server cannot be read"))

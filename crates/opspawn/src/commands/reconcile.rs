@@ -8,7 +8,7 @@ use crate::{
     client::Client,
     config::Config,
     exit::{self, Exit},
-    output::{self, field},
+    output::{self, Table, field, show},
     runtime::Role,
 };
 
@@ -28,7 +28,7 @@ async fn perform(client: &Client, args: cli::Reconcile, json: bool) -> Result<Ex
                 output::json(&page);
                 return Ok(Exit::Ok);
             }
-            let mut table = output::table(&["TASK", "STEP", "TOOL", "STARTED", "INPUT"]);
+            let mut table = Table::new(&["TASK", "STEP", "TOOL", "STARTED", "INPUT"]);
             for open in page["reconciliations"].as_array().into_iter().flatten() {
                 table.add_row([
                     field(open, "task_id"),
@@ -38,7 +38,7 @@ async fn perform(client: &Client, args: cli::Reconcile, json: bool) -> Result<Ex
                     output::cut(&output::plain(&open["input"]), 60),
                 ]);
             }
-            output::print_table(&table);
+            table.print();
         }
         cli::Reconcile::Resolve {
             id,
@@ -65,13 +65,15 @@ async fn perform(client: &Client, args: cli::Reconcile, json: bool) -> Result<Ex
                     ));
                 }
             };
+            let id = super::task::id::resolve(client, &id).await?;
+            let id = super::task::path_part(&id);
             let task = client
                 .post(&format!("/api/v1/reconciliations/{id}/{step}"), &body, None)
                 .await?;
             if json {
                 output::json(&task);
             } else {
-                println!(
+                show!(
                     "task {} is {}",
                     field(&task, "task_id"),
                     field(&task, "state")

@@ -3,7 +3,14 @@
 use anyhow::Result;
 use serde_json::{Map, Value, json};
 
-use crate::{cli, client::Client, config::Config, exit::Exit, output, runtime::Role};
+use crate::{
+    cli,
+    client::Client,
+    config::Config,
+    exit::Exit,
+    output::{self, Table, show},
+    runtime::Role,
+};
 
 /// Dispatches.
 pub(super) async fn retention(config: &Config, args: cli::Retention, json: bool) -> Result<Exit> {
@@ -22,7 +29,7 @@ async fn show(client: &Client, json: bool) -> Result<Exit> {
         output::json(&shown);
         return Ok(Exit::Ok);
     }
-    let mut table = output::table(&["STATE", "KEPT FOR", "TO BE DELETED"]);
+    let mut table = Table::new(&["STATE", "KEPT FOR", "TO BE DELETED"]);
     for state in ["completed", "failed", "cancelled"] {
         let kept = match shown["keep"][state].as_f64() {
             Some(seconds) => format!("{seconds} s"),
@@ -31,7 +38,7 @@ async fn show(client: &Client, json: bool) -> Result<Exit> {
         let count = shown["tasks"][state].as_u64().unwrap_or(0);
         table.add_row([state.to_owned(), kept, count.to_string()]);
     }
-    output::print_table(&table);
+    table.print();
     Ok(Exit::Ok)
 }
 
@@ -82,8 +89,8 @@ async fn run(client: &Client, args: cli::RetentionRun, json: bool) -> Result<Exi
     };
     for state in ["completed", "failed", "cancelled"] {
         let count = tasks.get(state).and_then(Value::as_u64).unwrap_or(0);
-        println!("{state:<9} {count} {what}");
+        show!("{state:<9} {count} {what}");
     }
-    println!("events    {events} {what}");
+    show!("events    {events} {what}");
     Ok(Exit::Ok)
 }

@@ -12,7 +12,7 @@ use crate::{
     client::Client,
     config::Config,
     exit::Exit,
-    output::{self, field},
+    output::{self, Table, field, show},
     runtime::Role,
 };
 
@@ -68,7 +68,7 @@ async fn perform(
             if json {
                 output::json(&run);
             } else {
-                println!("{}", field(&run, "task_id"));
+                show!("{}", field(&run, "task_id"));
             }
         }
         cli::Schedule::Rm { name } => {
@@ -87,7 +87,7 @@ fn tell(shown: &Value, json: bool, what: &str) {
     if json {
         output::json(shown);
     } else {
-        println!("schedule {} {what}", field(shown, "name"));
+        show!("schedule {} {what}", field(shown, "name"));
     }
 }
 
@@ -118,7 +118,7 @@ async fn ls(client: &Client, json: bool) -> Result<()> {
         output::json(&json!({"schedules": all}));
         return Ok(());
     }
-    let mut table = output::table(&["NAME", "CRON", "ZONE", "STATE", "NEXT RUN", "OVERLAP"]);
+    let mut table = Table::new(&["NAME", "CRON", "ZONE", "STATE", "NEXT RUN", "OVERLAP"]);
     for one in &all {
         let state = match (one["paused"] == true, one["next_run_at"].is_null()) {
             (true, _) => "paused",
@@ -134,7 +134,7 @@ async fn ls(client: &Client, json: bool) -> Result<()> {
             field(one, "overlap"),
         ]);
     }
-    output::print_table(&table);
+    table.print();
     Ok(())
 }
 
@@ -144,20 +144,20 @@ fn show(mut shown: Value, runs: Value, json: bool) {
         output::json(&shown);
         return;
     }
-    println!("schedule  {}", field(&shown, "name"));
-    println!(
+    show!("schedule  {}", field(&shown, "name"));
+    show!(
         "cron      {} ({})",
         field(&shown, "cron"),
         field(&shown, "timezone")
     );
-    println!("state     {}", next(&shown));
+    show!("state     {}", next(&shown));
     for (label, key) in [("overlap", "overlap"), ("catch up", "catch_up")] {
-        println!("{label:<9} {}", field(&shown, key));
+        show!("{label:<9} {}", field(&shown, key));
     }
-    println!("task      {}", shown["task"]);
+    show!("task      {}", shown["task"]);
     if !shown["waiting_since"].is_null() {
         let since = field(&shown, "waiting_since");
-        println!("waiting   the run of {since} starts when the one before has ended");
+        show!("waiting   the run of {since} starts when the one before has ended");
     }
     let would = if shown["paused"] == true {
         "would be"
@@ -165,14 +165,14 @@ fn show(mut shown: Value, runs: Value, json: bool) {
         "next"
     };
     for at in shown["next_runs"].as_array().into_iter().flatten() {
-        println!("{would:<9} {}", output::plain(at));
+        show!("{would:<9} {}", output::plain(at));
     }
     let runs = runs.as_array().map_or(&[][..], Vec::as_slice);
     if runs.is_empty() {
         return;
     }
-    println!();
-    let mut table = output::table(&["DUE", "TRIGGER", "OUTCOME", "TASK"]);
+    show!();
+    let mut table = Table::new(&["DUE", "TRIGGER", "OUTCOME", "TASK"]);
     for run in runs {
         table.add_row([
             field(run, "due_at"),
@@ -181,7 +181,7 @@ fn show(mut shown: Value, runs: Value, json: bool) {
             field(run, "task_id") + &field(run, "message"),
         ]);
     }
-    output::print_table(&table);
+    table.print();
 }
 
 /// Each is stored by itself: what comes before a mistake is stored.
@@ -196,16 +196,16 @@ async fn apply(
     for file::Wish { name, body } in wishes {
         let query = if dry_run { "?dry_run=true" } else { "" };
         let stored = client.put(&path(&name, query), &body).await;
-        let stored = stored.map_err(|error| file::in_file(file, &name, error))?;
+        let stored = stored.map_err(|error| file::in_file(file, &name, &error))?;
         if !json {
             let what = if dry_run {
                 "would be stored"
             } else {
                 "is stored"
             };
-            println!("schedule {name} {what}; {}", next(&stored));
+            show!("schedule {name} {what}; {}", next(&stored));
             for at in stored["next_runs"].as_array().into_iter().flatten().skip(1) {
-                println!("  then {}", output::plain(at));
+                show!("  then {}", output::plain(at));
             }
         }
         applied.push(stored);

@@ -1,6 +1,8 @@
 //! `opspawn task`: see and steer tasks.
 
 mod export;
+pub(super) mod id;
+mod list;
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -11,7 +13,7 @@ use crate::{
     client::Client,
     config::Config,
     exit::{self, Exit},
-    output::{self, field},
+    output::{self, Table, field, say, show},
     runtime::Role,
 };
 
@@ -31,41 +33,19 @@ pub(super) async fn task(config: &Config, args: cli::Task, json: bool) -> Result
 
 async fn perform(client: &Client, args: cli::Task, json: bool) -> Result<Exit> {
     match args {
-        cli::Task::Ls { state, limit } => {
-            let filter = state.map_or_else(String::new, |state| format!("&state={state}"));
-            let page = client
-                .get(&format!("/api/v1/tasks/?limit={limit}{filter}"))
-                .await?;
-            if json {
-                output::json(&page)
-            } else {
-                list(&page)
-            }
-        }
-        cli::Task::Get { id } => show(&client.get(&path(&id, "")).await?, json),
-        cli::Task::Cancel { id } => {
-            show(
-                &client.post(&path(&id, "/cancel"), &json!({}), None).await?,
-                json,
-            );
-        }
-        cli::Task::Retry { id } => {
-            show(
-                &client.post(&path(&id, "/retry"), &json!({}), None).await?,
-                json,
-            );
+        cli::Task::Ls(args) => list::ls(client, &args, json).await?,
+        cli::Task::Get { id } => {
+            let id = id::resolve(client, &id).await?;
+            show(&client.get(&path(&id, "")).await?, json);
         }
         cli::Task::Export { id, output } => {
+            let id = id::resolve(client, &id).await?;
             return export::export(client, &id, output.as_deref(), json).await;
         }
-        cli::Task::Pause { id } => {
-            let task = client.post(&path(&id, "/pause"), &json!({}), None).await?;
-            show(&task, json);
-        }
-        cli::Task::Resume { id } => {
-            let task = client.post(&path(&id, "/resume"), &json!({}), None).await?;
-            show(&task, json);
-        }
+        cli::Task::Cancel { id } => steer(client, &id, "/cancel", json!({}), json).await?,
+        cli::Task::Retry { id } => steer(client, &id, "/retry", json!({}), json).await?,
+        cli::Task::Pause { id } => steer(client, &id, "/pause", json!({}), json).await?,
+        cli::Task::Resume { id } => steer(client, &id, "/resume", json!({}), json).await?,
         cli::Task::Limit {
             id,
             max_steps,
@@ -73,14 +53,12 @@ async fn perform(client: &Client, args: cli::Task, json: bool) -> Result<Exit> {
             max_cost_usd,
             timeout,
         } => {
+            let max_cost_usd = max_cost_usd.map(units::money::usd);
             let body = json!({
                 "max_steps": max_steps, "max_tokens": max_tokens, "max_cost_usd": max_cost_usd,
                 "timeout": timeout,
             });
-            show(
-                &client.post(&path(&id, "/limits"), &body, None).await?,
-                json,
-            );
+            steer(client, &id, "/limits", body, json).await?;
         }
         cli::Task::Rerun {
             id,
@@ -93,6 +71,7 @@ async fn perform(client: &Client, args: cli::Task, json: bool) -> Result<Exit> {
             let input = input.transpose().map_err(|error| {
                 exit::error(Exit::Usage, format!("--input is not JSON: {error}"))
             })?;
+            let id = id::resolve(client, &id).await?;
             let mut body = json!({"from_step": from_step, "input": input, "message": message});
             if let Some(goal) = goal {
                 let old = client.get(&path(&id, "")).await?;
@@ -102,12 +81,26 @@ async fn perform(client: &Client, args: cli::Task, json: bool) -> Result<Exit> {
             show(&client.post(&path(&id, "/rerun"), &body, None).await?, json);
         }
         cli::Task::Signal { id, payload, name } => {
+            let id = id::resolve(client, &id).await?;
             signal(client, &id, &payload, name, json).await?;
         }
-        cli::Task::Logs { id } => logs(client, &id, json).await?,
-        cli::Task::Watch { id } => return watch(client, &id, json).await,
+        cli::Task::Logs { id } => {
+            let id = id::resolve(client, &id).await?;
+            logs(client, &id, json).await?;
+        }
+        cli::Task::Watch { id } => {
+            let id = id::resolve(client, &id).await?;
+            return watch(client, &id, json).await;
+        }
     }
     Ok(Exit::Ok)
+}
+
+/// Does something to a task, and shows the task.
+async fn steer(client: &Client, id: &str, verb: &str, body: Value, json: bool) -> Result<()> {
+    let id = id::resolve(client, id).await?;
+    show(&client.post(&path(&id, verb), &body, None).await?, json);
+    Ok(())
 }
 
 fn path(id: &str, rest: &str) -> String {
@@ -160,33 +153,6 @@ async fn signal(
     Ok(())
 }
 
-fn list(page: &Value) {
-    let mut table = output::table(&["TASK", "STATE", "NAME", "CREATED", "TOKENS", "GOAL"]);
-    for task in page["tasks"].as_array().into_iter().flatten() {
-        let goal = &task["input_data"];
-        let goal = goal["prompt"]
-            .as_str()
-            .or(goal["goal"].as_str())
-            .unwrap_or_default();
-        let tokens = task["usage"]["input_tokens"].as_u64().unwrap_or(0)
-            + task["usage"]["output_tokens"].as_u64().unwrap_or(0);
-        table.add_row([
-            field(task, "task_id"),
-            field(task, "state"),
-            field(task, "name"),
-            field(task, "created_at"),
-            tokens.to_string(),
-            output::cut(goal, 60),
-        ]);
-    }
-    output::print_table(&table);
-    println!(
-        "{} of {} tasks",
-        page["tasks"].as_array().map_or(0, Vec::len),
-        page["total"]
-    );
-}
-
 pub(super) fn show(task: &Value, json: bool) {
     if json {
         output::json(task);
@@ -194,15 +160,15 @@ pub(super) fn show(task: &Value, json: bool) {
     }
     let waits = match &task["state_detail"] {
         Value::Null => String::new(),
-        detail => format!(" ({detail})"),
+        detail => format!(" ({})", output::one_line(&detail.to_string())),
     };
-    println!("task      {}", field(task, "task_id"));
+    show!("task      {}", field(task, "task_id"));
     let paused = match (&task["paused"], &task["state"]) {
         (Value::Bool(true), Value::String(state)) if state != "paused" => ", to be paused",
         _ => "",
     };
-    println!("state     {}{waits}{paused}", field(task, "state"));
-    for (label, key) in [
+    show!("state     {}{waits}{paused}", field(task, "state"));
+    let labels = [
         ("type", "task_type"),
         ("name", "name"),
         ("attempt", "attempt"),
@@ -211,36 +177,38 @@ pub(super) fn show(task: &Value, json: bool) {
         ("completed", "completed_at"),
         ("retry of", "retry_of"),
         ("parent", "parent"),
-    ] {
-        if !task[key].is_null() {
-            println!("{label:<9} {}", field(task, key));
-        }
-    }
+    ];
+    output::fields(task, &labels);
     if !task["agent_id"].is_null() {
         let version = match task["agent_digest"].as_str() {
             Some(digest) => format!(" ({})", super::agent::short(digest)),
             None => String::new(),
         };
-        println!("agent     {}{version}", field(task, "agent_id"));
+        show!("agent     {}{version}", field(task, "agent_id"));
     }
-    println!(
+    show!(
         "tokens    {} in, {} out",
-        task["usage"]["input_tokens"], task["usage"]["output_tokens"]
+        task["usage"]["input_tokens"],
+        task["usage"]["output_tokens"]
     );
-    if let Some(message) = task["error_message"].as_str() {
-        println!("error     {message}");
+    if let Some(usd) = task["usage"]["cost_usd"].as_f64().filter(|usd| *usd > 0.0) {
+        show!("cost      ${usd}");
+    }
+    if !task["error_message"].is_null() {
+        show!("error     {}", field(task, "error_message"));
     }
     if !task["result"].is_null() {
         let result = serde_json::to_string_pretty(&task["result"]).unwrap_or_default();
-        println!("result    {result}");
+        show!("result    {}", output::clean_json(&result));
     }
 }
 
 async fn logs(client: &Client, id: &str, json: bool) -> Result<()> {
     let mut cursor: Option<String> = None;
-    let mut table = output::table(&[
+    let mut table = Table::new(&[
         "STEP", "KIND", "NAME", "STATUS", "TRY", "STARTED", "INPUT", "OUTPUT",
-    ]);
+    ])
+    .flexible(2);
     loop {
         let after = cursor
             .as_ref()
@@ -278,7 +246,7 @@ async fn logs(client: &Client, id: &str, json: bool) -> Result<()> {
         }
     }
     if !json {
-        output::print_table(&table);
+        table.print();
     }
     Ok(())
 }
@@ -286,22 +254,33 @@ async fn logs(client: &Client, id: &str, json: bool) -> Result<()> {
 async fn watch(client: &Client, id: &str, json: bool) -> Result<Exit> {
     let task = client.get(&path(id, "")).await?;
     let id = field(&task, "task_id");
+    if let Some(note) = super::run::resumed(client, Some(&id)).await? {
+        say!("note: {note}");
+    }
     let mut progress = Progress::default();
-    let parked = super::run::follow(client, &id, |event| {
+    let follow = super::run::follow(client, &id, |event| {
         if !json {
             progress.see(event);
         } else if event.kind != "delta" {
             output::json_line(&event.data);
         }
-    })
-    .await?;
+    });
+    let parked = tokio::select! {
+        followed = follow => followed?,
+        stop = super::asked_to_stop() => {
+            stop?;
+            drop(progress);
+            say!("{}", super::run::interrupted(client, &id));
+            return Ok(Exit::Interrupted);
+        }
+    };
     drop(progress);
     let task = client.get(&path(&id, "")).await?;
     if !json {
         show(&task, false);
     }
     if let Some(sentence) = parked {
-        eprintln!("{sentence}");
+        say!("{sentence}");
         return Ok(Exit::Waits);
     }
     Ok(super::run::exit_of(&task))

@@ -4,7 +4,7 @@ use agentkit::Definition;
 use serde_json::{Value, json};
 
 use super::{Outcome, file::Case};
-use crate::output;
+use crate::output::{self, Table, show};
 
 /// One case on the version, and on the one that it is compared with.
 pub(crate) struct Line<'a> {
@@ -81,12 +81,12 @@ impl Report<'_> {
             let digest = definition.digest();
             format!("{} ({})", definition.name, &digest[..12])
         };
-        println!("agent     {}", version(self.agent));
+        show!("agent     {}", version(self.agent));
         if let Some(baseline) = self.baseline {
-            println!("baseline  {}", version(baseline));
+            show!("baseline  {}", version(baseline));
         }
-        println!();
-        let mut table = output::table(&["CASE", "VERDICT", "STEPS", "TOKENS", "USD", "DIVERGED"]);
+        show!();
+        let mut table = Table::new(&["CASE", "VERDICT", "STEPS", "TOKENS", "USD", "DIVERGED"]);
         let both = |line: &Line<'_>, show: fn(&Outcome) -> String| match &line.baseline {
             Some(baseline) => format!("{} -> {}", show(baseline), show(&line.outcome)),
             None => show(&line.outcome),
@@ -101,24 +101,24 @@ impl Report<'_> {
                 both(line, |one| one.divergences.len().to_string()),
             ]);
         }
-        output::print_table(&table);
+        table.print();
         for line in self.lines.iter().filter(|line| !line.outcome.passed()) {
-            println!("\n{}", line.case.name);
+            show!("\n{}", line.case.name);
             for failure in &line.outcome.failures {
-                println!("  {failure}");
+                show!("  {failure}");
             }
             for divergence in &line.outcome.divergences {
                 let arguments = output::cut(&divergence.arguments.to_string(), 120);
-                println!("  not made: {}({arguments})", divergence.tool);
+                show!("  not made: {}({arguments})", divergence.tool);
             }
         }
         let (cases, failed) = (self.lines.len(), self.failed());
         match self.baseline {
-            Some(_) => println!(
+            Some(_) => show!(
                 "\n{cases} cases, {failed} failed, {} worse than the baseline",
                 self.regressions()
             ),
-            None => println!("\n{cases} cases, {failed} failed"),
+            None => show!("\n{cases} cases, {failed} failed"),
         }
     }
 }

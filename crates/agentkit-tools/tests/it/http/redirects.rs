@@ -54,6 +54,60 @@ async fn a_redirect_to_a_private_place_is_refused() {
     assert_eq!(inner.requests().len(), places.len(), "nothing more came");
 }
 
+/// security/S5: a policy that knows one place is not led to another one.
+#[tokio::test]
+async fn each_redirect_is_judged_by_the_policy() {
+    let other = Server::at("127.0.0.2:0", |_| answer(200, "", b"secret")).await;
+    let port = other.port();
+    let good = Server::start(move |request| match request.split(' ').nth(1) {
+        Some("/near") => redirect(302, "/there"),
+        Some("/there") => answer(200, "content-type: text/plain\r\n", b"there"),
+        Some("/far") => redirect(302, &format!("http://127.0.0.2:{port}/")),
+        other => panic!("{other:?}"),
+    })
+    .await;
+    let rules = [
+        (
+            "deny",
+            "unless = { url = \"GOOD/*\" }",
+            "denied by the rule",
+        ),
+        (
+            "deny",
+            "when = { touches.host = \"127.0.0.2\" }",
+            "denied by the rule",
+        ),
+        (
+            "ask",
+            "unless = { touches.url = \"GOOD/*\" }",
+            "a person has to approve that",
+        ),
+    ];
+    for (action, condition, expected) in rules {
+        let condition = condition.replace("GOOD/", &good.url("/"));
+        let rule = format!("[[rule]]\ntool = \"http_*\"\naction = \"{action}\"\n{condition}");
+        let mut harness = Harness::http(&allow("127.0.0.0/8")).under(&rule);
+        let near = json!({"url": good.url("/near")});
+        let result = harness.ok("http_fetch", near).await;
+        assert_eq!(result["text"], "there", "{rule}");
+        let far = json!({"url": good.url("/far")});
+        let result = harness.ok("http_fetch", far).await;
+        assert_eq!(result["status"], 302);
+        let place = format!("http://127.0.0.2:{port}/");
+        assert_eq!(result["headers"]["location"], place);
+        let reason = result["not_followed"].as_str().unwrap();
+        assert!(reason.starts_with(expected), "{reason}");
+    }
+    assert_eq!(other.requests().len(), 0);
+    let mut open = Harness::http(&allow("127.0.0.0/8"));
+    let far = json!({"url": good.url("/far")});
+    assert_eq!(
+        open.ok("http_fetch", far).await["text"],
+        "secret",
+        "the way is there"
+    );
+}
+
 #[tokio::test]
 async fn redirects_to_the_same_name_are_resolved_again() {
     let server = Server::start(|_| redirect(302, "/again")).await;

@@ -1,21 +1,40 @@
 //! An answer in the making, whatever surface it comes from.
 
-use serde::Deserialize;
-use serde_json::Value;
+use std::borrow::Cow;
 
-use super::{Config, report::Report, sse::TooLong};
+use serde_json::value::RawValue;
+
+use super::{
+    Config, arguments,
+    content::Content,
+    fields::Fields,
+    report::Report,
+    sse::TooLong,
+    text::{Joined, Text},
+    written,
+};
 use crate::{
     event::{FinishReason, Usage},
-    model::{DeltaSink, Response, ResponseCall, catalog, parts},
+    model::{DeltaSink, Request, Response, ResponseCall, catalog, parts},
 };
 
 /// Reads the documents of one surface into a draft. It does no I/O.
 pub(super) trait Decode: Send {
-    /// Takes a JSON document: a whole answer, or an event of a stream.
-    fn take(&mut self, document: &[u8], draft: &mut Draft<'_>) -> Result<(), Trouble>;
+    /// Takes a document: a whole answer, or an event of a stream. What it does not know, it leaves
+    /// alone: providers add fields and events, and gateways take them away.
+    fn take(&mut self, document: &Fields<'_>, draft: &mut Draft<'_>) -> Result<(), Trouble>;
 
-    /// The answer is whole: writes down what could not be before.
-    fn finish(&mut self, draft: &mut Draft<'_>);
+    /// The stream says `[DONE]`, which only some surfaces have.
+    fn done(&mut self, _: &mut Draft<'_>) {}
+
+    /// The answer is whole: adds the calls that were not complete before.
+    fn finish(&mut self, _: &mut Draft<'_>) -> Result<(), Trouble> {
+        Ok(())
+    }
+
+    /// The JSON of the parts that have to come back to the model. The calls of the draft are in their
+    /// order now.
+    fn parts(&mut self, draft: &Draft<'_>) -> Option<String>;
 }
 
 /// Why an answer with HTTP status 200 is none.
@@ -25,6 +44,11 @@ pub(super) enum Trouble {
     Reported(Box<Report>),
     /// It cannot be read; continues "the answer ...".
     Malformed(&'static str),
+}
+
+impl Trouble {
+    pub(super) const PACKED: Self =
+        Self::Malformed("is compressed, although no compression was asked for");
 }
 
 impl From<TooLong> for Trouble {
@@ -39,32 +63,27 @@ impl From<Report> for Trouble {
     }
 }
 
-/// Reads a document of a known shape.
-pub(super) fn parse<'a, T: Deserialize<'a>>(document: &'a [u8]) -> Result<T, Trouble> {
-    serde_json::from_slice(document).map_err(|_| Trouble::Malformed("is not valid JSON"))
-}
-
-/// The failure that a document reports.
-pub(super) fn reported(error: &Value) -> Trouble {
-    Report::from_json(error).into()
-}
-
 /// An answer in the making.
 pub(super) struct Draft<'a> {
-    deltas: &'a dyn DeltaSink,
-    content: String,
+    content: Content<'a>,
     pub(super) calls: Vec<Call>,
+    /// The words, where calls stood in them.
+    words: Option<String>,
     /// Why the answer is not a whole one; none if it is.
     pub(super) finish: Option<FinishReason>,
     pub(super) usage: Option<Counted>,
     pub(super) model: Option<String>,
     pub(super) id: Option<String>,
     /// The JSON of opaque parts.
-    pub(super) parts: Option<String>,
+    parts: Option<String>,
     /// The model began to answer, be it with nothing.
     pub(super) answered: bool,
+    /// It comes in pieces, and is no answer before its end.
+    pub(super) in_pieces: bool,
     /// The provider's own end of the answer was seen.
     pub(super) complete: bool,
+    /// Words came after that end, so it is none.
+    goes_on: bool,
     /// Nothing more comes.
     pub(super) done: bool,
 }
@@ -75,7 +94,9 @@ pub(super) struct Call {
     pub(super) index: Option<u64>,
     pub(super) id: String,
     pub(super) name: String,
-    pub(super) arguments: String,
+    pub(super) arguments: Joined,
+    /// An opaque part of the call.
+    pub(super) extra: Option<Box<RawValue>>,
 }
 
 /// What the provider counted.
@@ -92,26 +113,26 @@ pub(super) struct Counted {
 impl<'a> Draft<'a> {
     pub(super) fn new(deltas: &'a dyn DeltaSink) -> Self {
         Self {
-            deltas,
-            content: String::new(),
+            content: Content::new(deltas),
             calls: Vec::new(),
+            words: None,
             finish: None,
             usage: None,
             model: None,
             id: None,
             parts: None,
             answered: false,
+            in_pieces: false,
             complete: false,
+            goes_on: false,
             done: false,
         }
     }
 
     /// More words of the answer.
-    pub(super) fn say(&mut self, text: &str) {
-        if !text.is_empty() {
-            self.content.push_str(text);
-            self.deltas.text(text);
-        }
+    pub(super) fn say(&mut self, piece: &Text<'_>) {
+        self.goes_on |= self.complete && !piece.is_empty();
+        self.content.push(piece);
     }
 
     /// Whether the model has said something, be it a call.
@@ -119,20 +140,49 @@ impl<'a> Draft<'a> {
         !self.content.is_empty() || !self.calls.is_empty()
     }
 
+    /// Everything that was said so far.
+    pub(super) fn said(&self) -> &str {
+        self.content.all()
+    }
+
     /// Whether nothing of a stream is missing.
     pub(super) fn is_complete(&self) -> bool {
         self.answered && self.complete
     }
 
+    /// Whether all that may come is an account of the tokens.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_complete() && !self.goes_on
+    }
+
     /// Keeps the first name of model and request that is one.
-    pub(super) fn named(&mut self, model: Option<String>, id: Option<String>) {
-        let keep = |slot: &mut Option<String>, name: Option<String>| {
+    pub(super) fn named(&mut self, model: Option<Cow<'_, str>>, id: Option<Cow<'_, str>>) {
+        let keep = |slot: &mut Option<String>, name: Option<Cow<'_, str>>| {
             if slot.is_none() {
-                *slot = name.filter(|name| !name.is_empty());
+                *slot = name.map(Cow::into_owned);
             }
         };
         keep(&mut self.model, model);
         keep(&mut self.id, id);
+    }
+
+    /// Nothing more comes: the calls are put in order, and those that stand in the words are found.
+    pub(super) fn settle(
+        &mut self,
+        decoder: &mut dyn Decode,
+        request: &Request,
+    ) -> Result<(), Trouble> {
+        self.content.end();
+        decoder.finish(self)?;
+        self.calls.sort_by_key(|call| call.index);
+        if self.calls.is_empty()
+            && self.finish.is_none()
+            && let Some((words, calls)) = written::calls(self.content.answer(), request)
+        {
+            (self.words, self.calls) = (Some(words), calls);
+        }
+        self.parts = decoder.parts(self);
+        Ok(())
     }
 
     /// The answer for the run.
@@ -140,34 +190,36 @@ impl<'a> Draft<'a> {
     /// `sent` is about how many tokens the request has: what the provider does not count is
     /// estimated, at four bytes a token, so that a budget holds there too.
     pub(super) fn response(
-        mut self,
+        self,
         sent: u64,
         config: &Config,
         request_id: Option<String>,
     ) -> Response {
-        self.calls.sort_by_key(|call| call.index);
         let finish = match self.finish {
             Some(finish) => finish,
             // Some servers say `stop` where they mean calls, or have reasons of their own.
             None if self.calls.is_empty() => FinishReason::Stop,
             None => FinishReason::ToolCalls,
         };
-        let mut received = self.content.len();
+        let mut received = self.content.all().len();
+        // Models that want to see their thoughts again look for them beside their calls.
+        let content = match self.words {
+            Some(words) => words,
+            None if self.calls.is_empty() => self.content.answer().to_owned(),
+            None => self.content.all().to_owned(),
+        };
         let calls: Vec<ResponseCall> = self
             .calls
             .into_iter()
             .map(|call| {
-                received += call.name.len() + call.arguments.len();
+                let arguments = arguments::unwrapped(call.arguments.finish());
+                received += call.name.len() + arguments.len();
                 // Some servers mean "no arguments"; cut off by the limit it means nothing.
-                let none = call.arguments.is_empty() && finish == FinishReason::ToolCalls;
+                let none = arguments.is_empty() && finish == FinishReason::ToolCalls;
                 ResponseCall {
                     provider_id: call.id,
                     name: call.name,
-                    arguments: if none {
-                        "{}".to_owned()
-                    } else {
-                        call.arguments
-                    },
+                    arguments: if none { "{}".to_owned() } else { arguments },
                 }
             })
             .collect();
@@ -184,7 +236,7 @@ impl<'a> Draft<'a> {
             .cost_micros
             .or_else(|| catalog::cost_micros(&config.info.prices, &counted.usage, counted.written));
         Response {
-            content: self.content,
+            content,
             calls,
             usage: Usage {
                 cost_micros: cost.unwrap_or(0),

@@ -10,9 +10,14 @@ use crate::model::{Image, Message, MessageCall, ModelError, ModelErrorKind, Requ
 /// Of what the provider says, at most so many characters are kept.
 const SHOWN: usize = 200;
 
+/// The context of a model of which nothing is known, in tokens.
+const DEFAULT_CONTEXT: u64 = 100_000;
+/// A request of fewer tokens is not too long for any model.
+const BRIEF_OVERFLOW: u64 = 2_000;
+
 /// The head of a response.
 pub(super) struct Head {
-    status: u16,
+    pub(super) status: u16,
     retry_after: Option<Duration>,
     pub(super) request_id: Option<String>,
     redirect: bool,
@@ -40,6 +45,8 @@ pub(super) struct Failures<'a> {
     pub(super) place: &'a str,
     pub(super) config: &'a Config,
     pub(super) request: &'a Request,
+    /// About how many tokens the request has.
+    pub(super) sent: u64,
 }
 
 impl Failures<'_> {
@@ -105,9 +112,9 @@ impl Failures<'_> {
     }
 
     /// The status says that the call failed.
-    pub(super) fn answered(&self, head: Head, body: &[u8]) -> ModelError {
-        let report = Report::read(body);
+    pub(super) fn answered(&self, head: Head, report: &Report) -> ModelError {
         let kind = report.kind(head.status);
+        let is_near = kind == ModelErrorKind::InvalidRequest && self.may_be_too_long(&head, report);
         let what = format!("{} answered {}", self.name, head.status);
         // A gateway gave up waiting; the model behind it may have gone on.
         let maybe_charged = matches!(head.status, 504 | 524);
@@ -116,10 +123,42 @@ impl Failures<'_> {
                 "{} must name the place it redirects to",
                 self.variable("BASE_URL")
             )
+        } else if is_near {
+            format!(
+                "the request has about {} tokens, so it may be too long; if it is not, does model \
+                 `{}` accept these settings and tools?",
+                self.sent, self.config.model
+            )
         } else {
             self.remedy(kind, head.status)
         };
-        self.reported(kind, &what, &report, &remedy, head, maybe_charged)
+        let kind = match is_near {
+            true => ModelErrorKind::ContextOverflow,
+            false => kind,
+        };
+        self.reported(kind, &what, report, &remedy, head, maybe_charged)
+    }
+
+    /// Whether a refusal that names no reason is likely one of too long a conversation: no list knows
+    /// how every server says so. Then the conversation is made smaller once, and if that does not help,
+    /// it is not near any more.
+    fn may_be_too_long(&self, head: &Head, report: &Report) -> bool {
+        let names_another = report.param.as_deref().is_some_and(|param| {
+            !matches!(
+                param,
+                "messages" | "input" | "contents" | "prompt" | "max_tokens" | "max_output_tokens"
+            )
+        });
+        if !matches!(head.status, 400 | 422) || names_another {
+            return false;
+        }
+        if report.message.is_none() && report.code.is_none() {
+            // Nobody is as brief about anything else.
+            return self.sent >= BRIEF_OVERFLOW;
+        }
+        // An estimate may be half of what the provider counts.
+        let context = self.config.info.context_tokens.unwrap_or(DEFAULT_CONTEXT);
+        self.sent >= context / 2
     }
 
     /// The status was 200, but the body is no answer.

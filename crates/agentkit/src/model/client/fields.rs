@@ -3,13 +3,20 @@
 //!
 //! Values stay the text that they were until a field is asked for, so opaque parts keep every byte.
 
-use std::{borrow::Cow, fmt};
+use std::{
+    borrow::Cow,
+    fmt,
+    hash::{DefaultHasher, Hash, Hasher},
+};
 
 use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, Visitor},
 };
-use serde_json::value::RawValue;
+use serde_json::{
+    Value,
+    value::{RawValue, to_raw_value},
+};
 
 use super::text::Text;
 
@@ -33,10 +40,26 @@ impl<'a> Fields<'a> {
         self.0.iter().map(|(name, _)| &**name)
     }
 
+    /// A number that equal fields have, and others hardly ever.
+    pub(super) fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for (name, raw) in &self.0 {
+            (name, raw.get()).hash(&mut hasher);
+        }
+        hasher.finish()
+    }
+
     /// A value as it was written. Null counts as missing.
     pub(super) fn raw(&self, name: &str) -> Option<&'a RawValue> {
         let found = self.0.iter().rev().find(|(key, _)| key == name);
         found.map(|(_, raw)| *raw).filter(|raw| raw.get() != "null")
+    }
+
+    /// A value that is neither null, empty, false nor zero: some servers write those where they mean
+    /// that there is none.
+    pub(super) fn some(&self, name: &str) -> Option<&'a RawValue> {
+        let none = ["\"\"", "{}", "[]", "false", "0"];
+        self.raw(name).filter(|raw| !none.contains(&raw.get()))
     }
 
     /// A text, or a piece of one.
@@ -48,6 +71,31 @@ impl<'a> Fields<'a> {
     pub(super) fn word(&self, name: &str) -> Option<Cow<'a, str>> {
         let word = self.text(name)?.whole();
         (!word.is_empty()).then_some(word)
+    }
+
+    /// A word or a number, as text.
+    pub(super) fn code(&self, name: &str) -> Option<String> {
+        let number = || serde_json::from_str::<serde_json::Number>(self.raw(name)?.get()).ok();
+        let word = self.word(name).map(Cow::into_owned);
+        word.or_else(|| number().map(|number| number.to_string()))
+    }
+
+    /// A natural number, be it written as text or with a fraction of zero.
+    pub(super) fn number(&self, name: &str) -> Option<u64> {
+        let raw = self.raw(name)?.get();
+        let digits = raw.trim_matches('"');
+        let digits = digits.strip_suffix(".0").unwrap_or(digits);
+        digits.parse().ok()
+    }
+
+    /// A number of any kind.
+    pub(super) fn float(&self, name: &str) -> Option<f64> {
+        serde_json::from_str(self.raw(name)?.get()).ok()
+    }
+
+    /// Whether the field is `true`.
+    pub(super) fn is_set(&self, name: &str) -> bool {
+        self.raw(name).is_some_and(|raw| raw.get() == "true")
     }
 
     /// An object.
@@ -64,11 +112,31 @@ impl<'a> Fields<'a> {
     pub(super) fn objects(&self, name: &str) -> impl Iterator<Item = Fields<'a>> {
         self.list(name).into_iter().filter_map(Self::of)
     }
+
+    /// JSON that a server writes as text, as documented, or as it is.
+    pub(super) fn json_text(&self, name: &str) -> Option<Text<'a>> {
+        let raw = self.raw(name)?.get();
+        Some(Text::read(raw).unwrap_or_else(|| Text::from(raw)))
+    }
 }
 
 /// The values of a list; none where the value is no list.
 pub(super) fn items(raw: &RawValue) -> Vec<&RawValue> {
     serde_json::from_str(raw.get()).unwrap_or_default()
+}
+
+/// JSON text as a value that can be kept; halves of surrogate pairs in it, which no server takes
+/// back, become U+FFFD.
+pub(super) fn kept(raw: &RawValue) -> Box<RawValue> {
+    match super::text::without_halves(raw.get()) {
+        Cow::Borrowed(_) => raw.to_owned(),
+        Cow::Owned(json) => RawValue::from_string(json).unwrap_or_else(|_| raw.to_owned()),
+    }
+}
+
+/// A value as JSON text.
+pub(super) fn raw(value: &Value) -> Box<RawValue> {
+    to_raw_value(value).expect("a JSON value has string keys only, so it always serialises")
 }
 
 impl<'de> Deserialize<'de> for Fields<'de> {
@@ -103,20 +171,38 @@ mod tests {
 
     #[test]
     fn a_field_of_another_type_costs_only_itself() {
-        let json = r#"{"a":7,"b":"x","c":{"d":"1"},"e":[1,{"f":"g"}],"g":null,"b":"y"}"#;
+        let json = r#"{"a":7,"b":"x","c":{"d":"1"},"e":[1,{"f":true}],"g":null,"h":"0","i":-1,"j":2.0,"b":"y"}"#;
         let fields = Fields::read(json).unwrap();
         assert_eq!(fields.word("b").as_deref(), Some("y"));
-        assert_eq!(fields.object("c").unwrap().word("d").unwrap(), "1");
-        let objects: Vec<_> = fields.objects("e").map(|field| field.word("f")).collect();
-        assert_eq!(objects, [Some("g".into())]);
+        assert_eq!(fields.number("a"), Some(7));
+        assert_eq!(fields.number("h"), Some(0));
+        assert_eq!(fields.number("j"), Some(2));
+        assert_eq!(fields.number("i"), None);
+        assert_eq!(fields.float("i"), Some(-1.0));
+        assert_eq!(fields.code("a").as_deref(), Some("7"));
+        assert_eq!(fields.object("c").unwrap().number("d"), Some(1));
+        let objects: Vec<bool> = fields.objects("e").map(|field| field.is_set("f")).collect();
+        assert_eq!(objects, [true]);
         for name in ["a", "c", "e", "g", "x"] {
             assert!(fields.word(name).is_none(), "{name}");
         }
         for name in ["a", "b", "g", "x"] {
             assert!(fields.object(name).is_none() && fields.list(name).is_empty());
         }
+        assert!(fields.some("g").is_none() && fields.some("a").is_some());
+        assert_eq!(fields.json_text("b").unwrap().whole(), "y");
+        assert_eq!(fields.json_text("c").unwrap().whole(), r#"{"d":"1"}"#);
         for other in ["", "null", "[]", "\"{}\"", "{", "7", "{}{}"] {
             assert!(Fields::read(other).is_none(), "{other}");
         }
+    }
+
+    #[test]
+    fn what_means_nothing_is_nothing() {
+        let fields = Fields::read(r#"{"a":"","b":{},"c":[],"d":false,"e":0,"f":"x"}"#).unwrap();
+        for name in ["a", "b", "c", "d", "e"] {
+            assert!(fields.raw(name).is_some() && fields.some(name).is_none());
+        }
+        assert!(fields.some("f").is_some());
     }
 }

@@ -1,16 +1,23 @@
 //! Reads the body of an answer as its bytes come in. It does no I/O.
 
-use serde::de::IgnoredAny;
+use serde_json::{Deserializer, value::RawValue};
 
 use super::{
+    classify,
     draft::{Decode, Draft, Trouble},
+    fields::{self, Fields},
     report::Report,
-    sse::Sse,
+    sse::{self, Sse},
 };
-use crate::model::DeltaSink;
+use crate::model::{DeltaSink, Request};
 
 /// The longest answer, in bytes on the wire.
 const MAX_ANSWER: usize = 32 << 20;
+/// How gzip begins, and nothing else.
+const PACKED: u8 = 0x1f;
+
+const EARLY: Trouble = Trouble::Malformed("ended before it was complete");
+const NO_JSON: Trouble = Trouble::Malformed("is not valid JSON");
 
 /// Reads the body of an answer as it comes in.
 ///
@@ -20,10 +27,8 @@ pub(super) struct Reader<'a> {
     shape: Shape,
     whole: Vec<u8>,
     sse: Sse,
-    /// Events that came, whatever was in them.
-    events: usize,
-    decoder: Box<dyn Decode>,
-    draft: Draft<'a>,
+    documents: Documents<'a>,
+    request: &'a Request,
     received: usize,
 }
 
@@ -33,15 +38,39 @@ enum Shape {
     Events,
 }
 
+/// Documents as they come, and what was read of them.
+struct Documents<'a> {
+    decoder: Box<dyn Decode>,
+    draft: Draft<'a>,
+    /// How many came, whatever was in them.
+    count: usize,
+    /// Whether one of them was a JSON object.
+    is_json: bool,
+    /// Words of one that is no part of an answer: they may say why there is none.
+    stray: Option<Report>,
+    /// The one that ended the answer.
+    end: Vec<u8>,
+}
+
 impl<'a> Reader<'a> {
-    pub(super) fn new(decoder: Box<dyn Decode>, deltas: &'a dyn DeltaSink) -> Self {
+    pub(super) fn new(
+        decoder: Box<dyn Decode>,
+        deltas: &'a dyn DeltaSink,
+        request: &'a Request,
+    ) -> Self {
         Self {
             shape: Shape::Unknown,
             whole: Vec::new(),
             sse: Sse::default(),
-            events: 0,
-            decoder,
-            draft: Draft::new(deltas),
+            documents: Documents {
+                decoder,
+                draft: Draft::new(deltas),
+                count: 0,
+                is_json: false,
+                stray: None,
+                end: Vec::new(),
+            },
+            request,
             received: 0,
         }
     }
@@ -64,6 +93,7 @@ impl<'a> Reader<'a> {
                 match bytes.first() {
                     None => {}
                     Some(b'<') => return Err(Trouble::Malformed("is an HTML page")),
+                    Some(&PACKED) => return Err(Trouble::PACKED),
                     Some(b'{' | b'[') => {
                         self.shape = Shape::Json;
                         self.whole.extend_from_slice(bytes);
@@ -79,14 +109,8 @@ impl<'a> Reader<'a> {
     }
 
     fn events(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
-        let Self {
-            sse,
-            events,
-            decoder,
-            draft,
-            ..
-        } = self;
-        sse.push(bytes, &mut |data| take(data, events, &mut **decoder, draft))
+        let Self { sse, documents, .. } = self;
+        sse.push(bytes, &mut |event| documents.event(event))
     }
 
     /// Whether any byte came.
@@ -96,90 +120,150 @@ impl<'a> Reader<'a> {
 
     /// Whether the stream said that nothing more comes.
     pub(super) fn is_done(&self) -> bool {
-        self.draft.done
+        self.documents.draft.done
     }
 
     /// Whether the answer is whole, even if the connection breaks now.
     pub(super) fn is_complete(&self) -> bool {
-        self.draft.is_complete()
+        self.documents.draft.is_complete()
+    }
+
+    /// Whether all that may come is an account of the tokens.
+    pub(super) fn is_over(&self) -> bool {
+        self.documents.draft.is_over()
     }
 
     /// Whether the model produced something that the provider may charge.
     pub(super) fn has_output(&self) -> bool {
-        self.draft.answered
+        self.documents.draft.answered
     }
 
     /// The body is at its end.
     pub(super) fn finish(mut self) -> Result<Draft<'a>, Trouble> {
         match self.shape {
             Shape::Unknown => return Err(Trouble::Malformed("is empty")),
-            Shape::Json => self.whole()?,
+            Shape::Json => self.json()?,
             Shape::Events => self.last_events()?,
         }
-        self.decoder.finish(&mut self.draft);
-        Ok(self.draft)
+        let Documents {
+            mut decoder,
+            mut draft,
+            ..
+        } = self.documents;
+        draft.settle(&mut *decoder, self.request)?;
+        Ok(draft)
     }
 
-    fn whole(&mut self) -> Result<(), Trouble> {
-        if let Err(error) = serde_json::from_slice::<IgnoredAny>(&self.whole) {
-            return Err(if error.is_eof() {
-                EARLY
-            } else {
-                Trouble::Malformed("is not valid JSON")
-            });
+    /// A whole answer; or the documents of a stream as a list, or one after the other.
+    fn json(&mut self) -> Result<(), Trouble> {
+        let whole = std::mem::take(&mut self.whole);
+        let text = String::from_utf8_lossy(&whole);
+        let values = Deserializer::from_str(&text).into_iter::<&RawValue>();
+        let values: Vec<&RawValue> = match values.collect::<Result<_, _>>() {
+            Ok(values) => values,
+            Err(error) if error.is_eof() => return Err(EARLY),
+            Err(_) => return Err(NO_JSON),
+        };
+        let documents = match &*values {
+            [whole] if whole.get().starts_with('{') => return self.documents.whole(whole.get()),
+            [list] => fields::items(list),
+            _ => values,
+        };
+        for document in documents {
+            self.documents.event(sse::Event {
+                data: document.get().as_bytes(),
+                is_error: false,
+            })?;
         }
-        let taken = self.decoder.take(&self.whole, &mut self.draft);
-        if let Err(reported @ Trouble::Reported(_)) = taken {
-            return Err(reported);
-        }
-        if taken.is_ok() && self.draft.answered {
-            return Ok(());
-        }
-        // Some gateways report failures in shapes of their own.
-        let report = Report::read(&self.whole);
-        if report.message.is_some() {
-            return Err(report.into());
-        }
-        Err(Trouble::Malformed("holds no answer"))
+        self.documents.end()
     }
 
     fn last_events(&mut self) -> Result<(), Trouble> {
-        let Self {
-            sse,
-            events,
-            decoder,
-            draft,
-            ..
-        } = self;
-        let rest = sse.finish(&mut |data| take(data, events, &mut **decoder, draft));
-        if let Err(reported @ Trouble::Reported(_)) = rest {
-            Err(reported)
-        } else if self.draft.is_complete() {
-            Ok(())
-        } else if self.events > 0 {
+        let Self { sse, documents, .. } = self;
+        let rest = sse.finish(&mut |event| documents.event(event));
+        match rest {
+            Err(reported @ Trouble::Reported(_)) => Err(reported),
             // What is left over of a stream that broke off need not be readable.
-            Err(EARLY)
-        } else {
-            Err(Trouble::Malformed("is neither JSON nor a stream of events"))
+            Ok(()) | Err(Trouble::Malformed(_)) => documents.end(),
         }
     }
 }
 
-const EARLY: Trouble = Trouble::Malformed("ended before it was complete");
-
-/// Takes the data of one event.
-fn take(
-    data: &[u8],
-    events: &mut usize,
-    decoder: &mut dyn Decode,
-    draft: &mut Draft<'_>,
-) -> Result<(), Trouble> {
-    let data = data.trim_ascii();
-    if data.is_empty() || draft.done {
-        return Ok(());
+impl Documents<'_> {
+    /// Takes an event.
+    fn event(&mut self, event: sse::Event<'_>) -> Result<(), Trouble> {
+        let data = event.data.trim_ascii();
+        // After its own end nothing counts of an answer but a count of its tokens.
+        let is_again = self.draft.complete && data == self.end;
+        if data.is_empty() || self.draft.done || is_again {
+            return Ok(());
+        }
+        self.count += 1;
+        if data == b"[DONE]" {
+            self.draft.done = true;
+            self.decoder.done(&mut self.draft);
+            return Ok(());
+        }
+        let was_complete = self.draft.is_complete();
+        let taken = self.document(&String::from_utf8_lossy(data), event.is_error);
+        if was_complete {
+            return Ok(());
+        }
+        if self.draft.complete {
+            self.end = data.to_vec();
+        }
+        taken
     }
-    *events += 1;
-    decoder.take(data, draft)
+
+    fn document(&mut self, text: &str, is_error: bool) -> Result<(), Trouble> {
+        let Some(document) = Fields::read(text) else {
+            return match is_error {
+                true => Err(Report::read(text.as_bytes()).into()),
+                // A piece of the answer may be in it. Anything else is none: `null`, or a sign of life.
+                false if text.starts_with('{') => Err(NO_JSON),
+                false => Ok(()),
+            };
+        };
+        self.is_json = true;
+        if is_error || classify::is_failure(&document) {
+            return Err(Report::read(text.as_bytes()).into());
+        }
+        self.decoder.take(&document, &mut self.draft)?;
+        let says = ["message", "msg", "detail"]
+            .iter()
+            .any(|name| document.raw(name).is_some());
+        if says && !self.draft.answered && self.stray.is_none() {
+            let report = Report::read(text.as_bytes());
+            self.stray = report.message.is_some().then_some(report);
+        }
+        Ok(())
+    }
+
+    /// Takes a whole answer.
+    fn whole(&mut self, text: &str) -> Result<(), Trouble> {
+        self.document(text, false)?;
+        match (self.draft.answered, self.stray.take()) {
+            // The first line of a stream that has one document on each.
+            (true, _) if self.draft.in_pieces && !self.draft.complete => Err(EARLY),
+            (true, _) => Ok(()),
+            // Some gateways report failures in shapes of their own.
+            (false, Some(report)) => Err(report.into()),
+            (false, None) => Err(Trouble::Malformed("holds no answer")),
+        }
+    }
+
+    /// No other document comes.
+    fn end(&mut self) -> Result<(), Trouble> {
+        if self.draft.is_complete() {
+            return Ok(());
+        }
+        Err(match (self.stray.take(), self.count) {
+            (Some(report), _) if !self.draft.answered => report.into(),
+            (_, 0) => Trouble::Malformed("is neither JSON nor a stream of events"),
+            _ if !self.is_json && !self.draft.done => NO_JSON,
+            _ => EARLY,
+        })
+    }
 }
 
 #[cfg(test)]

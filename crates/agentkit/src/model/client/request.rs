@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
-use super::{Config, schema::is_held};
+use super::{Config, learnt::Learnt, schema::is_held};
 use crate::{
-    memory::IMAGE_TOKENS,
+    memory::{IMAGE_TOKENS, estimate_tokens, specs_tokens},
     model::{Image, Message, Request, ResponseSchema},
     tool::ToolSpec,
 };
 use serde::{Serialize, Serializer, ser::SerializeSeq};
+
+/// A run keeps so much of the context free for an answer, in tokens.
+const LEAST_ANSWER: u64 = 4_096;
 
 /// A request on its way to a model.
 pub(super) struct Outgoing<'a> {
@@ -16,6 +19,7 @@ pub(super) struct Outgoing<'a> {
     /// Provider and model, to know the model's own parts by.
     pub(super) name: &'a str,
     pub(super) request: &'a Request,
+    pub(super) learnt: &'a Learnt,
 }
 
 /// How the answer is asked for.
@@ -49,6 +53,28 @@ impl<'a> Outgoing<'a> {
     /// The tools, if there are any.
     pub(super) fn tools(&self) -> Option<&'a [Arc<ToolSpec>]> {
         Some(&*self.request.tools).filter(|tools| !tools.is_empty())
+    }
+
+    /// The most tokens that an answer may have, where the surface wants a number: what is asked for,
+    /// or what the model gives at the most, as far as its context has room for it.
+    ///
+    /// A provider refuses a prompt together with a longer answer than its context holds, though the
+    /// answer would be short.
+    pub(super) fn answer_limit(&self, usual: u64) -> u64 {
+        let info = &self.config.info;
+        let limit = self.request.max_output_tokens.or(info.max_output_tokens);
+        let limit = limit.unwrap_or(usual);
+        let Some(context) = info.context_tokens else {
+            return limit;
+        };
+        let prompt = self.request.prompt_tokens.unwrap_or_else(|| {
+            let messages = self.request.messages.iter();
+            let messages: u64 = messages.map(|message| estimate_tokens(message)).sum();
+            messages + specs_tokens(&self.request.tools)
+        });
+        // Counts are near, and not exact.
+        let prompt = prompt.saturating_add(prompt / 16);
+        limit.min(context.saturating_sub(prompt).max(LEAST_ANSWER))
     }
 
     /// About how many tokens a body of so many bytes has. The bytes of an image are no text.

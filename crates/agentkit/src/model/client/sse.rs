@@ -1,10 +1,19 @@
 //! Server-sent events, as their bytes come in.
 //!
-//! Source: WHATWG HTML, section "Server-sent events". Only `data` matters to chat completions. The
-//! last event counts even if the blank line after it is missing, because some servers forget it.
+//! Source: WHATWG HTML, section "Server-sent events". What matters is `data`, and whether an event is
+//! called `error`; some servers have a field of that name instead. The last event counts even if the
+//! blank line after it is missing, because some servers forget it.
 
 /// The longest line, and the longest event.
 pub(super) const MAX_EVENT: usize = 8 << 20;
+
+/// An event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Event<'a> {
+    pub(super) data: &'a [u8],
+    /// It says by its name that it reports a failure.
+    pub(super) is_error: bool,
+}
 
 /// A line or an event is longer than [`MAX_EVENT`].
 #[derive(Debug, PartialEq, Eq)]
@@ -15,16 +24,17 @@ pub(super) struct TooLong;
 pub(super) struct Sse {
     /// The beginning of a line whose end has not come.
     line: Vec<u8>,
-    event: Event,
+    pending: Pending,
     /// The last byte was a carriage return, so a line feed that follows is no line of its own.
     after_return: bool,
 }
 
-/// The data of an event whose blank line has not come.
+/// An event whose blank line has not come.
 #[derive(Debug, Default)]
-struct Event {
+struct Pending {
     data: Vec<u8>,
     lines: usize,
+    is_error: bool,
 }
 
 impl Sse {
@@ -32,7 +42,7 @@ impl Sse {
     pub(super) fn push<E: From<TooLong>>(
         &mut self,
         mut bytes: &[u8],
-        on_event: &mut impl FnMut(&[u8]) -> Result<(), E>,
+        on_event: &mut impl FnMut(Event<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         if self.after_return && !bytes.is_empty() {
             self.after_return = false;
@@ -47,10 +57,10 @@ impl Sse {
                 &tail[1..]
             };
             if self.line.is_empty() {
-                self.event.line(head, on_event)?;
+                self.pending.line(head, on_event)?;
             } else {
                 extend(&mut self.line, head)?;
-                self.event.line(&self.line, on_event)?;
+                self.pending.line(&self.line, on_event)?;
                 self.line.clear();
             }
         }
@@ -61,37 +71,45 @@ impl Sse {
     /// Takes what the end of the stream left over.
     pub(super) fn finish<E: From<TooLong>>(
         &mut self,
-        on_event: &mut impl FnMut(&[u8]) -> Result<(), E>,
+        on_event: &mut impl FnMut(Event<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let line = std::mem::take(&mut self.line);
         if !line.is_empty() {
-            self.event.line(&line, on_event)?;
+            self.pending.line(&line, on_event)?;
         }
-        self.event.line(b"", on_event)
+        self.pending.line(b"", on_event)
     }
 }
 
-impl Event {
+impl Pending {
     fn line<E: From<TooLong>>(
         &mut self,
         line: &[u8],
-        on_event: &mut impl FnMut(&[u8]) -> Result<(), E>,
+        on_event: &mut impl FnMut(Event<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         if line.is_empty() {
-            if self.lines > 0 {
-                let verdict = on_event(&self.data);
-                self.data.clear();
-                self.lines = 0;
-                return verdict;
-            }
-            return Ok(());
+            let event = Event {
+                data: &self.data,
+                is_error: self.is_error,
+            };
+            let taken = match self.lines {
+                0 => Ok(()),
+                _ => on_event(event),
+            };
+            self.data.clear();
+            (self.lines, self.is_error) = (0, false);
+            return taken;
         }
         // A line that begins with `:` is a comment: its field name is empty.
         let (field, value) = match line.iter().position(|byte| *byte == b':') {
             Some(colon) => (&line[..colon], &line[colon + 1..]),
             None => (line, &b""[..]),
         };
-        if field == b"data" {
+        if field == b"event" {
+            self.is_error = value.trim_ascii() == b"error";
+        }
+        self.is_error |= field == b"error";
+        if matches!(field, b"data" | b"error") {
             if self.lines > 0 {
                 extend(&mut self.data, b"\n")?;
             }
@@ -116,11 +134,11 @@ mod tests {
 
     use super::*;
 
-    fn events(parts: &[&[u8]]) -> Result<Vec<Vec<u8>>, TooLong> {
+    fn events(parts: &[&[u8]]) -> Result<Vec<(Vec<u8>, bool)>, TooLong> {
         let mut sse = Sse::default();
         let mut events = Vec::new();
-        let mut on_event = |data: &[u8]| -> Result<(), TooLong> {
-            events.push(data.to_vec());
+        let mut on_event = |event: Event<'_>| -> Result<(), TooLong> {
+            events.push((event.data.to_vec(), event.is_error));
             Ok(())
         };
         for part in parts {
@@ -133,7 +151,22 @@ mod tests {
     #[test]
     fn reads_fields_comments_and_every_line_end() {
         let text = b": hello\n\ndata: a\n\nevent: x\r\ndata:b\r\n\r\ndata:  c\rdata: d\r\rid: 1\n\ndata\n\nretry\ndata: last";
-        let expected = ["a", "b", " c\nd", "", "last"].map(|event| event.as_bytes().to_vec());
+        let expected =
+            ["a", "b", " c\nd", "", "last"].map(|event| (event.as_bytes().to_vec(), false));
+        assert_eq!(events(&[text]).unwrap(), expected);
+    }
+
+    /// `models/M8`
+    #[test]
+    fn knows_a_failure_by_its_name() {
+        let text = b"event: error\ndata: a\n\ndata: b\n\nerror: {\"c\"\nerror::1}\n\nevent: error\n\ndata: d\n\n";
+        let expected = [
+            ("a", true),
+            ("b", false),
+            ("{\"c\"\n:1}", true),
+            ("d", false),
+        ];
+        let expected = expected.map(|(data, is_error)| (data.as_bytes().to_vec(), is_error));
         assert_eq!(events(&[text]).unwrap(), expected);
     }
 
@@ -155,6 +188,7 @@ mod tests {
                 Just(b"\n".to_vec()),
                 Just(b"\r".to_vec()),
                 Just(b"\r\n".to_vec()),
+                Just(b"event: error\n".to_vec()),
                 Just(b": ping".to_vec()),
                 Just("{\"\u{e4}\u{1f600}\":1}".as_bytes().to_vec()),
                 prop::collection::vec(any::<u8>(), 0..4),

@@ -127,6 +127,16 @@ impl Joined {
         self.first = piece.first;
     }
 
+    /// What is certain of the text so far.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether nothing came.
+    pub(super) fn is_empty(&self) -> bool {
+        self.text.is_empty() && self.first.is_none()
+    }
+
     /// No other piece comes.
     pub(super) fn end(&mut self) {
         if self.first.take().is_some() {
@@ -139,6 +149,48 @@ impl Joined {
         self.end();
         self.text
     }
+}
+
+/// JSON text in which the escape of each half without its other half is that of U+FFFD.
+pub(super) fn without_halves(json: &str) -> Cow<'_, str> {
+    let mut fixed = String::new();
+    // Up to here the text stands in `fixed`.
+    let mut kept = 0;
+    let mut at = 0;
+    while let Some(found) = json[at..].find('\\') {
+        at += found;
+        let Some(unit) = unit(json, at) else {
+            // An escape of one character; what follows it may be a backslash as well.
+            at += 1 + json[at + 1..].chars().next().map_or(0, char::len_utf8);
+            continue;
+        };
+        let pairs = is_first(unit) && self::unit(json, at + ESCAPE).is_some_and(is_second);
+        if pairs {
+            at += 2 * ESCAPE;
+            continue;
+        }
+        if is_first(unit) || is_second(unit) {
+            fixed.push_str(&json[kept..at]);
+            fixed.push_str("\\ufffd");
+            kept = at + ESCAPE;
+        }
+        at += ESCAPE;
+    }
+    if kept == 0 {
+        return Cow::Borrowed(json);
+    }
+    fixed.push_str(&json[kept..]);
+    Cow::Owned(fixed)
+}
+
+/// The length of an escape such as `\u00e4`.
+const ESCAPE: usize = 6;
+
+/// The code unit of the escape that stands here, if one does.
+fn unit(json: &str, at: usize) -> Option<u16> {
+    let digits = json.get(at..at + ESCAPE)?.strip_prefix("\\u")?;
+    let all = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    u16::from_str_radix(digits, 16).ok().filter(|_| all)
 }
 
 fn is_first(unit: u16) -> bool {
@@ -183,6 +235,25 @@ mod tests {
         }
         for other in ["7", "{}", "", "\"", r#""\x""#, r#""\u12""#] {
             assert_eq!(Text::read(other), None, "{other}");
+        }
+    }
+
+    /// `models/M5`
+    #[test]
+    fn a_kept_text_has_no_half() {
+        for (json, fixed) in [
+            (r#""Hi \ud83d""#, r#""Hi \ufffd""#),
+            (
+                r#""\ud83d\ude00 \ude00\ud83d\ud83d\ude00""#,
+                r#""\ud83d\ude00 \ufffd\ufffd\ud83d\ude00""#,
+            ),
+            (r#""\\ud83d""#, r#""\\ud83d""#),
+            (r#""\\\ud83d""#, r#""\\\ufffd""#),
+            (r#"{"a":"ä\u00e4"}"#, r#"{"a":"ä\u00e4"}"#),
+            (r#""\ud83"#, r#""\ud83"#),
+            ("\"\\", "\"\\"),
+        ] {
+            assert_eq!(without_halves(json), fixed, "{json}");
         }
     }
 

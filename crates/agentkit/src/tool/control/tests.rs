@@ -7,7 +7,7 @@ use super::*;
 use crate::{
     BoxFuture,
     event::{CallWait, StepId},
-    policy::{ConfiguredPolicy, PolicyContext},
+    policy::{ConfiguredPolicy, PolicyCheck, PolicyContext},
     tool::{BlobReader, Effect, Gate, Outcome, Registry, Spawn, ToolContext},
 };
 
@@ -42,6 +42,7 @@ async fn call(name: &str, arguments: Value) -> Result<Outcome, Failure> {
         now_micros: 100_000_000,
         results: Arc::new(BTreeMap::new()),
         blobs: Arc::new(NoBlobs),
+        policy: PolicyCheck::allow_all(),
     };
     gate.run(name, admission.input, context).await
 }

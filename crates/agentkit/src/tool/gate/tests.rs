@@ -11,7 +11,7 @@ use super::*;
 use crate::{
     BoxFuture, Tool, ToolSpec,
     event::StepId,
-    policy::ConfiguredPolicy,
+    policy::{ConfiguredPolicy, PolicyCheck},
     tool::{BlobReader, digest_hex},
 };
 
@@ -55,6 +55,7 @@ fn context() -> ToolContext {
         now_micros: 0,
         results: Arc::new(BTreeMap::new()),
         blobs: Arc::new(NoBlobs),
+        policy: PolicyCheck::allow_all(),
     }
 }
 

@@ -41,7 +41,7 @@ struct Dialect {
     opaque: &'static [&'static str],
 }
 
-const DIALECTS: [Dialect; 5] = [
+const DIALECTS: [Dialect; 6] = [
     Dialect {
         name: "chat",
         provider: Provider::OpenAi,
@@ -61,6 +61,17 @@ const DIALECTS: [Dialect; 5] = [
         key_header: "authorization: bearer ",
         quota_status: 402,
         opaque: &["T3BhcXVlQWJDPT0=", "\"I look.\"", "\"rs_1\""],
+    },
+    // What servers that speak chat completions add to them: thoughts, and signatures of calls.
+    Dialect {
+        name: "deepseek",
+        provider: Provider::OpenAi,
+        surface: Surface::Chat,
+        path: "/v1/chat/completions",
+        stream_path: "/v1/chat/completions",
+        key_header: "authorization: bearer ",
+        quota_status: 429,
+        opaque: &["\"reasoning_content\":\"I look.\"", "\"c2lnbmF0dXJl==\""],
     },
     Dialect {
         name: "responses",
@@ -230,7 +241,7 @@ async fn an_answer_is_the_same_streamed_and_whole_with_exact_usage() {
         assert!(response.request_id.is_some(), "{dialect:?} {stream}");
         Some(())
     });
-    assert_eq!(ran, 10);
+    assert_eq!(ran, 12);
 }
 
 #[tokio::test]
@@ -245,7 +256,7 @@ async fn parallel_calls_come_out_in_their_order() {
         assert_eq!(response.finish, FinishReason::ToolCalls);
         Some(())
     });
-    assert_eq!(ran, 10);
+    assert_eq!(ran, 12);
 }
 
 #[tokio::test]
@@ -263,7 +274,7 @@ async fn malformed_arguments_leave_the_answer_as_it_is() {
         }
     });
     // Gemini, and Anthropic's whole answers, hold arguments as JSON: they cannot be malformed.
-    assert_eq!(ran, 7);
+    assert_eq!(ran, 9);
 }
 
 /// The conversation after the model's answer: the answer as it comes back from a log, and the
@@ -378,7 +389,7 @@ async fn opaque_parts_go_back_byte_for_byte_to_the_model_that_sent_them() {
             }
         }
     });
-    assert_eq!(ran, 8);
+    assert_eq!(ran, 10);
 }
 
 /// What the server is sent of a whole answer is, to the byte, what it had sent.
@@ -459,7 +470,7 @@ async fn results_are_sent_with_the_ids_of_their_calls() {
         assert_eq!(results, expected, "{dialect:?} {stream}: {body:#}");
         Some(())
     });
-    assert_eq!(ran, 10);
+    assert_eq!(ran, 12);
 }
 
 #[tokio::test]
@@ -527,7 +538,7 @@ async fn a_failure_inside_an_answer_is_a_failure() {
         assert!(error.kind.is_retryable());
         Some(())
     });
-    assert_eq!(ran, 10);
+    assert_eq!(ran, 12);
 }
 
 #[tokio::test]
@@ -539,7 +550,7 @@ async fn an_answer_that_is_cut_anywhere_is_never_an_answer() {
             let end = match dialect.surface {
                 Surface::Chat => "\"finish_reason\":\"",
                 Surface::Responses => "event: response.completed",
-                Surface::Messages => "event: message_stop",
+                Surface::Messages => "\"stop_reason\":\"",
                 Surface::GenerateContent => "\"finishReason\"",
             };
             let end = events.find(end).unwrap();
@@ -752,7 +763,7 @@ async fn a_cassette_plays_what_the_model_answered() {
         recorded_and_played(Arc::new(client), &question()).await;
         Some(())
     });
-    assert_eq!(ran, 10);
+    assert_eq!(ran, 12);
     for script in [
         "[[turn]]\nanswer = 'Grüße 😀'",
         "[[turn]]\ntext = 'I look.'\ncalls = [{ tool = 'a', arguments = { x = 1 } }, { tool = 'b', \

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{conformance::continued, strict::refusals, *};
 
 /// A surface of a provider that such an answer comes from.
-fn at(server: &Server, surface: Surface, stream: bool) -> Config {
+pub(super) fn at(server: &Server, surface: Surface, stream: bool) -> Config {
     let provider = match surface {
         Surface::Chat | Surface::Responses => Provider::OpenAi,
         Surface::Messages => Provider::Anthropic,

@@ -1,4 +1,5 @@
-//! The lock of a data folder: one process owns it, and says how to reach it.
+//! The lock of a data folder: one process owns it, and says how to reach it. Beside it, the guests of a
+//! process that owns the folder for one command: it stays as long as others use its server.
 
 use std::{
     fs::{File, OpenOptions},
@@ -16,15 +17,43 @@ use crate::sqlite::folder::open::OpenError;
 
 /// The lock file's name within the data folder.
 pub const LOCK_FILE: &str = "opspawn.lock";
+/// The file that guests hold a shared lock on.
+const GUEST_FILE: &str = "opspawn.guests";
 
 /// Who owns a folder. One line of JSON in the lock file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockInfo {
     /// The process.
     pub pid: u32,
-    /// Where its API is, once it serves one.
+    /// Where its API is, while it serves one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
+    /// For how long it serves, and whether it runs tasks.
+    #[serde(default, skip_serializing_if = "Serves::is_server")]
+    pub serves: Serves,
+}
+
+/// What the owner of a folder is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Serves {
+    /// A server, which stays until it is asked to stop.
+    #[default]
+    Server,
+    /// A command that runs tasks until its own has ended.
+    Run,
+    /// A command that runs no task.
+    Command,
+}
+
+impl Serves {
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "the signature that serde calls"
+    )]
+    fn is_server(&self) -> bool {
+        *self == Self::Server
+    }
 }
 
 /// The process that has a folder open, if one has. What a dead process left behind counts nothing.
@@ -50,21 +79,16 @@ impl Lock {
             path: path.clone(),
             source,
         };
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(denied)?;
-        // Somebody who looks whether a server runs holds the lock for a moment.
-        for pause in [5, 20, 0] {
+        let mut file = open(&path).map_err(denied)?;
+        // Each process that looks whether a server runs holds the lock for a moment.
+        for pause in [5, 20, 40, 0] {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {
                     let lock = Self { file };
                     lock.write(&LockInfo {
                         pid: std::process::id(),
                         url: None,
+                        serves: Serves::default(),
                     })
                     .map_err(denied)?;
                     return Ok(lock);
@@ -90,6 +114,53 @@ impl Lock {
         // Readers take the first line only, so an older and longer one may show through behind it.
         self.file.write_all_at(&line, 0)?;
         self.file.set_len(line.len() as u64)
+    }
+}
+
+/// A process that uses the server of another one. While it is held, the owner of the folder finds that
+/// it is not alone. The kernel gives it up with the process.
+#[derive(Debug)]
+pub struct Guest {
+    _file: File,
+}
+
+impl Guest {
+    /// Becomes a guest; none while the owner looks whether it is alone, which takes a moment.
+    ///
+    /// The caller has to look at the lock file once more afterwards: an owner that found itself alone
+    /// takes its address back before it lets guests in again.
+    ///
+    /// # Errors
+    /// If the folder cannot be written.
+    pub fn enter(dir: &Path) -> io::Result<Option<Self>> {
+        let file = open(&dir.join(GUEST_FILE))?;
+        Ok(lock(&file, FlockOperation::NonBlockingLockShared)?.then_some(Self { _file: file }))
+    }
+}
+
+/// Whether a folder has no guest. While the value is held, none comes.
+///
+/// # Errors
+/// If the folder cannot be written.
+pub fn without_guests(dir: &Path) -> io::Result<Option<impl Sized + use<>>> {
+    let file = open(&dir.join(GUEST_FILE))?;
+    Ok(lock(&file, FlockOperation::NonBlockingLockExclusive)?.then_some(file))
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+}
+
+fn lock(file: &File, operation: FlockOperation) -> io::Result<bool> {
+    match flock(file, operation) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+        Err(errno) => Err(errno.into()),
     }
 }
 

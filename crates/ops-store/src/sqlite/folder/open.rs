@@ -30,7 +30,7 @@ pub(crate) const BUSY: Duration = Duration::from_secs(5);
 pub enum OpenError {
     /// Another process owns it.
     #[error(
-        "the data folder {} is in use by another process{}{}; stop it, or use another folder",
+        "the data folder {} is in use by another process{}{}; use its server, or another folder",
         dir.display(),
         pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default(),
         url.as_ref().map(|url| format!(" that serves {url}")).unwrap_or_default()

@@ -8,7 +8,10 @@ use std::{
 
 use ops_store::{
     OpenError,
-    sqlite::{DATABASE_FILE, LOCK_FILE, LockInfo, SCHEMA_VERSION, doctor, running_server},
+    sqlite::{
+        DATABASE_FILE, Guest, LOCK_FILE, LockInfo, SCHEMA_VERSION, Serves, doctor, running_server,
+        without_guests,
+    },
 };
 use rusqlite::Connection;
 
@@ -35,7 +38,9 @@ async fn an_empty_folder_gets_the_newest_schema() {
     assert!(doctor::inspect(&nested).unwrap().is_none());
     let (world, store) = open_in(&nested, |_| {}).unwrap();
     let id = world.submit().await;
-    store.publish_url("http://127.0.0.1:1").unwrap();
+    store
+        .publish(Some("http://127.0.0.1:1"), Serves::Server)
+        .unwrap();
     for file in ["", "-wal", "-shm"] {
         let file = nested.join(format!("{DATABASE_FILE}{file}"));
         let mode = fs::metadata(file).unwrap().permissions().mode();
@@ -71,19 +76,28 @@ async fn one_process_owns_a_folder() {
     let pid = std::process::id();
     assert_eq!(
         running_server(dir.path()),
-        Some(LockInfo { pid, url: None })
+        Some(LockInfo {
+            pid,
+            url: None,
+            serves: Serves::Server
+        })
     );
-    let error = refusal(dir.path(), "stop it, or use another folder");
+    let error = refusal(dir.path(), "use its server, or another folder");
     assert!(matches!(error, OpenError::Locked { pid: Some(found), url: None, .. } if found == pid));
 
-    store.publish_url("http://127.0.0.1:8080").unwrap();
-    store.publish_url("http://[::1]:80").unwrap();
+    store
+        .publish(Some("http://127.0.0.1:8080"), Serves::Server)
+        .unwrap();
+    store
+        .publish(Some("http://[::1]:80"), Serves::Server)
+        .unwrap();
     let url = Some("http://[::1]:80".to_owned());
     assert_eq!(
         running_server(dir.path()),
         Some(LockInfo {
             pid,
-            url: url.clone()
+            url: url.clone(),
+            serves: Serves::Server
         })
     );
     let error = refusal(dir.path(), "serves http://[::1]:80");
@@ -98,6 +112,39 @@ async fn one_process_owns_a_folder() {
     );
     assert_eq!(running_server(dir.path()), None);
     open_in(dir.path(), |_| {}).unwrap();
+}
+
+#[tokio::test]
+async fn an_owner_says_what_it_is_there_for_and_when_it_serves_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_world, store) = open_in(dir.path(), |_| {}).unwrap();
+    for serves in [Serves::Run, Serves::Command, Serves::Server] {
+        store.publish(Some("http://127.0.0.1:1"), serves).unwrap();
+        let owner = running_server(dir.path()).unwrap();
+        assert_eq!((owner.serves, owner.url.is_some()), (serves, true));
+    }
+    store.publish(None, Serves::Run).unwrap();
+    let owner = running_server(dir.path()).unwrap();
+    assert_eq!((owner.serves, owner.url), (Serves::Run, None));
+    // What a release without these words wrote is a server's.
+    let old: LockInfo = serde_json::from_str(r#"{"pid":7,"url":"http://x"}"#).unwrap();
+    assert_eq!(old.serves, Serves::Server);
+}
+
+#[test]
+fn guests_and_an_owner_that_is_alone_exclude_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Guest::enter(dir.path()).unwrap().unwrap();
+    let second = Guest::enter(dir.path()).unwrap().unwrap();
+    assert!(without_guests(dir.path()).unwrap().is_none());
+    drop(first);
+    assert!(without_guests(dir.path()).unwrap().is_none());
+    drop(second);
+    let alone = without_guests(dir.path()).unwrap().unwrap();
+    assert!(Guest::enter(dir.path()).unwrap().is_none());
+    drop(alone);
+    assert!(Guest::enter(dir.path()).unwrap().is_some());
+    assert!(Guest::enter(&dir.path().join("none")).is_err());
 }
 
 #[test]

@@ -16,6 +16,8 @@ use ops_core::{
     ports::{ClaimRequest, Clock, Notice, Observer, StoreError},
 };
 
+use ops_store::sqlite::Serves;
+
 use super::open_in;
 use crate::world::{TENANT, TestClock, World, pair};
 
@@ -177,7 +179,7 @@ async fn a_closed_store_refuses() {
     ));
     assert!(closed(world.store.task(TENANT, id).await.unwrap_err()));
     assert!(closed(world.apply(id, Command::Cancel).await.unwrap_err()));
-    assert!(store.publish_url("http://x").is_err());
+    assert!(store.publish(Some("http://x"), Serves::Server).is_err());
 }
 
 #[tokio::test]

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::output::{field, show};
+
 /// Each key that differs, with its value before and after.
 pub(super) fn changes(before: &Value, after: &Value) -> Vec<Value> {
     let mut found = Vec::new();
@@ -40,7 +42,7 @@ fn join(path: &str, key: &str) -> String {
 
 /// Prints a change: texts of several lines by their lines.
 pub(super) fn print(change: &Value) {
-    println!("  {}", crate::output::field(change, "key"));
+    show!("  {}", field(change, "key"));
     let lines = |value: &Value| match value {
         Value::Null => Vec::new(),
         Value::String(text) => text.lines().map(str::to_owned).collect(),
@@ -59,10 +61,10 @@ pub(super) fn print(change: &Value) {
         .take_while(|(one, two)| one == two)
         .count();
     for line in &before[head..before.len() - tail] {
-        println!("  - {line}");
+        show!("  - {line}");
     }
     for line in &after[head..after.len() - tail] {
-        println!("  + {line}");
+        show!("  + {line}");
     }
 }
 

@@ -34,8 +34,7 @@ impl Wish {
 
     /// An error of the server about it.
     pub(super) fn failed(&self, error: &anyhow::Error) -> anyhow::Error {
-        let message = format!("{}: {error:#}", self.path.display());
-        exit::error(exit::code_of(error), message)
+        exit::about(&self.path.display().to_string(), error)
     }
 
     fn json(&self) -> Value {

@@ -35,9 +35,8 @@ pub(super) fn read(path: &Path) -> Result<Vec<Wish>> {
 }
 
 /// An error of one schedule of the file.
-pub(super) fn in_file(path: &Path, name: &str, error: anyhow::Error) -> anyhow::Error {
-    let message = format!("{}: schedule `{name}`: {error:#}", path.display());
-    exit::error(exit::code_of(&error), message)
+pub(super) fn in_file(path: &Path, name: &str, error: &anyhow::Error) -> anyhow::Error {
+    exit::about(&format!("{}: schedule `{name}`", path.display()), error)
 }
 
 fn parse(text: &str) -> Result<Vec<Wish>, String> {

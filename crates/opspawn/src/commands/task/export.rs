@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, BufWriter, Write},
+    io::{self, BufWriter, IsTerminal as _, Write},
     path::{Path, PathBuf},
 };
 
@@ -14,7 +14,7 @@ use super::path;
 use crate::{
     client::Client,
     exit::{self, Exit},
-    output,
+    output::{self, CleanLines, show},
 };
 
 /// What the last line of an export can be at the longest.
@@ -28,7 +28,12 @@ pub(super) async fn export(
     json: bool,
 ) -> Result<Exit> {
     let Some(file) = file else {
-        copy(client, id, &mut io::stdout().lock()).await?;
+        let mut stdout = io::stdout();
+        if stdout.is_terminal() {
+            copy(client, id, &mut CleanLines::new(stdout)).await?;
+        } else {
+            copy(client, id, &mut stdout).await?;
+        }
         return Ok(Exit::Ok);
     };
     if file.exists() {
@@ -52,7 +57,7 @@ pub(super) async fn export(
             "blobs": end["blobs"]}),
         );
     } else {
-        println!(
+        show!(
             "{}: {} steps, {} events, {} large values",
             file.display(),
             end["steps"],

@@ -127,12 +127,7 @@ async fn a_folder_that_another_process_has() {
         .run()
         .await
         .ends(5);
-    ran.says(&[
-        "is in use by another process",
-        &pid,
-        &url,
-        "use another folder",
-    ]);
+    ran.says(&["is in use by another process", &pid, &url, "opspawn stop"]);
     let ran = place.cli(&["run", "hello"]).run().await.ends(0);
     assert!(
         ran.stdout.contains("hello"),

@@ -95,7 +95,7 @@ async fn with_nothing_set_up_the_report_is_right_and_says_that_no_llm_wrote_it()
         .run()
         .await
         .ends(0);
-    assert!(ran.stdout.contains("not an LLM"), "{ran:#?}");
+    assert!(ran.stderr.contains("not an LLM"), "{ran:#?}");
     assert!(ran.stderr.contains("no LLM is in use"), "{ran:#?}");
     let Totals { cents: of, .. } = Totals::recompute();
     let answer = ran.stdout.lines().next().unwrap();
@@ -108,7 +108,7 @@ async fn with_nothing_set_up_the_report_is_right_and_says_that_no_llm_wrote_it()
         .unwrap();
     assert_eq!(cents(sum), of[0] + of[1], "{answer}");
     let file = ran
-        .stdout
+        .stderr
         .lines()
         .find_map(|line| line.strip_prefix("file: "));
     let report = fs::read_to_string(file.unwrap()).unwrap();

@@ -37,7 +37,7 @@ async fn two_is_a_wrong_command_line_or_input() {
         .run()
         .await
         .ends(2)
-        .says(&["limits.timeout", "30s"]);
+        .says(&["--timeout", "`5 parsecs` is not a duration like 500ms"]);
     place
         .cli(&["task", "get", "task_none"])
         .run()

@@ -73,7 +73,7 @@ async fn a_run_deletes_what_its_dry_run_says() {
         .run()
         .await
         .ends(2);
-    wrong.says(&["`completed` must be a number of seconds"]);
+    wrong.says(&["--completed", "`soon` is not a duration like 500ms"]);
 
     let dry = place
         .cli(&["retention", "run", "--dry-run", "--completed", "0s"])

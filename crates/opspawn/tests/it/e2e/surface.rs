@@ -208,14 +208,12 @@ async fn results_go_to_stdout_all_else_to_stderr_and_neither_is_coloured() {
             .run()
             .await
             .ends(0);
-        assert_eq!(
-            ran.stdout,
-            "the answer\nnote: answered by scripted/s, which is not an LLM\n"
-        );
-        assert!(
-            ran.stderr.contains("list_files(") && ran.stderr.contains("I look."),
-            "{ran:#?}"
-        );
+        // cli/C5: `| jq` and `> file` get the answer alone.
+        assert_eq!(ran.stdout, "the answer\n");
+        let note = "note: answered by scripted/s, which is not an LLM";
+        for said in ["list_files(", "I look.", note] {
+            assert!(ran.stderr.contains(said), "{said}: {ran:#?}");
+        }
         assert!(
             ran.stderr.contains("database closed"),
             "logs go to stderr: {ran:#?}"
@@ -231,6 +229,114 @@ async fn results_go_to_stdout_all_else_to_stderr_and_neither_is_coloured() {
         .await
         .ends(2);
     assert_eq!(failed.stdout, "", "{failed:#?}");
+    // cli/C11: errors under `--json` had no code, and `version` took no notice of it.
+    let error: serde_json::Value = serde_json::from_str(failed.stderr.trim()).unwrap();
+    assert_eq!(error["error"]["code"], "task_not_found", "{error:#}");
+    assert_eq!(error["error"]["exit"], 2);
+    let own = place
+        .cli(&["run", "x", "--label", "team", "--json"])
+        .run()
+        .await
+        .ends(2);
+    let error: serde_json::Value = serde_json::from_str(own.stderr.trim()).unwrap();
+    assert_eq!(error["error"]["code"], "usage", "{error:#}");
+    let version = place.cli(&["version", "--json"]).run().await.ends(0).json();
+    assert_eq!(version["version"], env!("CARGO_PKG_VERSION"));
+}
+
+/// cli/C11: a flag was answered with how a request body is mended.
+#[tokio::test]
+async fn a_refused_flag_is_named_and_nothing_is_said_of_json_bodies() {
+    let place = Place::new();
+    let ran = place
+        .cli(&["run", "x", "--priority", "99"])
+        .run()
+        .await
+        .ends(2)
+        .says(&["priority", "must be 0 to 9"]);
+    assert!(!ran.stderr.contains("JSON"), "{ran:#?}");
+}
+
+/// `dev` says where things are before it is ready, and what its tasks do afterwards.
+#[tokio::test]
+async fn a_server_tells_where_things_are_and_what_its_tasks_do() {
+    let place = Place::new();
+    let server = place.server().await;
+    let id = super::tasks::id(&super::tasks::run(server.http(), "say hello").await);
+    let told = || async { server.output().contains(" completed in ").then_some(()) };
+    let patience = std::time::Duration::from_secs(10);
+    ops_testkit::wait_until("a line for the end", patience, told)
+        .await
+        .unwrap();
+    let output = server.output();
+    let base = server.http().base();
+    for said in [
+        format!("data   {}", place.data().display()),
+        format!("{base}/docs"),
+        format!("{id} starts \"say hello\""),
+    ] {
+        assert!(output.contains(&said), "{said}: {output}");
+    }
+    let ready = output.find("ready http=").unwrap();
+    assert!(output.find("data   ").unwrap() < ready && ready < output.find(" starts ").unwrap());
+
+    let place = Place::new();
+    let quiet = place.dev().args(["--quiet"]).start().await.unwrap();
+    super::tasks::run(quiet.http(), "say hello").await;
+    assert!(!quiet.output().contains("starts") && !quiet.output().contains("data   "));
+}
+
+/// cli/C9: `doctor` took no notice of `--url`, and told of this shell's model.
+#[tokio::test]
+async fn doctor_asks_the_server_that_runs() {
+    let place = Place::new();
+    let elsewhere = Place::new();
+    let server = place
+        .dev()
+        .env("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+        .env("OPSPAWN_MODEL", "their-model")
+        .start()
+        .await
+        .unwrap();
+    let url = server.http().base();
+    let by_url = elsewhere
+        .cli(&["doctor", "--url", &url])
+        .env("ANTHROPIC_API_KEY", "k");
+    let by_lock = place.cli(&["doctor"]).env("ANTHROPIC_API_KEY", "k");
+    for ran in [by_url.run().await, by_lock.run().await] {
+        let ran = ran.ends(0);
+        let model = ran
+            .stdout
+            .lines()
+            .find(|line| line.contains(" model "))
+            .unwrap();
+        assert!(model.contains("openai/their-model answers"), "{ran:#?}");
+        assert!(
+            ran.stdout
+                .contains(&format!("server    {url} runs opspawn")),
+            "{ran:#?}"
+        );
+    }
+    drop(server);
+    let gone = elsewhere
+        .cli(&["doctor", "--url", &url])
+        .run()
+        .await
+        .ends(1);
+    assert!(gone.stdout.contains("FAIL server"), "{gone:#?}");
+
+    std::fs::write(place.data().join("policy.toml"), "profil = 1\n").unwrap();
+    let doctor = place
+        .cli(&["doctor", "--json"])
+        .env("OPSPAWN_LISTEN", "127.0.0.1:0");
+    let report = doctor.run().await.ends(1).json();
+    let findings = report["findings"].as_array().unwrap();
+    let bad: Vec<_> = findings
+        .iter()
+        .filter(|found| found["ok"] == false)
+        .collect();
+    assert_eq!(bad.len(), 1, "{report:#}");
+    assert_eq!(bad[0]["name"], "policy");
 }
 
 #[tokio::test]

@@ -1,118 +1,209 @@
 //! Puts an answer together from whole answers and chunks.
+//!
+//! Gateways differ in everything: every field may be missing, null, or of another type.
 
 use serde_json::{Map, Value, value::RawValue};
 
-use super::completion::{Arguments, CallPart, Completion, FunctionPart, Part, Text, counted};
 use crate::{
-    event::FinishReason,
+    event::{FinishReason, Usage},
     model::client::{
-        draft::{Call, Decode, Draft, Trouble, parse, reported},
+        classify::{self, End},
+        draft::{Call, Counted, Decode, Draft, Trouble},
+        fields::{self, Fields},
         report::Report,
+        text::{Joined, Text},
     },
 };
+
+/// The index of a call in the old form, `function_call`, of which there is one at the most.
+const OLD_FORM: u64 = u64::MAX;
 
 /// Reads chat completions.
 #[derive(Debug, Default)]
 pub(in crate::model::client) struct Decoder {
-    reasoning: Vec<Reasoning>,
+    /// OpenRouter's `reasoning_details`.
+    details: Vec<Detail>,
+    /// `reasoning_content`, as DeepSeek and Kimi have it; none if the server has no such field.
+    thoughts: Option<Joined>,
+    /// Words came in a `delta`.
+    has_deltas: bool,
 }
 
 /// An opaque part, for as long as it comes in one piece just as it came.
 #[derive(Debug)]
-enum Reasoning {
+enum Detail {
     Raw(Box<RawValue>),
     Joined(Map<String, Value>),
 }
 
 impl Decode for Decoder {
-    fn take(&mut self, document: &[u8], draft: &mut Draft<'_>) -> Result<(), Trouble> {
-        if document == b"[DONE]" {
-            draft.complete = true;
-            draft.done = true;
-            return Ok(());
-        }
-        let completion: Completion = parse(document)?;
-        if let Some(error) = completion.error {
-            return Err(reported(&error));
-        }
-        draft.named(completion.model, completion.id);
-        if let Some(counted) = completion.usage.as_ref().and_then(counted) {
+    fn take(&mut self, document: &Fields<'_>, draft: &mut Draft<'_>) -> Result<(), Trouble> {
+        draft.named(document.word("model"), document.word("id"));
+        if let Some(counted) = document.object("usage").and_then(|usage| counted(&usage)) {
             draft.usage = Some(counted);
         }
-        for choice in completion.choices.unwrap_or_default() {
-            if choice.index.unwrap_or(0) != 0 {
+        for choice in document.objects("choices") {
+            if choice.number("index").unwrap_or(0) != 0 {
                 continue;
             }
-            if let Some(error) = choice.error {
-                return Err(reported(&error));
+            // OpenRouter reports a provider's failure here.
+            if let Some(error) = choice.some("error") {
+                return Err(Report::of(error).into());
             }
             draft.answered = true;
-            if let Some(delta) = choice.delta {
-                self.part(delta, draft);
-            } else if let Some(mut message) = choice.message {
-                let calls = message.tool_calls.take().unwrap_or_default();
-                self.part(message, draft);
-                for piece in calls {
-                    whole_call(piece, &mut draft.calls);
-                }
+            let reason = choice.word("finish_reason");
+            let end = reason.as_deref().and_then(classify::end);
+            let delta = choice.object("delta");
+            if let Some(delta) = &delta {
+                draft.in_pieces = true;
+                self.delta(delta, draft);
             }
-            if let Some(finish) = choice.finish_reason.filter(|finish| !finish.is_empty()) {
-                draft.complete = true;
-                match finish.as_str() {
-                    "error" => return Err(Report::default().into()),
-                    "content_filter" => draft.finish = Some(FinishReason::ContentFilter),
-                    "length" | "max_tokens" => {
-                        draft.finish.get_or_insert(FinishReason::Length);
-                    }
-                    _ => {}
-                }
+            if let Some(message) = choice.object("message") {
+                let is_alone = delta.is_none();
+                self.message(&message, is_alone, end.is_some(), draft);
             }
+            let Some(end) = end else {
+                continue;
+            };
+            match end {
+                End::Whole => {}
+                End::Cut(FinishReason::ContentFilter) => {
+                    draft.finish = Some(FinishReason::ContentFilter);
+                }
+                End::Cut(reason) => {
+                    draft.finish.get_or_insert(reason);
+                }
+                End::BrokenOff if !draft.has_said() => {}
+                End::BrokenOff => return Err(Trouble::Malformed("was broken off by its provider")),
+                End::Failed => return Err(Report::default().into()),
+            }
+            draft.complete = true;
         }
         Ok(())
     }
 
-    fn finish(&mut self, draft: &mut Draft<'_>) {
-        let text: Vec<String> = self.reasoning.iter().map(Reasoning::text).collect();
-        draft.parts = (!text.is_empty()).then(|| format!("[{}]", text.join(",")));
+    fn done(&mut self, draft: &mut Draft<'_>) {
+        draft.complete = true;
+    }
+
+    /// A list of details alone, or an object of all that has to come back.
+    fn parts(&mut self, draft: &Draft<'_>) -> Option<String> {
+        let details: Vec<String> = self.details.iter().map(Detail::text).collect();
+        let details = (!details.is_empty()).then(|| format!("[{}]", details.join(",")));
+        let extras = draft.calls.iter().map(|call| match &call.extra {
+            Some(extra) => extra.get(),
+            None => "null",
+        });
+        let extras: Vec<&str> = extras.collect();
+        let has_extras = draft.calls.iter().any(|call| call.extra.is_some());
+        if self.thoughts.is_none() && !has_extras {
+            return details;
+        }
+        let mut fields = Vec::new();
+        fields.extend(details.map(|details| format!("\"reasoning_details\":{details}")));
+        if let Some(thoughts) = self.thoughts.take() {
+            let thoughts = Value::from(thoughts.finish());
+            fields.push(format!("\"reasoning_content\":{thoughts}"));
+        }
+        if has_extras {
+            fields.push(format!("\"extra_content\":[{}]", extras.join(",")));
+        }
+        Some(format!("{{{}}}", fields.join(",")))
     }
 }
 
 impl Decoder {
-    fn part(&mut self, part: Part, draft: &mut Draft<'_>) {
-        match part.content {
-            Some(Text::Plain(text)) => draft.say(&text),
-            Some(Text::Parts(parts)) => {
-                let texts = parts.iter().filter_map(|part| part.text.as_deref());
-                texts.for_each(|text| draft.say(text));
+    fn delta(&mut self, delta: &Fields<'_>, draft: &mut Draft<'_>) {
+        let words = words(delta);
+        for text in &words {
+            self.has_deltas |= !text.is_empty();
+            draft.say(text);
+        }
+        self.beside(delta, draft);
+        for piece in delta.objects("tool_calls") {
+            call(&piece, &mut draft.calls);
+        }
+        self.old_call(delta, draft);
+    }
+
+    /// A message: a whole one, be it again after its pieces, or a piece where a server calls it so.
+    fn message(
+        &mut self,
+        message: &Fields<'_>,
+        is_alone: bool,
+        is_last: bool,
+        draft: &mut Draft<'_>,
+    ) {
+        let mut words_of_it = Joined::default();
+        words(message)
+            .iter()
+            .for_each(|text| words_of_it.push(text));
+        let words_of_it = words_of_it.finish();
+        let is_piece = is_alone && !is_last;
+        let rest = words_of_it.strip_prefix(draft.said()).filter(|_| !is_piece);
+        let new = match rest {
+            Some(rest) => rest,
+            // What the pieces said is not said again.
+            None if self.has_deltas => "",
+            None => &words_of_it,
+        };
+        draft.say(&Text::from(new));
+        self.beside(message, draft);
+        if is_alone || draft.calls.is_empty() {
+            for piece in message.objects("tool_calls") {
+                whole_call(&piece, &mut draft.calls);
             }
-            Some(Text::Other(_)) | None => {}
-        }
-        if let Some(refusal) = part.refusal.filter(|refusal| !refusal.is_empty()) {
-            draft.finish = Some(FinishReason::ContentFilter);
-            draft.say(&refusal);
-        }
-        for piece in part.reasoning_details.unwrap_or_default() {
-            self.reason(piece);
-        }
-        for piece in part.tool_calls.unwrap_or_default() {
-            call(piece, &mut draft.calls);
+            self.old_call(message, draft);
         }
     }
 
-    /// Adds an opaque reasoning part; consecutive pieces of one part are joined again.
-    fn reason(&mut self, piece: Box<RawValue>) {
-        if let Some(last) = self.reasoning.last_mut()
+    /// What stands beside words and calls.
+    fn beside(&mut self, part: &Fields<'_>, draft: &mut Draft<'_>) {
+        if let Some(refusal) = part.text("refusal").filter(|refusal| !refusal.is_empty()) {
+            draft.finish = Some(FinishReason::ContentFilter);
+            draft.say(&refusal);
+        }
+        if let Some(thoughts) = part.text("reasoning_content") {
+            self.thoughts.get_or_insert_default().push(&thoughts);
+        }
+        for piece in part.list("reasoning_details") {
+            self.detail(piece);
+        }
+    }
+
+    /// A call in the form that came before `tool_calls`.
+    fn old_call(&mut self, part: &Fields<'_>, draft: &mut Draft<'_>) {
+        let is_only = draft.calls.iter().all(|call| call.index == Some(OLD_FORM));
+        let Some(function) = part.object("function_call").filter(|_| is_only) else {
+            return;
+        };
+        let piece = Piece {
+            index: Some(OLD_FORM),
+            id: String::new(),
+            name: function.word("name").unwrap_or_default().into_owned(),
+            arguments: function.json_text("arguments"),
+            extra: None,
+        };
+        if !piece.name.is_empty() || !draft.calls.is_empty() {
+            piece.add(&mut draft.calls);
+        }
+    }
+
+    /// Adds an opaque part; consecutive pieces of one part are joined again.
+    fn detail(&mut self, piece: &RawValue) {
+        let piece = fields::kept(piece);
+        if let Some(last) = self.details.last_mut()
             && let Ok(more) = serde_json::from_str(piece.get())
             && let Some(joined) = last.open_for(&more)
         {
             join(joined, more);
         } else {
-            self.reasoning.push(Reasoning::Raw(piece));
+            self.details.push(Detail::Raw(piece));
         }
     }
 }
 
-impl Reasoning {
+impl Detail {
     /// The part, if this is another piece of it.
     fn open_for(&mut self, more: &Map<String, Value>) -> Option<&mut Map<String, Value>> {
         let same = |part: &Map<String, Value>| {
@@ -155,64 +246,145 @@ fn join(part: &mut Map<String, Value>, more: Map<String, Value>) {
     }
 }
 
+/// The words of a part: text, or the typed parts that some servers send instead.
+fn words<'a>(part: &Fields<'a>) -> Vec<Text<'a>> {
+    if let Some(text) = part.text("content") {
+        return vec![text];
+    }
+    let is_text = |part: &Fields<'a>| {
+        let kind = part.word("type");
+        kind.is_none_or(|kind| matches!(&*kind, "text" | "output_text"))
+    };
+    let one = part.object("content").into_iter();
+    let texts = one.chain(part.objects("content")).filter(is_text);
+    texts.filter_map(|part| part.text("text")).collect()
+}
+
+/// A piece of a call.
+struct Piece<'a> {
+    index: Option<u64>,
+    id: String,
+    name: String,
+    arguments: Option<Text<'a>>,
+    extra: Option<&'a RawValue>,
+}
+
 /// Adds a call of a whole message: what has no index is no piece of another one, whatever its id.
-fn whole_call(part: CallPart, calls: &mut Vec<Call>) {
-    if part.index.is_none() {
-        calls.push(Call::default());
-        let last = calls.last_mut().expect("a call was pushed just now");
-        fill(
-            last,
-            part.id.unwrap_or_default(),
-            part.function.unwrap_or_default(),
-        );
-    } else {
-        call(part, calls);
+fn whole_call(part: &Fields<'_>, calls: &mut Vec<Call>) {
+    let piece = Piece::read(part);
+    match piece.index {
+        Some(_) => piece.add(calls),
+        None => {
+            calls.push(Call::default());
+            let last = calls.last_mut().expect("a call was pushed just now");
+            piece.fill(last);
+        }
     }
 }
 
 /// Adds a piece of a call: pieces with the same `index` belong together.
-///
-/// Some gateways send several whole calls under one index, or no index; there another id together
-/// with a name begins another call.
-fn call(part: CallPart, calls: &mut Vec<Call>) {
-    let id = part.id.unwrap_or_default();
-    let function = part.function.unwrap_or_default();
-    let name = function.name.as_deref().unwrap_or_default();
-    let slot = match part.index {
-        Some(_) => calls.iter().rposition(|call| call.index == part.index),
-        None => calls.len().checked_sub(1),
-    };
-    let slot = slot.filter(|slot| {
-        let call = &calls[*slot];
-        let same = match part.index {
-            Some(_) => id.is_empty() || call.id.is_empty() || call.id == id,
-            None => !id.is_empty() && call.id == id,
-        };
-        same || name.is_empty()
-    });
-    let call = if let Some(slot) = slot {
-        &mut calls[slot]
-    } else {
-        calls.push(Call {
-            index: part.index,
-            ..Call::default()
-        });
-        calls.last_mut().expect("a call was pushed just now")
-    };
-    fill(call, id, function);
+fn call(part: &Fields<'_>, calls: &mut Vec<Call>) {
+    Piece::read(part).add(calls);
 }
 
-fn fill(call: &mut Call, id: String, function: FunctionPart) {
-    if call.id.is_empty() {
-        call.id = id;
+impl<'a> Piece<'a> {
+    fn read(part: &Fields<'a>) -> Self {
+        let function = part.object("function").unwrap_or_else(|| part.clone());
+        Self {
+            index: part.number("index"),
+            id: part.word("id").unwrap_or_default().into_owned(),
+            name: function.word("name").unwrap_or_default().into_owned(),
+            arguments: function.json_text("arguments"),
+            extra: part.some("extra_content"),
+        }
     }
-    let name = function.name.unwrap_or_default();
-    if call.name != name {
-        call.name.push_str(&name);
+
+    fn add(self, calls: &mut Vec<Call>) {
+        let slot = match self.index {
+            Some(_) => calls.iter().rposition(|call| call.index == self.index),
+            None => calls.len().checked_sub(1),
+        };
+        let call = match slot.filter(|slot| self.continues(&calls[*slot])) {
+            Some(slot) => &mut calls[slot],
+            None => {
+                calls.push(Call {
+                    index: self.index,
+                    ..Call::default()
+                });
+                calls.last_mut().expect("a call was pushed just now")
+            }
+        };
+        self.fill(call);
     }
-    match function.arguments {
-        Some(Arguments::Text(text)) => call.arguments.push_str(&text),
-        Some(Arguments::Json(Value::Null)) | None => {}
-        Some(Arguments::Json(value)) => call.arguments.push_str(&value.to_string()),
+
+    /// Whether this is another piece of the last call with its index, or of the last one where the
+    /// server has no indexes.
+    ///
+    /// Some gateways give all calls one index, some without ids. There another id begins another call,
+    /// and so does a name after arguments that are whole; one that repeats the name with each piece
+    /// has the same id, or arguments that are not.
+    fn continues(&self, call: &Call) -> bool {
+        if self.name.is_empty() || call.name.is_empty() {
+            return self.id.is_empty() || call.id.is_empty() || self.id == call.id;
+        }
+        if !self.id.is_empty() && !call.id.is_empty() {
+            return self.id == call.id;
+        }
+        let has_arguments = self.arguments.as_ref().is_some_and(|text| !text.is_empty());
+        let is_whole = Fields::read(call.arguments.text()).is_some();
+        self.index.is_some() && !(is_whole && (self.name != call.name || has_arguments))
     }
+
+    fn fill(self, call: &mut Call) {
+        let is_again = !self.name.is_empty()
+            && self.name == call.name
+            && !self.id.is_empty()
+            && self.id == call.id;
+        if call.id.is_empty() {
+            call.id = self.id;
+        }
+        if call.name != self.name {
+            call.name.push_str(&self.name);
+        }
+        if let Some(arguments) = self.arguments {
+            let text = arguments.clone().whole();
+            // Some servers begin with an object without members where others have an empty text, and
+            // some say a call twice.
+            let is_none = text == "{}" && call.arguments.is_empty();
+            let is_said = is_again && text == call.arguments.text();
+            if !is_none && !is_said {
+                call.arguments.push(&arguments);
+            }
+        }
+        if let Some(extra) = self.extra {
+            call.extra = Some(fields::kept(extra));
+        }
+    }
+}
+
+/// Reads a `usage` object; what is missing counts as 0. `cost` (OpenRouter) is in USD.
+fn counted(usage: &Fields<'_>) -> Option<Counted> {
+    let (input, output) = (
+        usage.number("prompt_tokens"),
+        usage.number("completion_tokens"),
+    );
+    if input.is_none() && output.is_none() {
+        return None;
+    }
+    let prompt = usage.object("prompt_tokens_details").unwrap_or_default();
+    let completion = usage
+        .object("completion_tokens_details")
+        .unwrap_or_default();
+    Some(Counted {
+        usage: Usage {
+            input_tokens: input.unwrap_or(0),
+            output_tokens: output.unwrap_or(0),
+            cached_tokens: prompt.number("cached_tokens").unwrap_or(0),
+            reasoning_tokens: completion.number("reasoning_tokens").unwrap_or(0),
+            cost_micros: 0,
+        },
+        written: prompt.number("cache_write_tokens").unwrap_or(0),
+        // A float cast saturates; negative and NaN become 0.
+        cost_micros: usage.float("cost").map(|usd| (usd * 1e6).round() as u64),
+    })
 }

@@ -1,13 +1,19 @@
 //! The shape of a request on the wire.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use serde_json::{Value, value::RawValue};
 
 use crate::model::{
     Image,
+    catalog::OutputLimit,
     client::{
+        fields::Fields,
+        learnt::Thoughts,
         request::{ImageUrl, List, Outgoing, bytes},
         schema::is_strict,
+        text::Text,
         turns::{ArgumentsText, Call, CallId, Ids, Rules, Turn},
     },
 };
@@ -18,11 +24,28 @@ pub(in crate::model::client) fn body(outgoing: &Outgoing<'_>) -> Vec<u8> {
     let turns = outgoing.turns(&Rules {
         ids: Ids::Short,
         name_marks: "",
-        own: |details, _| Some(details),
+        own: Own::read,
     });
+    let thoughts = outgoing.learnt.thoughts();
+    let has_thoughts = |turn: &Turn<'_, Own<'_>>| match turn {
+        Turn::Model { own: Some(own), .. } => own.thoughts.is_some(),
+        Turn::System(_) | Turn::User { .. } | Turn::Model { .. } | Turn::Result { .. } => false,
+    };
+    let thoughts = match thoughts {
+        // A server that has sent them misses them wherever there are none.
+        Thoughts::Own if turns.iter().any(has_thoughts) => Thoughts::Required,
+        Thoughts::Own | Thoughts::Required | Thoughts::Refused => thoughts,
+    };
+    let limit = |name| match outgoing.learnt.limit(outgoing.config.info.output_limit) == name {
+        true => request.max_output_tokens,
+        false => None,
+    };
     bytes(&Body {
         model: &outgoing.config.model,
-        messages: turns.iter().map(WireMessage::of).collect(),
+        messages: turns
+            .iter()
+            .map(|turn| WireMessage::of(turn, thoughts))
+            .collect(),
         tools: outgoing.tools().map(|tools| {
             List(move || {
                 tools.iter().map(|tool| Tool {
@@ -39,7 +62,8 @@ pub(in crate::model::client) fn body(outgoing: &Outgoing<'_>) -> Vec<u8> {
         stream_options: outgoing
             .stream()
             .map(|include_usage| StreamOptions { include_usage }),
-        max_completion_tokens: request.max_output_tokens,
+        max_completion_tokens: limit(OutputLimit::MaxCompletionTokens),
+        max_tokens: limit(OutputLimit::MaxTokens),
         temperature: outgoing.temperature(),
         response_format: outgoing.schema().map(|schema| ResponseFormat {
             r#type: "json_schema",
@@ -64,6 +88,8 @@ struct Body<'a, T> {
     stream_options: Option<StreamOptions>,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_completion_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     temperature: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -117,6 +143,8 @@ enum WireMessage<'a> {
         tool_calls: Vec<WireCall<'a>>,
         #[serde(skip_serializing_if = "Option::is_none")]
         reasoning_details: Option<&'a RawValue>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reasoning_content: Option<&'a str>,
     },
     Tool {
         tool_call_id: &'a CallId<'a>,
@@ -125,7 +153,7 @@ enum WireMessage<'a> {
 }
 
 impl<'a> WireMessage<'a> {
-    fn of(turn: &'a Turn<'_, &'a RawValue>) -> Self {
+    fn of(turn: &'a Turn<'_, Own<'a>>, thoughts: Thoughts) -> Self {
         match turn {
             Turn::System(content) => Self::System { content },
             Turn::User { content, images } => Self::User {
@@ -135,16 +163,61 @@ impl<'a> WireMessage<'a> {
                 content,
                 calls,
                 own,
-            } => Self::Assistant {
-                content: (!content.is_empty() || calls.is_empty()).then_some(content),
-                tool_calls: calls.iter().map(WireCall::of).collect(),
-                reasoning_details: *own,
-            },
+            } => {
+                let extra = |index: usize| own.as_ref()?.extras.get(index).copied();
+                let calls_of_it = calls.iter().enumerate();
+                let own_thoughts = own.as_ref().and_then(|own| own.thoughts.as_deref());
+                let own_thoughts = own_thoughts.filter(|thoughts| !thoughts.is_empty());
+                Self::Assistant {
+                    content: (!content.is_empty() || calls.is_empty()).then_some(content),
+                    tool_calls: calls_of_it
+                        .map(|(index, call)| WireCall::of(call, extra(index)))
+                        .collect(),
+                    reasoning_details: own.as_ref().and_then(|own| own.details),
+                    reasoning_content: match thoughts {
+                        Thoughts::Own => own_thoughts,
+                        // An empty text counts as none.
+                        Thoughts::Required => Some(own_thoughts.unwrap_or(" ")),
+                        Thoughts::Refused => None,
+                    },
+                }
+            }
             Turn::Result { id, content, .. } => Self::Tool {
                 tool_call_id: id,
                 content,
             },
         }
+    }
+}
+
+/// What the model sent beside words and calls.
+struct Own<'a> {
+    details: Option<&'a RawValue>,
+    thoughts: Option<Cow<'a, str>>,
+    /// An opaque part of each call, or null.
+    extras: Vec<&'a RawValue>,
+}
+
+impl<'a> Own<'a> {
+    /// Reads what a turn with so many calls has: an object, or details alone.
+    fn read(parts: &'a RawValue, calls: usize) -> Option<Self> {
+        let Some(fields) = Fields::of(parts) else {
+            return Some(Self {
+                details: Some(parts),
+                thoughts: None,
+                extras: Vec::new(),
+            });
+        };
+        let extras = fields.list("extra_content");
+        Some(Self {
+            details: fields.raw("reasoning_details"),
+            thoughts: fields.text("reasoning_content").map(Text::whole),
+            extras: if extras.len() == calls {
+                extras
+            } else {
+                Vec::new()
+            },
+        })
     }
 }
 
@@ -187,6 +260,8 @@ struct WireCall<'a> {
     id: &'a CallId<'a>,
     r#type: &'static str,
     function: Function<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extra_content: Option<&'a RawValue>,
 }
 
 #[derive(Serialize)]
@@ -196,7 +271,7 @@ struct Function<'a> {
 }
 
 impl<'a> WireCall<'a> {
-    fn of(call: &'a Call<'_>) -> Self {
+    fn of(call: &'a Call<'_>, extra: Option<&'a RawValue>) -> Self {
         Self {
             id: &call.id,
             r#type: "function",
@@ -204,6 +279,7 @@ impl<'a> WireCall<'a> {
                 name: &call.name,
                 arguments: ArgumentsText(call.arguments),
             },
+            extra_content: extra.filter(|extra| extra.get() != "null"),
         }
     }
 }

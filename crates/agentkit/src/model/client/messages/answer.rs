@@ -1,11 +1,19 @@
 //! Reads messages, whole or as events.
 
-use serde::Deserialize;
+use std::borrow::Cow;
+
 use serde_json::{Map, Value, value::RawValue};
 
 use crate::{
     event::{FinishReason, Usage},
-    model::client::draft::{Call, Counted, Decode, Draft, Trouble, parse, reported},
+    model::client::{
+        arguments,
+        classify::{self, End},
+        draft::{Call, Counted, Decode, Draft, Trouble},
+        fields::{self, Fields},
+        report::Report,
+        text::{Joined, Text},
+    },
 };
 
 /// Reads messages.
@@ -18,307 +26,337 @@ pub(in crate::model::client) struct Decoder {
     /// Whether there is a block that cannot be written again from the words and calls of the answer.
     opaque: bool,
     counts: Counts,
+    /// The id of the message that began.
+    message: Option<String>,
 }
 
 /// A block in the making.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Block {
     index: u64,
+    kind: String,
+    /// What its beginning holds.
     fields: Map<String, Value>,
+    text: Joined,
+    thinking: Joined,
+    signature: Joined,
     /// The arguments of a call.
-    input: String,
-}
-
-/// A whole message, or an event of a stream.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Document {
-    r#type: Option<String>,
-    error: Option<Value>,
-    message: Option<Message>,
-    index: Option<u64>,
-    content_block: Option<Map<String, Value>>,
-    delta: Option<Delta>,
-    usage: Option<Counts>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Message {
-    id: Option<String>,
-    model: Option<String>,
-    content: Option<Box<RawValue>>,
-    stop_reason: Option<String>,
-    usage: Option<Counts>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Delta {
-    stop_reason: Option<String>,
-    text: Option<String>,
-    thinking: Option<String>,
-    signature: Option<String>,
-    partial_json: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct WholeBlock {
-    r#type: Option<String>,
-    text: Option<String>,
-    id: Option<String>,
-    name: Option<String>,
-    input: Option<Box<RawValue>>,
+    input: Joined,
+    is_over: bool,
 }
 
 /// What has been counted so far: later counts replace earlier ones.
-#[derive(Debug, Default, Clone, Copy, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Default, Clone, Copy)]
 struct Counts {
-    input_tokens: Option<u64>,
-    output_tokens: Option<u64>,
-    cache_read_input_tokens: Option<u64>,
-    cache_creation_input_tokens: Option<u64>,
-    output_tokens_details: Option<OutputDetails>,
-}
-
-#[derive(Debug, Default, Clone, Copy, Deserialize)]
-#[serde(default)]
-struct OutputDetails {
-    thinking_tokens: Option<u64>,
+    input: Option<u64>,
+    output: Option<u64>,
+    cache_read: Option<u64>,
+    cache_creation: Option<u64>,
+    thinking: Option<u64>,
 }
 
 impl Decode for Decoder {
-    fn take(&mut self, document: &[u8], draft: &mut Draft<'_>) -> Result<(), Trouble> {
-        let event: Document = parse(document)?;
-        match event.r#type.as_deref() {
-            Some("message") => return self.message(parse(document)?, draft),
+    fn take(&mut self, event: &Fields<'_>, draft: &mut Draft<'_>) -> Result<(), Trouble> {
+        let kind = event.word("type");
+        draft.in_pieces |= kind.as_deref().is_some_and(|kind| kind != "message");
+        match kind.as_deref() {
+            Some("message") => self.message(event, draft)?,
             Some("message_start") => {
-                let message = event.message.unwrap_or_default();
-                draft.named(message.model, message.id);
-                self.counts.add(message.usage, draft);
+                let message = event.object("message").unwrap_or_default();
+                let id = message.word("id").map(Cow::into_owned);
+                // A gateway that tries again behind our back says everything a second time.
+                if !self.blocks.is_empty() && id.is_some() && id != self.message {
+                    return Err(Trouble::Malformed("began a second time"));
+                }
+                self.message = id;
+                draft.named(message.word("model"), message.word("id"));
+                self.counts.add(message.object("usage"), draft);
             }
             Some("content_block_start") => {
                 draft.answered = true;
-                self.start(event.index, event.content_block.unwrap_or_default(), draft);
+                if let Some(block) = event.raw("content_block") {
+                    self.start(event.number("index"), block, draft);
+                }
             }
             Some("content_block_delta") => {
-                self.delta(event.index, event.delta.unwrap_or_default(), draft)?;
+                if let Some(delta) = event.object("delta") {
+                    self.delta(event.number("index"), &delta, draft)?;
+                }
+            }
+            Some("content_block_stop") => {
+                let index = event.number("index");
+                let block = self
+                    .blocks
+                    .iter_mut()
+                    .rfind(|block| Some(block.index) == index);
+                if let Some(block) = block {
+                    block.is_over = true;
+                }
             }
             Some("message_delta") => {
                 // An answer without any block is an answer too.
                 draft.answered = true;
-                self.counts.add(event.usage, draft);
-                let reason = event.delta.and_then(|delta| delta.stop_reason);
-                stopped(reason.as_deref(), draft);
+                self.counts.add(event.object("usage"), draft);
+                let delta = event.object("delta").unwrap_or_default();
+                stopped(&delta, draft)?;
             }
             Some("message_stop") => {
                 draft.complete = true;
                 draft.done = true;
             }
-            Some("error") => return Err(reported(&event.error.unwrap_or_default())),
-            // `ping`, `content_block_stop`, and what newer releases add.
-            Some(_) => {}
-            None if event.error.is_some() => {
-                return Err(reported(&event.error.unwrap_or_default()));
-            }
-            None => {}
+            // Some gateways leave the type out.
+            None if event.raw("content").is_some() => self.message(event, draft)?,
+            // `ping`, and what newer releases add.
+            Some(_) | None => {}
         }
         Ok(())
     }
 
-    fn finish(&mut self, draft: &mut Draft<'_>) {
-        let calls = self.blocks.iter().filter_map(Block::call);
-        draft.calls.extend(calls);
-        // The beginning of a call has empty arguments. Cut off there, they mean nothing.
-        if draft.finish == Some(FinishReason::Length)
-            && let Some(block) = self.blocks.last()
-            && block.input.is_empty()
-            && let Some(call) = draft.calls.last_mut()
-            && call.index == Some(block.index)
-        {
-            call.arguments.clear();
+    fn finish(&mut self, draft: &mut Draft<'_>) -> Result<(), Trouble> {
+        self.blocks.sort_by_key(|block| block.index);
+        let is_cut = draft.finish == Some(FinishReason::Length);
+        let last = self.blocks.len().saturating_sub(1);
+        for (index, block) in self.blocks.iter().enumerate() {
+            if block.kind != "tool_use" {
+                continue;
+            }
+            let mut call = block.call();
+            // The beginning of a call has empty arguments. Cut off there, they mean nothing.
+            if is_cut && index == last && block.input.is_empty() {
+                call.arguments = Joined::default();
+            }
+            draft.calls.push(call);
         }
-        draft.parts = self.opaque.then(|| match &self.whole {
+        // Thoughts that were cut off have no signature, and are refused without one.
+        if is_cut
+            && let Some(block) = self.blocks.last()
+            && block.kind == "thinking"
+            && block.signature.is_empty()
+        {
+            self.blocks.pop();
+        }
+        Ok(())
+    }
+
+    fn parts(&mut self, _: &Draft<'_>) -> Option<String> {
+        self.opaque.then(|| match &self.whole {
             Some(content) => content.get().to_owned(),
             None => {
                 let blocks: Vec<String> = self.blocks.iter().map(Block::json).collect();
                 format!("[{}]", blocks.join(","))
             }
-        });
+        })
     }
 }
 
 impl Decoder {
     /// A whole message.
-    fn message(&mut self, message: Message, draft: &mut Draft<'_>) -> Result<(), Trouble> {
-        let Some(content) = message.content else {
-            return Err(Trouble::Malformed("holds no content"));
+    fn message(&mut self, message: &Fields<'_>, draft: &mut Draft<'_>) -> Result<(), Trouble> {
+        let Some(content) = message.raw("content") else {
+            return Ok(());
         };
-        draft.named(message.model, message.id);
-        self.counts.add(message.usage, draft);
-        let blocks: Vec<WholeBlock> = parse(content.get().as_bytes())?;
-        for block in blocks {
-            match block.r#type.as_deref() {
-                Some("text") => draft.say(&block.text.unwrap_or_default()),
-                Some("tool_use") => draft.calls.push(Call {
-                    index: None,
-                    id: block.id.unwrap_or_default(),
-                    name: block.name.unwrap_or_default(),
-                    arguments: block
-                        .input
-                        .map_or_else(String::new, |input| input.get().to_owned()),
-                }),
+        draft.named(message.word("model"), message.word("id"));
+        self.counts.add(message.object("usage"), draft);
+        if let Some(text) = Text::read(content.get()) {
+            draft.say(&text);
+        }
+        for block in fields::items(content).into_iter().filter_map(Fields::of) {
+            match block.word("type").as_deref() {
+                Some("text") => {
+                    if let Some(text) = block.text("text") {
+                        draft.say(&text);
+                    }
+                }
+                Some("tool_use") => {
+                    let mut call = Call {
+                        id: block.word("id").unwrap_or_default().into_owned(),
+                        name: block.word("name").unwrap_or_default().into_owned(),
+                        ..Call::default()
+                    };
+                    if let Some(input) = block.json_text("input") {
+                        call.arguments.push(&input);
+                    }
+                    draft.calls.push(call);
+                }
                 Some(_) | None => self.opaque = true,
             }
         }
-        self.whole = Some(content);
-        stopped(message.stop_reason.as_deref(), draft);
+        self.whole = Some(fields::kept(content));
+        stopped(message, draft)?;
         draft.answered = true;
         draft.complete = true;
         Ok(())
     }
 
-    fn start(&mut self, index: Option<u64>, fields: Map<String, Value>, draft: &mut Draft<'_>) {
-        match kind(&fields) {
-            "text" => draft.say(
-                fields
-                    .get("text")
-                    .and_then(Value::as_str)
-                    .unwrap_or_default(),
-            ),
+    fn start(&mut self, index: Option<u64>, raw: &RawValue, draft: &mut Draft<'_>) {
+        let begun = Fields::of(raw).unwrap_or_default();
+        let kind = begun.word("type").unwrap_or_default().into_owned();
+        let text = |name: &str| begun.text(name).unwrap_or_else(|| "".into());
+        let raw = fields::kept(raw);
+        let mut block = Block {
+            index: index.unwrap_or(self.blocks.len() as u64),
+            fields: serde_json::from_str(raw.get()).unwrap_or_default(),
+            kind,
+            ..Block::default()
+        };
+        let is_again = |before: &Block| {
+            let same = |name: &str| before.fields.get(name) == block.fields.get(name);
+            before.index == block.index && !before.is_over && same("type") && same("id")
+        };
+        if index.is_some() && self.blocks.iter().any(is_again) {
+            return;
+        }
+        block.text.push(&text("text"));
+        block.thinking.push(&text("thinking"));
+        block.signature.push(&text("signature"));
+        match &*block.kind {
+            "text" => draft.say(&text("text")),
             "tool_use" => {}
             _ => self.opaque = true,
         }
-        self.blocks.push(Block {
-            index: index.unwrap_or(self.blocks.len() as u64),
-            fields,
-            input: String::new(),
-        });
+        self.blocks.push(block);
     }
 
     fn delta(
         &mut self,
         index: Option<u64>,
-        delta: Delta,
+        delta: &Fields<'_>,
         draft: &mut Draft<'_>,
     ) -> Result<(), Trouble> {
-        let block = self
-            .blocks
-            .iter_mut()
-            .rfind(|block| Some(block.index) == index);
-        let Some(block) = block else {
-            return Err(Trouble::Malformed("continues a block that did not begin"));
+        let (text, thinking) = (delta.text("text"), delta.text("thinking"));
+        let input = delta
+            .json_text("partial_json")
+            .filter(|input| !input.is_empty());
+        let slot = match index {
+            Some(_) => self
+                .blocks
+                .iter()
+                .rposition(|block| Some(block.index) == index),
+            None => self.blocks.len().checked_sub(1),
         };
-        for (key, more) in [
-            ("text", &delta.text),
-            ("thinking", &delta.thinking),
-            ("signature", &delta.signature),
-        ] {
-            if let Some(more) = more {
-                let field = block.fields.entry(key).or_insert_with(|| "".into());
-                match field {
-                    Value::String(text) => text.push_str(more),
-                    other => *other = more.as_str().into(),
-                }
+        let slot = match slot {
+            Some(slot) => slot,
+            // Words can do without their beginning, a call cannot.
+            None if input.is_some() => {
+                return Err(Trouble::Malformed("continues a block that did not begin"));
             }
-        }
-        if let Some(text) = delta.text {
+            None if text.is_some() || thinking.is_some() => {
+                let kind = if text.is_some() { "text" } else { "thinking" };
+                let begun = fields::raw(&serde_json::json!({ "type": kind }));
+                draft.answered = true;
+                self.start(index, &begun, draft);
+                self.blocks.len() - 1
+            }
+            None => return Ok(()),
+        };
+        let block = &mut self.blocks[slot];
+        if let Some(text) = text {
+            block.text.push(&text);
             draft.say(&text);
         }
-        block
-            .input
-            .push_str(&delta.partial_json.unwrap_or_default());
+        if let Some(thinking) = thinking {
+            block.thinking.push(&thinking);
+        }
+        if let Some(signature) = delta.text("signature") {
+            block.signature.push(&signature);
+        }
+        if let Some(input) = input {
+            block.input.push(&input);
+        }
         Ok(())
     }
 }
 
 impl Block {
-    fn call(&self) -> Option<Call> {
+    fn call(&self) -> Call {
         let text = |key: &str| {
-            self.fields
-                .get(key)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
+            let text = self.fields.get(key).and_then(Value::as_str);
+            text.unwrap_or_default().to_owned()
         };
-        let begun = || {
-            self.fields
-                .get("input")
-                .map_or_else(String::new, Value::to_string)
-        };
-        (kind(&self.fields) == "tool_use").then(|| Call {
+        let mut arguments = self.input.clone();
+        if let Some(input) = self.fields.get("input").filter(|_| arguments.is_empty()) {
+            let text = input
+                .as_str()
+                .map_or_else(|| input.to_string(), str::to_owned);
+            arguments.push(&Text::from(&*text));
+        }
+        Call {
             index: Some(self.index),
-            id: text("id").to_owned(),
-            name: text("name").to_owned(),
-            arguments: if self.input.is_empty() {
-                begun()
-            } else {
-                self.input.clone()
-            },
-        })
+            id: text("id"),
+            name: text("name"),
+            arguments,
+            extra: None,
+        }
     }
 
     /// The block as it is sent back. Arguments that are no object are mended then.
     fn json(&self) -> String {
         let mut fields = self.fields.clone();
-        if kind(&fields) == "tool_use" && !self.input.is_empty() {
-            let input = serde_json::from_str::<Map<String, Value>>(&self.input);
-            let input = input.map_or_else(|_| Value::from(&*self.input), Value::Object);
+        for (name, text) in [
+            ("text", &self.text),
+            ("thinking", &self.thinking),
+            ("signature", &self.signature),
+        ] {
+            if !text.is_empty() {
+                fields.insert(name.to_owned(), text.clone().finish().into());
+            }
+        }
+        if self.kind == "tool_use" && !self.input.is_empty() {
+            let written = arguments::unwrapped(self.input.clone().finish());
+            let input = serde_json::from_str::<Map<String, Value>>(&written);
+            let input = input.map_or_else(|_| Value::from(written), Value::Object);
             fields.insert("input".to_owned(), input);
         }
         Value::Object(fields).to_string()
     }
 }
 
-fn kind(fields: &Map<String, Value>) -> &str {
-    fields
-        .get("type")
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-}
-
-fn stopped(reason: Option<&str>, draft: &mut Draft<'_>) {
-    match reason {
-        Some("max_tokens" | "model_context_window_exceeded") => {
-            draft.finish = Some(FinishReason::Length);
-        }
-        Some("refusal") => draft.finish = Some(FinishReason::ContentFilter),
-        Some(_) | None => {}
+/// Takes the reason why the model stopped. With it the answer is whole: what may follow is `[DONE]`,
+/// which some gateways send in place of `message_stop`.
+fn stopped(fields: &Fields<'_>, draft: &mut Draft<'_>) -> Result<(), Trouble> {
+    let reason = fields.word("stop_reason");
+    let Some(end) = reason.as_deref().and_then(classify::end) else {
+        return Ok(());
+    };
+    match end {
+        End::Whole => {}
+        End::Cut(reason) => draft.finish = Some(reason),
+        End::BrokenOff => return Err(Trouble::Malformed("was broken off by its provider")),
+        End::Failed => return Err(Report::default().into()),
     }
+    draft.complete = true;
+    Ok(())
 }
 
 impl Counts {
-    fn add(&mut self, newer: Option<Self>, draft: &mut Draft<'_>) {
-        let Some(newer) = newer else {
+    fn add(&mut self, usage: Option<Fields<'_>>, draft: &mut Draft<'_>) {
+        let Some(usage) = usage else {
             return;
         };
+        let details = usage.object("output_tokens_details").unwrap_or_default();
         *self = Self {
-            input_tokens: newer.input_tokens.or(self.input_tokens),
-            output_tokens: newer.output_tokens.or(self.output_tokens),
-            cache_read_input_tokens: newer
-                .cache_read_input_tokens
-                .or(self.cache_read_input_tokens),
-            cache_creation_input_tokens: newer
-                .cache_creation_input_tokens
-                .or(self.cache_creation_input_tokens),
-            output_tokens_details: newer.output_tokens_details.or(self.output_tokens_details),
+            input: usage.number("input_tokens").or(self.input),
+            output: usage.number("output_tokens").or(self.output),
+            cache_read: usage.number("cache_read_input_tokens").or(self.cache_read),
+            cache_creation: usage
+                .number("cache_creation_input_tokens")
+                .or(self.cache_creation),
+            thinking: details.number("thinking_tokens").or(self.thinking),
         };
         draft.usage = Some(self.counted());
     }
 
     /// The prompt's count leaves out what was read from the cache or written to it.
     fn counted(&self) -> Counted {
-        let cached = self.cache_read_input_tokens.unwrap_or(0);
-        let written = self.cache_creation_input_tokens.unwrap_or(0);
-        let plain = self.input_tokens.unwrap_or(0);
-        let details = self.output_tokens_details.unwrap_or_default();
+        let cached = self.cache_read.unwrap_or(0);
+        let written = self.cache_creation.unwrap_or(0);
+        let plain = self.input.unwrap_or(0);
         Counted {
             usage: Usage {
                 input_tokens: plain.saturating_add(cached).saturating_add(written),
-                output_tokens: self.output_tokens.unwrap_or(0),
+                output_tokens: self.output.unwrap_or(0),
                 cached_tokens: cached,
-                reasoning_tokens: details.thinking_tokens.unwrap_or(0),
+                reasoning_tokens: self.thinking.unwrap_or(0),
                 cost_micros: 0,
             },
             written,

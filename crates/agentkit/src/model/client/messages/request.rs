@@ -21,17 +21,13 @@ const MAX_TOKENS: u64 = 8_192;
 
 /// The JSON body of a request.
 pub(in crate::model::client) fn body(outgoing: &Outgoing<'_>) -> Vec<u8> {
-    let request = outgoing.request;
-    let limit = request
-        .max_output_tokens
-        .or(outgoing.config.info.max_output_tokens);
     let system: Vec<Block<'_>> = outgoing
         .instructions()
         .map(|text| Block::Ours(Written::Text { text }))
         .collect();
     bytes(&Body {
         model: &outgoing.config.model,
-        max_tokens: limit.unwrap_or(MAX_TOKENS),
+        max_tokens: outgoing.answer_limit(MAX_TOKENS),
         // The provider keeps the prefix up to the last block for the next turn.
         cache_control: CacheControl {
             r#type: "ephemeral",

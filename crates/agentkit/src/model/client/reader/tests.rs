@@ -1,3 +1,5 @@
+mod mutations;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -14,7 +16,8 @@ const SURFACES: [Surface; 4] = [
 ];
 
 fn read(surface: Surface, parts: &[&[u8]]) -> String {
-    let mut reader = Reader::new(surface.decoder(), &NoDeltas);
+    let request = Request::default();
+    let mut reader = Reader::new(surface.decoder(), &NoDeltas, &request);
     for part in parts {
         if let Err(trouble) = reader.push(part) {
             return format!("{trouble:?}");
@@ -86,5 +89,6 @@ proptest! {
             read(surface, &[b"{\"choices\":", &bytes]);
         }
         let _ = Report::read(&bytes).kind(400);
+        let _ = Report::read(&bytes).kind_inside();
     }
 }

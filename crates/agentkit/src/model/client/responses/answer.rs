@@ -1,141 +1,186 @@
 //! Reads responses, whole or as events.
+//!
+//! Of one item there are up to four accounts: that it begins, its pieces, that it is done, and the
+//! whole response at the end. Gateways leave out any of them, or leave one empty that another one
+//! fills, so an answer is what all of them say together. Nothing counts twice, and no call has
+//! arguments other than those that came.
 
-use serde::Deserialize;
-use serde_json::{Value, value::RawValue};
+use std::{borrow::Cow, collections::HashMap};
+
+use serde_json::{Value, json, value::RawValue};
 
 use crate::{
     event::{FinishReason, Usage},
     model::client::{
-        draft::{Call, Counted, Decode, Draft, Trouble, parse, reported},
+        classify::{self, End},
+        draft::{Call, Counted, Decode, Draft, Trouble},
+        fields::{self, Fields},
         report::Report,
+        text::{Joined, Text},
     },
 };
 
 /// Reads responses.
 #[derive(Debug, Default)]
 pub(in crate::model::client) struct Decoder {
-    /// The items of the answer, as they came.
-    items: Vec<Box<RawValue>>,
-    /// Whether there is an item that cannot be written again from the words and calls of the answer.
-    opaque: bool,
-    /// Items whose words came already, piece by piece.
-    heard: Vec<u64>,
+    items: Vec<Item>,
+    numbers: Numbers,
 }
 
-/// A whole response, or an event of a stream.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Document {
-    r#type: Option<String>,
-    /// In an event about the whole response.
-    response: Option<Response>,
-    /// In an event about one item.
-    output_index: Option<u64>,
-    item: Option<Box<RawValue>>,
-    delta: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Response {
-    id: Option<String>,
-    model: Option<String>,
-    status: Option<String>,
-    output: Option<Vec<Box<RawValue>>>,
-    usage: Option<Value>,
-    error: Option<Value>,
-    incomplete_details: Option<Incomplete>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Incomplete {
-    reason: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+/// An item of the answer.
+#[derive(Debug)]
 struct Item {
-    r#type: Option<String>,
-    content: Option<Vec<Content>>,
+    kind: Kind,
+    index: Option<u64>,
     id: Option<String>,
-    call_id: Option<String>,
-    name: Option<String>,
-    arguments: Option<String>,
+    /// As it came last.
+    raw: Option<Box<RawValue>>,
+    /// It is done.
+    is_whole: bool,
+    /// The words so far, by the index of their part.
+    words: Vec<(u64, Joined)>,
+    /// The pieces of the arguments.
+    pieces: Joined,
+    /// The arguments as they were told at their end.
+    told: Option<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Content {
-    text: Option<String>,
-    refusal: Option<String>,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Message,
+    Call,
+    /// One that cannot be written again from the words and the calls of the answer.
+    Other,
+}
+
+/// Events that came, by their number: a repeated one says nothing new.
+#[derive(Debug, Default)]
+struct Numbers {
+    seen: HashMap<u64, u64>,
+    /// Different events had one number, so the numbers mean nothing.
+    are_wrong: bool,
 }
 
 impl Decode for Decoder {
-    fn take(&mut self, document: &[u8], draft: &mut Draft<'_>) -> Result<(), Trouble> {
-        let event: Document = parse(document)?;
-        match event.r#type.as_deref() {
-            None => self.response(parse(document)?, draft),
-            Some("error") => Err(reported(&parse(document)?)),
-            Some("response.output_text.delta" | "response.refusal.delta") => {
-                draft.answered = true;
-                self.heard.extend(event.output_index);
-                draft.say(&event.delta.unwrap_or_default());
-                if event.r#type.is_some_and(|kind| kind.contains("refusal")) {
+    fn take(&mut self, event: &Fields<'_>, draft: &mut Draft<'_>) -> Result<(), Trouble> {
+        let kind = event.word("type");
+        let kind = kind.as_deref();
+        draft.in_pieces |= kind.is_some();
+        if kind.is_some() && self.numbers.repeats(event) {
+            return Ok(());
+        }
+        match kind {
+            None => return self.response(event, None, draft),
+            Some(kind @ ("response.output_text.delta" | "response.refusal.delta")) => {
+                withheld(kind, draft);
+                if let Some(piece) = event.text("delta") {
+                    self.piece(event, &piece, draft);
+                }
+            }
+            Some(kind @ ("response.output_text.done" | "response.refusal.done")) => {
+                withheld(kind, draft);
+                let whole = event.text("text").or_else(|| event.text("refusal"));
+                self.part(event, whole, draft);
+            }
+            Some("response.content_part.done") => {
+                let part = event.object("part").unwrap_or_default();
+                if part.raw("refusal").is_some() {
                     draft.finish = Some(FinishReason::ContentFilter);
                 }
-                Ok(())
+                let whole = part.text("text").or_else(|| part.text("refusal"));
+                self.part(event, whole, draft);
             }
-            Some("response.output_item.added") => {
-                draft.answered = true;
-                Ok(())
+            Some("response.function_call_arguments.delta") => {
+                if let Some(piece) = event.json_text("delta") {
+                    self.at(event, Kind::Call).pieces.push(&piece);
+                }
             }
-            Some("response.output_item.done") => match event.item {
-                Some(item) => self.item(item, event.output_index, draft),
-                None => Err(Trouble::Malformed("holds an item without content")),
-            },
+            Some("response.function_call_arguments.done") => {
+                if let Some(told) = event.json_text("arguments") {
+                    self.at(event, Kind::Call).told = Some(told.whole().into_owned());
+                }
+            }
+            Some(kind @ ("response.output_item.added" | "response.output_item.done")) => {
+                if let Some(raw) = event.raw("item") {
+                    let is_whole = kind.ends_with("done");
+                    let slot = self.slot(raw, event.number("output_index"), is_whole);
+                    self.fill(slot, raw, is_whole, draft);
+                }
+            }
             Some("response.created" | "response.in_progress") => {
-                let response = event.response.unwrap_or_default();
-                draft.named(response.model, response.id);
-                Ok(())
+                let response = event.object("response").unwrap_or_default();
+                draft.named(response.word("model"), response.word("id"));
             }
-            Some("response.completed" | "response.incomplete" | "response.failed") => {
-                self.response(event.response.unwrap_or_default(), draft)
+            Some(kind @ ("response.completed" | "response.incomplete" | "response.failed")) => {
+                let response = event.object("response").unwrap_or_default();
+                let status = kind.strip_prefix("response.").unwrap_or_default();
+                return self.response(&response, Some(status), draft);
             }
-            // Beginnings and ends of pieces, and the words of summaries.
-            Some(_) => Ok(()),
+            // Summaries of thoughts, and what newer releases add.
+            Some(_) => {}
         }
+        draft.answered |= !self.items.is_empty();
+        Ok(())
     }
 
-    fn finish(&mut self, draft: &mut Draft<'_>) {
-        let items: Vec<&str> = self.items.iter().map(|item| item.get()).collect();
-        draft.parts = self.opaque.then(|| format!("[{}]", items.join(",")));
+    fn finish(&mut self, draft: &mut Draft<'_>) -> Result<(), Trouble> {
+        if self.items.iter().all(|item| item.index.is_some()) {
+            self.items.sort_by_key(|item| item.index);
+        }
+        for item in self.items.iter().filter(|item| item.kind == Kind::Call) {
+            let Some(raw) = &item.raw else {
+                return Err(Trouble::Malformed(
+                    "has arguments for a call that it never names",
+                ));
+            };
+            let fields = Fields::of(raw).unwrap_or_default();
+            let word = |name: &str| fields.word(name).map(Cow::into_owned);
+            draft.calls.push(Call {
+                id: word("call_id").or_else(|| word("id")).unwrap_or_default(),
+                name: word("name").unwrap_or_default(),
+                arguments: item.arguments(&fields).0,
+                ..Call::default()
+            });
+        }
+        Ok(())
+    }
+
+    fn parts(&mut self, _: &Draft<'_>) -> Option<String> {
+        let is_opaque = self.items.iter().any(|item| item.kind == Kind::Other);
+        let items: Vec<String> = self.items.iter().map(Item::json).collect();
+        is_opaque.then(|| format!("[{}]", items.join(",")))
     }
 }
 
 impl Decoder {
-    /// A response at its end.
-    fn response(&mut self, response: Response, draft: &mut Draft<'_>) -> Result<(), Trouble> {
-        if let Some(error) = response.error.filter(|error| !error.is_null()) {
-            return Err(reported(&error));
+    /// A response at its end; `ending` is what the event says of its status.
+    fn response(
+        &mut self,
+        response: &Fields<'_>,
+        ending: Option<&str>,
+        draft: &mut Draft<'_>,
+    ) -> Result<(), Trouble> {
+        if let Some(error) = response.some("error") {
+            return Err(Report::of(error).into());
         }
-        draft.named(response.model, response.id);
-        draft.usage = response.usage.as_ref().and_then(counted).or(draft.usage);
-        // A stream has brought the items one by one.
-        if self.items.is_empty() {
-            for (index, item) in response.output.unwrap_or_default().into_iter().enumerate() {
-                self.item(item, Some(index as u64), draft)?;
-            }
+        draft.named(response.word("model"), response.word("id"));
+        let usage = response.object("usage");
+        draft.usage = usage.and_then(|usage| counted(&usage)).or(draft.usage);
+        let mut found = [0; 3];
+        for (index, raw) in response.list("output").into_iter().enumerate() {
+            let slot = self.listed(raw, index as u64, &mut found);
+            self.fill(slot, raw, true, draft);
         }
-        match response.status.as_deref() {
+        draft.answered |= !self.items.is_empty();
+        let status = response.word("status");
+        match status.as_deref().or(ending) {
             Some("completed") => {}
             Some("incomplete") => {
-                let reason = response
-                    .incomplete_details
-                    .and_then(|details| details.reason);
-                let cut = match reason.as_deref() {
-                    Some("content_filter") => FinishReason::ContentFilter,
-                    Some(_) | None => FinishReason::Length,
+                let details = response.object("incomplete_details").unwrap_or_default();
+                let reason = details.word("reason");
+                let cut = match reason.as_deref().and_then(classify::end) {
+                    Some(End::Cut(reason)) => reason,
+                    Some(End::Whole | End::BrokenOff | End::Failed) | None => FinishReason::Length,
                 };
                 draft.finish.get_or_insert(cut);
             }
@@ -148,55 +193,288 @@ impl Decoder {
         Ok(())
     }
 
-    fn item(
-        &mut self,
-        raw: Box<RawValue>,
-        index: Option<u64>,
-        draft: &mut Draft<'_>,
-    ) -> Result<(), Trouble> {
-        let item: Item = parse(raw.get().as_bytes())?;
-        draft.answered = true;
-        match item.r#type.as_deref() {
-            Some("message") => {
-                let heard = index.is_some_and(|index| self.heard.contains(&index));
-                for content in item.content.unwrap_or_default() {
-                    if content.refusal.is_some() {
-                        draft.finish = Some(FinishReason::ContentFilter);
-                    }
-                    if !heard {
-                        draft.say(&content.text.or(content.refusal).unwrap_or_default());
-                    }
+    /// The item that a piece belongs to, or a new one.
+    fn at(&mut self, event: &Fields<'_>, kind: Kind) -> &mut Item {
+        let (id, index) = (event.word("item_id"), event.number("output_index"));
+        let slot = self.find(id.as_deref(), index, kind);
+        let is_anonymous = id.is_none() && index.is_none();
+        let slot = slot.or_else(|| self.last(kind, |_| is_anonymous));
+        let slot = slot.unwrap_or_else(|| self.begin(kind, id.as_deref(), index));
+        &mut self.items[slot]
+    }
+
+    /// Where an item belongs that begins, or that is done.
+    fn slot(&mut self, raw: &RawValue, index: Option<u64>, is_whole: bool) -> usize {
+        let fields = Fields::of(raw).unwrap_or_default();
+        let (kind, id) = (kind(&fields), identity(&fields));
+        let is_it = |item: &Item| match (&id, &item.id) {
+            (Some(id), Some(other)) if id == other => true,
+            (Some(_), Some(_)) => false,
+            _ => index.is_some() && item.index == index && !item.is_whole,
+        };
+        let found = match is_whole {
+            true => self.find(id.as_deref(), index, kind),
+            false => self.last(kind, is_it),
+        };
+        found.unwrap_or_else(|| self.begin(kind, id.as_deref(), index))
+    }
+
+    fn begin(&mut self, kind: Kind, id: Option<&str>, index: Option<u64>) -> usize {
+        self.items.push(Item::new(kind, id, index));
+        self.items.len() - 1
+    }
+
+    fn last(&self, kind: Kind, is_it: impl Fn(&Item) -> bool) -> Option<usize> {
+        let items = self.items.iter();
+        items
+            .rev()
+            .position(|item| item.kind == kind && is_it(item))
+            .map(|at| self.items.len() - 1 - at)
+    }
+
+    /// An item that began, by what is known of it. Some servers give all of them one id or one index,
+    /// or other ids to their ends and pieces than to their beginnings, or none.
+    fn find(&self, id: Option<&str>, index: Option<u64>, kind: Kind) -> Option<usize> {
+        let is_other = |item: &Item| id.is_some() && item.id.is_some() && item.id.as_deref() != id;
+        let by_id = || self.last(kind, |item| id.is_some() && item.id.as_deref() == id);
+        let by_index = || {
+            self.last(kind, |item| {
+                index.is_some() && item.index == index && !(is_other(item) && item.is_whole)
+            })
+        };
+        let nameless = || {
+            self.last(kind, |item| {
+                let is_nameless = item.id.is_none() && item.index.is_none();
+                !item.is_whole && (is_nameless || (id.is_none() && index.is_none()))
+            })
+        };
+        let only_open = || {
+            let mut open = self
+                .items
+                .iter()
+                .filter(|item| item.kind == kind && !item.is_whole);
+            let is_one = open.next().is_some() && open.next().is_none();
+            self.last(kind, |item| is_one && index.is_none() && !item.is_whole)
+        };
+        by_id()
+            .or_else(by_index)
+            .or_else(nameless)
+            .or_else(only_open)
+    }
+
+    /// Where an item of the whole response belongs: ids may be others there, but the order is not.
+    /// `found` counts the items of each kind.
+    fn listed(&mut self, raw: &RawValue, index: u64, found: &mut [usize; 3]) -> usize {
+        let fields = Fields::of(raw).unwrap_or_default();
+        let (kind, id) = (kind(&fields), identity(&fields));
+        let count = &mut found[kind as usize];
+        *count += 1;
+        let of_kind = |(_, item): &(usize, &Item)| item.kind == kind;
+        let nth = self
+            .items
+            .iter()
+            .enumerate()
+            .filter(of_kind)
+            .nth(*count - 1);
+        let nth = nth.map(|(slot, _)| slot);
+        nth.unwrap_or_else(|| self.begin(kind, id.as_deref(), Some(index)))
+    }
+
+    /// What an item says of itself.
+    fn fill(&mut self, slot: usize, raw: &RawValue, is_whole: bool, draft: &mut Draft<'_>) {
+        let item = &mut self.items[slot];
+        if item.is_whole && !is_whole {
+            return;
+        }
+        let fields = Fields::of(raw).unwrap_or_default();
+        if item.kind == Kind::Message && is_whole {
+            let mut whole = Joined::default();
+            for part in fields.objects("content") {
+                if part.raw("refusal").is_some() {
+                    draft.finish = Some(FinishReason::ContentFilter);
+                }
+                if let Some(text) = part.text("text").or_else(|| part.text("refusal")) {
+                    whole.push(&text);
                 }
             }
-            Some("function_call") => draft.calls.push(Call {
-                index: None,
-                id: item.call_id.or(item.id).unwrap_or_default(),
-                name: item.name.unwrap_or_default(),
-                arguments: item.arguments.unwrap_or_default(),
-            }),
-            Some(_) | None => self.opaque = true,
+            if let Some(text) = fields.text("content") {
+                whole.push(&text);
+            }
+            let heard: String = item.words.iter().map(|(_, words)| words.text()).collect();
+            let whole = whole.finish();
+            if let Some(rest) = whole.strip_prefix(&*heard) {
+                item.hear(u64::MAX, &Text::from(rest), draft);
+            }
         }
-        self.items.push(raw);
-        Ok(())
+        // What is done says more than the same in the whole response, which may be shortened; but a
+        // call's arguments may stand there alone.
+        let before = item.raw.as_deref().and_then(Fields::of).unwrap_or_default();
+        let lacks = item.kind == Kind::Call && {
+            let (arguments, _) = item.arguments(&before);
+            is_nothing(arguments.text())
+        };
+        if !item.is_whole || item.raw.is_none() || lacks {
+            item.raw = Some(fields::kept(raw));
+        }
+        item.is_whole |= is_whole;
+    }
+
+    /// More words.
+    fn piece(&mut self, event: &Fields<'_>, piece: &Text<'_>, draft: &mut Draft<'_>) {
+        let part = event.number("content_index").unwrap_or(0);
+        let item = self.at(event, Kind::Message);
+        item.hear(part, piece, draft);
+    }
+
+    /// The words of a part at its end.
+    fn part(&mut self, event: &Fields<'_>, whole: Option<Text<'_>>, draft: &mut Draft<'_>) {
+        let Some(whole) = whole else {
+            return;
+        };
+        let whole = whole.whole();
+        let index = event.number("content_index");
+        let item = self.at(event, Kind::Message);
+        let words = item
+            .words
+            .iter()
+            .find(|(part, _)| *part == index.unwrap_or(0));
+        let heard = words.map_or("", |(_, words)| words.text());
+        // Without an index the part may be one that was heard already.
+        let is_known = index.is_some() || item.words.is_empty() || !heard.is_empty();
+        if let Some(rest) = whole.strip_prefix(heard).filter(|_| is_known) {
+            let rest = Text::from(Cow::Owned(rest.to_owned()));
+            item.hear(index.unwrap_or(0), &rest, draft);
+        }
+    }
+}
+
+impl Item {
+    fn new(kind: Kind, id: Option<&str>, index: Option<u64>) -> Self {
+        Self {
+            kind,
+            index,
+            id: id.map(str::to_owned),
+            raw: None,
+            is_whole: false,
+            words: Vec::new(),
+            pieces: Joined::default(),
+            told: None,
+        }
+    }
+
+    fn hear(&mut self, part: u64, piece: &Text<'_>, draft: &mut Draft<'_>) {
+        let slot = self.words.iter().position(|(index, _)| *index == part);
+        let slot = slot.unwrap_or_else(|| {
+            self.words.push((part, Joined::default()));
+            self.words.len() - 1
+        });
+        self.words[slot].1.push(piece);
+        draft.say(piece);
+    }
+
+    /// The arguments, and whether they stand in the item itself. Where the item leaves them out, they
+    /// are what was told of them beside it.
+    fn arguments(&self, fields: &Fields<'_>) -> (Joined, bool) {
+        let own = fields.json_text("arguments");
+        let own = own.map(Text::whole).unwrap_or_default();
+        let pieces = self.pieces.clone().finish();
+        let beside = self.told.as_deref().filter(|told| !is_nothing(told));
+        let beside = beside.unwrap_or(&pieces);
+        let is_own = !is_nothing(&own) || is_nothing(beside);
+        let mut arguments = Joined::default();
+        arguments.push(&Text::from(if is_own { &*own } else { beside }));
+        (arguments, is_own)
+    }
+
+    /// The item as it is sent back.
+    fn json(&self) -> String {
+        let raw = self.raw.as_deref();
+        let fields = raw.and_then(Fields::of).unwrap_or_default();
+        let mut object: Value = match self.kind {
+            Kind::Message if !self.is_whole => {
+                let words: String = self.words.iter().map(|(_, words)| words.text()).collect();
+                json!({"type": "message", "role": "assistant",
+                    "content": [{"type": "output_text", "text": words, "annotations": []}]})
+            }
+            Kind::Call => match self.arguments(&fields) {
+                (_, true) => return raw.map(RawValue::get).unwrap_or("{}").to_owned(),
+                (arguments, false) => {
+                    let mut object = raw.map(RawValue::get).map(serde_json::from_str::<Value>);
+                    let mut object = object.take().and_then(Result::ok).unwrap_or_default();
+                    object["arguments"] = arguments.finish().into();
+                    object
+                }
+            },
+            Kind::Message | Kind::Other => {
+                return raw.map(RawValue::get).unwrap_or("{}").to_owned();
+            }
+        };
+        if let (Kind::Message, Some(id)) = (self.kind, &self.id) {
+            object["id"] = id.as_str().into();
+        }
+        object.to_string()
+    }
+}
+
+impl Numbers {
+    fn repeats(&mut self, event: &Fields<'_>) -> bool {
+        let Some(number) = event.number("sequence_number").filter(|_| !self.are_wrong) else {
+            return false;
+        };
+        let print = event.fingerprint();
+        match self.seen.insert(number, print) {
+            None => false,
+            Some(before) if before == print => true,
+            Some(_) => {
+                self.are_wrong = true;
+                false
+            }
+        }
+    }
+}
+
+fn kind(item: &Fields<'_>) -> Kind {
+    match item.word("type").as_deref() {
+        Some("message") => Kind::Message,
+        Some("function_call") => Kind::Call,
+        Some(_) | None => Kind::Other,
+    }
+}
+
+/// The id of an item. Where it has none, that of its call tells it from others.
+fn identity(item: &Fields<'_>) -> Option<String> {
+    let id = item.word("id").or_else(|| item.word("call_id"));
+    id.map(Cow::into_owned)
+}
+
+/// Whether arguments say nothing that other ones beside them could contradict.
+fn is_nothing(arguments: &str) -> bool {
+    matches!(arguments.trim(), "" | "{}")
+}
+
+fn withheld(kind: &str, draft: &mut Draft<'_>) {
+    if kind.contains("refusal") {
+        draft.finish = Some(FinishReason::ContentFilter);
     }
 }
 
 /// Reads a `usage` object; what is missing counts as 0.
-fn counted(value: &Value) -> Option<Counted> {
-    let tokens = |pointer: &str| value.pointer(pointer).and_then(Value::as_u64);
-    let (input, output) = (tokens("/input_tokens"), tokens("/output_tokens"));
+fn counted(usage: &Fields<'_>) -> Option<Counted> {
+    let (input, output) = (usage.number("input_tokens"), usage.number("output_tokens"));
     if input.is_none() && output.is_none() {
         return None;
     }
+    let details = usage.object("input_tokens_details").unwrap_or_default();
+    let output_details = usage.object("output_tokens_details").unwrap_or_default();
     Some(Counted {
         usage: Usage {
             input_tokens: input.unwrap_or(0),
             output_tokens: output.unwrap_or(0),
-            cached_tokens: tokens("/input_tokens_details/cached_tokens").unwrap_or(0),
-            reasoning_tokens: tokens("/output_tokens_details/reasoning_tokens").unwrap_or(0),
+            cached_tokens: details.number("cached_tokens").unwrap_or(0),
+            reasoning_tokens: output_details.number("reasoning_tokens").unwrap_or(0),
             cost_micros: 0,
         },
-        written: tokens("/input_tokens_details/cache_write_tokens").unwrap_or(0),
+        written: details.number("cache_write_tokens").unwrap_or(0),
         cost_micros: None,
     })
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::model::{
     Request,
-    client::{Config, Provider},
+    client::{Config, Provider, learnt::Learnt},
 };
 
 #[test]
@@ -77,6 +77,7 @@ fn ids(calls: &[(u32, &str)], ids: Ids, parts: Option<&str>) -> Vec<(String, Str
         config: &config,
         name: "openai/m",
         request: &request,
+        learnt: &Learnt::default(),
     };
     let turns = outgoing.turns(&Rules {
         ids,

@@ -1,0 +1,79 @@
+//! What a running server says about itself.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{Finding, finding};
+
+/// How long a server may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Asks the server at a URL.
+pub(super) async fn look(url: &str) -> Vec<Finding> {
+    let url = url.trim_end_matches('/');
+    let info = match ask(url, "/api/v1/info").await {
+        Ok(info) => info,
+        Err(message) => return vec![finding("server", false, message)],
+    };
+    let text = |key: &str| info[key].as_str().unwrap_or("unknown");
+    let own = env!("CARGO_PKG_VERSION");
+    let other = match text("version") {
+        version if version == own => String::new(),
+        _ => format!(", another release than this command ({own})"),
+    };
+    let mut findings = vec![finding(
+        "server",
+        true,
+        format!(
+            "{url} runs opspawn {} as `{}` on {} ({}){other}",
+            text("version"),
+            text("mode"),
+            text("storage"),
+            text("durability")
+        ),
+    )];
+    findings.push(match ask(url, "/ready").await {
+        Ok(ready) => {
+            let warnings = ready["warnings"].as_array().into_iter().flatten();
+            let warnings: Vec<&str> = warnings.filter_map(Value::as_str).collect();
+            match warnings.as_slice() {
+                [] => finding("ready", true, "it takes work"),
+                warnings => finding("ready", true, warnings.join("; ")),
+            }
+        }
+        Err(message) => finding("ready", false, message),
+    });
+    let model = &info["model"];
+    let name = |key: &str| model[key].as_str().unwrap_or_default();
+    let name = match (name("provider"), name("name")) {
+        (provider, "") => provider.to_owned(),
+        (provider, model) => format!("{provider}/{model}"),
+    };
+    findings.push(match info["notice"].as_str() {
+        Some(notice) => finding("model", true, notice),
+        None => finding("model", true, format!("{name} answers")),
+    });
+    findings
+}
+
+async fn ask(url: &str, path: &str) -> Result<Value, String> {
+    let client = reqwest::Client::builder()
+        .timeout(PATIENCE)
+        .no_proxy()
+        .build()
+        .map_err(|error| format!("no HTTP client can be made: {error}"))?;
+    let failed = |error: reqwest::Error| format!("{url}{path} cannot be read: {error}");
+    let response = client
+        .get(format!("{url}{path}"))
+        .send()
+        .await
+        .map_err(failed)?;
+    let status = response.status();
+    let body: Value = response.json().await.map_err(failed)?;
+    if status.is_success() {
+        return Ok(body);
+    }
+    let detail = body["detail"].as_str().unwrap_or_default();
+    Err(format!("{url}{path} answers {status}: {detail}"))
+}

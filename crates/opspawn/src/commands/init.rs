@@ -1,0 +1,167 @@
+//! `opspawn init`: files to begin with. What is there already is left alone.
+
+use std::{
+    fs,
+    io::{ErrorKind, Write as _},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result};
+use serde_json::json;
+
+use crate::{
+    config::{Config, Kind, SETTINGS},
+    exit::Exit,
+    output::{self, show},
+};
+
+const AGENT: &str = "\
+---
+name: assistant
+description: Answers questions about the files that it is given
+tools: [list_files, read_file, search_files, calculator]
+limits:
+  max_steps: 20
+  timeout: 5m
+---
+
+You answer questions about the files in your folder. Look into them before you answer, and name the
+file that an answer comes from. Today is {{ date }}.
+";
+
+const EVAL: &str = "\
+# opspawn eval evals/assistant.toml
+agent = \"../agents/assistant.md\"
+
+[[case]]
+name = \"finds a number in a file\"
+goal = \"What is the total of order 7?\"
+files = { \"orders.csv\" = \"id,customer,total\\n7,Acme,41.50\\n8,Beta,12.00\\n\" }
+check = { contains = \"41.50\", calls = \"read_file\", max_steps = 8 }
+";
+
+/// Writes a configuration file into the data folder, and an agent and its evaluation beside it.
+pub(super) fn init(config: &Config, folder: &Path, json: bool) -> Result<Exit> {
+    let settings = config.data_dir().join("opspawn.toml");
+    let agents = folder.join("agents");
+    let files = [
+        (settings, settings_file()),
+        (agents.join("assistant.md"), AGENT.to_owned()),
+        (folder.join("evals").join("assistant.toml"), EVAL.to_owned()),
+    ];
+    let (mut written, mut kept) = (Vec::new(), Vec::new());
+    for (path, text) in files {
+        match write(&path, &text)? {
+            true => written.push(path),
+            false => kept.push(path),
+        }
+    }
+    if json {
+        output::json(&json!({"written": written, "kept": kept}));
+        return Ok(Exit::Ok);
+    }
+    let tell = |what: &str, paths: &[PathBuf]| {
+        for path in paths {
+            show!("{what:<8}  {}", path.display());
+        }
+    };
+    tell("wrote", &written);
+    tell("is there", &kept);
+    show!();
+    show!("Go on with:");
+    show!("  opspawn dev");
+    show!("  opspawn agent apply -f {}", agents.display());
+    show!("  opspawn run --agent assistant --file FILE \"What does FILE say?\"");
+    Ok(Exit::Ok)
+}
+
+/// Whether the file was written; not if it is there.
+fn write(path: &Path, text: &str) -> Result<bool> {
+    let failed = || format!("cannot write {}", path.display());
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).with_context(failed)?;
+    }
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(path);
+    match file {
+        Ok(mut file) => file.write_all(text.as_bytes()).with_context(failed)?,
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(false),
+        Err(error) => return Err(error).with_context(failed),
+    }
+    Ok(true)
+}
+
+/// Every setting with its default, commented out.
+fn settings_file() -> String {
+    let mut text =
+        "# Settings; `opspawn config` shows them with their variables. Take the `#` away before \
+                    those that\n# you change.\n"
+            .to_owned();
+    // The folder is where this file lies.
+    for setting in SETTINGS.iter().filter(|setting| setting.key != "data") {
+        let default = setting.default.unwrap_or_default();
+        let bare = matches!(
+            setting.kind,
+            Kind::Number | Kind::Count | Kind::Percent | Kind::Switch
+        );
+        let value = match (bare && !default.is_empty(), setting.kind) {
+            (true, _) => default.to_owned(),
+            (false, Kind::List) => "[]".to_owned(),
+            (false, _) => format!("{default:?}"),
+        };
+        text.push_str(&format!(
+            "\n# {}\n#{} = {value}\n",
+            setting.doc, setting.key
+        ));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use agentkit::{Definition, definition::Format};
+
+    use super::*;
+
+    #[test]
+    fn the_files_can_be_used_as_they_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        let flags = [("data", data.display().to_string())];
+        let config = Config::load(&flags, None).unwrap();
+        assert_eq!(init(&config, folder.path(), true).unwrap(), Exit::Ok);
+        let written = data.join("opspawn.toml");
+        let whole = fs::read_to_string(&written).unwrap();
+        Config::load(&flags, None).unwrap();
+
+        // Without the `#`, the settings that have a default say what is the case anyway.
+        let lines = whole.lines().filter_map(|line| line.strip_prefix('#'));
+        let set: Vec<&str> = lines
+            .filter(|line| !line.starts_with(' ') && !line.ends_with("\"\""))
+            .collect();
+        assert!(set.len() > 20, "{set:?}");
+        fs::write(&written, set.join("\n")).unwrap();
+        let same = Config::load(&flags, None).unwrap();
+        for setting in SETTINGS.iter().filter(|setting| setting.key != "data") {
+            assert_eq!(
+                same.optional(setting.key),
+                config.optional(setting.key),
+                "{}",
+                setting.key
+            );
+        }
+
+        let agent = fs::read_to_string(folder.path().join("agents/assistant.md")).unwrap();
+        let definition = Definition::parse(&agent, Format::Markdown).unwrap();
+        assert_eq!(definition.name, "assistant");
+        let eval = crate::eval::file::read(&folder.path().join("evals/assistant.toml")).unwrap();
+        assert_eq!(eval.cases.len(), 1);
+
+        // A second time, nothing is written.
+        fs::write(&written, "log = \"info\"\n").unwrap();
+        init(&config, folder.path(), true).unwrap();
+        assert_eq!(fs::read_to_string(&written).unwrap(), "log = \"info\"\n");
+    }
+}

@@ -1,0 +1,132 @@
+//! Following a task until it ends, or waits for a person.
+
+use anyhow::Result;
+use serde_json::Value;
+
+use crate::client::{Client, StreamEvent};
+
+/// Follows a task until it has ended or waits for a person, and says what that person has to do.
+pub(in crate::commands) async fn follow(
+    client: &Client,
+    id: &str,
+    mut see: impl FnMut(&StreamEvent),
+) -> Result<Option<String>> {
+    let mut last = 0;
+    loop {
+        let mut parked = None;
+        let followed = client.follow(id, &mut last, |event| {
+            see(event);
+            parked = parks(id, event);
+            parked.is_none()
+        });
+        followed.await?;
+        let Some((on, sentence)) = parked else {
+            return Ok(None);
+        };
+        // A log is followed from its beginning: what it says there may be over.
+        let task = client.get(&format!("/api/v1/tasks/{id}")).await?;
+        if task["state"] == "waiting" && task["state_detail"]["on"] == on {
+            return Ok(Some(sentence));
+        }
+    }
+}
+
+/// What a task waits for and what a person has to do, if this event says that it waits for one.
+fn parks(id: &str, event: &StreamEvent) -> Option<(&'static str, String)> {
+    if event.kind != "task.waiting" {
+        return None;
+    }
+    let wait = &event.data["data"]["wait"];
+    let steps = &wait["steps"];
+    // With one step, the printed command can be run as it is.
+    let step = match steps.as_array().map(Vec::as_slice) {
+        Some([one]) => one.to_string(),
+        Some(_) | None => "STEP".to_owned(),
+    };
+    Some(match wait["on"].as_str()? {
+        "in_doubt" => (
+            "in_doubt",
+            format!(
+                "the task waits: the outcome of step {steps} is unknown. See `opspawn reconcile \
+                 ls`, then `opspawn reconcile resolve {id} {step} done|failed|retry`"
+            ),
+        ),
+        "approval" => (
+            "approval",
+            format!(
+                "the task waits for approval of step {steps}. See `opspawn approval get {id} {step}`, \
+                 then `opspawn approval approve {id} {step}` or `opspawn approval deny {id} {step} \
+                 --reason TEXT`"
+            ),
+        ),
+        "budget" => (
+            "budget",
+            format!(
+                "the task waits: {}. Raise it with `opspawn task limit {id}`",
+                wait["message"].as_str().unwrap_or_default()
+            ),
+        ),
+        "signal" => (
+            "signal",
+            format!(
+                "the task waits for {}. See `opspawn task logs {id}`, then answer with `opspawn \
+                 task signal {id} ANSWER`",
+                wait["names"]
+            ),
+        ),
+        _ => return None,
+    })
+}
+
+/// What an interrupt leaves behind.
+pub(in crate::commands) fn interrupted(client: &Client, id: &str) -> String {
+    if client.is_embedded() {
+        format!(
+            "interrupted: nothing works on the task any more. It goes on with `opspawn task watch \
+             {id}`, and beside whatever `opspawn run` or `opspawn dev` does in this folder next; \
+             `opspawn task cancel {id}` ends it"
+        )
+    } else {
+        format!(
+            "interrupted: the server goes on with the task. Follow it with `opspawn task watch {id}`, \
+             or end it with `opspawn task cancel {id}`"
+        )
+    }
+}
+
+/// Names the tasks of earlier commands that go on in this process, and cost what they cost: it has just
+/// become the folder's owner, and runs whatever is there.
+pub(in crate::commands) async fn resumed(
+    client: &Client,
+    own: Option<&str>,
+) -> Result<Option<String>> {
+    if !client.is_embedded() {
+        return Ok(None);
+    }
+    let page = client
+        .get("/api/v1/tasks/?state=pending,running&limit=100")
+        .await?;
+    let ids: Vec<&str> = page["tasks"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|task: &Value| task["task_id"].as_str())
+        .filter(|id| Some(*id) != own)
+        .collect();
+    Ok(match ids.as_slice() {
+        [] => None,
+        [one] => Some(format!(
+            "the unfinished task {one} goes on as well; `opspawn task cancel {one}` ends it"
+        )),
+        [first, more @ ..] => Some(format!(
+            "unfinished tasks go on as well: {first} and {}{} more; see `opspawn task ls --state \
+             pending,running`, and end one with `opspawn task cancel ID`",
+            more.len(),
+            if page["next_cursor"].is_null() {
+                ""
+            } else {
+                " or"
+            },
+        )),
+    })
+}

@@ -1,0 +1,198 @@
+//! What `run` and `task ls` can say (cli/C7), and how a task is named.
+
+use serde_json::json;
+
+use super::{place::Place, tasks};
+
+const AGENT: &str = "\
+name = \"clerk\"
+model = \"scripted\"
+script = \"\"\"
+name = \"clerk\"
+[[turn]]
+calls = [{ tool = \"read_file\", arguments = { path = \"data/orders.csv\" } }]
+[[turn]]
+answer = \"read\"
+\"\"\"
+instructions = \"You work for {{ input.customer }}.\"
+";
+
+#[tokio::test]
+async fn an_agent_that_needs_input_and_files_gets_them() {
+    let place = Place::new();
+    std::fs::write(place.join("clerk.toml"), AGENT).unwrap();
+    std::fs::write(place.join("orders.csv"), "id\n7\n").unwrap();
+    let server = place.server().await;
+    let cli = |args: &[&str]| place.cli(args).run();
+    cli(&["agent", "apply", "-f", "clerk.toml"]).await.ends(0);
+    let missing = cli(&["run", "--agent", "clerk", "go"]).await.ends(3);
+    missing.says(&["input.customer"]);
+    let given = [
+        "run",
+        "--agent",
+        "clerk",
+        "go",
+        "--input",
+        "customer=Acme",
+        "--file",
+        "data/orders.csv=orders.csv",
+        "--name",
+        "orders of Acme",
+        "--label",
+        "team=books",
+        "--label",
+        "x=y",
+        "--priority",
+        "3",
+        "--max-tokens",
+        "100000",
+        "--max-steps",
+        "9",
+        "--timeout",
+        "1h30m",
+    ];
+    let ran = cli(&given).await.ends(0);
+    // cli/C5: a result is the answer alone.
+    assert_eq!(ran.stdout, "read\n");
+    ran.says(&["note: answered by scripted/clerk"]);
+    let page = cli(&["task", "ls", "--json", "--label", "team=books"])
+        .await
+        .ends(0)
+        .json();
+    assert_eq!(page["total"], 1, "{page:#}");
+    let task = &page["tasks"][0];
+    assert_eq!(task["input_data"]["customer"], "Acme");
+    assert_eq!(task["labels"], json!({"team": "books", "x": "y"}));
+    for (limit, value) in [
+        ("max_steps", 9.0),
+        ("max_tokens", 1e5),
+        ("timeout", 5_400.0),
+    ] {
+        assert_eq!(task["limits"][limit].as_f64(), Some(value), "{limit}");
+    }
+    assert_eq!(
+        (&task["name"], &task["priority"]),
+        (&json!("orders of Acme"), &json!(3))
+    );
+    for (args, count) in [
+        (&["--agent", "clerk"][..], 2),
+        (&["--agent", "nobody"], 0),
+        (&["--query", "ACME"], 1),
+        (&["--status", "failed"], 1),
+        (&["--state", "completed,failed"], 2),
+        (&["--label", "team=books", "--label", "x=z"], 0),
+        (&["--since", "1h"], 2),
+        (&["--until", "1h"], 0),
+        (&["--until", "2000-01-01T00:00:00Z"], 0),
+    ] {
+        let args = [&["task", "ls", "--json"], args].concat();
+        let page = cli(&args).await.ends(0).json();
+        assert_eq!(page["tasks"].as_array().unwrap().len(), count, "{args:?}");
+    }
+    for args in [
+        &["--label", "team"][..],
+        &["--since", "yesterday"],
+        &["--status", "done"],
+    ] {
+        cli(&[&["task", "ls"], args].concat()).await.ends(2);
+    }
+    drop(server);
+}
+
+#[tokio::test]
+async fn a_list_goes_on_where_its_page_ended() {
+    let place = Place::new();
+    let server = place.server().await;
+    let mut ids = Vec::new();
+    for number in 0..5 {
+        ids.push(tasks::agent(server.http(), &format!("goal {number}")).await);
+    }
+    ids.reverse();
+    let mut seen = Vec::new();
+    let mut cursor: Option<String> = None;
+    loop {
+        let mut args = vec!["task", "ls", "--limit", "2"];
+        if let Some(cursor) = &cursor {
+            args.extend(["--cursor", cursor]);
+        }
+        let shown = place.cli(&args).run().await.ends(0).stdout;
+        let lines = shown.lines().filter_map(|line| line.split_once(' '));
+        seen.extend(
+            lines
+                .map(|(id, _)| id.to_owned())
+                .filter(|id| id.starts_with("task_")),
+        );
+        match shown.split_once("go on with --cursor ") {
+            Some((_, rest)) => cursor = Some(rest.trim().to_owned()),
+            None => break,
+        }
+    }
+    assert_eq!(seen, ids);
+}
+
+#[tokio::test]
+async fn a_task_is_meant_by_the_beginning_of_its_id_or_as_the_last() {
+    let place = Place::new();
+    let none = place.server().await;
+    place
+        .cli(&["task", "get", "last"])
+        .run()
+        .await
+        .ends(2)
+        .says(&["there is no task yet"]);
+    let first = tasks::id(&tasks::run(none.http(), "one").await);
+    let last = tasks::id(&tasks::run(none.http(), "two").await);
+    let shown = async |given: &str| {
+        let ran = place
+            .cli(&["task", "get", "--json", given])
+            .run()
+            .await
+            .ends(0);
+        tasks::id(&ran.json())
+    };
+    assert_eq!(shown("last").await, last);
+    assert_eq!(shown(&first[..35]).await, first);
+    assert_eq!(shown(&last["task_".len()..35]).await, last);
+    let both = &first[..9];
+    assert!(last.starts_with(both), "ids begin with the time");
+    let ran = place.cli(&["task", "get", both]).run().await.ends(2);
+    ran.says(&["2 tasks have an id that begins with", &first, &last]);
+    let ran = place.cli(&["task", "logs", "ffffffff"]).run().await.ends(2);
+    ran.says(&["there is no task `ffffffff`"]);
+    let again = place
+        .cli(&["task", "retry", "last", "--json"])
+        .run()
+        .await
+        .ends(0)
+        .json();
+    assert_eq!(again["retry_of"], last.as_str());
+}
+
+#[tokio::test]
+async fn init_writes_files_that_work() {
+    let place = Place::new();
+    let wrote = place.cli(&["init"]).run().await.ends(0).stdout;
+    for file in [
+        "opspawn.toml",
+        "agents/assistant.md",
+        "evals/assistant.toml",
+    ] {
+        assert!(wrote.contains(file), "{wrote}");
+    }
+    let server = place.server().await;
+    place
+        .cli(&["agent", "apply", "-f", "agents"])
+        .run()
+        .await
+        .ends(0);
+    let page = place
+        .cli(&["agent", "ls", "--json"])
+        .run()
+        .await
+        .ends(0)
+        .json();
+    assert_eq!(page["agents"][0]["name"], "assistant");
+    drop(server);
+    let again = place.cli(&["init", "--json"]).run().await.ends(0).json();
+    assert_eq!(again["written"], json!([]), "{again:#}");
+}
