@@ -19,7 +19,7 @@ pub(super) enum End {
 
 /// How an answer ended, by the reason that a provider of any surface gives; none if it gives none.
 ///
-/// Reasons that are not known are good ones: what a server is content with needs no other try.
+/// Unknown reasons count as a whole answer: another try would bring the same.
 pub(super) fn end(reason: &str) -> Option<End> {
     Some(match reason {
         "" | "null" | "FINISH_REASON_UNSPECIFIED" => return None,
@@ -63,8 +63,8 @@ pub(super) fn is_failure(document: &Fields<'_>) -> bool {
         "type",
     ];
     let is_code = |code: String| !matches!(&*code, "0" | "200");
-    let has_words = document.word("msg").is_some() || document.word("message").is_some();
-    has_words
+    let has_message = document.word("msg").is_some() || document.word("message").is_some();
+    has_message
         && document.code("code").is_some_and(is_code)
         && ANSWER.iter().all(|name| document.raw(name).is_none())
 }
@@ -85,7 +85,7 @@ impl Report {
             402 => ModelErrorKind::QuotaExceeded,
             404 => ModelErrorKind::NotFound,
             408 | 409 => ModelErrorKind::Conflict,
-            // Groq says so where the tokens of a minute do not suffice: no context is too small.
+            // Groq has_phrases so where the tokens of a minute do not suffice: no context is too small.
             413 if self.is_rate() => ModelErrorKind::RateLimited,
             413 => ModelErrorKind::ContextOverflow,
             429 => ModelErrorKind::RateLimited,
@@ -127,8 +127,8 @@ impl Report {
             .map(|code| code.to_ascii_lowercase())
     }
 
-    /// Whether the message has all words of one of these lists.
-    fn says(&self, lists: &[&[&str]]) -> bool {
+    /// Whether the message contains every phrase of one of the lists.
+    fn has_phrases(&self, lists: &[&[&str]]) -> bool {
         let Some(message) = &self.message else {
             return false;
         };
@@ -158,13 +158,13 @@ impl Report {
         });
         let by_number = || self.base_code.and_then(of_base_code);
         let by_words = || {
-            let no_money = matches!(status, 400 | 402 | 403 | 429) && self.says(NO_MONEY);
+            let no_money = matches!(status, 400 | 402 | 403 | 429) && self.has_phrases(NO_MONEY);
             let no_rate = matches!(status, 413 | 429) && self.is_never_within_its_rate();
             if status == 403 && self.moderated {
                 Some(ModelErrorKind::ContentFilter)
             } else if no_money || no_rate {
                 Some(ModelErrorKind::QuotaExceeded)
-            } else if status == 400 && self.says(WRONG_KEY) {
+            } else if status == 400 && self.has_phrases(WRONG_KEY) {
                 Some(ModelErrorKind::Unauthorized)
             } else {
                 None
@@ -175,12 +175,12 @@ impl Report {
 
     /// The conversation does not fit. Few servers have a code for it.
     fn is_overflow(&self) -> bool {
-        !self.is_rate() && self.says(OVERFLOW)
+        !self.is_rate() && self.has_phrases(OVERFLOW)
     }
 
-    /// What does not suffice is the tokens of a minute.
+    /// The request exceeds a rate, and no context.
     fn is_rate(&self) -> bool {
-        self.says(RATE)
+        self.has_phrases(RATE)
     }
 
     /// The request alone has more tokens than a minute has: `Limit 6000, Requested 7000`. No wait

@@ -1,4 +1,4 @@
-//! The words of an answer as they come, without the thoughts that some models write before them.
+//! The text of an answer as it arrives, without the thoughts that some models write before it.
 
 use super::text::{Joined, Text};
 use crate::model::DeltaSink;
@@ -6,20 +6,20 @@ use crate::model::DeltaSink;
 const BEGIN: &str = "<think>";
 const END: &str = "</think>";
 
-/// The words of an answer.
+/// The text of an answer.
 pub(super) struct Content<'a> {
     deltas: &'a dyn DeltaSink,
     all: Joined,
-    /// Where the words begin that are no thoughts.
+    /// Where the text after the thoughts begins.
     answer: usize,
-    /// Up to here the sink was told.
-    told: usize,
+    /// How much of the text the sink has.
+    emitted: usize,
     stage: Stage,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// What came may be the beginning of thoughts.
+    /// The text so far may be the beginning of `<think>`.
     Begins,
     Thinks,
     Answers,
@@ -31,35 +31,35 @@ impl<'a> Content<'a> {
             deltas,
             all: Joined::default(),
             answer: 0,
-            told: 0,
+            emitted: 0,
             stage: Stage::Begins,
         }
     }
 
-    /// More words.
+    /// Adds a piece.
     pub(super) fn push(&mut self, piece: &Text<'_>) {
         let before = self.all.text().len();
         self.all.push(piece);
         self.advance(before);
     }
 
-    /// No more words come. Thoughts without an end are no thoughts.
+    /// Ends the text. Thoughts without `</think>` count as the answer.
     pub(super) fn end(&mut self) {
         self.all.end();
         if self.stage != Stage::Answers {
             self.stage = Stage::Answers;
             self.skip_space();
-            self.told = self.answer;
+            self.emitted = self.answer;
         }
-        self.tell();
+        self.emit();
     }
 
-    /// The answer.
+    /// The text after the thoughts.
     pub(super) fn answer(&self) -> &str {
         &self.all.text()[self.answer..]
     }
 
-    /// The answer with the thoughts before it.
+    /// The whole text, thoughts included.
     pub(super) fn all(&self) -> &str {
         self.all.text()
     }
@@ -68,21 +68,21 @@ impl<'a> Content<'a> {
         self.all.is_empty()
     }
 
-    /// `before` is how long the text was when it was looked at last.
+    /// Moves on after a piece; `before` is the length of the text without that piece.
     fn advance(&mut self, before: usize) {
         loop {
             let text = self.all.text();
             match self.stage {
                 Stage::Begins => {
-                    let words = text[self.answer..].trim_start();
-                    if words.starts_with(BEGIN) {
+                    let rest = text[self.answer..].trim_start();
+                    if rest.starts_with(BEGIN) {
                         self.stage = Stage::Thinks;
-                    } else if BEGIN.starts_with(words) {
+                    } else if BEGIN.starts_with(rest) {
                         return;
                     } else {
                         self.stage = Stage::Answers;
                         self.skip_space();
-                        self.told = self.answer;
+                        self.emitted = self.answer;
                     }
                 }
                 Stage::Thinks => {
@@ -95,7 +95,7 @@ impl<'a> Content<'a> {
                     self.answer = from + end + END.len();
                     self.stage = Stage::Begins;
                 }
-                Stage::Answers => return self.tell(),
+                Stage::Answers => return self.emit(),
             }
         }
     }
@@ -103,16 +103,16 @@ impl<'a> Content<'a> {
     /// The space between thoughts and answer belongs to neither.
     fn skip_space(&mut self) {
         if self.answer > 0 {
-            let words = &self.all.text()[self.answer..];
-            self.answer += words.len() - words.trim_start().len();
+            let rest = &self.all.text()[self.answer..];
+            self.answer += rest.len() - rest.trim_start().len();
         }
     }
 
-    fn tell(&mut self) {
-        let new = &self.all.text()[self.told..];
+    fn emit(&mut self) {
+        let new = &self.all.text()[self.emitted..];
         if !new.is_empty() {
             self.deltas.text(new);
-            self.told = self.all.text().len();
+            self.emitted = self.all.text().len();
         }
     }
 }
@@ -167,9 +167,9 @@ mod tests {
             ("A <think>quoted</think> tag", "A <think>quoted</think> tag"),
         ] {
             for size in [1, 2, 5, 1_000] {
-                let (answer, told) = answer(text, size);
+                let (answer, emitted) = answer(text, size);
                 assert_eq!(answer, expected, "{text} {size}");
-                assert_eq!(told, expected, "{text} {size}");
+                assert_eq!(emitted, expected, "{text} {size}");
             }
         }
     }

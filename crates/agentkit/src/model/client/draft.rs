@@ -20,20 +20,19 @@ use crate::{
 
 /// Reads the documents of one surface into a draft. It does no I/O.
 pub(super) trait Decode: Send {
-    /// Takes a document: a whole answer, or an event of a stream. What it does not know, it leaves
-    /// alone: providers add fields and events, and gateways take them away.
+    /// Takes a document: a whole answer, or an event of a stream. Unknown events and fields change
+    /// nothing: providers add them, and gateways drop others.
     fn take(&mut self, document: &Fields<'_>, draft: &mut Draft<'_>) -> Result<(), Trouble>;
 
-    /// The stream says `[DONE]`, which only some surfaces have.
+    /// Takes `[DONE]`, which only some surfaces have.
     fn done(&mut self, _: &mut Draft<'_>) {}
 
-    /// The answer is whole: adds the calls that were not complete before.
+    /// Adds the calls that are complete only at the end of the answer.
     fn finish(&mut self, _: &mut Draft<'_>) -> Result<(), Trouble> {
         Ok(())
     }
 
-    /// The JSON of the parts that have to come back to the model. The calls of the draft are in their
-    /// order now.
+    /// The JSON of the parts that have to go back to the model. The calls of the draft are in order.
     fn parts(&mut self, draft: &Draft<'_>) -> Option<String>;
 }
 
@@ -67,8 +66,8 @@ impl From<Report> for Trouble {
 pub(super) struct Draft<'a> {
     content: Content<'a>,
     pub(super) calls: Vec<Call>,
-    /// The words, where calls stood in them.
-    words: Option<String>,
+    /// The text before calls that stood in the text.
+    text_before_calls: Option<String>,
     /// Why the answer is not a whole one; none if it is.
     pub(super) finish: Option<FinishReason>,
     pub(super) usage: Option<Counted>,
@@ -78,11 +77,11 @@ pub(super) struct Draft<'a> {
     parts: Option<String>,
     /// The model began to answer, be it with nothing.
     pub(super) answered: bool,
-    /// It comes in pieces, and is no answer before its end.
+    /// The answer arrives in pieces, and is incomplete before its end.
     pub(super) in_pieces: bool,
     /// The provider's own end of the answer was seen.
     pub(super) complete: bool,
-    /// Words came after that end, so it is none.
+    /// Text came after that end, so the server marks every piece as the last one.
     goes_on: bool,
     /// Nothing more comes.
     pub(super) done: bool,
@@ -95,7 +94,7 @@ pub(super) struct Call {
     pub(super) id: String,
     pub(super) name: String,
     pub(super) arguments: Joined,
-    /// An opaque part of the call.
+    /// A field of the call that has to go back to the model.
     pub(super) extra: Option<Box<RawValue>>,
 }
 
@@ -115,7 +114,7 @@ impl<'a> Draft<'a> {
         Self {
             content: Content::new(deltas),
             calls: Vec::new(),
-            words: None,
+            text_before_calls: None,
             finish: None,
             usage: None,
             model: None,
@@ -140,8 +139,8 @@ impl<'a> Draft<'a> {
         !self.content.is_empty() || !self.calls.is_empty()
     }
 
-    /// Everything that was said so far.
-    pub(super) fn said(&self) -> &str {
+    /// The text so far.
+    pub(super) fn text(&self) -> &str {
         self.content.all()
     }
 
@@ -150,7 +149,7 @@ impl<'a> Draft<'a> {
         self.answered && self.complete
     }
 
-    /// Whether all that may come is an account of the tokens.
+    /// Whether only a count of tokens can follow.
     pub(super) fn is_over(&self) -> bool {
         self.is_complete() && !self.goes_on
     }
@@ -166,7 +165,7 @@ impl<'a> Draft<'a> {
         keep(&mut self.id, id);
     }
 
-    /// Nothing more comes: the calls are put in order, and those that stand in the words are found.
+    /// Ends the answer: sorts the calls, and finds calls within the text.
     pub(super) fn settle(
         &mut self,
         decoder: &mut dyn Decode,
@@ -177,9 +176,9 @@ impl<'a> Draft<'a> {
         self.calls.sort_by_key(|call| call.index);
         if self.calls.is_empty()
             && self.finish.is_none()
-            && let Some((words, calls)) = written::calls(self.content.answer(), request)
+            && let Some((text, calls)) = written::calls(self.content.answer(), request)
         {
-            (self.words, self.calls) = (Some(words), calls);
+            (self.text_before_calls, self.calls) = (Some(text), calls);
         }
         self.parts = decoder.parts(self);
         Ok(())
@@ -203,8 +202,8 @@ impl<'a> Draft<'a> {
         };
         let mut received = self.content.all().len();
         // Models that want to see their thoughts again look for them beside their calls.
-        let content = match self.words {
-            Some(words) => words,
+        let content = match self.text_before_calls {
+            Some(text) => text,
             None if self.calls.is_empty() => self.content.answer().to_owned(),
             None => self.content.all().to_owned(),
         };

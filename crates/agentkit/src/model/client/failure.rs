@@ -114,51 +114,17 @@ impl Failures<'_> {
     /// The status says that the call failed.
     pub(super) fn answered(&self, head: Head, report: &Report) -> ModelError {
         let kind = report.kind(head.status);
-        let is_near = kind == ModelErrorKind::InvalidRequest && self.may_be_too_long(&head, report);
         let what = format!("{} answered {}", self.name, head.status);
         // A gateway gave up waiting; the model behind it may have gone on.
         let maybe_charged = matches!(head.status, 504 | 524);
-        let remedy = if head.redirect {
-            format!(
+        if head.redirect {
+            let remedy = format!(
                 "{} must name the place it redirects to",
                 self.variable("BASE_URL")
-            )
-        } else if is_near {
-            format!(
-                "the request has about {} tokens, so it may be too long; if it is not, does model \
-                 `{}` accept these settings and tools?",
-                self.sent, self.config.model
-            )
-        } else {
-            self.remedy(kind, head.status)
-        };
-        let kind = match is_near {
-            true => ModelErrorKind::ContextOverflow,
-            false => kind,
-        };
-        self.reported(kind, &what, report, &remedy, head, maybe_charged)
-    }
-
-    /// Whether a refusal that names no reason is likely one of too long a conversation: no list knows
-    /// how every server says so. Then the conversation is made smaller once, and if that does not help,
-    /// it is not near any more.
-    fn may_be_too_long(&self, head: &Head, report: &Report) -> bool {
-        let names_another = report.param.as_deref().is_some_and(|param| {
-            !matches!(
-                param,
-                "messages" | "input" | "contents" | "prompt" | "max_tokens" | "max_output_tokens"
-            )
-        });
-        if !matches!(head.status, 400 | 422) || names_another {
-            return false;
+            );
+            return self.reported(kind, &what, report, &remedy, head, maybe_charged);
         }
-        if report.message.is_none() && report.code.is_none() {
-            // Nobody is as brief about anything else.
-            return self.sent >= BRIEF_OVERFLOW;
-        }
-        // An estimate may be half of what the provider counts.
-        let context = self.config.info.context_tokens.unwrap_or(DEFAULT_CONTEXT);
-        self.sent >= context / 2
+        self.classified(kind, &what, report, head, maybe_charged)
     }
 
     /// The status was 200, but the body is no answer.
@@ -167,8 +133,7 @@ impl Failures<'_> {
             Trouble::Reported(report) => {
                 let kind = report.kind_inside();
                 let what = format!("{} failed during its answer", self.name);
-                let remedy = self.remedy(kind, head.status);
-                self.reported(kind, &what, &report, &remedy, head, has_output)
+                self.classified(kind, &what, &report, head, has_output)
             }
             Trouble::Malformed(what) => {
                 let message = format!(
@@ -180,6 +145,49 @@ impl Failures<'_> {
                 unknown(ModelErrorKind::MalformedResponse, message, Some(head))
             }
         }
+    }
+
+    fn classified(
+        &self,
+        kind: ModelErrorKind,
+        what: &str,
+        report: &Report,
+        head: Head,
+        maybe_charged: bool,
+    ) -> ModelError {
+        if kind != ModelErrorKind::InvalidRequest || !self.may_be_too_long(&head, report) {
+            let remedy = self.remedy(kind, head.status);
+            return self.reported(kind, what, report, &remedy, head, maybe_charged);
+        }
+        let remedy = format!(
+            "the request has about {} tokens, so it may be too long; if it is not, does model `{}` \
+             accept these settings and tools?",
+            self.sent, self.config.model
+        );
+        let kind = ModelErrorKind::ContextOverflow;
+        self.reported(kind, what, report, &remedy, head, maybe_charged)
+    }
+
+    /// Whether a refusal without a reason is likely one of too long a conversation. No list of phrases
+    /// knows every server. The run then makes the conversation smaller once; if the next request is
+    /// refused as well, that request is no longer near the window and keeps its own kind.
+    fn may_be_too_long(&self, head: &Head, report: &Report) -> bool {
+        let names_another = report.param.as_deref().is_some_and(|param| {
+            !matches!(
+                param,
+                "messages" | "input" | "contents" | "prompt" | "max_tokens" | "max_output_tokens"
+            )
+        });
+        if !matches!(head.status, 200 | 400 | 422) || names_another {
+            return false;
+        }
+        if report.message.is_none() && report.code.is_none() {
+            // Cerebras answers a long request with an empty body; other refusals have a reason.
+            return self.sent >= BRIEF_OVERFLOW;
+        }
+        // An estimate may be half of what the provider counts.
+        let context = self.config.info.context_tokens.unwrap_or(DEFAULT_CONTEXT);
+        self.sent >= context / 2
     }
 
     fn reported(

@@ -40,7 +40,7 @@ impl<'a> Fields<'a> {
         self.0.iter().map(|(name, _)| &**name)
     }
 
-    /// A number that equal fields have, and others hardly ever.
+    /// A hash of all fields: equal documents have equal hashes.
     pub(super) fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         for (name, raw) in &self.0 {
@@ -55,8 +55,8 @@ impl<'a> Fields<'a> {
         found.map(|(_, raw)| *raw).filter(|raw| raw.get() != "null")
     }
 
-    /// A value that is neither null, empty, false nor zero: some servers write those where they mean
-    /// that there is none.
+    /// A value other than null, `""`, `{}`, `[]`, `false` and `0`, which some servers write for a
+    /// missing value.
     pub(super) fn some(&self, name: &str) -> Option<&'a RawValue> {
         let none = ["\"\"", "{}", "[]", "false", "0"];
         self.raw(name).filter(|raw| !none.contains(&raw.get()))
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_means_nothing_is_nothing() {
+    fn empty_values_count_as_missing() {
         let fields = Fields::read(r#"{"a":"","b":{},"c":[],"d":false,"e":0,"f":"x"}"#).unwrap();
         for name in ["a", "b", "c", "d", "e"] {
             assert!(fields.raw(name).is_some() && fields.some(name).is_none());

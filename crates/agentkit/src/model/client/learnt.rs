@@ -1,4 +1,4 @@
-//! What a server teaches about its requests by refusing one.
+//! Fields that a server turned out to want or to refuse.
 //!
 //! Servers of one surface disagree about a few fields, and no table knows them all. A request that is
 //! refused for such a field was not served, so it is sent once more in the other way, and so are those
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use super::{fields::Fields, report::Report};
 use crate::model::catalog::OutputLimit;
 
-/// What was learnt so far.
+/// Lessons from refusals.
 #[derive(Debug, Default)]
 pub(super) struct Learnt {
     limit: AtomicU8,
@@ -45,7 +45,7 @@ impl Learnt {
         }
     }
 
-    /// Looks why a request was refused; whether it is worth another try.
+    /// Looks at a refusal; true if the request should be sent once more in the other way.
     pub(super) fn learn(&self, status: u16, report: &Report, sent: &[u8]) -> bool {
         if !matches!(status, 400 | 422) {
             return false;

@@ -42,13 +42,13 @@ enum Shape {
 struct Documents<'a> {
     decoder: Box<dyn Decode>,
     draft: Draft<'a>,
-    /// How many came, whatever was in them.
+    /// How many arrived, readable or not.
     count: usize,
-    /// Whether one of them was a JSON object.
+    /// Whether any of them was a JSON object.
     is_json: bool,
-    /// Words of one that is no part of an answer: they may say why there is none.
+    /// A message outside of any answer: the reason, should no answer come.
     stray: Option<Report>,
-    /// The one that ended the answer.
+    /// The document that ended the answer.
     end: Vec<u8>,
 }
 
@@ -193,7 +193,7 @@ impl Documents<'_> {
     /// Takes an event.
     fn event(&mut self, event: sse::Event<'_>) -> Result<(), Trouble> {
         let data = event.data.trim_ascii();
-        // After its own end nothing counts of an answer but a count of its tokens.
+        // After the provider's own end only a count of tokens matters.
         let is_again = self.draft.complete && data == self.end;
         if data.is_empty() || self.draft.done || is_again {
             return Ok(());
@@ -219,7 +219,7 @@ impl Documents<'_> {
         let Some(document) = Fields::read(text) else {
             return match is_error {
                 true => Err(Report::read(text.as_bytes()).into()),
-                // A piece of the answer may be in it. Anything else is none: `null`, or a sign of life.
+                // A cut object may hold a piece of the answer. `null` and plain text hold none.
                 false if text.starts_with('{') => Err(NO_JSON),
                 false => Ok(()),
             };

@@ -37,7 +37,7 @@ impl Report {
     pub(super) fn read(body: &[u8]) -> Self {
         let body = body.trim_ascii();
         if body.starts_with(b"\x1f\x8b") {
-            return Self::words("a compressed body");
+            return Self::of_text("a compressed body");
         }
         let text = String::from_utf8_lossy(body);
         if text.starts_with(['{', '[']) {
@@ -49,9 +49,9 @@ impl Report {
             return Self::of_events(body);
         }
         if text.starts_with('<') {
-            return Self::words(title(&text).unwrap_or("a page that is not JSON"));
+            return Self::of_text(title(&text).unwrap_or("a page that is not JSON"));
         }
-        Self::words(text)
+        Self::of_text(text)
     }
 
     /// Reads a part of a document.
@@ -61,7 +61,7 @@ impl Report {
             .unwrap_or_default()
     }
 
-    fn words<'a>(text: impl Into<Cow<'a, str>>) -> Self {
+    fn of_text<'a>(text: impl Into<Cow<'a, str>>) -> Self {
         let text = text.into();
         Self {
             message: Some(text.into_owned()).filter(|text| !text.is_empty()),

@@ -1,9 +1,9 @@
-//! Text that comes in pieces, some of which no program should have made: a server that cuts its
-//! answer between the two halves of a surrogate pair sends each half as an escape of its own.
+//! Text in pieces. A server that cuts an answer between the two halves of a surrogate pair sends each
+//! half as an escape of its own, which no JSON parser takes; this module joins the halves again.
 
 use std::borrow::Cow;
 
-/// Stands for what is no text.
+/// Stands for a half without its other half.
 const UNKNOWN: char = char::REPLACEMENT_CHARACTER;
 
 /// A piece of text, with the halves of surrogate pairs at its ends that belong to its neighbours.
@@ -127,17 +127,17 @@ impl Joined {
         self.first = piece.first;
     }
 
-    /// What is certain of the text so far.
+    /// The text so far, without a half that still waits for its other half.
     pub(super) fn text(&self) -> &str {
         &self.text
     }
 
-    /// Whether nothing came.
+    /// Whether no piece had text.
     pub(super) fn is_empty(&self) -> bool {
         self.text.is_empty() && self.first.is_none()
     }
 
-    /// No other piece comes.
+    /// Ends the text: a half that still waits becomes U+FFFD.
     pub(super) fn end(&mut self) {
         if self.first.take().is_some() {
             self.text.push(UNKNOWN);

@@ -1,9 +1,8 @@
-//! The conversation as every surface sends it: who said what, with ids, names and arguments that a
-//! server takes back.
+//! The conversation in turns, with ids, names and arguments that every server accepts.
 //!
-//! A turn that goes back as the parts that its model sent takes the same way as any other one. Without
-//! that, one odd id, name or argument of a model stands in every later request, and each of them is
-//! refused. Only what a provider has signed or encrypted is never touched; a call is neither.
+//! A turn that goes back as the parts of its own model gets the same repairs as any other turn.
+//! Otherwise one odd id, name or argument of a model stands in every later request, and strict servers
+//! refuse each of them with HTTP 400. Signed and encrypted parts are never changed; calls are neither.
 
 use std::{
     borrow::Cow,

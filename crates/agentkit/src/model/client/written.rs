@@ -1,9 +1,9 @@
-//! Calls that a model with tool calling wrote into its words, because its server did not read them:
-//! `<tool_call>` with JSON or XML, and the marks of a few other families.
+//! Calls within the text of an answer, which a server failed to parse: `<tool_call>` with JSON or XML,
+//! and the marks of a few other model families.
 //!
-//! Words can also quote a call, and a quotation must not run. So calls count only where they stand at
-//! the end of the answer, on lines of their own and outside of fences, with nothing after them, and
-//! where neither a person nor a tool has shown the same to the model.
+//! An answer can also quote a call, and a quotation must not run. So calls count only at the end of an
+//! answer, on lines of their own and outside of fences, and only if no message of a person or a tool
+//! holds the same text.
 
 use serde_json::{Map, Value, value::RawValue};
 
@@ -41,42 +41,42 @@ struct Written {
     arguments: String,
 }
 
-/// The words before the calls that an answer ends with, and these; none if it ends in no call.
+/// The calls that an answer ends with, and the text before them; none if the answer ends otherwise.
 pub(super) fn calls(text: &str, request: &Request) -> Option<(String, Vec<Call>)> {
     if request.tools.is_empty() {
         return None;
     }
     let text = text.trim_end();
     let start = begin(text)?;
-    let (words, mut rest) = text.split_at(start);
+    let (before, mut rest) = text.split_at(start);
     let mut calls = Vec::new();
     while !rest.is_empty() {
         let after = block(rest, request, &mut calls)?.trim_start();
-        if is_shown(&rest[..rest.len() - after.len()], request) {
+        if is_quoted(&rest[..rest.len() - after.len()], request) {
             return None;
         }
         rest = after;
     }
     let calls: Vec<Call> = calls.into_iter().map(Written::call).collect();
-    (!calls.is_empty()).then(|| (words.trim_end().to_owned(), calls))
+    (!calls.is_empty()).then(|| (before.trim_end().to_owned(), calls))
 }
 
 /// Where calls may begin: at the beginning of a line, outside of fences.
 fn begin(text: &str) -> Option<usize> {
     let (mut at, mut is_fenced) = (0, false);
     for line in text.split_inclusive('\n') {
-        let words = line.trim_start();
-        if words.starts_with("```") || words.starts_with("~~~") {
+        let content = line.trim_start();
+        if content.starts_with("```") || content.starts_with("~~~") {
             is_fenced = !is_fenced;
-        } else if !is_fenced && OPENERS.iter().any(|opener| words.starts_with(opener)) {
-            return Some(at + line.len() - words.len());
+        } else if !is_fenced && OPENERS.iter().any(|opener| content.starts_with(opener)) {
+            return Some(at + line.len() - content.len());
         }
         at += line.len();
     }
     None
 }
 
-/// Takes one call, or a mark around calls, and gives back what follows; none if it is neither.
+/// Takes one call, or a mark around calls, and returns the text after it; none for any other text.
 fn block<'a>(text: &'a str, request: &Request, calls: &mut Vec<Written>) -> Option<&'a str> {
     if let Some(frame) = FRAMES.iter().find(|frame| text.starts_with(**frame)) {
         return Some(&text[frame.len()..]);
@@ -220,8 +220,8 @@ fn attribute<'a>(text: &'a str, begin: &str) -> Option<(&'a str, &'a str)> {
     rest.split_once("\">")
 }
 
-/// Whether a person or a tool has shown the model this: then it may be a quotation.
-fn is_shown(block: &str, request: &Request) -> bool {
+/// Whether a message of a person or a tool holds this text, so that the model may be quoting.
+fn is_quoted(block: &str, request: &Request) -> bool {
     let block = squeezed(block);
     request.messages.iter().any(|message| match &**message {
         Message::User { content, .. } | Message::Tool { content, .. } => {

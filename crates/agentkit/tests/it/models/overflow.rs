@@ -54,6 +54,21 @@ async fn a_refusal_without_a_reason_of_a_request_near_the_window_is_an_overflow(
         // Cerebras says nothing at all.
         (400, "", None, 15_000, overflow),
         (400, "", None, 500, ModelErrorKind::InvalidRequest),
+        // The same inside a stream.
+        (
+            200,
+            "data: {\"error\":{\"message\":\"Nope.\",\"code\":400}}\n\n",
+            Some(20_000),
+            15_000,
+            overflow,
+        ),
+        (
+            200,
+            "data: {\"error\":{\"message\":\"Nope.\",\"code\":500}}\n\n",
+            Some(20_000),
+            15_000,
+            ModelErrorKind::ServerError,
+        ),
     ] {
         let server = Server::bytes(response(status, "", body)).await;
         let mut config = config(&server);

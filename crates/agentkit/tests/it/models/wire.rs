@@ -128,7 +128,7 @@ async fn arguments_are_those_that_came_wherever_they_came() {
     assert_eq!(asked(&response), [("list_files", "{}")]);
     // Of a call that nobody names, nothing is known.
     let error = bad(Surface::Responses, &events(&[STARTED, &told(by_id), DONE])).await;
-    assert!(error.message.contains("never names"), "{error}");
+    assert!(error.message.contains("without a name"), "{error}");
 }
 
 /// `models/M2`: the same with two calls, whose pieces alternate.

@@ -25,7 +25,7 @@ pub(in crate::model::client) struct Decoder {
     details: Vec<Detail>,
     /// `reasoning_content`, as DeepSeek and Kimi have it; none if the server has no such field.
     thoughts: Option<Joined>,
-    /// Words came in a `delta`.
+    /// A `delta` had text.
     has_deltas: bool,
 }
 
@@ -114,19 +114,19 @@ impl Decode for Decoder {
 
 impl Decoder {
     fn delta(&mut self, delta: &Fields<'_>, draft: &mut Draft<'_>) {
-        let words = words(delta);
-        for text in &words {
+        for text in &texts(delta) {
             self.has_deltas |= !text.is_empty();
             draft.say(text);
         }
-        self.beside(delta, draft);
+        self.reasoning(delta, draft);
         for piece in delta.objects("tool_calls") {
             call(&piece, &mut draft.calls);
         }
         self.old_call(delta, draft);
     }
 
-    /// A message: a whole one, be it again after its pieces, or a piece where a server calls it so.
+    /// Takes a `message`: a whole answer, a repetition of the pieces before it, or, from some servers, a
+    /// piece.
     fn message(
         &mut self,
         message: &Fields<'_>,
@@ -134,21 +134,21 @@ impl Decoder {
         is_last: bool,
         draft: &mut Draft<'_>,
     ) {
-        let mut words_of_it = Joined::default();
-        words(message)
-            .iter()
-            .for_each(|text| words_of_it.push(text));
-        let words_of_it = words_of_it.finish();
+        let mut joined = Joined::default();
+        for piece in &texts(message) {
+            joined.push(piece);
+        }
+        let text = joined.finish();
         let is_piece = is_alone && !is_last;
-        let rest = words_of_it.strip_prefix(draft.said()).filter(|_| !is_piece);
+        let rest = text.strip_prefix(draft.text()).filter(|_| !is_piece);
         let new = match rest {
             Some(rest) => rest,
-            // What the pieces said is not said again.
+            // The pieces had this text already.
             None if self.has_deltas => "",
-            None => &words_of_it,
+            None => &text,
         };
         draft.say(&Text::from(new));
-        self.beside(message, draft);
+        self.reasoning(message, draft);
         if is_alone || draft.calls.is_empty() {
             for piece in message.objects("tool_calls") {
                 whole_call(&piece, &mut draft.calls);
@@ -157,8 +157,8 @@ impl Decoder {
         }
     }
 
-    /// What stands beside words and calls.
-    fn beside(&mut self, part: &Fields<'_>, draft: &mut Draft<'_>) {
+    /// Takes refusals and reasoning.
+    fn reasoning(&mut self, part: &Fields<'_>, draft: &mut Draft<'_>) {
         if let Some(refusal) = part.text("refusal").filter(|refusal| !refusal.is_empty()) {
             draft.finish = Some(FinishReason::ContentFilter);
             draft.say(&refusal);
@@ -171,7 +171,7 @@ impl Decoder {
         }
     }
 
-    /// A call in the form that came before `tool_calls`.
+    /// Takes `function_call`, the form before `tool_calls`.
     fn old_call(&mut self, part: &Fields<'_>, draft: &mut Draft<'_>) {
         let is_only = draft.calls.iter().all(|call| call.index == Some(OLD_FORM));
         let Some(function) = part.object("function_call").filter(|_| is_only) else {
@@ -246,8 +246,8 @@ fn join(part: &mut Map<String, Value>, more: Map<String, Value>) {
     }
 }
 
-/// The words of a part: text, or the typed parts that some servers send instead.
-fn words<'a>(part: &Fields<'a>) -> Vec<Text<'a>> {
+/// The text of a part: a string, or the typed parts that some servers send.
+fn texts<'a>(part: &Fields<'a>) -> Vec<Text<'a>> {
     if let Some(text) = part.text("content") {
         return vec![text];
     }
@@ -348,8 +348,7 @@ impl<'a> Piece<'a> {
         }
         if let Some(arguments) = self.arguments {
             let text = arguments.clone().whole();
-            // Some servers begin with an object without members where others have an empty text, and
-            // some say a call twice.
+            // Some servers begin with `{}` in place of an empty text, and some repeat a whole call.
             let is_none = text == "{}" && call.arguments.is_empty();
             let is_said = is_again && text == call.arguments.text();
             if !is_none && !is_said {

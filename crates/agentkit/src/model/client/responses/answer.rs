@@ -1,9 +1,9 @@
 //! Reads responses, whole or as events.
 //!
-//! Of one item there are up to four accounts: that it begins, its pieces, that it is done, and the
-//! whole response at the end. Gateways leave out any of them, or leave one empty that another one
-//! fills, so an answer is what all of them say together. Nothing counts twice, and no call has
-//! arguments other than those that came.
+//! Up to four events describe one item: its beginning, its pieces, its end, and the whole response.
+//! Gateways leave out any of these events, or leave a field empty in one event that another event
+//! fills. So the decoder merges all of them: text counts once, and a call gets the arguments that some
+//! event carried.
 
 use std::{borrow::Cow, collections::HashMap};
 
@@ -33,31 +33,31 @@ struct Item {
     kind: Kind,
     index: Option<u64>,
     id: Option<String>,
-    /// As it came last.
+    /// The newest JSON of the item.
     raw: Option<Box<RawValue>>,
-    /// It is done.
+    /// Its end came.
     is_whole: bool,
-    /// The words so far, by the index of their part.
-    words: Vec<(u64, Joined)>,
-    /// The pieces of the arguments.
+    /// The text so far, by the index of its content part.
+    text: Vec<(u64, Joined)>,
+    /// Arguments from delta events.
     pieces: Joined,
-    /// The arguments as they were told at their end.
-    told: Option<String>,
+    /// Arguments from their own done event.
+    done_arguments: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Message,
     Call,
-    /// One that cannot be written again from the words and the calls of the answer.
+    /// Any other item: the text and the calls of the answer cannot restore it.
     Other,
 }
 
-/// Events that came, by their number: a repeated one says nothing new.
+/// Events by their sequence number, to skip repeated ones.
 #[derive(Debug, Default)]
 struct Numbers {
     seen: HashMap<u64, u64>,
-    /// Different events had one number, so the numbers mean nothing.
+    /// Different events had one number, so the server does not count its events.
     are_wrong: bool,
 }
 
@@ -96,8 +96,9 @@ impl Decode for Decoder {
                 }
             }
             Some("response.function_call_arguments.done") => {
-                if let Some(told) = event.json_text("arguments") {
-                    self.at(event, Kind::Call).told = Some(told.whole().into_owned());
+                if let Some(arguments) = event.json_text("arguments") {
+                    self.at(event, Kind::Call).done_arguments =
+                        Some(arguments.whole().into_owned());
                 }
             }
             Some(kind @ ("response.output_item.added" | "response.output_item.done")) => {
@@ -116,7 +117,7 @@ impl Decode for Decoder {
                 let status = kind.strip_prefix("response.").unwrap_or_default();
                 return self.response(&response, Some(status), draft);
             }
-            // Summaries of thoughts, and what newer releases add.
+            // Reasoning summaries, and events of newer releases.
             Some(_) => {}
         }
         draft.answered |= !self.items.is_empty();
@@ -130,7 +131,7 @@ impl Decode for Decoder {
         for item in self.items.iter().filter(|item| item.kind == Kind::Call) {
             let Some(raw) = &item.raw else {
                 return Err(Trouble::Malformed(
-                    "has arguments for a call that it never names",
+                    "has arguments for a call without a name",
                 ));
             };
             let fields = Fields::of(raw).unwrap_or_default();
@@ -153,7 +154,7 @@ impl Decode for Decoder {
 }
 
 impl Decoder {
-    /// A response at its end; `ending` is what the event says of its status.
+    /// Takes the whole response; `ending` is the status by the name of the event.
     fn response(
         &mut self,
         response: &Fields<'_>,
@@ -193,7 +194,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// The item that a piece belongs to, or a new one.
+    /// The item that a piece belongs to, or a new item.
     fn at(&mut self, event: &Fields<'_>, kind: Kind) -> &mut Item {
         let (id, index) = (event.word("item_id"), event.number("output_index"));
         let slot = self.find(id.as_deref(), index, kind);
@@ -203,7 +204,7 @@ impl Decoder {
         &mut self.items[slot]
     }
 
-    /// Where an item belongs that begins, or that is done.
+    /// The slot of an item from its own beginning or end.
     fn slot(&mut self, raw: &RawValue, index: Option<u64>, is_whole: bool) -> usize {
         let fields = Fields::of(raw).unwrap_or_default();
         let (kind, id) = (kind(&fields), identity(&fields));
@@ -232,8 +233,8 @@ impl Decoder {
             .map(|at| self.items.len() - 1 - at)
     }
 
-    /// An item that began, by what is known of it. Some servers give all of them one id or one index,
-    /// or other ids to their ends and pieces than to their beginnings, or none.
+    /// The slot of a known item. Some servers give every item the same id or index, or none at all, or
+    /// other ids in pieces and ends than in beginnings.
     fn find(&self, id: Option<&str>, index: Option<u64>, kind: Kind) -> Option<usize> {
         let is_other = |item: &Item| id.is_some() && item.id.is_some() && item.id.as_deref() != id;
         let by_id = || self.last(kind, |item| id.is_some() && item.id.as_deref() == id);
@@ -262,8 +263,8 @@ impl Decoder {
             .or_else(only_open)
     }
 
-    /// Where an item of the whole response belongs: ids may be others there, but the order is not.
-    /// `found` counts the items of each kind.
+    /// The slot of an item in the whole response. Ids may differ there from those of the events; the
+    /// order of the items of one kind does not. `found` counts the items of each kind so far.
     fn listed(&mut self, raw: &RawValue, index: u64, found: &mut [usize; 3]) -> usize {
         let fields = Fields::of(raw).unwrap_or_default();
         let (kind, id) = (kind(&fields), identity(&fields));
@@ -280,7 +281,7 @@ impl Decoder {
         nth.unwrap_or_else(|| self.begin(kind, id.as_deref(), Some(index)))
     }
 
-    /// What an item says of itself.
+    /// Merges the JSON of an item.
     fn fill(&mut self, slot: usize, raw: &RawValue, is_whole: bool, draft: &mut Draft<'_>) {
         let item = &mut self.items[slot];
         if item.is_whole && !is_whole {
@@ -300,14 +301,14 @@ impl Decoder {
             if let Some(text) = fields.text("content") {
                 whole.push(&text);
             }
-            let heard: String = item.words.iter().map(|(_, words)| words.text()).collect();
+            let known: String = item.text.iter().map(|(_, text)| text.text()).collect();
             let whole = whole.finish();
-            if let Some(rest) = whole.strip_prefix(&*heard) {
-                item.hear(u64::MAX, &Text::from(rest), draft);
+            if let Some(rest) = whole.strip_prefix(&*known) {
+                item.add_text(u64::MAX, &Text::from(rest), draft);
             }
         }
-        // What is done says more than the same in the whole response, which may be shortened; but a
-        // call's arguments may stand there alone.
+        // The whole response may shorten an item, so the item from its own end is kept. A call without
+        // arguments is replaced: the whole response may be their only place.
         let before = item.raw.as_deref().and_then(Fields::of).unwrap_or_default();
         let lacks = item.kind == Kind::Call && {
             let (arguments, _) = item.arguments(&before);
@@ -319,31 +320,29 @@ impl Decoder {
         item.is_whole |= is_whole;
     }
 
-    /// More words.
+    /// Adds a piece of text.
     fn piece(&mut self, event: &Fields<'_>, piece: &Text<'_>, draft: &mut Draft<'_>) {
         let part = event.number("content_index").unwrap_or(0);
         let item = self.at(event, Kind::Message);
-        item.hear(part, piece, draft);
+        item.add_text(part, piece, draft);
     }
 
-    /// The words of a part at its end.
+    /// Adds what a whole content part has beyond its pieces. Some servers count parts otherwise in
+    /// pieces than in ends: beside other text, a part without pieces waits for the end of its item.
     fn part(&mut self, event: &Fields<'_>, whole: Option<Text<'_>>, draft: &mut Draft<'_>) {
         let Some(whole) = whole else {
             return;
         };
         let whole = whole.whole();
-        let index = event.number("content_index");
+        let index = event.number("content_index").unwrap_or(0);
         let item = self.at(event, Kind::Message);
-        let words = item
-            .words
-            .iter()
-            .find(|(part, _)| *part == index.unwrap_or(0));
-        let heard = words.map_or("", |(_, words)| words.text());
-        // Without an index the part may be one that was heard already.
-        let is_known = index.is_some() || item.words.is_empty() || !heard.is_empty();
-        if let Some(rest) = whole.strip_prefix(heard).filter(|_| is_known) {
-            let rest = Text::from(Cow::Owned(rest.to_owned()));
-            item.hear(index.unwrap_or(0), &rest, draft);
+        let part = item.text.iter().find(|(part, _)| *part == index);
+        let known = part.map_or("", |(_, text)| text.text());
+        let is_first = item.text.iter().all(|(_, text)| text.is_empty());
+        if let Some(rest) = whole.strip_prefix(known)
+            && (is_first || !known.is_empty())
+        {
+            item.add_text(index, &Text::from(rest), draft);
         }
     }
 }
@@ -356,29 +355,32 @@ impl Item {
             id: id.map(str::to_owned),
             raw: None,
             is_whole: false,
-            words: Vec::new(),
+            text: Vec::new(),
             pieces: Joined::default(),
-            told: None,
+            done_arguments: None,
         }
     }
 
-    fn hear(&mut self, part: u64, piece: &Text<'_>, draft: &mut Draft<'_>) {
-        let slot = self.words.iter().position(|(index, _)| *index == part);
+    fn add_text(&mut self, part: u64, piece: &Text<'_>, draft: &mut Draft<'_>) {
+        let slot = self.text.iter().position(|(index, _)| *index == part);
         let slot = slot.unwrap_or_else(|| {
-            self.words.push((part, Joined::default()));
-            self.words.len() - 1
+            self.text.push((part, Joined::default()));
+            self.text.len() - 1
         });
-        self.words[slot].1.push(piece);
+        self.text[slot].1.push(piece);
         draft.say(piece);
     }
 
-    /// The arguments, and whether they stand in the item itself. Where the item leaves them out, they
-    /// are what was told of them beside it.
+    /// The arguments, and whether the item itself holds them. An item without arguments gets those of
+    /// the delta and done events.
     fn arguments(&self, fields: &Fields<'_>) -> (Joined, bool) {
         let own = fields.json_text("arguments");
         let own = own.map(Text::whole).unwrap_or_default();
         let pieces = self.pieces.clone().finish();
-        let beside = self.told.as_deref().filter(|told| !is_nothing(told));
+        let beside = self
+            .done_arguments
+            .as_deref()
+            .filter(|text| !is_nothing(text));
         let beside = beside.unwrap_or(&pieces);
         let is_own = !is_nothing(&own) || is_nothing(beside);
         let mut arguments = Joined::default();
@@ -392,9 +394,9 @@ impl Item {
         let fields = raw.and_then(Fields::of).unwrap_or_default();
         let mut object: Value = match self.kind {
             Kind::Message if !self.is_whole => {
-                let words: String = self.words.iter().map(|(_, words)| words.text()).collect();
+                let text: String = self.text.iter().map(|(_, text)| text.text()).collect();
                 json!({"type": "message", "role": "assistant",
-                    "content": [{"type": "output_text", "text": words, "annotations": []}]})
+                    "content": [{"type": "output_text", "text": text, "annotations": []}]})
             }
             Kind::Call => match self.arguments(&fields) {
                 (_, true) => return raw.map(RawValue::get).unwrap_or("{}").to_owned(),
@@ -441,13 +443,13 @@ fn kind(item: &Fields<'_>) -> Kind {
     }
 }
 
-/// The id of an item. Where it has none, that of its call tells it from others.
+/// The id of an item, or the id of its call.
 fn identity(item: &Fields<'_>) -> Option<String> {
     let id = item.word("id").or_else(|| item.word("call_id"));
     id.map(Cow::into_owned)
 }
 
-/// Whether arguments say nothing that other ones beside them could contradict.
+/// Whether arguments are empty, so that those of other events win.
 fn is_nothing(arguments: &str) -> bool {
     matches!(arguments.trim(), "" | "{}")
 }
