@@ -214,19 +214,24 @@ impl Gate {
         }
     }
 
-    /// Lets a running call ask about other arguments; `agent` is the agent's name.
+    /// Lets a running call ask about other arguments of its own making, such as the address of a
+    /// redirect: the policy judges them, the schema does not. `agent` is the agent's name.
     #[must_use]
     pub fn policy_check(&self, name: &str, agent: &str) -> PolicyCheck {
         let (gate, name, agent) = (self.clone(), name.to_owned(), agent.to_owned());
         PolicyCheck::new(move |arguments| {
             let context = PolicyContext { agent: &agent };
-            let admission = gate.judge(&name, arguments, &context);
-            match (admission.error, admission.ask) {
-                (Some(error), _) => Permission::Deny {
+            let verdict = gate
+                .registry
+                .entry(&name)
+                .map_err(|error| unknown_tool(&error))
+                .and_then(|entry| gate.verdict(entry, &arguments, &context));
+            match verdict {
+                Err(error) => Permission::Deny {
                     reason: error.message,
                 },
-                (None, Some(Ask { reason, timeout })) => Permission::Ask { reason, timeout },
-                (None, None) => Permission::Allow,
+                Ok((Some(Ask { reason, timeout }), _)) => Permission::Ask { reason, timeout },
+                Ok((None, _)) => Permission::Allow,
             }
         })
     }
