@@ -14,25 +14,44 @@ mod allow;
 mod body;
 mod connect;
 mod headers;
+mod readable;
 mod target;
+mod unpack;
 
-use std::{io, net::IpAddr, sync::Arc, time::Duration};
+use std::{io, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use agentkit::{BoxFuture, event::Failure, policy::Permission, tool::Effect};
+use agentkit::{
+    BoxFuture,
+    event::Failure,
+    policy::Permission,
+    tool::{Effect, ToolContext, ToolOutput},
+};
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use url::Url;
 
 pub use self::allow::{Allowed, InvalidPlace};
-use self::{body::Body, connect::Connector, target::Target};
+use self::{
+    body::{Body, Form},
+    connect::Connector,
+    target::Target,
+};
 pub(crate) use self::{
     headers::{parse as parse_headers, schema as headers_schema},
     target::parse as parse_url,
 };
 
+use crate::{
+    replace::replace,
+    workspace::{blocking, stopped},
+};
+
 /// How many redirects are followed.
 const MAX_REDIRECTS: usize = 5;
+/// Of the time of a call, so much at most is kept for what is done with a body that did not end.
+const RESERVE: Duration = Duration::from_secs(2);
 
 /// What the HTTP tools may do.
 #[derive(Clone)]
@@ -91,6 +110,8 @@ pub(crate) struct Outgoing {
     pub(crate) body: Bytes,
     /// The most bytes of the answer's body that are read.
     pub(crate) max_bytes: u64,
+    /// Until when its body is read.
+    pub(crate) until: Instant,
 }
 
 /// Why there is no answer.
@@ -139,6 +160,12 @@ impl Client {
         asked.map_or(self.settings.max_bytes, |asked| {
             asked.min(self.settings.max_bytes)
         })
+    }
+
+    /// Until when the body of a call that begins now is read: what came by then is shown.
+    pub(crate) fn until(&self) -> Instant {
+        let timeout = self.settings.timeout;
+        Instant::now() + timeout.saturating_sub(RESERVE.min(timeout / 10))
     }
 
     /// The answer to one request; redirects are answers like any other.
@@ -232,18 +259,78 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// As a tool's result.
-    pub(crate) fn into_value(self) -> Value {
-        let mut result = json!({
-            "url": self.url.as_str(),
-            "status": self.status.as_u16(),
-            "headers": headers::chosen(&self.headers),
-        });
-        if let Some(reason) = self.not_followed {
-            result["not_followed"] = reason.into();
+    /// As a tool's result, `max` bytes of content at most: HTML as readable text unless `raw`.
+    pub(crate) async fn shown(self, raw: bool, max: u64) -> Result<Value, Failure> {
+        off_thread(move || {
+            let mut result = self.head();
+            let content = self.body.unpacked(&self.headers, max);
+            content.tell(&mut result);
+            let form = if raw {
+                Form::Raw
+            } else {
+                Form::Readable {
+                    base: &self.url,
+                    max,
+                }
+            };
+            content.show(&self.headers, &form, &mut result);
+            result
+        })
+        .await
+    }
+
+    /// As a file of the workspace, `max` bytes of content at most.
+    pub(crate) async fn saved(
+        self,
+        context: &ToolContext,
+        path: PathBuf,
+        max: u64,
+    ) -> Result<ToolOutput, Failure> {
+        let (mut result, bytes) = off_thread(move || {
+            let mut result = self.head();
+            let content = self.body.unpacked(&self.headers, max);
+            content.tell(&mut result);
+            (result, Bytes::from(content.bytes))
+        })
+        .await?;
+        let content = bytes.clone();
+        let step = context.step;
+        let path = blocking(context, move |root, abandoned| {
+            replace(root, &path, &content, step, abandoned)
+        })
+        .await?;
+        let path = path.to_string_lossy().into_owned();
+        result["saved"] = path.as_str().into();
+        Ok(ToolOutput {
+            content: result,
+            files: vec![(path, Some(bytes))],
+            ..ToolOutput::default()
+        })
+    }
+
+    /// Whether it is what was asked for, and not a redirect that the policy forbids to follow.
+    pub(crate) fn is_final(&self) -> bool {
+        self.not_followed.is_none()
+    }
+
+    fn head(&self) -> Value {
+        let mut result = json!({"url": self.url.as_str(), "status": self.status.as_u16()});
+        headers::show(&self.headers, &mut result);
+        if let Some(reason) = &self.not_followed {
+            result["not_followed"] = reason.as_str().into();
         }
-        self.body.describe(&self.headers, &mut result);
         result
+    }
+}
+
+/// What takes a while, where it holds up nobody: unpacking, and reading pages.
+async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Failure> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => Ok(done),
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => Err(stopped()),
     }
 }
 

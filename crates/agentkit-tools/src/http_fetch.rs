@@ -13,7 +13,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::http::{Client, Outgoing, Settings, headers_schema, parse_headers, parse_url};
+use crate::{
+    http::{Client, Outgoing, Settings, headers_schema, parse_headers, parse_url},
+    workspace::file_path,
+};
 
 pub(crate) struct HttpFetch {
     spec: ToolSpec,
@@ -28,6 +31,9 @@ struct Arguments {
     #[serde(default)]
     headers: BTreeMap<String, String>,
     max_bytes: Option<u64>,
+    #[serde(default)]
+    raw: bool,
+    save_as: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -41,8 +47,8 @@ enum Verb {
 impl HttpFetch {
     pub(crate) fn new(settings: &Settings) -> Self {
         let description = "Reads what is behind an http or https URL with GET or HEAD, following \
-            redirects. Text comes as `text`, anything else as `base64`. A status of 400 or more is \
-            a result too.";
+            redirects. Text comes as `text`, HTML as readable text unless `raw`, anything else as \
+            `base64`; with `save_as` it goes to a file. A status of 400 or more is a result too.";
         let max_bytes = settings.max_bytes;
         let schema = json!({
             "type": "object",
@@ -54,11 +60,17 @@ impl HttpFetch {
                     "type": "integer", "minimum": 1, "maximum": max_bytes,
                     "description": format!("The most bytes of the body to read; {max_bytes}"),
                 },
+                "raw": {"type": "boolean", "description": "HTML with its tags; false"},
+                "save_as": {
+                    "type": "string",
+                    "description": "Writes the body to this file of the workspace instead",
+                },
             },
             "required": ["url"],
             "additionalProperties": false,
         });
-        // GET and HEAD ask for nothing to be changed (RFC 9110, 9.2.1), so they may be sent again.
+        // GET and HEAD ask for nothing to be changed (RFC 9110, 9.2.1), so they may be sent again, and
+        // a file is written as a whole.
         let spec = ToolSpec::new("http_fetch", description, schema)
             .effect(Effect::Idempotent)
             .timeout(settings.timeout);
@@ -73,7 +85,9 @@ impl Tool for HttpFetch {
     }
 
     fn resources(&self, arguments: &Value) -> Resources {
-        Resources::reads([Resource::url(crate::text(arguments, "url"))])
+        let place = Resource::url(crate::text(arguments, "url"));
+        let file = arguments.get("save_as").and_then(Value::as_str);
+        Resources::reads([place]).and_writes(file.map(Resource::file))
     }
 
     fn call<'a>(
@@ -84,6 +98,8 @@ impl Tool for HttpFetch {
         Box::pin(async move {
             let given = arguments.clone();
             let arguments: Arguments = crate::arguments(arguments)?;
+            let save_as = arguments.save_as.as_deref().map(file_path).transpose()?;
+            let max_bytes = self.client.limit(arguments.max_bytes);
             let outgoing = Outgoing {
                 method: match arguments.method {
                     Verb::Get => Method::GET,
@@ -92,7 +108,8 @@ impl Tool for HttpFetch {
                 url: parse_url(&arguments.url)?,
                 headers: parse_headers(arguments.headers)?,
                 body: Bytes::new(),
-                max_bytes: self.client.limit(arguments.max_bytes),
+                max_bytes,
+                until: self.client.until(),
             };
             // What the policy said of the URL, it has not said of where that leads.
             let may_go = |next: &Url| {
@@ -100,9 +117,17 @@ impl Tool for HttpFetch {
                 arguments["url"] = next.as_str().into();
                 context.policy.check(arguments)
             };
-            match self.client.follow(outgoing, may_go).await {
-                Ok(answer) => Ok(answer.into_value().into()),
-                Err(trouble) => Err(trouble.failure(self.spec.effect)),
+            let answer = self
+                .client
+                .follow(outgoing, may_go)
+                .await
+                .map_err(|trouble| trouble.failure(self.spec.effect))?;
+            match save_as {
+                Some(path) if answer.is_final() => answer.saved(context, path, max_bytes).await,
+                Some(_) | None => answer
+                    .shown(arguments.raw, max_bytes)
+                    .await
+                    .map(ToolOutput::from),
             }
         })
     }

@@ -29,6 +29,8 @@ struct Arguments {
     json: Option<Value>,
     body: Option<String>,
     max_bytes: Option<u64>,
+    #[serde(default)]
+    raw: bool,
 }
 
 /// `null` is a JSON body like any other.
@@ -66,6 +68,7 @@ impl HttpRequest {
                     "type": "integer", "minimum": 1, "maximum": max_bytes,
                     "description": format!("The most bytes of the answer to read; {max_bytes}"),
                 },
+                "raw": {"type": "boolean", "description": "HTML with its tags; false"},
             },
             "required": ["url", "method"],
             "additionalProperties": false,
@@ -99,6 +102,7 @@ impl Tool for HttpRequest {
             let arguments: Arguments = crate::arguments(arguments)?;
             let mut headers = parse_headers(arguments.headers)?;
             let body = body(arguments.json, arguments.body, &mut headers)?;
+            let max_bytes = self.client.limit(arguments.max_bytes);
             let outgoing = Outgoing {
                 method: match arguments.method {
                     Verb::Post => Method::POST,
@@ -109,12 +113,16 @@ impl Tool for HttpRequest {
                 url: parse_url(&arguments.url)?,
                 headers,
                 body,
-                max_bytes: self.client.limit(arguments.max_bytes),
+                max_bytes,
+                until: self.client.until(),
             };
             // A redirect is not followed: it would send the body, or a part of the request, to a
             // place that the model did not name.
             match self.client.send(&outgoing).await {
-                Ok(answer) => Ok(answer.into_value().into()),
+                Ok(answer) => answer
+                    .shown(arguments.raw, max_bytes)
+                    .await
+                    .map(ToolOutput::from),
                 Err(trouble) => Err(trouble.failure(self.spec.effect)),
             }
         })

@@ -1,21 +1,47 @@
-//! Bodies of answers: read up to a limit, and shown as text if they are text.
+//! Bodies of answers: read up to a limit of size and time, unpacked, and shown as text if they are
+//! text.
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
 use http::{HeaderMap, header};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
-use serde_json::{Value, json};
+use serde_json::Value;
+use tokio::time::{Instant, timeout_at};
+use url::Url;
+
+use super::{
+    readable::readable,
+    unpack::{Coding, Rest},
+};
 
 /// How far into a document its own word on its encoding is looked for, in bytes.
 const SNIFFED: usize = 1024;
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// What was read of a body.
+/// What was read of a body, as it came.
 #[derive(Debug, Default)]
 pub(super) struct Body {
     bytes: Vec<u8>,
     end: End,
+}
+
+/// A body as it was meant.
+#[derive(Debug)]
+pub(super) struct Content {
+    pub(super) bytes: Vec<u8>,
+    end: End,
+    /// How it was packed.
+    packed: Packed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Packed {
+    No,
+    /// It was, and is not any more.
+    Undone(Coding),
+    /// In a way that is not known here.
+    Still,
 }
 
 /// Why nothing more was read.
@@ -26,23 +52,29 @@ enum End {
     Whole,
     /// More was not asked for.
     Truncated,
-    /// The connection broke.
+    /// It broke off.
     Broken(String),
 }
 
 impl Body {
-    /// Reads `max` bytes at most.
-    pub(super) async fn read(mut incoming: Incoming, max: u64) -> Self {
+    /// Reads `max` bytes at most, until then.
+    pub(super) async fn read(mut incoming: Incoming, max: u64, until: Instant) -> Self {
         let max = usize::try_from(max).unwrap_or(usize::MAX);
         let mut body = Self::default();
         let announced = incoming.size_hint().exact().unwrap_or(0);
         let announced = usize::try_from(announced).unwrap_or(usize::MAX);
         body.bytes.reserve_exact(announced.min(max));
-        while let Some(frame) = incoming.frame().await {
-            let data = match frame {
-                Ok(frame) => frame.into_data().unwrap_or_default(),
-                Err(error) => {
-                    body.end = End::Broken(error.to_string());
+        loop {
+            let data = match timeout_at(until, incoming.frame()).await {
+                Ok(None) => break,
+                Ok(Some(Ok(frame))) => frame.into_data().unwrap_or_default(),
+                Ok(Some(Err(error))) => {
+                    body.end = End::Broken(format!("the connection broke: {error}"));
+                    break;
+                }
+                // What came is worth more than nothing: a stream of events never ends.
+                Err(_) => {
+                    body.end = End::Broken("the time was over before the body ended".to_owned());
                     break;
                 }
             };
@@ -56,32 +88,116 @@ impl Body {
         body
     }
 
-    /// Adds what is to be told of the body to a result.
-    pub(super) fn describe(self, headers: &HeaderMap, result: &mut Value) {
-        let declared = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        let media_type = declared(header::CONTENT_TYPE).unwrap_or_default();
-        let packed = declared(header::CONTENT_ENCODING)
-            .is_some_and(|coding| !coding.eq_ignore_ascii_case("identity"));
+    /// The body without its `Content-Encoding`, `max` bytes at most.
+    pub(super) fn unpacked(self, headers: &HeaderMap, max: u64) -> Content {
+        let codings: Vec<&str> = headers
+            .get_all(header::CONTENT_ENCODING)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .map(str::trim)
+            .filter(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case("identity"))
+            .collect();
+        let coding = match codings.as_slice() {
+            [] => None,
+            [one] => Coding::named(one),
+            _ => None,
+        };
+        let Some(coding) = coding.filter(|_| !self.bytes.is_empty()) else {
+            let packed = if codings.is_empty() || self.bytes.is_empty() {
+                Packed::No
+            } else {
+                Packed::Still
+            };
+            return Content {
+                bytes: self.bytes,
+                end: self.end,
+                packed,
+            };
+        };
+        let max = usize::try_from(max).unwrap_or(usize::MAX);
+        let (bytes, rest) = coding.unpack(&self.bytes, max);
+        let end = match (self.end, rest) {
+            (_, Rest::Unwanted) => End::Truncated,
+            // That it ends too early is known.
+            (end @ (End::Truncated | End::Broken(_)), Rest::None | Rest::Broken(_)) => end,
+            (End::Whole, Rest::None) => End::Whole,
+            (End::Whole, Rest::Broken(error)) => {
+                End::Broken(format!("the packed body is damaged: {error}"))
+            }
+        };
+        Content {
+            bytes,
+            end,
+            packed: Packed::Undone(coding),
+        }
+    }
+}
+
+impl Content {
+    /// Adds to a result how much there is.
+    pub(super) fn tell(&self, result: &mut Value) {
         result["bytes"] = self.bytes.len().into();
         result["truncated"] = matches!(self.end, End::Truncated).into();
-        if let End::Broken(error) = &self.end {
-            result["incomplete"] = json!(format!("the connection broke: {error}"));
+        if let End::Broken(why) = &self.end {
+            result["incomplete"] = why.as_str().into();
         }
-        let text = if packed {
+        if let Packed::Undone(coding) = self.packed {
+            result["unpacked"] = coding.name().into();
+        }
+    }
+
+    /// Adds the content to a result: as text if it is text, and without its tags if it is HTML.
+    pub(super) fn show(self, headers: &HeaderMap, form: &Form<'_>, result: &mut Value) {
+        let declared = headers.get(header::CONTENT_TYPE);
+        let media_type = declared.and_then(|value| value.to_str().ok());
+        let media_type = media_type.unwrap_or_default();
+        let text = if self.packed == Packed::Still {
             Err(self.bytes)
         } else {
             text(self.bytes, media_type)
         };
-        match text {
-            Ok((text, charset)) => {
-                result["text"] = text.into();
-                if charset != UTF_8 {
-                    result["charset"] = charset.name().into();
-                }
+        let (text, charset) = match text {
+            Ok(text) => text,
+            Err(bytes) => {
+                result["base64"] = BASE64_STANDARD.encode(bytes).into();
+                return;
             }
-            Err(bytes) => result["base64"] = BASE64_STANDARD.encode(bytes).into(),
+        };
+        if charset != UTF_8 {
+            result["charset"] = charset.name().into();
+        }
+        match form {
+            Form::Readable { base, max } if is_html(media_type, &text) => {
+                let page = readable(&text, base, usize::try_from(*max).unwrap_or(usize::MAX));
+                if page.cut {
+                    result["truncated"] = true.into();
+                }
+                if !page.title.is_empty() {
+                    result["title"] = page.title.into();
+                }
+                result["form"] = "readable".into();
+                result["text"] = page.text.into();
+            }
+            Form::Readable { .. } | Form::Raw => result["text"] = text.into(),
         }
     }
+}
+
+/// How a text is shown.
+pub(super) enum Form<'a> {
+    /// As it came.
+    Raw,
+    /// HTML as text that is read without its tags, with links from where it is.
+    Readable { base: &'a Url, max: u64 },
+}
+
+fn is_html(media_type: &str, text: &str) -> bool {
+    let media_type = media_type.to_ascii_lowercase();
+    let start = text.trim_start().get(..14).unwrap_or_default();
+    let start = start.to_ascii_lowercase();
+    let looks_so = start.starts_with("<!doctype html") || start.starts_with("<html");
+    media_type.contains("html") || (media_type.is_empty() && looks_so)
 }
 
 /// The text that the bytes stand for, and its encoding; the bytes again if they are not text.
@@ -163,6 +279,7 @@ fn is_utf8(bytes: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
 
@@ -253,21 +370,51 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_packed_body_is_not_taken_for_text() {
+    fn described(bytes: &[u8], end: End, pairs: &[(&'static str, &str)]) -> Value {
         let mut headers = HeaderMap::new();
-        headers.insert("content-encoding", "gzip".parse().unwrap());
-        headers.insert("content-type", "text/plain".parse().unwrap());
-        let body = Body {
-            bytes: b"abc".to_vec(),
-            end: End::Truncated,
-        };
+        for (name, value) in pairs {
+            headers.append(*name, value.parse().unwrap());
+        }
+        let bytes = bytes.to_vec();
+        let content = Body { bytes, end }.unpacked(&headers, 100);
         let mut result = json!({});
-        body.describe(&headers, &mut result);
+        content.tell(&mut result);
+        content.show(&headers, &Form::Raw, &mut result);
+        result
+    }
+
+    #[test]
+    fn a_body_in_an_unknown_coding_is_not_taken_for_text() {
+        for codings in [
+            &[("content-encoding", "compress")][..],
+            &[("content-encoding", "gzip, br")],
+        ] {
+            assert_eq!(
+                described(b"abc", End::Truncated, codings),
+                json!({"bytes": 3, "truncated": true, "base64": "YWJj"})
+            );
+        }
         assert_eq!(
-            result,
-            json!({"bytes": 3, "truncated": true, "base64": "YWJj"})
+            described(b"abc", End::Whole, &[("content-encoding", "identity")]),
+            json!({"bytes": 3, "truncated": false, "text": "abc"})
         );
+        let damaged = described(b"abc", End::Whole, &[("content-encoding", "gzip")]);
+        let why = damaged["incomplete"].as_str().unwrap();
+        assert!(why.contains("packed body is damaged"), "{why}");
+    }
+
+    #[test]
+    fn html_is_known_by_its_type_or_its_beginning() {
+        for (media_type, text, expected) in [
+            ("text/html; charset=utf-8", "x", true),
+            ("application/xhtml+xml", "x", true),
+            ("", "\n<!DOCTYPE HTML><p>", true),
+            ("text/plain", "<!doctype html>", false),
+            ("", "<p>", false),
+            ("application/json", "{}", false),
+        ] {
+            assert_eq!(is_html(media_type, text), expected, "{media_type} {text}");
+        }
     }
 
     proptest! {

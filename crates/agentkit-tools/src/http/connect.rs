@@ -34,6 +34,8 @@ use super::{
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The most bytes that the head of an answer may have.
 const MAX_HEAD: usize = 64 * 1024;
+/// The most headers of an answer.
+const MAX_HEADERS: usize = 256;
 
 /// Connects, sends and reads.
 pub(super) struct Connector {
@@ -62,6 +64,7 @@ impl Connector {
         let stream = self.connect(target).await.map_err(Trouble::Before)?;
         let (mut sender, connection) = http1::Builder::new()
             .max_buf_size(MAX_HEAD)
+            .max_headers(MAX_HEADERS)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| Trouble::Before(broken(target, &error)))?;
@@ -75,7 +78,7 @@ impl Connector {
             .await
             .map_err(|error| Trouble::After(broken(target, &error)))?;
         let (head, incoming) = answer.into_parts();
-        let body = Body::read(incoming, outgoing.max_bytes).await;
+        let body = Body::read(incoming, outgoing.max_bytes, outgoing.until).await;
         Ok((head.status, head.headers, body))
     }
 
@@ -179,6 +182,14 @@ fn unreachable(target: &Target, error: &io::Error) -> Failure {
 
 /// What hyper says of a request that got no answer, with the cause, as it alone tells what happened.
 fn broken(target: &Target, error: &hyper::Error) -> Failure {
+    if error.is_parse_too_large() {
+        let message = format!(
+            "the head of the answer of `{}` has more than {MAX_HEADERS} headers or {MAX_HEAD} \
+             bytes, and is not read",
+            target.authority
+        );
+        return Failure::last("head_too_large", message);
+    }
     let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
     let message = format!(
         "`{}` gave no answer: {error}{}",

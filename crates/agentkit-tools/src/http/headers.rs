@@ -9,6 +9,8 @@ use http::{
 };
 use serde_json::{Map, Value, json};
 
+use super::unpack::ACCEPTED;
+
 const MAX_COUNT: usize = 32;
 /// The most bytes of names and values together.
 const MAX_BYTES: usize = 16 * 1024;
@@ -30,8 +32,12 @@ const OURS: [HeaderName; 9] = [
 ];
 
 /// Headers that say nothing of who asks, and so go to another origin as well.
-const FOR_STRANGERS: [HeaderName; 3] =
-    [header::ACCEPT, header::ACCEPT_LANGUAGE, header::USER_AGENT];
+const FOR_STRANGERS: [HeaderName; 4] = [
+    header::ACCEPT,
+    header::ACCEPT_ENCODING,
+    header::ACCEPT_LANGUAGE,
+    header::USER_AGENT,
+];
 
 /// Headers that are shown: what they say helps to go on. Cookies are secrets.
 const SHOWN: [HeaderName; 17] = [
@@ -101,6 +107,10 @@ pub(crate) fn parse(given: BTreeMap<String, String>) -> Result<HeaderMap, Failur
             .entry(name)
             .or_insert(HeaderValue::from_static(value));
     }
+    // A range counts packed bytes, and nobody can unpack a piece out of the middle.
+    if !headers.contains_key(header::RANGE) {
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(ACCEPTED));
+    }
     Ok(headers)
 }
 
@@ -119,21 +129,30 @@ pub(super) fn keep_for_strangers(headers: &mut HeaderMap) {
     *headers = kept.collect();
 }
 
-/// The headers of an answer that are shown.
-pub(super) fn chosen(headers: &HeaderMap) -> Map<String, Value> {
-    SHOWN
-        .iter()
-        .filter_map(|name| {
-            let values: Vec<_> = headers
-                .get_all(name)
-                .iter()
-                .map(|value| String::from_utf8_lossy(value.as_bytes()))
-                .collect();
-            let mut text = values.join(", ");
+/// Adds the headers of an answer that are shown to a result, and which of them are cut.
+pub(super) fn show(headers: &HeaderMap, result: &mut Value) {
+    let mut shown = Map::new();
+    let mut cut = Vec::new();
+    for name in &SHOWN {
+        let values: Vec<_> = headers
+            .get_all(name)
+            .iter()
+            .map(|value| String::from_utf8_lossy(value.as_bytes()))
+            .collect();
+        if values.is_empty() {
+            continue;
+        }
+        let mut text = values.join(", ");
+        if text.len() > MAX_SHOWN {
             text.truncate(text.floor_char_boundary(MAX_SHOWN));
-            (!values.is_empty()).then(|| (name.to_string(), text.into()))
-        })
-        .collect()
+            cut.push(name.as_str());
+        }
+        shown.insert(name.to_string(), text.into());
+    }
+    result["headers"] = shown.into();
+    if !cut.is_empty() {
+        result["headers_cut"] = json!(cut);
+    }
 }
 
 #[cfg(test)]
@@ -216,8 +235,15 @@ mod tests {
         keep_for_strangers(&mut headers);
         let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
-        assert_eq!(names, ["accept", "user-agent"]);
+        assert_eq!(names, ["accept", "accept-encoding", "user-agent"]);
         assert_eq!(headers["accept"], "text/html");
+    }
+
+    #[test]
+    fn a_range_is_asked_for_as_it_is() {
+        assert_eq!(parsed(&[]).unwrap()["accept-encoding"], ACCEPTED);
+        let range = parsed(&[("Range", "bytes=0-99")]).unwrap();
+        assert!(!range.contains_key("accept-encoding"));
     }
 
     #[test]
@@ -228,9 +254,13 @@ mod tests {
         headers.insert("etag", "x".repeat(5000).parse().unwrap());
         headers.append("link", "a".parse().unwrap());
         headers.append("link", "b".parse().unwrap());
-        let shown = chosen(&headers);
+        let mut result = json!({});
+        show(&headers, &mut result);
+        let shown = &result["headers"];
         assert_eq!(shown["link"], "a, b");
         assert_eq!(shown["etag"].as_str().unwrap().len(), MAX_SHOWN);
-        assert!(!shown.contains_key("set-cookie"));
+        assert_eq!(shown.get("set-cookie"), None);
+        // tools/T2: what is cut is told.
+        assert_eq!(result["headers_cut"], json!(["etag"]));
     }
 }

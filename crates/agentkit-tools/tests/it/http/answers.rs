@@ -31,7 +31,8 @@ async fn a_text_is_shown_with_what_belongs_to_it() {
             },
             "bytes": 11,
             "truncated": false,
-            "text": "<p>grün</p>",
+            "form": "readable",
+            "text": "grün",
             "charset": "windows-1252",
         })
     );
@@ -46,11 +47,12 @@ async fn a_text_is_shown_with_what_belongs_to_it() {
         format!("host: {address}\r\n"),
         format!("user-agent: agentkit/{}\r\n", env!("CARGO_PKG_VERSION")),
         "accept: */*\r\n".to_owned(),
+        "accept-encoding: gzip, deflate, br, zstd\r\n".to_owned(),
         "connection: close\r\n".to_owned(),
     ] {
         assert!(lower.contains(&line), "{line} in {request}");
     }
-    for absent in ["accept-encoding", "cookie", "referer", "proxy"] {
+    for absent in ["cookie", "referer", "proxy"] {
         assert!(!lower.contains(absent), "{request}");
     }
 }
@@ -187,7 +189,7 @@ async fn what_never_ends_is_cut() {
             .code("http_fetch", json!({"url": server.url("/")}))
             .await;
         assert!(
-            ["connection_failed", "tool_timeout"].contains(&code.as_str()),
+            ["connection_failed", "head_too_large", "tool_timeout"].contains(&code.as_str()),
             "{head:?} {piece:?}: {code}"
         );
         gone(&server).await;
@@ -254,6 +256,180 @@ async fn a_body_that_breaks_off_is_shown_as_far_as_it_came() {
     assert_eq!(result["text"], "half");
     let incomplete = result["incomplete"].as_str().unwrap();
     assert!(incomplete.contains("the connection broke"), "{incomplete}");
+}
+
+/// tools/T7: what came of a stream that does not end in time is shown.
+#[tokio::test]
+async fn a_body_that_does_not_end_in_time_is_shown_as_far_as_it_came() {
+    let server = Server::serve("127.0.0.1:0", |mut stream, requests| async move {
+        let request = server::read(&mut stream).await;
+        requests.lock().unwrap().push(request);
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
+        for part in [head, "data: 1\n\n", "data: 2\n\n"] {
+            stream.write_all(part.as_bytes()).await.unwrap();
+        }
+        // Until the client goes.
+        server::read(&mut stream).await;
+        requests
+            .lock()
+            .unwrap()
+            .push("the client has gone".to_owned());
+    })
+    .await;
+    let mut harness = Harness::http(&Settings {
+        timeout: Duration::from_secs(3),
+        ..allow("127.0.0.1")
+    });
+    for (tool, arguments) in [
+        ("http_fetch", json!({"url": server.url("/")})),
+        (
+            "http_request",
+            json!({"url": server.url("/"), "method": "POST"}),
+        ),
+    ] {
+        let result = harness.ok(tool, arguments).await;
+        assert_eq!(result["text"], "data: 1\n\ndata: 2\n\n", "{tool}");
+        assert_eq!(
+            (&result["incomplete"], &result["truncated"]),
+            (
+                &json!("the time was over before the body ended"),
+                &json!(false)
+            )
+        );
+    }
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// tools/T7: a packed body is unpacked, up to the limit.
+#[tokio::test]
+async fn a_packed_body_is_unpacked() {
+    let server = Server::start(|request| {
+        let (coding, body) = if request.contains("/zstd") {
+            (
+                "zstd",
+                zstd::encode_all("grün ".repeat(20).as_bytes(), 3).unwrap(),
+            )
+        } else if request.contains("/bomb") {
+            ("gzip", gzip(&vec![b'x'; 64 << 20]))
+        } else if request.contains("/damaged") {
+            ("gzip", gzip("grün ".repeat(500).as_bytes())[..30].to_vec())
+        } else {
+            ("GZIP", gzip("grün ".repeat(20).as_bytes()))
+        };
+        let headers = format!("content-type: text/plain\r\ncontent-encoding: {coding}\r\n");
+        answer(200, &headers, &body)
+    })
+    .await;
+    let mut harness = Harness::http(&Settings {
+        max_bytes: 1 << 20,
+        ..allow("127.0.0.1")
+    });
+    for (path, name) in [("/gzip", "gzip"), ("/zstd", "zstd")] {
+        let result = harness
+            .ok("http_fetch", json!({"url": server.url(path)}))
+            .await;
+        assert_eq!(result["text"], "grün ".repeat(20), "{path}");
+        assert_eq!(
+            (&result["bytes"], &result["unpacked"], &result["truncated"]),
+            (&json!(120), &json!(name), &json!(false))
+        );
+    }
+    let arguments = json!({"url": server.url("/bomb"), "max_bytes": 1000});
+    let result = harness.ok("http_fetch", arguments).await;
+    assert_eq!(
+        (&result["bytes"], &result["truncated"]),
+        (&json!(1000), &json!(true))
+    );
+    let result = harness
+        .ok("http_fetch", json!({"url": server.url("/damaged")}))
+        .await;
+    let why = result["incomplete"].as_str().unwrap();
+    assert!(why.contains("the packed body is damaged"), "{why}");
+}
+
+/// tools/T7: a page is shown as text that is read, and with its tags on request.
+#[tokio::test]
+async fn a_page_is_shown_as_readable_text_or_raw() {
+    let page = "<html><head><title>A page</title></head><body><script>x()</script>\
+        <h1>Title</h1><p>See <a href=\"next\">more</a>.</p></body></html>";
+    let server =
+        Server::start(move |_| answer(200, "content-type: text/html\r\n", page.as_bytes())).await;
+    let mut harness = Harness::http(&allow("127.0.0.1"));
+    let url = server.url("/docs/a");
+    let result = harness.ok("http_fetch", json!({"url": url})).await;
+    let next = server.url("/docs/next");
+    assert_eq!(result["text"], format!("# Title\n\nSee [more]({next})."));
+    assert_eq!(
+        (&result["title"], &result["form"], &result["bytes"]),
+        (&json!("A page"), &json!("readable"), &json!(page.len()))
+    );
+    let raw = harness
+        .ok("http_fetch", json!({"url": url, "raw": true}))
+        .await;
+    assert_eq!((&raw["text"], raw.get("form")), (&json!(page), None));
+    let posted = json!({"url": url, "method": "POST", "raw": true});
+    assert_eq!(harness.ok("http_request", posted).await["text"], page);
+}
+
+/// tools/T7: a body goes to a file of the workspace.
+#[tokio::test]
+async fn a_body_is_saved_to_a_file() {
+    let server = Server::start(|_| {
+        let headers = "content-type: image/png\r\ncontent-encoding: gzip\r\n";
+        answer(200, headers, &gzip(b"\x89PNG\0data"))
+    })
+    .await;
+    let mut harness = Harness::http(&allow("127.0.0.1"));
+    let arguments = json!({"url": server.url("/"), "save_as": "./images/a.png"});
+    let outcome = harness.call("http_fetch", arguments).await.unwrap();
+    assert_eq!(
+        (&outcome.output["saved"], &outcome.output["bytes"]),
+        (&json!("images/a.png"), &json!(9))
+    );
+    assert!(outcome.output.get("base64").is_none());
+    assert_eq!(outcome.files[0].0.path, "images/a.png");
+    let file = harness.path().join("images/a.png");
+    assert_eq!(std::fs::read(file).unwrap(), b"\x89PNG\0data");
+    // A wrong path is told before anything is asked for.
+    let asked = server.requests().len();
+    let arguments = json!({"url": server.url("/"), "save_as": "../a.png"});
+    assert_eq!(harness.code("http_fetch", arguments).await, "invalid_path");
+    assert_eq!(server.requests().len(), asked);
+}
+
+/// tools/T7: many headers are fine, and too many are told as what they are.
+#[tokio::test]
+async fn many_headers_are_read_and_too_many_are_told() {
+    let server = Server::start(|request| {
+        let count = if request.contains("/many") { 200 } else { 300 };
+        let headers: String = (0..count).map(|n| format!("x-{n}: y\r\n")).collect();
+        answer(200, &headers, b"ok")
+    })
+    .await;
+    let mut harness = Harness::http(&allow("127.0.0.1"));
+    let result = harness
+        .ok("http_fetch", json!({"url": server.url("/many")}))
+        .await;
+    assert_eq!(result["text"], "ok");
+    let error = harness
+        .call("http_fetch", json!({"url": server.url("/more")}))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.code.as_str(), error.retryable),
+        ("head_too_large", false)
+    );
+    assert!(
+        error.message.contains("more than 256 headers"),
+        "{}",
+        error.message
+    );
 }
 
 #[tokio::test]
