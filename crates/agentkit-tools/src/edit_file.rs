@@ -1,5 +1,7 @@
 //! `edit_file`: replaces a piece of text in a file of the workspace.
 
+use std::{borrow::Cow, ops::Range};
+
 use agentkit::{
     BoxFuture, Tool, ToolSpec,
     event::Failure,
@@ -18,6 +20,10 @@ use crate::{
 const MAX_FILE: usize = 16 << 20;
 /// How many places are told at most.
 const MAX_TOLD: usize = 10;
+/// How many characters of a text with other white space are told.
+const MAX_SHOWN: usize = 300;
+/// How many characters are compared to find it.
+const MAX_STEPS: usize = 50_000_000;
 
 pub(crate) struct EditFile(ToolSpec);
 
@@ -40,9 +46,13 @@ impl EditFile {
                 "path": {"type": "string", "description": "Relative to the workspace"},
                 "old": {
                     "type": "string", "minLength": 1,
-                    "description": "What is there now, exactly, white space included",
+                    "description": "What is there now, exactly, white space included; line ends \
+                        may be \\n whatever the file has",
                 },
-                "new": {"type": "string", "description": "What takes its place"},
+                "new": {
+                    "type": "string",
+                    "description": "What takes its place, with the line ends of the file",
+                },
                 "all": {"type": "boolean", "description": "Replace every occurrence; false"},
             },
             "required": ["path", "old", "new"],
@@ -80,7 +90,11 @@ impl Tool for EditFile {
                     .map_err(|error| failure(&given, &error))?;
                 let content = read_whole(root, &path, MAX_FILE as u64)?;
                 let content = String::from_utf8(content).map_err(|_| {
-                    let message = format!("`{}` is not UTF-8 text", given.display());
+                    let message = format!(
+                        "`{}` is not UTF-8 text; read_file shows what it says, and write_file \
+                         writes it anew as UTF-8",
+                        given.display()
+                    );
                     Failure::last("not_text", message)
                 })?;
                 let edited = edit(&content, &arguments)?;
@@ -90,13 +104,17 @@ impl Tool for EditFile {
             .await?;
             let path = path.to_string_lossy().into_owned();
             let content = Bytes::from(edited.content);
+            let mut result = json!({
+                "path": path,
+                "replaced": edited.replaced,
+                "line": edited.line,
+                "bytes": content.len(),
+            });
+            if let Some(ends) = edited.converted {
+                result["line_ends"] = ends.name().into();
+            }
             Ok(ToolOutput {
-                content: json!({
-                    "path": path,
-                    "replaced": edited.replaced,
-                    "line": edited.line,
-                    "bytes": content.len(),
-                }),
+                content: result,
                 files: vec![(path, Some(content))],
                 then: None,
             })
@@ -111,6 +129,41 @@ struct Edited {
     replaced: usize,
     /// Where the first one begins, from 1.
     line: usize,
+    /// The line ends that the new text was given, if it had others.
+    converted: Option<Ends>,
+}
+
+/// How lines end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ends {
+    Lf,
+    Crlf,
+}
+
+impl Ends {
+    /// Those of most of the lines, if there are any.
+    fn of(text: &str) -> Option<Self> {
+        let all = text.matches('\n').count();
+        let crlf = text.matches("\r\n").count();
+        (all > 0).then_some(if 2 * crlf > all { Self::Crlf } else { Self::Lf })
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Lf => "LF",
+            Self::Crlf => "CRLF",
+        }
+    }
+
+    /// The text with these line ends.
+    fn of_text(self, text: &str) -> Cow<'_, str> {
+        match self {
+            Self::Lf if !text.contains("\r\n") => Cow::Borrowed(text),
+            Self::Lf => Cow::Owned(text.replace("\r\n", "\n")),
+            Self::Crlf if !text.contains('\n') => Cow::Borrowed(text),
+            Self::Crlf => Cow::Owned(text.replace("\r\n", "\n").replace('\n', "\r\n")),
+        }
+    }
 }
 
 fn edit(content: &str, arguments: &Arguments) -> Result<Edited, Failure> {
@@ -120,13 +173,29 @@ fn edit(content: &str, arguments: &Arguments) -> Result<Edited, Failure> {
         new,
         all,
     } = arguments;
-    if old == new {
-        let message = "`old` and `new` are the same: there is nothing to change";
-        return Err(Failure::last("nothing_to_change", message));
-    }
-    let Some(first) = content.find(old.as_str()) else {
+    // As it is given first: a file may have line ends of both kinds.
+    let forms = [
+        Cow::Borrowed(old.as_str()),
+        Ends::Crlf.of_text(old),
+        Ends::Lf.of_text(old),
+    ];
+    let found = forms
+        .into_iter()
+        .find_map(|old| content.find(&*old).map(|first| (old, first)));
+    let Some((old, first)) = found else {
+        if old == new {
+            return Err(unchanged());
+        }
         return Err(missing(content, path, old));
     };
+    // The new text takes the line ends of what it replaces, or else of the file.
+    let ends = Ends::of(&old).or_else(|| Ends::of(content));
+    let given = new.as_str();
+    let new = ends.map_or(Cow::Borrowed(given), |ends| ends.of_text(given));
+    if old == new {
+        return Err(unchanged());
+    }
+    let (old, new) = (&*old, &*new);
     let line = line_of(content, first);
     if !all {
         let places = places(content, old);
@@ -135,7 +204,7 @@ fn edit(content: &str, arguments: &Arguments) -> Result<Edited, Failure> {
         }
     }
     let replaced = if *all {
-        content.matches(old.as_str()).count()
+        content.matches(old).count()
     } else {
         1
     };
@@ -146,10 +215,16 @@ fn edit(content: &str, arguments: &Arguments) -> Result<Edited, Failure> {
         return Err(Failure::last("file_too_large", message));
     }
     Ok(Edited {
-        content: content.replacen(old.as_str(), new, replaced),
+        content: content.replacen(old, new, replaced),
         replaced,
         line,
+        converted: ends.filter(|_| new != given),
     })
+}
+
+fn unchanged() -> Failure {
+    let message = "`old` and `new` are the same: there is nothing to change";
+    Failure::last("nothing_to_change", message)
 }
 
 /// Where the text occurs, also where two occurrences overlap; a few more than are told.
@@ -170,15 +245,44 @@ fn line_of(content: &str, at: usize) -> usize {
 }
 
 fn missing(content: &str, path: &str, old: &str) -> Failure {
-    let hint = if content.contains(&old.replace('\n', "\r\n")) {
-        "its lines end in CRLF, so write \\r\\n"
-    } else if content.contains(old.trim()) {
-        "it does without the white space at its ends"
-    } else {
-        "read the file and copy the text exactly"
+    let hint = match spaced_otherwise(content, old) {
+        Some(there) => {
+            let line = line_of(content, there.start);
+            let text: String = content[there].chars().take(MAX_SHOWN).collect();
+            format!("at line {line} it stands with other white space, as {text:?}")
+        }
+        None => "read the file and copy the text exactly".to_owned(),
     };
     let message = format!("the old text does not occur in `{path}`; {hint}");
     Failure::last("text_not_found", message)
+}
+
+/// Where the text stands, were it not for white space.
+fn spaced_otherwise(content: &str, text: &str) -> Option<Range<usize>> {
+    let wanted: Vec<char> = text.chars().filter(|c| !c.is_whitespace()).collect();
+    let first = *wanted.first()?;
+    let mut steps = 0;
+    for (start, _) in content.match_indices(first) {
+        let mut left = wanted.iter();
+        let mut next = left.next();
+        for (at, c) in content[start..].char_indices() {
+            steps += 1;
+            if steps > MAX_STEPS {
+                return None;
+            }
+            if c.is_whitespace() {
+                continue;
+            }
+            if next != Some(&c) {
+                break;
+            }
+            next = left.next();
+            if next.is_none() {
+                return Some(start..start + at + c.len_utf8());
+            }
+        }
+    }
+    None
 }
 
 fn ambiguous(content: &str, path: &str, places: &[usize]) -> Failure {
@@ -248,15 +352,69 @@ mod tests {
     #[test]
     fn none_is_told_with_a_hint() {
         for (content, old, hint) in [
-            ("a\r\nb\r\n", "a\nb", "CRLF"),
-            ("  a b\n", "  a b ", "without the white space"),
+            (
+                "  a b\n",
+                "  a b ",
+                "at line 1 it stands with other white space, as \"a b\"",
+            ),
+            // tools/T12: also where it differs within.
+            ("x\nif a  ==\tb {\n", "if a == b {", "at line 2"),
+            ("x\nf(a,\n  b)\n", "f(a, b)", "as \"f(a,\\n  b)\""),
+            ("a=1\n", "a = 1", "as \"a=1\""),
             ("abc", "xyz", "copy the text exactly"),
+            ("a b c", "a c", "copy the text exactly"),
+            (
+                &"ab".repeat(2_000_000),
+                &format!("{}c", "ab ".repeat(10_000)),
+                "copy the text",
+            ),
         ] {
             let error = once(content, old, "new").unwrap_err();
             assert_eq!(error.code, "text_not_found");
             assert!(error.message.contains(hint), "{}", error.message);
         }
         assert_eq!(once("a", "a", "a").unwrap_err().code, "nothing_to_change");
+    }
+
+    /// tools/T12: a file keeps its line ends, whatever those of the arguments.
+    #[test]
+    fn line_ends_are_those_of_the_file() {
+        for (content, old, new, expected, converted) in [
+            (
+                "a\r\nb\r\n",
+                "b",
+                "b\nc",
+                "a\r\nb\r\nc\r\n",
+                Some(Ends::Crlf),
+            ),
+            ("a\r\nb\r\n", "a\nb", "x\ny", "x\r\ny\r\n", Some(Ends::Crlf)),
+            ("a\r\nb\r\n", "a\r\nb", "x\r\ny", "x\r\ny\r\n", None),
+            ("a\nb\n", "a\r\nb", "x\r\ny", "x\ny\n", Some(Ends::Lf)),
+            ("a\nb\n", "b", "b\r\nc", "a\nb\nc\n", Some(Ends::Lf)),
+            // One of both kinds: what is replaced counts.
+            ("a\r\nb\nc\r\n", "b\nc", "x\ny", "a\r\nx\ny\r\n", None),
+            (
+                "a\r\nb\nc\r\n",
+                "a\nb",
+                "x\ny",
+                "x\r\ny\nc\r\n",
+                Some(Ends::Crlf),
+            ),
+            (
+                "a\r\nb\nc\r\n",
+                "c",
+                "x\ny",
+                "a\r\nb\nx\r\ny\r\n",
+                Some(Ends::Crlf),
+            ),
+            ("ab", "b", "c\r\nd", "ac\r\nd", None),
+        ] {
+            let edited = once(content, old, new).unwrap();
+            assert_eq!(edited.content, expected, "{content:?} {old:?}");
+            assert_eq!(edited.converted, converted, "{content:?} {old:?}");
+        }
+        let same = once("a\r\nb", "a\nb", "a\r\nb").unwrap_err();
+        assert_eq!(same.code, "nothing_to_change");
     }
 
     #[test]

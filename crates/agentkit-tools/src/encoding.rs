@@ -63,7 +63,7 @@ impl fmt::Display for How {
 }
 
 /// The encoding of that name, as the WHATWG lists them.
-pub(crate) fn encoding(label: &str) -> Result<&'static Encoding, Failure> {
+pub(crate) fn named(label: &str) -> Result<&'static Encoding, Failure> {
     Encoding::for_label_no_replacement(label.as_bytes()).ok_or_else(|| {
         let shown: String = label.chars().take(MAX_LABEL).collect();
         let message = format!(
@@ -241,16 +241,16 @@ mod tests {
     #[test]
     fn an_encoding_may_be_asked_for() {
         let text = |bytes: &[u8], label| {
-            let asked = encoding(label).unwrap();
+            let asked = named(label).unwrap();
             decode(bytes.to_vec(), Some(asked)).unwrap().content
         };
         assert_eq!(text(b"\xcf\xf0\xe8", "windows-1251"), "При");
         assert_eq!(text(b"\x82\xa0", "shift_jis"), "あ");
         assert_eq!(text(b"\xb1", "ISO-8859-2"), "ą");
         assert_eq!(text(b"\xef\xbb\xbfa", "utf-8"), "a");
-        let error = encoding("utf-99").unwrap_err();
+        let error = named("utf-99").unwrap_err();
         assert_eq!(error.code, "unknown_encoding");
-        assert!(encoding(&"x".repeat(10_000)).unwrap_err().message.len() < 300);
+        assert!(named(&"x".repeat(10_000)).unwrap_err().message.len() < 300);
     }
 
     proptest! {

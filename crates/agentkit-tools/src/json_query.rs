@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use self::{document::Source, evaluate::Evaluation};
-use crate::{json::Node, text, workspace::stopped};
+use crate::{encoding, json::Node, workspace::stopped};
 
 const DEFAULT_MATCHES: usize = 1000;
 const MAX_MATCHES: usize = 10_000;
@@ -111,7 +111,7 @@ impl Tool for JsonQuery {
             let encoding = arguments
                 .encoding
                 .as_deref()
-                .map(text::encoding)
+                .map(encoding::named)
                 .transpose()?;
             let source = Source::of(arguments.path, arguments.handle, arguments.json)?;
             let max = arguments.max_matches.unwrap_or(DEFAULT_MATCHES);

@@ -7,6 +7,9 @@
 mod calculator;
 mod current_time;
 mod edit_file;
+mod encoding;
+mod globs;
+mod grep;
 pub mod http;
 mod http_fetch;
 mod http_request;
@@ -18,7 +21,7 @@ mod read_file;
 mod read_result;
 mod replace;
 mod search_files;
-mod text;
+mod search_result;
 mod workspace;
 mod write_file;
 
@@ -42,6 +45,7 @@ pub fn standard(http: &http::Settings) -> Vec<Arc<dyn Tool>> {
         Arc::new(read_file::ReadFile::new()),
         Arc::new(read_result::ReadResult::new()),
         Arc::new(search_files::SearchFiles::new()),
+        Arc::new(search_result::SearchResult::new()),
         Arc::new(write_file::WriteFile::new()),
     ]
 }

@@ -16,7 +16,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::workspace::{UNFINISHED, blocking, failure, folder_path, stopped};
+use crate::{
+    globs::{self, Filter, Globs},
+    workspace::{UNFINISHED, blocking, failure, folder_path, stopped},
+};
 
 /// The most entries that are listed.
 const MAX_LISTED: usize = 10_000;
@@ -30,20 +33,31 @@ struct Arguments {
     path: Option<String>,
     #[serde(default)]
     recursive: bool,
+    max_entries: Option<usize>,
+    after: Option<String>,
+    #[serde(flatten)]
+    globs: Globs,
 }
 
 impl ListFiles {
     pub(crate) fn new() -> Self {
         let description = "Lists the files and folders of a folder of the workspace, sorted by \
-            path, with the sizes of the files.";
-        let schema = json!({
+            path, with the sizes of the files. Where there are more, go on with `after` set to \
+            `next`.";
+        let mut schema = json!({
             "type": "object",
             "properties": {
                 "path": {"type": "string", "description": "Relative to the workspace; ."},
                 "recursive": {"type": "boolean", "description": "Also what is below; false"},
+                "max_entries": {
+                    "type": "integer", "minimum": 1, "maximum": MAX_LISTED,
+                    "description": format!("The most entries to list; {MAX_LISTED}"),
+                },
+                "after": {"type": "string", "description": "Go on after this path"},
             },
             "additionalProperties": false,
         });
+        globs::describe(&mut schema);
         Self(ToolSpec::new("list_files", description, schema).effect(Effect::Pure))
     }
 }
@@ -67,11 +81,24 @@ impl Tool for ListFiles {
         arguments: Value,
     ) -> BoxFuture<'a, Result<ToolOutput, Failure>> {
         Box::pin(async move {
-            let Arguments { path, recursive } = crate::arguments(arguments)?;
-            let path = folder_path(path.as_deref().unwrap_or("."))?;
-            let depth = if recursive { Depth::All } else { Depth::One };
+            let arguments: Arguments = crate::arguments(arguments)?;
+            let path = folder_path(arguments.path.as_deref().unwrap_or("."))?;
+            let depth = if arguments.recursive {
+                Depth::All
+            } else {
+                Depth::One
+            };
+            let listing = Listing {
+                max: arguments.max_entries.unwrap_or(MAX_LISTED),
+                after: arguments.after,
+                filter: arguments.globs.compile()?,
+                entries: BTreeMap::new(),
+                seen: 0,
+                count: 0,
+                unreadable: Vec::new(),
+            };
             blocking(context, move |root, abandoned| {
-                Listing::default().walk(root, path, depth, abandoned)
+                listing.walk(root, path, depth, abandoned)
             })
             .await
             .map(ToolOutput::from)
@@ -86,10 +113,14 @@ enum Depth {
 }
 
 /// The first entries by path, of those seen so far.
-#[derive(Default)]
 struct Listing {
+    max: usize,
+    after: Option<String>,
+    filter: Filter,
     entries: BTreeMap<String, Value>,
     seen: usize,
+    /// Of those that are wanted, how many come after where the list goes on.
+    count: usize,
     unreadable: Vec<String>,
 }
 
@@ -103,9 +134,8 @@ impl Listing {
     ) -> Result<Value, Failure> {
         let mut folders = vec![path.clone()];
         while let Some(folder) = folders.pop() {
-            match self.list(root, &folder, abandoned) {
-                Ok(below) if depth == Depth::All => folders.extend(below),
-                Ok(_) => {}
+            match self.list(root, &folder, depth, abandoned) {
+                Ok(below) => folders.extend(below),
                 Err(_) if abandoned.is_cancelled() => return Err(stopped()),
                 Err(error) if folder == path => return Err(failure(&path, &error)),
                 // It went away meanwhile, or is not ours to read.
@@ -116,11 +146,12 @@ impl Listing {
         Ok(self.result())
     }
 
-    /// Lists one folder and returns the folders in it.
+    /// Lists one folder and returns the folders in it that are listed as well.
     fn list(
         &mut self,
         root: &Dir,
         folder: &Path,
+        depth: Depth,
         abandoned: &CancellationToken,
     ) -> io::Result<Vec<PathBuf>> {
         let mut below = Vec::new();
@@ -137,14 +168,17 @@ impl Listing {
                 continue;
             }
             self.seen += 1;
-            let path = if folder.as_os_str() == "." {
-                name.into()
-            } else {
-                folder.join(name)
-            };
+            let path = globs::below(folder, name);
             let kind = entry.file_type()?;
-            self.add(path.to_string_lossy().into_owned(), &entry, kind);
-            if kind.is_dir() {
+            let wanted = if kind.is_dir() {
+                self.filter.takes_folder(&path)
+            } else {
+                self.filter.takes_file(&path)
+            };
+            if wanted {
+                self.add(path.to_string_lossy().into_owned(), &entry, kind);
+            }
+            if kind.is_dir() && depth == Depth::All && self.filter.enters(&path) {
                 below.push(path);
             }
         }
@@ -152,6 +186,18 @@ impl Listing {
     }
 
     fn add(&mut self, path: String, entry: &DirEntry, kind: FileType) {
+        if self.after.as_ref().is_some_and(|after| path <= *after) {
+            return;
+        }
+        self.count += 1;
+        if self.entries.len() == self.max
+            && self
+                .entries
+                .last_key_value()
+                .is_some_and(|last| path > *last.0)
+        {
+            return;
+        }
         let listed = if kind.is_file() {
             let bytes = entry.metadata().map(|metadata| metadata.len()).ok();
             json!({"path": path, "type": "file", "bytes": bytes})
@@ -163,26 +209,27 @@ impl Listing {
             json!({"path": path, "type": "special"})
         };
         self.entries.insert(path, listed);
-        if self.entries.len() > MAX_LISTED {
+        if self.entries.len() > self.max {
             self.entries.pop_last();
         }
     }
 
     fn result(self) -> Value {
-        let mut result = json!({ "count": self.seen });
-        if self.seen > self.entries.len() {
-            let more = if self.seen == MAX_SEEN {
-                " or more"
-            } else {
-                ""
-            };
-            let first = self.entries.len();
+        let mut result = json!({ "count": self.count });
+        let first = self.entries.len();
+        if self.seen == MAX_SEEN {
             result["cut"] = format!(
-                "these are the first {first} of {}{more}: list the folders one by one",
-                self.seen
+                "these are the first {first} of the {MAX_SEEN} files and folders that were looked \
+                 at: list the folders one by one"
             )
             .into();
+        } else if self.count > first {
+            result["cut"] = format!("these are the first {first} of {}", self.count).into();
+            if let Some((last, _)) = self.entries.last_key_value() {
+                result["next"] = last.as_str().into();
+            }
         }
+        self.filter.tell(&mut result);
         if !self.unreadable.is_empty() {
             result["unreadable"] = self.unreadable.into();
         }

@@ -13,6 +13,98 @@ const MAX_JSON: usize = INLINE_LIMIT - 1024;
 /// The fewest bytes that a page covers, so that it holds one character at least.
 const MIN_LIMIT: u64 = 4;
 
+/// Which lines are to be read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lines {
+    /// The first one, from 1.
+    pub(crate) first: u64,
+    /// How many at most; none for as many as a page holds.
+    pub(crate) count: Option<u64>,
+}
+
+impl Lines {
+    /// What the arguments `line` and `lines` ask for, if either is given.
+    pub(crate) fn asked(
+        line: Option<u64>,
+        lines: Option<u64>,
+        offset: Option<u64>,
+    ) -> Result<Option<Self>, Failure> {
+        if line.is_none() && lines.is_none() {
+            return Ok(None);
+        }
+        if offset.is_some() {
+            let message = "give `offset`, or `line` and `lines`, not both";
+            return Err(Failure::last("invalid_arguments", message));
+        }
+        Ok(Some(Self {
+            first: line.unwrap_or(1).max(1),
+            count: lines,
+        }))
+    }
+
+    /// Where they end in bytes that begin with the first of them.
+    pub(crate) fn end(self, bytes: &[u8]) -> usize {
+        let Some(count) = self.count else {
+            return bytes.len();
+        };
+        let mut newlines = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+        let last = usize::try_from(count.saturating_sub(1)).unwrap_or(usize::MAX);
+        newlines.nth(last).map_or(bytes.len(), |(at, _)| at + 1)
+    }
+
+    /// Adds to a page which lines it holds.
+    pub(crate) fn tell(self, page: &mut Value) {
+        let text = page["text"].as_str().unwrap_or_default();
+        let open = !text.is_empty() && !text.ends_with('\n');
+        let lines = text.matches('\n').count() + usize::from(open);
+        page["line"] = self.first.into();
+        page["lines"] = lines.into();
+    }
+}
+
+/// Adds the arguments `line` and `lines` to the properties of a schema.
+pub(crate) fn describe_lines(schema: &mut Value) {
+    schema["properties"]["line"] = json!({
+        "type": "integer", "minimum": 1,
+        "description": "Where to start, as a line from 1, instead of `offset`",
+    });
+    schema["properties"]["lines"] = json!({
+        "type": "integer", "minimum": 1,
+        "description": "The most lines to read",
+    });
+}
+
+/// A page of a text that is in memory.
+pub(crate) fn of_text(text: &str, window: Window, lines: Option<Lines>) -> Result<Value, Failure> {
+    let total = text.len() as u64;
+    let Some(lines) = lines else {
+        let start = usize::try_from(window.offset).map_or(text.len(), |at| at.min(text.len()));
+        return window.page(&text.as_bytes()[start..], total);
+    };
+    let start = line_start(text.as_bytes(), lines.first);
+    let rest = &text.as_bytes()[start..];
+    let window = Window {
+        offset: start as u64,
+        limit: window.limit.min(lines.end(rest) as u64),
+    };
+    let mut page = window.page(rest, total)?;
+    lines.tell(&mut page);
+    let newlines = text.matches('\n').count();
+    let open = !text.is_empty() && !text.ends_with('\n');
+    page["total_lines"] = (newlines + usize::from(open)).into();
+    Ok(page)
+}
+
+/// Where a line begins, or the end if there are not so many.
+fn line_start(bytes: &[u8], line: u64) -> usize {
+    let Some(before) = line.checked_sub(2) else {
+        return 0;
+    };
+    let mut newlines = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+    let before = usize::try_from(before).unwrap_or(usize::MAX);
+    newlines.nth(before).map_or(bytes.len(), |(at, _)| at + 1)
+}
+
 /// What is to be read.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Window {
@@ -36,6 +128,8 @@ impl Window {
     /// It starts and ends between two characters: the rest of one that `offset` cuts is skipped,
     /// and the beginning of one that `limit` cuts is left for the next page.
     pub(crate) fn page(self, bytes: &[u8], total: u64) -> Result<Value, Failure> {
+        let most = usize::try_from(self.limit).unwrap_or(usize::MAX);
+        let bytes = &bytes[..bytes.len().min(most)];
         let at_end = self.offset.saturating_add(bytes.len() as u64) >= total;
         let cut = if self.offset == 0 {
             0

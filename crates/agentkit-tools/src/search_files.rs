@@ -1,6 +1,9 @@
 //! `search_files`: lines of the workspace's files that match a regular expression.
 
-use std::path::{Path, PathBuf};
+use std::{
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+};
 
 use agentkit::{
     BoxFuture, Tool, ToolSpec,
@@ -8,16 +11,19 @@ use agentkit::{
     tool::{Effect, Resource, Resources, ToolContext, ToolOutput},
 };
 use cap_std::fs::Dir;
-use regex::bytes::{Regex, RegexBuilder};
+use encoding_rs::Encoding;
+use regex::bytes::Regex;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::workspace::{UNFINISHED, blocking, failure, folder_path, read_whole, stopped};
+use crate::{
+    encoding,
+    globs::{self, Filter, Globs},
+    grep,
+    workspace::{UNFINISHED, blocking, failure, folder_path, read_whole, stopped},
+};
 
-const MAX_PATTERN: usize = 4 * 1024;
-/// The most memory of a compiled pattern, in bytes.
-const MAX_COMPILED: usize = 1 << 20;
 const DEFAULT_MATCHES: usize = 100;
 const MAX_MATCHES: usize = 1000;
 /// The largest file that is searched, in bytes.
@@ -26,12 +32,7 @@ const MAX_FILE: u64 = 16 << 20;
 const MAX_SEARCHED: u64 = 1 << 30;
 /// The most files and folders that are looked at.
 const MAX_SEEN: usize = 100_000;
-/// A file with a NUL byte so early is not text.
-const SNIFFED: usize = 8 * 1024;
-/// Of a line, so much is shown on either side of where the match begins, in bytes.
-const MAX_BEFORE: usize = 100;
-const MAX_AFTER: usize = 200;
-/// How many skipped files are told by name.
+/// How many files of one kind are told by name.
 const MAX_TOLD: usize = 20;
 
 pub(crate) struct SearchFiles(ToolSpec);
@@ -43,14 +44,26 @@ struct Arguments {
     #[serde(default)]
     ignore_case: bool,
     max_matches: Option<usize>,
+    max_per_file: Option<usize>,
+    after: Option<String>,
+    encoding: Option<String>,
+    #[serde(flatten)]
+    globs: Globs,
+}
+
+/// Where a search goes on: behind this line of this file.
+struct After {
+    path: PathBuf,
+    line: usize,
 }
 
 impl SearchFiles {
     pub(crate) fn new() -> Self {
         let description = "Searches the text files of the workspace, or of a folder of it, for a \
             regular expression (no look-around, no back-references). Each line that matches is \
-            shown with its file and number.";
-        let schema = json!({
+            shown with its file and number; read_file shows what is around it. Where there are \
+            more, go on with `after` set to `next`.";
+        let mut schema = json!({
             "type": "object",
             "properties": {
                 "pattern": {
@@ -63,10 +76,20 @@ impl SearchFiles {
                     "type": "integer", "minimum": 1, "maximum": MAX_MATCHES,
                     "description": format!("The most lines to show; {DEFAULT_MATCHES}"),
                 },
+                "max_per_file": {
+                    "type": "integer", "minimum": 1, "maximum": MAX_MATCHES,
+                    "description": "The most lines to show of one file",
+                },
+                "after": {"type": "string", "description": "Go on after this: `next` of a result"},
+                "encoding": {
+                    "type": "string",
+                    "description": "Of all files, for instance windows-1251; found out for each",
+                },
             },
             "required": ["pattern"],
             "additionalProperties": false,
         });
+        globs::describe(&mut schema);
         // It only reads.
         Self(ToolSpec::new("search_files", description, schema).effect(Effect::Pure))
     }
@@ -88,17 +111,28 @@ impl Tool for SearchFiles {
     ) -> BoxFuture<'a, Result<ToolOutput, Failure>> {
         Box::pin(async move {
             let arguments: Arguments = crate::arguments(arguments)?;
-            let regex = compile(&arguments)?;
+            let regex = grep::compile(&arguments.pattern, arguments.ignore_case)?;
             let start = folder_path(arguments.path.as_deref().unwrap_or("."))?;
             let max = arguments.max_matches.unwrap_or(DEFAULT_MATCHES);
+            let max_per_file = arguments.max_per_file.unwrap_or(usize::MAX);
+            let filter = arguments.globs.compile()?;
+            let after = arguments.after.as_deref().map(After::read).transpose()?;
+            let encoding = arguments.encoding.as_deref();
+            let encoding = encoding.map(encoding::named).transpose()?;
             blocking(context, move |root, abandoned| {
                 let mut search = Search {
                     root,
                     regex: &regex,
                     max,
+                    max_per_file,
+                    filter,
+                    after,
+                    encoding,
                     abandoned,
                     matches: Vec::new(),
-                    skipped: Vec::new(),
+                    skipped: Told::default(),
+                    encodings: Told::default(),
+                    capped: Told::default(),
                     files: 0,
                     bytes: 0,
                     seen: 0,
@@ -113,38 +147,61 @@ impl Tool for SearchFiles {
     }
 }
 
-fn compile(arguments: &Arguments) -> Result<Regex, Failure> {
-    let invalid = |problem: String| {
-        Failure::last(
-            "invalid_pattern",
-            format!("the pattern cannot be used: {problem}"),
-        )
-    };
-    let pattern = &arguments.pattern;
-    if pattern.len() > MAX_PATTERN {
-        let size = pattern.len();
-        return Err(invalid(format!(
-            "it has {size} bytes, and {MAX_PATTERN} is the limit"
-        )));
+impl After {
+    fn read(text: &str) -> Result<Self, Failure> {
+        let (path, line) = text
+            .rsplit_once(':')
+            .and_then(|(path, line)| Some((path, line.parse().ok()?)))
+            .ok_or_else(|| {
+                let message = "`after` is the `next` of an earlier result, like data/a.txt:12";
+                Failure::last("invalid_arguments", message)
+            })?;
+        let path = folder_path(path)?;
+        Ok(Self { path, line })
     }
-    RegexBuilder::new(pattern)
-        .multi_line(true)
-        .crlf(true)
-        .case_insensitive(arguments.ignore_case)
-        .size_limit(MAX_COMPILED)
-        .dfa_size_limit(MAX_COMPILED)
-        .build()
-        .map_err(|error| invalid(error.to_string()))
+}
+
+/// Files that something is told of: the first of them, and how many there are.
+#[derive(Default)]
+struct Told {
+    first: Vec<Value>,
+    count: usize,
+}
+
+impl Told {
+    fn add(&mut self, value: impl FnOnce() -> Value) {
+        self.count += 1;
+        if self.first.len() < MAX_TOLD {
+            self.first.push(value());
+        }
+    }
+
+    fn put(self, name: &str, result: &mut Value) {
+        if self.count > self.first.len() {
+            result[format!("{name}_count")] = self.count.into();
+        }
+        if self.count > 0 {
+            result[name] = self.first.into();
+        }
+    }
 }
 
 struct Search<'a> {
     root: &'a Dir,
     regex: &'a Regex,
     max: usize,
+    max_per_file: usize,
+    filter: Filter,
+    after: Option<After>,
+    encoding: Option<&'static Encoding>,
     abandoned: &'a CancellationToken,
     matches: Vec<Value>,
     /// What was not searched, and why.
-    skipped: Vec<Value>,
+    skipped: Told,
+    /// Files whose encoding was found out.
+    encodings: Told,
+    /// Files of which not all lines that match are shown.
+    capped: Told,
     files: usize,
     bytes: u64,
     seen: usize,
@@ -204,15 +261,13 @@ impl Search<'_> {
                 ));
                 break;
             }
-            let path = if folder.as_os_str() == "." {
-                name.into()
-            } else {
-                folder.join(name)
-            };
+            let path = globs::below(folder, name);
             let kind = entry.file_type()?;
             if kind.is_dir() {
-                found.push((path, Kind::Folder));
-            } else if kind.is_file() {
+                if !self.is_behind(&path) && self.filter.enters(&path) {
+                    found.push((path, Kind::Folder));
+                }
+            } else if kind.is_file() && !self.is_behind(&path) && self.filter.takes_file(&path) {
                 found.push((path, Kind::File));
             }
         }
@@ -220,12 +275,14 @@ impl Search<'_> {
         Ok(found)
     }
 
+    /// Whether all of it comes before where the search goes on. Paths are searched in their order.
+    fn is_behind(&self, path: &Path) -> bool {
+        let after = self.after.as_ref();
+        after.is_some_and(|after| path < after.path && !after.path.starts_with(path))
+    }
+
     fn file(&mut self, path: &Path) -> Result<(), Failure> {
         let content = read_whole(self.root, path, MAX_FILE)?;
-        if content[..content.len().min(SNIFFED)].contains(&0) {
-            self.skip(path, "is not text");
-            return Ok(());
-        }
         self.bytes += content.len() as u64;
         if self.bytes > MAX_SEARCHED {
             let limit = MAX_SEARCHED;
@@ -234,60 +291,63 @@ impl Search<'_> {
             ));
             return Ok(());
         }
+        let Some(text) = encoding::decode(content, self.encoding) else {
+            self.skip(path, "is not text");
+            return Ok(());
+        };
         self.files += 1;
-        self.lines(path, &content);
+        if self.encoding.is_none()
+            && let Some(encoding) = text.how.told()
+        {
+            self.encodings
+                .add(|| json!({"path": path.to_string_lossy(), "encoding": encoding}));
+        }
+        self.lines(path, text.content.as_bytes());
         Ok(())
     }
 
     /// Adds the lines that match.
     fn lines(&mut self, path: &Path, content: &[u8]) {
-        let (mut from, mut line, mut counted) = (0, 1, 0);
-        while from <= content.len() && !self.abandoned.is_cancelled() {
-            let Some(found) = self.regex.find_at(content, from) else {
-                break;
-            };
-            let at = found.start();
-            // What is empty at the end of the last line is no line of its own.
-            if at == content.len() && (at == 0 || content[at - 1] == b'\n') {
-                break;
+        let after = match &self.after {
+            Some(after) if after.path == path => after.line,
+            Some(_) | None => 0,
+        };
+        let mut here = 0;
+        grep::lines(self.regex, content, |hit| {
+            if self.abandoned.is_cancelled() {
+                return ControlFlow::Break(());
+            }
+            if hit.line <= after {
+                return ControlFlow::Continue(());
             }
             if self.matches.len() == self.max {
                 self.cut = Some(format!("there are more than {} matches", self.max));
-                break;
+                return ControlFlow::Break(());
             }
-            line += newlines(&content[counted..at]);
-            counted = at;
-            let start = content[..at]
-                .iter()
-                .rposition(|byte| *byte == b'\n')
-                .map_or(0, |before| before + 1);
-            let end = content[at..]
-                .iter()
-                .position(|byte| *byte == b'\n')
-                .map_or(content.len(), |length| at + length);
+            if here == self.max_per_file {
+                self.capped.add(|| path.to_string_lossy().into());
+                return ControlFlow::Break(());
+            }
+            here += 1;
             self.matches.push(json!({
                 "path": path.to_string_lossy(),
-                "line": line,
-                "text": shown(content, start, at, end),
+                "line": hit.line,
+                "text": hit.text,
             }));
-            // A match of several lines counts for the first of them.
-            let last = found.end().saturating_sub(1).max(at);
-            from = content[last..]
-                .iter()
-                .position(|byte| *byte == b'\n')
-                .map_or(content.len(), |length| last + length)
-                + 1;
-        }
+            ControlFlow::Continue(())
+        });
     }
 
     fn skip(&mut self, path: &Path, why: &str) {
-        if self.skipped.len() < MAX_TOLD {
-            self.skipped
-                .push(json!({"path": path.to_string_lossy(), "why": why}));
-        }
+        self.skipped
+            .add(|| json!({"path": path.to_string_lossy(), "why": why}));
     }
 
     fn result(self) -> Value {
+        let next = self.matches.last().map(|last| {
+            let path = last["path"].as_str().unwrap_or_default();
+            format!("{path}:{}", last["line"])
+        });
         let mut result = json!({
             "count": self.matches.len(),
             "files_searched": self.files,
@@ -295,10 +355,14 @@ impl Search<'_> {
         });
         if let Some(cut) = self.cut {
             result["cut"] = cut.into();
+            if let Some(next) = next {
+                result["next"] = next.into();
+            }
         }
-        if !self.skipped.is_empty() {
-            result["skipped"] = self.skipped.into();
-        }
+        self.skipped.put("skipped", &mut result);
+        self.encodings.put("encodings", &mut result);
+        self.capped.put("capped", &mut result);
+        self.filter.tell(&mut result);
         result
     }
 }
@@ -307,19 +371,4 @@ impl Search<'_> {
 enum Kind {
     File,
     Folder,
-}
-
-fn newlines(bytes: &[u8]) -> usize {
-    bytes.iter().filter(|byte| **byte == b'\n').count()
-}
-
-/// A line, or the part of a long one that is around the match.
-fn shown(content: &[u8], start: usize, at: usize, end: usize) -> String {
-    let from = start.max(at.saturating_sub(MAX_BEFORE));
-    let to = end.min(at + MAX_AFTER);
-    let text = String::from_utf8_lossy(&content[from..to]);
-    let text = text.trim_end_matches('\r');
-    let before = if from > start { "..." } else { "" };
-    let after = if to < end { "..." } else { "" };
-    format!("{before}{text}{after}")
 }

@@ -5,8 +5,9 @@ use encoding_rs::Encoding;
 use serde_json::Value;
 
 use crate::{
+    encoding,
     json::{self, Limits, Node, Problem},
-    read_result, text,
+    read_result,
     workspace::{blocking, file_path, read_whole},
 };
 
@@ -16,8 +17,6 @@ const MAX_BYTES: u64 = 64 << 20;
 const MAX_MEMORY: usize = 256 << 20;
 /// How deep it may nest.
 const MAX_DEPTH: usize = 128;
-/// So much of a large result is read at once.
-const PIECE: u64 = 4 << 20;
 
 /// Where the document is.
 pub(super) enum Source {
@@ -58,20 +57,7 @@ impl Source {
                     .map(Text::Bytes)
             }
             Self::Result(handle) => {
-                let result = read_result::find(&handle, context)?;
-                if result.bytes > MAX_BYTES {
-                    return Err(too_large(&format!("has {} bytes", result.bytes)));
-                }
-                let mut whole = Vec::new();
-                while (whole.len() as u64) < result.bytes {
-                    let at = whole.len() as u64;
-                    let length = PIECE.min(result.bytes - at);
-                    let piece = context.blobs.read(&result.digest, at, length).await?;
-                    if piece.is_empty() {
-                        return Err(read_result::incomplete(&handle, result.bytes, at));
-                    }
-                    whole.extend_from_slice(&piece);
-                }
+                let whole = read_result::whole(&handle, context, MAX_BYTES).await?;
                 Ok(Text::Bytes(whole))
             }
             Self::Given(json) => Ok(Text::Given(json)),
@@ -101,7 +87,7 @@ impl Text {
                 });
             }
         };
-        let text = text::decode(bytes, encoding).ok_or_else(|| {
+        let text = encoding::decode(bytes, encoding).ok_or_else(|| {
             let message = "the document is not text, so it is not JSON";
             Failure::last("not_json", message)
         })?;

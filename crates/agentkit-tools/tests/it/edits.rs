@@ -125,3 +125,30 @@ async fn a_link_stays_and_none_leads_outside() {
         "secret"
     );
 }
+
+/// tools/T12: a file of Windows keeps its line ends.
+#[tokio::test]
+async fn a_file_keeps_its_line_ends() {
+    let mut harness = Harness::new();
+    let file = harness.path().join("a.ini");
+    fs::write(&file, "[a]\r\nx=1\r\ny=2\r\n").unwrap();
+    let result = harness
+        .ok("edit_file", edit("a.ini", "[a]\nx=1", "[a]\nx=3\nz=4"))
+        .await;
+    assert_eq!(result["line_ends"], "CRLF");
+    assert_eq!(
+        fs::read_to_string(&file).unwrap(),
+        "[a]\r\nx=3\r\nz=4\r\ny=2\r\n"
+    );
+    let error = harness
+        .call("edit_file", edit("a.ini", "y = 2", "y=5"))
+        .await
+        .unwrap_err();
+    assert!(
+        error
+            .message
+            .contains("at line 4 it stands with other white space, as \"y=2\""),
+        "{}",
+        error.message
+    );
+}

@@ -124,7 +124,7 @@ async fn what_is_no_text_file_is_refused() {
         .await
         .unwrap_err();
     assert_eq!(error.code, "not_text");
-    assert!(error.message.contains("byte 0x89 at offset 3"));
+    assert!(error.message.contains("`image` is not text"));
     assert_eq!(
         harness.code("read_file", json!({"path": "folder"})).await,
         "is_a_folder"
@@ -202,9 +202,15 @@ async fn long_listings_are_cut() {
     let entries = listed["entries"].as_array().unwrap();
     assert_eq!((entries.len(), &listed["count"]), (10_000, &json!(10_003)));
     assert_eq!(entries[9_999]["path"], "09999");
+    assert_eq!(listed["cut"], "these are the first 10000 of 10003");
+    assert_eq!(listed["next"], "09999");
+    let rest = harness
+        .ok("list_files", json!({"after": listed["next"]}))
+        .await;
+    let last = |name| json!({"path": name, "type": "file", "bytes": 0});
     assert_eq!(
-        listed["cut"],
-        "these are the first 10000 of 10003: list the folders one by one"
+        rest,
+        json!({"count": 3, "entries": [last("10000"), last("10001"), last("10002")]})
     );
     assert!(
         outcome.output["preview"]
@@ -327,4 +333,232 @@ async fn a_reader_never_sees_a_part() {
     }
     done.store(true, Ordering::SeqCst);
     reader.join().unwrap();
+}
+
+/// tools/T13: from the line of a match to what is around it.
+#[tokio::test]
+async fn lines_are_read_by_their_numbers() {
+    let mut harness = Harness::new();
+    let text: String = (1..=200).map(|line| format!("line {line}\n")).collect();
+    fs::write(harness.path().join("a.txt"), &text).unwrap();
+    fs::write(harness.path().join("open.txt"), "one\ntwo").unwrap();
+    let found = harness
+        .ok("search_files", json!({"pattern": "^line 120$"}))
+        .await;
+    let line = found["matches"][0]["line"].as_u64().unwrap();
+    let arguments = json!({"path": "a.txt", "line": line - 1, "lines": 3});
+    assert_eq!(
+        harness.ok("read_file", arguments).await,
+        json!({
+            "text": "line 119\nline 120\nline 121\n",
+            "line": 119, "lines": 3, "total_lines": 200,
+            "offset": text.find("line 119").unwrap(),
+            "next_offset": text.find("line 122").unwrap(),
+            "total_bytes": text.len(),
+        })
+    );
+    for (arguments, text, lines, next) in [
+        (
+            json!({"path": "open.txt", "lines": 1}),
+            "one\n",
+            1,
+            json!(4),
+        ),
+        (
+            json!({"path": "open.txt", "line": 2}),
+            "two",
+            1,
+            json!(null),
+        ),
+        (json!({"path": "open.txt", "line": 3}), "", 0, json!(null)),
+        (
+            json!({"path": "open.txt", "line": u64::MAX, "lines": u64::MAX}),
+            "",
+            0,
+            json!(null),
+        ),
+    ] {
+        let page = harness.ok("read_file", arguments.clone()).await;
+        assert_eq!(
+            (&page["text"], &page["lines"], &page["next_offset"]),
+            (&json!(text), &json!(lines), &next),
+            "{arguments}"
+        );
+    }
+    for arguments in [
+        json!({"path": "a.txt", "line": 1, "offset": 0}),
+        json!({"path": "a.txt", "line": 0}),
+        json!({"path": "a.txt", "lines": 0}),
+    ] {
+        assert_eq!(
+            harness.code("read_file", arguments).await,
+            "invalid_arguments"
+        );
+    }
+    // A file that is too large to be read whole has lines as well.
+    let large: String = (1..=2_000_000)
+        .map(|line| format!("line {line}\n"))
+        .collect();
+    fs::write(harness.path().join("large.txt"), format!("\u{feff}{large}")).unwrap();
+    let arguments = json!({"path": "large.txt", "line": 1_999_999, "lines": 1});
+    let page = harness.ok("read_file", arguments).await;
+    assert_eq!(
+        (&page["text"], &page["line"], &page["lines"]),
+        (&json!("line 1999999\n"), &json!(1_999_999), &json!(1))
+    );
+    let page = harness
+        .ok("read_file", json!({"path": "large.txt", "limit": 10}))
+        .await;
+    assert_eq!(
+        (&page["text"], &page["offset"], &page["next_offset"]),
+        (&json!("line 1\n"), &json!(3), &json!(10))
+    );
+    let arguments = json!({"path": "large.txt", "line": 3_000_000});
+    assert_eq!(harness.ok("read_file", arguments).await["text"], "");
+}
+
+/// tools/T9: what spreadsheets and Windows write is read, and what was assumed is told.
+#[tokio::test]
+async fn files_are_read_in_the_encoding_that_they_have() {
+    let mut harness = Harness::new();
+    let wide = |text: &str| -> Vec<u8> { text.encode_utf16().flat_map(u16::to_le_bytes).collect() };
+    let table = "id;Name\r\n1;Müller\r\n";
+    let ansi: Vec<u8> = table.chars().map(|c| c as u8).collect();
+    for (name, bytes, told) in [
+        ("plain.csv", table.as_bytes().to_vec(), None),
+        ("bom.csv", format!("\u{feff}{table}").into_bytes(), None),
+        (
+            "ansi.csv",
+            ansi,
+            Some("windows-1252, assumed as it is not UTF-8"),
+        ),
+        (
+            "excel.txt",
+            wide(&format!("\u{feff}{table}")),
+            Some("UTF-16LE, as its byte order mark says"),
+        ),
+        (
+            "unmarked.txt",
+            wide(table),
+            Some("UTF-16LE, assumed as it is not UTF-8"),
+        ),
+    ] {
+        fs::write(harness.path().join(name), bytes).unwrap();
+        let page = harness.ok("read_file", json!({"path": name})).await;
+        assert_eq!(page["text"], table, "{name}");
+        assert_eq!(page.get("encoding").and_then(Value::as_str), told, "{name}");
+        // Pages of it fit together.
+        let page = harness
+            .ok("read_file", json!({"path": name, "offset": 11, "limit": 7}))
+            .await;
+        assert_eq!(page["text"], "Müller", "{name}");
+        for pattern in ["^id;", "Müller"] {
+            let arguments = json!({"pattern": pattern, "path": name});
+            let found = harness.ok("search_files", arguments).await;
+            assert_eq!(found["count"], 1, "{name} {pattern}");
+            let assumed = &found["encodings"][0]["encoding"];
+            assert_eq!(assumed.as_str(), told, "{name}");
+        }
+    }
+    fs::write(harness.path().join("ru.txt"), b"\xcf\xf0\xe8").unwrap();
+    let page = harness
+        .ok(
+            "read_file",
+            json!({"path": "ru.txt", "encoding": "windows-1251"}),
+        )
+        .await;
+    assert_eq!(
+        (&page["text"], &page["encoding"]),
+        (&json!("При"), &json!("windows-1251, as asked for"))
+    );
+    let arguments = json!({"pattern": "При", "path": "ru.txt", "encoding": "windows-1251"});
+    assert_eq!(harness.ok("search_files", arguments).await["count"], 1);
+    let arguments = json!({"path": "ru.txt", "encoding": "utf-99"});
+    assert_eq!(
+        harness.code("read_file", arguments).await,
+        "unknown_encoding"
+    );
+}
+
+/// tools/T13: globs choose, and what others wrote is left out.
+#[tokio::test]
+async fn listings_are_narrowed_and_paged() {
+    let mut harness = Harness::new();
+    for path in [
+        ".git/config",
+        "node_modules/a/index.js",
+        "src/lib.rs",
+        "src/deep/mod.rs",
+        "src/notes.md",
+        "web/node_modules/b.js",
+        "README.md",
+    ] {
+        let path = harness.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "x").unwrap();
+    }
+    for (arguments, paths, left_out) in [
+        (
+            json!({"recursive": true}),
+            vec![
+                ".git",
+                "README.md",
+                "node_modules",
+                "src",
+                "src/deep",
+                "src/deep/mod.rs",
+                "src/lib.rs",
+                "src/notes.md",
+                "web",
+                "web/node_modules",
+            ],
+            3,
+        ),
+        (
+            json!({"recursive": true, "include": ["*.rs"]}),
+            vec!["src/deep/mod.rs", "src/lib.rs"],
+            3,
+        ),
+        (
+            json!({"recursive": true, "include": ["*.js", "config"], "everything": true}),
+            vec![
+                ".git/config",
+                "node_modules/a/index.js",
+                "web/node_modules/b.js",
+            ],
+            0,
+        ),
+        (
+            json!({"recursive": true, "exclude": ["src/deep", "web", ".git", "node_modules"]}),
+            vec!["README.md", "src", "src/lib.rs", "src/notes.md"],
+            0,
+        ),
+        (
+            json!({"path": "node_modules", "recursive": true, "include": ["*.js"]}),
+            vec!["node_modules/a/index.js"],
+            0,
+        ),
+        (
+            json!({"path": "src", "recursive": true, "max_entries": 2}),
+            vec!["src/deep", "src/deep/mod.rs"],
+            0,
+        ),
+        (
+            json!({"path": "src", "recursive": true, "after": "src/deep/mod.rs"}),
+            vec!["src/lib.rs", "src/notes.md"],
+            0,
+        ),
+    ] {
+        let listed = harness.ok("list_files", arguments.clone()).await;
+        let entries = listed["entries"].as_array().unwrap();
+        let found: Vec<_> = entries
+            .iter()
+            .map(|entry| entry["path"].as_str().unwrap())
+            .collect();
+        assert_eq!(found, paths, "{arguments}");
+        let told = listed.get("left_out").and_then(Value::as_array);
+        assert_eq!(told.map_or(0, Vec::len), left_out, "{arguments}");
+    }
+    let arguments = json!({"include": ["["]});
+    assert_eq!(harness.code("list_files", arguments).await, "invalid_glob");
 }

@@ -114,3 +114,109 @@ async fn an_unknown_handle_tells_the_known() {
         assert_eq!(error.message, expected);
     }
 }
+
+/// tools/T13: what is in a large result is found, and read from there.
+#[tokio::test]
+async fn a_large_result_is_searched_and_read_by_lines() {
+    let text: String = (1..=5_000).map(|line| format!("line {line}\n")).collect();
+    let mut harness = Speak::harness(&text);
+    harness.ok("speak", json!({})).await;
+    let arguments = json!({"handle": "call_1", "pattern": "^line 4(000|321)$"});
+    let found = harness.ok("search_result", arguments).await;
+    let offset = |line: &str| text.find(&format!("line {line}\n")).unwrap();
+    assert_eq!(
+        found,
+        json!({
+            "count": 2,
+            "total_bytes": text.len(),
+            "matches": [
+                {"line": 4000, "offset": offset("4000"), "text": "line 4000"},
+                {"line": 4321, "offset": offset("4321"), "text": "line 4321"},
+            ],
+        })
+    );
+    let arguments = json!({"handle": "call_1", "line": 4320, "lines": 2});
+    let page = harness.ok("read_result", arguments).await;
+    assert_eq!(page["text"], "line 4320\nline 4321\n");
+    assert_eq!(
+        (&page["line"], &page["total_lines"]),
+        (&json!(4320), &json!(5000))
+    );
+    // Page by page.
+    let mut arguments = json!({"handle": "call_1", "pattern": "0$", "max_matches": 300});
+    let mut count = 0;
+    loop {
+        let found = harness.ok("search_result", arguments.clone()).await;
+        let matches = found.get("matches").cloned();
+        let matches = matches.unwrap_or_else(|| {
+            let whole = found["preview"].as_str().unwrap();
+            panic!("it is shown whole: {whole}")
+        });
+        count += matches.as_array().unwrap().len();
+        match found.get("next") {
+            Some(next) => arguments["after"] = next.clone(),
+            None => break,
+        }
+    }
+    assert_eq!(count, 500);
+}
+
+#[tokio::test]
+async fn a_text_in_a_large_result_is_searched_and_read() {
+    let mut harness = Harness::new();
+    let text: String = (1..=2_000)
+        .map(|line| format!("row \"{line}\"\n"))
+        .collect();
+    let arguments = json!({"query": "$", "json": {"text": text, "n": 1}});
+    let shown = harness.ok("json_query", arguments).await;
+    let handle = shown["handle"].as_str().unwrap().to_owned();
+    let arguments =
+        json!({"handle": handle, "pattern": "^row \"1999\"$", "inside": "/values/0/text"});
+    let found = harness.ok("search_result", arguments).await;
+    assert_eq!(found["matches"][0]["line"], 1999);
+    let arguments = json!({"handle": handle, "inside": "/values/0/text", "line": 1999, "lines": 1});
+    assert_eq!(
+        harness.ok("read_result", arguments).await["text"],
+        "row \"1999\"\n"
+    );
+    let offset = found["matches"][0]["offset"].clone();
+    let arguments =
+        json!({"handle": handle, "inside": "/values/0/text", "offset": offset, "limit": 10});
+    assert_eq!(
+        harness.ok("read_result", arguments).await["text"],
+        "row \"1999\""
+    );
+    for (tool, arguments, code) in [
+        (
+            "search_result",
+            json!({"handle": "call_7", "pattern": "x"}),
+            "unknown_handle",
+        ),
+        (
+            "search_result",
+            json!({"handle": handle, "pattern": "("}),
+            "invalid_pattern",
+        ),
+        (
+            "search_result",
+            json!({"handle": handle, "pattern": "x", "inside": "/n"}),
+            "invalid_arguments",
+        ),
+        (
+            "read_result",
+            json!({"handle": handle, "inside": "/values/0/n"}),
+            "invalid_arguments",
+        ),
+        (
+            "read_result",
+            json!({"handle": handle, "line": 1, "offset": 1}),
+            "invalid_arguments",
+        ),
+    ] {
+        assert_eq!(
+            harness.code(tool, arguments.clone()).await,
+            code,
+            "{arguments}"
+        );
+    }
+}

@@ -141,6 +141,13 @@ async fn each_tool_says_what_its_calls_do_and_touch() {
             none(),
         ),
         (
+            "http_fetch",
+            Idempotent,
+            json!({"url": "http://a.example/x", "save_as": "d/../a"}),
+            url(),
+            file("a"),
+        ),
+        (
             "http_request",
             Write,
             json!({"url": "http://a.example/x", "method": "POST"}),
@@ -195,6 +202,13 @@ async fn each_tool_says_what_its_calls_do_and_touch() {
             Pure,
             json!({"pattern": "x", "path": "d"}),
             vec![Tree("d".to_owned())],
+            none(),
+        ),
+        (
+            "search_result",
+            Pure,
+            json!({"handle": "call_2", "pattern": "x"}),
+            none(),
             none(),
         ),
         (

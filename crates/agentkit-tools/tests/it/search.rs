@@ -30,7 +30,10 @@ async fn lines_that_match_are_shown_with_their_place() {
                 {"path": "a/deep/c.txt", "line": 1, "text": "needle"},
                 {"path": "b.txt", "line": 2, "text": "needle one needle"},
                 {"path": "b.txt", "line": 5, "text": "last needle"},
-                {"path": "latin", "line": 1, "text": "gr\u{fffd}ne needle"},
+                {"path": "latin", "line": 1, "text": "grüne needle"},
+            ],
+            "encodings": [
+                {"path": "latin", "encoding": "windows-1252, assumed as it is not UTF-8"},
             ],
             "skipped": [{"path": "binary", "why": "is not text"}],
         })
@@ -202,6 +205,10 @@ async fn a_rule_on_a_path_binds_every_tool_that_reads_it() {
             ("search_files", json!({"pattern": "k", "path": "secret"})),
             ("list_files", json!({"recursive": true})),
             ("list_files", json!({"path": "secret"})),
+            (
+                "http_fetch",
+                json!({"url": "https://example.com/", "save_as": "secret/a"}),
+            ),
         ] {
             let code = harness.code(name, arguments.clone()).await;
             assert_eq!(code, "denied", "{rule}: {name} {arguments}");
@@ -217,4 +224,80 @@ async fn a_rule_on_a_path_binds_every_tool_that_reads_it() {
             harness.ok(name, arguments).await;
         }
     }
+}
+
+/// tools/T13: a search is narrowed by globs and by a cap for each file, and goes on where it ended.
+#[tokio::test]
+async fn searches_are_narrowed_and_paged() {
+    let mut harness = Harness::new();
+    for (path, content) in [
+        (".git/log", "hit\n"),
+        ("node_modules/x/i.js", "hit\n"),
+        ("a/one.rs", "hit 1\nhit 2\nhit 3\n"),
+        ("a/two.md", "hit 4\n"),
+        ("a.rs", "hit 5\n"),
+        ("b:c.rs", "hit 6\nhit 7\n"),
+    ] {
+        let path = harness.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+    let texts = |result: &Value| -> Vec<String> {
+        let matches = result["matches"].as_array().unwrap();
+        let text = |found: &Value| found["text"].as_str().unwrap().replace("hit ", "");
+        matches.iter().map(text).collect()
+    };
+    let result = harness.ok("search_files", json!({"pattern": "hit"})).await;
+    assert_eq!(texts(&result), ["1", "2", "3", "4", "5", "6", "7"]);
+    assert_eq!(result["left_out"], json!([".git", "node_modules"]));
+    for (arguments, expected) in [
+        (json!({"pattern": "hit", "include": ["*.md"]}), vec!["4"]),
+        (
+            json!({"pattern": "hit", "include": ["a/*"], "exclude": ["*.md"]}),
+            vec!["1", "2", "3"],
+        ),
+        (
+            json!({"pattern": "hit", "include": ["*.js"], "everything": true}),
+            vec!["hit"],
+        ),
+        (
+            json!({"pattern": "hit", "path": "node_modules"}),
+            vec!["hit"],
+        ),
+    ] {
+        let result = harness.ok("search_files", arguments.clone()).await;
+        assert_eq!(texts(&result), expected, "{arguments}");
+    }
+    let arguments = json!({"pattern": "hit", "max_per_file": 1});
+    let result = harness.ok("search_files", arguments).await;
+    assert_eq!(texts(&result), ["1", "4", "5", "6"]);
+    assert_eq!(result["capped"], json!(["a/one.rs", "b:c.rs"]));
+    // Page by page, each of two lines.
+    let mut arguments = json!({"pattern": "hit", "max_matches": 2});
+    let mut all = Vec::new();
+    loop {
+        let result = harness.ok("search_files", arguments.clone()).await;
+        all.extend(texts(&result));
+        match result.get("next") {
+            Some(next) => arguments["after"] = next.clone(),
+            None => break,
+        }
+    }
+    assert_eq!(all, ["1", "2", "3", "4", "5", "6", "7"]);
+    for (after, code) in [("a.rs", "invalid_arguments"), ("../a:1", "invalid_path")] {
+        let arguments = json!({"pattern": "hit", "after": after});
+        assert_eq!(harness.code("search_files", arguments).await, code);
+    }
+}
+
+/// tools/T2: more files than are named are counted.
+#[tokio::test]
+async fn skipped_files_are_counted() {
+    let mut harness = Harness::new();
+    for number in 0..25 {
+        fs::write(harness.path().join(format!("{number:02}")), b"x\0y").unwrap();
+    }
+    let result = harness.ok("search_files", json!({"pattern": "x"})).await;
+    assert_eq!(result["skipped"].as_array().unwrap().len(), 20);
+    assert_eq!(result["skipped_count"], 25);
 }
