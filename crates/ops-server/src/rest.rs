@@ -174,6 +174,7 @@ async fn nothing_here(uri: Uri) -> Problem {
 
 async fn wrong_method(method: Method, uri: Uri) -> Problem {
     let path: String = uri.path().chars().take(200).collect();
+    let method: String = method.as_str().chars().take(32).collect();
     let message =
         format!("`{path}` does not take {method}; the `Allow` header names what it takes");
     Problem::new(Code::MethodNotAllowed, message)

@@ -5,7 +5,11 @@ mod gate;
 mod host;
 mod io;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::Router;
 use tokio::{
@@ -50,6 +54,10 @@ impl Default for Settings {
 const MAX_REFUSALS: usize = 256;
 /// How long nothing is accepted after the system could not give a connection.
 const ACCEPT_REST: Duration = Duration::from_millis(50);
+/// How long nothing more is logged about it.
+const COMPLAINT_REST: Duration = Duration::from_secs(60);
+/// `EMFILE`, on every system that this runs on.
+const OUT_OF_FILES: i32 = 24;
 
 /// Serves the routes on a port until `stop`: then nothing more is accepted, what is in flight is
 /// finished, event streams end, and what takes longer than the grace time is cut off.
@@ -65,9 +73,10 @@ pub async fn serve(
     let grace = settings.grace;
     let shared = Arc::new(Shared::new(gate, settings, stop.clone()));
     let mut open = JoinSet::new();
+    let mut complaints = Complaints::default();
     loop {
         let (stream, peer) = tokio::select! {
-            accepted = accept(&listener) => accepted,
+            accepted = accept(&listener, &mut complaints) => accepted,
             Some(ended) = open.join_next(), if !open.is_empty() => {
                 report(ended);
                 continue;
@@ -118,13 +127,48 @@ fn set_up(stream: &TcpStream) {
     let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES);
 }
 
-async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+/// Complaints about connections that could not be accepted: a minute's are one line.
+#[derive(Default)]
+struct Complaints {
+    last: Option<Instant>,
+    held_back: u64,
+}
+
+impl Complaints {
+    /// The line that is due, if one is.
+    fn about(&mut self, error: &std::io::Error, now: Instant) -> Option<String> {
+        let is_due = self.last.is_none_or(|last| now - last >= COMPLAINT_REST);
+        if !is_due {
+            self.held_back += 1;
+            return None;
+        }
+        self.last = Some(now);
+        let more = match std::mem::take(&mut self.held_back) {
+            0 => String::new(),
+            more => format!(" ({more} more times since this was last told)"),
+        };
+        let hint = match error.raw_os_error() {
+            Some(OUT_OF_FILES) => {
+                "; this process has as many files open as it may: raise `ulimit -n`, or close \
+                 connections"
+            }
+            _ => "",
+        };
+        Some(format!(
+            "a connection could not be accepted: {error}{hint}{more}"
+        ))
+    }
+}
+
+async fn accept(listener: &TcpListener, complaints: &mut Complaints) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
             Ok(accepted) => return accepted,
             Err(error) => {
                 // Out of file descriptors, or a client that left again: neither ends the server.
-                tracing::warn!(%error, "could not accept a connection");
+                if let Some(line) = complaints.about(&error, Instant::now()) {
+                    tracing::warn!("{line}");
+                }
                 tokio::time::sleep(ACCEPT_REST).await;
             }
         }
@@ -136,5 +180,27 @@ fn report(ended: Result<(), tokio::task::JoinError>) {
         && error.is_panic()
     {
         tracing::error!(%error, "a connection panicked");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// security/S9
+    #[test]
+    fn a_system_that_gives_no_connection_is_told_of_once_a_minute_with_the_remedy() {
+        let error = std::io::Error::from_raw_os_error(OUT_OF_FILES);
+        let mut complaints = Complaints::default();
+        let begun = Instant::now();
+        let lines: Vec<_> = (0..2_400)
+            .filter_map(|n| complaints.about(&error, begun + ACCEPT_REST * n))
+            .collect();
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[0].contains("raise `ulimit -n`"), "{lines:?}");
+        assert!(lines[1].contains("(1199 more times"), "{lines:?}");
+        let other = std::io::Error::from_raw_os_error(103);
+        let line = Complaints::default().about(&other, begun).unwrap();
+        assert!(!line.contains("ulimit"), "{line}");
     }
 }

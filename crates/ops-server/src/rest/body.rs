@@ -91,11 +91,42 @@ fn check(bytes: &[u8]) -> Result<(), Problem> {
     })
 }
 
+/// The room that one body takes.
+struct Room<'a> {
+    large: &'a Arc<Semaphore>,
+    taken: Option<OwnedSemaphorePermit>,
+}
+
+impl Room<'_> {
+    /// Takes so much room in all. A small body needs none.
+    fn hold(&mut self, bytes: usize) -> Result<(), Problem> {
+        if bytes <= SMALL {
+            return Ok(());
+        }
+        let held = self
+            .taken
+            .as_ref()
+            .map_or(0, OwnedSemaphorePermit::num_permits);
+        let more = bytes.div_ceil(1_024).saturating_sub(held);
+        let more = u32::try_from(more).unwrap_or(u32::MAX);
+        let taken = Arc::clone(self.large).try_acquire_many_owned(more);
+        let taken = taken.map_err(|_| {
+            let message = "many large request bodies are being worked on at once";
+            Problem::new(Code::Overloaded, message)
+        })?;
+        match &mut self.taken {
+            Some(held) => held.merge(taken),
+            None => self.taken = Some(taken),
+        }
+        Ok(())
+    }
+}
+
 impl Reader {
     /// Reads bodies of so many bytes, whose pieces come at least so often.
     pub(crate) fn new(max_bytes: usize, rest: Duration) -> Self {
         // One body of the largest size must always fit.
-        let large = LARGE_KIB.max(max_bytes / 1_024 + 1);
+        let large = LARGE_KIB.max(max_bytes.div_ceil(1_024));
         Self {
             max_bytes,
             rest,
@@ -116,8 +147,7 @@ impl Reader {
         if announced.is_some_and(|length| length > self.max_bytes) {
             return Err(self.too_large());
         }
-        let room = self.room(announced.unwrap_or(self.max_bytes))?;
-        let bytes = self.read(body, announced).await?;
+        let (bytes, room) = self.read(body, announced).await?;
         if bytes.len() <= SMALL {
             check(&bytes)?;
             return Ok(JsonBody { bytes, room: None });
@@ -126,21 +156,17 @@ impl Reader {
         aside(move || check(&bytes).map(|()| JsonBody { bytes, room })).await
     }
 
-    /// Makes room for a large body.
-    fn room(&self, bytes: usize) -> Result<Option<OwnedSemaphorePermit>, Problem> {
-        if bytes <= SMALL {
-            return Ok(None);
-        }
-        let kib = u32::try_from(bytes / 1_024).unwrap_or(u32::MAX);
-        let large = Arc::clone(&self.large);
-        large.try_acquire_many_owned(kib).map(Some).map_err(|_| {
-            let message = "many large request bodies are being worked on at once";
-            Problem::new(Code::Overloaded, message)
-        })
-    }
-
-    async fn read(&self, body: Body, announced: Option<usize>) -> Result<Bytes, Problem> {
+    async fn read(
+        &self,
+        body: Body,
+        announced: Option<usize>,
+    ) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Problem> {
         let mut pieces = BodyDataStream::new(body);
+        let mut room = Room {
+            large: &self.large,
+            taken: None,
+        };
+        let most = announced.unwrap_or(self.max_bytes);
         let mut first = Bytes::new();
         let mut all = BytesMut::new();
         let begun = Instant::now();
@@ -158,11 +184,18 @@ impl Reader {
                 return Err(self.too_large());
             }
             if first.is_empty() {
+                room.hold(length)?;
                 first = piece;
                 continue;
             }
+            if length > all.capacity() {
+                // Room is taken for what came, not for what was announced: a client that announces
+                // much and sends nothing must not keep others out.
+                let capacity = (length * 2).min(most).max(length);
+                room.hold(capacity)?;
+                all.reserve(capacity - all.len());
+            }
             if all.is_empty() {
-                all.reserve(announced.unwrap_or(length * 2));
                 all.extend_from_slice(&first);
             }
             all.extend_from_slice(&piece);
@@ -171,7 +204,8 @@ impl Reader {
                 return Err(self.slow());
             }
         }
-        Ok(if all.is_empty() { first } else { all.freeze() })
+        let bytes = if all.is_empty() { first } else { all.freeze() };
+        Ok((bytes, room.taken))
     }
 
     fn too_large(&self) -> Problem {
