@@ -70,6 +70,8 @@ codes! {
         "Take one of the named agents out of another's `agents`.";
     ScheduleNotFound = "schedule_not_found", "There is no such schedule",
         "List the schedules with `opspawn schedule ls`.";
+    ScheduleChanged = "schedule_changed", "The schedule is not at the revision that the request names",
+        "Look at its current revision, and apply to that.";
     RetentionUnset = "retention_unset", "Nothing is ever deleted",
         "Set `retention.completed`, `retention.failed` or `retention.cancelled`, or say an age with the request.";
     RouteNotFound = "route_not_found", "There is nothing at this path",
@@ -98,6 +100,10 @@ codes! {
         "Look at the new arguments, and decide about that revision.";
     NotInDoubt = "not_in_doubt", "This step is not in doubt",
         "See the open ones with `opspawn reconcile ls`.";
+    QuestionNotOpen = "question_not_open", "No question waits for this answer",
+        "Use a name that `state_detail.signals` of the task lists; an answered question takes no other.";
+    AgentVersionNotFound = "agent_version_not_found", "The agent never had this version",
+        "See its versions with `opspawn agent show NAME`.";
     IdempotencyMismatch = "idempotency_mismatch", "This idempotency key belongs to another request",
         "Use a new key for a new request.";
     IdempotencyInFlight = "idempotency_in_flight", "A request with this idempotency key is being served",

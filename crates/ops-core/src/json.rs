@@ -1,5 +1,6 @@
 //! JSON text that is known to be valid, carried without parsing it again.
 
+mod canonical;
 mod pick;
 
 use std::sync::Arc;
@@ -7,7 +8,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value, value::RawValue};
 
-pub use self::pick::TooManyValues;
+pub use self::{
+    canonical::{Key, canonical},
+    pick::TooManyValues,
+};
 
 /// A JSON document as text.
 #[derive(Debug, Clone, PartialEq, Eq)]

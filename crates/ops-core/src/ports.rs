@@ -27,7 +27,7 @@ pub use self::{
     agents::{AgentDefinitions, AgentMistake, AgentStore, Expected, NewAgent, Stored},
     error::StoreError,
     retention::{Expired, Progress, Retention, RetentionStore, Workspaces},
-    schedules::{DueSchedules, NewSchedule, ScheduleChange, ScheduleStore},
+    schedules::{DueSchedules, ExpectedSchedule, NewSchedule, ScheduleChange, ScheduleStore},
 };
 
 /// A boxed future, so that the ports are object-safe without a runtime.
@@ -158,10 +158,31 @@ pub struct Fork {
 /// An idempotency key and what it stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Idempotency {
-    /// The client's key.
-    pub key: String,
+    /// The key.
+    pub key: IdempotencyKey,
     /// SHA-256 of the request.
     pub digest: [u8; 32],
+}
+
+/// Who chose a key. No client can write a key of the engine's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IdempotencyKey {
+    /// A client, without control characters.
+    Client(String),
+    /// The engine: a dead letter is redriven once.
+    Redrive(TaskId),
+}
+
+impl IdempotencyKey {
+    /// The key as it is stored: each has a text of its own. Those of the engine begin with a control
+    /// character.
+    #[must_use]
+    pub fn stored(&self) -> std::borrow::Cow<'_, str> {
+        match self {
+            Self::Client(key) => key.as_str().into(),
+            Self::Redrive(task) => format!("\u{1}redrive:{task}").into(),
+        }
+    }
 }
 
 /// A task with where it stands.

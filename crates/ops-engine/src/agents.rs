@@ -140,8 +140,7 @@ impl Engine {
     /// One version of an agent.
     ///
     /// # Errors
-    /// `agent_not_found` if there is no such agent, or it never had this version; or a code of the
-    /// storage.
+    /// `agent_not_found`, `agent_version_not_found`, or a code of the storage.
     pub async fn agent_version(
         &self,
         tenant: TenantId,
@@ -152,10 +151,12 @@ impl Engine {
         let found = self.store.agent_version(tenant, digest).await;
         match found {
             Ok(version) if version.name == agent => Ok(version),
-            Ok(_) | Err(StoreError::NotFound) => Err(Error::new(
-                Code::AgentNotFound,
-                format!("the agent `{agent}` never had the version {digest}"),
-            )),
+            Ok(_) | Err(StoreError::NotFound) => {
+                // One that is not there has no versions either.
+                self.agent(tenant, name).await?;
+                let message = format!("the agent `{agent}` never had the version {digest}");
+                Err(Error::new(Code::AgentVersionNotFound, message))
+            }
             Err(error) => Err(error.into()),
         }
     }

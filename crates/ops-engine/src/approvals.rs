@@ -146,7 +146,7 @@ impl Engine {
 /// was meant to forbid must not slip through.
 async fn violations(schema: &Value, input: &Value) -> Vec<FieldError> {
     let field = |path: &str, message: String, kind| FieldError {
-        path: std::iter::once("input")
+        path: std::iter::once("arguments")
             .chain(path.split('/').filter(|part| !part.is_empty()))
             .map(str::to_owned)
             .collect(),
@@ -174,7 +174,7 @@ async fn violations(schema: &Value, input: &Value) -> Vec<FieldError> {
 fn digest(value: &Value) -> Result<String, Error> {
     let bytes = serde_json_canonicalizer::to_vec(value).map_err(|error| {
         Error::invalid(vec![FieldError::new(
-            &["input"],
+            &["arguments"],
             "value_error",
             format!("cannot be written as RFC 8785 JSON: {error}"),
         )])

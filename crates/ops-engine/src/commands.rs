@@ -1,10 +1,9 @@
 //! What surfaces ask of the engine.
 
 use ops_core::{
-    Code, Command, Lifecycle, StoredEvent, TaskId, TenantId,
-    event::Resolution,
+    Code, Command, Lifecycle, State, StoredEvent, TaskId, TenantId,
+    event::{Resolution, TaskError, TaskEvent},
     ports::{Counts, LIST_BYTES, StoreError, TaskFilter, TaskRecord},
-    retry::RetryPolicy,
     stats::Stats,
 };
 
@@ -51,6 +50,34 @@ impl Engine {
     /// `task_not_found`, or a code of the storage.
     pub async fn task(&self, tenant: TenantId, task: TaskId) -> Result<TaskRecord, Error> {
         Ok(self.store.task(tenant, task).await?)
+    }
+
+    /// Why the attempt before failed, of a task that waits for its next one. Its own error is set once
+    /// it has failed for good.
+    ///
+    /// # Errors
+    /// A code of the storage.
+    pub async fn last_failure(&self, record: &TaskRecord) -> Result<Option<TaskError>, Error> {
+        let TaskRecord { task, life, .. } = record;
+        let State::Scheduled { .. } = life.state else {
+            return Ok(None);
+        };
+        if life.attempt <= 1 {
+            return Ok(None);
+        }
+        // It is the last event, but for those of people since.
+        let after = life.seq.saturating_sub(u64::from(FEW));
+        let events = self.store.events(task.tenant, task.id, after, FEW).await?;
+        let failure = events.iter().rev().find_map(|event| {
+            if event.event.kind != "task.retry_scheduled" {
+                return None;
+            }
+            match TaskEvent::decode(&event.event.body) {
+                Ok(TaskEvent::RetryScheduled { error, .. }) => Some(error),
+                Ok(_) | Err(_) => None,
+            }
+        });
+        Ok(failure)
     }
 
     /// Tasks, newest first.
@@ -144,10 +171,20 @@ impl Engine {
 
     /// The steps of a task that are in doubt: they are of its last turn.
     async fn doubtful(&self, tenant: TenantId, life: &Lifecycle) -> Result<Vec<Step>, Error> {
+        let mut steps = self.last_turn(tenant, life).await?;
+        steps.retain(Step::is_in_doubt);
+        Ok(steps)
+    }
+
+    /// The tool calls of a task's last turn: those that are open are among them.
+    pub(crate) async fn last_turn(
+        &self,
+        tenant: TenantId,
+        life: &Lifecycle,
+    ) -> Result<Vec<Step>, Error> {
         let turn = self.store.turn_start(tenant, life.id, life.seq).await?;
         let fold = Fold::new(turn, u32::MAX, usize::MAX);
-        let page = self.fold(tenant, life, turn, fold).await?;
-        Ok(page.steps.into_iter().filter(Step::is_in_doubt).collect())
+        Ok(self.fold(tenant, life, turn, fold).await?.steps)
     }
 
     /// Where a task stands: its record without what was asked and what came of it.
@@ -260,12 +297,6 @@ impl Engine {
         let mut queues = self.store.ready_queues().await?;
         queues.retain(|queue| !self.serves(queue));
         Ok(queues)
-    }
-
-    /// The policy of tasks that ask for none: what a partial wish changes.
-    #[must_use]
-    pub fn default_retry(&self) -> RetryPolicy {
-        self.settings.retry
     }
 
     pub(crate) async fn command(

@@ -7,10 +7,14 @@ use ops_core::{
 };
 use serde_json::Value;
 
-use crate::{Engine, Error, FieldError, submit};
+use crate::{Engine, Error, FieldError, Step, StepState, submit};
 
 /// The longest name of a signal, in bytes.
 const MAX_SIGNAL_NAME: usize = 128;
+/// What the name of a signal begins with that answers a question: the id of its call follows.
+const QUESTION: &str = "human.";
+/// The tool that puts questions.
+const ASK_HUMAN: &str = "ask_human";
 
 impl Engine {
     /// Stops a task and its children: at once if no worker holds it, else as soon as its worker
@@ -63,8 +67,7 @@ impl Engine {
     ) -> Result<TaskRecord, Error> {
         let mut wrong = submit::wrong_limits(&limits, &[]);
         if limits == TaskLimits::default() {
-            let message = "name at least one limit: `max_steps`, `max_tokens`, `max_cost_usd` or \
-                           `timeout`";
+            let message = "name at least one limit: of steps, tokens, cost or time";
             wrong.push(FieldError::new(&[], "missing", message));
         }
         if !wrong.is_empty() {
@@ -74,11 +77,12 @@ impl Engine {
         self.task(tenant, task).await
     }
 
-    /// Tells something to a task's run. A call that waits for a signal of this name returns the
-    /// payload; if none does yet, the first that will.
+    /// Records an external event for a task's run. A call that waits for a signal of this name returns
+    /// the payload; if none does yet, the first that will. A name with [`QUESTION`] before it answers
+    /// a question, which must be open.
     ///
     /// # Errors
-    /// `invalid_body`, `task_not_found`, `task_final`, or a code of the storage.
+    /// `invalid_body`, `question_not_open`, `task_not_found`, `task_final`, or a code of the storage.
     pub async fn signal(
         &self,
         tenant: TenantId,
@@ -104,8 +108,47 @@ impl Engine {
                 ),
             ));
         }
+        if let Some(call) = name.strip_prefix(QUESTION) {
+            self.check_question(tenant, task, call).await?;
+        }
         self.command(tenant, task, Command::Signal { name, payload })
             .await?;
         self.task(tenant, task).await
+    }
+
+    /// Whether a call waits for its answer. The run names these signals, so that none may be kept for
+    /// a call that comes later: its question would be answered before it is put.
+    async fn check_question(
+        &self,
+        tenant: TenantId,
+        task: TaskId,
+        call: &str,
+    ) -> Result<(), Error> {
+        let life = self.store.life(tenant, task).await?;
+        if life.state.name().is_terminal() {
+            return Err(StoreError::from(Rejection::Terminal(life.state.name())).into());
+        }
+        let number = call
+            .strip_prefix("call_")
+            .and_then(|number| number.parse().ok());
+        let steps = self.last_turn(tenant, &life).await?;
+        let is_open = |step: &Step| {
+            step.number == number && number.is_some() && step.status == StepState::Waiting
+        };
+        if steps.iter().any(is_open) {
+            return Ok(());
+        }
+        let open: Vec<_> = steps
+            .iter()
+            .filter(|step| step.status == StepState::Waiting && step.name == ASK_HUMAN)
+            .filter_map(|step| Some(format!("`{QUESTION}call_{}`", step.number?)))
+            .collect();
+        let open = match open.as_slice() {
+            [] => "the task has no open question".to_owned(),
+            open => format!("open are {}", open.join(", ")),
+        };
+        let call: String = call.chars().take(80).collect();
+        let message = format!("no question waits for `{QUESTION}{call}`; {open}");
+        Err(Error::new(Code::QuestionNotOpen, message))
     }
 }

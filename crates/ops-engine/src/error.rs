@@ -17,7 +17,9 @@ pub struct Error {
 /// One offending part of an input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldError {
-    /// Where it is: object keys, outermost first.
+    /// Where it is: names of fields, outermost first, as the types of this crate name them
+    /// (`idempotency_key`, `input`, `arguments`, `limits.max_cost`). A surface translates those that it
+    /// names otherwise. Within `input` and `arguments` they are the keys of the document.
     pub path: Vec<String>,
     /// What is wrong with it.
     pub message: String,
@@ -81,6 +83,7 @@ impl From<StoreError> for Error {
             StoreError::Decided(_) => Code::ApprovalDecided,
             StoreError::WrongRevision { .. } => Code::ApprovalChanged,
             StoreError::AgentChanged(_) => Code::AgentChanged,
+            StoreError::ScheduleChanged(_) => Code::ScheduleChanged,
             StoreError::NoAgent(_) => Code::UnknownAgent,
             StoreError::AgentCycle(_) => Code::AgentCycle,
             StoreError::IdempotencyMismatch => Code::IdempotencyMismatch,

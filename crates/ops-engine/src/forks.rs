@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::{
     Accepted, Engine, Error, FieldError, Submit,
     commands::{FEW, PAGE},
+    submit::{EngineLabels, Order, OrderKey, of_rerun, of_retry},
 };
 
 /// The most children that one task may have had to be done again from a step.
@@ -27,8 +28,8 @@ pub struct Rerun {
     pub message: Option<String>,
     /// Another input for the task, if it is done from its start.
     pub input_data: Option<Json>,
-    /// The client's key, and the SHA-256 of its request.
-    pub idempotency: Option<(String, [u8; 32])>,
+    /// The client's key, which makes a repeated request find the same task.
+    pub key: Option<String>,
 }
 
 /// What became of a dead letter.
@@ -41,8 +42,8 @@ pub struct Redriven {
 }
 
 impl Engine {
-    /// Does an ended task again, as a new one with the same input. `idempotency` is the client's key,
-    /// and the SHA-256 of its request.
+    /// Does an ended task again, as a new one with the same input. `key` is the client's, which makes a
+    /// repeated request find the same task.
     ///
     /// # Errors
     /// `task_not_found`, `task_not_final`, or a code of [`Engine::submit`].
@@ -50,7 +51,7 @@ impl Engine {
         &self,
         tenant: TenantId,
         task: TaskId,
-        idempotency: Option<(String, [u8; 32])>,
+        key: Option<String>,
     ) -> Result<Accepted, Error> {
         let old = self.store.task(tenant, task).await?;
         let state = old.life.state.name();
@@ -58,9 +59,10 @@ impl Engine {
             let message = format!("the task is {state}; only an ended task can be done again");
             return Err(Error::new(Code::TaskNotFinal, message));
         }
-        let mut wish = again(old);
-        wish.idempotency = idempotency;
-        self.submit(tenant, wish).await
+        let mut order = again(old);
+        let digest = of_retry(task);
+        order.key = key.map(|key| OrderKey::Client { key, digest });
+        self.place(tenant, order).await
     }
 
     /// Does a task again from one of its steps, as a new task whose log begins with the same events.
@@ -76,12 +78,20 @@ impl Engine {
         rerun: Rerun,
     ) -> Result<Accepted, Error> {
         let old = self.store.task(tenant, task).await?;
-        let mut wish = again(old);
-        wish.idempotency = rerun.idempotency.clone();
+        let mut order = again(old);
+        let key = rerun.key.clone();
+        order.key = key.map(|key| OrderKey::Client {
+            key,
+            digest: of_rerun(task, &rerun),
+        });
         match rerun.from_step {
             None => {
                 refuse(&[
-                    (rerun.input.is_some(), "input", "goes with `from_step` only"),
+                    (
+                        rerun.input.is_some(),
+                        "arguments",
+                        "goes with `from_step` only",
+                    ),
                     (
                         rerun.message.is_some(),
                         "message",
@@ -89,19 +99,19 @@ impl Engine {
                     ),
                 ])?;
                 if let Some(input) = rerun.input_data {
-                    wish.input = input;
+                    order.submit.input = input;
                 }
             }
             Some(step) => {
                 let message = "goes without `from_step`: what the steps before it were told stays";
-                refuse(&[(rerun.input_data.is_some(), "input_data", message)])?;
+                refuse(&[(rerun.input_data.is_some(), "input", message)])?;
                 let log = self.log(tenant, task).await?;
                 let mut fork = cut(&log, task, step, &rerun)?;
                 self.check_children(tenant, task, &log, &mut fork).await?;
-                wish.fork = Some(fork);
+                order.fork = Some(fork);
             }
         }
-        self.submit(tenant, wish).await
+        self.place(tenant, order).await
     }
 
     /// Goes on from a dead letter with a new task that has its log and all its attempts again.
@@ -116,7 +126,7 @@ impl Engine {
             let message = format!("the task is {state}, and was not given up after its attempts");
             return Err(Error::new(Code::NotDeadLetter, message));
         }
-        let mut wish = again(old);
+        let mut order = again(old);
         let log = self.log(tenant, task).await?;
         let steps = log.iter().filter_map(|event| event.event.step);
         let last = steps.map(|mark| mark.number).max().unwrap_or(0);
@@ -133,9 +143,9 @@ impl Engine {
             redrives: true,
         };
         self.check_children(tenant, task, &log, &mut fork).await?;
-        wish.fork = Some(fork);
-        wish.idempotency = Some((format!("opspawn:redrive:{task}"), [0; 32]));
-        self.submit(tenant, wish).await
+        order.fork = Some(fork);
+        order.key = Some(OrderKey::Redrive(task));
+        self.place(tenant, order).await
     }
 
     /// Redrives dead letters, newest first, at most `limit`; `dry_run` only names them.
@@ -238,19 +248,24 @@ pub enum DryRun {
 }
 
 /// The same task once more.
-fn again(old: TaskRecord) -> Submit {
-    let TaskRecord { task, life, .. } = old;
-    Submit {
-        name: task.name,
-        agent_id: task.agent_id,
-        priority: task.priority,
-        labels: task.labels,
-        limits: task.limits,
-        retry: Some(life.retry),
+fn again(old: TaskRecord) -> Order {
+    let TaskRecord { mut task, life, .. } = old;
+    let labels = EngineLabels::taken_from(&mut task.labels);
+    Order {
+        labels,
+        is_inherited: true,
         retry_of: Some(task.id),
-        concurrency_key: task.concurrency_key,
-        queue: task.queue,
-        ..Submit::new(task.task_type, task.input)
+        ..Order::of(Submit {
+            name: task.name,
+            agent_id: task.agent_id,
+            priority: task.priority,
+            labels: task.labels,
+            limits: task.limits,
+            retry: Some(life.retry.into()),
+            concurrency_key: task.concurrency_key,
+            queue: task.queue,
+            ..Submit::new(task.task_type, task.input)
+        })
     }
 }
 
@@ -292,7 +307,7 @@ fn cut(log: &[StoredEvent], task: TaskId, step: u32, rerun: &Rerun) -> Result<Fo
                 "step {step} is a model call, which has no arguments; say something to the model \
                  with `message`"
             );
-            refuse(&[(rerun.input.is_some(), "input", &message)])?;
+            refuse(&[(rerun.input.is_some(), "arguments", &message)])?;
         }
         StepKind::Tool => {
             let message = format!(

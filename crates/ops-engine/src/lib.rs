@@ -34,7 +34,7 @@ pub use self::{
     retention::Deleted,
     schedule::{SchedulePage, ScheduleView, ScheduleWish},
     steps::{Step, StepState},
-    submit::{Accepted, InputCheck, Submit},
+    submit::{Accepted, ClientKey, InputCheck, RetryRequest, Submit},
 };
 
 /// What the engine works with.

@@ -5,7 +5,7 @@ mod clock;
 
 use ops_core::{
     Code, Json, Micros, TenantId,
-    ports::{NewSchedule, ScheduleChange, StoreError},
+    ports::{ExpectedSchedule, NewSchedule, ScheduleChange, StoreError},
     schedule::{
         CatchUp, Fire, Occasion, Overlap, RunOutcome, Schedule, ScheduleName, ScheduleRun,
         ScheduleSpec,
@@ -15,7 +15,7 @@ use ops_core::{
 use self::calendar::Calendar;
 use crate::{
     Engine, Error, FieldError,
-    submit::{InputCheck, Submit},
+    submit::{InputCheck, Order, RetryRequest, Submit},
 };
 
 /// The label that names the schedule of a task.
@@ -38,6 +38,8 @@ pub struct ScheduleWish {
     pub catch_up: CatchUp,
     /// Whether it is stopped; none leaves that as it is.
     pub paused: Option<bool>,
+    /// What the stored one must be.
+    pub expected: ExpectedSchedule,
     /// What it submits; without a start, an idempotency key or a task that it does again.
     pub task: Submit,
 }
@@ -68,15 +70,20 @@ impl Engine {
     /// Stores a schedule in place of one of the same name; says whether it is new.
     ///
     /// # Errors
-    /// `invalid_body` names each offending field; or a code of [`Engine::submit`] or the storage.
+    /// `invalid_body` names each offending field; `schedule_changed` if it is not as expected; or a code
+    /// of [`Engine::submit`] or the storage.
     pub async fn apply_schedule(
         &self,
         tenant: TenantId,
         wish: ScheduleWish,
         preview: usize,
     ) -> Result<(ScheduleView, bool), Error> {
-        let (new, warnings) = self.checked(tenant, wish).await?;
-        let (schedule, created) = self.store.put_schedule(new).await?;
+        let (new, warnings) = self.checked_schedule(tenant, wish).await?;
+        let (mut schedule, created) = self.store.put_schedule(new).await?;
+        if self.redate(&schedule).await? {
+            let name = schedule.name.clone();
+            schedule = self.store.schedule(tenant, name).await?;
+        }
         self.schedules_changed.notify_one();
         let view = ScheduleView {
             warnings,
@@ -88,14 +95,20 @@ impl Engine {
     /// What [`Engine::apply_schedule`] would store. Nothing is written.
     ///
     /// # Errors
-    /// Those of [`Engine::apply_schedule`] that need no storage.
+    /// Those of [`Engine::apply_schedule`].
     pub async fn preview_schedule(
         &self,
         tenant: TenantId,
         wish: ScheduleWish,
         preview: usize,
     ) -> Result<ScheduleView, Error> {
-        let (new, warnings) = self.checked(tenant, wish).await?;
+        let (new, warnings) = self.checked_schedule(tenant, wish).await?;
+        let current = match self.store.schedule(tenant, new.name.clone()).await {
+            Ok(schedule) => Some(schedule.revision),
+            Err(StoreError::NotFound) => None,
+            Err(error) => return Err(error.into()),
+        };
+        new.expected.check(current)?;
         let now = self.clock.now();
         let schedule = Schedule {
             tenant,
@@ -189,14 +202,16 @@ impl Engine {
     /// Takes a schedule away; its tasks stay.
     ///
     /// # Errors
-    /// `schedule_not_found`, or a code of the storage.
+    /// `schedule_not_found`, `schedule_changed` if it is not as expected, or a code of the storage.
     pub async fn remove_schedule(
         &self,
         tenant: TenantId,
         name: &str,
+        expected: ExpectedSchedule,
     ) -> Result<ScheduleView, Error> {
         let parsed = known(name)?;
-        let removed = self.change(tenant, &parsed, ScheduleChange::Remove).await;
+        let remove = ScheduleChange::Remove { expected };
+        let removed = self.change(tenant, &parsed, remove).await;
         Ok(self.seen(removed.map_err(missing(name))?, 0))
     }
 
@@ -246,10 +261,10 @@ impl Engine {
     }
 
     /// What is to be stored, and what its client should know of it.
-    async fn checked(
+    async fn checked_schedule(
         &self,
         tenant: TenantId,
-        wish: ScheduleWish,
+        mut wish: ScheduleWish,
     ) -> Result<(NewSchedule, Vec<FieldError>), Error> {
         let now = self.clock.now();
         let mut fields = Vec::new();
@@ -274,7 +289,11 @@ impl Engine {
         for warning in &mut warnings {
             warning.path.insert(0, "task".to_owned());
         }
-        let valid = match self.validate(&wish.task, wrong, now) {
+        // What the configuration says when a schedule is applied goes on to hold for it.
+        let policy = |retry: RetryRequest| retry.over(self.settings.retry).into();
+        wish.task.retry = wish.task.retry.map(policy);
+        let order = Order::of(wish.task.clone());
+        let valid = match self.validate(&order, wrong, now) {
             Ok(()) => {
                 let agent = wish.task.agent_id.as_deref();
                 self.check_agent(tenant, agent).await
@@ -305,6 +324,7 @@ impl Engine {
                     },
                     paused: wish.paused,
                     next_at,
+                    expected: wish.expected,
                 };
                 Ok((new, warnings))
             }

@@ -27,6 +27,8 @@ pub struct Step {
     pub effect: Option<EffectClass>,
     /// What went in.
     pub input: Option<Value>,
+    /// When the clock ends it, if it is a wait that the clock ends.
+    pub until: Option<Micros>,
     /// What came out.
     pub output: Option<Value>,
     /// What went wrong.
@@ -167,14 +169,27 @@ impl Fold {
                 let Ok(TaskEvent::Waiting { wait }) = TaskEvent::decode(&event.event.body) else {
                     return;
                 };
-                let mut step = Step::new(event, None, "wait");
-                step.status = StepState::Started;
-                step.attempt = 1;
-                step.name = wait.name().to_owned();
-                step.input = serde_json::to_value(&wait).ok();
+                let mut step = Step::wait(event, wait.name());
+                step.until = wait.until();
+                step.input = serde_json::to_value(&wait).ok().map(without_until);
                 self.open(step, event);
             }
-            "task.woken" | "task.cancelled" => {
+            "task.retry_scheduled" if open_wait.is_none() && event.seq > self.after => {
+                let Ok(TaskEvent::RetryScheduled {
+                    attempt,
+                    until,
+                    error,
+                }) = TaskEvent::decode(&event.event.body)
+                else {
+                    return;
+                };
+                let mut step = Step::wait(event, RETRY);
+                step.until = Some(until);
+                step.input = Some(serde_json::json!({"on": RETRY, "attempt": attempt}));
+                step.error = Some(failure(&error.code, &error.message, Retryable::Yes));
+                self.open(step, event);
+            }
+            "task.woken" | "task.cancelled" | "task.failed" => {
                 if let Some(step) = open_wait {
                     step.status = StepState::Completed;
                     step.ended_at = Some(event.at);
@@ -235,11 +250,21 @@ impl Step {
             attempt: 0,
             effect: None,
             input: None,
+            until: None,
             output: None,
             error: None,
             usage: Usage::default(),
             started_at: event.at,
             ended_at: None,
+        }
+    }
+
+    fn wait(event: &StoredEvent, name: &str) -> Self {
+        Self {
+            status: StepState::Started,
+            attempt: 1,
+            name: name.to_owned(),
+            ..Self::new(event, None, "wait")
         }
     }
 
@@ -292,7 +317,7 @@ impl Step {
         if event.event.kind == "step.denied"
             && let Ok(TaskEvent::Denied { reason, .. }) = TaskEvent::decode(&event.event.body)
         {
-            self.error = Some(failure("denied", &reason));
+            self.error = Some(failure("denied", &reason, Retryable::No));
         }
     }
 
@@ -309,7 +334,7 @@ impl Step {
             }
             Resolution::Failed { message } => {
                 self.status = StepState::Failed;
-                self.error = Some(failure("resolved_failed", &message));
+                self.error = Some(failure("resolved_failed", &message, Retryable::No));
                 self.ended_at = Some(event.at);
             }
             Resolution::Retry => self.status = StepState::Queued,
@@ -317,9 +342,28 @@ impl Step {
     }
 }
 
+/// The name of the wait between two attempts.
+const RETRY: &str = "retry";
+
+/// A wait without its time, which is a field of the step.
+fn without_until(mut wait: Value) -> Value {
+    if let Value::Object(fields) = &mut wait {
+        fields.remove("until");
+    }
+    wait
+}
+
+/// Whether a failure passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Retryable {
+    Yes,
+    No,
+}
+
 /// What went wrong with a step, as a run puts it.
-fn failure(code: &str, message: &str) -> Value {
-    serde_json::json!({"code": code, "message": message, "retryable": false})
+fn failure(code: &str, message: &str, retryable: Retryable) -> Value {
+    let retryable = retryable == Retryable::Yes;
+    serde_json::json!({"code": code, "message": message, "retryable": retryable})
 }
 
 #[cfg(test)]

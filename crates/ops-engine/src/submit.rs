@@ -1,29 +1,34 @@
 //! Accepting a task.
 
+mod key;
+mod order;
+mod validate;
+
 use std::collections::BTreeMap;
 
 use ops_core::{
-    Code, Json, Micros, Task, TaskId, TenantId,
-    ports::{Fork, Idempotency, NewTask, Submitted},
+    Json, Micros, Task, TaskId, TenantId,
+    ports::{Idempotency, IdempotencyKey, NewTask, StoreError, Submitted},
     retry::RetryPolicy,
     task::TaskLimits,
-    time::SECOND,
 };
 use serde::{Deserialize, Serialize};
 
+pub use self::key::ClientKey;
+pub(crate) use self::{
+    key::{of_rerun, of_retry},
+    order::{EngineLabels, Order, OrderKey},
+    validate::wrong_limits,
+};
 use crate::{Engine, Error, error::FieldError};
 
 /// The queue of tasks that name none.
 pub const DEFAULT_QUEUE: &str = "default";
-/// The latest start that is taken: a hundred years from now is a typing error.
-const LATEST_START: i64 = 100 * 366 * 24 * 3_600 * SECOND;
-const MAX_NAME_BYTES: usize = 256;
 /// An input up to this size is looked at at once, unless something in it is costly.
 const SMALL: usize = 64 << 10;
-const MAX_KEY_BYTES: usize = 255;
-const MAX_LABELS: usize = 64;
 
-/// A wish for a task. Stored as the template of a schedule, without what belongs to one task only.
+/// A request for a task: what a client may say of one. Stored as the template of a schedule, without
+/// what belongs to one task only.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Submit {
@@ -42,23 +47,70 @@ pub struct Submit {
     /// What its run may use up.
     pub limits: TaskLimits,
     /// How retryable failures are answered; none for the configured policy.
-    pub retry: Option<RetryPolicy>,
+    pub retry: Option<RetryRequest>,
     /// When it may start.
     #[serde(skip)]
     pub run_at: Option<Micros>,
-    /// The client's key, and the SHA-256 of its request.
+    /// Makes a repeated request find the same task.
     #[serde(skip)]
-    pub idempotency: Option<(String, [u8; 32])>,
-    /// The task that it does again.
-    #[serde(skip)]
-    pub retry_of: Option<TaskId>,
+    pub key: Option<ClientKey>,
     /// Tasks with the same key run one after the other.
     pub concurrency_key: Option<String>,
     /// The queue that it waits in.
     pub queue: String,
-    /// What its log begins with, if it goes on from another task's.
-    #[serde(skip)]
-    pub fork: Option<Fork>,
+}
+
+/// How retryable failures are answered, as far as a request says. The rest is configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RetryRequest {
+    /// Attempts in all, the first one included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_attempts: Option<u32>,
+    /// The delay before the second attempt, in microseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub initial_micros: Option<i64>,
+    /// The longest delay, in microseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_micros: Option<i64>,
+    /// Lost leases in a row without a recorded outcome after which the task is dead-lettered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_lease_losses: Option<u32>,
+}
+
+impl RetryRequest {
+    /// The policy, with what the request does not say from `base`.
+    #[must_use]
+    pub fn over(self, base: RetryPolicy) -> RetryPolicy {
+        let initial_micros = self.initial_micros.unwrap_or(base.initial_micros);
+        RetryPolicy {
+            max_attempts: self.max_attempts.unwrap_or(base.max_attempts),
+            initial_micros,
+            // The longest delay is never shorter than the first.
+            max_micros: self
+                .max_micros
+                .unwrap_or(base.max_micros)
+                .max(initial_micros),
+            max_lease_losses: self.max_lease_losses.unwrap_or(base.max_lease_losses),
+        }
+    }
+}
+
+impl From<RetryPolicy> for RetryRequest {
+    fn from(policy: RetryPolicy) -> Self {
+        let RetryPolicy {
+            max_attempts,
+            initial_micros,
+            max_micros,
+            max_lease_losses,
+        } = policy;
+        Self {
+            max_attempts: Some(max_attempts),
+            initial_micros: Some(initial_micros),
+            max_micros: Some(max_micros),
+            max_lease_losses: Some(max_lease_losses),
+        }
+    }
 }
 
 impl Default for Submit {
@@ -81,11 +133,9 @@ impl Submit {
             limits: TaskLimits::default(),
             retry: None,
             run_at: None,
-            idempotency: None,
-            retry_of: None,
+            key: None,
             concurrency_key: None,
             queue: DEFAULT_QUEUE.to_owned(),
-            fork: None,
         }
     }
 }
@@ -108,6 +158,25 @@ pub struct Accepted {
     pub warnings: Vec<FieldError>,
 }
 
+/// A task that was checked, to be stored.
+struct Checked {
+    new: NewTask,
+    warnings: Vec<FieldError>,
+    /// The digest that an older release may have stored with the key.
+    former: Option<[u8; 32]>,
+}
+
+impl Checked {
+    /// The same task under the digest of an older release, if there may be one. Cheap: the input is
+    /// shared.
+    fn as_before(&self) -> Option<NewTask> {
+        let former = self.former?;
+        let mut new = self.new.clone();
+        new.idempotency.as_mut()?.digest = former;
+        Some(new)
+    }
+}
+
 impl Engine {
     /// Accepts a task; it is on disk when this returns.
     ///
@@ -115,14 +184,20 @@ impl Engine {
     /// `invalid_body`, `unknown_task_type`, `unknown_agent`, `body_too_large`,
     /// `idempotency_mismatch`, or a code of the storage.
     pub async fn submit(&self, tenant: TenantId, request: Submit) -> Result<Accepted, Error> {
-        let InputCheck { wrong, warnings } = self.check_input(&request).await;
-        let new = self.new_task(tenant, request, wrong, self.clock.now())?;
-        self.check_agent(tenant, new.task.agent_id.as_deref())
-            .await?;
-        let submitted = self.store.submit(new).await?;
+        self.place(tenant, Order::of(request)).await
+    }
+
+    /// Accepts a task of a client or of the engine itself.
+    pub(crate) async fn place(&self, tenant: TenantId, order: Order) -> Result<Accepted, Error> {
+        let checked = self.checked(tenant, order).await?;
+        let before = checked.as_before();
+        let stored = match (self.store.submit(checked.new).await, before) {
+            (Err(StoreError::IdempotencyMismatch), Some(before)) => self.store.submit(before).await,
+            (stored, _) => stored,
+        };
         Ok(Accepted {
-            submitted,
-            warnings,
+            submitted: stored?,
+            warnings: checked.warnings,
         })
     }
 
@@ -137,26 +212,23 @@ impl Engine {
         requests: Vec<Submit>,
     ) -> Vec<Result<Accepted, Error>> {
         let mut accepted = Vec::with_capacity(requests.len());
-        let mut checked = Vec::with_capacity(requests.len());
+        let mut outcomes = Vec::with_capacity(requests.len());
+        let mut before = Vec::new();
         for request in requests {
-            let InputCheck { wrong, warnings } = self.check_input(&request).await;
-            checked.push(
-                match self.new_task(tenant, request, wrong, self.clock.now()) {
-                    Ok(new) => {
-                        let agent = new.task.agent_id.as_deref();
-                        let known = self.check_agent(tenant, agent).await;
-                        known.map(|()| {
-                            accepted.push(new);
-                            warnings
-                        })
-                    }
-                    Err(error) => Err(error),
-                },
-            );
+            outcomes.push(match self.checked(tenant, Order::of(request)).await {
+                Ok(checked) => {
+                    before.push(checked.as_before());
+                    accepted.push(checked.new);
+                    Ok(checked.warnings)
+                }
+                Err(error) => Err(error),
+            });
         }
-        let mut stored = self.store.submit_all(accepted).await.into_iter();
-        let outcomes = checked.into_iter().map(|checked| {
-            let warnings = checked?;
+        let mut stored = self.store.submit_all(accepted).await;
+        self.submit_as_before(&mut stored, before).await;
+        let mut stored = stored.into_iter();
+        let outcomes = outcomes.into_iter().map(|outcome| {
+            let warnings = outcome?;
             let stored = stored.next();
             let submitted = stored.expect("the store answers for each task")?;
             Ok(Accepted {
@@ -165,6 +237,42 @@ impl Engine {
             })
         });
         outcomes.collect()
+    }
+
+    /// Looks again for those whose key an older release may have stored.
+    async fn submit_as_before(
+        &self,
+        stored: &mut [Result<Submitted, StoreError>],
+        before: Vec<Option<NewTask>>,
+    ) {
+        let mismatched = stored
+            .iter_mut()
+            .zip(before)
+            .filter_map(|(stored, before)| {
+                let is_mismatch = matches!(stored, Err(StoreError::IdempotencyMismatch));
+                Some((stored, before.filter(|_| is_mismatch)?))
+            });
+        let (places, again): (Vec<_>, Vec<_>) = mismatched.unzip();
+        if again.is_empty() {
+            return;
+        }
+        let again = self.store.submit_all(again).await;
+        for (place, again) in places.into_iter().zip(again) {
+            *place = again;
+        }
+    }
+
+    async fn checked(&self, tenant: TenantId, order: Order) -> Result<Checked, Error> {
+        let InputCheck { wrong, warnings } = self.check_input(&order.submit).await;
+        let former = order.former();
+        let new = self.new_task(tenant, order, wrong, self.clock.now())?;
+        self.check_agent(tenant, new.task.agent_id.as_deref())
+            .await?;
+        Ok(Checked {
+            new,
+            warnings,
+            former,
+        })
     }
 
     /// Checks the input of a request. A large or costly one is read on the pool, where it holds up no
@@ -180,198 +288,64 @@ impl Engine {
         bounded::pool::run(move |_| check(&task_type, &input)).await
     }
 
-    /// The task of a wish, if nothing is wrong with its input nor with anything else.
+    /// The task of an order, if nothing is wrong with its input nor with anything else.
     pub(crate) fn new_task(
         &self,
         tenant: TenantId,
-        wish: Submit,
+        order: Order,
         wrong_input: Vec<FieldError>,
         now: Micros,
     ) -> Result<NewTask, Error> {
-        self.validate(&wish, wrong_input, now)?;
+        self.validate(&order, wrong_input, now)?;
+        let Order {
+            submit,
+            key,
+            retry_of,
+            fork,
+            labels: engine_labels,
+            is_inherited: _,
+        } = order;
+        let idempotency = match key {
+            Some(OrderKey::Redrive(task)) => Some(Idempotency {
+                key: IdempotencyKey::Redrive(task),
+                digest: key::OF_REDRIVE,
+            }),
+            Some(OrderKey::Client { key, digest }) => Some(Idempotency {
+                key: IdempotencyKey::Client(key),
+                digest,
+            }),
+            None => submit.key.as_ref().map(|key| Idempotency {
+                key: IdempotencyKey::Client(key.key.clone()),
+                digest: key::of_submit(&submit),
+            }),
+        };
         let id = TaskId::new(now, self.random.id_bytes());
+        let mut labels = submit.labels;
+        engine_labels.join(&mut labels);
         let task = Task {
             id,
             tenant,
-            task_type: wish.task_type,
-            name: wish.name,
-            agent_id: wish.agent_id,
+            task_type: submit.task_type,
+            name: submit.name,
+            agent_id: submit.agent_id,
             agent_digest: None,
-            input: wish.input,
-            labels: wish.labels,
-            limits: wish.limits,
-            priority: wish.priority,
-            queue: wish.queue,
-            concurrency_key: wish.concurrency_key,
-            retry_of: wish.retry_of,
+            input: submit.input,
+            labels,
+            limits: submit.limits,
+            priority: submit.priority,
+            queue: submit.queue,
+            concurrency_key: submit.concurrency_key,
+            retry_of,
             parent: None,
             created_at: now,
-            run_at: wish.run_at,
+            run_at: submit.run_at,
         };
-        let retry = wish.retry.unwrap_or(self.settings.retry);
-        let idempotency = wish
-            .idempotency
-            .map(|(key, digest)| Idempotency { key, digest });
+        let retry = submit.retry.unwrap_or_default().over(self.settings.retry);
         Ok(NewTask {
             task,
             retry,
             idempotency,
-            fork: wish.fork,
+            fork,
         })
     }
-
-    pub(crate) fn validate(
-        &self,
-        wish: &Submit,
-        wrong_input: Vec<FieldError>,
-        now: Micros,
-    ) -> Result<(), Error> {
-        if !self.settings.task_types.contains(&wish.task_type) {
-            let known: Vec<_> = self
-                .settings
-                .task_types
-                .iter()
-                .map(|name| format!("`{name}`"))
-                .collect();
-            let message = format!(
-                "no worker knows the task type `{}`; known are {}",
-                wish.task_type.chars().take(80).collect::<String>(),
-                known.join(", ")
-            );
-            let fields = vec![FieldError::new(
-                &["task_type"],
-                "unknown_task_type",
-                message.clone(),
-            )];
-            return Err(Error {
-                code: Code::UnknownTaskType,
-                message,
-                fields,
-            });
-        }
-        if !self.settings.queues.contains(&wish.queue) {
-            let known: Vec<_> = self
-                .settings
-                .queues
-                .iter()
-                .map(|name| format!("`{name}`"))
-                .collect();
-            let message = format!(
-                "no worker serves the queue `{}`; known are {}",
-                wish.queue.chars().take(80).collect::<String>(),
-                known.join(", ")
-            );
-            return Err(Error {
-                code: Code::UnknownQueue,
-                fields: vec![FieldError::new(
-                    &["queue"],
-                    "unknown_queue",
-                    message.clone(),
-                )],
-                message,
-            });
-        }
-        let size = wish.input.as_str().len();
-        let most = self.settings.max_input_bytes;
-        if size > most {
-            return Err(Error::new(
-                Code::BodyTooLarge,
-                format!("`input_data` has {size} bytes, more than the limit of {most}"),
-            ));
-        }
-        let mut fields = Vec::new();
-        let mut check = |holds: bool, path: &[&str], message: &str| {
-            if !holds {
-                fields.push(FieldError::new(path, "value_error", message));
-            }
-        };
-        check(
-            wish.input.as_str().starts_with('{'),
-            &["input_data"],
-            "must be an object",
-        );
-        check(
-            wish.priority <= 9,
-            &["priority"],
-            "must be 0 to 9; 9 goes first",
-        );
-        let name_fits = wish
-            .name
-            .as_ref()
-            .is_none_or(|name| name.len() <= MAX_NAME_BYTES);
-        check(name_fits, &["name"], "must have 256 bytes at most");
-        let agent_fits = wish
-            .agent_id
-            .as_ref()
-            .is_none_or(|name| name.len() <= MAX_NAME_BYTES);
-        check(agent_fits, &["agent_id"], "must have 256 bytes at most");
-        let labels_fit = wish.labels.len() <= MAX_LABELS
-            && wish.labels.iter().all(|(key, value)| {
-                !key.is_empty() && key.len() <= MAX_NAME_BYTES && value.len() <= MAX_NAME_BYTES
-            });
-        check(
-            labels_fit,
-            &["labels"],
-            "must be 64 labels at most, of 256 bytes at most each",
-        );
-        let key_fits = wish
-            .idempotency
-            .as_ref()
-            .is_none_or(|(key, _)| !key.is_empty() && key.len() <= MAX_KEY_BYTES);
-        check(key_fits, &["Idempotency-Key"], "must have 1 to 255 bytes");
-        let key_fits = wish
-            .concurrency_key
-            .as_ref()
-            .is_none_or(|key| !key.is_empty() && key.len() <= MAX_KEY_BYTES);
-        check(key_fits, &["concurrency_key"], "must have 1 to 255 bytes");
-        let start_fits = wish
-            .run_at
-            .is_none_or(|at| at.0 <= now.0.saturating_add(LATEST_START));
-        check(start_fits, &["run_at"], "is more than a hundred years away");
-        if let Some(retry) = &wish.retry {
-            let attempts = (1..=1_000).contains(&retry.max_attempts);
-            check(attempts, &["retry", "max_attempts"], "must be 1 to 1000");
-            let delays = retry.initial_micros >= 0 && retry.max_micros >= 0;
-            check(delays, &["retry", "backoff"], "must not be negative");
-        }
-        fields.extend(wrong_input);
-        fields.extend(wrong_limits(&wish.limits, &["limits"]));
-        if fields.is_empty() {
-            Ok(())
-        } else {
-            Err(Error::invalid(fields))
-        }
-    }
-}
-
-/// What is wrong with limits; `path` is where they stand in the request.
-pub(crate) fn wrong_limits(limits: &TaskLimits, path: &[&str]) -> Vec<FieldError> {
-    let parts = [
-        (
-            limits.max_steps != Some(0),
-            "max_steps",
-            "must be at least 1",
-        ),
-        (
-            limits.max_tokens != Some(0),
-            "max_tokens",
-            "must be at least 1",
-        ),
-        (
-            limits.max_cost_micros != Some(0),
-            "max_cost_usd",
-            "must be at least 0.000001",
-        ),
-        (
-            limits.timeout_micros.is_none_or(|micros| micros > 0),
-            "timeout",
-            "must be more than 0",
-        ),
-    ];
-    let wrong = parts.into_iter().filter(|(holds, _, _)| !holds);
-    wrong
-        .map(|(_, name, message)| {
-            FieldError::new(&[path, &[name]].concat(), "value_error", message)
-        })
-        .collect()
 }

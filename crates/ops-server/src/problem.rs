@@ -70,9 +70,10 @@ fn status(code: Code) -> Option<StatusCode> {
         Code::TaskNotFound
         | Code::ScheduleNotFound
         | Code::AgentNotFound
+        | Code::AgentVersionNotFound
         | Code::RouteNotFound
         | Code::ApprovalNotFound => StatusCode::NOT_FOUND,
-        Code::AgentChanged => StatusCode::PRECONDITION_FAILED,
+        Code::AgentChanged | Code::ScheduleChanged => StatusCode::PRECONDITION_FAILED,
         Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Code::ForbiddenHost => StatusCode::FORBIDDEN,
         Code::TaskFinal
@@ -83,6 +84,7 @@ fn status(code: Code) -> Option<StatusCode> {
         | Code::ApprovalDecided
         | Code::ApprovalChanged
         | Code::NotInDoubt
+        | Code::QuestionNotOpen
         | Code::IdempotencyInFlight => StatusCode::CONFLICT,
         Code::Overloaded | Code::StorageUnavailable | Code::ShuttingDown => {
             StatusCode::SERVICE_UNAVAILABLE
@@ -174,7 +176,7 @@ impl Problem {
     }
 }
 
-/// The header that makes a submit repeatable, as the engine names it in errors.
+/// The header that makes a submit repeatable.
 pub(crate) const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 
 fn sentence(field: &FieldError) -> String {
@@ -200,11 +202,26 @@ impl IntoResponse for Problem {
 }
 
 impl From<Error> for Problem {
-    fn from(error: Error) -> Self {
+    fn from(mut error: Error) -> Self {
         if error.fields.is_empty() {
             return Self::new(error.code, error.message);
         }
+        error.fields.iter_mut().for_each(translate);
         Self::parts(error.code, "body", error.fields)
+    }
+}
+
+/// Gives a field of the engine the name that it has in REST.
+pub(crate) fn translate(field: &mut FieldError) {
+    // The template of a schedule is a field of another request.
+    let within = usize::from(field.path.first().is_some_and(|first| first == "task"));
+    let path = &mut field.path[within..];
+    match path {
+        [first, ..] if first == "input" => "input_data".clone_into(first),
+        [first, ..] if first == "arguments" => "input".clone_into(first),
+        [key] if key == "idempotency_key" => IDEMPOTENCY_KEY.clone_into(key),
+        [.., cost] if cost == "max_cost" => "max_cost_usd".clone_into(cost),
+        _ => {}
     }
 }
 

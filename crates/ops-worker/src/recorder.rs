@@ -317,6 +317,7 @@ fn refused(error: &StoreError) -> RecordError {
         | StoreError::Decided(_)
         | StoreError::WrongRevision { .. }
         | StoreError::AgentChanged(_)
+        | StoreError::ScheduleChanged(_)
         | StoreError::NoAgent(_)
         | StoreError::AgentCycle(_)
         | StoreError::Unreadable(_)

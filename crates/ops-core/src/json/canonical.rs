@@ -1,11 +1,11 @@
 //! One text for each JSON value, so that equal requests have equal digests.
+//!
+//! It is not the form of RFC 8785, which is for definitions and arguments: there 1 and 1.0 are the same.
 
 use std::{borrow::Cow, fmt, io};
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
-
-use super::object::Key;
 
 /// Writes a JSON text with sorted keys and without space. Of an object that has a key twice, the last
 /// value counts. `keep` says which fields of the outermost object are written.
@@ -14,7 +14,7 @@ use super::object::Key;
 ///
 /// # Errors
 /// What the text or the writer says.
-pub(crate) fn canonical(
+pub fn canonical(
     out: &mut dyn io::Write,
     text: &str,
     keep: &dyn Fn(&str, &RawValue) -> bool,
@@ -43,6 +43,31 @@ pub(crate) fn canonical(
 
 fn all(_: &str, _: &RawValue) -> bool {
     true
+}
+
+/// A key of an object, borrowed from the text unless it has escapes.
+pub struct Key<'a>(pub Cow<'a, str>);
+
+impl<'a> Deserialize<'a> for Key<'a> {
+    fn deserialize<D: Deserializer<'a>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl<'a> Visitor<'a> for Text {
+            type Value = Cow<'a, str>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key")
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'a str) -> Result<Self::Value, E> {
+                Ok(Cow::Borrowed(text))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Cow::Owned(text.to_owned()))
+            }
+        }
+        deserializer.deserialize_str(Text).map(Key)
+    }
 }
 
 fn object(

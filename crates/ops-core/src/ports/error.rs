@@ -38,6 +38,9 @@ pub enum StoreError {
     /// The agent is not as it must be for the change.
     #[error("the agent is {}", .0.map_or_else(|| "not there".to_owned(), |digest| format!("at version {digest}")))]
     AgentChanged(Option<AgentDigest>),
+    /// The schedule is not as it must be for the change.
+    #[error("the schedule is {}", .0.map_or_else(|| "not there".to_owned(), |revision| format!("at revision {revision}")))]
+    ScheduleChanged(Option<u64>),
     /// The agent would start one that is not there.
     #[error("there is no agent `{0}`, which it may start; apply that one first")]
     NoAgent(AgentName),

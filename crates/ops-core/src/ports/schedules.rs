@@ -20,6 +20,36 @@ pub struct NewSchedule {
     pub paused: Option<bool>,
     /// When it is due next, unless it is stopped.
     pub next_at: Option<Micros>,
+    /// What the stored one must be.
+    pub expected: ExpectedSchedule,
+}
+
+/// What a schedule must be for a change to take place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ExpectedSchedule {
+    /// Anything.
+    #[default]
+    Any,
+    /// Not there.
+    Absent,
+    /// At this revision.
+    Revision(u64),
+}
+
+impl ExpectedSchedule {
+    /// Whether the schedule is as it must be; `revision` is none if it is not there.
+    ///
+    /// # Errors
+    /// [`StoreError::ScheduleChanged`].
+    pub fn check(self, revision: Option<u64>) -> Result<(), StoreError> {
+        let fits = match self {
+            Self::Any => true,
+            Self::Absent => revision.is_none(),
+            Self::Revision(expected) => revision == Some(expected),
+        };
+        fits.then_some(())
+            .ok_or(StoreError::ScheduleChanged(revision))
+    }
 }
 
 /// What somebody wants of a schedule that is there.
@@ -33,7 +63,10 @@ pub enum ScheduleChange {
         next_at: Option<Micros>,
     },
     /// Takes it away, with what is known of its runs. Its tasks stay.
-    Remove,
+    Remove {
+        /// What it must be.
+        expected: ExpectedSchedule,
+    },
 }
 
 /// Schedules that ask for something, of every tenant.
@@ -65,6 +98,14 @@ pub trait ScheduleStore: Send + Sync {
         &self,
         tenant: TenantId,
         after: Option<ScheduleName>,
+        limit: u32,
+    ) -> Fut<'_, Result<Vec<Schedule>, StoreError>>;
+    /// Schedules of every tenant in the order of tenants and names, after this one, at most `limit`;
+    /// fewer where they are large. None means that there are no more. One that cannot be read is
+    /// reported and passed over.
+    fn all_schedules(
+        &self,
+        after: Option<(TenantId, ScheduleName)>,
         limit: u32,
     ) -> Fut<'_, Result<Vec<Schedule>, StoreError>>;
     /// Changes a schedule, and gives it as it is then, or as it was if it is removed.

@@ -144,25 +144,56 @@ fn pattern(text: &str) -> Result<Cron, FieldError> {
     })
 }
 
+/// Files of the system's zone data that are no zone of their own.
+const NO_ZONES: [&str; 3] = ["localtime", "posixrules", "factory"];
+
 fn zone(name: &str) -> Result<TimeZone, FieldError> {
     // An offset or a path is no name: the rules of a place are what a schedule needs.
     let plain = name
         .chars()
         .all(|c| c.is_ascii_alphanumeric() || "/_-+".contains(c));
     let found = Some(name)
-        .filter(|_| plain && !name.is_empty())
+        .filter(|name| plain && is_zone(name))
         .and_then(|name| TimeZone::get(name).ok())
         .filter(|zone| zone.iana_name().is_some());
     found.ok_or_else(|| {
         let shown: String = name.chars().take(80).collect();
         let known: Vec<_> = jiff::tz::db().available().collect();
-        let meant = match units::nearest(name, known.iter().map(TimeZoneName::as_str)) {
+        let known = known.iter().map(TimeZoneName::as_str);
+        // The sign of `Etc/GMT+5` is the opposite of what most people mean.
+        let known = known.filter(|name| is_zone(name) && !name.starts_with("Etc/GMT"));
+        let meant = match units::nearest(name, known) {
+            _ if is_offset(name) => {
+                "an offset is not a zone; use the IANA name of a place, like `Europe/Berlin`, which \
+                 knows its daylight saving time"
+                    .to_owned()
+            }
             Some(near) => format!("did you mean `{near}`?"),
             None => "use an IANA name like `Europe/Berlin`, or `UTC`".to_owned(),
         };
         let message = format!("`{shown}` is not a time zone; {meant}");
         FieldError::new(&["timezone"], "timezone", message)
     })
+}
+
+/// Whether a name of the system's zone data is that of a zone. `posix/` and `right/` hold every zone
+/// again, the latter counting leap seconds.
+fn is_zone(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    !name.is_empty()
+        && !NO_ZONES.contains(&name.as_str())
+        && !name.starts_with("posix/")
+        && !name.starts_with("right/")
+}
+
+/// Whether a text is like `GMT+5`, `UTC-03:30` or `+2`.
+fn is_offset(text: &str) -> bool {
+    let text = text.trim().to_ascii_uppercase();
+    let rest = ["GMT", "UTC"]
+        .iter()
+        .find_map(|name| text.strip_prefix(name));
+    let rest = rest.unwrap_or(&text).trim();
+    rest.starts_with(['+', '-']) && rest[1..].starts_with(|c: char| c.is_ascii_digit())
 }
 
 #[cfg(test)]

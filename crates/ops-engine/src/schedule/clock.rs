@@ -1,15 +1,22 @@
 //! The loop that sees to schedules at their time. It writes only when one is due.
+//!
+//! A date that was computed while the clock was ahead would stop a schedule until then. So dates are
+//! held against the calendar at the start, and whenever the clock was set back.
 
 use std::time::Duration;
 
 use ops_core::{
     Micros, TenantId,
-    ports::{NewTask, ScheduleChange, StoreError},
+    ports::{Clock, NewTask, ScheduleChange, StoreError},
     schedule::{Fire, Occasion, RunOutcome, Schedule, ScheduleRun},
+    time::SECOND,
 };
 
-use super::{LABEL, calendar::Calendar};
-use crate::{Engine, submit::Submit};
+use super::calendar::Calendar;
+use crate::{
+    Engine,
+    submit::{EngineLabels, Order, Submit},
+};
 
 /// Schedules that are looked at together.
 const BATCH: u32 = 64;
@@ -20,11 +27,38 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// How long the loop rests after something failed.
 const REST: Duration = Duration::from_secs(1);
 
+/// The clock was set back if it shows so much less than it would have to.
+const SET_BACK: i64 = SECOND;
+
+/// What the clocks showed at the last look.
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    wall: Micros,
+    boot: i64,
+}
+
+impl Look {
+    fn at(clock: &dyn Clock) -> Self {
+        Self {
+            wall: clock.now(),
+            boot: clock.boot_micros(),
+        }
+    }
+
+    /// Whether the clock was set back between two looks.
+    fn was_set_back(self, later: Self) -> bool {
+        let passed = later.boot.saturating_sub(self.boot);
+        later.wall.0 < self.wall.0.saturating_add(passed).saturating_sub(SET_BACK)
+    }
+}
+
 impl Engine {
     /// Submits the tasks of schedules when they are due.
     pub(crate) async fn schedules_loop(&self) {
+        // What the clock was before the start is not known.
+        let mut checked: Option<Look> = None;
         loop {
-            let nap = match self.see_to_schedules().await {
+            let nap = match self.see_to_schedules(&mut checked).await {
                 Ok(nap) => nap,
                 Err(error) => {
                     tracing::error!(%error, "schedules cannot be read; trying again in a second");
@@ -38,8 +72,15 @@ impl Engine {
         }
     }
 
-    /// Sees to everything that is due, and says how long there is nothing more to do.
-    async fn see_to_schedules(&self) -> Result<Duration, StoreError> {
+    /// Sees to everything that is due, and says how long there is nothing more to do. `checked` is the
+    /// last look at which every date was right.
+    async fn see_to_schedules(&self, checked: &mut Option<Look>) -> Result<Duration, StoreError> {
+        let look = Look::at(&*self.clock);
+        if checked.is_none_or(|before| before.was_set_back(look)) {
+            *checked = None;
+            self.redate_all().await?;
+        }
+        *checked = Some(look);
         let found = self.store.due_schedules(BATCH).await?;
         let work = found.due.len() + found.released.len();
         let mut failed = false;
@@ -74,6 +115,50 @@ impl Engine {
                 true
             }
         }
+    }
+
+    async fn redate_all(&self) -> Result<(), StoreError> {
+        let mut after = None;
+        loop {
+            let page = self.store.all_schedules(after, BATCH).await?;
+            let Some(last) = page.last() else {
+                return Ok(());
+            };
+            after = Some((last.tenant, last.name.clone()));
+            for schedule in &page {
+                let done = self.redate(schedule).await.map(drop);
+                self.is_broken(schedule, done);
+            }
+        }
+    }
+
+    /// Gives a schedule its next date by the clock of now, if the stored one is later: that was computed
+    /// while the clock was ahead. A date that was seen to before is not seen to again. Says whether the
+    /// date was wrong.
+    pub(super) async fn redate(&self, schedule: &Schedule) -> Result<bool, StoreError> {
+        let spec = &schedule.spec;
+        let (Some(due), Ok(calendar)) =
+            (schedule.next_at, Calendar::new(&spec.cron, &spec.timezone))
+        else {
+            return Ok(false);
+        };
+        let next = calendar.after(self.clock.now());
+        if next.is_none_or(|next| next >= due) {
+            return Ok(false);
+        }
+        let name = &schedule.name;
+        tracing::warn!(schedule = %name, "its next date was computed while the clock was ahead");
+        let fire = Fire {
+            revision: schedule.revision,
+            occasion: Occasion::Due {
+                due,
+                next,
+                missed: false,
+            },
+            runs: Vec::new(),
+        };
+        self.fire(schedule, fire).await?;
+        Ok(true)
     }
 
     async fn fire_due(&self, schedule: &Schedule) -> Result<(), StoreError> {
@@ -145,12 +230,19 @@ impl Engine {
 
     /// The task of one run, or why there can be none.
     pub(super) fn task_of(&self, schedule: &Schedule, now: Micros) -> Result<NewTask, String> {
-        let mut wish: Submit = serde_json::from_str(schedule.spec.template.as_str())
+        let mut template: Submit = serde_json::from_str(schedule.spec.template.as_str())
             .map_err(|error| format!("the stored template cannot be read: {error}"))?;
-        wish.labels
-            .insert(LABEL.to_owned(), schedule.name.to_string());
-        // It was looked at when the schedule was made.
-        self.new_task(schedule.tenant, wish, Vec::new(), now)
+        // A release before took this label from clients, and then replaced it.
+        EngineLabels::taken_from(&mut template.labels);
+        let order = Order {
+            labels: EngineLabels {
+                schedule: Some(schedule.name.to_string()),
+            },
+            is_inherited: true,
+            ..Order::of(template)
+        };
+        // Its input was looked at when the schedule was made.
+        self.new_task(schedule.tenant, order, Vec::new(), now)
             .map_err(|error| error.message)
     }
 
@@ -176,5 +268,32 @@ impl Engine {
         let changed = changed.await?;
         self.schedules_changed.notify_one();
         Ok(changed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_goes_on_or_slips_was_not_set_back() {
+        let look = |wall, boot| Look {
+            wall: Micros(wall),
+            boot,
+        };
+        let first = look(100 * SECOND, 7 * SECOND);
+        for (wall, boot, back) in [
+            (160, 67, false),
+            // It slips by less than a second, or is set forward.
+            (160, 68, false),
+            (9_000, 67, false),
+            // A suspended machine: the boot clock goes on.
+            (4_000, 3_907, false),
+            (158, 67, true),
+            (90, 8, true),
+        ] {
+            let later = look(wall * SECOND, boot * SECOND);
+            assert_eq!(first.was_set_back(later), back, "{wall} {boot}");
+        }
     }
 }

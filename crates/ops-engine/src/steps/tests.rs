@@ -55,3 +55,39 @@ fn a_step_that_somebody_resolved_as_failed_says_why() {
     let error = json!({"code": "resolved_failed", "message": "it bounced", "retryable": false});
     assert_eq!(steps[0].error, Some(error));
 }
+
+/// engine/E10
+#[test]
+fn the_delay_between_two_attempts_is_a_wait_with_the_failure_before_it() {
+    let error = ops_core::event::TaskError {
+        code: "model_server_error".into(),
+        message: "500".into(),
+    };
+    let retry = TaskEvent::RetryScheduled {
+        attempt: 2,
+        until: Micros(70),
+        error,
+    };
+    let waits = fold(std::slice::from_ref(&retry));
+    assert_eq!(waits.len(), 2);
+    let wait = &waits[1];
+    assert_eq!((wait.kind, wait.name.as_str()), ("wait", "retry"));
+    assert_eq!((wait.status, wait.number), (StepState::Started, None));
+    assert_eq!((wait.until, wait.ended_at), (Some(Micros(70)), None));
+    assert_eq!(wait.input, Some(json!({"on": "retry", "attempt": 2})));
+    let error = json!({"code": "model_server_error", "message": "500", "retryable": true});
+    assert_eq!(wait.error, Some(error));
+
+    let waited = fold(&[retry, TaskEvent::Woken {}]);
+    assert_eq!(waited[1].status, StepState::Completed);
+    assert_eq!(waited[1].ended_at, Some(Micros(3)));
+}
+
+/// engine/E10
+#[test]
+fn the_time_of_a_wait_is_a_time() {
+    let wait = ops_core::Wait::Timer { until: Micros(50) };
+    let steps = fold(&[TaskEvent::Waiting { wait }]);
+    assert_eq!(steps[1].until, Some(Micros(50)));
+    assert_eq!(steps[1].input, Some(json!({"on": "timer"})));
+}

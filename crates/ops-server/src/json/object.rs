@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, fmt};
 
+use ops_core::json::Key;
 use ops_engine::FieldError;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Value, value::RawValue};
@@ -262,30 +263,5 @@ impl<'a> Visitor<'a> for Pick<'_, 'a> {
             }
         }
         Ok(())
-    }
-}
-
-/// A key, borrowed unless it has escapes.
-pub(super) struct Key<'a>(pub(super) Cow<'a, str>);
-
-impl<'a> Deserialize<'a> for Key<'a> {
-    fn deserialize<D: Deserializer<'a>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl<'a> Visitor<'a> for Text {
-            type Value = Cow<'a, str>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a key")
-            }
-
-            fn visit_borrowed_str<E>(self, text: &'a str) -> Result<Self::Value, E> {
-                Ok(Cow::Borrowed(text))
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Cow::Owned(text.to_owned()))
-            }
-        }
-        deserializer.deserialize_str(Text).map(Key)
     }
 }

@@ -146,10 +146,7 @@ pub(crate) async fn rerun(
     let body = app.bodies.json(&parts.headers, body).await?;
     let read = body.work(move |text| {
         let mut rerun = parse(text)?;
-        if let Some(key) = create::key(&parts.headers, None)? {
-            let digest = create::digest::of_request_about(id, text);
-            rerun.idempotency = Some((key, digest));
-        }
+        rerun.key = create::key(&parts.headers, None)?;
         Ok(rerun)
     });
     let rerun = read.await?;
@@ -165,7 +162,7 @@ fn parse(text: &str) -> Result<Rerun, Problem> {
         input: body.value("input", &mut errors),
         message: body.string("message", &mut errors),
         input_data: input_data(&body, &mut errors),
-        idempotency: None,
+        key: None,
     };
     if rerun.from_step == Some(0) {
         errors.push(body.error(Some("from_step"), "value_error", "must be at least 1"));

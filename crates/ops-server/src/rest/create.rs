@@ -1,7 +1,7 @@
 //! `POST /tasks`, and `POST /tasks:batch` beside it.
 
 pub(super) mod batch;
-pub(super) mod digest;
+mod digest;
 mod shorthand;
 pub(super) mod wish;
 
@@ -11,10 +11,10 @@ use axum::{
 };
 use http::HeaderMap;
 use ops_core::Code;
-use ops_engine::FieldError;
+use ops_engine::{ClientKey, FieldError};
 
 use super::{AppState, extract::Caller, schema, tasks};
-use crate::problem::{IDEMPOTENCY_KEY, Part, Problem};
+use crate::problem::{IDEMPOTENCY_KEY, Part, Problem, translate};
 
 /// Accepts a task; it is on disk before the answer.
 ///
@@ -38,19 +38,25 @@ pub(crate) async fn create(
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let body = app.bodies.json(&parts.headers, body).await?;
-    let retry = app.surface.engine.default_retry();
     let read = body.work(move |text| {
-        let mut wish = wish::parse(text, || retry)?;
+        let mut wish = wish::parse(text)?;
         let given = Given::of(&wish);
-        if let Some(key) = key(&parts.headers, wish.request_id.take())? {
-            wish.submit.idempotency = Some((key, digest::of_request(text)));
-        }
+        let key = key(&parts.headers, wish.request_id.take())?;
+        wish.submit.key = key.map(|key| client_key(key, text));
         Ok((wish.submit, given))
     });
     let (wish, given) = read.await?;
     let accepted = app.surface.engine.submit(caller.tenant, wish).await;
     let accepted = accepted.map_err(|error| given.refused(error))?;
     Ok(tasks::made_as(accepted, &given))
+}
+
+/// A key of a request, with what an older release may have stored for it.
+fn client_key(key: String, text: &str) -> ClientKey {
+    ClientKey {
+        key,
+        former: Some(digest::of_request(text)),
+    }
 }
 
 /// Where a submit gave what the engine knows at one place.
@@ -71,9 +77,13 @@ impl Given {
     }
 
     /// A refusal of the engine.
-    fn refused(&self, mut error: ops_engine::Error) -> Problem {
-        error.fields.iter_mut().for_each(|field| self.place(field));
-        error.into()
+    fn refused(&self, error: ops_engine::Error) -> Problem {
+        if error.fields.is_empty() {
+            return error.into();
+        }
+        let mut fields = error.fields;
+        fields.iter_mut().for_each(|field| self.place(field));
+        Problem::parts(error.code, "body", fields)
     }
 
     /// Warnings as the client is told them.
@@ -87,6 +97,7 @@ impl Given {
 
     /// Names the place where the client gave it.
     fn place(&self, field: &mut FieldError) {
+        translate(field);
         if self.key_in_body && field.path == [IDEMPOTENCY_KEY] {
             field.path = vec!["request_id".to_owned()];
         }

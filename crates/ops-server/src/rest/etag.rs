@@ -1,7 +1,60 @@
-//! Validators: of a task, and comparing any (RFC 9110, 8.8.3 and 13.1.2).
+//! Validators and preconditions (RFC 9110, 8.8.3 and 13.1).
 
-use http::{HeaderMap, HeaderValue, header};
-use ops_core::Lifecycle;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use ops_core::{Code, Lifecycle};
+use ops_engine::FieldError;
+
+use crate::problem::Problem;
+
+/// What a thing must be for a change to take place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Precondition<T> {
+    /// Anything.
+    Any,
+    /// Not there: `If-None-Match: *`.
+    Absent,
+    /// As an `ETag` says: `If-Match`.
+    Tag(T),
+}
+
+/// The precondition of a change. `parse` reads an `ETag` without its quotes, and `form` says what one
+/// is like.
+///
+/// # Errors
+/// 422 if a header says what nothing can be.
+pub(super) fn precondition<T>(
+    headers: &HeaderMap,
+    parse: impl FnOnce(&str) -> Option<T>,
+    form: &str,
+) -> Result<Precondition<T>, Problem> {
+    let given = |name: &HeaderName| {
+        let value = headers.get(name)?;
+        Some(value.to_str().unwrap_or_default().trim().to_owned())
+    };
+    let wrong = |name: &HeaderName, message: &str| {
+        let field = FieldError::new(&[name.as_str()], "value_error", message);
+        Problem::parts(Code::InvalidBody, "header", vec![field])
+    };
+    match (given(&header::IF_MATCH), given(&header::IF_NONE_MATCH)) {
+        (None, None) => Ok(Precondition::Any),
+        (None, Some(any)) if any == "*" => Ok(Precondition::Absent),
+        (Some(tag), None) => tag
+            .strip_prefix('"')
+            .and_then(|tag| tag.strip_suffix('"'))
+            .and_then(parse)
+            .map(Precondition::Tag)
+            .ok_or_else(|| {
+                wrong(
+                    &header::IF_MATCH,
+                    &format!("must be an `ETag`: {form} in quotes"),
+                )
+            }),
+        (_, Some(_)) => Err(wrong(
+            &header::IF_NONE_MATCH,
+            "must be `*`, and goes without `If-Match`",
+        )),
+    }
+}
 
 /// Every change of a task is an event, and the number of the last one says which it is. Weak: a
 /// release that shows more of a task gives the same one.

@@ -118,7 +118,7 @@ impl<S: Send + Sync> FromRequestParts<S> for VersionPath {
             Err(_) => {
                 let digest: String = digest.chars().take(80).collect();
                 let message = format!("`{digest}` is not a digest: 64 hexadecimal digits");
-                Err(Problem::new(Code::AgentNotFound, message))
+                Err(Problem::new(Code::AgentVersionNotFound, message))
             }
         }
     }

@@ -9,7 +9,7 @@ use axum::{
     extract::{Request, State},
     response::{IntoResponse as _, Response},
 };
-use http::{StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use ops_core::schedule::ScheduleName;
 use ops_engine::{ScheduleView, schedule::MOST_PREVIEW};
 
@@ -60,7 +60,8 @@ pub(crate) async fn list(
     get, path = "/api/v1/schedules/{name}", tag = "Schedules", operation_id = "get_schedule",
     params(schema::Name, schema::Preview),
     responses(
-        (status = 200, body = schema::Schedule, description = "The schedule."),
+        (status = 200, body = schema::Schedule, description = "The schedule.",
+            headers(("ETag" = String, description = "Its revision in quotes."))),
         schema::NoSchedule, Invalid,
     ),
 )]
@@ -86,12 +87,18 @@ pub(crate) async fn get(
     params(
         schema::Name, schema::Preview,
         ("dry_run" = Option<bool>, Query, description = "Store nothing; say what would be stored."),
+        ("If-Match" = Option<String>, Header,
+            description = "The `ETag` that the schedule must have; otherwise it is refused."),
+        ("If-None-Match" = Option<String>, Header,
+            description = "`*`: there must be no such schedule."),
     ),
     request_body = schema::ApplySchedule,
     responses(
-        (status = 200, body = schema::Schedule, description = "The schedule, which was there."),
-        (status = 201, body = schema::Schedule, description = "The schedule, which is new."),
-        Invalid,
+        (status = 200, body = schema::Schedule, description = "The schedule, which was there.",
+            headers(("ETag" = String, description = "Its revision in quotes."))),
+        (status = 201, body = schema::Schedule, description = "The schedule, which is new.",
+            headers(("ETag" = String, description = "Its revision in quotes."))),
+        schema::ScheduleChanged, Invalid,
     ),
 )]
 pub(crate) async fn apply(
@@ -105,9 +112,11 @@ pub(crate) async fn apply(
     let preview = preview(&mut query);
     let dry_run = query.flag("dry_run");
     query.check()?;
+    let expected = wish::expected(&parts.headers)?;
     let engine = &app.surface.engine;
     let body = app.bodies.json(&parts.headers, body).await?;
-    let wish = wish::parse(body.text(), name, || engine.default_retry())?;
+    let mut wish = wish::parse(body.text(), name)?;
+    wish.expected = expected;
     if dry_run {
         let seen = engine
             .preview_schedule(caller.tenant, wish, preview)
@@ -126,16 +135,27 @@ pub(crate) async fn apply(
 /// Takes a schedule away; its tasks stay.
 #[utoipa::path(
     delete, path = "/api/v1/schedules/{name}", tag = "Schedules", operation_id = "remove_schedule",
-    params(schema::Name),
-    responses((status = 204, description = "It is gone."), schema::NoSchedule),
+    params(
+        schema::Name,
+        ("If-Match" = Option<String>, Header,
+            description = "The `ETag` that the schedule must have; otherwise it is refused."),
+    ),
+    responses(
+        (status = 204, description = "It is gone."),
+        schema::NoSchedule, schema::ScheduleChanged,
+    ),
 )]
 pub(crate) async fn remove(
     State(app): AppState,
     caller: Caller,
     NamePath(name): NamePath,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    let expected = wish::expected(&headers)?;
     let engine = &app.surface.engine;
-    engine.remove_schedule(caller.tenant, &name).await?;
+    engine
+        .remove_schedule(caller.tenant, &name, expected)
+        .await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -232,8 +252,13 @@ fn preview(query: &mut Query) -> usize {
         .unwrap_or(PREVIEW)
 }
 
-fn one(status: StatusCode, schedule: &ScheduleView) -> Response {
-    let mut out = Vec::with_capacity(1_024 + schedule.task.input.as_str().len());
-    view::schedule(&mut out, schedule);
-    answer(status, out)
+/// A schedule, with its revision as its `ETag`.
+fn one(status: StatusCode, seen: &ScheduleView) -> Response {
+    let mut out = Vec::with_capacity(1_024 + seen.task.input.as_str().len());
+    view::schedule(&mut out, seen);
+    let mut response = answer(status, out);
+    let tag = HeaderValue::try_from(format!("\"{}\"", seen.schedule.revision));
+    let tag = tag.expect("digits are a header value");
+    response.headers_mut().insert(header::ETAG, tag);
+    response
 }

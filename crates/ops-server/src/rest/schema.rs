@@ -321,6 +321,8 @@ pub(crate) struct StateDetail {
     limit: Option<String>,
     /// In words, with how to go on.
     message: Option<String>,
+    /// Why the attempt before failed, of a task that waits for its next one.
+    error: Option<TaskError>,
 }
 
 /// Limits as submitted or given later; null where the configured one applies.
@@ -394,7 +396,7 @@ pub(crate) struct Step {
     attempt: u32,
     #[schema(required)]
     effect: Option<Effect>,
-    /// What went in: any JSON.
+    /// What went in: any JSON. Of a wait, what it waits `on`, and `until` when, if the clock ends it.
     input: Value,
     /// What came out: any JSON.
     output: Value,

@@ -3,13 +3,14 @@
 use axum::{extract::State, response::Response};
 use http::Uri;
 use ops_engine::Step;
+use serde_json::Value;
 
 use super::{
     AppState, cursor,
     extract::{Caller, TaskPath, refused},
     schema, view,
 };
-use crate::{json::ObjectWriter, problem::Problem, query::Query};
+use crate::{json::ObjectWriter, problem::Problem, query::Query, time};
 
 /// Lists the model calls, tool calls and waits of a task, in the order in which they began.
 #[utoipa::path(
@@ -48,7 +49,14 @@ pub(super) fn write(out: &mut Vec<u8>, step: &Step) {
     view.plain("status", &step.status.as_str());
     view.value("attempt", &step.attempt);
     view.value("effect", &step.effect);
-    view.value("input", &step.input);
+    match (&step.input, step.until) {
+        (Some(Value::Object(fields)), Some(until)) => {
+            let mut fields = fields.clone();
+            fields.insert("until".into(), time::text(until).into());
+            view.value("input", &fields);
+        }
+        (input, _) => view.value("input", input),
+    }
     view.value("output", &step.output);
     view.value("error", &step.error);
     view::usage(view.key("usage"), &step.usage);

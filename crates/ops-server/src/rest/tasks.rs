@@ -18,7 +18,7 @@ use super::{
     App, AppState, answer, create, etag,
     extract::{Caller, TaskPath, refused},
     schema,
-    view::{self, Served},
+    view::{self, Beside},
 };
 use crate::{json::ObjectWriter, problem::Problem};
 
@@ -53,7 +53,10 @@ pub(crate) async fn get(
     let tag = etag::of(&record.life);
     let mut response = match etag::is_known(&headers, &tag) {
         true => StatusCode::NOT_MODIFIED.into_response(),
-        false => seen(&record, Served::of(&app.surface.engine, &record)),
+        false => {
+            let beside = Beside::of(&app.surface.engine, &record).await?;
+            seen(&record, &beside)
+        }
     };
     response.headers_mut().insert(header::ETAG, tag);
     Ok(response)
@@ -97,9 +100,8 @@ pub(crate) async fn retry(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let key = create::key(&headers, None)?;
-    let idempotency = key.map(|key| (key, create::digest::of_retry(id)));
     let engine = &app.surface.engine;
-    let submitted = engine.retry(caller.tenant, id, idempotency).await;
+    let submitted = engine.retry(caller.tenant, id, key).await;
     Ok(made(submitted.map_err(refused(id))?))
 }
 
@@ -142,9 +144,9 @@ pub(super) fn one(status: StatusCode, record: &TaskRecord) -> Response {
 }
 
 /// A task that somebody looks at.
-fn seen(record: &TaskRecord, served: Served) -> Response {
+fn seen(record: &TaskRecord, beside: &Beside) -> Response {
     let mut out = Vec::with_capacity(size(record));
-    view::task_served(&mut out, record, served);
+    view::task_seen(&mut out, record, beside);
     answer(StatusCode::OK, out)
 }
 
@@ -208,7 +210,8 @@ pub(super) async fn write(
             if before != wish.filter.before {
                 out.push(b',');
             }
-            view::task_served(out, &record, Served::of(&app.surface.engine, &record));
+            let beside = Beside::of(&app.surface.engine, &record).await?;
+            view::task_seen(out, &record, &beside);
             before = Some(record.task.id);
             left -= 1;
         }

@@ -4,11 +4,11 @@ use axum::response::Response;
 use http::StatusCode;
 use ops_core::{
     State, Wait,
-    event::Usage,
+    event::{TaskError, Usage},
     ports::TaskRecord,
     task::{Status, TaskLimits},
 };
-use ops_engine::Engine;
+use ops_engine::{Engine, Error};
 
 use super::answer;
 use crate::{
@@ -16,34 +16,37 @@ use crate::{
     problem::Part,
 };
 
-/// Who takes up the tasks of a queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Served {
-    /// A worker.
-    ByWorker,
-    /// Nobody: the queue is not configured.
-    ByNobody,
+/// What a look at a task shows beside its record.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Beside {
+    /// No worker serves its queue: the queue is not configured.
+    is_unserved: bool,
+    /// Why the attempt before failed, of a task that waits for its next one.
+    failure: Option<TaskError>,
 }
 
-impl Served {
-    /// Who takes up a task.
-    pub(crate) fn of(engine: &Engine, record: &TaskRecord) -> Self {
-        match engine.serves(&record.task.queue) {
-            true => Self::ByWorker,
-            false => Self::ByNobody,
-        }
+impl Beside {
+    /// What there is beside a record.
+    ///
+    /// # Errors
+    /// A code of the storage.
+    pub(crate) async fn of(engine: &Engine, record: &TaskRecord) -> Result<Self, Error> {
+        Ok(Self {
+            is_unserved: !engine.serves(&record.task.queue),
+            failure: engine.last_failure(record).await?,
+        })
     }
 }
 
-/// Writes a task whose queue does not matter.
+/// Writes a task as a command has left it.
 pub(crate) fn task(out: &mut Vec<u8>, record: &TaskRecord) {
-    task_served(out, record, Served::ByWorker);
+    task_seen(out, record, &Beside::default());
 }
 
 /// Writes a task that was accepted just now, with what its client should know.
 pub(crate) fn task_accepted(out: &mut Vec<u8>, record: &TaskRecord, warnings: &[Part]) {
     let mut view = ObjectWriter::begin(out);
-    fields(&mut view, record, Served::ByWorker);
+    fields(&mut view, record, &Beside::default());
     if !warnings.is_empty() {
         view.value("warnings", warnings);
     }
@@ -51,13 +54,13 @@ pub(crate) fn task_accepted(out: &mut Vec<u8>, record: &TaskRecord, warnings: &[
 }
 
 /// Writes a task. Its input and result are copied as text, never parsed.
-pub(crate) fn task_served(out: &mut Vec<u8>, record: &TaskRecord, served: Served) {
+pub(crate) fn task_seen(out: &mut Vec<u8>, record: &TaskRecord, beside: &Beside) {
     let mut view = ObjectWriter::begin(out);
-    fields(&mut view, record, served);
+    fields(&mut view, record, beside);
     view.end();
 }
 
-fn fields(view: &mut ObjectWriter<'_>, record: &TaskRecord, served: Served) {
+fn fields(view: &mut ObjectWriter<'_>, record: &TaskRecord, beside: &Beside) {
     let TaskRecord {
         task,
         life,
@@ -84,9 +87,9 @@ fn fields(view: &mut ObjectWriter<'_>, record: &TaskRecord, served: Served) {
     view.time("completed_at", life.completed_at);
 
     view.plain("state", &life.state.name());
-    match (&life.state, served) {
-        (State::Pending, Served::ByNobody) => unserved(view.key("state_detail"), &task.queue),
-        (state, _) => detail(view.key("state_detail"), state, life.attempt),
+    match &life.state {
+        State::Pending if beside.is_unserved => unserved(view.key("state_detail"), &task.queue),
+        state => detail(view.key("state_detail"), state, life.attempt, beside),
     }
     view.value("paused", &life.paused);
     view.value("attempt", &life.attempt);
@@ -147,8 +150,8 @@ fn unserved(out: &mut Vec<u8>, queue: &str) {
 }
 
 /// What the task waits for, or `null`: `on` says what, `until` when the clock ends it, and `steps`,
-/// `signals`, `tasks`, `key` or `limit` what exactly.
-fn detail(out: &mut Vec<u8>, state: &State, attempt: u32) {
+/// `signals`, `tasks`, `key` or `limit` what exactly; `error`, why the attempt before a retry failed.
+fn detail(out: &mut Vec<u8>, state: &State, attempt: u32, beside: &Beside) {
     let (on, until, wait) = match state {
         State::Scheduled { until } if attempt > 1 => ("retry", Some(*until), None),
         State::Scheduled { until } => ("start", Some(*until), None),
@@ -179,6 +182,9 @@ fn detail(out: &mut Vec<u8>, state: &State, attempt: u32) {
         }
         Some(Wait::Concurrency { key }) => view.value("key", key),
         Some(Wait::Timer { .. }) | None => {}
+    }
+    if let Some(failure) = &beside.failure {
+        view.value("error", failure);
     }
     view.end();
 }

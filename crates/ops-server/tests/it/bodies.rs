@@ -68,6 +68,10 @@ async fn values_that_the_engine_refuses_are_named_too() {
         ("limits", json!({"max_steps": 0})),
         ("limits", json!({"timeout": 0})),
         ("retry", json!({"max_attempts": 0})),
+        // engine/E9
+        ("retry", json!({"backoff": "31d"})),
+        ("labels", json!({"a=b": "c"})),
+        ("run_at", json!("-000001-01-01T00:00:00Z")),
         ("run_at", json!("9000-01-01T00:00:00Z")),
         ("request_id", json!("")),
     ] {

@@ -43,14 +43,14 @@ fn check(_: &str, input: &Json) -> InputCheck {
     while input.as_str().contains("waits_for_others") && !OTHERS_GO_ON.load(Ordering::SeqCst) {
         if begun.elapsed() > Duration::from_secs(5) {
             let message = "nobody else was served meanwhile";
-            let wrong = FieldError::new(&["input_data"], "value_error", message);
+            let wrong = FieldError::new(&["input"], "value_error", message);
             found.wrong.push(wrong);
             break;
         }
         std::thread::sleep(Duration::from_millis(1));
     }
     if input.as_str().contains("non_existent_provider") {
-        let path = ["input_data", "agent_config", "llm_provider"];
+        let path = ["input", "agent_config", "llm_provider"];
         let message = "there is no provider `non_existent_provider`; the task will fail";
         let warning = FieldError::new(&path, "unknown_provider", message);
         found.warnings.push(warning);
@@ -59,21 +59,31 @@ fn check(_: &str, input: &Json) -> InputCheck {
 }
 
 /// A clock that goes on by a millisecond with each look.
-pub(crate) struct TestClock(AtomicI64);
+pub(crate) struct TestClock {
+    time: AtomicI64,
+    ahead: AtomicI64,
+}
 
 impl TestClock {
+    /// Time passes.
     pub(crate) fn advance(&self, seconds: i64) {
-        self.0.fetch_add(seconds * 1_000_000, Ordering::SeqCst);
+        self.time.fetch_add(seconds * 1_000_000, Ordering::SeqCst);
+    }
+
+    /// The clock is set: so far ahead of the time.
+    pub(crate) fn set_ahead(&self, seconds: i64) {
+        self.ahead.store(seconds * 1_000_000, Ordering::SeqCst);
     }
 }
 
 impl Clock for TestClock {
     fn now(&self) -> Micros {
-        Micros(self.0.fetch_add(1_000, Ordering::SeqCst))
+        let ahead = self.ahead.load(Ordering::SeqCst);
+        Micros(self.time.fetch_add(1_000, Ordering::SeqCst) + ahead)
     }
 
     fn boot_micros(&self) -> i64 {
-        self.0.load(Ordering::SeqCst)
+        self.time.load(Ordering::SeqCst)
     }
 }
 
@@ -175,7 +185,10 @@ impl App {
         extend: impl FnOnce(axum::Router) -> axum::Router,
     ) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let clock = Arc::new(TestClock(AtomicI64::new(START)));
+        let clock = Arc::new(TestClock {
+            time: AtomicI64::new(START),
+            ahead: AtomicI64::new(0),
+        });
         let queue: Arc<dyn Queue> = Arc::new(LocalQueue::default());
         let live = Arc::new(LocalLive::default());
         let hub = Hub::new(Arc::clone(&queue), Arc::clone(&live) as Arc<dyn Live>);
@@ -259,6 +272,11 @@ impl App {
         let reply = self.get(&format!("/api/v1/tasks/{id}")).await;
         assert_eq!(reply.status, 200, "{}", reply.text());
         reply.json()
+    }
+
+    /// The worker's session.
+    pub(crate) fn session(&self) -> SessionId {
+        self.session
     }
 
     /// Claims the next task.

@@ -255,7 +255,7 @@ async fn filters_by_label_agent_text_and_time_fit_together() {
         ("nightly clean-up", "cleaner", "a", "test"),
         ("Weekly report", "writer", "b", "prod"),
     ] {
-        let labels = json!({"team": team, "env": env, "k=y": "v"});
+        let labels = json!({"team": team, "env": env});
         let body = json!({"task_type": "echo", "name": name, "agent_id": agent, "labels": labels});
         ids.push(app.submit(&body).await);
     }
@@ -446,4 +446,38 @@ async fn dead_letters_and_steps_in_doubt_are_paged() {
         let wrong = format!("/api/v1/{name}?cursor=x");
         app.get(&wrong).await.problem(422, "invalid_query");
     }
+}
+
+#[tokio::test]
+async fn a_task_that_waits_for_its_next_attempt_says_why_the_last_one_failed() {
+    let app = App::start().await;
+    let retry = json!({"max_attempts": 2, "backoff": "1h"});
+    let id = app
+        .submit(&json!({"task_type": "echo", "retry": retry}))
+        .await;
+    assert_eq!(app.task(&id).await["state_detail"], Value::Null);
+    app.fail_next(true).await;
+    // Whatever is told to it since.
+    for n in 0..3 {
+        let signal = json!({"name": "x", "payload": n});
+        app.post(&format!("/api/v1/tasks/{id}/signals"), &signal)
+            .await;
+    }
+    let task = app.task(&id).await;
+    let error = json!({"code": "model_refused", "message": "the model refused"});
+    assert_eq!(task["state_detail"]["on"], "retry", "{task}");
+    assert_eq!(task["state_detail"]["error"], error);
+    assert_eq!(task["error"], Value::Null, "it has not failed for good");
+    let listed = app.get("/api/v1/tasks?limit=1").await.json();
+    assert_eq!(listed["tasks"][0], task);
+    let steps = app.get(&format!("/api/v1/tasks/{id}/steps")).await.json();
+    let wait = &steps["steps"][0];
+    assert_eq!(
+        (&wait["kind"], &wait["name"]),
+        (&json!("wait"), &json!("retry"))
+    );
+    assert_eq!(
+        wait["input"]["until"], task["state_detail"]["until"],
+        "{wait}"
+    );
 }

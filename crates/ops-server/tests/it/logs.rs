@@ -280,3 +280,46 @@ async fn large_pages_end_early_and_join_without_gap() {
         assert!(pages > 1, "{list}");
     }
 }
+
+/// engine/E8: the name of an answer is the run's own, so that none may be there before its question.
+#[tokio::test]
+async fn an_answer_is_taken_only_while_its_question_is_open() {
+    let app = App::start().await;
+    let id = app.echo().await;
+    let path = format!("/api/v1/tasks/{id}/signals");
+    let answer = json!({"name": "human.call_2", "payload": "yes"});
+    let early = app.post(&path, &answer).await;
+    let problem = early.problem(409, "question_not_open");
+    assert!(
+        problem["detail"]
+            .to_string()
+            .contains("has no open question")
+    );
+    // Other names are the client's: they may come before the call that waits for them.
+    let go = json!({"name": "go", "payload": 1});
+    assert_eq!(app.post(&path, &go).await.status, 200);
+
+    let task = app.claim().await.task.id;
+    let asked = json!({"name": "ask_human", "input": {"question": "?"}});
+    let question = event(2, StepStatus::Waiting, asked);
+    let other = event(3, StepStatus::Started, json!({"name": "slow"}));
+    app.append(task, vec![question, other], ops_core::Next::Continue)
+        .await;
+    for wrong in [
+        "human.call_1",
+        "human.call_3",
+        "human.",
+        "human.call_x",
+        "human.call_02x",
+    ] {
+        let reply = app.post(&path, &json!({"name": wrong})).await;
+        let problem = reply.problem(409, "question_not_open");
+        let open = problem["detail"]
+            .to_string()
+            .contains("open are `human.call_2`");
+        assert!(open, "{problem}");
+    }
+    // Another call of its turn still runs.
+    assert_eq!(app.task(&id).await["state"], "running");
+    assert_eq!(app.post(&path, &answer).await.status, 200);
+}

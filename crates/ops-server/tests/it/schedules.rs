@@ -216,3 +216,152 @@ async fn what_is_wrong_is_named_with_what_mends_it() {
         json!([])
     );
 }
+
+/// engine/E4: a clock that shows 2038 and is set right again.
+#[tokio::test]
+async fn a_date_that_was_computed_while_the_clock_was_ahead_is_computed_again() {
+    const AHEAD: i64 = 13 * 365 * 86_400;
+    let app = App::start().await;
+    let next = async |path: &str| app.get(path).await.json()["next_run_at"].clone();
+    let is_wrong = |next: &Value| next.as_str().unwrap().starts_with("2038-");
+    let right = json!("2025-04-13T00:30:00.000Z");
+
+    // Over a restart, which knows nothing of the clock before.
+    app.clock.set_ahead(AHEAD);
+    let stored = put(&app, PATH, &nightly()).await.json();
+    assert!(is_wrong(&stored["next_run_at"]), "{stored}");
+    app.clock.set_ahead(0);
+    assert!(is_wrong(&next(PATH).await));
+    let engine = std::sync::Arc::clone(&app.engine);
+    tokio::spawn(engine.run(app.stop.child_token()));
+    let end = std::time::Instant::now() + crate::client::PATIENCE;
+    while next(PATH).await != right {
+        assert!(std::time::Instant::now() < end, "{}", next(PATH).await);
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+
+    // While it runs: a change makes the loop look at the clock.
+    app.clock.set_ahead(AHEAD);
+    let other = "/api/v1/schedules/other";
+    let weekly = "/api/v1/schedules/weekly";
+    for path in [other, weekly] {
+        let stored = put(&app, path, &nightly()).await.json();
+        assert!(is_wrong(&stored["next_run_at"]), "{stored}");
+    }
+    app.clock.set_ahead(0);
+    // The same again mends its own date at once.
+    let again = put(&app, other, &nightly()).await.json();
+    assert_eq!(again["next_run_at"], right);
+    while next(weekly).await != right {
+        assert!(std::time::Instant::now() < end, "{}", next(weekly).await);
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    let runs = app.get(&format!("{weekly}/runs")).await.json();
+    assert_eq!(runs, json!({"runs": []}), "nothing was missed");
+}
+
+/// engine/E6: what is checked is what is submitted.
+#[tokio::test]
+async fn a_template_with_every_label_that_is_allowed_runs() {
+    let app = App::start().await;
+    let labels = |count: usize| -> Value {
+        let labels = (0..count).map(|n| (format!("l{n}"), Value::from("x")));
+        labels.collect::<serde_json::Map<_, _>>().into()
+    };
+    let mut body = nightly();
+    body["task"]["labels"] = labels(64);
+    let reply = put(&app, PATH, &body).await;
+    assert_eq!(reply.status, 201, "{}", reply.text());
+    let run = app.post(&format!("{PATH}/run"), &json!({})).await;
+    assert_eq!(run.status, 201, "{}", run.text());
+    let task = app.task(run.json()["task_id"].as_str().unwrap()).await;
+    assert_eq!(task["labels"].as_object().unwrap().len(), 65);
+    assert_eq!(task["labels"]["schedule"], "nightly");
+    body["task"]["labels"] = labels(65);
+    let problem = put(&app, PATH, &body).await.problem(422, "invalid_body");
+    assert_eq!(
+        problem["errors"][0]["loc"],
+        json!(["body", "task", "labels"])
+    );
+}
+
+/// engine/E8: the label `schedule` is the engine's.
+#[tokio::test]
+async fn no_client_can_write_the_label_of_a_schedule() {
+    let app = App::start().await;
+    let forged = json!({"task_type": "echo", "labels": {"schedule": "nightly"}});
+    let reply = app.post("/api/v1/tasks", &forged).await;
+    let problem = reply.problem(422, "invalid_body");
+    let loc = json!(["body", "labels", "schedule"]);
+    assert_eq!(problem["errors"][0]["loc"], loc);
+    let mut body = nightly();
+    body["task"]["labels"] = json!({"schedule": "other"});
+    put(&app, PATH, &body).await.problem(422, "invalid_body");
+
+    // A task of a schedule keeps it where it is done again.
+    put(&app, PATH, &nightly()).await;
+    let run = app.post(&format!("{PATH}/run"), &json!({})).await.json();
+    let id = run["task_id"].as_str().unwrap();
+    app.complete_next(&json!({"answer": "x"})).await;
+    let again = app
+        .post(&format!("/api/v1/tasks/{id}/retry"), &json!({}))
+        .await;
+    assert_eq!(again.status, 201, "{}", again.text());
+    let labels = json!({"team": "a", "schedule": "nightly"});
+    assert_eq!(again.json()["labels"], labels);
+}
+
+#[tokio::test]
+async fn a_change_may_name_the_revision_that_it_is_of() {
+    let app = App::start().await;
+    let send = async |method: &str, header: (&str, &str), body: &Value| {
+        let headers = [("content-type", "application/json"), header];
+        request(
+            app.addr,
+            method,
+            PATH,
+            &headers,
+            body.to_string().as_bytes(),
+        )
+        .await
+    };
+    let absent = ("if-none-match", "*");
+    send("PUT", ("if-match", "\"1\""), &nightly())
+        .await
+        .problem(412, "schedule_changed");
+    let made = send("PUT", absent, &nightly()).await;
+    assert_eq!((made.status, made.header("etag")), (201, Some("\"1\"")));
+    send("PUT", absent, &nightly())
+        .await
+        .problem(412, "schedule_changed");
+    assert_eq!(app.get(PATH).await.header("etag"), Some("\"1\""));
+
+    let mut other = nightly();
+    other["cron"] = "@daily".into();
+    let changed = send("PUT", ("if-match", "\"1\""), &other).await;
+    assert_eq!(
+        (changed.status, changed.header("etag")),
+        (200, Some("\"2\""))
+    );
+    for method in ["PUT", "DELETE"] {
+        let refused = send(method, ("if-match", "\"1\""), &nightly()).await;
+        let problem = refused.problem(412, "schedule_changed");
+        assert!(
+            problem["detail"].to_string().contains("at revision 2"),
+            "{problem}"
+        );
+    }
+    let path = format!("{PATH}?dry_run=true");
+    let headers = [("content-type", "application/json"), ("if-match", "\"1\"")];
+    let body = nightly().to_string();
+    let preview = request(app.addr, "PUT", &path, &headers, body.as_bytes()).await;
+    preview.problem(412, "schedule_changed");
+    assert_eq!(app.get(PATH).await.json()["cron"], "@daily");
+    for wrong in ["1", "W/\"1\"", "\"x\"", "*"] {
+        send("PUT", ("if-match", wrong), &nightly())
+            .await
+            .problem(422, "invalid_body");
+    }
+    let removed = send("DELETE", ("if-match", "\"2\""), &json!({})).await;
+    assert_eq!(removed.status, 204);
+}

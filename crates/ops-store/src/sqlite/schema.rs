@@ -17,6 +17,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0006_rates.sql"),
     include_str!("../../migrations/sqlite/0007_agents.sql"),
     include_str!("../../migrations/sqlite/0008_restarted.sql"),
+    include_str!("../../migrations/sqlite/0009_engine_keys.sql"),
 ];
 
 /// The schema that this release writes.
@@ -66,4 +67,46 @@ pub(crate) fn migrate(conn: &Connection) -> rusqlite::Result<Found> {
 /// The schema that a database has; 0 for an empty one.
 pub(crate) fn version(conn: &Connection) -> rusqlite::Result<u32> {
     conn.query_row("PRAGMA user_version", (), |row| row.get(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A database as a release wrote it whose newest migration had this number.
+    fn of_release(version: u32) -> Connection {
+        let conn = Connection::open_in_memory().unwrap();
+        for text in &MIGRATIONS[..version as usize] {
+            conn.execute_batch(text).unwrap();
+        }
+        conn.pragma_update(None, "user_version", version).unwrap();
+        conn
+    }
+
+    #[test]
+    fn a_redrive_of_an_older_release_is_found_and_a_clients_key_stays_its_own() {
+        let conn = of_release(8);
+        for (key, digest) in [
+            ("opspawn:redrive:task_1", vec![0; 32]),
+            ("opspawn:redrive:task_2", vec![7; 32]),
+            ("k", vec![0; 32]),
+        ] {
+            conn.execute(
+                "INSERT INTO idempotency (tenant_id, key, digest, task_id, created_at) \
+                 VALUES (1, ?, ?, zeroblob(16), 0)",
+                (key, digest),
+            )
+            .unwrap();
+        }
+        assert_eq!(migrate(&conn).unwrap(), Found::Current);
+        let mut keys = conn
+            .prepare("SELECT key FROM idempotency ORDER BY key")
+            .unwrap();
+        let keys: Vec<String> = keys
+            .query_map((), |row| row.get(0))
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
+        assert_eq!(keys, ["\u{1}redrive:task_1", "k", "opspawn:redrive:task_2"]);
+    }
 }

@@ -22,7 +22,8 @@ macro_rules! conformance {
     ($open:path) => {
         $crate::conformance::conformance! { $open;
             submit: stores_the_task_and_its_first_event, keeps_every_field, delays_until_run_at,
-                finds_the_task_of_a_key, makes_one_task_of_one_key_in_parallel,
+                finds_the_task_of_a_key,
+                keeps_the_engines_keys_apart_from_those_of_clients, makes_one_task_of_one_key_in_parallel,
                 refuses_an_id_that_is_taken;
             claim: takes_priority_then_age, keeps_to_the_queue_and_the_number,
                 never_shares_a_task, needs_a_session_that_lives, keeps_to_the_rate_of_the_queue,
@@ -53,7 +54,8 @@ macro_rules! conformance {
                 refuses_a_false_digest, keeps_the_newest_snapshot;
             list: filters_and_orders, finds_by_terms_and_time, pages_through_everything, counts_states, names_ready_queues,
                 tells_the_observer;
-            schedules: keeps_what_is_wanted, lists_by_name, pauses_resumes_and_removes,
+            schedules: keeps_what_is_wanted, lists_by_name, lists_those_of_every_tenant,
+                changes_only_what_is_as_expected, pauses_resumes_and_removes,
                 says_what_is_due, fires_once, fires_once_in_parallel,
                 skips_or_queues_what_overlaps, runs_when_asked,
                 notes_what_was_missed_and_refused, keeps_the_last_runs,

@@ -264,6 +264,13 @@ impl ScheduleStore for Faulty {
     ) -> Answer<'_, Vec<Schedule>> {
         self.store.schedules(tenant, after, limit)
     }
+    fn all_schedules(
+        &self,
+        after: Option<(TenantId, ScheduleName)>,
+        limit: u32,
+    ) -> Answer<'_, Vec<Schedule>> {
+        self.store.all_schedules(after, limit)
+    }
     fn change_schedule(
         &self,
         tenant: TenantId,

@@ -15,7 +15,7 @@ use agentkit::{
     run::{Limits, RunConfig},
 };
 use ops_core::{
-    AgentDigest, AgentName, Json, Micros, StoredEvent, TenantId,
+    AgentDigest, AgentName, Command, Json, Micros, StoredEvent, TenantId,
     agent::AgentSpec,
     ports::{
         AgentDefinitions, AgentMistake, AgentStore as _, Clock, Expected, NewAgent, Random,
@@ -214,8 +214,13 @@ pub(crate) async fn run_and_read(agent: Agent, faults: Faults) -> Left {
         .task
         .id;
     if let Some((name, payload)) = faults.signal {
-        let signal = engine.signal(TenantId::DEFAULT, id, name.to_owned(), payload);
-        signal.await.unwrap();
+        // The engine takes an answer only once its question is open; a run must bear an earlier one.
+        let signal = Command::Signal {
+            name: name.to_owned(),
+            payload,
+        };
+        let told = store.apply(TenantId::DEFAULT, id, signal, Vec::new());
+        told.await.unwrap();
     }
     let settings = Settings {
         concurrency: 2,

@@ -276,14 +276,13 @@ pub(crate) fn check_input(task_type: &str, input: &Json) -> InputCheck {
         Err(error) => {
             let message = format!("{error} in what an agent reads");
             return InputCheck {
-                wrong: vec![FieldError::new(&["input_data"], "value_error", message)],
+                wrong: vec![FieldError::new(&["input"], "value_error", message)],
                 warnings: Vec::new(),
             };
         }
     };
-    let field = |kind, key: &str, message| {
-        FieldError::new(&["input_data", "agent_config", key], kind, message)
-    };
+    let field =
+        |kind, key: &str, message| FieldError::new(&["input", "agent_config", key], kind, message);
     let mut found = InputCheck::default();
     if let Some(config) = input.get("agent_config").and_then(Value::as_object) {
         let mut wrong = named(config);
@@ -303,7 +302,7 @@ pub(crate) fn check_input(task_type: &str, input: &Json) -> InputCheck {
     }
     if let Err(message) = images(input.get("images")) {
         found.wrong.push(FieldError::new(
-            &["input_data", "images"],
+            &["input", "images"],
             "value_error",
             message,
         ));

@@ -138,7 +138,7 @@ fn a_submit_is_warned_of_what_no_one_reads_and_of_what_will_fail() {
         assert!(found.wrong.is_empty(), "{found:?}");
         let warnings = found.warnings.into_iter();
         let shown = |warning: ops_engine::FieldError| {
-            assert_eq!(&warning.path[..2], ["input_data", "agent_config"]);
+            assert_eq!(&warning.path[..2], ["input", "agent_config"]);
             format!("{} {}: {}", warning.kind, warning.path[2], warning.message)
         };
         warnings.map(shown).collect::<Vec<_>>()

@@ -189,12 +189,24 @@ fn mistakes_are_named_with_what_mends_them() {
         ("@daily", "", "use an IANA name"),
         ("@daily", "../etc/passwd", "is not a time zone"),
         ("@daily", "é", "is not a time zone"),
+        // engine/E9
+        ("@daily", "GMT+5", "an offset is not a zone"),
+        ("@daily", "utc-03:30", "an offset is not a zone"),
+        ("@daily", "+02", "an offset is not a zone"),
+        ("@daily", "localtime", "is not a time zone"),
+        ("@daily", "posixrules", "is not a time zone"),
+        ("@daily", "Factory", "is not a time zone"),
+        ("@daily", "posix/Europe/Berlin", "is not a time zone"),
+        ("@daily", "right/UTC", "is not a time zone"),
+        ("@daily", "", "use an IANA name"),
     ] {
         let fields = Calendar::new(cron, zone).unwrap_err();
         let said = &fields[0].message;
         assert_eq!(fields.len(), 1);
         assert!(said.contains(says), "{cron} {zone}: {said}");
+        assert!(!said.contains("Etc/GMT"), "the opposite sign: {said}");
     }
+    assert_eq!(calendar("@daily", "Etc/GMT+5").timezone(), "Etc/GMT+5");
     let both = Calendar::new("x", "y").unwrap_err();
     assert_eq!(both.len(), 2, "{both:?}");
     assert_eq!(

@@ -27,7 +27,7 @@ pub(crate) struct Version {
     digest: String,
 }
 
-/// There is no such agent or version: `agent_not_found`.
+/// There is no such agent (`agent_not_found`), or no such version of it (`agent_version_not_found`).
 #[derive(IntoResponses)]
 #[response(status = 404, content_type = "application/problem+json")]
 pub(crate) struct NoAgent(#[to_schema] Problem);

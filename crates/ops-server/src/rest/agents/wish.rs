@@ -1,10 +1,13 @@
 //! What `PUT /agents/{name}` is sent.
 
-use http::{HeaderMap, HeaderName, header};
+use http::HeaderMap;
 use ops_core::{AgentDigest, Code, Json, agent::Agent, ports::Expected};
-use ops_engine::FieldError;
 
-use crate::{json::object, problem::Problem};
+use crate::{
+    json::object,
+    problem::Problem,
+    rest::etag::{Precondition, precondition},
+};
 
 /// Reads a body that is JSON.
 ///
@@ -29,33 +32,12 @@ pub(super) fn definition(text: &str) -> Result<Json, Problem> {
 /// # Errors
 /// 422 if a header says what no agent can be.
 pub(super) fn expected(headers: &HeaderMap) -> Result<Expected, Problem> {
-    let given = |name: &HeaderName| {
-        let value = headers.get(name)?;
-        Some(value.to_str().unwrap_or_default().trim().to_owned())
-    };
-    let wrong = |name: &HeaderName, message: &str| {
-        let field = FieldError::new(&[name.as_str()], "value_error", message);
-        Problem::parts(Code::InvalidBody, "header", vec![field])
-    };
-    match (given(&header::IF_MATCH), given(&header::IF_NONE_MATCH)) {
-        (None, None) => Ok(Expected::Any),
-        (None, Some(any)) if any == "*" => Ok(Expected::Absent),
-        (Some(tag), None) => tag
-            .strip_prefix('"')
-            .and_then(|tag| tag.strip_suffix('"'))
-            .and_then(|digest| digest.parse::<AgentDigest>().ok())
-            .map(Expected::Version)
-            .ok_or_else(|| {
-                wrong(
-                    &header::IF_MATCH,
-                    "must be an `ETag` of the agent: its digest in quotes",
-                )
-            }),
-        (_, Some(_)) => Err(wrong(
-            &header::IF_NONE_MATCH,
-            "must be `*`, and goes without `If-Match`",
-        )),
-    }
+    let parse = |digest: &str| digest.parse::<AgentDigest>().ok();
+    Ok(match precondition(headers, parse, "the agent's digest")? {
+        Precondition::Any => Expected::Any,
+        Precondition::Absent => Expected::Absent,
+        Precondition::Tag(digest) => Expected::Version(digest),
+    })
 }
 
 /// Whether an agent is as it must be, for what stores nothing.

@@ -7,12 +7,12 @@ use axum::{
     response::Response,
 };
 use http::{HeaderMap, StatusCode};
-use ops_core::{Code, ports::Submitted, retry::RetryPolicy};
+use ops_core::{Code, ports::Submitted};
 use ops_engine::{Accepted, FieldError};
 use serde::de::{Deserializer as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Given, digest, wish};
+use super::{Given, client_key, wish};
 use crate::{
     json::{ObjectWriter, object},
     problem::{IDEMPOTENCY_KEY, Part, Problem},
@@ -43,12 +43,11 @@ pub(crate) async fn create(
     let (parts, body) = request.into_parts();
     check_headers(&parts.headers)?;
     let body = app.bodies.json(&parts.headers, body).await?;
-    let retry = app.surface.engine.default_retry();
     let read = body.work(move |text| {
         let mut wishes = Vec::new();
         let mut parsed = Vec::new();
         for text in tasks(text)? {
-            parsed.push(read(retry, text).map(|(wish, given)| {
+            parsed.push(read(text).map(|(wish, given)| {
                 wishes.push(wish);
                 given
             }));
@@ -91,11 +90,11 @@ fn check_headers(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 /// One task of the body.
-fn read(retry: RetryPolicy, text: &str) -> Result<(ops_engine::Submit, Given), Problem> {
-    let mut wish = wish::parse(text, || retry)?;
+fn read(text: &str) -> Result<(ops_engine::Submit, Given), Problem> {
+    let mut wish = wish::parse(text)?;
     let given = Given::of(&wish);
     let key = wish.request_id.take();
-    wish.submit.idempotency = key.map(|key| (key, digest::of_request(text)));
+    wish.submit.key = key.map(|key| client_key(key, text));
     Ok((wish.submit, given))
 }
 

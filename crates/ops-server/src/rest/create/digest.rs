@@ -1,14 +1,13 @@
-//! What a request stands for: equal requests have equal digests.
+//! What releases before this one took a request for. The engine makes the digest of a submit; this one
+//! lets a client that repeats a request find the task that an older release made of it.
 
 use std::io;
 
-use ops_core::TaskId;
+use ops_core::json::canonical;
 use sha2::{Digest as _, Sha256};
 
-use crate::json::canonical;
-
 /// SHA-256 of the canonical body without `request_id`. A field that is `null` is a missing one.
-pub(in crate::rest) fn of_request(text: &str) -> [u8; 32] {
+pub(super) fn of_request(text: &str) -> [u8; 32] {
     let mut hash = io::BufWriter::new(Hash(Sha256::new()));
     canonical(&mut hash, text, &|name, value| {
         name != "request_id" && value.get() != "null"
@@ -31,22 +30,24 @@ impl io::Write for Hash {
     }
 }
 
-/// The same of a request about a task: one about another task is another request.
-pub(in crate::rest) fn of_request_about(task: TaskId, text: &str) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    hash.update(task.as_bytes());
-    hash.update(of_request(text));
-    hash.finalize().into()
-}
-
-/// The same of a request to do a task again, which has no body.
-pub(in crate::rest) fn of_retry(task: TaskId) -> [u8; 32] {
-    of_request_about(task, r#"{"retry":true}"#)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The digests that stand in databases.
+    #[test]
+    fn a_request_has_the_digest_that_it_always_had() {
+        let hex = |text| {
+            let bytes = of_request(text).into_iter();
+            bytes.map(|byte| format!("{byte:02x}")).collect::<String>()
+        };
+        assert_eq!(
+            hex(
+                r#"{"task_type":"echo","input_data":{"b":2,"a":1.50},"name":null,"request_id":"k"}"#
+            ),
+            "f2da0ee6a9ef405a9f28848098266ac27e9d5c9f6ae0528799ad8b97f03c9d6a"
+        );
+    }
 
     #[test]
     fn what_means_the_same_is_the_same() {

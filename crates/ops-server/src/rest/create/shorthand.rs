@@ -1,9 +1,9 @@
 //! Fields of `input_data` that a submit may give beside it, as clients of version 1 do.
 
-use ops_core::Json;
+use ops_core::{Json, json::canonical};
 use ops_engine::FieldError;
 
-use crate::json::{Fields, canonical, pick};
+use crate::json::{Fields, pick};
 
 /// The task type of a submit that names none and has a goal.
 pub(super) const AGENT_RUN: &str = "agent_run";

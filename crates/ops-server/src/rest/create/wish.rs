@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use ops_core::{
     Code,
-    retry::RetryPolicy,
     task::{OnExhausted, TaskLimits},
 };
-use ops_engine::{FieldError, Submit, submit::DEFAULT_QUEUE};
+use ops_engine::{FieldError, RetryRequest, Submit, submit::DEFAULT_QUEUE};
 
 use super::shorthand::{self, AGENT_RUN};
 use crate::{
@@ -53,13 +52,13 @@ pub(super) struct Wish {
     pub(super) lifted: Vec<&'static str>,
 }
 
-/// Reads a body that is JSON. `retry` gives the policy that a partial one changes.
+/// Reads a body that is JSON.
 ///
 /// # Errors
 /// 422 that names every field that is wrong.
-pub(super) fn parse(text: &str, retry: impl FnOnce() -> RetryPolicy) -> Result<Wish, Problem> {
+pub(super) fn parse(text: &str) -> Result<Wish, Problem> {
     let mut errors = Vec::new();
-    let wish = read(text, retry, &mut errors);
+    let wish = read(text, &mut errors);
     if errors.is_empty() {
         Ok(wish)
     } else {
@@ -68,12 +67,8 @@ pub(super) fn parse(text: &str, retry: impl FnOnce() -> RetryPolicy) -> Result<W
 }
 
 /// Reads the template of tasks that are submitted later.
-pub(in crate::rest) fn template(
-    text: &str,
-    retry: impl FnOnce() -> RetryPolicy,
-    errors: &mut Vec<FieldError>,
-) -> Submit {
-    let wish = read(text, retry, errors);
+pub(in crate::rest) fn template(text: &str, errors: &mut Vec<FieldError>) -> Submit {
+    let wish = read(text, errors);
     for (name, given) in [
         ("run_at", wish.submit.run_at.is_some()),
         ("request_id", wish.request_id.is_some()),
@@ -86,7 +81,7 @@ pub(in crate::rest) fn template(
     wish.submit
 }
 
-fn read(text: &str, retry: impl FnOnce() -> RetryPolicy, errors: &mut Vec<FieldError>) -> Wish {
+fn read(text: &str, errors: &mut Vec<FieldError>) -> Wish {
     let body = object(text, FIELDS, &[], errors);
     let whole = errors.iter().all(|error| error.kind != "dict_type");
     let mut task_type = body.string("task_type", errors);
@@ -104,7 +99,7 @@ fn read(text: &str, retry: impl FnOnce() -> RetryPolicy, errors: &mut Vec<FieldE
         priority: body.whole("priority", errors).unwrap_or(0),
         labels: labels(&body, errors),
         limits: limits(&body, errors),
-        retry: body.raw("retry").map(|text| policy(text, retry(), errors)),
+        retry: body.raw("retry").map(|text| policy(text, errors)),
         run_at: run_at(&body, errors),
         concurrency_key: body.string("concurrency_key", errors),
         queue: body
@@ -152,17 +147,12 @@ pub(in crate::rest) fn limits_in(limits: &Fields<'_>, errors: &mut Vec<FieldErro
     }
 }
 
-fn policy(text: &str, base: RetryPolicy, errors: &mut Vec<FieldError>) -> RetryPolicy {
+fn policy(text: &str, errors: &mut Vec<FieldError>) -> RetryRequest {
     let retry = object(text, RETRY, &["retry"], errors);
-    let max_attempts = retry.whole("max_attempts", errors);
-    let initial = retry.duration("backoff", errors);
-    let initial_micros = initial.unwrap_or(base.initial_micros);
-    RetryPolicy {
-        max_attempts: max_attempts.unwrap_or(base.max_attempts),
-        initial_micros,
-        // The longest delay is never shorter than the first.
-        max_micros: base.max_micros.max(initial_micros),
-        ..base
+    RetryRequest {
+        max_attempts: retry.whole("max_attempts", errors),
+        initial_micros: retry.duration("backoff", errors),
+        ..RetryRequest::default()
     }
 }
 
@@ -173,8 +163,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Wish, String> {
-        parse(text, RetryPolicy::default)
-            .map_err(|problem| String::from_utf8(problem.body(None)).unwrap())
+        parse(text).map_err(|problem| String::from_utf8(problem.body(None)).unwrap())
     }
 
     #[test]
@@ -197,7 +186,10 @@ mod tests {
         assert_eq!(submit.limits.max_steps, Some(5));
         assert_eq!(submit.limits.max_cost_micros, Some(100_000));
         let retry = submit.retry.unwrap();
-        assert_eq!((retry.max_attempts, retry.initial_micros), (2, 500_000));
+        assert_eq!(
+            (retry.max_attempts, retry.initial_micros, retry.max_micros),
+            (Some(2), Some(500_000), None)
+        );
         assert_eq!(submit.run_at, Some(ops_core::Micros(1_744_452_000_000_000)));
         assert_eq!(submit.labels["team"], "x");
     }

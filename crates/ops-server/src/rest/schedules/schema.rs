@@ -32,6 +32,11 @@ pub(crate) struct Preview {
 #[response(status = 404, content_type = "application/problem+json")]
 pub(crate) struct NoSchedule(#[to_schema] Problem);
 
+/// The schedule is not as `If-Match` or `If-None-Match` says: `schedule_changed`.
+#[derive(IntoResponses)]
+#[response(status = 412, content_type = "application/problem+json")]
+pub(crate) struct ScheduleChanged(#[to_schema] Problem);
+
 /// A schedule that is to be stored.
 #[derive(ToSchema)]
 pub(crate) struct ApplySchedule {

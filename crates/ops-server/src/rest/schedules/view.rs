@@ -1,15 +1,12 @@
 //! Schedules and their runs as clients see them.
 
-use ops_core::{
-    retry::RetryPolicy,
-    schedule::{RunOutcome, ScheduleRun},
-};
-use ops_engine::{ScheduleView, Submit};
+use ops_core::schedule::{RunOutcome, ScheduleRun};
+use ops_engine::{RetryRequest, ScheduleView, Submit};
 
 use crate::rest::view::array;
 use crate::{
     json::ObjectWriter,
-    problem::Part,
+    problem::{Part, translate},
     rest::view::{limits, seconds},
 };
 
@@ -42,7 +39,12 @@ pub(super) fn schedule(out: &mut Vec<u8>, seen: &ScheduleView) {
     view.time("updated_at", Some(schedule.updated_at));
     if !warnings.is_empty() {
         let parts = warnings.iter().cloned();
-        let parts: Vec<_> = parts.map(|field| Part::of("body", field)).collect();
+        let parts: Vec<_> = parts
+            .map(|mut field| {
+                translate(&mut field);
+                Part::of("body", field)
+            })
+            .collect();
         view.value("warnings", &parts);
     }
     view.end();
@@ -61,16 +63,17 @@ fn template(out: &mut Vec<u8>, task: &Submit) {
     view.value("queue", &task.queue);
     limits(view.key("limits"), &task.limits);
     match &task.retry {
-        Some(policy) => retry(view.key("retry"), policy),
+        Some(policy) => retry(view.key("retry"), *policy),
         None => view.raw("retry", None),
     }
     view.end();
 }
 
-fn retry(out: &mut Vec<u8>, policy: &RetryPolicy) {
+/// A stored template has the whole policy.
+fn retry(out: &mut Vec<u8>, policy: RetryRequest) {
     let mut view = ObjectWriter::begin(out);
     view.value("max_attempts", &policy.max_attempts);
-    view.value("backoff", &seconds(policy.initial_micros));
+    view.value("backoff", &policy.initial_micros.map(seconds));
     view.end();
 }
 

@@ -1,8 +1,9 @@
 //! The body of `PUT /schedules/{name}`.
 
+use http::HeaderMap;
 use ops_core::{
     Code,
-    retry::RetryPolicy,
+    ports::ExpectedSchedule,
     schedule::{CatchUp, Overlap},
 };
 use ops_engine::{FieldError, ScheduleWish, Submit};
@@ -10,7 +11,10 @@ use ops_engine::{FieldError, ScheduleWish, Submit};
 use crate::{
     json::{Fields, object},
     problem::Problem,
-    rest::create::wish,
+    rest::{
+        create::wish,
+        etag::{Precondition, precondition},
+    },
 };
 
 const FIELDS: &[&str] = &[
@@ -21,11 +25,7 @@ const FIELDS: &[&str] = &[
 ///
 /// # Errors
 /// 422 that names every field that is wrong.
-pub(super) fn parse(
-    text: &str,
-    name: String,
-    retry: impl FnOnce() -> RetryPolicy,
-) -> Result<ScheduleWish, Problem> {
+pub(super) fn parse(text: &str, name: String) -> Result<ScheduleWish, Problem> {
     let mut errors = Vec::new();
     let body = object(text, FIELDS, &[], &mut errors);
     let whole = errors.iter().all(|error| error.kind != "dict_type");
@@ -60,7 +60,8 @@ pub(super) fn parse(
             ("bool_type", "must be `true` or `false`"),
             &mut errors,
         ),
-        task: task(&body, retry, &mut errors),
+        expected: ExpectedSchedule::Any,
+        task: task(&body, &mut errors),
         name,
     };
     if errors.is_empty() {
@@ -70,16 +71,27 @@ pub(super) fn parse(
     }
 }
 
-fn task(
-    body: &Fields<'_>,
-    retry: impl FnOnce() -> RetryPolicy,
-    errors: &mut Vec<FieldError>,
-) -> Submit {
+/// What the schedule must be.
+///
+/// # Errors
+/// 422 if a header says what no schedule can be.
+pub(super) fn expected(headers: &HeaderMap) -> Result<ExpectedSchedule, Problem> {
+    let parse = |revision: &str| revision.parse::<u64>().ok();
+    Ok(
+        match precondition(headers, parse, "the schedule's revision")? {
+            Precondition::Any => ExpectedSchedule::Any,
+            Precondition::Absent => ExpectedSchedule::Absent,
+            Precondition::Tag(revision) => ExpectedSchedule::Revision(revision),
+        },
+    )
+}
+
+fn task(body: &Fields<'_>, errors: &mut Vec<FieldError>) -> Submit {
     let Some(text) = body.raw("task") else {
         return Submit::default();
     };
     let mut wrong = Vec::new();
-    let task = wish::template(text, retry, &mut wrong);
+    let task = wish::template(text, &mut wrong);
     for mut error in wrong {
         error.path.insert(0, "task".to_owned());
         errors.push(error);

@@ -194,7 +194,8 @@ pub(super) async fn of(app: &App, operation: &str) -> Case {
         }
         "signal_task" => {
             let signal = |id: &str| at(format!("/api/v1/tasks/{id}/signals"));
-            let body = json!({"name": "human.call_4", "payload": {"answer": "yes"}});
+            let body = json!({"name": "go", "payload": {"answer": "yes"}});
+            let answer = json!({"name": "human.call_4", "payload": "yes"});
             let done = ended(app).await;
             let id = app.echo().await;
             Case::new(
@@ -202,6 +203,8 @@ pub(super) async fn of(app: &App, operation: &str) -> Case {
                 [
                     signal(NO_TASK).json(&body).refused(404, "task_not_found"),
                     signal(&done).json(&body).refused(409, "task_final"),
+                    signal(&done).json(&answer).refused(409, "task_final"),
+                    signal(&id).json(&answer).refused(409, "question_not_open"),
                     signal(&id).json(&json!({})).refused(422, "invalid_body"),
                     signal(&id)
                         .json(&json!({"name": ""}))
@@ -551,9 +554,10 @@ async fn agents(app: &App, operation: &str) -> Case {
             Case::new(
                 version("a", digest),
                 [
-                    version("b", digest).refused(404, "agent_not_found"),
-                    version("a", &none).refused(404, "agent_not_found"),
-                    version("a", "x").refused(404, "agent_not_found"),
+                    version("b", digest).refused(404, "agent_version_not_found"),
+                    version("a", &none).refused(404, "agent_version_not_found"),
+                    version("a", "x").refused(404, "agent_version_not_found"),
+                    version("c", digest).refused(404, "agent_not_found"),
                 ],
             )
         }

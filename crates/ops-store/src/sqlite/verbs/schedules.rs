@@ -54,6 +54,17 @@ impl ScheduleStore for SqliteStore {
         )
     }
 
+    fn all_schedules(
+        &self,
+        after: Option<(TenantId, ScheduleName)>,
+        limit: u32,
+    ) -> Fut<'_, Result<Vec<Schedule>, StoreError>> {
+        Box::pin(
+            self.readers
+                .read(move |conn| read::all(conn, after.as_ref(), limit)),
+        )
+    }
+
     fn change_schedule(
         &self,
         tenant: TenantId,
@@ -123,9 +134,11 @@ fn put(batch: &mut Batch<'_>, new: NewSchedule) -> Result<(Schedule, bool), Faul
         spec,
         paused,
         next_at,
+        expected,
     } = new;
     let known = read::one(batch.conn, tenant, &name)?;
     let before = known.as_ref().map(|(_, schedule)| schedule);
+    expected.check(before.map(|before| before.revision))?;
     let paused = paused.or(before.map(|before| before.paused)) == Some(true);
     let keeps_dates = |before: &&Schedule| {
         !before.paused && before.spec.cron == spec.cron && before.spec.timezone == spec.timezone
@@ -167,7 +180,8 @@ fn change(
     let paused = match change {
         ScheduleChange::Pause => true,
         ScheduleChange::Resume { .. } => false,
-        ScheduleChange::Remove => {
+        ScheduleChange::Remove { expected } => {
+            expected.check(Some(before.revision))?;
             for table in ["schedule_runs", "schedules"] {
                 batch
                     .conn
@@ -188,7 +202,7 @@ fn change(
         revision: before.revision + 1,
         next_at: match change {
             ScheduleChange::Resume { next_at } => next_at,
-            ScheduleChange::Pause | ScheduleChange::Remove => None,
+            ScheduleChange::Pause | ScheduleChange::Remove { .. } => None,
         },
         waiting: None,
         updated_at: batch.now,

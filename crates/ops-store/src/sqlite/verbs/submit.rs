@@ -182,7 +182,7 @@ fn insert(
         )?;
         insert.execute(params![
             task.tenant.0,
-            idempotency.key,
+            idempotency.key.stored(),
             idempotency.digest,
             task.id.as_bytes(),
             life.updated_at.0,
@@ -210,11 +210,12 @@ fn known(
     idempotency: &Idempotency,
 ) -> Result<Option<Sparse>, Fault> {
     let tenant = new.task.tenant.0;
+    let key = idempotency.key.stored();
     let mut select = batch.conn.prepare_cached(
         "SELECT digest, task_id FROM idempotency WHERE tenant_id = ? AND key = ?",
     )?;
     let known = select
-        .query_row((tenant, &idempotency.key), |row| {
+        .query_row((tenant, &key), |row| {
             Ok((row.get::<_, [u8; 32]>(0)?, row.get::<_, [u8; 16]>(1)?))
         })
         .optional()?;
@@ -236,7 +237,7 @@ fn known(
         batch
             .conn
             .prepare_cached("DELETE FROM idempotency WHERE tenant_id = ? AND key = ?")?
-            .execute((tenant, &idempotency.key))?;
+            .execute((tenant, &key))?;
     }
     Ok(record)
 }

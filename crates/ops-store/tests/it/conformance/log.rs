@@ -118,7 +118,7 @@ pub(crate) async fn keeps_large_values(world: &World) {
     let mut new = world.new_task();
     new.task.input = big_json(700_000);
     new.idempotency = Some(ops_core::ports::Idempotency {
-        key: "k".into(),
+        key: ops_core::ports::IdempotencyKey::Client("k".into()),
         digest: [1; 32],
     });
     let submitted = world.store.submit(new.clone()).await.unwrap();

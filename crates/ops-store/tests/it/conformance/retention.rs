@@ -307,7 +307,7 @@ pub(crate) async fn keeps_what_forks_and_parents_refer_to(world: &World) {
 pub(crate) async fn frees_the_idempotency_key(world: &World) {
     let mut new = world.new_task();
     new.idempotency = Some(Idempotency {
-        key: "once".into(),
+        key: ops_core::ports::IdempotencyKey::Client("once".into()),
         digest: [1; 32],
     });
     let (_, life) = world.running_new(new.clone()).await;

@@ -1,6 +1,6 @@
 use ops_core::{
     Command, Json, Micros, TaskId,
-    ports::{NewSchedule, ScheduleChange, StoreError},
+    ports::{ExpectedSchedule, NewSchedule, ScheduleChange, StoreError},
     schedule::{
         CatchUp, Fire, Occasion, Overlap, RunOutcome, Schedule, ScheduleName, ScheduleRun,
         ScheduleSpec, Trigger,
@@ -9,6 +9,10 @@ use ops_core::{
 };
 
 use crate::world::{OTHER, TENANT, World, big_json};
+
+const REMOVE: ScheduleChange = ScheduleChange::Remove {
+    expected: ExpectedSchedule::Any,
+};
 
 fn name(text: &str) -> ScheduleName {
     text.parse().unwrap()
@@ -27,6 +31,7 @@ fn new(world: &World, overlap: Overlap, next: i64) -> NewSchedule {
         },
         paused: None,
         next_at: Some(now(world).plus(next * SECOND)),
+        expected: ExpectedSchedule::Any,
     }
 }
 
@@ -114,6 +119,51 @@ pub(crate) async fn keeps_what_is_wanted(world: &World) {
     assert!(put(world, wish).await.paused, "an apply resumes nothing");
 }
 
+pub(crate) async fn changes_only_what_is_as_expected(world: &World) {
+    let store = &world.store;
+    let expecting = |expected, overlap| NewSchedule {
+        expected,
+        ..new(world, overlap, 60)
+    };
+    let missing = store.put_schedule(expecting(ExpectedSchedule::Revision(1), Overlap::Skip));
+    assert_eq!(
+        missing.await.unwrap_err(),
+        StoreError::ScheduleChanged(None)
+    );
+    let made = store.put_schedule(expecting(ExpectedSchedule::Absent, Overlap::Skip));
+    let (made, created) = made.await.unwrap();
+    assert!(created);
+    for wrong in [ExpectedSchedule::Absent, ExpectedSchedule::Revision(2)] {
+        let refused = store.put_schedule(expecting(wrong, Overlap::Allow)).await;
+        let changed = StoreError::ScheduleChanged(Some(1));
+        assert_eq!(refused.unwrap_err(), changed, "{wrong:?}");
+    }
+    assert_eq!(stored(world).await, made);
+    let right = store.put_schedule(expecting(ExpectedSchedule::Revision(1), Overlap::Allow));
+    assert_eq!(right.await.unwrap().0.revision, 2);
+}
+
+pub(crate) async fn lists_those_of_every_tenant(world: &World) {
+    for (tenant, text) in [(OTHER, "a"), (TENANT, "b"), (TENANT, "a"), (OTHER, "c")] {
+        let wish = NewSchedule {
+            tenant,
+            name: name(text),
+            ..new(world, Overlap::Skip, 60)
+        };
+        put(world, wish).await;
+    }
+    let mut seen = Vec::new();
+    let mut after = None;
+    loop {
+        let page = world.store.all_schedules(after, 3).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some((last.tenant, last.name.clone()));
+        seen.extend(page.into_iter().map(|found| (found.tenant, found.name)));
+    }
+    let expected = [(TENANT, "a"), (TENANT, "b"), (OTHER, "a"), (OTHER, "c")];
+    assert_eq!(seen, expected.map(|(tenant, text)| (tenant, name(text))));
+}
+
 pub(crate) async fn lists_by_name(world: &World) {
     for text in ["b", "a", "c"] {
         let wish = NewSchedule {
@@ -155,7 +205,12 @@ pub(crate) async fn pauses_resumes_and_removes(world: &World) {
     assert_eq!(again.unwrap(), resumed);
 
     let run = fire(world, due(world, &resumed, 1)).await;
-    let removed = change(ScheduleChange::Remove).await.unwrap();
+    let wrong = ScheduleChange::Remove {
+        expected: ExpectedSchedule::Revision(9),
+    };
+    let changed = StoreError::ScheduleChanged(Some(resumed.revision));
+    assert_eq!(change(wrong).await.unwrap_err(), changed);
+    let removed = change(REMOVE).await.unwrap();
     assert_eq!(removed.name, name("nightly"));
     assert_eq!(
         change(ScheduleChange::Pause).await.unwrap_err(),
@@ -373,7 +428,7 @@ pub(crate) async fn hides_schedules_of_others(world: &World) {
     for change in [
         ScheduleChange::Pause,
         ScheduleChange::Resume { next_at: None },
-        ScheduleChange::Remove,
+        REMOVE,
     ] {
         let changed = store.change_schedule(OTHER, name("nightly"), change).await;
         assert_eq!(changed.unwrap_err(), hidden);
@@ -388,7 +443,7 @@ pub(crate) async fn hides_schedules_of_others(world: &World) {
     };
     let (theirs, created) = store.put_schedule(theirs).await.unwrap();
     assert!(created);
-    let removed = store.change_schedule(OTHER, name("nightly"), ScheduleChange::Remove);
+    let removed = store.change_schedule(OTHER, name("nightly"), REMOVE);
     assert_eq!(removed.await.unwrap(), theirs);
     assert_eq!(stored(world).await, schedule);
 }

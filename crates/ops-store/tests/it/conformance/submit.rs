@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use ops_core::{
     Micros, State,
-    ports::{Idempotency, StoreError},
+    ports::{Idempotency, IdempotencyKey, StoreError},
     retry::RetryPolicy,
     task::{OnExhausted, StateName, TaskLimits},
 };
@@ -85,7 +85,7 @@ pub(crate) async fn delays_until_run_at(world: &World) {
 
 fn key(digest: u8) -> Option<Idempotency> {
     Some(Idempotency {
-        key: "once".into(),
+        key: IdempotencyKey::Client("once".into()),
         digest: [digest; 32],
     })
 }
@@ -111,6 +111,29 @@ pub(crate) async fn finds_the_task_of_a_key(world: &World) {
     elsewhere.task.tenant = OTHER;
     elsewhere.idempotency = key(2);
     assert!(!world.store.submit(elsewhere).await.unwrap().existing);
+}
+
+/// engine/E8
+pub(crate) async fn keeps_the_engines_keys_apart_from_those_of_clients(world: &World) {
+    let dead = world.submit().await;
+    let with = |key| {
+        let mut new = world.new_task();
+        let digest = [0; 32];
+        new.idempotency = Some(Idempotency { key, digest });
+        new
+    };
+    let mut ids = BTreeSet::new();
+    for text in [format!("opspawn:redrive:{dead}"), format!("redrive:{dead}")] {
+        ids.insert(world.submit_new(with(IdempotencyKey::Client(text))).await);
+    }
+    let redrive = || with(IdempotencyKey::Redrive(dead));
+    let first = world.store.submit(redrive()).await.unwrap();
+    assert!(!first.existing);
+    ids.insert(first.record.task.id);
+    assert_eq!(ids.len(), 3);
+    let again = world.store.submit(redrive()).await.unwrap();
+    assert!(again.existing);
+    assert_eq!(again.record.task.id, first.record.task.id);
 }
 
 pub(crate) async fn makes_one_task_of_one_key_in_parallel(world: &World) {

@@ -81,6 +81,28 @@ pub(crate) fn page(
     bounded(rows, &[TEMPLATE], |row| Ok(schedule(row)?.1))
 }
 
+/// Schedules of every tenant.
+pub(crate) fn all(
+    conn: &Connection,
+    after: Option<&(TenantId, ScheduleName)>,
+    limit: u32,
+) -> rusqlite::Result<Vec<Schedule>> {
+    let (tenant, name) = match after {
+        Some((tenant, name)) => (i64::from(tenant.0), name.as_str()),
+        None => (i64::MIN, ""),
+    };
+    let found = readable(
+        conn,
+        concat!(
+            "SELECT ",
+            columns!(),
+            " FROM schedules WHERE (tenant_id, name) > (?, ?) ORDER BY tenant_id, name LIMIT ?"
+        ),
+        (tenant, name, limit),
+    )?;
+    Ok(found.into_iter().map(|(_, schedule)| schedule).collect())
+}
+
 /// The last runs; none if there is no such schedule.
 pub(crate) fn runs(
     conn: &Connection,
