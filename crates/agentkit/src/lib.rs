@@ -51,6 +51,7 @@ pub mod policy;
 pub mod run;
 mod schema;
 pub mod telemetry;
+mod template;
 mod time;
 pub mod tool;
 

@@ -3,17 +3,15 @@
 
 use std::collections::BTreeMap;
 
-use minijinja::{Environment, ErrorKind, UndefinedBehavior};
+use minijinja::{Environment, ErrorKind};
 use serde::Serialize;
 use serde_json::Value;
 use units::nearest;
 
 use super::Definition;
-use crate::event::Failure;
+use crate::{event::Failure, template};
 
 const NAME: &str = "instructions";
-/// What writing them may take, in minijinja's fuel: about an instruction each, or 64 bytes.
-const FUEL: u64 = 1_000_000;
 /// What a template may speak of.
 const KNOWN: &[&str] = &["agent", "goal", "input", "task", "date", "tools", "agents"];
 
@@ -107,18 +105,14 @@ impl Definition {
             )
         };
         let environment = environment(&self.instructions).map_err(failed)?;
-        let template = environment.get_template(NAME).map_err(failed)?;
-        template
-            .render(minijinja::value::Serde(&context))
-            .map_err(failed)
+        let scene = serde_json::to_value(&context).unwrap_or_default();
+        template::render(&environment, NAME, template::from_json(&scene)).map_err(failed)
     }
 }
 
-fn environment(text: &str) -> Result<Environment<'_>, minijinja::Error> {
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_fuel(Some(FUEL));
-    environment.add_template(NAME, text)?;
+fn environment(text: &str) -> Result<Environment<'static>, minijinja::Error> {
+    let mut environment = template::environment();
+    template::add(&mut environment, NAME, text)?;
     Ok(environment)
 }
 

@@ -75,7 +75,7 @@ use std::{sync::Arc, time::Duration};
 pub use self::script::{Script, ScriptError};
 use self::{
     script::{Act, Case, Fault, Say},
-    template::Scene,
+    template::{Effort, Scene},
 };
 use super::{DeltaSink, Message, Model, ModelError, ModelErrorKind, Request, Response};
 use crate::{
@@ -111,21 +111,15 @@ impl Scripted {
         Script::parse(script).map(|script| Self::new(Arc::new(script)))
     }
 
-    fn answer(
-        &self,
-        say: &Say,
-        turn: Turn,
-        request: &Request,
-        scene: &Scene<'_>,
-        deltas: &dyn DeltaSink,
-    ) -> Result<Response, ModelError> {
+    /// The response that a case says, but for its usage.
+    fn written(&self, say: &Say, turn: Turn, scene: &Scene<'_>) -> Result<Response, ScriptFailure> {
         let wrong = |error: minijinja::Error| {
-            let message = format!(
-                "{turn} of script `{}` cannot be written: {}; correct its template",
-                self.script.name(),
-                template::explain(&error)
-            );
-            ModelError::new(ModelErrorKind::InvalidRequest, message)
+            ScriptFailure::of(&error, |what| {
+                format!(
+                    "{turn} of script `{}` cannot be written: {what}; correct its template",
+                    self.script.name(),
+                )
+            })
         };
         let content = say
             .content
@@ -142,19 +136,12 @@ impl Scripted {
                     .map_err(wrong)?,
             });
         }
-        if !content.is_empty() {
-            deltas.text(&content);
-        }
         let said: usize = calls
             .iter()
             .map(|call| call.name.len() + call.arguments.len())
             .sum();
         Ok(Response {
             usage: Usage {
-                input_tokens: request.message_tokens.unwrap_or_else(|| {
-                    let messages = request.messages.iter();
-                    messages.map(|message| estimate_tokens(message)).sum()
-                }),
                 output_tokens: tokens(content.len() + said),
                 ..Usage::default()
             },
@@ -167,29 +154,34 @@ impl Scripted {
         })
     }
 
-    fn case(&self, turn: Turn, scene: &Scene<'_>) -> Result<&Case, ModelError> {
-        let cases = match turn {
+    fn cases(&self, turn: Turn) -> Result<&[Case], ModelError> {
+        match turn {
             Turn::Of(number) => self
                 .script
                 .cases(number)
-                .ok_or_else(|| self.exhausted(number))?,
-            Turn::Summary => self.script.summary(),
-        };
-        for case in cases {
+                .ok_or_else(|| self.exhausted(number)),
+            Turn::Summary => Ok(self.script.summary()),
+        }
+    }
+
+    /// The first of the cases that holds, by its place.
+    fn case(&self, turn: Turn, scene: &Scene<'_>) -> Result<usize, ScriptFailure> {
+        let cases = self.cases(turn).map_err(ScriptFailure::Model)?;
+        for (place, case) in cases.iter().enumerate() {
             let Some(when) = &case.when else {
-                return Ok(case);
+                return Ok(place);
             };
             let holds = when.holds(&self.script.templates, scene).map_err(|error| {
-                let message = format!(
-                    "in {turn} of script `{}` the condition `{}` has no value: {}; correct it",
-                    self.script.name(),
-                    when.source,
-                    template::explain(&error)
-                );
-                ModelError::new(ModelErrorKind::InvalidRequest, message)
+                ScriptFailure::of(&error, |what| {
+                    format!(
+                        "in {turn} of script `{}` the condition `{}` has no value: {what}; correct it",
+                        self.script.name(),
+                        when.source,
+                    )
+                })
             })?;
             if holds {
-                return Ok(case);
+                return Ok(place);
             }
         }
         let conditions: Vec<String> = cases
@@ -203,7 +195,41 @@ impl Scripted {
             self.script.name(),
             conditions.join(", ")
         );
-        Err(ModelError::new(ModelErrorKind::ScriptExhausted, message))
+        let error = ModelError::new(ModelErrorKind::ScriptExhausted, message);
+        Err(ScriptFailure::Model(error))
+    }
+
+    fn say(&self, turn: Turn, place: usize) -> Option<&Say> {
+        match &self.cases(turn).ok()?.get(place)?.act {
+            Act::Say(say) => Some(say),
+            Act::Falter(falter) => Some(&falter.say),
+            Act::Fail(_) => None,
+        }
+    }
+
+    /// Writes something of the script: here if that costs little, else on the pool.
+    async fn write<T: Send + 'static>(
+        &self,
+        messages: &[Arc<Message>],
+        turn: Turn,
+        write: impl Fn(&Self, &Scene<'_>) -> Result<T, ScriptFailure> + Send + 'static,
+    ) -> Result<T, ModelError> {
+        {
+            let scene = Scene::new(messages, turn.number(), Effort::Small);
+            match write(self, &scene) {
+                Ok(written) => return Ok(written),
+                Err(ScriptFailure::Model(error)) => return Err(error),
+                Err(ScriptFailure::Spent(_)) => {}
+            }
+        }
+        let (model, messages) = (self.clone(), messages.to_vec());
+        let written = bounded::pool::run(move |_| {
+            let scene = Scene::new(&messages, turn.number(), Effort::Full);
+            write(&model, &scene)
+        });
+        written.await.map_err(|failure| match failure {
+            ScriptFailure::Model(error) | ScriptFailure::Spent(error) => error,
+        })
     }
 
     fn exhausted(&self, turn: usize) -> ModelError {
@@ -237,18 +263,57 @@ impl Model for Scripted {
                 (_, Some(answers)) => Turn::Of(answers as usize + 1),
                 (_, None) => Turn::Of(turn(&request.messages)),
             };
-            let scene = Scene::new(&request.messages, turn.number());
-            let case = self.case(turn, &scene)?;
+            let choose = move |model: &Self, scene: &Scene<'_>| model.case(turn, scene);
+            let place = self.write(&request.messages, turn, choose).await?;
+            let case = self.cases(turn)?.get(place);
+            let case = case.expect("a case that holds is one of the turn's");
             if case.latency > Duration::ZERO {
                 tokio::time::sleep(case.latency).await;
             }
             match &case.act {
-                Act::Say(say) => self.answer(say, turn, request, &scene, deltas),
-                Act::Fail(fault) => Err(error(fault, turn)),
-                Act::Falter(falter) if falter.fails() => Err(error(&falter.fault, turn)),
-                Act::Falter(falter) => self.answer(&falter.say, turn, request, &scene, deltas),
+                Act::Fail(fault) => return Err(error(fault, turn)),
+                Act::Falter(falter) if falter.fails() => return Err(error(&falter.fault, turn)),
+                Act::Say(_) | Act::Falter(_) => {}
             }
+            let say = move |model: &Self, scene: &Scene<'_>| {
+                let say = model.say(turn, place);
+                model.written(say.expect("the case says something"), turn, scene)
+            };
+            let written = self.write(&request.messages, turn, say).await?;
+            if !written.content.is_empty() {
+                deltas.text(&written.content);
+            }
+            let input_tokens = request.message_tokens.unwrap_or_else(|| {
+                let messages = request.messages.iter();
+                messages.map(|message| estimate_tokens(message)).sum()
+            });
+            Ok(Response {
+                usage: Usage {
+                    input_tokens,
+                    ..written.usage
+                },
+                ..written
+            })
         })
+    }
+}
+
+/// Why something of a script was not written.
+enum ScriptFailure {
+    /// It cannot be, whatever it may take.
+    Model(ModelError),
+    /// It takes more than it may.
+    Spent(ModelError),
+}
+
+impl ScriptFailure {
+    fn of(error: &minijinja::Error, message: impl FnOnce(&str) -> String) -> Self {
+        let message = message(&template::explain(error));
+        let failure = ModelError::new(ModelErrorKind::InvalidRequest, message);
+        match error.kind() {
+            minijinja::ErrorKind::OutOfFuel => Self::Spent(failure),
+            _ => Self::Model(failure),
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! CSV (RFC 4180), as far as templates need it: the first row is the header.
 
-use std::sync::Arc;
-
 use minijinja::{Error, ErrorKind, Value};
+
+use crate::template;
 
 /// The rows of a CSV text, the header among them; rows without any text are left out.
 fn parse(text: &str) -> Result<Vec<Vec<String>>, Error> {
@@ -49,20 +49,31 @@ fn header_and_rows(text: &str) -> Result<(Vec<String>, std::vec::IntoIter<Vec<St
     Ok((header, rows))
 }
 
-/// The filter `rows`.
-pub(super) fn rows(text: &str) -> Result<Value, Error> {
+/// The filter `rows`. `pay` is asked before anything is built: a row has as many fields as the header,
+/// however short it is.
+pub(super) fn rows(
+    text: &str,
+    mut pay: impl FnMut(u64) -> Result<(), Error>,
+) -> Result<Value, Error> {
+    pay(reading(text))?;
     let (header, rows) = header_and_rows(text)?;
-    let header: Vec<Arc<str>> = header.into_iter().map(Arc::from).collect();
-    Ok(rows
-        .map(|row| {
-            let fields = row.into_iter().chain(std::iter::repeat_with(String::new));
-            Value::from_pairs(header.iter().cloned().zip(fields))
-        })
-        .collect())
+    let header: Vec<Value> = header.into_iter().map(Value::from).collect();
+    let rows = rows.map(|row| {
+        pay(2 * header.len() as u64)?;
+        let fields = row.into_iter().chain(std::iter::repeat_with(String::new));
+        let fields = fields.map(Value::from);
+        Ok(template::map(header.iter().cloned().zip(fields).collect()))
+    });
+    Ok(template::list(rows.collect::<Result<_, Error>>()?))
 }
 
 /// The filter `column`.
-pub(super) fn column(text: &str, which: &Value) -> Result<Value, Error> {
+pub(super) fn column(
+    text: &str,
+    which: &Value,
+    mut pay: impl FnMut(u64) -> Result<(), Error>,
+) -> Result<Value, Error> {
+    pay(2 * reading(text))?;
     let (header, rows) = header_and_rows(text)?;
     let column = match which.as_str() {
         Some(name) => header.iter().position(|field| field == name),
@@ -77,9 +88,13 @@ pub(super) fn column(text: &str, which: &Value) -> Result<Value, Error> {
             header.len()
         ))
     })?;
-    Ok(rows
-        .map(|row| Value::from(row.into_iter().nth(column).unwrap_or_default()))
-        .collect())
+    let fields = rows.map(|row| Value::from(row.into_iter().nth(column).unwrap_or_default()));
+    Ok(template::list(fields.collect()))
+}
+
+/// What reading a text takes, in fuel.
+pub(super) fn reading(text: &str) -> u64 {
+    1 + text.len() as u64 / 16
 }
 
 fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
@@ -92,6 +107,22 @@ mod tests {
 
     use super::*;
 
+    fn free(_: u64) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// security/S3: each row has as many fields as the header.
+    #[test]
+    fn a_wide_header_over_many_short_rows_is_paid_for_before_it_is_built() {
+        let text = format!("{}\n{}", ",".repeat(100_000), "x\n".repeat(100_000));
+        let mut left = 1_000_000_u64;
+        let pay = |fuel| {
+            left = left.checked_sub(fuel).ok_or_else(|| invalid("too much"))?;
+            Ok(())
+        };
+        assert!(rows(&text, pay).is_err());
+    }
+
     #[test]
     fn reads_quotes_line_ends_and_blank_lines() {
         let text = "\u{feff}a,b\r\n1,\"x, \"\"y\"\"\nz\"\r\n\r\n,\n2";
@@ -103,18 +134,18 @@ mod tests {
         ];
         assert_eq!(parse(text).unwrap(), expected);
         assert!(parse("a\n\"b").is_err());
-        assert!(rows("\n\n").is_err());
+        assert!(rows("\n\n", free).is_err());
     }
 
     #[test]
     fn picks_columns_by_name_and_number() {
         let text = "region,amount\nnorth,1\nsouth\n";
         assert_eq!(
-            column(text, &"amount".into()).unwrap().to_string(),
+            column(text, &"amount".into(), free).unwrap().to_string(),
             "['1', '']"
         );
         assert_eq!(
-            column(text, &1.into()).unwrap().to_string(),
+            column(text, &1.into(), free).unwrap().to_string(),
             "['north', 'south']"
         );
         for wrong in [
@@ -123,7 +154,7 @@ mod tests {
             Value::from(3),
             Value::from(-1),
         ] {
-            let error = column(text, &wrong).unwrap_err().to_string();
+            let error = column(text, &wrong, free).unwrap_err().to_string();
             assert!(error.contains("the header has 2"), "{error}");
         }
     }

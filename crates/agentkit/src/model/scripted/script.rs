@@ -17,6 +17,9 @@ use crate::{event::FinishReason, model::ModelErrorKind};
 /// What a script that says nothing of summaries answers when it is asked for one.
 const SUMMARY: &str = "This model follows a script, and keeps no notes of what it leaves behind.";
 
+/// The longest script, in bytes.
+const MAX_BYTES: usize = 1024 * 1024;
+
 /// A checked script; the module's documentation tells its format.
 #[derive(Debug)]
 pub struct Script {
@@ -95,6 +98,10 @@ impl Script {
     /// # Errors
     /// [`ScriptError`] names the line, and what to write there.
     pub fn parse(text: &str) -> Result<Self, ScriptError> {
+        if text.len() > MAX_BYTES {
+            let message = format!("it has more than {MAX_BYTES} bytes; write fewer turns");
+            return Err(ScriptError { line: 1, message });
+        }
         let line = |at: usize| text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1;
         let raw: RawScript = toml::from_str(text).map_err(|error| ScriptError {
             line: line(error.span().map_or(0, |span| span.start)),
@@ -129,6 +136,7 @@ impl Script {
             .summary
             .unwrap_or_else(|| Spanned::new(0..0, RawCase::answer(SUMMARY)));
         let summary = cases(summary, raw.latency_ms, &mut templates).map_err(placed)?;
+        templates.complete();
         let name = raw.name.unwrap_or_else(|| "script".to_owned());
         Ok(Self {
             name,

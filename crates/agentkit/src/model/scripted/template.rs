@@ -2,20 +2,28 @@
 
 use std::{cell::OnceCell, sync::Arc};
 
-use minijinja::{Environment, Error, ErrorKind, State, UndefinedBehavior, Value};
+use minijinja::{Environment, Error, ErrorKind, State, Value};
 
 use super::csv;
-use crate::model::Message;
-
-/// What one template may take, in minijinja's fuel: about an instruction each, or 64 bytes. A script
-/// may read results of some megabytes.
-const FUEL: u64 = 10_000_000;
+use crate::{model::Message, template};
 
 /// Everything of a script that is compiled.
 #[derive(Debug)]
 pub(super) struct Templates {
-    environment: Environment<'static>,
+    /// Templates by the number of each, with all that one may take.
+    full: Environment<'static>,
+    /// The same with what is written where it is asked for; made once all are there.
+    small: Option<Environment<'static>>,
     count: usize,
+}
+
+/// How much a template may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effort {
+    /// What costs next to nothing.
+    Small,
+    /// All that is allowed.
+    Full,
 }
 
 /// A text that may be a template.
@@ -60,25 +68,34 @@ pub(super) enum Json {
 
 impl Templates {
     pub(super) fn new() -> Self {
-        let mut environment = Environment::new();
-        environment.set_undefined_behavior(UndefinedBehavior::Strict);
-        environment.set_fuel(Some(FUEL));
-        environment.add_filter("rows", |text: Arc<str>| csv::rows(&text));
-        environment.add_filter("column", |text: Arc<str>, which: Value| {
-            csv::column(&text, &which)
+        let mut full = template::environment();
+        full.add_filter("rows", |state: &State<'_, '_>, text: Arc<str>| {
+            csv::rows(&text, |fuel| state.consume_fuel(fuel))
         });
-        environment.add_filter("fromjson", fromjson);
-        environment.add_function("result", result);
+        full.add_filter(
+            "column",
+            |state: &State<'_, '_>, text: Arc<str>, which: Value| {
+                csv::column(&text, &which, |fuel| state.consume_fuel(fuel))
+            },
+        );
+        full.add_filter("fromjson", fromjson);
+        full.add_function("result", result);
         Self {
-            environment,
+            full,
+            small: None,
             count: 0,
         }
+    }
+
+    /// All templates are there.
+    pub(super) fn complete(&mut self) {
+        self.small = Some(template::with_budget(&self.full, template::SMALL));
     }
 
     /// Compiles a text, if it is a template.
     pub(super) fn text(&mut self, source: String) -> Result<Text, Error> {
         if is_template(&source) {
-            Ok(Text::Template(self.template(source)?))
+            Ok(Text::Template(self.template(&source)?))
         } else {
             Ok(Text::Plain(source))
         }
@@ -86,8 +103,8 @@ impl Templates {
 
     /// Compiles a condition.
     pub(super) fn condition(&mut self, source: String) -> Result<Condition, Error> {
-        self.environment.compile_expression_owned(source.clone())?;
-        let template = self.template(format!("{{% if ({source}) %}}1{{% endif %}}"))?;
+        template::check_expression(&self.full, &source)?;
+        let template = self.template(&format!("{{% if ({source}) %}}1{{% endif %}}"))?;
         Ok(Condition { source, template })
     }
 
@@ -95,16 +112,15 @@ impl Templates {
     pub(super) fn json(&mut self, value: serde_json::Value) -> Result<Json, Error> {
         use serde_json::Value;
         match value {
-            Value::String(text) if is_template(&text) => Ok(Json::Text(self.template(text)?)),
+            Value::String(text) if is_template(&text) => Ok(Json::Text(self.template(&text)?)),
             Value::Object(map) if map.len() == 1 && map.contains_key("$expr") => {
                 let source = map
                     .get("$expr")
                     .and_then(Value::as_str)
                     .ok_or_else(|| Error::new(ErrorKind::SyntaxError, "`$expr` is not a string"))?;
-                self.environment
-                    .compile_expression_owned(source.to_owned())?;
+                template::check_expression(&self.full, source)?;
                 Ok(Json::Expression(
-                    self.template(format!("{{{{ ({source})|tojson }}}}"))?,
+                    self.template(&format!("{{{{ ({source})|tojson }}}}"))?,
                 ))
             }
             Value::Array(items) => {
@@ -125,23 +141,22 @@ impl Templates {
         }
     }
 
-    fn template(&mut self, source: String) -> Result<Template, Error> {
+    fn template(&mut self, source: &str) -> Result<Template, Error> {
         let name = self.count.to_string();
         self.count += 1;
-        self.environment.add_template_owned(name.clone(), source)?;
-        let used = self
-            .environment
-            .get_template(&name)?
-            .undeclared_variables(false);
+        template::add(&mut self.full, &name, source)?;
+        let used = self.full.get_template(&name)?.undeclared_variables(false);
         let results = used.contains("results") || used.contains("result");
         Ok(Template { name, results })
     }
 
     fn render(&self, template: &Template, scene: &Scene<'_>) -> Result<String, Error> {
         let context = scene.context(template.results);
-        self.environment
-            .get_template(&template.name)?
-            .render(context)
+        let environment = match scene.effort {
+            Effort::Small => self.small.as_ref().unwrap_or(&self.full),
+            Effort::Full => &self.full,
+        };
+        template::render(environment, &template.name, context)
     }
 }
 
@@ -229,15 +244,17 @@ impl Json {
 pub(super) struct Scene<'a> {
     pub(super) messages: &'a [Arc<Message>],
     turn: usize,
+    effort: Effort,
     with_results: OnceCell<Value>,
     without_results: OnceCell<Value>,
 }
 
 impl<'a> Scene<'a> {
-    pub(super) fn new(messages: &'a [Arc<Message>], turn: usize) -> Self {
+    pub(super) fn new(messages: &'a [Arc<Message>], turn: usize, effort: Effort) -> Self {
         Self {
             messages,
             turn,
+            effort,
             with_results: OnceCell::new(),
             without_results: OnceCell::new(),
         }
@@ -256,7 +273,11 @@ impl<'a> Scene<'a> {
                 ("last", Value::from(self.last())),
             ];
             let results = results.then(|| ("results", self.results()));
-            Value::from_pairs(plain.into_iter().chain(results))
+            let all = plain.into_iter().chain(results);
+            template::map(
+                all.map(|(name, value)| (Value::from(name), value))
+                    .collect(),
+            )
         };
         cell.get_or_init(make).clone()
     }
@@ -291,19 +312,26 @@ impl<'a> Scene<'a> {
                 content,
                 is_error,
                 ..
-            } => Some(Value::from_pairs([
-                ("tool", Value::from(name)),
-                ("text", Value::from(content)),
-                ("error", Value::from(*is_error)),
-            ])),
+            } => {
+                let members = [
+                    ("tool", Value::from(name)),
+                    ("text", Value::from(content)),
+                    ("error", Value::from(*is_error)),
+                ];
+                let members = members.map(|(name, value)| (Value::from(name), value));
+                Some(template::map(members.into()))
+            }
             Message::System { .. } | Message::User { .. } | Message::Assistant { .. } => None,
         });
-        results.collect()
+        template::list(results.collect())
     }
 }
 
 /// What is wrong with a template, for people.
 pub(super) fn explain(error: &Error) -> String {
+    if error.kind() == ErrorKind::OutOfFuel {
+        return "it takes too long to write; loop over less".to_owned();
+    }
     match error.detail() {
         Some(detail) => format!("{}, {detail}", error.kind()),
         None => error.kind().to_string(),
@@ -331,8 +359,9 @@ fn result(state: &State<'_, '_>, number: i64) -> Result<Value, Error> {
 }
 
 /// The filter `fromjson`.
-fn fromjson(text: Arc<str>) -> Result<Value, Error> {
+fn fromjson(state: &State<'_, '_>, text: Arc<str>) -> Result<Value, Error> {
+    state.consume_fuel(2 * csv::reading(&text))?;
     let value: serde_json::Value = serde_json::from_str(&text)
         .map_err(|_| Error::new(ErrorKind::InvalidOperation, "the text is not JSON"))?;
-    Ok(Value::from(minijinja::value::Serde(value)))
+    Ok(template::from_json(&value))
 }
