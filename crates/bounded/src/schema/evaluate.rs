@@ -6,12 +6,15 @@
 //! asked twice, the work is at most subschemas times parts of the value; the count bounds that
 //! product too.
 
+mod parts;
+mod seen;
+
 use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
 use super::{
-    keyword::{Check, Compiled, Leaf, LeafCheck, Node, NodeId, Properties, ResourceId},
+    keyword::{Check, Compiled, Leaf, LeafCheck, Node, NodeId, ResourceId},
     patterns::Pattern,
     values::{self, Same, compare, weight},
 };
@@ -67,26 +70,6 @@ pub(super) struct Evaluator<'c> {
 
 /// The scope outside of all resources.
 pub(super) const OUTSIDE: Scope = 0;
-
-/// Which parts of a value were looked at.
-#[derive(Default)]
-pub(super) struct Seen<'v> {
-    all: bool,
-    names: HashSet<&'v str>,
-    first: usize,
-    items: HashSet<usize>,
-    asked: HashSet<(NodeId, Scope)>,
-}
-
-impl Seen<'_> {
-    pub(super) fn has_name(&self, name: &str) -> bool {
-        self.all || self.names.contains(name)
-    }
-
-    pub(super) fn has_item(&self, index: usize) -> bool {
-        self.all || index < self.first || self.items.contains(&index)
-    }
-}
 
 type Verdict = Result<bool, Spent>;
 
@@ -417,244 +400,6 @@ impl<'c> Evaluator<'c> {
             }
         }
         Ok(true)
-    }
-
-    fn properties(&mut self, all: &'c Properties, value: &Value, scope: Scope) -> Verdict {
-        let Value::Object(map) = value else {
-            return Ok(true);
-        };
-        let mut nodes = Vec::new();
-        for (name, member) in map {
-            if all.patterns.is_empty() {
-                self.spend(1)?;
-                if let Some(node) = all.named.get(name).copied().or(all.others)
-                    && !self.holds(node, member, scope)?
-                {
-                    return Ok(false);
-                }
-                continue;
-            }
-            nodes.clear();
-            self.of_property(all, name, &mut nodes)?;
-            for node in nodes.iter().copied() {
-                if !self.holds(node, member, scope)? {
-                    return Ok(false);
-                }
-            }
-        }
-        Ok(true)
-    }
-
-    /// The subschemas that a property has to be valid under.
-    pub(super) fn of_property(
-        &mut self,
-        all: &'c Properties,
-        name: &str,
-        nodes: &mut Vec<NodeId>,
-    ) -> Result<(), Spent> {
-        self.spend(1 + name.len() as u64 / 32)?;
-        nodes.extend(all.named.get(name));
-        for (pattern, node) in &all.patterns {
-            if self.matches(pattern, name)? {
-                nodes.push(*node);
-            }
-        }
-        if nodes.is_empty() {
-            nodes.extend(all.others);
-        }
-        Ok(())
-    }
-
-    fn names(&mut self, node: NodeId, value: &Value, scope: Scope) -> Verdict {
-        let Value::Object(map) = value else {
-            return Ok(true);
-        };
-        for name in map.keys() {
-            if !self.name(node, name, scope)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// Whether a property's name is valid.
-    pub(super) fn name(&mut self, node: NodeId, name: &str, scope: Scope) -> Verdict {
-        self.spend(4 + name.len() as u64 / 32)?;
-        let name = Value::String(name.to_owned());
-        // Another name may come to stand where this one stood.
-        let kept = std::mem::take(&mut self.kept);
-        let holds = self.holds(node, &name, scope);
-        self.kept = kept;
-        holds
-    }
-
-    fn items(
-        &mut self,
-        first: &[NodeId],
-        rest: Option<NodeId>,
-        value: &Value,
-        scope: Scope,
-    ) -> Verdict {
-        let Value::Array(items) = value else {
-            return Ok(true);
-        };
-        for (index, item) in items.iter().enumerate() {
-            let Some(node) = first.get(index).copied().or(rest) else {
-                break;
-            };
-            if !self.holds(node, item, scope)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// How many items are valid under a subschema; none if the value is no list. It stops at `most`.
-    pub(super) fn containing(
-        &mut self,
-        node: NodeId,
-        value: &Value,
-        scope: Scope,
-        most: u64,
-    ) -> Result<Option<u64>, Spent> {
-        let Value::Array(items) = value else {
-            return Ok(None);
-        };
-        let mut found = 0;
-        for item in items {
-            if found == most {
-                break;
-            }
-            found += u64::from(self.holds(node, item, scope)?);
-        }
-        Ok(Some(found))
-    }
-
-    /// What the other keywords of a node have looked at.
-    pub(super) fn seen<'v>(
-        &mut self,
-        id: NodeId,
-        except: &Check,
-        value: &'v Value,
-        scope: Scope,
-    ) -> Result<Seen<'v>, Spent> {
-        let mut seen = Seen::default();
-        self.mark(id, Some(except), value, scope, &mut seen)?;
-        Ok(seen)
-    }
-
-    /// Marks what a node that holds has looked at. Each node is asked once: what it marks is a union.
-    fn mark<'v>(
-        &mut self,
-        id: NodeId,
-        except: Option<&Check>,
-        value: &'v Value,
-        scope: Scope,
-        seen: &mut Seen<'v>,
-    ) -> Result<(), Spent> {
-        self.spend(4)?;
-        let scope = self.enter(scope, id);
-        if seen.all || !seen.asked.insert((id, scope)) {
-            return Ok(());
-        }
-        for check in &self.node(id).checks {
-            if except.is_some_and(|except| std::ptr::eq(except, check)) {
-                continue;
-            }
-            self.deeper(|this| this.mark_by(check, value, scope, seen))?;
-        }
-        Ok(())
-    }
-
-    fn mark_by<'v>(
-        &mut self,
-        check: &'c Check,
-        value: &'v Value,
-        scope: Scope,
-        seen: &mut Seen<'v>,
-    ) -> Result<(), Spent> {
-        match check {
-            Check::Ref(node) => self.mark(*node, None, value, scope, seen),
-            Check::DynamicRef { anchor, otherwise } => {
-                let node = self.dynamic(scope, *anchor, *otherwise);
-                self.mark(node, None, value, scope, seen)
-            }
-            Check::AllOf(nodes) => nodes
-                .iter()
-                .try_for_each(|node| self.mark(*node, None, value, scope, seen)),
-            Check::AnyOf(nodes) | Check::OneOf(nodes) => nodes
-                .iter()
-                .try_for_each(|node| self.mark_if(*node, value, scope, seen)),
-            Check::If {
-                condition,
-                then,
-                otherwise,
-            } => {
-                let holds = self.holds(*condition, value, scope)?;
-                if holds {
-                    self.mark(*condition, None, value, scope, seen)?;
-                }
-                let branch = if holds { then } else { otherwise };
-                branch.map_or(Ok(()), |node| self.mark(node, None, value, scope, seen))
-            }
-            Check::DependentSchemas(nodes) => nodes
-                .iter()
-                .filter(|(name, _)| value.get(name).is_some())
-                .try_for_each(|(_, node)| self.mark(*node, None, value, scope, seen)),
-            Check::Properties(properties) => {
-                let Value::Object(map) = value else {
-                    return Ok(());
-                };
-                for name in map.keys() {
-                    let mut nodes = Vec::new();
-                    self.of_property(properties, name, &mut nodes)?;
-                    if !nodes.is_empty() {
-                        seen.names.insert(name);
-                    }
-                }
-                Ok(())
-            }
-            Check::Items { first, rest } => {
-                seen.first = match rest {
-                    Some(_) => usize::MAX,
-                    None => seen.first.max(first.len()),
-                };
-                Ok(())
-            }
-            Check::Contains {
-                node, marks: true, ..
-            } => {
-                let items = value.as_array().map_or(&[][..], Vec::as_slice);
-                for (index, item) in items.iter().enumerate() {
-                    if self.holds(*node, item, scope)? {
-                        seen.items.insert(index);
-                    }
-                }
-                Ok(())
-            }
-            Check::UnevaluatedProperties(_) => {
-                seen.all |= value.is_object();
-                Ok(())
-            }
-            Check::UnevaluatedItems(_) => {
-                seen.all |= value.is_array();
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn mark_if<'v>(
-        &mut self,
-        node: NodeId,
-        value: &'v Value,
-        scope: Scope,
-        seen: &mut Seen<'v>,
-    ) -> Result<(), Spent> {
-        match self.holds(node, value, scope)? {
-            true => self.mark(node, None, value, scope, seen),
-            false => Ok(()),
-        }
     }
 }
 
