@@ -15,6 +15,7 @@ use agentkit::{
     event::Failure,
     tool::{Effect, Resources, ToolContext, ToolOutput},
 };
+use dashu_ratio::RBig;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -81,6 +82,11 @@ impl Tool for Calculator {
             Ok(result.into())
         })
     }
+}
+
+/// A fraction as it is shown: exactly, or with the digits that fit.
+pub(crate) fn shown(value: RBig) -> String {
+    show::show(&number::Number::Exact(value)).text
 }
 
 /// The value of an expression, as it is shown.

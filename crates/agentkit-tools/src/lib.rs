@@ -22,6 +22,7 @@ mod read_result;
 mod replace;
 mod search_files;
 mod search_result;
+mod table_query;
 mod workspace;
 mod write_file;
 
@@ -46,6 +47,7 @@ pub fn standard(http: &http::Settings) -> Vec<Arc<dyn Tool>> {
         Arc::new(read_result::ReadResult::new()),
         Arc::new(search_files::SearchFiles::new()),
         Arc::new(search_result::SearchResult::new()),
+        Arc::new(table_query::TableQuery::new()),
         Arc::new(write_file::WriteFile::new()),
     ]
 }

@@ -172,3 +172,60 @@ async fn a_pattern_that_cannot_be_used_is_told() {
     let why = result["unusable_patterns"][0].as_str().unwrap();
     assert!(why.contains("unclosed character class"), "{why}");
 }
+
+/// tools/T13: a table is data: from a file as a spreadsheet writes it, and from a large result.
+#[tokio::test]
+async fn a_table_is_queried_where_it_is() {
+    let mut harness = Harness::new();
+    fs::write(
+        harness.path().join("a.csv"),
+        b"Name;Betrag\r\nM\xfcller;1.000,50\r\nX;0,25\r\n",
+    )
+    .unwrap();
+    let arguments = json!({
+        "path": "a.csv", "decimal": ",",
+        "aggregate": [{"fn": "sum", "column": "Betrag", "as": "sum"}],
+    });
+    assert_eq!(
+        harness.ok("table_query", arguments).await,
+        json!({
+            "columns": ["sum"], "rows": [["1000.75"]], "count": 1, "rows_read": 2, "rows_matched": 2,
+            "delimiter": ";", "encoding": "windows-1252, assumed as it is not UTF-8",
+        })
+    );
+    let text: String = (0..5000).map(|n| format!("{{\"n\": {n}}}\n")).collect();
+    let shown = harness
+        .ok("json_query", json!({"query": "$", "json": {"text": text}}))
+        .await;
+    let arguments = json!({
+        "handle": shown["handle"], "inside": "/values/0/text",
+        "where": [{"column": "n", "op": ">=", "value": 4998}],
+    });
+    let result = harness.ok("table_query", arguments).await;
+    assert_eq!(result["rows"], json!([[4998], [4999]]));
+    for (arguments, code) in [
+        (json!({}), "invalid_arguments"),
+        (
+            json!({"path": "a.csv", "handle": "call_1"}),
+            "invalid_arguments",
+        ),
+        (json!({"path": "a.csv", "limit": 1001}), "invalid_arguments"),
+        (
+            json!({"path": "a.csv", "where": [{"column": "Name", "op": "like"}]}),
+            "invalid_arguments",
+        ),
+        (
+            json!({"path": "a.csv", "select": ["Nam"]}),
+            "unknown_column",
+        ),
+        (json!({"path": "none"}), "not_found"),
+        (json!({"path": "../a.csv"}), "invalid_path"),
+        (json!({"handle": "call_9"}), "unknown_handle"),
+    ] {
+        assert_eq!(
+            harness.code("table_query", arguments.clone()).await,
+            code,
+            "{arguments}"
+        );
+    }
+}

@@ -211,6 +211,7 @@ async fn each_tool_says_what_its_calls_do_and_touch() {
             none(),
             none(),
         ),
+        ("table_query", Pure, json!({"path": "a"}), file("a"), none()),
         (
             "write_file",
             Idempotent,
