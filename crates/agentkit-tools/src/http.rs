@@ -126,10 +126,10 @@ pub(crate) enum Trouble {
 impl Trouble {
     /// What to tell of a request with this effect.
     pub(crate) fn failure(self, effect: Effect) -> Failure {
-        match (self, effect) {
-            (Self::Before(failure), _)
-            | (Self::After(failure), Effect::Pure | Effect::Idempotent) => failure,
-            (Self::After(failure), Effect::Write) => Failure::last(
+        match self {
+            Self::Before(failure) => failure,
+            Self::After(failure) if !effect.is_write() => failure,
+            Self::After(failure) => Failure::last(
                 &failure.code,
                 format!(
                     "{}; it may have taken effect: check before sending it again",

@@ -121,7 +121,7 @@ impl Tool for HttpFetch {
                 .client
                 .follow(outgoing, may_go)
                 .await
-                .map_err(|trouble| trouble.failure(self.spec.effect))?;
+                .map_err(|trouble| trouble.failure(context.effect))?;
             match save_as {
                 Some(path) if answer.is_final() => answer.saved(context, path, max_bytes).await,
                 Some(_) | None => answer

@@ -8,11 +8,14 @@ use agentkit::{
     tool::{Effect, Resource, Resources, ToolContext, ToolOutput},
 };
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::http::{Client, Outgoing, Settings, headers_schema, parse_headers, parse_url};
+
+/// With it a server knows a request that is sent again (draft-ietf-httpapi-idempotency-key-header).
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 pub(crate) struct HttpRequest {
     spec: ToolSpec,
@@ -95,12 +98,15 @@ impl Tool for HttpRequest {
 
     fn call<'a>(
         &'a self,
-        _: &'a ToolContext,
+        context: &'a ToolContext,
         arguments: Value,
     ) -> BoxFuture<'a, Result<ToolOutput, Failure>> {
         Box::pin(async move {
             let arguments: Arguments = crate::arguments(arguments)?;
             let mut headers = parse_headers(arguments.headers)?;
+            if let Ok(key) = HeaderValue::from_str(context.key.as_str()) {
+                headers.entry(IDEMPOTENCY_KEY).or_insert(key);
+            }
             let body = body(arguments.json, arguments.body, &mut headers)?;
             let max_bytes = self.client.limit(arguments.max_bytes);
             let outgoing = Outgoing {
@@ -123,7 +129,7 @@ impl Tool for HttpRequest {
                     .shown(arguments.raw, max_bytes)
                     .await
                     .map(ToolOutput::from),
-                Err(trouble) => Err(trouble.failure(self.spec.effect)),
+                Err(trouble) => Err(trouble.failure(context.effect)),
             }
         })
     }

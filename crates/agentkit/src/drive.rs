@@ -7,31 +7,28 @@ mod command;
 mod memory_recorder;
 mod model_call;
 mod outside;
+mod session;
 mod tool_calls;
 mod words;
 
-use std::{path::PathBuf, sync::Arc};
-
 use bytes::Bytes;
 use serde_json::Value;
-use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 pub use self::{
     command::{Approval, ChildLimits, ChildSpec, Command},
     memory_recorder::MemoryRecorder,
+    session::{Clock, Deltas, Random, Session, SystemClock, SystemRandom},
 };
 use crate::{
     Agent, BoxFuture, Goal,
     event::{
-        Event, Failure, Resolution, RunCompleted, RunFailed, RunStarted, StepId, ToolCalled,
-        ToolResolved, ToolStarted, Verdict, Wait, WaitStarted,
+        CallKey, Event, Failure, Resolution, RunCompleted, RunFailed, RunStarted, StepId,
+        ToolCalled, ToolResolved, ToolStarted, Verdict, Wait, WaitStarted,
     },
     memory::Context,
-    model::{DeltaSink, NoDeltas},
-    run::{FoldError, Limits, Next, Outcome, Progress, Run},
+    run::{CallState, FoldError, Limits, Next, Outcome, Progress, Run},
     telemetry,
-    tool::BlobReader,
 };
 
 /// Keeps the log of a run.
@@ -116,82 +113,6 @@ pub enum DriveError {
     /// The log is not lawful.
     #[error(transparent)]
     Fold(#[from] FoldError),
-}
-
-/// UTC now, as a parameter.
-pub trait Clock: Send + Sync {
-    /// Microseconds since 1970.
-    fn now_micros(&self) -> i64;
-}
-
-/// The machine's clock.
-#[derive(Debug, Clone, Copy)]
-pub struct SystemClock;
-
-impl Clock for SystemClock {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the adapter that the others get it from"
-    )]
-    fn now_micros(&self) -> i64 {
-        std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .map_or(0, |since| {
-                i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
-            })
-    }
-}
-
-/// Passes on the words of answers while they are made.
-pub trait Deltas: Send + Sync {
-    /// The sink for one try of one model step.
-    fn sink(&self, step: StepId, attempt: u32) -> Box<dyn DeltaSink>;
-}
-
-/// What a drive works with.
-pub struct Session {
-    /// Keeps the log.
-    pub recorder: Arc<dyn Recorder>,
-    /// Tells the time.
-    pub clock: Arc<dyn Clock>,
-    /// The folder of file tools.
-    pub workspace: PathBuf,
-    /// Where large results are read.
-    pub blobs: Arc<dyn BlobReader>,
-    /// Passes on words while they are made.
-    pub deltas: Option<Arc<dyn Deltas>>,
-    /// Fires when calls in flight are to be dropped.
-    pub cancel: CancellationToken,
-    /// When the log was read that the run is the fold of, in UTC microseconds; none if that is when
-    /// the drive begins.
-    pub read_micros: Option<i64>,
-}
-
-impl Session {
-    /// A session that nobody cancels and nobody listens to.
-    pub fn new(
-        recorder: Arc<dyn Recorder>,
-        clock: Arc<dyn Clock>,
-        workspace: PathBuf,
-        blobs: Arc<dyn BlobReader>,
-    ) -> Self {
-        let cancel = CancellationToken::new();
-        Self {
-            recorder,
-            clock,
-            workspace,
-            blobs,
-            deltas: None,
-            cancel,
-            read_micros: None,
-        }
-    }
-
-    fn sink(&self, step: StepId, attempt: u32) -> Box<dyn DeltaSink> {
-        self.deltas
-            .as_ref()
-            .map_or_else(|| Box::new(NoDeltas) as _, |to| to.sink(step, attempt))
-    }
 }
 
 /// Drives a run until it ends or waits. `run` is the fold of its log, empty for a new one; it is
@@ -456,6 +377,7 @@ impl Driver<'_> {
                 Progress::Started { attempt } => Some(ToolStarted {
                     step: state.call.step,
                     attempt: attempt + 1,
+                    key: self.missing_key(state),
                 }),
                 Progress::Queued
                 | Progress::Reset
@@ -469,6 +391,12 @@ impl Driver<'_> {
             self.push(Event::ToolStarted(started))?;
         }
         Ok(None)
+    }
+
+    /// A key for a call that an earlier release recorded without one.
+    fn missing_key(&self, state: &CallState) -> Option<CallKey> {
+        let missing = state.call.key.is_none();
+        missing.then(|| self.session.call_key())
     }
 
     fn start(&mut self, goal: Goal) -> Result<(), FoldError> {

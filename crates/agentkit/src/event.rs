@@ -9,6 +9,7 @@
 //! child task ended comes to a run from outside. Whoever keeps the log puts them into it whenever
 //! they come, also while a driver that does not see them yet writes on; the fold allows for that.
 
+mod key;
 mod model;
 mod plan;
 mod segment;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use self::{
+    key::CallKey,
     model::{FinishReason, ModelCompleted, ModelFailed, ModelStarted},
     plan::{Plan, PlanItem, PlanItemStatus, PlanUpdated},
     segment::{Purpose, SegmentChange, SegmentOpened},

@@ -24,7 +24,10 @@ pub use self::{
     pattern::{InvalidPattern, Pattern},
     strictest::Strictest,
 };
-use crate::{ToolSpec, tool::Resources};
+use crate::{
+    ToolSpec,
+    tool::{Effect, Resources},
+};
 
 /// Decides which calls are allowed.
 pub trait Policy: Send + Sync {
@@ -37,6 +40,8 @@ pub trait Policy: Send + Sync {
 pub struct Action<'a> {
     /// The tool.
     pub tool: &'a ToolSpec,
+    /// What repeating the call does; at most what the tool says of itself.
+    pub effect: Effect,
     /// The exact arguments that would run; they have passed the schema.
     pub arguments: &'a Value,
     /// The resources that the call reads and writes.

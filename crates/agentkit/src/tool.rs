@@ -25,7 +25,7 @@ pub use self::{
 pub use crate::effect::Effect;
 use crate::{
     BoxFuture,
-    event::{Failure, Handle, StepId},
+    event::{CallKey, Failure, Handle, StepId},
     policy::PolicyCheck,
 };
 
@@ -106,6 +106,13 @@ pub trait Tool: Send + Sync {
     /// What it is.
     fn spec(&self) -> &ToolSpec;
 
+    /// What repeating a call with these arguments does, where that depends on them. Only configuration
+    /// may make it less than what [`ToolSpec::effect`] says: what the model writes cannot.
+    fn effect(&self, arguments: &Value) -> Effect {
+        let _ = arguments;
+        self.spec().effect
+    }
+
     /// The resources that a call with these arguments reads and writes. The arguments have passed the
     /// schema. The answer is recorded with the call: the calls of one answer of the model overlap only
     /// where neither writes what the other one reads or writes, and policy rules judge it.
@@ -131,6 +138,11 @@ pub trait Tool: Send + Sync {
 pub struct ToolContext {
     /// The call.
     pub step: StepId,
+    /// The call's key: the same for every attempt, and for no other call. A tool of the class
+    /// [`Effect::Keyed`] sends it along.
+    pub key: CallKey,
+    /// What repeating the call does, as it is recorded.
+    pub effect: Effect,
     /// The task's own folder, and the only one that file tools may touch.
     pub workspace: PathBuf,
     /// Fires when the run is cancelled.

@@ -115,6 +115,8 @@ named! {
         Pure = "pure",
         /// Leaves the same state however often it runs.
         Idempotent = "idempotent",
+        /// Changes the world, once for each key of a call: it is repeated with the same key.
+        Keyed = "keyed",
         /// Anything else: never repeated silently.
         Write = "write",
     }

@@ -225,7 +225,11 @@ impl Fold {
                 State::Waiting(Wait::InDoubt { steps }) => {
                     step.number.is_some_and(|number| steps.contains(&number))
                 }
-                state => state.name().is_terminal() && step.effect == Some(EffectClass::Write),
+                state => {
+                    let writes =
+                        matches!(step.effect, Some(EffectClass::Keyed | EffectClass::Write));
+                    state.name().is_terminal() && writes
+                }
             };
             if step.kind == "tool" && step.status == StepState::Started && lost {
                 step.status = StepState::InDoubt;

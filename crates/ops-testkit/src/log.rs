@@ -55,6 +55,9 @@ pub struct Effect {
     /// Its class or its text; the ledger does not read it.
     #[serde(default)]
     pub effect: Value,
+    /// The key of the call, which is the same however often the call is made.
+    #[serde(default)]
+    pub call_key: Value,
 }
 
 /// A log that a witness writes: one JSON object a line, each line with one `write(2)`.

@@ -128,6 +128,7 @@ pub(crate) fn class(effect: Effect) -> EffectClass {
     match effect {
         Effect::Pure => EffectClass::Pure,
         Effect::Idempotent => EffectClass::Idempotent,
+        Effect::Keyed => EffectClass::Keyed,
         Effect::Write => EffectClass::Write,
     }
 }

@@ -157,6 +157,7 @@ impl Worker {
         let session = DriveSession {
             recorder: Arc::clone(recorder) as _,
             clock: Arc::new(DriveClock(Arc::clone(&self.clock))),
+            random: Arc::new(DriveRandom(Arc::clone(&self.random))),
             workspace: self.workspace(record.task.id),
             blobs: Arc::clone(recorder) as _,
             deltas: agent.model().is_llm().then(|| Arc::clone(recorder) as _),
@@ -372,6 +373,17 @@ struct DriveClock(Arc<dyn ops_core::ports::Clock>);
 impl drive::Clock for DriveClock {
     fn now_micros(&self) -> i64 {
         self.0.now().0
+    }
+}
+
+struct DriveRandom(Arc<dyn ops_core::ports::Random>);
+
+impl drive::Random for DriveRandom {
+    fn bytes(&self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        bytes[..10].copy_from_slice(&self.0.id_bytes());
+        bytes[10..].copy_from_slice(&self.0.id_bytes()[..6]);
+        bytes
     }
 }
 

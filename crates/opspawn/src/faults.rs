@@ -14,7 +14,7 @@ use std::{
 use agentkit::{
     BoxFuture, Tool, ToolSpec,
     event::Failure,
-    tool::{Effect, ToolContext, ToolOutput},
+    tool::{Effect, Resource, Resources, ToolContext, ToolOutput},
 };
 use serde_json::{Value, json};
 
@@ -66,6 +66,7 @@ pub(crate) fn ledger_tools() -> Vec<Arc<dyn Tool>> {
     [
         ("ledger_pure", Effect::Pure),
         ("ledger_idempotent", Effect::Idempotent),
+        ("ledger_keyed", Effect::Keyed),
         ("ledger_write", Effect::Write),
     ]
     .into_iter()
@@ -96,6 +97,12 @@ impl Tool for LedgerTool {
         &self.spec
     }
 
+    /// Calls with keys of their own overlap.
+    fn resources(&self, arguments: &Value) -> Resources {
+        let key = arguments["key"].as_str().unwrap_or_default();
+        Resources::writes([Resource::service(key)])
+    }
+
     fn call<'a>(
         &'a self,
         context: &'a ToolContext,
@@ -113,6 +120,7 @@ impl Tool for LedgerTool {
                 "key": arguments["key"],
                 "tool": self.spec.name,
                 "effect": self.spec.effect,
+                "call_key": context.key,
             });
             let answer = self.client.post(&self.url).json(&entry).send().await;
             match answer.and_then(reqwest::Response::error_for_status) {

@@ -8,9 +8,9 @@ use std::{
 
 use agentkit::{
     BoxFuture, StepId, Tool,
-    event::{Failure, Handle},
+    event::{CallKey, Failure, Handle},
     policy::{ConfiguredPolicy, Policy, PolicyCheck, PolicyContext, PolicyFile},
-    tool::{BlobReader, Gate, Outcome, Registry, ToolContext},
+    tool::{BlobReader, Effect, Gate, Outcome, Registry, ToolContext},
 };
 use agentkit_tools::http::Settings;
 use bytes::Bytes;
@@ -96,6 +96,8 @@ impl Harness {
     pub(crate) fn context(&self) -> ToolContext {
         ToolContext {
             step: StepId(self.next),
+            key: CallKey::new([self.next.to_be_bytes()[3]; 16]),
+            effect: Effect::Write,
             workspace: self.path().to_owned(),
             cancel: CancellationToken::new(),
             now_micros: 1_744_452_000_000_000,
@@ -116,6 +118,7 @@ impl Harness {
             return Err(error);
         }
         let mut context = self.context();
+        context.effect = admission.effect;
         context.policy = self.gate.policy_check(name, "tester");
         let outcome = self.gate.run(name, admission.input, context).await?;
         if let Some((handle, bytes)) = &outcome.handle {

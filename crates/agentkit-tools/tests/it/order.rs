@@ -141,6 +141,11 @@ fn agent(turns: Vec<Vec<Call>>) -> Agent {
         .unwrap()
 }
 
+fn runtime() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build().unwrap()
+}
+
 async fn go(agent: &Agent, log: &Arc<Log>, folder: &Path) -> Option<Stop> {
     let blobs = Arc::new(MemoryRecorder::default());
     let recorder = Arc::clone(log) as _;
@@ -240,8 +245,7 @@ proptest! {
     fn calls_of_one_answer_do_what_they_do_one_by_one(
         calls in prop::collection::vec(prop_oneof![write(), write(), read(), read(), edit()], 2..9),
     ) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
+        runtime().block_on(async {
             let together = run(vec![calls.clone()]).await;
             prop_assert_eq!(together.calls.len(), calls.len());
             prop_assert_eq!(together, run(one_by_one(&calls)).await);
@@ -261,15 +265,15 @@ proptest! {
         commits in any::<bool>(),
         keeps_files in any::<bool>(),
     ) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let agent = agent(vec![calls.clone()]);
-            let (mut folder, first) = (folder(), Log::new(Vec::new(), Some((dies, commits))));
-            let died = go(&agent, &first, folder.path()).await.is_none();
-            if died && !keeps_files {
-                folder = first.folder();
-            }
-            let second = Log::new(first.events(), None);
+        let agent = agent(vec![calls.clone()]);
+        let (mut folder, first) = (folder(), Log::new(Vec::new(), Some((dies, commits))));
+        // Each process has a runtime of its own: with it end the threads that still write.
+        let died = runtime().block_on(go(&agent, &first, folder.path())).is_none();
+        if died && !keeps_files {
+            folder = first.folder();
+        }
+        let second = Log::new(first.events(), None);
+        runtime().block_on(async {
             let stop = go(&agent, &second, folder.path()).await;
             prop_assert_eq!(stop, Some(Stop::Completed(json!("done"))));
             prop_assert_eq!(report(&second, folder.path()), run(one_by_one(&calls)).await);

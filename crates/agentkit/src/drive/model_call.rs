@@ -310,7 +310,8 @@ impl Driver<'_> {
             self.flush(Some(&stop)).await?;
             return Ok(Some(stop));
         }
-        let delay = delay(failures, error.retry_after, rand::random());
+        let [luck, ..] = self.session.random.bytes();
+        let delay = delay(failures, error.retry_after, luck);
         if delay <= SLEEP_AT_MOST {
             self.flush(None).await?;
             tokio::time::sleep(delay).await;

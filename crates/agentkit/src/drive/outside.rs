@@ -64,6 +64,7 @@ impl Driver<'_> {
             }
             (None, None) => begins,
         };
+        let runs = !matches!(verdict, Verdict::Refuse { .. });
         self.push(Event::ToolCalled(ToolCalled {
             step,
             provider_id,
@@ -71,6 +72,7 @@ impl Driver<'_> {
             input,
             effect,
             resources,
+            key: runs.then(|| self.session.call_key()),
             verdict,
         }))?;
         Ok(())

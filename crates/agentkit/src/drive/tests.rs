@@ -1,22 +1,27 @@
 //! The driver against a log that breaks off after any number of appends.
 
 mod deadline;
+mod keys;
 mod parallel;
 mod withdrawn;
 
-use std::sync::{
-    Mutex,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
 };
 
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use self::deadline::{RuntimeClock, go};
 use super::*;
 use crate::{
     Model, Tool, ToolSpec, Usage,
     event::{FinishReason, Resolution, ToolResolved},
-    model::{Message, ModelError, ModelErrorKind, Request, Response, ResponseCall},
+    model::{DeltaSink, Message, ModelError, ModelErrorKind, Request, Response, ResponseCall},
     run::Limits,
     tool::{Effect, Resources, ToolContext, ToolOutput},
 };

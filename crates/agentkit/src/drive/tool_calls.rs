@@ -80,6 +80,11 @@ impl<'a> Driver<'a> {
         let (gate, session) = (&self.agent.gate, self.session);
         let context = ToolContext {
             step,
+            key: call
+                .key
+                .clone()
+                .expect("a key is recorded with the intent at the latest"),
+            effect: call.effect,
             workspace: session.workspace.clone(),
             cancel: session.cancel.clone(),
             now_micros: session.clock.now_micros(),
@@ -124,12 +129,12 @@ impl<'a> Driver<'a> {
                 | Progress::Waiting { .. }
                 | Progress::Settled { .. } => continue,
             };
-            let (step, attempt) = (*step, state.tries + 1);
+            let (step, attempt, key) = (*step, state.tries + 1, self.missing_key(state));
             if let Some(error) = refusal {
                 self.push(Event::ToolFailed(ToolFailed { step, error }))?;
                 continue;
             }
-            self.push(Event::ToolStarted(ToolStarted { step, attempt }))?;
+            self.push(Event::ToolStarted(ToolStarted { step, attempt, key }))?;
             running.push(step);
         }
         Ok(running)

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{CallWait, Failure, StepId};
+use super::{CallKey, CallWait, Failure, StepId};
 use crate::{effect::Effect, tool::Resources};
 
 /// Body of `tool.called`.
@@ -23,6 +23,9 @@ pub struct ToolCalled {
     /// not run, and in logs of releases that did not record them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
+    /// The call's key. None as for `resources`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<CallKey>,
     /// What the gate said.
     #[serde(flatten)]
     pub verdict: Verdict,
@@ -61,6 +64,9 @@ pub struct ToolStarted {
     pub step: StepId,
     /// 1 for the first try of this step.
     pub attempt: u32,
+    /// The call's key, where `tool.called` has none because an earlier release wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<CallKey>,
 }
 
 /// Body of `tool.completed`.

@@ -7,13 +7,14 @@ use serde_json::Value;
 use super::{Action, Condition, Pattern, Permission, Policy, PolicyContext};
 use crate::{
     ToolSpec,
-    tool::{Effect, Resource, Resources},
+    tool::{Resource, Resources},
 };
 
 /// Rules, a profile and a default.
 ///
 /// The first of these that speaks is final: a rule that denies; a rule that asks; that no rule allows
-/// the tool and nobody configured it, which denies; the profile `strict`, which asks about a `write`.
+/// the tool and nobody configured it, which denies; the profile `strict`, which asks about a `write`
+/// (a `keyed` one too).
 /// So an empty policy denies everything, and no allowance undoes a denial.
 #[derive(Debug, Clone, Default)]
 pub struct ConfiguredPolicy {
@@ -33,7 +34,7 @@ pub enum Profile {
     /// A configured tool may be called.
     #[default]
     Default,
-    /// Somebody has to approve every `write`.
+    /// Somebody has to approve every `write`, a `keyed` one too.
     Strict,
 }
 
@@ -184,13 +185,11 @@ impl Policy for ConfiguredPolicy {
                 format!("tool `{name}` is not configured for this agent, and no rule allows it");
             return Permission::Deny { reason };
         }
-        match (self.profile, action.tool.effect) {
-            (Profile::Strict, Effect::Write) => {
+        match self.profile {
+            Profile::Strict if action.effect.is_write() => {
                 self.ask("the profile `strict` asks about every `write`".to_owned())
             }
-            (Profile::Strict, Effect::Pure | Effect::Idempotent) | (Profile::Default, _) => {
-                Permission::Allow
-            }
+            Profile::Strict | Profile::Default => Permission::Allow,
         }
     }
 }
@@ -200,6 +199,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::tool::Effect;
 
     fn rule(tool: &str, action: RuleAction) -> Rule {
         Rule {
@@ -224,6 +224,7 @@ mod tests {
         let tool = ToolSpec::new(name, "", json!({"type": "object"})).effect(effect);
         let action = Action {
             tool: &tool,
+            effect,
             arguments: &arguments,
             resources: &Resources::none(),
         };
@@ -280,14 +281,19 @@ mod tests {
                     rules: rules.clone(),
                     ..ConfiguredPolicy::new(configured.clone())
                 };
-                for effect in [Effect::Write, Effect::Pure] {
+                for effect in [
+                    Effect::Write,
+                    Effect::Keyed,
+                    Effect::Idempotent,
+                    Effect::Pure,
+                ] {
                     let word = check_with(&policy, "send_mail", effect, json!({}));
                     let may = has(2) || has(3);
                     let expected = match () {
                         () if has(0) => "deny",
                         () if has(1) => "ask",
                         () if !may => "deny",
-                        () if has(4) && effect == Effect::Write => "ask",
+                        () if has(4) && effect.is_write() => "ask",
                         () => "allow",
                     };
                     let said = match word {
@@ -363,6 +369,7 @@ mod tests {
             let tool = ToolSpec::new("send", "", json!({"type": "object"}));
             let action = Action {
                 tool: &tool,
+                effect: tool.effect,
                 arguments: &mixed,
                 resources: &Resources::none(),
             };
@@ -382,6 +389,7 @@ mod tests {
             let arguments = json!({name: text});
             rule.speaks_of(&Action {
                 tool: &tool,
+                effect: tool.effect,
                 arguments: &arguments,
                 resources: &Resources::none(),
             })
@@ -465,6 +473,7 @@ mod tests {
             let tool = ToolSpec::new("search", "", json!({"type": "object"}));
             let action = Action {
                 tool: &tool,
+                effect: tool.effect,
                 arguments: &json!({}),
                 resources,
             };

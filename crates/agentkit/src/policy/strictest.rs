@@ -53,6 +53,7 @@ mod tests {
         let spec = ToolSpec::new("t", "", json!({"type": "object"}));
         let action = Action {
             tool: &spec,
+            effect: spec.effect,
             arguments: &json!({}),
             resources: &Resources::none(),
         };

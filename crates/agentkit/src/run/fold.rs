@@ -92,6 +92,14 @@ impl Run {
                     attempt: started.attempt,
                 };
                 self.progress(event.kind(), started.step, progress)?;
+                if let Some(key) = &started.key
+                    && let Some(state) = self
+                        .calls
+                        .iter_mut()
+                        .find(|it| it.call.step == started.step)
+                {
+                    state.call.key = Some(key.clone());
+                }
             }
             Event::ToolCompleted(completed) => {
                 self.take_signal(completed.step);

@@ -37,7 +37,7 @@ pub(crate) enum Stage {
 /// The calls that may begin now, of those of one answer in the model's order.
 ///
 /// At most one `write` call is under way at a time, whatever it touches: after a crash, no more than
-/// one is in doubt.
+/// one is in doubt. A `keyed` one never is.
 pub(crate) fn may_begin(calls: &[Unsettled<'_>]) -> Vec<StepId> {
     let Some(resources) = calls
         .iter()
@@ -75,8 +75,8 @@ fn by_effect_alone(calls: &[Unsettled<'_>]) -> Vec<StepId> {
     for call in calls.iter().filter(|call| call.stage != Stage::Waiting) {
         let may_run = call.stage == Stage::Ready;
         match call.effect {
-            Effect::Write if steps.is_empty() && may_run => return vec![call.step],
-            Effect::Write => break,
+            Effect::Keyed | Effect::Write if steps.is_empty() && may_run => return vec![call.step],
+            Effect::Keyed | Effect::Write => break,
             Effect::Pure | Effect::Idempotent if may_run => steps.push(call.step),
             Effect::Pure | Effect::Idempotent => {}
         }

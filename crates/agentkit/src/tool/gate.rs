@@ -182,16 +182,25 @@ impl Gate {
             Ok(()) => self.verdict(entry, &input, context),
             Err(error) => Err(arguments::refused(entry, &error)),
         };
-        let (error, ask, resources) = match verdict {
-            Ok((ask, resources)) => (None, ask, Some(resources)),
-            Err(error) => (Some(error), None, None),
-        };
-        Admission {
-            input,
-            effect: entry.spec.effect,
-            error,
-            ask,
-            resources,
+        match verdict {
+            Ok(Admitted {
+                effect,
+                resources,
+                ask,
+            }) => Admission {
+                input,
+                effect,
+                error: None,
+                ask,
+                resources: Some(resources),
+            },
+            Err(error) => Admission {
+                input,
+                effect: entry.spec.effect,
+                error: Some(error),
+                ask: None,
+                resources: None,
+            },
         }
     }
 
@@ -200,18 +209,24 @@ impl Gate {
         entry: &Entry,
         arguments: &Value,
         context: &PolicyContext<'_>,
-    ) -> Result<(Option<Ask>, Resources), Failure> {
-        let resources = resources(entry, arguments);
+    ) -> Result<Admitted, Failure> {
+        let (effect, resources) = said(entry, arguments);
         let action = Action {
             tool: &entry.spec,
+            effect,
             arguments,
             resources: &resources,
         };
-        match self.policy.check_permissions(&action, context) {
-            Permission::Allow => Ok((None, resources)),
-            Permission::Ask { reason, timeout } => Ok((Some(Ask { reason, timeout }), resources)),
-            Permission::Deny { reason } => Err(Failure::last("denied", reason)),
-        }
+        let ask = match self.policy.check_permissions(&action, context) {
+            Permission::Allow => None,
+            Permission::Ask { reason, timeout } => Some(Ask { reason, timeout }),
+            Permission::Deny { reason } => return Err(Failure::last("denied", reason)),
+        };
+        Ok(Admitted {
+            effect,
+            resources,
+            ask,
+        })
     }
 
     /// Lets a running call ask about other arguments of its own making, such as the address of a
@@ -230,8 +245,11 @@ impl Gate {
                 Err(error) => Permission::Deny {
                     reason: error.message,
                 },
-                Ok((Some(Ask { reason, timeout }), _)) => Permission::Ask { reason, timeout },
-                Ok((None, _)) => Permission::Allow,
+                Ok(Admitted {
+                    ask: Some(Ask { reason, timeout }),
+                    ..
+                }) => Permission::Ask { reason, timeout },
+                Ok(Admitted { ask: None, .. }) => Permission::Allow,
             }
         })
     }
@@ -272,11 +290,21 @@ impl Gate {
     }
 }
 
-/// What the tool says that a call touches. One that panics has said nothing.
-fn resources(entry: &Entry, arguments: &Value) -> Resources {
-    let said = std::panic::catch_unwind(AssertUnwindSafe(|| entry.tool.resources(arguments)));
-    let said = said.unwrap_or_else(|_| Resources::unknown(entry.spec.effect));
-    said.bounded()
+/// A call that may run.
+struct Admitted {
+    effect: Effect,
+    resources: Resources,
+    ask: Option<Ask>,
+}
+
+/// What the tool says that repeating a call does, and what the call touches. One that panics has said
+/// nothing.
+fn said(entry: &Entry, arguments: &Value) -> (Effect, Resources) {
+    let said = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        let effect = entry.tool.effect(arguments);
+        (effect, entry.tool.resources(arguments).bounded())
+    }));
+    said.unwrap_or_else(|_| (Effect::Write, Resources::everything()))
 }
 
 /// The careful word on a call of a tool that is not there.
@@ -311,41 +339,42 @@ async fn perform(
     tokio::select! {
         // A result that is there counts, even if the run was cancelled meanwhile.
         biased;
-        result = call => result.unwrap_or_else(|_| Err(panicked(entry))),
+        result = call => result.unwrap_or_else(|_| Err(panicked(entry, context.effect))),
         () = context.cancel.cancelled() => Err(Failure::last("cancelled", format!(
-            "the run was cancelled while tool `{name}` was running{}", doubt(entry.spec.effect),
+            "the run was cancelled while tool `{name}` was running{}", doubt(context.effect),
         ))),
-        () = tokio::time::sleep(timeout) => Err(timed_out(entry)),
+        () = tokio::time::sleep(timeout) => Err(timed_out(entry, context.effect)),
     }
 }
 
-fn timed_out(entry: &Entry) -> Failure {
+fn timed_out(entry: &Entry, effect: Effect) -> Failure {
     let message = format!(
         "tool `{}` did not finish within its timeout of {:?}{}",
         entry.spec.name,
         entry.spec.timeout,
-        doubt(entry.spec.effect),
+        doubt(effect),
     );
-    match entry.spec.effect {
-        Effect::Pure | Effect::Idempotent => Failure::passing("tool_timeout", message),
-        Effect::Write => Failure::last("tool_timeout", message),
+    match effect.is_write() {
+        false => Failure::passing("tool_timeout", message),
+        true => Failure::last("tool_timeout", message),
     }
 }
 
-fn panicked(entry: &Entry) -> Failure {
+fn panicked(entry: &Entry, effect: Effect) -> Failure {
     let message = format!(
         "tool `{}` panicked, which is a defect of the tool{}",
         entry.spec.name,
-        doubt(entry.spec.effect),
+        doubt(effect),
     );
     Failure::last("tool_panicked", message)
 }
 
 /// What has to be said of a call that was broken off.
 pub(crate) fn doubt(effect: Effect) -> &'static str {
-    match effect {
-        Effect::Pure | Effect::Idempotent => "",
-        Effect::Write => "; it may have taken effect: check before calling it again",
+    match effect.is_write() {
+        false => "",
+        // A call of the model's has a key of its own, so nobody takes it for the same one.
+        true => "; it may have taken effect: check before calling it again",
     }
 }
 

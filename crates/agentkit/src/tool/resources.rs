@@ -137,7 +137,7 @@ impl Resources {
     pub fn unknown(effect: Effect) -> Self {
         match effect {
             Effect::Pure => Self::reads([Resource::Everything]),
-            Effect::Idempotent | Effect::Write => Self::everything(),
+            Effect::Idempotent | Effect::Keyed | Effect::Write => Self::everything(),
         }
     }
 

@@ -428,6 +428,7 @@ pub(crate) enum StepStatus {
 pub(crate) enum Effect {
     Pure,
     Idempotent,
+    Keyed,
     Write,
 }
 

@@ -27,6 +27,9 @@ struct Args {
     /// How long to wait between the effect and the answer.
     #[arg(long, default_value_t = 0, value_name = "MS")]
     latency_ms: u64,
+    /// Write down effects whose key ends like this, and never answer them.
+    #[arg(long, value_name = "END")]
+    hold: Option<String>,
     /// The loopback port; 0 picks a free one.
     #[arg(long, default_value_t = 0)]
     port: u16,
@@ -38,6 +41,7 @@ struct Args {
 struct Ledger {
     book: Mutex<Book>,
     latency: Duration,
+    hold: Option<String>,
 }
 
 struct Book {
@@ -62,6 +66,7 @@ async fn main() -> anyhow::Result<()> {
     let ledger = Arc::new(Ledger {
         book: Mutex::new(book),
         latency,
+        hold: args.hold,
     });
     let routes = Router::new()
         .route("/effect", post(effect))
@@ -94,6 +99,13 @@ async fn effect(
     };
     if let Err(error) = written {
         return refused(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string());
+    }
+    if ledger
+        .hold
+        .as_ref()
+        .is_some_and(|end| effect.key.ends_with(end))
+    {
+        std::future::pending::<()>().await;
     }
     tokio::time::sleep(ledger.latency).await;
     (StatusCode::OK, Json(json!({"ok": true, "n": effect.n})))

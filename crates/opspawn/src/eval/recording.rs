@@ -9,7 +9,7 @@ use std::{
 use agentkit::{
     BoxFuture, Tool, ToolSpec,
     event::Failure,
-    tool::{Registry, RegistryError, ToolContext, ToolOutput},
+    tool::{Effect, Registry, RegistryError, Resources, ToolContext, ToolOutput},
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::Value;
@@ -45,7 +45,7 @@ pub(crate) struct Replay {
 }
 
 struct ReplayedTool {
-    spec: ToolSpec,
+    tool: Arc<dyn Tool>,
     replay: Arc<Replay>,
 }
 
@@ -144,13 +144,15 @@ impl Replay {
 
     /// Tools of the same definitions that do nothing but answer.
     pub(crate) fn tools(self: &Arc<Self>, tools: &Registry) -> Result<Registry, RegistryError> {
-        Registry::new(tools.specs().into_iter().map(|spec| {
+        let specs = tools.specs();
+        let replayed = specs.iter().filter_map(|spec| {
             let tool = ReplayedTool {
-                spec: ToolSpec::clone(&spec),
+                tool: Arc::clone(tools.get(&spec.name)?),
                 replay: Arc::clone(self),
             };
-            Arc::new(tool) as Arc<dyn Tool>
-        }))
+            Some(Arc::new(tool) as Arc<dyn Tool>)
+        });
+        Registry::new(replayed)
     }
 
     /// The calls that the recording does not have.
@@ -188,7 +190,15 @@ impl Replay {
 
 impl Tool for ReplayedTool {
     fn spec(&self) -> &ToolSpec {
-        &self.spec
+        self.tool.spec()
+    }
+
+    fn effect(&self, arguments: &Value) -> Effect {
+        self.tool.effect(arguments)
+    }
+
+    fn resources(&self, arguments: &Value) -> Resources {
+        self.tool.resources(arguments)
     }
 
     fn call<'a>(
@@ -196,7 +206,7 @@ impl Tool for ReplayedTool {
         _: &'a ToolContext,
         arguments: Value,
     ) -> BoxFuture<'a, Result<ToolOutput, Failure>> {
-        let answer = self.replay.answer(&self.spec.name, arguments);
+        let answer = self.replay.answer(&self.spec().name, arguments);
         Box::pin(std::future::ready(answer.map(ToolOutput::from)))
     }
 }

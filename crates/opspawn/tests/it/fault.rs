@@ -15,6 +15,7 @@ mod folder;
 mod history;
 mod kills;
 mod mid_stream;
+mod parallel;
 mod pause;
 mod plan;
 mod reask;

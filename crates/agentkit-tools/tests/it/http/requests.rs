@@ -147,3 +147,27 @@ async fn an_answer_that_breaks_off_still_tells_its_status() {
     );
     assert_ne!(result["incomplete"], Value::Null);
 }
+
+#[tokio::test]
+async fn a_request_carries_the_key_of_its_call() {
+    let server = Server::start(|_| answer(200, "", b"")).await;
+    let mut harness = Harness::http(&allow("127.0.0.1"));
+    let arguments =
+        |headers: Value| json!({"url": server.url("/"), "method": "POST", "headers": headers});
+    harness.ok("http_request", arguments(json!({}))).await;
+    let own = json!({"Idempotency-Key": "mine"});
+    harness.ok("http_request", arguments(own)).await;
+    let fetch = json!({"url": server.url("/")});
+    harness.ok("http_fetch", fetch).await;
+    let keys: Vec<Option<String>> = server
+        .requests()
+        .iter()
+        .map(|request| {
+            let mut lines = request.lines();
+            let key = lines.find_map(|line| line.strip_prefix("idempotency-key: "));
+            key.map(str::to_owned)
+        })
+        .collect();
+    let first = "01010101-0101-4101-8101-010101010101".to_owned();
+    assert_eq!(keys, [Some(first), Some("mine".to_owned()), None]);
+}

@@ -103,6 +103,7 @@ fn what_a_person_approved_is_looked_at_again_before_it_runs() {
             input: json!({}),
             effect: Effect::Write,
             resources: None,
+            key: None,
             verdict: Verdict::Ask {
                 reason: "it changes things".into(),
                 until_micros: None,
@@ -114,7 +115,11 @@ fn what_a_person_approved_is_looked_at_again_before_it_runs() {
             input: None,
             by: None,
         }),
-        Event::ToolStarted(ToolStarted { step, attempt: 1 }),
+        Event::ToolStarted(ToolStarted {
+            step,
+            attempt: 1,
+            key: None,
+        }),
         Event::ToolResolved(ToolResolved {
             step,
             resolution: Resolution::Retry,

@@ -50,6 +50,7 @@ fn called(step: u32, effect: Effect, verdict: Verdict) -> Event {
         input: json!({"n": step}),
         effect,
         resources: None,
+        key: None,
         verdict,
     })
 }
@@ -78,7 +79,11 @@ fn denied(step: u32) -> Event {
 
 fn begun(step: u32) -> Event {
     let step = StepId(step);
-    Event::ToolStarted(ToolStarted { step, attempt: 1 })
+    Event::ToolStarted(ToolStarted {
+        step,
+        attempt: 1,
+        key: None,
+    })
 }
 
 fn returned(step: u32, output: Value) -> Event {

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::{
     BoxFuture,
-    event::{CallWait, StepId},
+    event::{CallKey, CallWait, StepId},
     policy::{ConfiguredPolicy, PolicyCheck, PolicyContext},
     tool::{BlobReader, Effect, Gate, Outcome, Registry, Spawn, ToolContext},
 };
@@ -37,6 +37,8 @@ async fn call(name: &str, arguments: Value) -> Result<Outcome, Failure> {
     }
     let context = ToolContext {
         step: StepId(7),
+        key: CallKey::new([7; 16]),
+        effect: Effect::Pure,
         workspace: "/nonexistent".into(),
         cancel: CancellationToken::new(),
         now_micros: 100_000_000,

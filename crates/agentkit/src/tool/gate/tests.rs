@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::{
     BoxFuture, Tool, ToolSpec,
-    event::StepId,
+    event::{CallKey, StepId},
     policy::{ConfiguredPolicy, PolicyCheck},
     tool::{BlobReader, digest_hex},
 };
@@ -50,6 +50,8 @@ impl BlobReader for NoBlobs {
 fn context() -> ToolContext {
     ToolContext {
         step: StepId(7),
+        key: CallKey::new([7; 16]),
+        effect: Effect::Write,
         workspace: "/nonexistent".into(),
         cancel: CancellationToken::new(),
         now_micros: 0,
@@ -102,7 +104,9 @@ fn refusal(admission: Admission) -> (String, String) {
 }
 
 async fn run(gate: &Gate) -> Result<Outcome, Failure> {
-    gate.run("subject", json!({}), context()).await
+    let mut context = context();
+    context.effect = gate.registry().get("subject").unwrap().spec().effect;
+    gate.run("subject", json!({}), context).await
 }
 
 #[test]

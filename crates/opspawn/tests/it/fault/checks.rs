@@ -1,6 +1,6 @@
 //! Holds what the product says happened against what its witnesses saw.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use ops_testkit::{Effect, ModelRequest};
 use serde_json::Value;
@@ -183,6 +183,14 @@ impl Witnesses {
                 seen.get(&(at.1.to_owned(), number)),
                 wrong,
             );
+            let of_call = self.effects.iter().filter(|effect| effect.key == call.key);
+            let keys: BTreeSet<String> = of_call.map(|it| it.call_key.to_string()).collect();
+            if keys.len() > 1 {
+                wrong.push(format!("{call:?} ran under several keys: {keys:?}"));
+            }
+            if call.tool == "ledger_keyed" && !step.resolutions.is_empty() {
+                wrong.push(format!("{call:?} was in doubt"));
+            }
             let retries = step
                 .resolutions
                 .iter()

@@ -46,8 +46,8 @@ impl Job {
         Self::of(name, turns)
     }
 
-    /// A task of at least ten steps with tools of each effect class: five model calls and five tool
-    /// calls, two of them at once, or six and five, one after the other.
+    /// A task of at least ten steps: five model calls and six tool calls, three of them at once, or six
+    /// and five, one after the other.
     pub(super) fn mixed(index: usize, luck: &mut Luck) -> Self {
         let mut turns = vec![
             vec!["ledger_write"],
@@ -55,9 +55,9 @@ impl Job {
             vec!["ledger_pure"],
         ];
         if index.is_multiple_of(4) {
-            turns.push(vec!["ledger_pure", "ledger_idempotent"]);
+            turns.push(vec!["ledger_pure", "ledger_idempotent", "ledger_keyed"]);
         } else {
-            turns.push(vec!["ledger_idempotent"]);
+            turns.push(vec!["ledger_keyed"]);
             turns.push(vec![
                 ["ledger_write", "ledger_pure", "ledger_idempotent"][luck.below(3)],
             ]);
@@ -66,7 +66,8 @@ impl Job {
         Self::of(&format!("task-{index:03}"), turns)
     }
 
-    fn of(name: &str, turns: Vec<Vec<&'static str>>) -> Self {
+    /// These tool calls, turn by turn.
+    pub(super) fn of(name: &str, turns: Vec<Vec<&'static str>>) -> Self {
         let call = |turn: usize, index: usize, tool| Call {
             tool,
             key: format!("{name}/{turn}/{index}"),
