@@ -23,7 +23,7 @@ const SQL: &[&str] = &["rusqlite", "sqlx"];
 const HEAVY: &[&str] = &["axum", "tonic", "lapin", "rmcp", "wasmtime"];
 const WIRES: &[&str] = &["axum", "tonic"];
 const ADAPTERS: &[&str] = &["ops-store", "ops-queue"];
-const ABOVE: &[&str] = &["ops-engine", "ops-server", "ops-worker"];
+const ABOVE: &[&str] = &["ops-agents", "ops-engine", "ops-server", "ops-worker"];
 const TOP: &[&str] = &["opspawn", "ops-testkit", "xtask"];
 
 /// One row for each crate of the workspace; a crate without a row is an error.
@@ -63,17 +63,37 @@ const RULES: &[Rule] = &[
             WIRES,
             ADAPTERS,
             SQL,
-            &["lapin", "ops-server", "ops-worker"],
+            &["lapin", "ops-agents", "ops-server", "ops-worker"],
             TOP,
         ],
     },
     Rule {
         from: "ops-server",
-        never: &[AGENTS, ADAPTERS, SQL, &["lapin", "ops-worker"], TOP],
+        never: &[
+            AGENTS,
+            ADAPTERS,
+            SQL,
+            &["lapin", "ops-agents", "ops-worker"],
+            TOP,
+        ],
     },
     Rule {
         from: "ops-worker",
-        never: &[ADAPTERS, SQL, &["axum", "lapin", "ops-server"], TOP],
+        never: &[
+            ADAPTERS,
+            SQL,
+            &["axum", "lapin", "ops-agents", "ops-engine", "ops-server"],
+            TOP,
+        ],
+    },
+    Rule {
+        from: "ops-agents",
+        never: &[
+            ADAPTERS,
+            SQL,
+            &["axum", "lapin", "ops-engine", "ops-server"],
+            TOP,
+        ],
     },
     Rule {
         from: "opspawn",

@@ -70,7 +70,8 @@ pub struct Definition {
     /// The script of a scripted model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub script: Option<String>,
-    /// Names and patterns of its tools; none for every tool that there is.
+    /// Names and patterns of its tools, such as `http_*`, or `github/*` for those of one source; none for
+    /// every tool that there is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tools: Option<Vec<String>>,
     /// The agents that it may start.

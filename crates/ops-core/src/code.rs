@@ -64,6 +64,8 @@ codes! {
         "List the agents with `opspawn agent ls`.";
     UnknownAgent = "unknown_agent", "No agent has this name",
         "Use a name that `opspawn agent ls` lists, or apply the agent first.";
+    ProviderNotConfigured = "provider_not_configured", "No model is configured that the task could use",
+        "Set the key of a provider, or `OPENAI_BASE_URL`, and start the server again; or choose the model `scripted`.";
     AgentChanged = "agent_changed", "The agent is not at the version that the request names",
         "Look at its current version, and apply to that.";
     AgentCycle = "agent_cycle", "Agents would start each other in a circle",

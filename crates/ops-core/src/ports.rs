@@ -24,7 +24,10 @@ use crate::{
 };
 
 pub use self::{
-    agents::{AgentDefinitions, AgentMistake, AgentStore, Expected, NewAgent, Stored},
+    agents::{
+        AgentDefinitions, AgentMistake, AgentStore, AgentTool, AgentTools, Expected, InputCheck,
+        NewAgent, Stored, TaskInput, ToolSourceHealth,
+    },
     error::StoreError,
     retention::{Expired, Progress, Retention, RetentionStore, Workspaces},
     schedules::{DueSchedules, ExpectedSchedule, NewSchedule, ScheduleChange, ScheduleStore},

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use ops_core::{
     AgentDigest, AgentName, Code, Json, TenantId,
     agent::{Agent, AgentSpec, AgentVersion, cycle},
-    ports::{Expected, NewAgent, StoreError, Stored},
+    ports::{AgentTools, Expected, NewAgent, StoreError, Stored},
 };
 
 use crate::{Engine, Error, FieldError};
@@ -161,18 +161,25 @@ impl Engine {
         }
     }
 
-    /// Whether a task may name this agent. Agents stay, so that what holds now holds when it is stored.
-    pub(crate) async fn check_agent(
+    /// The tools that agents of a tenant may have, and where they come from.
+    #[must_use]
+    pub fn tools(&self, tenant: TenantId) -> AgentTools {
+        self.definitions.tools(tenant)
+    }
+
+    /// The current definition of the agent that a task names, if it names one. Agents stay, so that what
+    /// holds now holds when the task is stored.
+    pub(crate) async fn named_agent(
         &self,
         tenant: TenantId,
         agent: Option<&str>,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<Json>, Error> {
         let Some(agent) = agent else {
-            return Ok(());
+            return Ok(None);
         };
         if let Ok(name) = agent.parse::<AgentName>() {
             match self.store.agent(tenant, name).await {
-                Ok(_) => return Ok(()),
+                Ok(found) => return Ok(Some(found.version.spec.definition)),
                 Err(StoreError::NotFound) => {}
                 Err(error) => return Err(error.into()),
             }

@@ -1,5 +1,6 @@
 //! Why a command was refused.
 
+pub use ops_core::FieldError;
 use ops_core::{Code, Rejection, ports::StoreError};
 
 /// A refused command: a code of the registry and a sentence.
@@ -12,19 +13,6 @@ pub struct Error {
     pub message: String,
     /// Each offending part of the input, if that is what is wrong.
     pub fields: Vec<FieldError>,
-}
-
-/// One offending part of an input.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FieldError {
-    /// Where it is: names of fields, outermost first, as the types of this crate name them
-    /// (`idempotency_key`, `input`, `arguments`, `limits.max_cost`). A surface translates those that it
-    /// names otherwise. Within `input` and `arguments` they are the keys of the document.
-    pub path: Vec<String>,
-    /// What is wrong with it.
-    pub message: String,
-    /// A stable kind, for instance `missing` or `unknown_field`.
-    pub kind: &'static str,
 }
 
 impl Error {
@@ -51,17 +39,6 @@ impl Error {
             code: Code::InvalidBody,
             message: sentences.join("; "),
             fields,
-        }
-    }
-}
-
-impl FieldError {
-    /// One offending part.
-    pub fn new(path: &[&str], kind: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            path: path.iter().map(|part| (*part).to_owned()).collect(),
-            message: message.into(),
-            kind,
         }
     }
 }

@@ -17,7 +17,6 @@ pub mod submit;
 use std::{collections::BTreeSet, sync::Arc};
 
 use ops_core::{
-    Json,
     ports::{AgentDefinitions, Clock, Live, Queue, Random, Retention, Store, Workspaces},
     retry::RetryPolicy,
 };
@@ -34,7 +33,7 @@ pub use self::{
     retention::Deleted,
     schedule::{SchedulePage, ScheduleView, ScheduleWish},
     steps::{Step, StepState},
-    submit::{Accepted, ClientKey, InputCheck, RetryRequest, Submit},
+    submit::{Accepted, ClientKey, RetryRequest, Submit},
 };
 
 /// What the engine works with.
@@ -63,10 +62,6 @@ pub struct Settings {
     pub retry: RetryPolicy,
     /// The largest input, in bytes of JSON.
     pub max_input_bytes: usize,
-    /// Checks the input of a task of this type, beyond what the engine knows of it.
-    pub check_input: fn(&str, &Json) -> InputCheck,
-    /// Whether that check may take more than a millisecond, however small the input is.
-    pub is_costly_input: fn(&str, &Json) -> bool,
     /// How long tasks are kept after they ended.
     pub retention: Retention,
 }

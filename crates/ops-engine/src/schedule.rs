@@ -5,7 +5,7 @@ mod clock;
 
 use ops_core::{
     Code, Json, Micros, TenantId,
-    ports::{ExpectedSchedule, NewSchedule, ScheduleChange, StoreError},
+    ports::{ExpectedSchedule, InputCheck, NewSchedule, ScheduleChange, StoreError},
     schedule::{
         CatchUp, Fire, Occasion, Overlap, RunOutcome, Schedule, ScheduleName, ScheduleRun,
         ScheduleSpec,
@@ -15,7 +15,7 @@ use ops_core::{
 use self::calendar::Calendar;
 use crate::{
     Engine, Error, FieldError,
-    submit::{InputCheck, Order, RetryRequest, Submit},
+    submit::{Order, RetryRequest, Submit},
 };
 
 /// The label that names the schedule of a task.
@@ -282,10 +282,18 @@ impl Engine {
             );
             fields.push(FieldError::new(&["cron"], "never_due", message));
         }
+        let agent = self
+            .named_agent(tenant, wish.task.agent_id.as_deref())
+            .await;
+        let definition = agent.as_ref().ok().cloned().flatten();
         let InputCheck {
             wrong,
             mut warnings,
-        } = self.check_input(&wish.task).await;
+            refused,
+        } = self.check_input(&wish.task, definition).await;
+        // By the time that a run is due, it may be otherwise.
+        warnings
+            .extend(refused.map(|(code, message)| FieldError::new(&[], code.as_str(), message)));
         for warning in &mut warnings {
             warning.path.insert(0, "task".to_owned());
         }
@@ -294,10 +302,7 @@ impl Engine {
         wish.task.retry = wish.task.retry.map(policy);
         let order = Order::of(wish.task.clone());
         let valid = match self.validate(&order, wrong, now) {
-            Ok(()) => {
-                let agent = wish.task.agent_id.as_deref();
-                self.check_agent(tenant, agent).await
-            }
+            Ok(()) => agent.map(drop),
             Err(error) => Err(error),
         };
         if let Err(mut error) = valid {

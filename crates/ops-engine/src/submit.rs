@@ -4,11 +4,11 @@ mod key;
 mod order;
 mod validate;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use ops_core::{
     Json, Micros, Task, TaskId, TenantId,
-    ports::{Idempotency, IdempotencyKey, NewTask, StoreError, Submitted},
+    ports::{Idempotency, IdempotencyKey, InputCheck, NewTask, StoreError, Submitted, TaskInput},
     retry::RetryPolicy,
     task::TaskLimits,
 };
@@ -140,15 +140,6 @@ impl Submit {
     }
 }
 
-/// What a check of a task's input found.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct InputCheck {
-    /// Parts for which the task is refused.
-    pub wrong: Vec<FieldError>,
-    /// Parts that the client should know of, though the task is accepted.
-    pub warnings: Vec<FieldError>,
-}
-
 /// A task that was accepted.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Accepted {
@@ -181,8 +172,8 @@ impl Engine {
     /// Accepts a task; it is on disk when this returns.
     ///
     /// # Errors
-    /// `invalid_body`, `unknown_task_type`, `unknown_agent`, `body_too_large`,
-    /// `idempotency_mismatch`, or a code of the storage.
+    /// `invalid_body`, `unknown_task_type`, `unknown_agent`, `provider_not_configured`,
+    /// `body_too_large`, `idempotency_mismatch`, or a code of the storage.
     pub async fn submit(&self, tenant: TenantId, request: Submit) -> Result<Accepted, Error> {
         self.place(tenant, Order::of(request)).await
     }
@@ -262,30 +253,58 @@ impl Engine {
         }
     }
 
+    /// The task of an order and what its client should know, if nothing keeps the task from being
+    /// accepted.
     async fn checked(&self, tenant: TenantId, order: Order) -> Result<Checked, Error> {
-        let InputCheck { wrong, warnings } = self.check_input(&order.submit).await;
+        let agent = self
+            .named_agent(tenant, order.submit.agent_id.as_deref())
+            .await;
+        let definition = agent.as_ref().ok().cloned().flatten();
+        let InputCheck {
+            wrong,
+            warnings,
+            refused,
+        } = self.check_input(&order.submit, definition).await;
         let former = order.former();
         let new = self.new_task(tenant, order, wrong, self.clock.now())?;
-        self.check_agent(tenant, new.task.agent_id.as_deref())
-            .await?;
-        Ok(Checked {
-            new,
-            warnings,
-            former,
-        })
+        agent?;
+        match refused {
+            // What goes on from another task's log has its models from there.
+            Some((code, message)) if new.fork.is_none() => Err(Error::new(code, message)),
+            Some(_) | None => Ok(Checked {
+                new,
+                warnings,
+                former,
+            }),
+        }
     }
 
     /// Checks the input of a request. A large or costly one is read on the pool, where it holds up no
     /// other request.
-    pub(crate) async fn check_input(&self, request: &Submit) -> InputCheck {
-        let check = self.settings.check_input;
-        let is_costly = self.settings.is_costly_input;
+    pub(crate) async fn check_input(
+        &self,
+        request: &Submit,
+        definition: Option<Json>,
+    ) -> InputCheck {
+        let task = TaskInput {
+            task_type: &request.task_type,
+            input: &request.input,
+            definition: definition.as_ref(),
+        };
         let is_small = request.input.as_str().len() <= SMALL;
-        if is_small && !is_costly(&request.task_type, &request.input) {
-            return check(&request.task_type, &request.input);
+        if is_small && !self.definitions.is_costly_input(&task) {
+            return self.definitions.check_input(&task);
         }
         let (task_type, input) = (request.task_type.clone(), request.input.clone());
-        bounded::pool::run(move |_| check(&task_type, &input)).await
+        let definitions = Arc::clone(&self.definitions);
+        bounded::pool::run(move |_| {
+            definitions.check_input(&TaskInput {
+                task_type: &task_type,
+                input: &input,
+                definition: definition.as_ref(),
+            })
+        })
+        .await
     }
 
     /// The task of an order, if nothing is wrong with its input nor with anything else.

@@ -58,9 +58,10 @@ fn status(code: Code) -> Option<StatusCode> {
         | Code::RetentionUnset
         | Code::UnknownTaskType
         | Code::IdempotencyMismatch => StatusCode::UNPROCESSABLE_ENTITY,
-        Code::UnknownQueue | Code::UnknownAgent | Code::AgentCycle => {
-            StatusCode::UNPROCESSABLE_ENTITY
-        }
+        Code::UnknownQueue
+        | Code::UnknownAgent
+        | Code::AgentCycle
+        | Code::ProviderNotConfigured => StatusCode::UNPROCESSABLE_ENTITY,
         Code::MalformedRequest => StatusCode::BAD_REQUEST,
         Code::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
         Code::UriTooLong => StatusCode::URI_TOO_LONG,

@@ -23,6 +23,7 @@ mod server;
 mod sse;
 mod steps;
 mod tasks;
+mod tools;
 mod view;
 
 use std::{sync::Arc, time::Duration};
@@ -149,6 +150,7 @@ fn routes(version: &str) -> Routes {
         .add(routes!(agents::get, agents::apply))
         .add(routes!(agents::versions))
         .add(routes!(agents::version))
+        .add(routes!(tools::list))
         .add(routes!(schedules::list))
         .add(routes!(schedules::get, schedules::apply, schedules::remove))
         .add(routes!(schedules::pause))

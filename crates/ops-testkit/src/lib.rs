@@ -31,7 +31,7 @@ pub use crash::CrashPlan;
 pub use data::DataDir;
 pub use http::{Http, Reply};
 pub use log::{Effect, LogFile, ModelRequest, append_line, read_log};
-pub use opspawn::{Launch, Opspawn};
+pub use opspawn::{Launch, Opspawn, echo};
 pub use process::{Process, Stream};
 pub use programs::{Ledger, ModelStub};
 pub use rustix::process::Signal;

@@ -14,6 +14,11 @@ const START: Duration = Duration::from_secs(30);
 /// What the product sees of the environment of the test.
 const PASSED_ON: &[&str] = &["PATH", "TMPDIR", "RUST_LOG", "RUST_BACKTRACE"];
 
+/// A script that answers any goal, for tests that are about something else than models.
+pub fn echo() -> PathBuf {
+    concat!(env!("CARGO_MANIFEST_DIR"), "/echo.toml").into()
+}
+
 /// How to start the product's binary.
 #[derive(Clone, Debug)]
 pub struct Launch {
@@ -25,9 +30,11 @@ pub struct Launch {
 }
 
 impl Launch {
-    /// `opspawn dev` on a data folder and a free port.
+    /// `opspawn dev` on a data folder and a free port. Where no provider is configured, the script of
+    /// [`echo`] answers.
     pub fn dev(data: impl AsRef<Path>) -> Self {
-        Self::new("dev", data).args(["--listen", "127.0.0.1:0"])
+        let launch = Self::new("dev", data).args(["--listen", "127.0.0.1:0"]);
+        launch.env("OPSPAWN_SCRIPT", echo())
     }
 
     /// `opspawn ROLE --data FOLDER`.

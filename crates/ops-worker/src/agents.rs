@@ -3,14 +3,29 @@
 use std::collections::BTreeMap;
 
 use agentkit::{
-    Agent, Goal,
+    Agent, BoxFuture, Goal,
     event::Failure,
     run::{Limits, RunConfig},
 };
 use ops_core::{Json, Lifecycle, Task};
 
-/// Makes the agent of a task. The binary implements it: it knows configuration, models and tools.
+/// Makes the agent of a task. The agent factory implements it: it knows models, planners and tools.
 pub trait Agents: Send + Sync {
+    /// Waits until the agent of a task can be made, for instance until a source of tools that it names is
+    /// there. `config` is what a run that has begun is pinned to. The lease of the task is kept meanwhile,
+    /// and dropping the future gives up.
+    ///
+    /// # Errors
+    /// What does not come in time.
+    fn ready<'a>(
+        &'a self,
+        job: &'a Job<'a>,
+        config: Option<&'a RunConfig>,
+    ) -> BoxFuture<'a, Result<(), Failure>> {
+        let _ = (job, config);
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// The agent of a task whose run has not begun.
     ///
     /// # Errors

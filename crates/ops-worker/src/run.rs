@@ -9,7 +9,7 @@ use agentkit::{
     Agent, Goal,
     drive::{self, DriveError, RecordError, Session as DriveSession},
     event::Failure,
-    run::Run,
+    run::{Run, RunConfig},
 };
 use futures_util::FutureExt as _;
 use ops_core::{
@@ -59,6 +59,19 @@ impl Factory {
         bounded::pool::run(move |_| ask(&*factory.agents, &factory.job())).await
     }
 
+    /// Waits for what the agent needs, unless the run is interrupted meanwhile.
+    async fn ready(
+        &self,
+        recorder: &TaskRecorder,
+        config: Option<&RunConfig>,
+    ) -> Result<Result<(), Failure>, Halt> {
+        let job = self.job();
+        tokio::select! {
+            ready = self.agents.ready(&job, config) => Ok(ready),
+            () = recorder.entitlement.cancel.cancelled() => Err(Halt::Interrupted),
+        }
+    }
+
     fn job(&self) -> Job<'_> {
         Job {
             task: &self.record.task,
@@ -80,6 +93,20 @@ enum Rest {
     Lost,
     /// The attempt ends with this.
     Failed(Failure),
+}
+
+/// Why a task is not driven.
+enum Halt {
+    /// It comes to rest like this.
+    Next(Next),
+    /// The lease is over, the task is cancelled, or the worker waits no longer.
+    Interrupted,
+}
+
+impl From<Next> for Halt {
+    fn from(next: Next) -> Self {
+        Self::Next(next)
+    }
 }
 
 impl Worker {
@@ -143,7 +170,8 @@ impl Worker {
         let read = self.clock.now();
         let (agent, goal, mut run) = match self.prepare(record, recorder).await {
             Ok(prepared) => prepared,
-            Err(next) => {
+            Err(Halt::Interrupted) => return rest_when_interrupted(&recorder.entitlement),
+            Err(Halt::Next(next)) => {
                 return match recorder
                     .append_events(Vec::new(), Vec::new(), Asked::default(), next)
                     .await
@@ -184,7 +212,7 @@ impl Worker {
         &self,
         record: &Arc<TaskRecord>,
         recorder: &TaskRecorder,
-    ) -> Result<(Agent, Goal, Run), Next> {
+    ) -> Result<(Agent, Goal, Run), Halt> {
         let task = &record.task;
         let broken = |code: &str, message: String| recorder::fail(&Failure::last(code, message));
         let definition = self.definition(record).await?;
@@ -228,8 +256,14 @@ impl Worker {
         let (agent, goal) = match run.config() {
             Some(config) => {
                 let pinned = config.clone();
-                let resumed = factory.ask(move |agents, job| agents.resume(job, &pinned));
-                let (agent, mut files) = resumed.await.map_err(|error| {
+                let resumed = match factory.ready(recorder, Some(config)).await? {
+                    Ok(()) => {
+                        let resumed = factory.ask(move |agents, job| agents.resume(job, &pinned));
+                        resumed.await
+                    }
+                    Err(error) => Err(error),
+                };
+                let (agent, mut files) = resumed.map_err(|error| {
                     match error.retryable {
                         // Nothing is wrong with the run: it goes on once the configuration is back.
                         true => {
@@ -249,10 +283,11 @@ impl Worker {
                 (agent, Goal::default())
             }
             None => {
-                let prepared = factory
-                    .ask(|agents, job| agents.start(job))
-                    .await
-                    .map_err(|error| recorder::fail(&error))?;
+                let prepared = match factory.ready(recorder, None).await? {
+                    Ok(()) => factory.ask(|agents, job| agents.start(job)).await,
+                    Err(error) => Err(error),
+                };
+                let prepared = prepared.map_err(|error| recorder::fail(&error))?;
                 workspace::seed(&workspace, prepared.files)
                     .await
                     .map_err(files_failed)?;
@@ -337,21 +372,23 @@ fn patience(epoch: u64) -> i64 {
     (SECOND << doublings).min(LATER)
 }
 
+fn rest_when_interrupted(entitlement: &Entitlement) -> Rest {
+    if entitlement.is_cancelled() {
+        return Rest::Cancelled;
+    }
+    match entitlement.check() {
+        Err(RecordError::LeaseLost) => Rest::Lost,
+        _ => Rest::Release,
+    }
+}
+
 fn rest_after(error: &DriveError, entitlement: &Entitlement, record: &TaskRecord) -> Rest {
     match error {
         // The recorder has confirmed a cancel that the store told it of; one that the heartbeat
         // told of is confirmed now.
         DriveError::Record(RecordError::Ended) => Rest::Recorded,
-        DriveError::Record(RecordError::Cancelled | RecordError::Stopping)
-            if entitlement.is_cancelled() =>
-        {
-            Rest::Cancelled
-        }
         DriveError::Record(RecordError::Cancelled | RecordError::Stopping) => {
-            match entitlement.check() {
-                Err(RecordError::LeaseLost) => Rest::Lost,
-                _ => Rest::Release,
-            }
+            rest_when_interrupted(entitlement)
         }
         DriveError::Record(RecordError::LeaseLost) => {
             tracing::warn!(task = %record.task.id, epoch = record.life.epoch, "the lease is over");

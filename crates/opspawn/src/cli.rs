@@ -6,6 +6,7 @@ mod bench;
 mod run;
 mod schedule;
 mod task;
+mod tool;
 mod upkeep;
 mod values;
 
@@ -20,6 +21,7 @@ pub(crate) use self::{
     run::Run,
     schedule::Schedule,
     task::{List, Task},
+    tool::Tool,
     upkeep::{Reconcile, Resolution, Retention, RetentionRun},
 };
 
@@ -67,6 +69,9 @@ pub(crate) enum Command {
     /// Define agents
     #[command(subcommand)]
     Agent(Agent),
+    /// See the tools that agents may have
+    #[command(subcommand)]
+    Tool(Tool),
     /// Try an agent on cases, and compare two versions of it
     Eval(Eval),
     /// Run tasks at set times

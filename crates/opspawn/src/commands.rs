@@ -15,6 +15,7 @@ mod run;
 mod schedule;
 mod stop;
 mod task;
+mod tool;
 
 use std::io::IsTerminal as _;
 
@@ -73,6 +74,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<Exit> {
         }
         Command::Task(args) => block_on(task::task(&load(&common, vec![])?, args, common.json)),
         Command::Agent(args) => block_on(agent::agent(&load(&common, vec![])?, args, common.json)),
+        Command::Tool(args) => block_on(tool::tool(&load(&common, vec![])?, args, common.json)),
         Command::Eval(args) => block_on(eval::eval(&load(&common, vec![])?, args, common.json)),
         Command::Schedule(args) => block_on(schedule::schedule(
             &load(&common, vec![])?,

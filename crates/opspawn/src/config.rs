@@ -20,10 +20,7 @@ use anyhow::{Context as _, Result, bail};
 use ops_worker::QueueSettings;
 use units::{duration, money, nearest};
 
-pub(crate) use self::{
-    kind::{Kind, PROVIDERS},
-    settings::SETTINGS,
-};
+pub(crate) use self::{kind::Kind, settings::SETTINGS};
 
 /// Values with where they came from.
 #[derive(Debug, Clone)]

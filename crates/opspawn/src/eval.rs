@@ -3,6 +3,7 @@
 
 pub(crate) mod checks;
 pub(crate) mod file;
+mod live;
 pub(crate) mod recording;
 pub(crate) mod report;
 mod run;

@@ -8,7 +8,9 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use ops_agents::TASK_TYPES;
 use ops_core::{
+    TenantId,
     ports::{Clock, Live, Observer, Queue, Random, Retention, Store},
     retry::RetryPolicy,
 };
@@ -22,11 +24,10 @@ use tokio_util::sync::CancellationToken;
 use units::ModelName;
 
 use crate::{
-    agents::{Factory, TASK_TYPES},
+    agents,
     config::Config,
     narrate::Narrator,
     system::{self, SystemClock, SystemRandom},
-    tools,
 };
 
 /// What a process does beside serving.
@@ -96,10 +97,10 @@ impl Runtime {
             role,
             narrate,
         } = start;
-        let factory = Arc::new(Factory::new(config, tools::configured(config))?);
+        let factory = Arc::new(agents::factory(config)?);
+        factory.catalogue().start(TenantId::DEFAULT);
         let model = factory.default_model()?;
-        let notice = crate::agents::cassette_notice(config)
-            .or_else(|| (!model.is_llm()).then(|| scripted_notice(model.name())));
+        let notice = agents::notice(config, &factory)?;
 
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random: Arc<dyn Random> = Arc::new(SystemRandom);
@@ -156,14 +157,18 @@ impl Runtime {
             tokio::spawn(changes.tell(Arc::clone(&engine)));
         }
         let stop = CancellationToken::new();
-        let name: ModelName = model.name().parse().context("the model has no name")?;
+        let (name, is_llm) = match &model {
+            Some(model) => (model.name().parse(), model.is_llm()),
+            None => (Ok(ModelName::scripted()), false),
+        };
+        let name = name.context("the model has no name")?;
         let info = ServerInfo {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             mode: "dev".to_owned(),
             model: ModelInfo {
                 provider: name.provider().to_owned(),
                 name: name.model().to_owned(),
-                is_llm: model.is_llm(),
+                is_llm,
             },
             storage: "sqlite".to_owned(),
             durability: match storage.durability {
@@ -247,14 +252,6 @@ impl Runtime {
     }
 }
 
-/// What is said wherever a result of the scripted model is shown.
-fn scripted_notice(model: &str) -> String {
-    format!(
-        "no LLM is in use: the scripted model `{model}` answers. Set OPENAI_API_KEY, or \
-         OPENAI_BASE_URL for a compatible endpoint, to use one."
-    )
-}
-
 fn engine_settings(config: &Config) -> ops_engine::Settings {
     let defaults = RetryPolicy::default();
     let number = |key| {
@@ -276,8 +273,6 @@ fn engine_settings(config: &Config) -> ops_engine::Settings {
             ..defaults
         },
         max_input_bytes: max_body(config),
-        check_input: crate::agents::check_input,
-        is_costly_input: crate::agents::is_costly_input,
         retention: retention(config),
     }
 }

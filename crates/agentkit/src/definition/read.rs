@@ -372,8 +372,19 @@ impl Table<'_> {
     fn tools(&mut self) -> Option<Vec<String>> {
         let tools = self.texts("tools")?;
         for tool in &tools {
-            if let Err(error) = tool.parse::<Pattern>() {
+            // `SOURCE/TOOL` is a tool of one source.
+            let (source, pattern) = match tool.split_once('/') {
+                Some((source, pattern)) => (Some(source), pattern),
+                None => (None, tool.as_str()),
+            };
+            if let Err(error) = pattern.parse::<Pattern>() {
                 self.mistake("tools", format!("`tools`: {error}"));
+            }
+            let named = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c);
+            if source.is_some_and(|name| name.is_empty() || !name.chars().all(named)) {
+                let tool: String = tool.chars().take(80).collect();
+                let message = format!("`tools`: `{tool}` is not like `TOOL` or `SOURCE/TOOL`");
+                self.mistake("tools", message);
             }
         }
         Some(tools)

@@ -112,6 +112,11 @@ fn mistakes_are_all_named_with_what_mends_them() {
         ("name = \"a\"\nagents = [\"a\"]", "a -> a"),
         ("name = \"a\"\nagents = [\"b\", \"b\"]", "names `b` twice"),
         ("name = \"a\"\ntools = [\"x y\"]", "tool pattern `x y`"),
+        ("name = \"a\"\ntools = [\"x/y/z\"]", "tool pattern `y/z`"),
+        (
+            "name = \"a\"\ntools = [\"X/y\"]",
+            "`X/y` is not like `TOOL`",
+        ),
         (
             "name = \"a\"\ntools = \"x\"",
             "`tools` must be a list of texts",

@@ -3,6 +3,8 @@
 use super::{Fut, StoreError};
 use crate::{
     agent::{Agent, AgentDigest, AgentName, AgentSpec, AgentVersion},
+    code::Code,
+    field::FieldError,
     id::TenantId,
     json::Json,
 };
@@ -73,13 +75,85 @@ pub trait AgentStore: Send + Sync {
     ) -> Fut<'_, Result<AgentVersion, StoreError>>;
 }
 
-/// Says what a definition means. The binary implements it: it knows models, planners and tools.
+/// Says what definitions and inputs of agents mean. The agent factory implements it: it knows models,
+/// planners and tools.
 pub trait AgentDefinitions: Send + Sync {
     /// Checks a definition, and gives it in its canonical form.
     ///
     /// # Errors
     /// Everything in it that is wrong.
     fn check(&self, definition: &Json) -> Result<(AgentName, AgentSpec), Vec<AgentMistake>>;
+
+    /// Checks the input of a task before the task is accepted, beyond what the engine knows of it.
+    fn check_input(&self, task: &TaskInput<'_>) -> InputCheck;
+
+    /// Whether that check may take more than a millisecond, however small the input is.
+    fn is_costly_input(&self, task: &TaskInput<'_>) -> bool {
+        let _ = task;
+        false
+    }
+
+    /// The tools that agents of a tenant may have, and where they come from.
+    fn tools(&self, tenant: TenantId) -> AgentTools;
+}
+
+/// A task that is to be accepted.
+#[derive(Debug, Clone, Copy)]
+pub struct TaskInput<'a> {
+    /// Its type.
+    pub task_type: &'a str,
+    /// Its input.
+    pub input: &'a Json,
+    /// The current definition of the agent that it names.
+    pub definition: Option<&'a Json>,
+}
+
+/// What a check of a task's input found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct InputCheck {
+    /// Parts for which the task is refused.
+    pub wrong: Vec<FieldError>,
+    /// Parts that the client should know of, though the task is accepted.
+    pub warnings: Vec<FieldError>,
+    /// Why no agent can be made for the task here, though nothing is wrong with its input.
+    pub refused: Option<(Code, String)>,
+}
+
+/// The tools that agents may have.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AgentTools {
+    /// The tools, in the order of their names.
+    pub tools: Vec<AgentTool>,
+    /// Where they come from.
+    pub sources: Vec<ToolSourceHealth>,
+}
+
+/// A tool that agents may have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentTool {
+    /// Its name.
+    pub name: String,
+    /// Its source, for instance `builtin`.
+    pub source: String,
+    /// What it does, as models are told.
+    pub description: String,
+    /// Its effect class, for instance `pure`.
+    pub effect: String,
+    /// SHA-256 of its definition, in hex.
+    pub digest: String,
+    /// The JSON Schema of its arguments.
+    pub input_schema: Json,
+}
+
+/// How a source of tools is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolSourceHealth {
+    /// Its name.
+    pub name: String,
+    /// How many tools it has; none if it was never listed.
+    pub tools: Option<usize>,
+    /// Why it gives no tools right now; none if it does.
+    pub trouble: Option<String>,
 }
 
 /// One part of a definition that is wrong.

@@ -14,12 +14,13 @@ use ops_core::{
     agent::AgentSpec,
     event::{EffectClass, NewEvent, StepKind, StepMark, StepStatus, TaskError, Usage},
     ports::{
-        AgentDefinitions, AgentMistake, ClaimRequest, Clock, Expected, Fut, Live, Queue, Random,
-        Retention, Store, TaskRecord, Workspaces,
+        AgentDefinitions, AgentMistake, AgentTool, AgentTools, ClaimRequest, Clock, Expected, Fut,
+        InputCheck, Live, Queue, Random, Retention, Store, TaskInput, TaskRecord, ToolSourceHealth,
+        Workspaces,
     },
     retry::RetryPolicy,
 };
-use ops_engine::{Adapters, Engine, FieldError, Hub, InputCheck};
+use ops_engine::{Adapters, Engine, FieldError, Hub};
 use ops_queue::{LocalLive, LocalQueue};
 use ops_server::{Hosts, ModelInfo, ServerInfo, Surface, serve};
 use ops_store::{Durability, Options, SqliteStore};
@@ -37,7 +38,7 @@ pub(crate) static OTHERS_GO_ON: AtomicBool = AtomicBool::new(false);
 
 /// Has nothing to say against an input, but waits for others to be served if it asks for that. It
 /// warns of a provider that there is not.
-fn check(_: &str, input: &Json) -> InputCheck {
+fn check(input: &Json) -> InputCheck {
     let mut found = InputCheck::default();
     let begun = Instant::now();
     while input.as_str().contains("waits_for_others") && !OTHERS_GO_ON.load(Ordering::SeqCst) {
@@ -143,6 +144,35 @@ impl AgentDefinitions for Definitions {
         };
         Ok((name, spec))
     }
+
+    fn check_input(&self, task: &TaskInput<'_>) -> InputCheck {
+        check(task.input)
+    }
+
+    fn tools(&self, _: TenantId) -> AgentTools {
+        AgentTools {
+            tools: vec![AgentTool {
+                name: "read_file".into(),
+                source: "builtin".into(),
+                description: "Reads a file.".into(),
+                effect: "pure".into(),
+                digest: "0".repeat(64),
+                input_schema: Json::parse(r#"{"type":"object"}"#).unwrap(),
+            }],
+            sources: vec![
+                ToolSourceHealth {
+                    name: "builtin".into(),
+                    tools: Some(1),
+                    trouble: None,
+                },
+                ToolSourceHealth {
+                    name: "github".into(),
+                    tools: None,
+                    trouble: Some("it has not answered yet".into()),
+                },
+            ],
+        }
+    }
 }
 
 /// A server and everything behind it.
@@ -216,8 +246,6 @@ impl App {
                 queues: ["default".to_owned()].into(),
                 retry: RetryPolicy::default(),
                 max_input_bytes: 8 << 20,
-                check_input: check,
-                is_costly_input: |_, _| false,
                 retention: Retention {
                     completed: Some(3_600_000_000),
                     ..Retention::default()

@@ -18,8 +18,8 @@ use ops_core::{
     AgentDigest, AgentName, Command, Json, Micros, StoredEvent, TenantId,
     agent::AgentSpec,
     ports::{
-        AgentDefinitions, AgentMistake, AgentStore as _, Clock, Expected, NewAgent, Random,
-        Snapshot, Store, StoreError, TaskRecord,
+        AgentDefinitions, AgentMistake, AgentStore as _, AgentTools, Clock, Expected, InputCheck,
+        NewAgent, Random, Snapshot, Store, StoreError, TaskInput, TaskRecord,
     },
     retry::RetryPolicy,
 };
@@ -69,6 +69,14 @@ struct NoDefinitions;
 impl AgentDefinitions for NoDefinitions {
     fn check(&self, _: &Json) -> Result<(AgentName, AgentSpec), Vec<AgentMistake>> {
         Err(Vec::new())
+    }
+
+    fn check_input(&self, _: &TaskInput<'_>) -> InputCheck {
+        InputCheck::default()
+    }
+
+    fn tools(&self, _: TenantId) -> AgentTools {
+        AgentTools::default()
     }
 }
 
@@ -183,8 +191,6 @@ pub(crate) async fn run_and_read(agent: Agent, faults: Faults) -> Left {
         queues: ["default".to_owned()].into(),
         retry,
         max_input_bytes: 1_000,
-        check_input: |_, _| ops_engine::InputCheck::default(),
-        is_costly_input: |_, _| false,
         retention: ops_core::ports::Retention::default(),
     };
     let adapters = Adapters {

@@ -5,10 +5,11 @@ mod server;
 use std::{path::Path, sync::Arc, time::Instant};
 
 use anyhow::Result;
+use ops_agents::{CassetteMode, Outline, Providers};
 use serde_json::{Value, json};
 
 use crate::{
-    agents::{Outline, Providers},
+    agents,
     config::Config,
     exit::Exit,
     output::{self, show},
@@ -72,9 +73,20 @@ pub(super) async fn doctor(config: &Config, as_json: bool) -> Result<Exit> {
 /// The models of tasks that ask for none: which surface each is called on, and whether there is a
 /// key.
 fn models(config: &Config) -> Vec<Finding> {
-    let providers = match Providers::from_config(config) {
-        Ok(providers) => providers,
+    let settings = match agents::models(config) {
+        Ok(settings) => settings,
         Err(error) => return vec![finding("model", false, format!("{error:#}"))],
+    };
+    let replayed = settings.cassette.as_ref().map(|cassette| cassette.mode);
+    let providers = Providers::new(&settings).and_then(|providers| {
+        if replayed != Some(CassetteMode::Replay) {
+            providers.check_default()?;
+        }
+        Ok(providers)
+    });
+    let providers = match providers {
+        Ok(providers) => providers,
+        Err(error) => return vec![finding("model", false, error.to_string())],
     };
     let describe = |(index, model): (usize, &Outline)| {
         let what = if index == 0 { "answers" } else { "stands by" };
@@ -103,11 +115,12 @@ fn models(config: &Config) -> Vec<Finding> {
         finding("model", true, text)
     };
     let models = providers.outline();
-    let mut findings: Vec<_> = models.iter().enumerate().map(describe).collect();
-    if let Err(error) = crate::agents::script_of(config) {
-        findings.push(finding("script", false, format!("{error:#}")));
+    if models.is_empty() {
+        let text = "no LLM is configured, and tasks without a script are refused; set OPENAI_API_KEY, \
+                    ANTHROPIC_API_KEY, GOOGLE_API_KEY or OPENROUTER_API_KEY, or a base URL";
+        return vec![finding("model", true, text)];
     }
-    findings
+    models.iter().enumerate().map(describe).collect()
 }
 
 fn policy(config: &Config) -> Finding {

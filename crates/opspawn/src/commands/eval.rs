@@ -11,8 +11,7 @@ use futures_util::StreamExt as _;
 
 use super::agent;
 use crate::{
-    agents::Factory,
-    cli,
+    agents, cli,
     client::{self, Client},
     config::Config,
     eval::{
@@ -24,7 +23,6 @@ use crate::{
     exit::{self, Exit},
     output,
     runtime::Role,
-    tools,
 };
 
 /// Evaluates.
@@ -48,7 +46,7 @@ async fn evaluate(
     server: &mut Server<'_>,
     json: bool,
 ) -> Result<Exit> {
-    let factory = Factory::new(config, tools::configured(config))?;
+    let factory = agents::factory(config)?;
     let here = PathBuf::new();
     let named = match (&args.agent, &file.agent) {
         (Some(named), _) => (named, &here),

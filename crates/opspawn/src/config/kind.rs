@@ -4,9 +4,6 @@ use agentkit_tools::http::Allowed;
 use anyhow::{Result, bail};
 use units::{duration, money, nearest};
 
-/// The providers that this release has.
-pub(crate) const PROVIDERS: &[&str] = &["openai", "anthropic", "google", "openrouter", "scripted"];
-
 /// What a setting may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {

@@ -1,6 +1,8 @@
 //! The one declaration of every setting.
 
-use super::kind::{Kind, PROVIDERS};
+use ops_agents::PROVIDERS;
+
+use super::kind::Kind;
 
 /// A setting.
 pub(crate) struct Setting {
@@ -97,7 +99,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
             "OPSPAWN_PROVIDER",
             Kind::Choice(PROVIDERS),
             None,
-            "the model's provider; unless set, the first that has a key or base URL, else the scripted model",
+            "the model's provider; unless set, the first that has a key or base URL",
         ),
         &["AGENTKIT_LLM_PROVIDER"],
     ),
@@ -452,6 +454,13 @@ pub(crate) const SETTINGS: &[Setting] = &[
         Kind::Duration,
         Some("30s"),
         "the longest that a call of the HTTP tools may take",
+    ),
+    setting(
+        "tools.start_timeout",
+        "OPSPAWN_TOOLS_START_TIMEOUT",
+        Kind::Duration,
+        Some("30s"),
+        "how long a run waits for a source of tools that its agent names",
     ),
     v1(
         setting(

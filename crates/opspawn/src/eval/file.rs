@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use agentkit::policy::{InvalidPattern, Pattern};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -34,6 +35,10 @@ pub(crate) struct Case {
     pub(crate) input: BTreeMap<String, Value>,
     /// What the workspace begins with, by path.
     pub(crate) files: BTreeMap<String, String>,
+    /// The tools whose calls are approved where the policy asks.
+    pub(crate) approve: Vec<Pattern>,
+    /// What a person answers, in the order of the questions.
+    pub(crate) answers: Vec<String>,
     /// The old run whose tool outputs are replayed.
     pub(crate) recording: Option<Source>,
     /// What must hold.
@@ -57,6 +62,10 @@ struct RawCase {
     input: BTreeMap<String, Value>,
     #[serde(default)]
     files: BTreeMap<String, String>,
+    #[serde(default)]
+    approve: Texts,
+    #[serde(default)]
+    answers: Texts,
     recording: Option<PathBuf>,
     task: Option<String>,
     #[serde(default)]
@@ -90,6 +99,8 @@ const CASE: &[&str] = &[
     "goal",
     "input",
     "files",
+    "approve",
+    "answers",
     "recording",
     "task",
     "check",
@@ -172,6 +183,10 @@ fn case(number: usize, entry: &toml::Value, folder: &Path) -> Result<Case, Strin
     if raw.goal.is_none() && recording.is_none() {
         return Err("it has no `goal`, and no `recording` or `task` to take one from".to_owned());
     }
+    let approve = raw.approve.0.iter().map(|tool| tool.parse());
+    let approve = approve
+        .collect::<Result<_, InvalidPattern>>()
+        .map_err(|error| format!("`approve`: {error}"))?;
     let check = raw.check;
     let checks = Checks {
         contains: check.contains.0,
@@ -192,6 +207,8 @@ fn case(number: usize, entry: &toml::Value, folder: &Path) -> Result<Case, Strin
         goal: raw.goal,
         input: raw.input,
         files: raw.files,
+        approve,
+        answers: raw.answers.0,
         recording,
         checks,
     })
@@ -257,6 +274,7 @@ mod tests {
                 "must begin with `/`",
             ),
             ("[[case]]\ntask = \"t\"\nrecording = \"r\"", "leave out one"),
+            ("[[case]]\ngoal = \"x\"\napprove = \"a b\"", "`approve`"),
             (
                 "[[case]]\nname = \"a\"\ngoal = \"x\"\n[[case]]\nname = \"a\"\ngoal = \"y\"",
                 "two cases",

@@ -61,6 +61,8 @@ impl Recording {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let mut recording = Self::default();
         let mut steps = Vec::new();
+        // What the model asked for, which a person may have edited before it ran.
+        let mut asked: BTreeMap<u64, Value> = BTreeMap::new();
         let mut handles: BTreeMap<u64, String> = BTreeMap::new();
         let mut blobs: HashMap<String, Vec<u8>> = HashMap::new();
         let mut whole = false;
@@ -71,7 +73,12 @@ impl Recording {
                 Some("task") => recording.input = line["task"]["input_data"].take(),
                 Some("step") => steps.push(line["step"].take()),
                 Some("event") => {
-                    let data = &line["event"]["data"];
+                    let data = &mut line["event"]["data"];
+                    if let (Some("tool.called"), Some(step)) =
+                        (data["type"].as_str(), data["step"].as_u64())
+                    {
+                        asked.insert(step, data["input"].take());
+                    }
                     if let (Some(step), Some(digest)) =
                         (data["step"].as_u64(), data["handle"]["digest"].as_str())
                     {
@@ -101,14 +108,18 @@ impl Recording {
             if step["kind"] != "tool" {
                 continue;
             }
-            let large = step["step"].as_u64().and_then(|step| handles.get(&step));
+            let number = step["step"].as_u64();
+            let large = number.and_then(|step| handles.get(&step));
             let large = large.and_then(|digest| blobs.get(digest));
-            recording.note(&step, large.map(Vec::as_slice));
+            let asked = number.and_then(|step| asked.get(&step));
+            recording.note(&step, asked, large.map(Vec::as_slice));
         }
         Ok(recording)
     }
 
-    fn note(&mut self, step: &Value, large: Option<&[u8]>) {
+    /// Notes the outcome of a call, for the arguments that ran and for those that the model asked for: a
+    /// version that asks for the same again gets what the edited call returned.
+    fn note(&mut self, step: &Value, asked: Option<&Value>, large: Option<&[u8]>) {
         let outcome = match step["status"].as_str() {
             Some("completed") => Ok(large.map_or_else(|| step["output"].clone(), value_of)),
             Some("failed") => Err(serde_json::from_value(step["error"].clone())
@@ -116,8 +127,14 @@ impl Recording {
             _ => return,
         };
         let name = step["name"].as_str().unwrap_or_default();
-        let call = call(name, &step["input"]);
-        self.outcomes.entry(call).or_default().push(outcome);
+        let ran = call(name, &step["input"]);
+        let asked = asked.filter(|asked| !asked.is_null());
+        let asked = asked
+            .map(|asked| call(name, asked))
+            .filter(|asked| *asked != ran);
+        for call in asked.into_iter().chain([ran]) {
+            self.outcomes.entry(call).or_default().push(outcome.clone());
+        }
     }
 }
 
@@ -266,6 +283,28 @@ mod tests {
             panic!("one")
         };
         assert_eq!(divergence.arguments, json!({"a": 2}));
+    }
+
+    /// cli/C8: a run failed against its own recording once a person had edited a call's arguments.
+    #[test]
+    fn an_edited_call_is_answered_for_what_the_model_asked() {
+        let lines = [
+            json!({"type": "task", "task": {"input_data": {"prompt": "write"}}}),
+            json!({"type": "step", "step": {"step": 2, "kind": "tool", "name": "write", "status": "completed",
+                "input": {"text": "edited"}, "output": "written", "error": null}}),
+            json!({"type": "event", "event": {"data": {"type": "tool.called", "step": 2,
+                "name": "write", "input": {"text": "asked"}}}}),
+            json!({"type": "end"}),
+        ];
+        let export: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let replay = Replay::new(Arc::new(Recording::parse(&export).unwrap()));
+        for text in ["asked", "edited"] {
+            assert_eq!(
+                replay.answer("write", json!({"text": text})).unwrap(),
+                "written"
+            );
+        }
+        assert!(replay.divergences().is_empty());
     }
 
     #[test]

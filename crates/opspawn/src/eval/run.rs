@@ -1,22 +1,24 @@
 //! One case on one version of an agent.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use agentkit::{
     Definition, Event, StepId,
     agent::RunError,
-    drive::{MemoryRecorder, Session, SystemClock},
+    drive::{Clock as _, MemoryRecorder, Session, SystemClock},
     run::Run,
 };
 use anyhow::{Context as _, Result};
+use ops_agents::{Ask, AskedBy, Factory};
+use ops_core::{Json, Micros, TenantId, task::TaskLimits};
 use serde_json::{Map, Value};
 
 use super::{
     checks::Seen,
     file::Case,
+    live::{self, Granted},
     recording::{Divergence, Recording, Replay},
 };
-use crate::agents::{Factory, Trial};
 
 /// What came of a case.
 #[derive(Debug)]
@@ -60,13 +62,34 @@ pub(crate) async fn run(
     if let Some(goal) = &case.goal {
         input.insert("prompt".to_owned(), goal.as_str().into());
     }
+    let input = Json::from(&Value::Object(input));
+    let made = factory
+        .make(&Ask {
+            definition: Some(definition),
+            digest: None,
+            input: &input,
+            by: AskedBy {
+                tenant: TenantId::DEFAULT,
+                id: "evaluation".to_owned(),
+                name: "",
+                labels: &BTreeMap::new(),
+                started: Micros(SystemClock.now_micros()),
+                limits: &TaskLimits::default(),
+                depth_left: None,
+            },
+        })
+        .await
+        .map_err(anyhow::Error::from)?;
     let replay = recording.map(Replay::new);
-    let trial = Trial {
-        definition,
-        input: Value::Object(input),
-        replay: replay.clone(),
+    let (tools, policy) = match &replay {
+        Some(replay) => (replay.tools(&made.tools)?, Granted::all(made.policy)),
+        None => (
+            live::tools(&made.tools, &case.answers)?,
+            Granted::some(made.policy, &case.approve),
+        ),
     };
-    let (agent, goal, mut files) = factory.trial(trial).map_err(anyhow::Error::from)?;
+    let agent = made.agent.with_tools(tools, policy);
+    let mut files = made.files;
     files.extend(case.files.clone());
     let workspace = tempfile::tempdir().context("cannot make a folder for the run")?;
     if replay.is_none() {
@@ -87,10 +110,10 @@ pub(crate) async fn run(
         Arc::clone(&recorder) as _,
     );
     let mut run = Run::default();
-    let ended = agent.run_in(goal, &mut run, &session).await;
+    let ended = agent.run_in(made.goal, &mut run, &session).await;
     let (answer, error) = match ended {
         Ok(answer) => (answer, None),
-        Err(RunError::Waiting(wait)) => (Value::Null, Some(format!("it waits: {wait:?}"))),
+        Err(RunError::Waiting(wait)) => (Value::Null, Some(live::stands(&wait))),
         Err(error) => (Value::Null, Some(error.to_string())),
     };
     let divergences = replay.map_or_else(Vec::new, |replay| replay.divergences());

@@ -351,6 +351,10 @@ pub(super) async fn of(app: &App, operation: &str) -> Case {
                 [export(NO_TASK).refused(404, "task_not_found")],
             )
         }
+        "list_tools" => Case::new(
+            at("/api/v1/tools".to_owned()),
+            [at("/api/v1/tools?tool=x".to_owned()).refused(422, "invalid_query")],
+        ),
         "list_agents"
         | "get_agent"
         | "apply_agent"

@@ -91,7 +91,7 @@ fn assert_right(report: &str) {
 async fn with_nothing_set_up_the_report_is_right_and_says_that_no_llm_wrote_it() {
     let place = Place::new();
     let ran = place
-        .cli(&["run", "--example", "report"])
+        .cli_without_a_script(&["run", "--example", "report"])
         .run()
         .await
         .ends(0);

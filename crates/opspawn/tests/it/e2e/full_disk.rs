@@ -112,7 +112,7 @@ async fn goes_on(http: &Http, taken: &[String]) {
         .await
         .unwrap();
     for id in taken {
-        assert!(tasks::answer(http, id).await.contains("No model provider"));
+        assert!(tasks::answer(http, id).await.contains("no LLM has worked"));
     }
     let ready = http.get("/ready").await.unwrap();
     assert_eq!(ready.status.as_u16(), 200, "{}", ready.text());

@@ -49,8 +49,15 @@ impl Place {
         self.dev().start().await.unwrap()
     }
 
-    /// A command in the folder, with the data folder in its environment.
+    /// A command in the folder, with the data folder in its environment. Where no provider is
+    /// configured, a script answers.
     pub(super) fn cli(&self, args: &[&str]) -> Cli {
+        let cli = self.cli_without_a_script(args);
+        cli.env("OPSPAWN_SCRIPT", ops_testkit::echo())
+    }
+
+    /// The same with nothing set up: no provider and no script.
+    pub(super) fn cli_without_a_script(&self, args: &[&str]) -> Cli {
         Cli::new(self.folder.path(), args).env("OPSPAWN_DATA", self.data())
     }
 

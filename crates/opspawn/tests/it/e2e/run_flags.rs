@@ -168,6 +168,79 @@ async fn a_task_is_meant_by_the_beginning_of_its_id_or_as_the_last() {
     assert_eq!(again["retry_of"], last.as_str());
 }
 
+/// cli/C4: without any provider a task completed and `run` exited with 0, so that a job that had lost its
+/// key "succeeded".
+#[tokio::test]
+async fn without_a_provider_a_goal_is_refused_and_examples_and_scripts_work() {
+    let place = Place::new();
+    let cli = |args: &[&str]| place.cli_without_a_script(args);
+    let refused = cli(&["run", "hello", "--json"]).run().await.ends(2);
+    assert_eq!(refused.stdout, "");
+    let line = refused.stderr.lines().last().unwrap();
+    let error: serde_json::Value = serde_json::from_str(line).unwrap();
+    assert_eq!(
+        error["error"]["code"], "provider_not_configured",
+        "{error:#}"
+    );
+    for args in [
+        &["run", "hello"][..],
+        &["run", "hello", "--planner", "plan_execute"],
+        &["run", "hello", "--model", "gpt-5"],
+        &[
+            "run",
+            "hello",
+            "--input",
+            "agent_config={\"provider\": \"google\", \"model\": \"x\"}",
+        ],
+    ] {
+        cli(args).run().await.ends(2).says(&["_API_KEY"]);
+    }
+    cli(&["run", "--example", "report"]).run().await.ends(0);
+    cli(&["run", "hello", "--model", "scripted"])
+        .run()
+        .await
+        .ends(0);
+    let by_name = cli(&["run", "hello"]).env("OPSPAWN_PROVIDER", "scripted");
+    let ran = by_name.run().await.ends(0);
+    assert!(
+        ran.stdout.contains("no LLM has worked on this goal: hello"),
+        "{ran:#?}"
+    );
+    let script = "[[turn]]\nanswer = \"by the script\"\n";
+    std::fs::write(place.join("s.toml"), script).unwrap();
+    let scripted = cli(&["run", "hello"]).env("OPSPAWN_SCRIPT", place.join("s.toml"));
+    assert_eq!(scripted.run().await.ends(0).stdout, "by the script\n");
+    let page = cli(&["task", "ls", "--json"]).run().await.ends(0).json();
+    assert_eq!(page["total"], 4, "what was refused is no task: {page:#}");
+}
+
+#[tokio::test]
+async fn tools_are_listed_with_their_source() {
+    let place = Place::new();
+    let _server = place.server().await;
+    let shown = place.cli(&["tool", "ls"]).run().await.ends(0).stdout;
+    for word in ["TOOL", "calculator", "builtin", "write_file"] {
+        assert!(shown.contains(word), "{word}: {shown}");
+    }
+    let listed = place
+        .cli(&["tool", "ls", "--json"])
+        .run()
+        .await
+        .ends(0)
+        .json();
+    let tools = listed["tools"].as_array().unwrap();
+    let calculator = tools
+        .iter()
+        .find(|tool| tool["name"] == "calculator")
+        .unwrap();
+    assert_eq!(
+        (&calculator["effect"], &calculator["source"]),
+        (&json!("pure"), &json!("builtin"))
+    );
+    assert_eq!(calculator["input_schema"]["type"], "object");
+    assert_eq!(listed["sources"][0]["tools"], json!(tools.len()));
+}
+
 #[tokio::test]
 async fn init_writes_files_that_work() {
     let place = Place::new();

@@ -97,7 +97,7 @@ async fn every_command(found: Found) {
     );
 
     let logs = cli(&["task", "logs", &done]).run().await.ends(0);
-    assert!(logs.stdout.contains("scripted/no-provider"), "{logs:#?}");
+    assert!(logs.stdout.contains("scripted/echo"), "{logs:#?}");
     let steps = cli(&["task", "logs", "--json", &done])
         .run()
         .await

@@ -10,12 +10,14 @@ use agentkit::{
     run::{DEFAULT_REASKS, OutputConfig},
 };
 use bounded::schema;
-use ops_core::Json;
-use ops_engine::{FieldError, InputCheck};
+use ops_core::{FieldError, Json, ports::InputCheck};
 use serde_json::{Map, Value};
 use units::nearest;
 
-use super::{TASK_TYPES, provider};
+use crate::providers;
+
+/// The task types that run an agent.
+pub const TASK_TYPES: [&str; 2] = ["agent_run", "agent_task"];
 
 /// The keys of `input_data.agent_config`.
 const KEYS: [&str; 9] = [
@@ -36,29 +38,29 @@ const MOST_REASKS: u32 = 20;
 
 /// The parts of `input_data` that an agent run reads.
 #[derive(Debug, PartialEq)]
-pub(super) struct Input {
+pub(crate) struct Input {
     /// `prompt`, else `goal`, with `images`.
-    pub(super) goal: Goal,
+    pub(crate) goal: Goal,
     /// `files`: what the workspace begins with, by path.
-    pub(super) files: BTreeMap<String, String>,
+    pub(crate) files: BTreeMap<String, String>,
     /// `agent_config`.
-    pub(super) overrides: Overrides,
+    pub(crate) overrides: Overrides,
 }
 
 /// `input_data.agent_config`.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Overrides {
-    pub(super) provider: Option<String>,
-    pub(super) model: Option<ModelWish>,
-    pub(super) planner: Option<String>,
-    pub(super) instructions: Option<String>,
-    pub(super) script: Option<String>,
-    pub(super) output: Option<OutputConfig>,
+pub(crate) struct Overrides {
+    pub(crate) provider: Option<String>,
+    pub(crate) model: Option<ModelChoice>,
+    pub(crate) planner: Option<String>,
+    pub(crate) instructions: Option<String>,
+    pub(crate) script: Option<String>,
+    pub(crate) output: Option<OutputConfig>,
 }
 
 /// `agent_config.model`.
 #[derive(Debug, PartialEq)]
-pub(super) enum ModelWish {
+pub(crate) enum ModelChoice {
     /// A model of `agent_config.provider`, or of the usual provider.
     Name(String),
     /// A chain of models, each with its provider.
@@ -67,7 +69,7 @@ pub(super) enum ModelWish {
 
 impl Input {
     /// Reads a task's input.
-    pub(super) fn read(input: &Json) -> Result<Self, Failure> {
+    pub(crate) fn read(input: &Json) -> Result<Self, Failure> {
         let input = input
             .fields(&["prompt", "goal", "images", "files", "agent_config"])
             .map_err(|error| invalid(&format!("`input_data` {error} in what an agent reads")))?;
@@ -257,33 +259,37 @@ fn may_have(input: &str, keys: &[&str]) -> bool {
 }
 
 /// Whether an input has a script or a schema: some hundred bytes of either may take a while to read.
-pub(crate) fn is_costly_input(task_type: &str, input: &Json) -> bool {
+pub(crate) fn is_costly(task_type: &str, input: &Json) -> bool {
     const KEYS: [&str; 2] = ["\"output_schema\"", "\"script\""];
     TASK_TYPES.contains(&task_type) && may_have(input.as_str(), &KEYS)
 }
 
-/// What of a task's input is refused before the task is accepted: an output schema that no answer
-/// can be held to or that does not say what it seems to, what is no image, no planner, no script, or two spellings that differ. And what its
-/// client is warned of: keys of `agent_config` that no one reads, and providers that there are not.
-pub(crate) fn check_input(task_type: &str, input: &Json) -> InputCheck {
+/// What of an input is refused before its task is accepted: an output schema that no answer can be
+/// held to or that does not say what it seems to, what is no image, no planner, no script, or two spellings that differ. And what its client is
+/// warned of: keys of `agent_config` that no one reads, and providers that there are not. With the
+/// `agent_config`, if it can be used.
+pub(crate) fn check(input: &Json) -> (InputCheck, Option<Overrides>) {
     // Most inputs have neither, and need not be read for that.
     const KEYS: [&str; 2] = ["\"agent_config\"", "\"images\""];
-    if !may_have(input.as_str(), &KEYS) || !TASK_TYPES.contains(&task_type) {
-        return InputCheck::default();
+    if !may_have(input.as_str(), &KEYS) {
+        return (InputCheck::default(), Some(Overrides::default()));
     }
     let input = match input.fields(&["agent_config", "images"]) {
         Ok(input) => input,
         Err(error) => {
             let message = format!("{error} in what an agent reads");
-            return InputCheck {
-                wrong: vec![FieldError::new(&["input"], "value_error", message)],
-                warnings: Vec::new(),
+            let wrong = FieldError::new(&["input"], "value_error", message);
+            let found = InputCheck {
+                wrong: vec![wrong],
+                ..InputCheck::default()
             };
+            return (found, None);
         }
     };
     let field =
         |kind, key: &str, message| FieldError::new(&["input", "agent_config", key], kind, message);
     let mut found = InputCheck::default();
+    let mut overrides = Some(Overrides::default());
     if let Some(config) = input.get("agent_config").and_then(Value::as_object) {
         let mut wrong = named(config);
         wrong.extend(new_output(config).err());
@@ -295,6 +301,7 @@ pub(crate) fn check_input(task_type: &str, input: &Json) -> InputCheck {
         let wrong = wrong.into_iter();
         let wrong = wrong.map(|Wrong { key, message, kind }| field(kind, key, message));
         found.wrong.extend(wrong);
+        overrides = Overrides::read(config).ok();
         let unknown = unknown_keys(config).chain(unknown_providers(config));
         found.warnings = unknown
             .map(|(kind, key, message)| field(kind, &key, message))
@@ -307,7 +314,7 @@ pub(crate) fn check_input(task_type: &str, input: &Json) -> InputCheck {
             message,
         ));
     }
-    found
+    (found, overrides)
 }
 
 /// A warning: its kind, the key, and what is to be known of it.
@@ -338,7 +345,8 @@ fn unknown_providers(config: &Map<String, Value>) -> impl Iterator<Item = Warned
         names.filter_map(move |name| Some((key, name.split_once('/')?.0)))
     });
     let named = provider.into_iter().chain(listed);
-    let unknown = named.filter_map(|(key, provider)| Some((key, provider::check(provider).err()?)));
+    let unknown =
+        named.filter_map(|(key, provider)| Some((key, providers::check(provider).err()?)));
     unknown.take(MOST_WARNINGS).map(|(key, failure)| {
         let message = format!(
             "{}; the task will fail",
@@ -348,12 +356,12 @@ fn unknown_providers(config: &Map<String, Value>) -> impl Iterator<Item = Warned
     })
 }
 
-fn model(config: &Map<String, Value>, has_provider: bool) -> Result<Option<ModelWish>, Wrong> {
+fn model(config: &Map<String, Value>, has_provider: bool) -> Result<Option<ModelChoice>, Wrong> {
     const FORM: &str = "must be text, or a list of texts";
     let (key, value) = spelled(config, MODEL)?;
     match value {
         None => Ok(None),
-        Some(Value::String(name)) => Ok(Some(ModelWish::Name(name.clone()))),
+        Some(Value::String(name)) => Ok(Some(ModelChoice::Name(name.clone()))),
         Some(Value::Array(_)) if has_provider => {
             let message =
                 "is a list, whose models have providers of their own; leave out `provider`";
@@ -365,7 +373,7 @@ fn model(config: &Map<String, Value>, has_provider: bool) -> Result<Option<Model
                 .map(|name| name.as_str().map(str::to_owned))
                 .collect();
             match names {
-                Some(names) if !names.is_empty() => Ok(Some(ModelWish::Chain(names))),
+                Some(names) if !names.is_empty() => Ok(Some(ModelChoice::Chain(names))),
                 Some(_) | None => Err(Wrong::new(key, FORM)),
             }
         }

@@ -1,0 +1,82 @@
+//! `GET /tools`.
+
+use axum::{extract::State, response::Response};
+use http::{StatusCode, Uri};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use super::{AppState, answer, extract::Caller};
+use crate::{json, problem::Problem, query::Query};
+
+/// The tools that agents may have, and where they come from.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Tools {
+    /// In the order of their names.
+    tools: Vec<Tool>,
+    sources: Vec<Source>,
+}
+
+/// A tool.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ListedTool)]
+struct Tool {
+    name: String,
+    /// The source that it comes from.
+    source: String,
+    /// What it does, as models are told.
+    description: String,
+    /// What a crash means for a call: `pure` and `idempotent` run again, a `write` is in doubt.
+    effect: String,
+    /// SHA-256 of its definition.
+    digest: String,
+    /// The JSON Schema of its arguments.
+    #[schema(value_type = Object)]
+    input_schema: Box<RawValue>,
+}
+
+/// Where tools come from.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ToolSource)]
+struct Source {
+    name: String,
+    /// How many tools it has; null if it has given no list yet.
+    tools: Option<usize>,
+    /// Why it gives no tools right now; null if it does.
+    trouble: Option<String>,
+}
+
+/// The tools that agents may have.
+///
+/// Agents name them, and sources as `SOURCE/TOOL`, in `tools` of their definitions.
+#[utoipa::path(
+    get, path = "/api/v1/tools", tag = "Agents", operation_id = "list_tools",
+    responses((status = 200, body = Tools, description = "Every tool and source.")),
+)]
+pub(crate) async fn list(
+    State(app): AppState,
+    caller: Caller,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    Query::parse(uri.query(), &[], &[]).check()?;
+    let listed = app.surface.engine.tools(caller.tenant);
+    let tools = listed.tools.into_iter().map(|tool| Tool {
+        name: tool.name,
+        source: tool.source,
+        description: tool.description,
+        effect: tool.effect,
+        digest: tool.digest,
+        input_schema: RawValue::from_string(tool.input_schema.as_str().to_owned())
+            .expect("a schema is JSON"),
+    });
+    let sources = listed.sources.into_iter().map(|source| Source {
+        name: source.name,
+        tools: source.tools,
+        trouble: source.trouble,
+    });
+    let body = Tools {
+        tools: tools.collect(),
+        sources: sources.collect(),
+    };
+    Ok(answer(StatusCode::OK, json::to_vec(&body)))
+}
