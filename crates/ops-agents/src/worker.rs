@@ -99,7 +99,7 @@ fn asked_by<'a>(job: &Job<'a>) -> AskedBy<'a> {
 fn given<'a>(job: &Job<'a>) -> Given<'a> {
     Given {
         limits: &job.task.limits,
-        started: job.life.started_at.unwrap_or(job.life.updated_at),
+        started: job.started,
         depth_left: job.task.parent.map(|parent| parent.depth_left),
     }
 }

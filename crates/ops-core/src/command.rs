@@ -1,107 +1,113 @@
-//! What may be asked of a task, and why it may be refused.
+//! What may be asked of a task, by whom, and why a command may be refused.
+//!
+//! A caller names a [`TaskCommand`], the holder of a lease a [`RunCommand`]. Transitions that no caller
+//! may cause, such as a claim or a lost lease, are causes of [`crate::rules`]: only a store names those.
 
 use crate::{
+    actor::Actor,
     approval::NewApproval,
-    event::{ChildEnd, NewEvent, Resolution, TaskError},
-    id::SessionId,
+    event::{NewEvent, Resolution, TaskError},
+    id::TaskId,
     json::Json,
-    ports::NewTask,
-    task::{StateName, TaskLimits, Wait},
+    task::{StateName, TaskLimits, WaitRequest},
+    time::Micros,
 };
 
-/// What is asked of one task.
+/// What a person or a client asks of one task.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Command {
-    /// A worker takes it.
-    Claim {
-        /// The worker's session.
-        session: SessionId,
-    },
-    /// The worker that holds it records what happened, and what is next.
-    Append(Append),
-    /// The worker that holds it stops, and gives it back.
-    Release {
-        /// The lease's epoch.
-        epoch: u64,
-    },
-    /// The worker that held it is gone.
-    LoseLease,
-    /// Its delay, or the time that it waits, is over.
-    Wake,
-    /// It is its turn, but another task holds its concurrency key.
-    Block {
-        /// The key.
-        key: String,
-    },
-    /// Its concurrency key is free.
-    Unblock,
-    /// Somebody wants it to stand still.
+pub struct TaskCommand {
+    /// Who asks.
+    pub actor: Actor,
+    /// What for.
+    pub action: TaskAction,
+}
+
+/// The actions of a [`TaskCommand`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum TaskAction {
+    /// Stop the task and its children.
+    Cancel,
+    /// Hold the task at its next boundary.
     Pause,
-    /// Somebody wants it to go on.
+    /// Let a paused task go on.
     Resume,
-    /// Something is told to its run.
+    /// Record an external event, and wake the task if it waits for an event of that name.
     Signal {
-        /// Which call it is for.
+        /// Which call the payload is for.
         name: String,
         /// What the call returns.
         payload: serde_json::Value,
     },
-    /// Somebody gives its run other limits: those that are named.
+    /// Set the limits that are named.
     Limit(TaskLimits),
-    /// Somebody decides about a step that asks for leave. Whether it does is the store's to know.
-    Judge {
-        /// The step.
-        step: u32,
-        /// The decision.
-        judgement: Judgement,
-        /// Who decides.
-        by: Option<String>,
-    },
-    /// A child of it has ended.
-    ChildEnded(ChildEnd),
-    /// Somebody wants it stopped.
-    Cancel,
-    /// Somebody decides what became of a step that is in doubt.
+    /// Decide the outcome of a step that is in doubt.
     Resolve {
         /// The step.
         step: u32,
-        /// The decision.
+        /// The outcome.
         resolution: Resolution,
     },
 }
 
-/// What somebody decides about a step that asks for leave.
+impl TaskAction {
+    /// The command of an actor.
+    #[must_use]
+    pub fn by(self, actor: Actor) -> TaskCommand {
+        TaskCommand {
+            actor,
+            action: self,
+        }
+    }
+}
+
+/// What the holder of a lease asks of the task.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Judgement {
-    /// It may run, with these arguments if it was edited.
-    Approve {
-        /// The edited arguments.
-        input: Option<serde_json::Value>,
-    },
-    /// It never runs.
-    Deny {
-        /// Why, for the model as well.
-        reason: String,
-    },
-    /// It is to run with other arguments, and still needs leave.
-    Edit {
-        /// The arguments.
-        input: serde_json::Value,
-    },
+pub struct RunCommand {
+    /// The epoch of the lease: another one refuses the command.
+    pub epoch: u64,
+    /// What for.
+    pub action: RunAction,
+}
+
+/// The actions of a [`RunCommand`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum RunAction {
+    /// Record what happened, and what is next.
+    Append(Append),
+    /// Give the lease back: the worker stops.
+    Release,
+}
+
+impl RunCommand {
+    /// An append under the lease of this epoch.
+    #[must_use]
+    pub fn append(epoch: u64, append: Append) -> Self {
+        Self {
+            epoch,
+            action: RunAction::Append(append),
+        }
+    }
+
+    /// The end of the lease of this epoch.
+    #[must_use]
+    pub fn release(epoch: u64) -> Self {
+        Self {
+            epoch,
+            action: RunAction::Release,
+        }
+    }
 }
 
 /// What the holder of a lease records, in one piece.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Append {
-    /// The lease's epoch.
-    pub epoch: u64,
     /// The number of the last event that the writer knows.
     pub expected_seq: u64,
     /// What happened.
     pub events: Vec<NewEvent>,
-    /// Children that begin with it.
-    pub children: Vec<NewTask>,
-    /// Approvals that are asked for with it.
+    /// Children that begin with the append.
+    pub children: Vec<ChildSpec>,
+    /// Approvals that the events ask for.
     pub approvals: Vec<NewApproval>,
     /// What follows.
     pub next: Next,
@@ -110,9 +116,8 @@ pub struct Append {
 impl Append {
     /// An append that starts no child and asks for no approval.
     #[must_use]
-    pub fn new(epoch: u64, expected_seq: u64, events: Vec<NewEvent>, next: Next) -> Self {
+    pub fn new(expected_seq: u64, events: Vec<NewEvent>, next: Next) -> Self {
         Self {
-            epoch,
             expected_seq,
             events,
             children: Vec::new(),
@@ -120,6 +125,32 @@ impl Append {
             next,
         }
     }
+}
+
+/// A child that a run asks for. The engine makes the task: tenant, type, queue, priority, labels and
+/// retry policy are the parent's, and limits are at most what the parent has left.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChildSpec {
+    /// The id, made by the worker so that a repeated append names the same child.
+    pub id: TaskId,
+    /// The step that starts the child.
+    pub step: u32,
+    /// The input of the task.
+    pub input: Json,
+    /// The agent; none for the parent's.
+    pub agent: Option<String>,
+    /// What surfaces call the task.
+    pub name: Option<String>,
+    /// Steps; none for the parent's limit.
+    pub max_steps: Option<u32>,
+    /// Tokens, set aside of the parent's budget.
+    pub max_tokens: Option<u64>,
+    /// Micro-USD, set aside of the parent's budget.
+    pub max_cost_micros: Option<u64>,
+    /// When the child has to end.
+    pub deadline: Option<Micros>,
+    /// Generations of children that may follow.
+    pub depth_left: u32,
 }
 
 /// What follows an append; it commits with the events.
@@ -140,7 +171,7 @@ pub enum Next {
         retryable: bool,
     },
     /// The task waits and gives its worker back.
-    Wait(Wait),
+    Wait(WaitRequest),
     /// The worker confirms a cancel.
     Cancelled,
 }
@@ -179,4 +210,12 @@ pub enum Rejection {
     /// It is not time yet.
     #[error("it is not time yet")]
     NotDue,
+    /// A child cannot be started as the run asks.
+    #[error("the child of step {step} cannot be started: {why}")]
+    Child {
+        /// The step that asks for the child.
+        step: u32,
+        /// Why, and how to mend it.
+        why: String,
+    },
 }

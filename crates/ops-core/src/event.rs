@@ -5,6 +5,7 @@
 
 mod task_event;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub use self::task_event::{ChildEnd, DecodeError, StoredResult, TaskEvent, VERSION};
@@ -22,8 +23,8 @@ pub struct NewEvent {
     pub usage: Usage,
     /// SHA-256 digests, in hex, of the blobs that the body refers to.
     pub blobs: Vec<String>,
-    /// A JSON object with `type` and `v`.
-    pub body: Vec<u8>,
+    /// A JSON object with `type` and `v`. Shared: an append may be tried more than once.
+    pub body: Bytes,
 }
 
 /// An event as it is read back.

@@ -107,6 +107,31 @@ uuid_id!(
     "session_"
 );
 
+/// The id of an API key: what may be shown of it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyId(String);
+
+/// Text that is no id of a key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the id of a key has 1 to 64 letters, digits, `-` or `_`")]
+pub struct KeyIdError;
+
+impl FromStr for KeyId {
+    type Err = KeyIdError;
+
+    fn from_str(text: &str) -> Result<Self, KeyIdError> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+        let fits = (1..=64).contains(&text.len()) && text.chars().all(plain);
+        fits.then(|| Self(text.to_owned())).ok_or(KeyIdError)
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -97,29 +97,32 @@ impl Work {
 }
 
 /// What a store has done since it was opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Stats {
-    /// Transactions that wrote something.
-    pub transactions: u64,
-    /// Transactions that were rolled back because storage failed.
-    pub rollbacks: u64,
-    /// Requests that the writer answered, refused ones included.
-    pub items: u64,
-    /// Events written.
-    pub events: u64,
-    /// Times that a file was synced to disk: one a commit, two a checkpoint; 0 when durability is
-    /// off.
-    pub fsyncs: u64,
-    /// Checkpoints of the log.
-    pub checkpoints: u64,
-    /// The most requests in one group.
-    pub largest_batch: u64,
-    /// Time in commits, injected delays included.
-    pub commits: Times,
-    /// Time spent waiting for company before a commit.
-    pub linger_micros: u64,
     /// What was committed for tasks.
     pub work: Work,
+    /// What else the dialect counts.
+    pub metrics: Vec<Metric>,
+}
+
+/// Something that a dialect of the store counts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Metric {
+    /// The name, for instance `opspawn_store_fsyncs`.
+    pub name: &'static str,
+    /// What is counted, in a few words.
+    pub help: &'static str,
+    /// How much.
+    pub value: Value,
+}
+
+/// The value of a [`Metric`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Value {
+    /// A number that only grows.
+    Counter(u64),
+    /// How long something took.
+    Times(Times),
 }
 
 #[cfg(test)]

@@ -1,13 +1,22 @@
 //! A task: what was asked, and where it stands.
 
+mod row;
+mod state;
+mod wait;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::{
+    row::{LifeRow, RowError, StateRow},
+    state::{State, StateName, Status},
+    wait::{Wait, WaitRequest},
+};
 use crate::{
     agent::AgentDigest,
     choice::choice,
-    id::{SessionId, TaskId, TenantId},
+    id::{TaskId, TenantId},
     json::Json,
     retry::RetryPolicy,
     time::Micros,
@@ -96,8 +105,10 @@ choice! {
     }
 }
 
-/// Where a task stands: the fold of its engine events. Small, and loaded for each decision.
+/// Where a task stands: the fold of its engine events. Small, and loaded for each decision. Only the
+/// rules make one, or a store that decodes a row.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Lifecycle {
     /// The task.
     pub id: TaskId,
@@ -144,283 +155,6 @@ pub struct Ties {
     pub approvals: bool,
     /// It has a concurrency key, which others may wait for.
     pub key: bool,
-}
-
-/// The state of a task.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum State {
-    /// Ready to be claimed.
-    Pending,
-    /// Becomes pending at a time: a delayed start, or the delay before a further attempt.
-    Scheduled {
-        /// When.
-        until: Micros,
-    },
-    /// Ready, but somebody paused it.
-    Paused,
-    /// A worker holds it.
-    Running {
-        /// The worker's session.
-        session: SessionId,
-    },
-    /// A cancel was acknowledged; the worker that holds it has not confirmed yet.
-    Cancelling {
-        /// The worker's session.
-        session: SessionId,
-    },
-    /// It waits for something and holds no worker.
-    Waiting(Wait),
-    /// It ended with a result.
-    Completed,
-    /// It ended without one.
-    Failed {
-        /// Whether it was given up after all its attempts, rather than failed for good at once.
-        dead_letter: bool,
-    },
-    /// It was cancelled.
-    Cancelled,
-}
-
-/// What a waiting task waits for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "on", rename_all = "snake_case")]
-pub enum Wait {
-    /// A point in time.
-    Timer {
-        /// When it ends.
-        until: Micros,
-    },
-    /// Somebody's word on steps whose outcome is unknown.
-    InDoubt {
-        /// The steps that are still open, ascending.
-        steps: Vec<u32>,
-    },
-    /// Somebody's leave for steps to run.
-    Approval {
-        /// The steps, ascending.
-        steps: Vec<u32>,
-        /// When it waits no longer.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        until: Option<Micros>,
-    },
-    /// A signal of one of these names.
-    Signal {
-        /// The names.
-        names: Vec<String>,
-        /// When it waits no longer.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        until: Option<Micros>,
-    },
-    /// The end of all these children.
-    Child {
-        /// Those that have not ended.
-        tasks: Vec<TaskId>,
-        /// When it waits no longer.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        until: Option<Micros>,
-    },
-    /// Another limit: one of its run is used up.
-    Budget {
-        /// Which, as it is set: for instance `max_tokens`.
-        limit: String,
-        /// How far it is used up, and how to go on.
-        message: String,
-        /// When it waits no longer.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        until: Option<Micros>,
-    },
-    /// The end of the task that holds its concurrency key.
-    Concurrency {
-        /// The key.
-        key: String,
-    },
-}
-
-impl Wait {
-    /// What is waited for, in a word.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Timer { .. } => "timer",
-            Self::InDoubt { .. } => "in_doubt",
-            Self::Approval { .. } => "approval",
-            Self::Signal { .. } => "signal",
-            Self::Child { .. } => "child",
-            Self::Budget { .. } => "budget",
-            Self::Concurrency { .. } => "concurrency",
-        }
-    }
-
-    /// Whether what ends it is logged from outside, so that it may have been before the wait began.
-    #[must_use]
-    pub fn is_for_outside(&self) -> bool {
-        match self {
-            Self::Approval { .. }
-            | Self::Signal { .. }
-            | Self::Child { .. }
-            | Self::Budget { .. } => true,
-            Self::Timer { .. } | Self::InDoubt { .. } | Self::Concurrency { .. } => false,
-        }
-    }
-
-    /// When the clock alone ends it, if it does.
-    #[must_use]
-    pub fn until(&self) -> Option<Micros> {
-        match self {
-            Self::Timer { until } => Some(*until),
-            Self::Approval { until, .. }
-            | Self::Signal { until, .. }
-            | Self::Child { until, .. }
-            | Self::Budget { until, .. } => *until,
-            Self::InDoubt { .. } | Self::Concurrency { .. } => None,
-        }
-    }
-}
-
-/// The name of a state without its data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StateName {
-    /// [`State::Pending`].
-    Pending,
-    /// [`State::Scheduled`].
-    Scheduled,
-    /// [`State::Paused`].
-    Paused,
-    /// [`State::Running`].
-    Running,
-    /// [`State::Cancelling`].
-    Cancelling,
-    /// [`State::Waiting`].
-    Waiting,
-    /// [`State::Completed`].
-    Completed,
-    /// [`State::Failed`].
-    Failed,
-    /// [`State::Cancelled`].
-    Cancelled,
-}
-
-impl StateName {
-    /// Every state.
-    pub const ALL: [Self; 9] = [
-        Self::Pending,
-        Self::Scheduled,
-        Self::Paused,
-        Self::Running,
-        Self::Cancelling,
-        Self::Waiting,
-        Self::Completed,
-        Self::Failed,
-        Self::Cancelled,
-    ];
-
-    /// The name as it is stored and shown.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Scheduled => "scheduled",
-            Self::Paused => "paused",
-            Self::Running => "running",
-            Self::Cancelling => "cancelling",
-            Self::Waiting => "waiting",
-            Self::Completed => "completed",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-        }
-    }
-
-    /// The state of this name, if there is one.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| state.as_str() == name)
-    }
-
-    /// Whether it is an end: no command leads out of it.
-    #[must_use]
-    pub fn is_terminal(self) -> bool {
-        match self {
-            Self::Completed | Self::Failed | Self::Cancelled => true,
-            Self::Pending
-            | Self::Scheduled
-            | Self::Paused
-            | Self::Running
-            | Self::Cancelling
-            | Self::Waiting => false,
-        }
-    }
-}
-
-impl std::fmt::Display for StateName {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl State {
-    /// Its name.
-    #[must_use]
-    pub fn name(&self) -> StateName {
-        match self {
-            Self::Pending => StateName::Pending,
-            Self::Scheduled { .. } => StateName::Scheduled,
-            Self::Paused => StateName::Paused,
-            Self::Running { .. } => StateName::Running,
-            Self::Cancelling { .. } => StateName::Cancelling,
-            Self::Waiting(_) => StateName::Waiting,
-            Self::Completed => StateName::Completed,
-            Self::Failed { .. } => StateName::Failed,
-            Self::Cancelled => StateName::Cancelled,
-        }
-    }
-
-    /// The session that holds it, if one does.
-    #[must_use]
-    pub fn session(&self) -> Option<SessionId> {
-        match self {
-            Self::Running { session } | Self::Cancelling { session } => Some(*session),
-            Self::Pending
-            | Self::Scheduled { .. }
-            | Self::Paused
-            | Self::Waiting(_)
-            | Self::Completed
-            | Self::Failed { .. }
-            | Self::Cancelled => None,
-        }
-    }
-
-    /// When the clock alone moves it on, if it does.
-    #[must_use]
-    pub fn due(&self) -> Option<Micros> {
-        match self {
-            Self::Scheduled { until } => Some(*until),
-            Self::Waiting(wait) => wait.until(),
-            Self::Pending
-            | Self::Paused
-            | Self::Running { .. }
-            | Self::Cancelling { .. }
-            | Self::Completed
-            | Self::Failed { .. }
-            | Self::Cancelled => None,
-        }
-    }
-}
-
-/// The five states of version 1, to which the finer ones map.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Status {
-    /// Not started yet.
-    Pending,
-    /// Started and not ended.
-    Running,
-    /// Ended with a result.
-    Completed,
-    /// Ended without one.
-    Failed,
-    /// Cancelled.
-    Cancelled,
 }
 
 impl Lifecycle {

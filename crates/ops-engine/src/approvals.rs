@@ -2,8 +2,8 @@
 
 use bounded::schema::Schema;
 use ops_core::{
-    Approval, TaskId, TenantId,
-    ports::{ApprovalFilter, Decision, Verdict},
+    Approval, Caller, TaskId, TenantId,
+    ports::{ApprovalAction, ApprovalDecision, ApprovalFilter},
 };
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -95,7 +95,7 @@ impl Engine {
     /// storage.
     pub async fn judge(
         &self,
-        tenant: TenantId,
+        caller: &Caller,
         task: TaskId,
         step: u32,
         opinion: Opinion,
@@ -113,32 +113,33 @@ impl Engine {
                 "must have 1 to 128 bytes",
             ));
         }
-        let decision = match opinion {
-            Opinion::Approve => Decision::Approve,
+        let action = match opinion {
+            Opinion::Approve => ApprovalAction::Approve,
             Opinion::Deny { reason } => {
                 if reason.len() > MAX_REASON {
                     let message = "must have 4096 bytes at most";
                     fields.push(FieldError::new(&["reason"], "value_error", message));
                 }
-                Decision::Deny { reason }
+                ApprovalAction::Deny { reason }
             }
             Opinion::Edit { input } => {
-                let open = self.store.approval(tenant, task, step).await?;
+                let open = self.store.approval(caller.tenant, task, step).await?;
                 fields.append(&mut violations(&open.asked.input_schema, &input).await);
                 let digest = digest(&input)?;
-                Decision::Edit { input, digest }
+                ApprovalAction::Edit { input, digest }
             }
         };
         if !fields.is_empty() {
             return Err(Error::invalid(fields));
         }
-        let verdict = Verdict {
+        let decision = ApprovalDecision {
+            actor: caller.actor.clone(),
             step,
-            decision,
+            action,
             revision,
             by,
         };
-        Ok(self.store.judge(tenant, task, verdict).await?)
+        Ok(self.store.judge(caller.tenant, task, decision).await?)
     }
 }
 

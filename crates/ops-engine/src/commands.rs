@@ -1,7 +1,7 @@
 //! What surfaces ask of the engine.
 
 use ops_core::{
-    Code, Command, Lifecycle, State, StoredEvent, TaskId, TenantId,
+    Caller, Code, Lifecycle, State, StoredEvent, TaskAction, TaskId, TenantId,
     event::{Resolution, TaskError, TaskEvent},
     ports::{Counts, LIST_BYTES, StoreError, TaskFilter, TaskRecord},
     stats::Stats,
@@ -114,14 +114,14 @@ impl Engine {
     /// `task_not_found`, `not_in_doubt`, `task_final`, or a code of the storage.
     pub async fn resolve(
         &self,
-        tenant: TenantId,
+        caller: &Caller,
         task: TaskId,
         step: u32,
         resolution: Resolution,
     ) -> Result<TaskRecord, Error> {
-        self.command(tenant, task, Command::Resolve { step, resolution })
+        self.command(caller, task, TaskAction::Resolve { step, resolution })
             .await?;
-        self.task(tenant, task).await
+        self.task(caller.tenant, task).await
     }
 
     /// The steps that are in doubt, of the newest tasks first: those of at most `limit` tasks before
@@ -294,17 +294,18 @@ impl Engine {
     /// # Errors
     /// A code of the storage.
     pub async fn unserved_queues(&self) -> Result<Vec<String>, Error> {
-        let mut queues = self.store.ready_queues().await?;
+        let mut queues = self.upkeep.ready_queues().await?;
         queues.retain(|queue| !self.serves(queue));
         Ok(queues)
     }
 
     pub(crate) async fn command(
         &self,
-        tenant: TenantId,
+        caller: &Caller,
         task: TaskId,
-        command: Command,
+        action: TaskAction,
     ) -> Result<Lifecycle, StoreError> {
-        self.store.apply(tenant, task, command, Vec::new()).await
+        let command = action.by(caller.actor.clone());
+        self.store.command(caller.tenant, task, command).await
     }
 }

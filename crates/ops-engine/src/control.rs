@@ -1,9 +1,9 @@
 //! Stopping, pausing and telling things to a task.
 
 use ops_core::{
-    Code, Command, Rejection, TaskId, TenantId,
+    Caller, Code, Rejection, TaskAction, TaskId, TenantId,
     ports::{StoreError, TaskRecord},
-    task::TaskLimits,
+    task::{StateName, TaskLimits},
 };
 use serde_json::Value;
 
@@ -22,17 +22,17 @@ impl Engine {
     ///
     /// # Errors
     /// `task_not_found`, `task_final` if it ended otherwise, or a code of the storage.
-    pub async fn cancel(&self, tenant: TenantId, task: TaskId) -> Result<TaskRecord, Error> {
-        match self.command(tenant, task, Command::Cancel).await {
+    pub async fn cancel(&self, caller: &Caller, task: TaskId) -> Result<TaskRecord, Error> {
+        match self.command(caller, task, TaskAction::Cancel).await {
             Ok(_) | Err(StoreError::Rejected(Rejection::Cancelling)) => {}
             Err(error) => {
-                let record = self.store.task(tenant, task).await?;
-                if record.life.state != ops_core::State::Cancelled {
+                let record = self.store.task(caller.tenant, task).await?;
+                if record.life.state.name() != StateName::Cancelled {
                     return Err(error.into());
                 }
             }
         }
-        self.task(tenant, task).await
+        self.task(caller.tenant, task).await
     }
 
     /// Makes a task stand still: at once if no worker holds it, else when its step has ended. What it
@@ -40,18 +40,18 @@ impl Engine {
     ///
     /// # Errors
     /// `task_not_found`, `task_final`, `task_cancelling`, or a code of the storage.
-    pub async fn pause(&self, tenant: TenantId, task: TaskId) -> Result<TaskRecord, Error> {
-        self.command(tenant, task, Command::Pause).await?;
-        self.task(tenant, task).await
+    pub async fn pause(&self, caller: &Caller, task: TaskId) -> Result<TaskRecord, Error> {
+        self.command(caller, task, TaskAction::Pause).await?;
+        self.task(caller.tenant, task).await
     }
 
     /// Lets a paused task go on. One that is not paused is left as it is.
     ///
     /// # Errors
     /// `task_not_found`, `task_final`, or a code of the storage.
-    pub async fn resume(&self, tenant: TenantId, task: TaskId) -> Result<TaskRecord, Error> {
-        self.command(tenant, task, Command::Resume).await?;
-        self.task(tenant, task).await
+    pub async fn resume(&self, caller: &Caller, task: TaskId) -> Result<TaskRecord, Error> {
+        self.command(caller, task, TaskAction::Resume).await?;
+        self.task(caller.tenant, task).await
     }
 
     /// Gives a task's run other limits, those that are named. A run that waits because one is used up
@@ -61,7 +61,7 @@ impl Engine {
     /// `invalid_body`, `task_not_found`, `task_final`, or a code of the storage.
     pub async fn limit(
         &self,
-        tenant: TenantId,
+        caller: &Caller,
         task: TaskId,
         limits: TaskLimits,
     ) -> Result<TaskRecord, Error> {
@@ -73,8 +73,9 @@ impl Engine {
         if !wrong.is_empty() {
             return Err(Error::invalid(wrong));
         }
-        self.command(tenant, task, Command::Limit(limits)).await?;
-        self.task(tenant, task).await
+        self.command(caller, task, TaskAction::Limit(limits))
+            .await?;
+        self.task(caller.tenant, task).await
     }
 
     /// Records an external event for a task's run. A call that waits for a signal of this name returns
@@ -85,7 +86,7 @@ impl Engine {
     /// `invalid_body`, `question_not_open`, `task_not_found`, `task_final`, or a code of the storage.
     pub async fn signal(
         &self,
-        tenant: TenantId,
+        caller: &Caller,
         task: TaskId,
         name: String,
         payload: Value,
@@ -109,11 +110,11 @@ impl Engine {
             ));
         }
         if let Some(call) = name.strip_prefix(QUESTION) {
-            self.check_question(tenant, task, call).await?;
+            self.check_question(caller.tenant, task, call).await?;
         }
-        self.command(tenant, task, Command::Signal { name, payload })
+        self.command(caller, task, TaskAction::Signal { name, payload })
             .await?;
-        self.task(tenant, task).await
+        self.task(caller.tenant, task).await
     }
 
     /// Whether a call waits for its answer. The run names these signals, so that none may be kept for

@@ -51,6 +51,7 @@ impl From<StoreError> for Error {
                 Rejection::Terminal(_) => Code::TaskFinal,
                 Rejection::NotInDoubt(_) => Code::NotInDoubt,
                 Rejection::Cancelling => Code::TaskCancelling,
+                Rejection::Child { .. } => Code::RunFailed,
                 Rejection::WrongState(_)
                 | Rejection::StaleEpoch { .. }
                 | Rejection::WrongSeq { .. }

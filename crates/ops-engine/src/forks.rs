@@ -2,7 +2,7 @@
 //! original is never changed.
 
 use ops_core::{
-    Code, Json, State, StoredEvent, TaskId, TenantId,
+    Caller, Code, Json, State, StoredEvent, TaskId, TenantId,
     event::{Resolution, StepKind, StepMark, StepStatus, TaskEvent},
     ports::{Fork, TaskFilter, TaskRecord},
 };
@@ -49,11 +49,11 @@ impl Engine {
     /// `task_not_found`, `task_not_final`, or a code of [`Engine::submit`].
     pub async fn retry(
         &self,
-        tenant: TenantId,
+        caller: &Caller,
         task: TaskId,
         key: Option<String>,
     ) -> Result<Accepted, Error> {
-        let old = self.store.task(tenant, task).await?;
+        let old = self.store.task(caller.tenant, task).await?;
         let state = old.life.state.name();
         if !state.is_terminal() {
             let message = format!("the task is {state}; only an ended task can be done again");
@@ -62,7 +62,7 @@ impl Engine {
         let mut order = again(old);
         let digest = of_retry(task);
         order.key = key.map(|key| OrderKey::Client { key, digest });
-        self.place(tenant, order).await
+        self.place(caller, order).await
     }
 
     /// Does a task again from one of its steps, as a new task whose log begins with the same events.
@@ -73,11 +73,11 @@ impl Engine {
     /// `invalid_body` if the wish does not fit the step, or a code of [`Engine::submit`].
     pub async fn rerun(
         &self,
-        tenant: TenantId,
+        caller: &Caller,
         task: TaskId,
         rerun: Rerun,
     ) -> Result<Accepted, Error> {
-        let old = self.store.task(tenant, task).await?;
+        let old = self.store.task(caller.tenant, task).await?;
         let mut order = again(old);
         let key = rerun.key.clone();
         order.key = key.map(|key| OrderKey::Client {
@@ -105,13 +105,14 @@ impl Engine {
             Some(step) => {
                 let message = "goes without `from_step`: what the steps before it were told stays";
                 refuse(&[(rerun.input_data.is_some(), "input", message)])?;
-                let log = self.log(tenant, task).await?;
+                let log = self.log(caller.tenant, task).await?;
                 let mut fork = cut(&log, task, step, &rerun)?;
-                self.check_children(tenant, task, &log, &mut fork).await?;
+                self.check_children(caller.tenant, task, &log, &mut fork)
+                    .await?;
                 order.fork = Some(fork);
             }
         }
-        self.place(tenant, order).await
+        self.place(caller, order).await
     }
 
     /// Goes on from a dead letter with a new task that has its log and all its attempts again.
@@ -119,15 +120,21 @@ impl Engine {
     ///
     /// # Errors
     /// `task_not_found`, `not_dead_letter`, or a code of [`Engine::submit`].
-    pub async fn redrive(&self, tenant: TenantId, task: TaskId) -> Result<Accepted, Error> {
-        let old = self.store.task(tenant, task).await?;
-        if !matches!(old.life.state, State::Failed { dead_letter: true }) {
+    pub async fn redrive(&self, caller: &Caller, task: TaskId) -> Result<Accepted, Error> {
+        let old = self.store.task(caller.tenant, task).await?;
+        if !matches!(
+            old.life.state,
+            State::Failed {
+                dead_letter: true,
+                ..
+            }
+        ) {
             let state = old.life.state.name();
             let message = format!("the task is {state}, and was not given up after its attempts");
             return Err(Error::new(Code::NotDeadLetter, message));
         }
         let mut order = again(old);
-        let log = self.log(tenant, task).await?;
+        let log = self.log(caller.tenant, task).await?;
         let steps = log.iter().filter_map(|event| event.event.step);
         let last = steps.map(|mark| mark.number).max().unwrap_or(0);
         let mut fork = Fork {
@@ -142,10 +149,11 @@ impl Engine {
             note: None,
             redrives: true,
         };
-        self.check_children(tenant, task, &log, &mut fork).await?;
+        self.check_children(caller.tenant, task, &log, &mut fork)
+            .await?;
         order.fork = Some(fork);
         order.key = Some(OrderKey::Redrive(task));
-        self.place(tenant, order).await
+        self.place(caller, order).await
     }
 
     /// Redrives dead letters, newest first, at most `limit`; `dry_run` only names them.
@@ -154,7 +162,7 @@ impl Engine {
     /// A code of the storage. What is wrong with one dead letter is said beside it.
     pub async fn redrive_all(
         &self,
-        tenant: TenantId,
+        caller: &Caller,
         limit: u32,
         dry_run: DryRun,
     ) -> Result<Vec<Redriven>, Error> {
@@ -166,7 +174,7 @@ impl Engine {
                 limit: FEW.min(left),
                 ..TaskFilter::default()
             };
-            let records = self.store.tasks(tenant, filter).await?;
+            let records = self.store.tasks(caller.tenant, filter).await?;
             let Some(last) = records.last() else { break };
             before = Some(last.task.id);
             left = left.saturating_sub(u32::try_from(records.len()).unwrap_or(u32::MAX));
@@ -175,7 +183,7 @@ impl Engine {
                 let task = match dry_run {
                     DryRun::Yes => Ok(None),
                     DryRun::No => {
-                        let redriven = self.redrive(tenant, from).await;
+                        let redriven = self.redrive(caller, from).await;
                         redriven.map(|accepted| Some(accepted.submitted.record.task.id))
                     }
                 };

@@ -17,7 +17,9 @@ pub mod submit;
 use std::{collections::BTreeSet, sync::Arc};
 
 use ops_core::{
-    ports::{AgentDefinitions, Clock, Live, Queue, Random, Retention, Store, Workspaces},
+    ports::{
+        AgentDefinitions, Clock, Live, Queue, Random, Retention, Store, UpkeepStore, Workspaces,
+    },
     retry::RetryPolicy,
 };
 use tokio::sync::Notify;
@@ -39,6 +41,7 @@ pub use self::{
 /// What the engine works with.
 pub struct Engine {
     store: Arc<dyn Store>,
+    upkeep: Arc<dyn UpkeepStore>,
     live: Arc<dyn Live>,
     queue: Arc<dyn Queue>,
     clock: Arc<dyn Clock>,
@@ -70,6 +73,8 @@ pub struct Settings {
 pub struct Adapters {
     /// The truth.
     pub store: Arc<dyn Store>,
+    /// The same, for the loops.
+    pub upkeep: Arc<dyn UpkeepStore>,
     /// Wakes readers.
     pub live: Arc<dyn Live>,
     /// Wakes workers.
@@ -92,6 +97,7 @@ impl Engine {
     pub fn new(adapters: Adapters, settings: Settings) -> Arc<Self> {
         let Adapters {
             store,
+            upkeep,
             live,
             queue,
             clock,
@@ -102,6 +108,7 @@ impl Engine {
         } = adapters;
         Arc::new(Self {
             store,
+            upkeep,
             live,
             queue,
             clock,

@@ -20,7 +20,7 @@ impl Engine {
     pub(crate) async fn timers(&self) {
         loop {
             self.hub.forget_due();
-            match self.store.wake_due(BATCH).await {
+            match self.upkeep.wake_due(BATCH).await {
                 Ok(due) if due.woken == BATCH => continue,
                 Ok(due) => {
                     if let Some(next) = due.next {
@@ -63,7 +63,7 @@ impl Engine {
     pub(crate) async fn leases(&self) {
         loop {
             tokio::time::sleep(LEASE_INTERVAL).await;
-            match self.store.expire_sessions().await {
+            match self.upkeep.expire_sessions().await {
                 Ok(0) => {}
                 Ok(sessions) => {
                     tracing::warn!(sessions, "worker sessions expired; leases taken back")
@@ -77,7 +77,7 @@ impl Engine {
     pub(crate) async fn sweeper(&self) {
         let mut warned = BTreeSet::new();
         loop {
-            match self.store.ready_queues().await {
+            match self.upkeep.ready_queues().await {
                 Ok(queues) => {
                     for queue in queues {
                         self.queue.wake(&queue);

@@ -4,7 +4,7 @@ mod calendar;
 mod clock;
 
 use ops_core::{
-    Code, Json, Micros, TenantId,
+    Caller, Code, Json, Micros, TenantId,
     ports::{ExpectedSchedule, InputCheck, NewSchedule, ScheduleChange, StoreError},
     schedule::{
         CatchUp, Fire, Occasion, Overlap, RunOutcome, Schedule, ScheduleName, ScheduleRun,
@@ -219,13 +219,13 @@ impl Engine {
     ///
     /// # Errors
     /// `schedule_not_found`, a code of [`Engine::submit`], or one of the storage.
-    pub async fn run_schedule(&self, tenant: TenantId, name: &str) -> Result<ScheduleRun, Error> {
+    pub async fn run_schedule(&self, caller: &Caller, name: &str) -> Result<ScheduleRun, Error> {
         let parsed = known(name)?;
         loop {
-            let found = self.store.schedule(tenant, parsed.clone()).await;
+            let found = self.store.schedule(caller.tenant, parsed.clone()).await;
             let schedule = found.map_err(missing(name))?;
             let now = self.clock.now();
-            let task = self.task_of(&schedule, now);
+            let task = self.task_of(&schedule, caller.actor.clone(), now);
             let fire = Fire {
                 revision: schedule.revision,
                 occasion: Occasion::Asked,

@@ -222,7 +222,7 @@ impl Fold {
     pub(crate) fn finish(mut self, life: &Lifecycle) -> StepPage {
         for step in &mut self.steps {
             let lost = match &life.state {
-                State::Waiting(Wait::InDoubt { steps }) => {
+                State::Waiting(Wait::InDoubt { steps, .. }) => {
                     step.number.is_some_and(|number| steps.contains(&number))
                 }
                 state => {

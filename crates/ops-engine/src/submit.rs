@@ -7,7 +7,7 @@ mod validate;
 use std::{collections::BTreeMap, sync::Arc};
 
 use ops_core::{
-    Json, Micros, Task, TaskId, TenantId,
+    Caller, Json, Micros, Task, TaskId,
     ports::{Idempotency, IdempotencyKey, InputCheck, NewTask, StoreError, Submitted, TaskInput},
     retry::RetryPolicy,
     task::TaskLimits,
@@ -174,13 +174,13 @@ impl Engine {
     /// # Errors
     /// `invalid_body`, `unknown_task_type`, `unknown_agent`, `provider_not_configured`,
     /// `body_too_large`, `idempotency_mismatch`, or a code of the storage.
-    pub async fn submit(&self, tenant: TenantId, request: Submit) -> Result<Accepted, Error> {
-        self.place(tenant, Order::of(request)).await
+    pub async fn submit(&self, caller: &Caller, request: Submit) -> Result<Accepted, Error> {
+        self.place(caller, Order::of(request)).await
     }
 
     /// Accepts a task of a client or of the engine itself.
-    pub(crate) async fn place(&self, tenant: TenantId, order: Order) -> Result<Accepted, Error> {
-        let checked = self.checked(tenant, order).await?;
+    pub(crate) async fn place(&self, caller: &Caller, order: Order) -> Result<Accepted, Error> {
+        let checked = self.checked(caller, order).await?;
         let before = checked.as_before();
         let stored = match (self.store.submit(checked.new).await, before) {
             (Err(StoreError::IdempotencyMismatch), Some(before)) => self.store.submit(before).await,
@@ -199,14 +199,14 @@ impl Engine {
     /// Those of [`Engine::submit`], for each.
     pub async fn submit_all(
         &self,
-        tenant: TenantId,
+        caller: &Caller,
         requests: Vec<Submit>,
     ) -> Vec<Result<Accepted, Error>> {
         let mut accepted = Vec::with_capacity(requests.len());
         let mut outcomes = Vec::with_capacity(requests.len());
         let mut before = Vec::new();
         for request in requests {
-            outcomes.push(match self.checked(tenant, Order::of(request)).await {
+            outcomes.push(match self.checked(caller, Order::of(request)).await {
                 Ok(checked) => {
                     before.push(checked.as_before());
                     accepted.push(checked.new);
@@ -255,9 +255,9 @@ impl Engine {
 
     /// The task of an order and what its client should know, if nothing keeps the task from being
     /// accepted.
-    async fn checked(&self, tenant: TenantId, order: Order) -> Result<Checked, Error> {
+    async fn checked(&self, caller: &Caller, order: Order) -> Result<Checked, Error> {
         let agent = self
-            .named_agent(tenant, order.submit.agent_id.as_deref())
+            .named_agent(caller.tenant, order.submit.agent_id.as_deref())
             .await;
         let definition = agent.as_ref().ok().cloned().flatten();
         let InputCheck {
@@ -266,7 +266,7 @@ impl Engine {
             refused,
         } = self.check_input(&order.submit, definition).await;
         let former = order.former();
-        let new = self.new_task(tenant, order, wrong, self.clock.now())?;
+        let new = self.new_task(caller, order, wrong, self.clock.now())?;
         agent?;
         match refused {
             // What goes on from another task's log has its models from there.
@@ -310,7 +310,7 @@ impl Engine {
     /// The task of an order, if nothing is wrong with its input nor with anything else.
     pub(crate) fn new_task(
         &self,
-        tenant: TenantId,
+        caller: &Caller,
         order: Order,
         wrong_input: Vec<FieldError>,
         now: Micros,
@@ -343,7 +343,7 @@ impl Engine {
         engine_labels.join(&mut labels);
         let task = Task {
             id,
-            tenant,
+            tenant: caller.tenant,
             task_type: submit.task_type,
             name: submit.name,
             agent_id: submit.agent_id,
@@ -362,6 +362,7 @@ impl Engine {
         let retry = submit.retry.unwrap_or_default().over(self.settings.retry);
         Ok(NewTask {
             task,
+            actor: caller.actor.clone(),
             retry,
             idempotency,
             fork,

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use ops_core::{
     ports::Counts,
-    stats::{BOUNDS, Calls, Stats, Times},
+    stats::{BOUNDS, Calls, Stats, Times, Value},
     task::StateName,
 };
 use prometheus_client::{
@@ -172,35 +172,12 @@ impl Collector for Snapshot {
         let help = "From ready to claimed by a worker";
         times(out, "opspawn_queue_wait_seconds", help, &work.queue_wait)?;
 
-        let help = "Transactions of the store that wrote something";
-        counter(out, "opspawn_store_transactions", help, stats.transactions)?;
-        let help = "Transactions that were rolled back because storage failed";
-        counter(out, "opspawn_store_rollbacks", help, stats.rollbacks)?;
-        counter(
-            out,
-            "opspawn_store_requests",
-            "Requests to the writer",
-            stats.items,
-        )?;
-        counter(out, "opspawn_store_events", "Events written", stats.events)?;
-        counter(
-            out,
-            "opspawn_store_fsyncs",
-            "Files synced to disk",
-            stats.fsyncs,
-        )?;
-        counter(
-            out,
-            "opspawn_store_checkpoints",
-            "Checkpoints of the log",
-            stats.checkpoints,
-        )?;
-        times(
-            out,
-            "opspawn_store_commit_seconds",
-            "Time in commits",
-            &stats.commits,
-        )?;
+        for metric in &stats.metrics {
+            match &metric.value {
+                Value::Counter(count) => counter(out, metric.name, metric.help, *count)?,
+                Value::Times(took) => times(out, metric.name, metric.help, took)?,
+            }
+        }
 
         let process = &self.process;
         let help = "User and system CPU time";

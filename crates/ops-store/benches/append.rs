@@ -21,9 +21,10 @@ use std::{
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use ops_core::{
-    Append, Command, Json, Lifecycle, Micros, NewEvent, Next, SessionId, Task, TaskId, TenantId,
+    Actor, Append, Json, Lifecycle, Micros, NewEvent, Next, RunCommand, SessionId, Task, TaskId,
+    TenantId,
     event::{EffectClass, StepKind, StepMark, StepStatus, Usage},
-    ports::{ClaimRequest, Clock, NewTask, Store as _},
+    ports::{ClaimRequest, Clock, NewTask, RunStore as _, TaskStore as _},
     retry::RetryPolicy,
 };
 use ops_store::{Options, SqliteStore};
@@ -114,6 +115,7 @@ impl World {
                 created_at: now,
                 run_at: None,
             },
+            actor: Actor::Local,
             retry: RetryPolicy::default(),
             idempotency: None,
             fork: None,
@@ -150,7 +152,7 @@ fn pair(number: u32) -> Vec<NewEvent> {
             cost_micros: 410,
         },
         blobs: Vec::new(),
-        body: body.as_bytes().to_vec(),
+        body: body.as_bytes().to_vec().into(),
     };
     let started = r#"{"v":1,"type":"tool.started","call":"call_01","name":"calculator","input":{"expression":"17 * 23 + 4"}}"#;
     let completed = r#"{"v":1,"type":"tool.completed","call":"call_01","name":"calculator","output":{"value":"395","exact":true,"text":"17 * 23 + 4 = 395"}}"#;
@@ -167,16 +169,10 @@ async fn append(store: &Arc<SqliteStore>, runs: &mut Vec<Lifecycle>, pairs: u32)
         let store = Arc::clone(store);
         tasks.spawn(async move {
             for number in 0..pairs {
-                let command = Command::Append(Append {
-                    epoch: life.epoch,
-                    expected_seq: life.seq,
-                    children: Vec::new(),
-                    approvals: Vec::new(),
-                    events: pair(number),
-                    next: Next::Continue,
-                });
+                let append = Append::new(life.seq, pair(number), Next::Continue);
+                let command = RunCommand::append(life.epoch, append);
                 life = store
-                    .apply(TENANT, life.id, command, Vec::new())
+                    .record(TENANT, life.id, command, Vec::new())
                     .await
                     .unwrap();
             }
@@ -211,19 +207,17 @@ async fn whole_tasks(world: &Arc<World>, clients: u32, each: u32) {
                     .tasks
                     .remove(0)
                     .life;
-                let command = Command::Append(Append {
-                    epoch: life.epoch,
-                    expected_seq: life.seq,
-                    children: Vec::new(),
-                    approvals: Vec::new(),
-                    events: pair(1),
-                    next: Next::Complete {
+                let append = Append::new(
+                    life.seq,
+                    pair(1),
+                    Next::Complete {
                         result: Json::parse(r#"{"answer":"395"}"#).unwrap(),
                     },
-                });
+                );
+                let command = RunCommand::append(life.epoch, append);
                 world
                     .store
-                    .apply(TENANT, life.id, command, Vec::new())
+                    .record(TENANT, life.id, command, Vec::new())
                     .await
                     .unwrap();
             }
@@ -232,7 +226,7 @@ async fn whole_tasks(world: &Arc<World>, clients: u32, each: u32) {
     tasks.join_all().await;
 }
 
-fn report(name: &str, before: ops_core::stats::Stats, world: &World, took: Duration) {
+fn report(name: &str, before: ops_store::sqlite::Stats, world: &World, took: Duration) {
     let after = world.store.stats();
     let seconds = took.as_secs_f64();
     let transactions = after.transactions - before.transactions;

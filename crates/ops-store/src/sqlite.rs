@@ -2,7 +2,8 @@
 //!
 //! Reading order:
 //! - `store`: opening and closing; `folder`: the data folder, its lock, backups and `doctor`.
-//! - `verbs`: the ports. Each verb packs large values (`values`), then asks the writer or a reader.
+//! - `ports`: the verbs as callers see them. Each packs large values (`values`), then asks the writer or a
+//!   reader.
 //! - `writer`: one thread, one connection, group commit. A `batch` is the group that is being written.
 //! - `verbs/*`: what the writer does for each verb: load rows, decide, write, follow the links.
 //! - `queries`: what readers ask, each in one snapshot.
@@ -11,6 +12,7 @@
 mod error;
 mod folder;
 mod options;
+mod ports;
 mod queries;
 mod schema;
 mod sessions;
@@ -28,3 +30,4 @@ pub use folder::{
 pub use options::{Durability, Options};
 pub use schema::SCHEMA_VERSION;
 pub use store::SqliteStore;
+pub use writer::stats::Stats;

@@ -7,7 +7,7 @@ use agentkit::{
     event::Failure,
     run::{Limits, RunConfig},
 };
-use ops_core::{Json, Lifecycle, Task};
+use ops_core::{Json, Micros, Task};
 
 /// Makes the agent of a task. The agent factory implements it: it knows models, planners and tools.
 pub trait Agents: Send + Sync {
@@ -59,8 +59,8 @@ pub trait Agents: Send + Sync {
 pub struct Job<'a> {
     /// What was asked.
     pub task: &'a Task,
-    /// Where it stands.
-    pub life: &'a Lifecycle,
+    /// When the task first started.
+    pub started: Micros,
     /// The definition that the task is pinned to; none where it names no agent.
     pub definition: Option<&'a Json>,
 }

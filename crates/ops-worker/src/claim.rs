@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use futures_util::future::join_all;
 use ops_core::{
     SessionId, TaskId,
-    ports::{ClaimRequest, Clock, Live, More, Queue, Random, Store, StoreError},
+    ports::{ClaimRequest, Clock, Live, More, Queue, Random, RunStore, StoreError},
     rate::Rate,
 };
 use tokio::sync::Semaphore;
@@ -65,7 +65,7 @@ impl QueueSettings {
 
 /// A worker.
 pub struct Worker {
-    pub(crate) store: Arc<dyn Store>,
+    pub(crate) store: Arc<dyn RunStore>,
     pub(crate) live: Arc<dyn Live>,
     pub(crate) queue: Arc<dyn Queue>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -77,7 +77,7 @@ pub struct Worker {
 impl Worker {
     /// A worker over these adapters.
     pub fn new(
-        store: Arc<dyn Store>,
+        store: Arc<dyn RunStore>,
         live: Arc<dyn Live>,
         queue: Arc<dyn Queue>,
         clock: Arc<dyn Clock>,

@@ -98,7 +98,7 @@ pub(crate) fn envelope(event: &Event, effects: &mut Effects) -> NewEvent {
         step,
         usage,
         blobs,
-        body: event.encode(),
+        body: event.encode().into(),
     }
 }
 

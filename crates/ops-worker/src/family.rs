@@ -1,28 +1,24 @@
-//! What a run asks for with its appends: approvals, and tasks of its own.
+//! What a run asks for with its appends: approvals, and children.
 
-use agentkit::drive::{Approval, ChildSpec, Command};
-use ops_core::{
-    Json, Micros, NewApproval, Parent, Task, TaskId,
-    ports::{NewTask, TaskRecord},
-    task::TaskLimits,
-};
+use agentkit::drive::{self, Approval, Command};
+use ops_core::{ChildSpec, Json, Micros, NewApproval, Task, TaskId};
 use serde_json::{Map, Value, json};
 
 /// What commits with an append beside its events.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Asked {
-    pub(crate) children: Vec<NewTask>,
+    pub(crate) children: Vec<ChildSpec>,
     pub(crate) approvals: Vec<NewApproval>,
 }
 
 /// What the commands of a run ask of the store.
-pub(crate) fn asked(commands: &[Command], parent: &TaskRecord, now: Micros) -> Asked {
+pub(crate) fn asked(commands: &[Command], parent: &Task) -> Asked {
     let mut asked = Asked::default();
     for command in commands {
         match command {
             Command::Ask(approval) => asked.approvals.push(new_approval(approval)),
             // The id is one that this worker has made.
-            Command::Spawn(spec) => asked.children.extend(new_child(spec, parent, now)),
+            Command::Spawn(spec) => asked.children.extend(child(spec, parent)),
         }
     }
     asked
@@ -42,16 +38,37 @@ fn new_approval(approval: &Approval) -> NewApproval {
     }
 }
 
-/// A child does the same kind of work under the same agent, unless it is told otherwise.
-fn new_child(spec: &ChildSpec, parent: &TaskRecord, now: Micros) -> Option<NewTask> {
+/// The engine makes the task of a child; what its agent is told is composed here.
+fn child(spec: &drive::ChildSpec, parent: &Task) -> Option<ChildSpec> {
     let id: TaskId = spec.task.parse().ok()?;
-    let task = &parent.task;
-    let same_agent = spec.agent.is_none() || spec.agent == task.agent_id;
+    let drive::ChildLimits {
+        max_tokens,
+        max_cost_micros,
+        max_steps,
+        spawn_depth_left,
+    } = spec.limits;
+    Some(ChildSpec {
+        id,
+        step: spec.step.0,
+        input: Json::from(&input(spec, parent)),
+        agent: spec.agent.clone(),
+        name: spec.name.clone(),
+        max_steps,
+        max_tokens,
+        max_cost_micros,
+        deadline: spec.deadline_micros.map(Micros),
+        depth_left: spawn_depth_left,
+    })
+}
+
+/// A child of the same agent goes by the same configuration, unless it is told otherwise.
+fn input(spec: &drive::ChildSpec, parent: &Task) -> Value {
+    let same_agent = spec.agent.is_none() || spec.agent == parent.agent_id;
     // The parent could not have begun if it had too many values.
-    let mut said = task.input.fields(&["agent_config"]).unwrap_or_default();
-    let said = said.remove("agent_config");
-    let mut config = match said {
-        // What was said of this agent is not said of another.
+    let mut given = parent.input.fields(&["agent_config"]).unwrap_or_default();
+    let given = given.remove("agent_config");
+    let mut config = match given {
+        // The configuration of this agent is not one of another.
         Some(Value::Object(config)) if same_agent => config,
         Some(_) | None => Map::new(),
     };
@@ -64,44 +81,8 @@ fn new_child(spec: &ChildSpec, parent: &TaskRecord, now: Micros) -> Option<NewTa
             Value::from(instructions.as_str()),
         );
     }
-    let input = match config.is_empty() {
+    match config.is_empty() {
         true => json!({"prompt": spec.goal}),
         false => json!({"prompt": spec.goal, "agent_config": config}),
-    };
-    let left = spec
-        .deadline_micros
-        .map(|end| end.saturating_sub(now.0).max(1));
-    Some(NewTask {
-        task: Task {
-            id,
-            tenant: task.tenant,
-            task_type: task.task_type.clone(),
-            name: spec.name.clone(),
-            agent_id: spec.agent.clone().or_else(|| task.agent_id.clone()),
-            agent_digest: task.agent_digest.filter(|_| same_agent),
-            input: Json::from(&input),
-            labels: task.labels.clone(),
-            limits: TaskLimits {
-                max_steps: spec.limits.max_steps.or(task.limits.max_steps),
-                max_tokens: spec.limits.max_tokens,
-                max_cost_micros: spec.limits.max_cost_micros,
-                timeout_micros: left,
-                on_exhausted: task.limits.on_exhausted,
-            },
-            priority: task.priority,
-            queue: task.queue.clone(),
-            concurrency_key: None,
-            retry_of: None,
-            parent: Some(Parent {
-                task: task.id,
-                step: spec.step.0,
-                depth_left: spec.limits.spawn_depth_left,
-            }),
-            created_at: now,
-            run_at: None,
-        },
-        retry: parent.life.retry,
-        idempotency: None,
-        fork: None,
-    })
+    }
 }

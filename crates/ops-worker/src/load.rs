@@ -78,7 +78,7 @@ pub(crate) async fn load(world: &World<'_>, task: TaskId) -> Result<(Run, Pace),
         });
     let (mut run, mut seq, mut pace) = usable.unwrap_or_default();
     loop {
-        let events = store.events(tenant, task, seq, PAGE).await?;
+        let events = store.log(tenant, task, seq, PAGE).await?;
         let Some(last) = events.last() else { break };
         seq = last.seq;
         for stored in &events {

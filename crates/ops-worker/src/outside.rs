@@ -11,7 +11,7 @@ use agentkit::{
 use ops_core::{
     TaskId, TenantId,
     event::{self as core, ChildEnd, TaskEvent},
-    ports::{Store, StoreError},
+    ports::{RunStore, StoreError},
     task::{OnExhausted, StateName, TaskLimits},
 };
 use serde_json::Value;
@@ -21,7 +21,7 @@ const SHOWN: u64 = 8 << 10;
 
 /// What is needed beside an event to say what it means to the run.
 pub(crate) struct World<'a> {
-    pub(crate) store: &'a dyn Store,
+    pub(crate) store: &'a dyn RunStore,
     pub(crate) tenant: TenantId,
     /// The limits of the task as it was submitted: a fork keeps to its own, not to the other's.
     pub(crate) limits: &'a Limits,
@@ -126,7 +126,7 @@ async fn child_ended(end: ChildEnd, world: &World<'_>) -> Result<ChildEnded, Sto
         (_, None, Some(stored), _) => {
             let bytes = world
                 .store
-                .blob(world.tenant, &stored.digest, 0, SHOWN)
+                .value(world.tenant, &stored.digest, 0, SHOWN)
                 .await
                 .map_err(|error| gone(error, &end.child))?;
             ChildResult::Completed {

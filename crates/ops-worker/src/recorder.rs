@@ -19,9 +19,10 @@ use agentkit::{
 };
 use bytes::Bytes;
 use ops_core::{
-    Append, Code, Command, Json, Lifecycle, Micros, Next, Rejection, TaskId, TenantId,
+    Append, Code, Json, Lifecycle, Micros, Next, Rejection, RunCommand, TaskId, TenantId,
+    WaitRequest,
     event::{NewEvent, TaskError, TaskEvent},
-    ports::{Blob, Delta, Live, Random, Snapshot, Store, StoreError, TaskRecord},
+    ports::{Blob, Delta, Live, Random, RunStore, Snapshot, StoreError, TaskRecord},
     task::TaskLimits,
 };
 use serde_json::{Map, Value};
@@ -39,7 +40,7 @@ const REST: Duration = Duration::from_secs(1);
 
 /// Records one leased run.
 pub(crate) struct TaskRecorder {
-    pub(crate) store: Arc<dyn Store>,
+    pub(crate) store: Arc<dyn RunStore>,
     pub(crate) live: Arc<dyn Live>,
     pub(crate) random: Arc<dyn Random>,
     /// The task as it was leased.
@@ -70,17 +71,16 @@ impl TaskRecorder {
     ) -> Result<Lifecycle, StoreError> {
         loop {
             let append = Append {
-                epoch: self.epoch,
                 expected_seq: self.seq.load(Ordering::SeqCst),
                 children: asked.children.clone(),
                 approvals: asked.approvals.clone(),
                 events: events.clone(),
                 next: next.clone(),
             };
-            let command = Command::Append(append);
+            let command = RunCommand::append(self.epoch, append);
             match self
                 .store
-                .apply(self.tenant, self.task, command, blobs.clone())
+                .record(self.tenant, self.task, command, blobs.clone())
                 .await
             {
                 Ok(life) => {
@@ -114,7 +114,7 @@ impl TaskRecorder {
     /// cannot be read now, whoever holds the task next reads.
     async fn listen(&self, after: u64, last: u64) {
         let count = u32::try_from(last - after).unwrap_or(u32::MAX);
-        let events = self.store.events(self.tenant, self.task, after, count);
+        let events = self.store.log(self.tenant, self.task, after, count);
         let Ok(events) = events.await else { return };
         let given = events.iter().filter_map(|stored| {
             let is_engine = TaskEvent::is_engine(&stored.event.kind);
@@ -131,10 +131,10 @@ impl TaskRecorder {
     /// for ever if nobody did; if somebody else has the task, the store refuses.
     pub(crate) async fn give_back(&self) {
         loop {
-            let command = Command::Release { epoch: self.epoch };
+            let command = RunCommand::release(self.epoch);
             match self
                 .store
-                .apply(self.tenant, self.task, command, Vec::new())
+                .record(self.tenant, self.task, command, Vec::new())
                 .await
             {
                 Err(error @ (StoreError::Full(_) | StoreError::Unavailable(_)))
@@ -209,7 +209,9 @@ impl TaskRecorder {
             version: FOLD_VERSION,
             body,
         };
-        let kept = self.store.put_snapshot(self.tenant, self.task, snapshot);
+        let kept = self
+            .store
+            .put_snapshot(self.tenant, self.task, self.epoch, snapshot);
         if let Err(error) = kept.await {
             tracing::warn!(task = %self.task, %error, "no snapshot was kept; a resume folds more of the log");
         }
@@ -222,26 +224,24 @@ impl TaskRecorder {
                 result: self.result(answer),
             },
             Some(Stop::Failed(failure)) => fail(failure),
-            Some(Stop::Waiting(Wait::Timer { until_micros })) => {
-                Next::Wait(ops_core::Wait::Timer {
-                    until: Micros(*until_micros),
-                })
-            }
+            Some(Stop::Waiting(Wait::Timer { until_micros })) => Next::Wait(WaitRequest::Timer {
+                until: Micros(*until_micros),
+            }),
             Some(Stop::Waiting(Wait::InDoubt { steps })) => {
                 let steps = steps.iter().map(|step| step.0).collect();
-                Next::Wait(ops_core::Wait::InDoubt { steps })
+                Next::Wait(WaitRequest::InDoubt { steps })
             }
             Some(Stop::Waiting(Wait::Approval {
                 steps,
                 until_micros,
-            })) => Next::Wait(ops_core::Wait::Approval {
+            })) => Next::Wait(WaitRequest::Approval {
                 steps: steps.iter().map(|step| step.0).collect(),
                 until: until_micros.map(Micros),
             }),
             Some(Stop::Waiting(Wait::Signal {
                 names,
                 until_micros,
-            })) => Next::Wait(ops_core::Wait::Signal {
+            })) => Next::Wait(WaitRequest::Signal {
                 names: names.clone(),
                 until: until_micros.map(Micros),
             }),
@@ -249,7 +249,7 @@ impl TaskRecorder {
                 limit,
                 message,
                 until_micros,
-            })) => Next::Wait(ops_core::Wait::Budget {
+            })) => Next::Wait(WaitRequest::Budget {
                 limit: limit.clone(),
                 message: message.clone(),
                 until: until_micros.map(Micros),
@@ -257,7 +257,7 @@ impl TaskRecorder {
             Some(Stop::Waiting(Wait::Children {
                 tasks,
                 until_micros,
-            })) => Next::Wait(ops_core::Wait::Child {
+            })) => Next::Wait(WaitRequest::Child {
                 // The ids are those that this worker gave the children.
                 tasks: tasks.iter().filter_map(|task| task.parse().ok()).collect(),
                 until: until_micros.map(Micros),
@@ -310,7 +310,8 @@ fn refused(error: &StoreError) -> RecordError {
             | Rejection::NotInDoubt(_)
             | Rejection::NotDue,
         ) => RecordError::LeaseLost,
-        StoreError::IdempotencyMismatch
+        StoreError::Rejected(Rejection::Child { .. })
+        | StoreError::IdempotencyMismatch
         | StoreError::Full(_)
         | StoreError::TooLarge { .. }
         | StoreError::NoApproval(_)
@@ -337,8 +338,7 @@ impl Recorder for TaskRecorder {
             events.iter().for_each(|event| self.pace().note(event));
             let next = self.next(batch.stop);
             let whole = self.seq.load(Ordering::SeqCst) + events.len() as u64;
-            let now = self.entitlement.clock.now();
-            let asked = family::asked(&batch.commands, &self.record, now);
+            let asked = family::asked(&batch.commands, &self.record.task);
             match self.append_events(events, blobs.clone(), asked, next).await {
                 Ok(life) => {
                     if life.seq != whole {
@@ -353,9 +353,16 @@ impl Recorder for TaskRecorder {
                     self.confirm_cancel(batch.events, blobs).await?;
                     Err(RecordError::Ended)
                 }
-                Err(error @ StoreError::TooLarge { .. }) => {
-                    // It would be as large the next time.
-                    let failure = Failure::last(Code::ValueTooLarge.as_str(), error.to_string());
+                // It would be as large, or as wrong, the next time.
+                Err(
+                    error @ (StoreError::TooLarge { .. }
+                    | StoreError::Rejected(Rejection::Child { .. })),
+                ) => {
+                    let code = match error {
+                        StoreError::TooLarge { .. } => Code::ValueTooLarge,
+                        _ => Code::RunFailed,
+                    };
+                    let failure = Failure::last(code.as_str(), error.to_string());
                     match self
                         .append_events(Vec::new(), Vec::new(), Asked::default(), fail(&failure))
                         .await
@@ -395,7 +402,7 @@ impl BlobReader for TaskRecorder {
         len: u64,
     ) -> BoxFuture<'a, Result<Bytes, Failure>> {
         Box::pin(async move {
-            match self.store.blob(self.tenant, digest, offset, len).await {
+            match self.store.value(self.tenant, digest, offset, len).await {
                 Ok(bytes) => Ok(bytes.into()),
                 Err(error) => Err(Failure::passing("result_not_found", error.to_string())),
             }

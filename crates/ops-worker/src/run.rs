@@ -13,7 +13,7 @@ use agentkit::{
 };
 use futures_util::FutureExt as _;
 use ops_core::{
-    Code, Json, Micros, Next, Wait,
+    Code, Json, Micros, Next, WaitRequest,
     ports::{StoreError, TaskRecord},
     time::SECOND,
 };
@@ -75,10 +75,15 @@ impl Factory {
     fn job(&self) -> Job<'_> {
         Job {
             task: &self.record.task,
-            life: &self.record.life,
+            started: started(&self.record),
             definition: self.definition.as_deref(),
         }
     }
+}
+
+/// When a leased task first started.
+fn started(record: &TaskRecord) -> Micros {
+    record.life.started_at.unwrap_or(record.life.updated_at)
 }
 
 /// How a leased task came to rest.
@@ -230,7 +235,7 @@ impl Worker {
                 store: &*self.store,
                 tenant: task.tenant,
                 limits: &limits,
-                started: record.life.started_at.unwrap_or(record.life.updated_at).0,
+                started: started(record).0,
             };
             load::load(&world, task.id).await.map_err(|error| {
                 tracing::error!(task = %task.id, %error, "the run's log cannot be folded");
@@ -314,8 +319,8 @@ impl Worker {
                 Some(_) | None => Ok(None),
             };
         };
-        match self.store.agent_version(task.tenant, digest).await {
-            Ok(version) => Ok(Some(version.spec.definition)),
+        match self.store.definition(task.tenant, digest).await {
+            Ok(definition) => Ok(Some(definition)),
             Err(error) => {
                 tracing::error!(task = %task.id, %digest, %error, "the agent's definition cannot be read");
                 Err(match error {
@@ -359,7 +364,7 @@ impl Worker {
     }
 
     fn rest(&self, micros: i64) -> Next {
-        Next::Wait(Wait::Timer {
+        Next::Wait(WaitRequest::Timer {
             until: Micros(self.clock.now().0.saturating_add(micros)),
         })
     }

@@ -60,7 +60,7 @@ mod tests {
             step: None,
             usage: Usage::default(),
             blobs: Vec::new(),
-            body: vec![b'x'; 100],
+            body: vec![b'x'; 100].into(),
         }
     }
 

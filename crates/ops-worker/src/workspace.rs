@@ -8,7 +8,7 @@ use std::{
 
 use ops_core::{
     TaskId, TenantId,
-    ports::{Fut, Store, StoreError, Workspaces},
+    ports::{Fut, RunStore, StoreError, Workspaces},
 };
 
 /// Why a workspace could not be made.
@@ -84,7 +84,7 @@ pub(crate) async fn seed(
 /// Brings back the files that the run's tools wrote and that are not there: the workspace follows
 /// the task.
 pub(crate) async fn materialise(
-    store: &dyn Store,
+    store: &dyn RunStore,
     tenant: TenantId,
     workspace: &Path,
     files: &BTreeMap<String, Option<String>>,
@@ -93,7 +93,7 @@ pub(crate) async fn materialise(
         let target = checked_path(workspace, path)?;
         match digest {
             Some(digest) if !target.exists() => {
-                let bytes = store.blob(tenant, digest, 0, u64::MAX).await?;
+                let bytes = store.value(tenant, digest, 0, u64::MAX).await?;
                 write(target, path.clone(), bytes).await?;
             }
             None if target.exists() => {

@@ -139,7 +139,7 @@ fn line(record: &TaskRecord, state: StateName) -> String {
             "is paused; `opspawn task resume {}` lets it go on",
             record.task.id
         ),
-        (StateName::Scheduled, State::Scheduled { until }) => {
+        (StateName::Scheduled, State::Scheduled { until, .. }) => {
             format!("failed for now; the next attempt is at {}", clock(*until))
         }
         (StateName::Scheduled, _) => "failed for now; another attempt follows".to_owned(),
@@ -196,8 +196,8 @@ fn cost(record: &TaskRecord) -> String {
 fn waits(id: TaskId, wait: &Wait) -> String {
     let one = |steps: &[u32]| steps.first().copied().unwrap_or_default();
     match wait {
-        Wait::Timer { until } => format!("waits until {}", clock(*until)),
-        Wait::InDoubt { steps } => format!(
+        Wait::Timer { until, .. } => format!("waits until {}", clock(*until)),
+        Wait::InDoubt { steps, .. } => format!(
             "waits: the outcome of step {} is unknown; `opspawn reconcile ls`",
             one(steps)
         ),
@@ -215,7 +215,7 @@ fn waits(id: TaskId, wait: &Wait) -> String {
             "waits: {}; `opspawn task limit {id}`",
             output::cut(message, 120)
         ),
-        Wait::Concurrency { key } => format!(
+        Wait::Concurrency { key, .. } => format!(
             "waits for the task before it of the key `{}`",
             output::cut(key, 40)
         ),
@@ -274,18 +274,13 @@ mod tests {
     #[test]
     fn a_wait_says_what_ends_it() {
         let id = TaskId::new(Micros(1), [1; 10]);
-        let approval = Wait::Approval {
-            steps: vec![4],
-            until: None,
-        };
+        let wait = |wait| serde_json::from_value::<Wait>(wait).unwrap();
+        let approval = wait(serde_json::json!({"on": "approval", "steps": [4]}));
         assert_eq!(
             waits(id, &approval),
             format!("waits for approval of step 4; `opspawn approval get {id} 4`")
         );
-        let signal = Wait::Signal {
-            names: vec!["a\u{1b}[2J".into()],
-            until: None,
-        };
+        let signal = wait(serde_json::json!({"on": "signal", "names": ["a\u{1b}[2J"]}));
         assert!(waits(id, &signal).contains("a\\u{1b}[2J"));
     }
 }

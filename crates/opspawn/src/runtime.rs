@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use ops_agents::TASK_TYPES;
 use ops_core::{
     TenantId,
-    ports::{Clock, Live, Observer, Queue, Random, Retention, Store},
+    ports::{Clock, Live, Observer, Queue, Random, Retention},
     retry::RetryPolicy,
 };
 use ops_engine::{Adapters, Engine, Hub};
@@ -139,9 +139,9 @@ impl Runtime {
             .publish(Some(&url), role.serves())
             .context("cannot write the lock file")?;
 
-        let as_store: Arc<dyn Store> = Arc::clone(&store) as _;
         let adapters = Adapters {
-            store: Arc::clone(&as_store),
+            store: Arc::clone(&store) as _,
+            upkeep: Arc::clone(&store) as _,
             live: Arc::clone(&live),
             queue: Arc::clone(&queue),
             clock: Arc::clone(&clock),
@@ -195,7 +195,8 @@ impl Runtime {
         ));
         let worker = (role != Role::Answer).then(|| {
             let settings = worker_settings(config, &storage.dir, lease);
-            let worker = Worker::new(as_store, live, queue, clock, random, factory, settings);
+            let runs = Arc::clone(&store) as _;
+            let worker = Worker::new(runs, live, queue, clock, random, factory, settings);
             tokio::spawn(worker.run(stop.child_token()))
         });
         let engine = match role {

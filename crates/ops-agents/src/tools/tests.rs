@@ -234,6 +234,8 @@ async fn a_change_concerns_runs_that_have_not_begun() {
     let call = async |name: &str| {
         let context = ToolContext {
             step: StepId(1),
+            key: agentkit::event::CallKey::new([1; 16]),
+            effect: agentkit::tool::Effect::Write,
             workspace: "/nonexistent".into(),
             cancel: CancellationToken::new(),
             now_micros: 0,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{EffectClass, NewEvent, Resolution, StepKind, StepMark, StepStatus, TaskError, Usage};
 use crate::{
+    actor::Actor,
     id::{SessionId, TaskId},
     task::{StateName, TaskLimits, Wait},
     time::Micros,
@@ -294,9 +295,17 @@ impl TaskEvent {
     /// The event with its envelope.
     #[must_use]
     pub fn envelope(&self) -> NewEvent {
+        self.envelope_by(None)
+    }
+
+    /// The event with its envelope, and in its body the actor who asked for it.
+    #[must_use]
+    pub fn envelope_by(&self, actor: Option<&Actor>) -> NewEvent {
         #[derive(Serialize)]
         struct Versioned<'a> {
             v: u16,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            actor: Option<&'a Actor>,
             #[serde(flatten)]
             event: &'a TaskEvent,
         }
@@ -349,10 +358,24 @@ impl TaskEvent {
             blobs,
             body: serde_json::to_vec(&Versioned {
                 v: VERSION,
+                actor,
                 event: self,
             })
-            .expect("an event has string keys only, so it always serialises"),
+            .expect("an event has string keys only, so it always serialises")
+            .into(),
         }
+    }
+
+    /// Who asked for an event of the engine; none if the engine itself did, or the event was written
+    /// by a release that did not say.
+    #[must_use]
+    pub fn actor(bytes: &[u8]) -> Option<Actor> {
+        #[derive(Deserialize)]
+        struct Head {
+            actor: Option<Actor>,
+        }
+        let head = serde_json::from_slice::<Head>(bytes).ok()?;
+        head.actor
     }
 
     /// Reads stored bytes.
@@ -375,3 +398,6 @@ impl TaskEvent {
         serde_json::from_slice(bytes).map_err(DecodeError::Malformed)
     }
 }
+
+#[cfg(test)]
+mod tests;

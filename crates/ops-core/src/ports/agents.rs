@@ -45,7 +45,7 @@ pub enum Stored {
     Unchanged,
 }
 
-/// The verbs of [`Store`](super::Store) for agents. The same rules hold. Agents and their versions
+/// The verbs of a store for agents. Each is one atomic step. Agents and their versions
 /// stay: tasks are pinned to them.
 pub trait AgentStore: Send + Sync {
     /// Makes a definition an agent's current version. Refused are one that is not as expected, one

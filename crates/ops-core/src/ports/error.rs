@@ -4,6 +4,7 @@ use crate::{
     agent::{AgentDigest, AgentName},
     approval::ApprovalStatus,
     command::Rejection,
+    rules::approval::Refused,
 };
 
 /// Storage failed. Nothing of the verb was written, unless its outcome is said to be unknown.
@@ -69,4 +70,14 @@ pub enum StoreError {
 fn way(names: &[AgentName]) -> String {
     let names: Vec<&str> = names.iter().map(AgentName::as_str).collect();
     names.join(" -> ")
+}
+
+impl From<Refused> for StoreError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Closed(status) => Self::Decided(status),
+            Refused::Revision { given, current } => Self::WrongRevision { given, current },
+            Refused::Task(rejection) => Self::Rejected(rejection),
+        }
+    }
 }

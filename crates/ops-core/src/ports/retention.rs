@@ -56,7 +56,7 @@ pub enum Progress {
     Done,
 }
 
-/// The verbs of [`Store`](super::Store) that delete, of every tenant. Each is a small transaction that
+/// The verbs of a store that delete, of every tenant. Each is a small transaction that
 /// does not hold up the others for long; a crash between two of them leaves what
 /// [`doomed`](RetentionStore::doomed) and [`sweep_blobs`](RetentionStore::sweep_blobs) go on with.
 pub trait RetentionStore: Send + Sync {

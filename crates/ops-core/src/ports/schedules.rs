@@ -82,7 +82,7 @@ pub struct DueSchedules {
     pub next: Option<Micros>,
 }
 
-/// The verbs of [`Store`](super::Store) for schedules. The same rules hold.
+/// The verbs of a store for schedules. Each is one atomic step.
 pub trait ScheduleStore: Send + Sync {
     /// Stores a schedule; says whether it is new.
     fn put_schedule(&self, new: NewSchedule) -> Fut<'_, Result<(Schedule, bool), StoreError>>;

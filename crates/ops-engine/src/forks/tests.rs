@@ -53,7 +53,7 @@ fn log(text: &str) -> Vec<StoredEvent> {
                 }),
                 usage: Usage::default(),
                 blobs: Vec::new(),
-                body: b"{}".to_vec(),
+                body: b"{}".to_vec().into(),
             },
         }
     };

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use ops_core::{
-    Micros, TenantId,
+    Actor, Caller, Micros, TenantId,
     ports::{Clock, NewTask, ScheduleChange, StoreError},
     schedule::{Fire, Occasion, RunOutcome, Schedule, ScheduleRun},
     time::SECOND,
@@ -180,7 +180,7 @@ impl Engine {
                 missed: plan.missed,
             },
             runs: runs
-                .map(|date| (date, self.task_of(schedule, now)))
+                .map(|date| (date, self.task_of(schedule, own(schedule), now)))
                 .collect(),
         };
         self.fire(schedule, fire).await.map(drop)
@@ -190,7 +190,7 @@ impl Engine {
         let Some(due) = schedule.waiting else {
             return Ok(());
         };
-        let task = self.task_of(schedule, self.clock.now());
+        let task = self.task_of(schedule, own(schedule), self.clock.now());
         let fire = Fire {
             revision: schedule.revision,
             occasion: Occasion::Waited { due },
@@ -229,7 +229,12 @@ impl Engine {
     }
 
     /// The task of one run, or why there can be none.
-    pub(super) fn task_of(&self, schedule: &Schedule, now: Micros) -> Result<NewTask, String> {
+    pub(super) fn task_of(
+        &self,
+        schedule: &Schedule,
+        actor: Actor,
+        now: Micros,
+    ) -> Result<NewTask, String> {
         let mut template: Submit = serde_json::from_str(schedule.spec.template.as_str())
             .map_err(|error| format!("the stored template cannot be read: {error}"))?;
         // A release before took this label from clients, and then replaced it.
@@ -242,7 +247,11 @@ impl Engine {
             ..Order::of(template)
         };
         // Its input was looked at when the schedule was made.
-        self.new_task(schedule.tenant, order, Vec::new(), now)
+        let caller = Caller {
+            tenant: schedule.tenant,
+            actor,
+        };
+        self.new_task(&caller, order, Vec::new(), now)
             .map_err(|error| error.message)
     }
 
@@ -269,6 +278,11 @@ impl Engine {
         self.schedules_changed.notify_one();
         Ok(changed)
     }
+}
+
+/// A run that the clock starts is the schedule's own.
+fn own(schedule: &Schedule) -> Actor {
+    Actor::Schedule(schedule.name.clone())
 }
 
 #[cfg(test)]

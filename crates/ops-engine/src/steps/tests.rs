@@ -15,7 +15,7 @@ fn fold(told: &[TaskEvent]) -> Vec<Step> {
         }),
         usage: Usage::default(),
         blobs: Vec::new(),
-        body: br#"{"name": "send", "input": {"n": 1}}"#.to_vec(),
+        body: br#"{"name": "send", "input": {"n": 1}}"#.to_vec().into(),
     };
     let mut fold = Fold::new(0, 10, 1_000);
     let events = std::iter::once(called).chain(told.iter().map(TaskEvent::envelope));
@@ -86,7 +86,7 @@ fn the_delay_between_two_attempts_is_a_wait_with_the_failure_before_it() {
 /// engine/E10
 #[test]
 fn the_time_of_a_wait_is_a_time() {
-    let wait = ops_core::Wait::Timer { until: Micros(50) };
+    let wait = serde_json::from_value(json!({"on": "timer", "until": 50})).unwrap();
     let steps = fold(&[TaskEvent::Waiting { wait }]);
     assert_eq!(steps[1].until, Some(Micros(50)));
     assert_eq!(steps[1].input, Some(json!({"on": "timer"})));

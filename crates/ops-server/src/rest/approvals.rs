@@ -195,7 +195,7 @@ async fn judge(
         Some(_) | None => return Err(Problem::parts(Code::InvalidBody, "body", errors)),
     };
     let engine = &app.surface.engine;
-    let judged = engine.judge(caller.tenant, task, step, opinion, revision, by);
+    let judged = engine.judge(&caller, task, step, opinion, revision, by);
     Ok(one(&judged.await.map_err(refused(task))?))
 }
 

@@ -34,7 +34,7 @@ pub(crate) async fn pause(
     caller: Caller,
     TaskPath(id): TaskPath,
 ) -> Result<Response, Problem> {
-    tasks::changed(id, app.surface.engine.pause(caller.tenant, id)).await
+    tasks::changed(id, app.surface.engine.pause(&caller, id)).await
 }
 
 /// Lets a paused task go on. One that is not paused is left as it is.
@@ -51,7 +51,7 @@ pub(crate) async fn resume(
     caller: Caller,
     TaskPath(id): TaskPath,
 ) -> Result<Response, Problem> {
-    tasks::changed(id, app.surface.engine.resume(caller.tenant, id)).await
+    tasks::changed(id, app.surface.engine.resume(&caller, id)).await
 }
 
 /// Gives a task's run other limits: those that are named.
@@ -81,7 +81,7 @@ pub(crate) async fn limit(
     if !errors.is_empty() {
         return Err(Problem::parts(Code::InvalidBody, "body", errors));
     }
-    tasks::changed(id, app.surface.engine.limit(caller.tenant, id, limits)).await
+    tasks::changed(id, app.surface.engine.limit(&caller, id, limits)).await
 }
 
 /// Tells something to a task's run.
@@ -117,7 +117,7 @@ pub(crate) async fn signal(
         return Err(Problem::parts(Code::InvalidBody, "body", errors));
     }
     let name = name.unwrap_or_default();
-    let told = app.surface.engine.signal(caller.tenant, id, name, payload);
+    let told = app.surface.engine.signal(&caller, id, name, payload);
     tasks::changed(id, told).await
 }
 
@@ -150,7 +150,7 @@ pub(crate) async fn rerun(
         Ok(rerun)
     });
     let rerun = read.await?;
-    let submitted = app.surface.engine.rerun(caller.tenant, id, rerun).await;
+    let submitted = app.surface.engine.rerun(&caller, id, rerun).await;
     Ok(tasks::made(submitted.map_err(refused(id))?))
 }
 

@@ -46,7 +46,7 @@ pub(crate) async fn create(
         Ok((wish.submit, given))
     });
     let (wish, given) = read.await?;
-    let accepted = app.surface.engine.submit(caller.tenant, wish).await;
+    let accepted = app.surface.engine.submit(&caller, wish).await;
     let accepted = accepted.map_err(|error| given.refused(error))?;
     Ok(tasks::made_as(accepted, &given))
 }

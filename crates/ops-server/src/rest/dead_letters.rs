@@ -66,7 +66,7 @@ pub(crate) async fn redrive(
     caller: Caller,
     TaskPath(id): TaskPath,
 ) -> Result<Response, Problem> {
-    let submitted = app.surface.engine.redrive(caller.tenant, id).await;
+    let submitted = app.surface.engine.redrive(&caller, id).await;
     Ok(tasks::made(submitted.map_err(refused(id))?))
 }
 
@@ -103,7 +103,7 @@ pub(crate) async fn redrive_all(
         Some(false) | None => DryRun::No,
     };
     let engine = &app.surface.engine;
-    let redriven = engine.redrive_all(caller.tenant, limit, dry_run).await?;
+    let redriven = engine.redrive_all(&caller, limit, dry_run).await?;
     let mut out = Vec::with_capacity(1_024);
     let mut view = ObjectWriter::begin(&mut out);
     let items = view.key("redriven");

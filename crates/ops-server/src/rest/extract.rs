@@ -9,18 +9,21 @@ use ops_core::{AgentDigest, Code, TaskId, TenantId};
 use crate::problem::Problem;
 
 /// Who asks. A handler without it has no tenant to pass on, and so cannot reach a task.
-pub(crate) struct Caller {
-    /// The tenant whose tasks are seen.
-    pub(crate) tenant: TenantId,
+pub(crate) struct Caller(ops_core::Caller);
+
+impl std::ops::Deref for Caller {
+    type Target = ops_core::Caller;
+
+    fn deref(&self) -> &ops_core::Caller {
+        &self.0
+    }
 }
 
 impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = Infallible;
 
     async fn from_request_parts(_: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self {
-            tenant: TenantId::DEFAULT,
-        })
+        Ok(Self(ops_core::Caller::local(TenantId::DEFAULT)))
     }
 }
 

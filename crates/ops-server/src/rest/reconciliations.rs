@@ -78,7 +78,7 @@ pub(crate) async fn resolve(
     let body = app.bodies.json(&parts.headers, body).await?;
     let resolution = parse(body.text())?;
     let engine = &app.surface.engine;
-    let resolved = engine.resolve(caller.tenant, task, step, resolution);
+    let resolved = engine.resolve(&caller, task, step, resolution);
     tasks::changed(task, resolved).await
 }
 

@@ -212,7 +212,7 @@ pub(crate) async fn run(
     NamePath(name): NamePath,
 ) -> Result<Response, Problem> {
     let engine = &app.surface.engine;
-    let run = engine.run_schedule(caller.tenant, &name).await?;
+    let run = engine.run_schedule(&caller, &name).await?;
     let mut out = Vec::with_capacity(256);
     view::run(&mut out, &run);
     Ok(answer(StatusCode::CREATED, out))

@@ -79,7 +79,7 @@ pub(crate) async fn cancel(
     caller: Caller,
     TaskPath(id): TaskPath,
 ) -> Result<Response, Problem> {
-    changed(id, app.surface.engine.cancel(caller.tenant, id)).await
+    changed(id, app.surface.engine.cancel(&caller, id)).await
 }
 
 /// Does an ended task again, as a new one.
@@ -101,7 +101,7 @@ pub(crate) async fn retry(
 ) -> Result<Response, Problem> {
     let key = create::key(&headers, None)?;
     let engine = &app.surface.engine;
-    let submitted = engine.retry(caller.tenant, id, key).await;
+    let submitted = engine.retry(&caller, id, key).await;
     Ok(made(submitted.map_err(refused(id))?))
 }
 

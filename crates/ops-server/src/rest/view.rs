@@ -88,7 +88,9 @@ fn fields(view: &mut ObjectWriter<'_>, record: &TaskRecord, beside: &Beside) {
 
     view.plain("state", &life.state.name());
     match &life.state {
-        State::Pending if beside.is_unserved => unserved(view.key("state_detail"), &task.queue),
+        State::Pending { .. } if beside.is_unserved => {
+            unserved(view.key("state_detail"), &task.queue)
+        }
         state => detail(view.key("state_detail"), state, life.attempt, beside),
     }
     view.value("paused", &life.paused);
@@ -112,7 +114,13 @@ fn fields(view: &mut ObjectWriter<'_>, record: &TaskRecord, beside: &Beside) {
         Some(old) => view.plain("retry_of", old),
         None => view.raw("retry_of", None),
     }
-    let dead = matches!(life.state, State::Failed { dead_letter: true });
+    let dead = matches!(
+        life.state,
+        State::Failed {
+            dead_letter: true,
+            ..
+        }
+    );
     view.value("dead_letter", &dead);
 }
 
@@ -153,16 +161,16 @@ fn unserved(out: &mut Vec<u8>, queue: &str) {
 /// `signals`, `tasks`, `key` or `limit` what exactly; `error`, why the attempt before a retry failed.
 fn detail(out: &mut Vec<u8>, state: &State, attempt: u32, beside: &Beside) {
     let (on, until, wait) = match state {
-        State::Scheduled { until } if attempt > 1 => ("retry", Some(*until), None),
-        State::Scheduled { until } => ("start", Some(*until), None),
+        State::Scheduled { until, .. } if attempt > 1 => ("retry", Some(*until), None),
+        State::Scheduled { until, .. } => ("start", Some(*until), None),
         State::Waiting(wait) => (wait.name(), wait.until(), Some(wait)),
-        State::Pending
-        | State::Paused
+        State::Pending { .. }
+        | State::Paused { .. }
         | State::Running { .. }
         | State::Cancelling { .. }
-        | State::Completed
+        | State::Completed { .. }
         | State::Failed { .. }
-        | State::Cancelled => {
+        | State::Cancelled { .. } => {
             out.extend_from_slice(b"null");
             return;
         }
@@ -173,14 +181,16 @@ fn detail(out: &mut Vec<u8>, state: &State, attempt: u32, beside: &Beside) {
         view.time("until", until);
     }
     match wait {
-        Some(Wait::InDoubt { steps } | Wait::Approval { steps, .. }) => view.value("steps", steps),
+        Some(Wait::InDoubt { steps, .. } | Wait::Approval { steps, .. }) => {
+            view.value("steps", steps)
+        }
         Some(Wait::Signal { names, .. }) => view.value("signals", names),
         Some(Wait::Child { tasks, .. }) => view.value("tasks", tasks),
         Some(Wait::Budget { limit, message, .. }) => {
             view.value("limit", limit);
             view.value("message", message);
         }
-        Some(Wait::Concurrency { key }) => view.value("key", key),
+        Some(Wait::Concurrency { key, .. }) => view.value("key", key),
         Some(Wait::Timer { .. }) | None => {}
     }
     if let Some(failure) = &beside.failure {

@@ -1,6 +1,6 @@
 //! Submitting several tasks at once.
 
-use ops_core::ports::Store as _;
+use ops_core::ports::TaskStore as _;
 use serde_json::{Value, json};
 
 use crate::harness::App;

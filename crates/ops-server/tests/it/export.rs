@@ -1,9 +1,9 @@
 //! Exporting a task.
 
 use ops_core::{
-    Command, Next,
+    Next, RunCommand,
     event::StepStatus,
-    ports::{Blob, Store as _},
+    ports::{Blob, RunStore as _},
 };
 use serde_json::{Value, json};
 use sha2::Digest as _;
@@ -35,7 +35,6 @@ async fn an_export_has_everything_in_its_order() {
     );
     done.blobs = vec![digest.clone()];
     let append = ops_core::Append::new(
-        claimed.life.epoch,
         claimed.life.seq,
         vec![event(1, StepStatus::Started, json!({"name": "big"})), done],
         Next::Complete {
@@ -47,9 +46,9 @@ async fn an_export_has_everything_in_its_order() {
         bytes: large.clone().into(),
     };
     let tenant = ops_core::TenantId::DEFAULT;
-    let command = Command::Append(append);
+    let command = RunCommand::append(claimed.life.epoch, append);
     app.store
-        .apply(tenant, claimed.task.id, command, vec![blob])
+        .record(tenant, claimed.task.id, command, vec![blob])
         .await
         .unwrap();
 

@@ -10,13 +10,13 @@ use std::{
 };
 
 use ops_core::{
-    AgentDigest, AgentName, Append, Command, Json, Micros, Next, SessionId, TaskId, TenantId,
+    AgentDigest, AgentName, Append, Json, Micros, Next, RunCommand, SessionId, TaskId, TenantId,
     agent::AgentSpec,
     event::{EffectClass, NewEvent, StepKind, StepMark, StepStatus, TaskError, Usage},
     ports::{
         AgentDefinitions, AgentMistake, AgentTool, AgentTools, ClaimRequest, Clock, Expected, Fut,
-        InputCheck, Live, Queue, Random, Retention, Store, TaskInput, TaskRecord, ToolSourceHealth,
-        Workspaces,
+        InputCheck, Live, Queue, Random, Retention, RunStore as _, TaskInput, TaskRecord,
+        TaskStore as _, ToolSourceHealth, Workspaces,
     },
     retry::RetryPolicy,
 };
@@ -230,7 +230,8 @@ impl App {
         let store = Arc::new(store.unwrap());
         let engine = Engine::new(
             Adapters {
-                store: Arc::clone(&store) as Arc<dyn Store>,
+                store: Arc::clone(&store) as _,
+                upkeep: Arc::clone(&store) as _,
                 live: Arc::clone(&live) as Arc<dyn Live>,
                 queue,
                 clock: Arc::clone(&clock) as Arc<dyn Clock>,
@@ -335,16 +336,10 @@ impl App {
     /// Records what a worker did.
     pub(crate) async fn append(&self, task: TaskId, events: Vec<NewEvent>, next: Next) {
         let life = self.store.task(TenantId::DEFAULT, task).await.unwrap().life;
-        let append = Append {
-            epoch: life.epoch,
-            expected_seq: life.seq,
-            children: Vec::new(),
-            approvals: Vec::new(),
-            events,
-            next,
-        };
+        let append = Append::new(life.seq, events, next);
+        let command = RunCommand::append(life.epoch, append);
         self.store
-            .apply(TenantId::DEFAULT, task, Command::Append(append), Vec::new())
+            .record(TenantId::DEFAULT, task, command, Vec::new())
             .await
             .unwrap();
     }
@@ -410,6 +405,6 @@ pub(crate) fn event(number: u32, status: StepStatus, mut body: Value) -> NewEven
             cost_micros: 1_500,
         },
         blobs: Vec::new(),
-        body: body.to_string().into_bytes(),
+        body: body.to_string().into(),
     }
 }

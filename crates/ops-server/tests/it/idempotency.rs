@@ -136,7 +136,9 @@ async fn a_retry_and_a_rerun_with_the_same_key_make_one_task() {
 /// A database of an older release holds digests of requests as they were written.
 #[tokio::test]
 async fn a_key_of_an_older_release_finds_its_task() {
-    use ops_core::ports::{ClaimRequest, Idempotency, IdempotencyKey, NewTask, Store as _};
+    use ops_core::ports::{
+        ClaimRequest, Idempotency, IdempotencyKey, NewTask, RunStore as _, TaskStore as _,
+    };
     let app = App::start().await;
     // Any stored task shows what a new one looks like.
     app.echo().await;
@@ -156,6 +158,7 @@ async fn a_key_of_an_older_release_finds_its_task() {
         82, 210, 158, 25, 74, 240, 234, 49, 100, 203, 126, 165, 171,
     ];
     let stored = NewTask {
+        actor: ops_core::Actor::Local,
         retry: claimed.life.retry,
         idempotency: Some(Idempotency {
             key: IdempotencyKey::Client("old".into()),

@@ -1,6 +1,6 @@
 //! Listing, cancelling and retrying tasks.
 
-use ops_core::{Command, TenantId, ports::Store as _};
+use ops_core::{RunCommand, TenantId, ports::RunStore as _};
 use serde_json::{Value, json};
 
 use crate::{
@@ -20,9 +20,7 @@ async fn list(app: &App, query: &str) -> Value {
 async fn one_of_each(app: &App) {
     app.echo().await;
     let record = app.claim().await;
-    let release = Command::Release {
-        epoch: record.life.epoch,
-    };
+    let release = RunCommand::release(record.life.epoch);
     // Released, it is pending again; what follows must not claim it.
     let low = json!({"task_type": "echo", "priority": 9});
     app.submit(&low).await;
@@ -41,13 +39,13 @@ async fn one_of_each(app: &App) {
     app.submit(&low).await;
     let task = app.claim().await.task.id;
     let until = ops_core::Micros(i64::MAX / 2);
-    let wait = ops_core::Next::Wait(ops_core::Wait::Timer { until });
+    let wait = ops_core::Next::Wait(ops_core::WaitRequest::Timer { until });
     app.append(task, Vec::new(), wait).await;
     app.submit(&json!({"task_type": "echo", "run_at": "2030-01-01T00:00:00Z"}))
         .await;
     app.echo().await;
     app.store
-        .apply(TenantId::DEFAULT, record.task.id, release, Vec::new())
+        .record(TenantId::DEFAULT, record.task.id, release, Vec::new())
         .await
         .unwrap();
 }

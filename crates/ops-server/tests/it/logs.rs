@@ -177,7 +177,7 @@ async fn long(app: &App) -> String {
     }
     app.append(task, events, ops_core::Next::Continue).await;
     let started = event(number + 1, StepStatus::Started, json!({"name": "t"}));
-    let wait = ops_core::Wait::InDoubt {
+    let wait = ops_core::WaitRequest::InDoubt {
         steps: vec![number + 1],
     };
     app.append(task, vec![started], ops_core::Next::Wait(wait))

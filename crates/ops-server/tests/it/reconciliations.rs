@@ -1,6 +1,6 @@
 //! Steps whose outcome nobody knows.
 
-use ops_core::{Wait, event::StepStatus};
+use ops_core::{WaitRequest, event::StepStatus};
 use serde_json::{Value, json};
 
 use crate::{
@@ -18,7 +18,7 @@ async fn doubtful(app: &App) -> String {
             event(number, StepStatus::Started, body)
         })
         .to_vec();
-    let wait = Wait::InDoubt { steps: vec![4, 5] };
+    let wait = WaitRequest::InDoubt { steps: vec![4, 5] };
     app.append(task, events, ops_core::Next::Wait(wait)).await;
     id
 }

@@ -3,7 +3,7 @@
 use ops_core::{
     Task, TaskId, TenantId,
     event::StepStatus,
-    ports::{NewTask, Store as _},
+    ports::{NewTask, TaskStore as _},
 };
 use serde_json::{Value, json};
 
@@ -183,6 +183,7 @@ async fn a_task_in_a_queue_that_nobody_serves_says_so() {
     // As one that was accepted while the queue was configured.
     let left = NewTask {
         task,
+        actor: ops_core::Actor::Local,
         retry: record.life.retry,
         idempotency: None,
         fork: None,

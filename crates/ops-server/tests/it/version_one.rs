@@ -229,7 +229,7 @@ async fn a_scheduled_task_reads_pending_and_a_waiting_one_running() {
     );
     let id = app.echo().await;
     let until = ops_core::Micros(1_744_628_400_000_000);
-    let wait = ops_core::Next::Wait(ops_core::Wait::Timer { until });
+    let wait = ops_core::Next::Wait(ops_core::WaitRequest::Timer { until });
     let task = app.claim().await.task.id;
     app.append(task, Vec::new(), wait).await;
     let task = app.task(&id).await;
@@ -291,12 +291,10 @@ async fn get_health_gives_200_and_ok() {
 #[tokio::test]
 async fn without_limit_the_list_has_the_newest_1000_and_total_has_all() {
     let app = App::start().await;
+    let caller = ops_core::Caller::local(ops_core::TenantId::DEFAULT);
     for _ in 0..1_003 {
         let wish = ops_engine::Submit::new("echo".into(), ops_core::Json::parse("{}").unwrap());
-        app.engine
-            .submit(ops_core::TenantId::DEFAULT, wish)
-            .await
-            .unwrap();
+        app.engine.submit(&caller, wish).await.unwrap();
     }
     let list = app.get("/api/v1/tasks/").await.json();
     assert_eq!(list["total"], 1_003);

@@ -1,7 +1,6 @@
 //! Migrations: numbered files, forward only. The number of the last one is the database's
 //! `user_version`, and it changes in the same transaction as the tables.
 
-pub(crate) mod columns;
 pub(crate) mod rows;
 pub(crate) mod terms;
 

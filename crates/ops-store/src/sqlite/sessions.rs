@@ -10,6 +10,7 @@ use std::{
 use ops_core::{
     SessionId, TaskId, TenantId,
     ports::{HeartbeatReply, StoreError},
+    rules::lease::Stop,
 };
 
 use tokio::sync::Notify;
@@ -42,13 +43,6 @@ struct Session {
 pub(crate) enum Interrupt {
     Begun(Stop, TenantId, TaskId),
     Ended(Stop, TenantId, TaskId),
-}
-
-/// How a session is to stop a task.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stop {
-    Cancel(SessionId),
-    Pause(SessionId),
 }
 
 impl Sessions {

@@ -8,10 +8,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use ops_core::{
-    ports::{Clock, StoreError},
-    stats::Stats,
-};
+use ops_core::ports::{Clock, StoreError};
 
 use crate::sqlite::{
     folder::{
@@ -21,11 +18,12 @@ use crate::sqlite::{
     options::Options,
     queries::readers::Readers,
     sessions::Sessions,
+    verbs::leases,
     writer::Writer,
     writer::{
         inbox::{Inbox, lock},
-        request::Request,
-        stats::Meter,
+        job::Job,
+        stats::{Meter, Stats},
     },
 };
 
@@ -37,7 +35,7 @@ pub struct SqliteStore {
     dir: PathBuf,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) max_value_bytes: u64,
-    pub(crate) inbox: Arc<Inbox<Request>>,
+    pub(crate) inbox: Arc<Inbox<Job>>,
     pub(crate) readers: Arc<Readers>,
     pub(crate) sessions: Arc<Sessions>,
     meter: Arc<Meter>,
@@ -72,7 +70,9 @@ impl SqliteStore {
         let meter = Arc::new(Meter::default());
         let (voided, answer) = mpsc::channel();
         // The leases of the process before are taken back ahead of any other request.
-        let _ = inbox.push(Request::VoidLeases(voided));
+        let _ = inbox.push(Job::new(leases::void_leases, move |lost| {
+            drop(voided.send(lost));
+        }));
         let writer = Writer {
             dir: options.dir.clone(),
             durability: options.durability,

@@ -1,4 +1,4 @@
 //! Large values: packed by the caller, stored once, found by their digest.
 
 pub(crate) mod blob;
-pub(crate) mod prepare;
+pub(crate) mod pack;

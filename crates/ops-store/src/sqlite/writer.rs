@@ -1,14 +1,12 @@
 //! The writer: one thread, one connection, group commit. It takes whatever was queued while the
 //! last commit ran, decides and writes each item, commits once, then answers.
 
-pub(crate) mod answer;
 pub(crate) mod batch;
 pub(crate) mod changes;
 pub(crate) mod checkpoint;
 pub(crate) mod inbox;
 pub(crate) mod job;
 pub(crate) mod linger;
-pub(crate) mod request;
 pub(crate) mod statements;
 pub(crate) mod stats;
 
@@ -29,17 +27,16 @@ use crate::sqlite::{
     options::Durability,
     sessions::Sessions,
     writer::{
-        answer::Answer,
         batch::Batch,
         checkpoint::WriteAheadLog,
         inbox::Inbox,
+        job::Job,
         linger::Linger,
-        request::{Request, answer},
         stats::{Meter, micros},
     },
 };
 
-/// The most items in one group.
+/// The most jobs in one group.
 const MOST: usize = 512;
 /// What the writer works with.
 pub(crate) struct Writer {
@@ -48,7 +45,7 @@ pub(crate) struct Writer {
     pub(crate) commit_delay: Option<Duration>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) observer: Arc<dyn Observer>,
-    pub(crate) inbox: Arc<Inbox<Request>>,
+    pub(crate) inbox: Arc<Inbox<Job>>,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) meter: Arc<Meter>,
     /// Whether the last group failed.
@@ -56,7 +53,7 @@ pub(crate) struct Writer {
 }
 
 /// Closes the inbox when the writer ends, however it ends: nobody waits for a dead writer.
-struct Closing<'a>(&'a Inbox<Request>);
+struct Closing<'a>(&'a Inbox<Job>);
 
 impl Drop for Closing<'_> {
     fn drop(&mut self) {
@@ -81,8 +78,8 @@ impl Writer {
         let mut wal = WriteAheadLog::follow(conn);
         let mut batch = Batch::new(conn, &self.sessions)?;
         let mut linger = Linger::default();
-        let mut requests = Vec::with_capacity(MOST);
-        let mut answers = Vec::with_capacity(MOST);
+        let mut jobs = Vec::with_capacity(MOST);
+        let mut done = Vec::with_capacity(MOST);
         let mut expected = 0;
         while self.inbox.wait() {
             if let Some(window) = linger.window() {
@@ -91,15 +88,14 @@ impl Writer {
                 let waited = micros(waited.elapsed());
                 self.meter.note(|stats| stats.linger_micros += waited);
             }
-            self.inbox.take(MOST, &mut requests);
-            let size = requests.len();
+            self.inbox.take(MOST, &mut jobs);
+            let size = jobs.len();
             self.meter.note(|stats| {
                 stats.items += size as u64;
                 stats.largest_batch = stats.largest_batch.max(size as u64);
             });
-            let group = AssertUnwindSafe(|| {
-                self.group(&mut batch, &mut linger, &mut requests, &mut answers)
-            });
+            let group =
+                AssertUnwindSafe(|| self.group(&mut batch, &mut linger, &mut jobs, &mut done));
             // Those who are answered now will probably be back; those who queued are there.
             expected = size;
             if let Ok(queued) = catch_unwind(group) {
@@ -108,8 +104,8 @@ impl Writer {
                 tracing::error!("the writer panicked; the group is rolled back");
                 self.roll_back(&batch);
                 // Whoever waits for one of these hears that the writer did not answer.
-                requests.clear();
-                answers.clear();
+                jobs.clear();
+                done.clear();
             }
             batch.changes.clear();
             if wal.checkpoint_if_long() {
@@ -120,37 +116,32 @@ impl Writer {
         Ok(())
     }
 
-    /// One group: everything in it is committed, or nothing. Says how many requests were queued
+    /// One group: everything in it is committed, or nothing. Says how many jobs were queued
     /// when the commit was done and nobody was answered yet.
     fn group(
         &self,
         batch: &mut Batch<'_>,
         linger: &mut Linger,
-        requests: &mut Vec<Request>,
-        answers: &mut Vec<Answer>,
+        jobs: &mut Vec<Job>,
+        done: &mut Vec<Job>,
     ) -> usize {
         batch.now = self.clock.now();
         let mut written = batch.sql.begin.execute(()).map(drop);
-        for request in requests.drain(..) {
-            match &written {
-                Ok(()) => match answer(batch, request) {
-                    (answer, None) => answers.push(answer),
-                    (answer, Some(error)) => {
-                        answers.push(answer);
-                        written = Err(error);
-                    }
-                },
-                Err(error) => answers.push(Answer::refused(request, store_error(&self.dir, error))),
+        for mut job in jobs.drain(..) {
+            // After a failure of storage the others of the group are not even looked at.
+            if written.is_ok()
+                && let Some(error) = job.perform(batch)
+            {
+                written = Err(error);
             }
+            done.push(job);
         }
         let written = written.and_then(|()| self.commit(batch, linger));
         let queued = self.inbox.len();
         match written {
             Ok(()) => {
                 self.sessions.note(&mut batch.changes.interrupts);
-                for answer in answers.drain(..) {
-                    answer.send(&self.inbox);
-                }
+                done.drain(..).for_each(Job::answer);
                 self.tell(batch);
             }
             Err(error) => {
@@ -160,9 +151,7 @@ impl Writer {
                 if !self.failing.replace(true) {
                     tracing::error!(%error, "writes fail");
                 }
-                for answer in answers.drain(..) {
-                    answer.fail(error.clone());
-                }
+                done.drain(..).for_each(|job| job.fail(error.clone()));
             }
         }
         queued

@@ -9,11 +9,12 @@ use std::{
 };
 
 use ops_core::{
-    Append, Command, Json, Lifecycle, Micros, NewEvent, Next, SessionId, StoredEvent, Task, TaskId,
-    TenantId,
+    Actor, Append, ChildSpec, Json, Lifecycle, Micros, NewEvent, Next, RunCommand, SessionId,
+    StoredEvent, Task, TaskAction, TaskId, TenantId,
     event::{EffectClass, StepKind, StepMark, StepStatus, TaskError, Usage},
     ports::{
-        ClaimRequest, Clock, NewTask, Notice, Observer, Store, StoreError, TaskFilter, TaskRecord,
+        Blob, ClaimRequest, Clock, NewTask, Notice, Observer, RunStore, Store, StoreError,
+        TaskFilter, TaskRecord, UpkeepStore,
     },
     retry::RetryPolicy,
     task::TaskLimits,
@@ -22,6 +23,104 @@ use ops_core::{
 
 pub(crate) const TENANT: TenantId = TenantId::DEFAULT;
 pub(crate) const OTHER: TenantId = TenantId(2);
+
+/// Every port of a store.
+pub(crate) trait AnyStore: Store + RunStore + UpkeepStore {}
+
+impl<S: Store + RunStore + UpkeepStore> AnyStore for S {}
+
+/// What is asked of a task, by a client or under a lease.
+#[derive(Debug, Clone)]
+pub(crate) enum Asked {
+    Client(TaskAction),
+    Run(RunCommand),
+}
+
+impl From<TaskAction> for Asked {
+    fn from(action: TaskAction) -> Self {
+        Self::Client(action)
+    }
+}
+
+impl From<RunCommand> for Asked {
+    fn from(command: RunCommand) -> Self {
+        Self::Run(command)
+    }
+}
+
+/// States as a row says them: tests expect states that only the rules can make.
+pub(crate) mod state {
+    use ops_core::{
+        Micros, SessionId, State,
+        task::{StateName, StateRow},
+    };
+    use serde_json::Value;
+
+    fn row(name: StateName) -> StateRow {
+        StateRow {
+            name,
+            session: None,
+            due: None,
+            wait: None,
+            dead_letter: false,
+        }
+    }
+
+    fn decoded(row: StateRow) -> State {
+        State::from_row(row).unwrap()
+    }
+
+    pub(crate) fn pending() -> State {
+        decoded(row(StateName::Pending))
+    }
+
+    pub(crate) fn paused() -> State {
+        decoded(row(StateName::Paused))
+    }
+
+    pub(crate) fn completed() -> State {
+        decoded(row(StateName::Completed))
+    }
+
+    pub(crate) fn cancelled() -> State {
+        decoded(row(StateName::Cancelled))
+    }
+
+    pub(crate) fn failed(dead_letter: bool) -> State {
+        decoded(StateRow {
+            dead_letter,
+            ..row(StateName::Failed)
+        })
+    }
+
+    pub(crate) fn running(session: SessionId) -> State {
+        decoded(StateRow {
+            session: Some(session),
+            ..row(StateName::Running)
+        })
+    }
+
+    pub(crate) fn cancelling(session: SessionId) -> State {
+        decoded(StateRow {
+            session: Some(session),
+            ..row(StateName::Cancelling)
+        })
+    }
+
+    pub(crate) fn scheduled(until: Micros) -> State {
+        decoded(StateRow {
+            due: Some(until),
+            ..row(StateName::Scheduled)
+        })
+    }
+
+    pub(crate) fn waiting(wait: Value) -> State {
+        decoded(StateRow {
+            wait: Some(serde_json::from_value(wait).unwrap()),
+            ..row(StateName::Waiting)
+        })
+    }
+}
 
 /// Time that passes only when a test says so.
 pub(crate) struct TestClock(AtomicI64);
@@ -71,7 +170,7 @@ fn random() -> [u8; 10] {
 }
 
 pub(crate) struct World {
-    pub(crate) store: Arc<dyn Store>,
+    pub(crate) store: Arc<dyn AnyStore>,
     pub(crate) clock: Arc<TestClock>,
     pub(crate) seen: Arc<Seen>,
     /// What lives as long as the store: a folder, a database.
@@ -102,6 +201,7 @@ impl World {
                 created_at: now,
                 run_at: None,
             },
+            actor: Actor::Local,
             retry: RetryPolicy::default(),
             idempotency: None,
             fork: None,
@@ -149,9 +249,25 @@ impl World {
     pub(crate) async fn apply(
         &self,
         task: TaskId,
-        command: Command,
+        asked: impl Into<Asked>,
     ) -> Result<Lifecycle, StoreError> {
-        self.store.apply(TENANT, task, command, Vec::new()).await
+        self.apply_with(TENANT, task, asked, Vec::new()).await
+    }
+
+    pub(crate) async fn apply_with(
+        &self,
+        tenant: TenantId,
+        task: TaskId,
+        asked: impl Into<Asked>,
+        blobs: Vec<Blob>,
+    ) -> Result<Lifecycle, StoreError> {
+        match asked.into() {
+            Asked::Client(action) => {
+                let command = action.by(Actor::Local);
+                self.store.command(tenant, task, command).await
+            }
+            Asked::Run(command) => self.store.record(tenant, task, command, blobs).await,
+        }
     }
 
     pub(crate) async fn append(
@@ -161,6 +277,22 @@ impl World {
         next: Next,
     ) -> Result<Lifecycle, StoreError> {
         self.apply(life.id, append(life, events, next)).await
+    }
+
+    /// A child that a run may ask for.
+    pub(crate) fn child(&self, step: u32) -> ChildSpec {
+        ChildSpec {
+            id: self.new_task().task.id,
+            step,
+            input: json(r#"{"prompt":"hello"}"#),
+            agent: None,
+            name: None,
+            max_steps: None,
+            max_tokens: None,
+            max_cost_micros: None,
+            deadline: None,
+            depth_left: 2,
+        }
     }
 
     pub(crate) async fn task(&self, task: TaskId) -> TaskRecord {
@@ -219,15 +351,8 @@ pub(crate) fn big_json(bytes: usize) -> Json {
     json(&text)
 }
 
-pub(crate) fn append(life: &Lifecycle, events: Vec<NewEvent>, next: Next) -> Command {
-    Command::Append(Append {
-        epoch: life.epoch,
-        expected_seq: life.seq,
-        children: Vec::new(),
-        approvals: Vec::new(),
-        events,
-        next,
-    })
+pub(crate) fn append(life: &Lifecycle, events: Vec<NewEvent>, next: Next) -> RunCommand {
+    RunCommand::append(life.epoch, Append::new(life.seq, events, next))
 }
 
 pub(crate) fn step(number: u32, status: StepStatus) -> NewEvent {

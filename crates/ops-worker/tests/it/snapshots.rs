@@ -9,7 +9,7 @@ use agentkit::{
     run::{FOLD_VERSION, Limits, Run},
     tool::{ToolContext, ToolOutput},
 };
-use ops_core::{State, StoredEvent, event::TaskEvent};
+use ops_core::{StoredEvent, event::TaskEvent, task::StateName};
 use serde_json::{Value, json};
 
 use crate::world::{Faults, Left, run_and_read};
@@ -44,7 +44,7 @@ async fn run(turns: u32, faults: Faults) -> Left {
     };
     let agent = Agent::builder(model).tool(Nothing(nothing)).limits(limits);
     let left = run_and_read(agent.build().unwrap(), faults).await;
-    assert_eq!(left.record.life.state, State::Completed);
+    assert_eq!(left.record.life.state.name(), StateName::Completed);
     left
 }
 

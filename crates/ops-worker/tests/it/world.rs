@@ -15,11 +15,12 @@ use agentkit::{
     run::{Limits, RunConfig},
 };
 use ops_core::{
-    AgentDigest, AgentName, Command, Json, Micros, StoredEvent, TenantId,
+    Actor, AgentDigest, AgentName, Caller, Json, Micros, StoredEvent, TaskAction, TenantId,
     agent::AgentSpec,
     ports::{
         AgentDefinitions, AgentMistake, AgentStore as _, AgentTools, Clock, Expected, InputCheck,
-        NewAgent, Random, Snapshot, Store, StoreError, TaskInput, TaskRecord,
+        NewAgent, Random, RunStore as _, Snapshot, StoreError, TaskInput, TaskRecord,
+        TaskStore as _,
     },
     retry::RetryPolicy,
 };
@@ -30,7 +31,7 @@ use ops_worker::{Agents, Job, Prepared, QueueSettings, Settings, Worker};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::faulty::Faulty;
+use crate::faulty::{Faulty, Stalling};
 
 /// How long leases hold.
 pub(crate) const LEASE: Duration = Duration::from_secs(10);
@@ -104,9 +105,10 @@ impl Agents for One {
     }
 }
 
-/// What happens in a world: so many calls of a verb fail.
+/// What happens in a world.
 #[derive(Default)]
 pub(crate) struct Faults {
+    /// So many looks of the timers at the store fail.
     pub(crate) wake_due: u32,
     /// Reading events, and how it fails.
     pub(crate) events: Option<(u32, StoreError)>,
@@ -171,8 +173,7 @@ pub(crate) async fn run_and_read(agent: Agent, faults: Faults) -> Left {
     let none = (0, StoreError::SessionOver);
     let (events, events_fail) = faults.events.unwrap_or(none);
     let faulty = Arc::new(Faulty {
-        store: Arc::clone(&store) as _,
-        wake_due: AtomicU32::new(faults.wake_due),
+        store: Arc::clone(&store),
         events: AtomicU32::new(events),
         events_fail,
         definition: faults.definition.clone(),
@@ -194,7 +195,11 @@ pub(crate) async fn run_and_read(agent: Agent, faults: Faults) -> Left {
         retention: ops_core::ports::Retention::default(),
     };
     let adapters = Adapters {
-        store: Arc::clone(&faulty) as _,
+        store: Arc::clone(&store) as _,
+        upkeep: Arc::new(Stalling {
+            store: Arc::clone(&store),
+            wake_due: AtomicU32::new(faults.wake_due),
+        }),
         live: Arc::clone(&live),
         queue: Arc::clone(&queue),
         clock: Arc::clone(&clock),
@@ -211,8 +216,9 @@ pub(crate) async fn run_and_read(agent: Agent, faults: Faults) -> Left {
         wish.agent_id = Some("clerk".into());
         store.put_agent(clerk()).await.unwrap();
     }
+    let caller = Caller::local(TenantId::DEFAULT);
     let id = engine
-        .submit(TenantId::DEFAULT, wish)
+        .submit(&caller, wish)
         .await
         .unwrap()
         .submitted
@@ -221,11 +227,12 @@ pub(crate) async fn run_and_read(agent: Agent, faults: Faults) -> Left {
         .id;
     if let Some((name, payload)) = faults.signal {
         // The engine takes an answer only once its question is open; a run must bear an earlier one.
-        let signal = Command::Signal {
+        let signal = TaskAction::Signal {
             name: name.to_owned(),
             payload,
         };
-        let told = store.apply(TenantId::DEFAULT, id, signal, Vec::new());
+        let signal = signal.by(Actor::Local);
+        let told = store.command(TenantId::DEFAULT, id, signal);
         told.await.unwrap();
     }
     let settings = Settings {
@@ -263,7 +270,7 @@ pub(crate) async fn run_and_read(agent: Agent, faults: Faults) -> Left {
     let mut log: Vec<StoredEvent> = Vec::new();
     loop {
         let after = log.last().map_or(0, |event| event.seq);
-        let page = store.events(TenantId::DEFAULT, id, after, 1_000).await;
+        let page = store.log(TenantId::DEFAULT, id, after, 1_000).await;
         let page = page.unwrap();
         if page.is_empty() {
             break;

@@ -55,7 +55,7 @@ pub(crate) async fn create(
         Ok((wishes, parsed))
     });
     let (wishes, parsed) = read.await?;
-    let submitted = app.surface.engine.submit_all(caller.tenant, wishes).await;
+    let submitted = app.surface.engine.submit_all(&caller, wishes).await;
     let mut submitted = submitted.into_iter();
     let outcomes: Vec<Outcome> = parsed
         .into_iter()

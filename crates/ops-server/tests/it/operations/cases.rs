@@ -1,7 +1,8 @@
 //! One case for each operation.
 
 use ops_core::{
-    Append, Command, NewApproval, Next, TenantId, Wait, event::StepStatus, ports::Store as _,
+    Append, NewApproval, Next, RunCommand, TenantId, WaitRequest, event::StepStatus,
+    ports::RunStore as _,
 };
 use serde_json::{Value, json};
 
@@ -499,23 +500,22 @@ pub(crate) async fn asking_with(app: &App, input: Value) -> String {
     let append = Append {
         approvals: vec![approval],
         ..Append::new(
-            record.life.epoch,
             record.life.seq,
             vec![event(
                 1,
                 StepStatus::Waiting,
                 json!({"name": "send_mail", "input": input}),
             )],
-            Next::Wait(Wait::Approval {
+            Next::Wait(WaitRequest::Approval {
                 steps: vec![1],
                 until: None,
             }),
         )
     };
-    let command = Command::Append(append);
+    let command = RunCommand::append(record.life.epoch, append);
     let task = record.task.id;
     app.store
-        .apply(TenantId::DEFAULT, task, command, Vec::new())
+        .record(TenantId::DEFAULT, task, command, Vec::new())
         .await
         .unwrap();
     id
@@ -532,7 +532,7 @@ pub(crate) async fn in_doubt_with(app: &App, input: Value) -> String {
     let task = app.claim().await.task.id;
     let call = json!({"name": "send", "input": input});
     let events = vec![event(1, StepStatus::Started, call)];
-    let wait = Next::Wait(Wait::InDoubt { steps: vec![1] });
+    let wait = Next::Wait(WaitRequest::InDoubt { steps: vec![1] });
     app.append(task, events, wait).await;
     id
 }

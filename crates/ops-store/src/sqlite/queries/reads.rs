@@ -81,7 +81,7 @@ pub(crate) fn events(
     while let Some(row) = rows.next()? {
         let (mut event, digest) = rows::event(row)?;
         if let Some(digest) = digest {
-            event.event.body = blob::read(conn, tenant, &digest)?;
+            event.event.body = blob::read(conn, tenant, &digest)?.into();
         }
         bytes += event.event.body.len();
         if bytes > EVENT_BYTES && !found.is_empty() {

@@ -1,22 +1,21 @@
 //! Rows as values of the domain. Column lists stand beside the functions that read them.
 
 use ops_core::{
-    AgentDigest, Json, Lifecycle, Micros, Parent, SessionId, State, StoredEvent, Task, TaskId,
-    TenantId, Wait,
+    AgentDigest, Json, Lifecycle, Micros, Parent, SessionId, StoredEvent, Task, TaskId, TenantId,
+    Wait,
     event::{EffectClass, NewEvent, StepKind, StepMark, StepStatus, TaskError, Usage},
     ports::{LIST_BYTES, TaskRecord},
     retry::RetryPolicy,
-    task::StateName,
+    task::{LifeRow, StateName, StateRow},
 };
 use rusqlite::{
     Connection, Error, Row, Rows,
-    types::{FromSql, Type, ValueRef},
+    types::{Type, ValueRef},
 };
 use serde::de::DeserializeOwned;
 
 use crate::sqlite::{
     error::Newer,
-    schema::columns::from_flags,
     values::blob::{self, Digest},
 };
 
@@ -33,6 +32,9 @@ macro_rules! life_columns {
 const LIFE_COLUMNS: usize = 24;
 /// How many columns [`record`] reads.
 pub(crate) const RECORD_COLUMNS: usize = LIFE_COLUMNS + 22;
+
+/// How many columns [`event`] reads.
+pub(crate) const EVENT_COLUMNS: usize = 13;
 
 /// Where [`record`] reads the task's id.
 pub(crate) const ID_COLUMN: usize = LIFE_COLUMNS + 1;
@@ -77,11 +79,6 @@ pub(crate) fn unreadable(
 
 pub(crate) fn micros(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Micros>> {
     Ok(row.get::<_, Option<i64>>(column)?.map(Micros))
-}
-
-/// A required value that belongs to a state.
-fn required<T: FromSql>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
-    row.get(column)
 }
 
 /// A value stored by its name.
@@ -148,31 +145,15 @@ pub(crate) fn document(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<
 
 /// A lifecycle from [`life_columns!`] that begin at column `at`.
 pub(crate) fn life(row: &Row<'_>, id: TaskId, at: usize) -> rusqlite::Result<Lifecycle> {
-    let session = || Ok::<_, Error>(SessionId::from_bytes(required(row, at + 1)?));
-    let state = match named(row, at, StateName::from_name)? {
-        StateName::Pending => State::Pending,
-        StateName::Scheduled => State::Scheduled {
-            until: Micros(required(row, at + 2)?),
-        },
-        StateName::Paused => State::Paused,
-        StateName::Running => State::Running {
-            session: session()?,
-        },
-        StateName::Cancelling => State::Cancelling {
-            session: session()?,
-        },
-        StateName::Waiting => State::Waiting(
-            json::<Wait>(row, at + 3)?
-                .ok_or_else(|| unreadable(at + 3, "a waiting task waits for nothing".into()))?,
-        ),
-        StateName::Completed => State::Completed,
-        StateName::Failed => State::Failed {
-            dead_letter: row.get(at + 4)?,
-        },
-        StateName::Cancelled => State::Cancelled,
+    let session: Option<[u8; 16]> = row.get(at + 1)?;
+    let state = StateRow {
+        name: named(row, at, StateName::from_name)?,
+        session: session.map(SessionId::from_bytes),
+        due: micros(row, at + 2)?,
+        wait: json::<Wait>(row, at + 3)?,
+        dead_letter: row.get(at + 4)?,
     };
-    let (paused, heard, ties) = from_flags(row.get(at + 20)?);
-    Ok(Lifecycle {
+    let decoded = Lifecycle::from_row(LifeRow {
         id,
         state,
         attempt: row.get(at + 5)?,
@@ -180,9 +161,7 @@ pub(crate) fn life(row: &Row<'_>, id: TaskId, at: usize) -> rusqlite::Result<Lif
         seq: unsigned(row, at + 7)?,
         lease_losses: row.get(at + 8)?,
         run_started: row.get(at + 9)?,
-        paused,
-        heard,
-        ties,
+        flags: row.get(at + 20)?,
         usage: usage(row, at + 10)?,
         children_usage: usage(row, at + 21)?,
         retry: RetryPolicy {
@@ -194,7 +173,8 @@ pub(crate) fn life(row: &Row<'_>, id: TaskId, at: usize) -> rusqlite::Result<Lif
         started_at: micros(row, at + 17)?,
         updated_at: Micros(row.get(at + 18)?),
         completed_at: micros(row, at + 19)?,
-    })
+    });
+    decoded.map_err(|error| unreadable(at, error.into()))
 }
 
 fn usage(row: &Row<'_>, at: usize) -> rusqlite::Result<Usage> {
@@ -334,7 +314,10 @@ pub(crate) fn event(row: &Row<'_>) -> rusqlite::Result<(StoredEvent, Option<Dige
         step,
         usage: usage(row, 7)?,
         blobs,
-        body: row.get::<_, Option<Vec<u8>>>(11)?.unwrap_or_default(),
+        body: row
+            .get::<_, Option<Vec<u8>>>(11)?
+            .unwrap_or_default()
+            .into(),
     };
     let stored = StoredEvent {
         seq: unsigned(row, 0)?,

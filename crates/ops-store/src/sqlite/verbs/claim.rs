@@ -1,44 +1,62 @@
 //! Claim: leases ready tasks to a session.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use ops_core::{
-    Command, SessionId, TaskId, decide,
-    ports::{self, ClaimRequest, More, StoreError, TaskRecord},
+    Micros, RunCommand, SessionId, TaskId,
+    ports::{ClaimRequest, Claimed, More, StoreError, TaskRecord},
+    rules::claim::{Claim, Class, Look, SUSPECT_LOSSES, Wanted, key_needed},
 };
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension as _};
 
 use crate::sqlite::{
     error::Fault,
     schema::rows::{self, Sparse, record_columns},
-    values::prepare::{Outside, Prepared},
-    verbs::{cascade::key_is_held, rates::Pace},
+    values::pack::Values,
+    verbs::{
+        command,
+        follow::{carry_out, key_is_held},
+    },
     writer::{
         batch::{Batch, Loaded},
         inbox::Inbox,
-        request::{Apply, Request},
+        job::Job,
     },
 };
 
-/// The most tasks in one claim.
-const MOST: u32 = 1_000;
 /// The most tasks that a claim passes over because they cannot be read.
 const MOST_UNREADABLE: u32 = 1_000;
-/// About how many tasks a claim blocks at the most: what is behind more of them waits for the next
-/// claim, and other requests come between.
-const MOST_BLOCKED: usize = 256;
+
+/// The next tasks of a class. The class is written as the index has it.
+static READY: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT {}, task_row FROM tasks INDEXED BY tasks_ready \
+         JOIN task_requests USING (task_row) \
+         WHERE state = 'pending' AND queue = ? AND (lease_losses >= {SUSPECT_LOSSES}) = ? \
+         ORDER BY priority DESC, task_id LIMIT ?",
+        record_columns!()
+    )
+});
+
+/// The leased suspects.
+static SUSPECTS: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT session_id FROM tasks INDEXED BY tasks_suspect \
+         WHERE session_id IS NOT NULL AND lease_losses >= {SUSPECT_LOSSES}"
+    )
+});
 
 /// Leased tasks on their way to the worker. If nobody takes them (the caller went away), they are
 /// given back at once instead of when the session ends.
 #[derive(Debug)]
-pub(crate) struct Claimed {
+pub(crate) struct Taken {
     records: Vec<Sparse>,
     more: More,
-    inbox: Arc<Inbox<Request>>,
+    inbox: Arc<Inbox<Job>>,
 }
 
-impl Claimed {
-    pub(crate) fn new((records, more): (Vec<Sparse>, More), inbox: Arc<Inbox<Request>>) -> Self {
+impl Taken {
+    pub(crate) fn new((records, more): (Vec<Sparse>, More), inbox: Arc<Inbox<Job>>) -> Self {
         Self {
             records,
             more,
@@ -76,31 +94,30 @@ impl Claimed {
     }
 
     /// The worker has them.
-    pub(crate) fn take(mut self) -> ports::Claimed {
+    pub(crate) fn take(mut self) -> Claimed {
         let records = std::mem::take(&mut self.records).into_iter();
-        ports::Claimed {
+        Claimed {
             tasks: records.map(Sparse::into_record).collect(),
             more: self.more,
         }
     }
 }
 
-impl Drop for Claimed {
+impl Drop for Taken {
     fn drop(&mut self) {
         for record in self.records.drain(..) {
-            let command = Command::Release {
-                epoch: record.life().epoch,
-            };
-            let apply = Apply {
-                tenant: record.task().tenant,
-                task: record.task().id,
-                prepared: Prepared {
-                    command,
-                    outside: Outside::default(),
+            let (tenant, task) = (record.task().tenant, record.task().id);
+            let release = RunCommand::release(record.life().epoch);
+            let job = Job::new(
+                move |batch| command::record(batch, tenant, task, release, &Values::default()),
+                |released| {
+                    if let Err(error) = released {
+                        tracing::debug!(%error, "a lease that nobody waits for was not given back");
+                    }
                 },
-            };
+            );
             // A writer that has stopped holds no lease either: the next start voids them all.
-            let _ = self.inbox.push(Request::Apply(Box::new(apply), None));
+            let _ = self.inbox.push(job);
         }
     }
 }
@@ -113,108 +130,76 @@ pub(crate) fn claim(
     if !batch.sessions.is_open(request.session) {
         return Err(StoreError::SessionOver.into());
     }
-    let now = batch.now;
-    let mut pace = Pace::load(batch, request)?;
-    let allowed = pace.as_ref().map_or(MOST, |pace| pace.allows(now));
-    let most = request.max.min(MOST).min(allowed);
-    let (mut claimed, mut blocked) = (Vec::new(), 0);
-    let left = |claimed: &Vec<Sparse>| most - u32::try_from(claimed.len()).unwrap_or(most);
-    // Tasks whose concurrency key is taken leave the queue, so that those behind them are seen.
-    while left(&claimed) > 0 && blocked < MOST_BLOCKED {
-        let also = take(batch, request, Kind::Usual, left(&claimed), &mut claimed)?;
-        blocked += also;
-        if also == 0 {
-            break;
-        }
-    }
-    // Only one suspect runs at a time. If it kills its worker it has few neighbours that count a
-    // lost lease with it, and an innocent one gets to an outcome, which clears it.
-    if left(&claimed) > 0 && !suspect_is_leased(batch)? {
-        take(batch, request, Kind::Suspect, 1, &mut claimed)?;
-    }
-    let full = left(&claimed) == 0;
-    if let Some(pace) = &mut pace {
-        let taken = u32::try_from(claimed.len()).unwrap_or(u32::MAX);
-        pace.take(batch, &request.queue, taken)?;
-        if full && pace.allows(now) == 0 {
-            return Ok((claimed, More::At(pace.next(now))));
-        }
-    }
-    let more = match full || blocked >= MOST_BLOCKED {
-        true => More::Now,
-        false => More::Rung,
+    let expected = match request.rate {
+        Some(_) => expected(batch, &request.queue)?,
+        None => Micros(0),
     };
-    Ok((claimed, more))
+    let mut claim = Claim::new(request, expected, batch.now);
+    let mut taken = Vec::new();
+    while let Some(wanted) = claim.wanted() {
+        match wanted {
+            Wanted::Candidates { class, limit } => {
+                for candidate in ready(batch, &request.queue, class, limit)? {
+                    look(batch, &mut claim, candidate, &mut taken)?;
+                }
+            }
+            Wanted::LeasedSuspect => claim.suspect_is_leased(suspect_is_leased(batch)?),
+        }
+    }
+    let (more, moved) = claim.finish();
+    if let Some(expected) = moved.filter(|_| request.rate.is_some()) {
+        expect(batch, &request.queue, expected)?;
+    }
+    Ok((taken, more))
 }
 
-/// Which tasks a claim looks at: the first key of `tasks_ready` after the queue.
-#[derive(Debug, Clone, Copy)]
-enum Kind {
-    Usual = 0,
-    /// A task that lost so many leases in a row that it may be what kills its workers.
-    Suspect = 1,
-}
-
-/// Leases at most so many tasks of a kind. One that cannot be read or written is passed
-/// over; one whose concurrency key is taken is blocked. Says how many were blocked.
-fn take(
+/// Takes or blocks a candidate. One that cannot be written is passed over.
+fn look(
     batch: &mut Batch<'_>,
-    request: &ClaimRequest,
-    kind: Kind,
-    most: u32,
-    claimed: &mut Vec<Sparse>,
-) -> Result<usize, Fault> {
-    let mut blocked = 0;
-    for (mut record, row) in ready(batch, request, kind, most)? {
-        let before = Loaded {
-            row,
-            tenant: record.task().tenant,
-            life: record.life().clone(),
-        };
-        let command = match key_taken(batch, &record)? {
-            Some(key) => Command::Block { key },
-            None => Command::Claim {
-                session: request.session,
-            },
-        };
-        let blocks = matches!(command, Command::Block { .. });
-        let written = decide(&before.life, command, batch.now)
-            .map_err(|rejection| StoreError::from(rejection).into())
-            .and_then(|decision| batch.write(&before, decision, &Outside::default()));
-        match written {
-            Ok(_) if blocks => blocked += 1,
-            Ok(life) => {
+    claim: &mut Claim,
+    (mut record, row): (Sparse, i64),
+    taken: &mut Vec<Sparse>,
+) -> Result<(), Fault> {
+    let before = Loaded {
+        row,
+        tenant: record.task().tenant,
+        life: record.life().clone(),
+    };
+    let held = match key_needed(record.task(), &before.life) {
+        Some(key) if key_is_held(batch, before.tenant, key)? => Some(key.to_owned()),
+        Some(_) | None => None,
+    };
+    let written = claim
+        .look(&before.life, held)
+        .map_err(|rejection| StoreError::from(rejection).into())
+        .and_then(|(look, transition)| {
+            let life = carry_out(batch, &before, transition, &Values::default())?;
+            Ok((look, life))
+        });
+    match written {
+        Ok((look, life)) => {
+            claim.written(look);
+            if look == Look::Taken {
                 let waited = batch.now.0.saturating_sub(before.life.updated_at.0);
                 let waited = u64::try_from(waited).unwrap_or(0);
                 batch.changes.work.queue_wait.add(waited);
                 record.set_life(life);
-                claimed.push(record);
+                taken.push(record);
             }
-            Err(Fault::Refused(error)) => batch.report(row, before.life.id, &error),
-            Err(broken) => return Err(broken),
+            Ok(())
         }
-    }
-    Ok(blocked)
-}
-
-/// The concurrency key that a task would begin under, if another task holds it.
-fn key_taken(batch: &Batch<'_>, record: &Sparse) -> rusqlite::Result<Option<String>> {
-    let task = record.task();
-    match &task.concurrency_key {
-        Some(key) if record.life().started_at.is_none() => {
-            Ok(key_is_held(batch, task.tenant, key)?.then(|| key.clone()))
+        Err(Fault::Refused(error)) => {
+            batch.report(row, before.life.id, &error);
+            Ok(())
         }
-        Some(_) | None => Ok(None),
+        Err(broken) => Err(broken),
     }
 }
 
 /// Whether a session of this process runs a suspect. A lease of a session that is not known is one
 /// that could not be taken back, because its task cannot be read: nobody runs that.
 fn suspect_is_leased(batch: &Batch<'_>) -> rusqlite::Result<bool> {
-    let mut select = batch.conn.prepare_cached(
-        "SELECT session_id FROM tasks INDEXED BY tasks_suspect \
-         WHERE session_id IS NOT NULL AND lease_losses >= 2",
-    )?;
+    let mut select = batch.conn.prepare_cached(&SUSPECTS)?;
     let mut rows = select.query(())?;
     while let Some(row) = rows.next()? {
         if let Ok(id) = row.get(0)
@@ -226,22 +211,17 @@ fn suspect_is_leased(batch: &Batch<'_>) -> rusqlite::Result<bool> {
     Ok(false)
 }
 
-/// The next tasks of a kind, with their rows.
+/// The next tasks of a class, with their rows. One that cannot be read is passed over.
 fn ready(
     batch: &mut Batch<'_>,
-    request: &ClaimRequest,
-    kind: Kind,
+    queue: &str,
+    class: Class,
     most: u32,
 ) -> Result<Vec<(Sparse, i64)>, Fault> {
-    let mut select = batch.conn.prepare_cached(concat!(
-        "SELECT ",
-        record_columns!(),
-        ", task_row FROM tasks INDEXED BY tasks_ready JOIN task_requests USING (task_row) \
-         WHERE state = 'pending' AND queue = ? AND (lease_losses >= 2) = ? \
-         ORDER BY priority DESC, task_id LIMIT ?"
-    ))?;
+    let mut select = batch.conn.prepare_cached(&READY)?;
     let limit = most.saturating_add(MOST_UNREADABLE);
-    let mut rows = select.query((&request.queue, kind as i64, limit))?;
+    let suspects = class == Class::Suspect;
+    let mut rows = select.query((queue, suspects, limit))?;
     let mut found = Vec::new();
     while found.len() < most as usize
         && let Some(row) = rows.next()?
@@ -257,4 +237,26 @@ fn ready(
         }
     }
     Ok(found)
+}
+
+/// When the next task of a queue with a rate is expected.
+fn expected(batch: &Batch<'_>, queue: &str) -> rusqlite::Result<Micros> {
+    let known = batch
+        .conn
+        .prepare_cached("SELECT expected FROM queue_rates WHERE queue = ?")?
+        .query_row([queue], |row| row.get(0).map(Micros))
+        .optional()?;
+    Ok(known.unwrap_or(Micros(0)))
+}
+
+fn expect(batch: &mut Batch<'_>, queue: &str, at: Micros) -> rusqlite::Result<()> {
+    batch
+        .conn
+        .prepare_cached(
+            "INSERT INTO queue_rates (queue, expected) VALUES (?, ?) \
+             ON CONFLICT DO UPDATE SET expected = excluded.expected",
+        )?
+        .execute((queue, at.0))?;
+    batch.changes.written = true;
+    Ok(())
 }

@@ -9,7 +9,9 @@ use ops_core::{
     ports::{Fork, StoreError},
 };
 
-use crate::sqlite::{error::Fault, schema::rows::signed, writer::batch::Batch};
+use crate::sqlite::{
+    error::Fault, schema::rows::signed, values::pack::Values, writer::batch::Batch,
+};
 
 /// Events about leases and states are the other task's own. What was told to its run is not.
 const COPIED: &str =
@@ -84,7 +86,13 @@ pub(crate) fn copy(
     batch.refer_alike((tenant, row), from.row)?;
     for event in &from.own {
         seq += 1;
-        batch.event((tenant, row), life, seq, &event.envelope(), None)?;
+        batch.event(
+            (tenant, row),
+            life,
+            seq,
+            &event.envelope(),
+            &Values::default(),
+        )?;
     }
     batch.changes.events += seq - 1 - from.own.len() as u64;
     if fork.redrives {

@@ -1,10 +1,10 @@
-//! Taking leases back, and waking what is due: commands that the store finds by itself. A task that
+//! Taking leases back, and waking what is due: causes that the store finds by itself. A task that
 //! cannot be read is reported and left as it is; the others go on.
 
-use ops_core::{Command, Micros, SessionId, TaskId, TenantId, ports::Due};
+use ops_core::{Micros, SessionId, TaskId, TenantId, ports::Due, rules::Cause};
 use rusqlite::{OptionalExtension as _, Params, Row};
 
-use crate::sqlite::{error::Fault, verbs::apply::apply_own, writer::batch::Batch};
+use crate::sqlite::{error::Fault, verbs::follow::apply, writer::batch::Batch};
 
 /// Takes back the leases of a session; says how many tasks held one.
 pub(crate) fn end_session(batch: &mut Batch<'_>, session: SessionId) -> Result<u32, Fault> {
@@ -28,7 +28,7 @@ pub(crate) fn void_leases(batch: &mut Batch<'_>) -> Result<u32, Fault> {
 fn lose(batch: &mut Batch<'_>, select: &str, params: impl Params) -> Result<u32, Fault> {
     let mut lost = 0;
     for found in find(batch, select, params)? {
-        lost += u32::from(one(batch, found, Command::LoseLease)?);
+        lost += u32::from(one(batch, found, Cause::LoseLease)?);
     }
     Ok(lost)
 }
@@ -48,7 +48,7 @@ pub(crate) fn wake_due(batch: &mut Batch<'_>, limit: u32) -> Result<Due, Fault> 
         let Some(last) = due.last() else { break };
         after = (last.due.unwrap_or(batch.now.0), last.row);
         for found in due {
-            woken += u32::from(one(batch, found, Command::Wake)?);
+            woken += u32::from(one(batch, found, Cause::Wake)?);
         }
     }
     let mut next = batch.conn.prepare_cached(
@@ -61,7 +61,7 @@ pub(crate) fn wake_due(batch: &mut Batch<'_>, limit: u32) -> Result<Due, Fault> 
     Ok(Due { woken, next })
 }
 
-/// A task that a command is for.
+/// A task that a cause is for.
 struct Found {
     row: i64,
     due: Option<i64>,
@@ -87,8 +87,8 @@ fn key(row: &Row<'_>) -> rusqlite::Result<(TenantId, TaskId)> {
     Ok((TenantId(row.get(2)?), TaskId::from_bytes(row.get(3)?)))
 }
 
-/// Applies a command to one of many tasks; says whether it was accepted.
-fn one(batch: &mut Batch<'_>, found: Found, command: Command) -> Result<bool, Fault> {
+/// Applies a cause to one of many tasks; says whether it was accepted.
+fn one(batch: &mut Batch<'_>, found: Found, cause: Cause) -> Result<bool, Fault> {
     let (tenant, task) = match found.key.map_err(Fault::from) {
         Ok(key) => key,
         Err(Fault::Refused(error)) => {
@@ -97,7 +97,7 @@ fn one(batch: &mut Batch<'_>, found: Found, command: Command) -> Result<bool, Fa
         }
         Err(broken) => return Err(broken),
     };
-    match apply_own(batch, tenant, task, command) {
+    match apply(batch, tenant, task, cause) {
         Err(Fault::Refused(error)) => {
             batch.report(found.row, task, &error);
             Ok(false)

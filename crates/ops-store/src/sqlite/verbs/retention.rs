@@ -3,14 +3,13 @@
 
 use ops_core::{
     Micros, TaskId, TenantId,
-    ports::{Expired, Fut, Progress, Retention, RetentionStore, StoreError},
+    ports::{Expired, Progress, Retention},
     task::StateName,
 };
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::sqlite::{
-    error::Fault, schema::rows::unsigned, store::SqliteStore, values::blob::Digest,
-    writer::batch::Batch,
+    error::Fault, schema::rows::unsigned, values::blob::Digest, writer::batch::Batch,
 };
 
 /// Events that are deleted in one transaction.
@@ -19,35 +18,6 @@ const EVENTS: u32 = 1_000;
 const CHUNKS: u32 = 8;
 /// Values that are looked at in one transaction.
 const VALUES: u32 = 64;
-
-impl RetentionStore for SqliteStore {
-    fn expired(&self, keep: Retention) -> Fut<'_, Result<Expired, StoreError>> {
-        let now = self.clock.now();
-        Box::pin(self.readers.read(move |conn| expired(conn, keep, now)))
-    }
-
-    fn doom(&self, keep: Retention, limit: u32) -> Fut<'_, Result<Expired, StoreError>> {
-        Box::pin(self.write(move |batch| doom(batch, keep, limit)))
-    }
-
-    fn doomed(&self, limit: u32) -> Fut<'_, Result<Vec<(TenantId, TaskId)>, StoreError>> {
-        Box::pin(self.readers.read(move |conn| {
-            conn.prepare_cached("SELECT tenant_id, task_id FROM doomed LIMIT ?")?
-                .query_map([limit], |row| {
-                    Ok((TenantId(row.get(0)?), TaskId::from_bytes(row.get(1)?)))
-                })?
-                .collect()
-        }))
-    }
-
-    fn purge(&self, tasks: Vec<(TenantId, TaskId)>) -> Fut<'_, Result<Progress, StoreError>> {
-        Box::pin(self.write(move |batch| purge(batch, &tasks)))
-    }
-
-    fn sweep_blobs(&self) -> Fut<'_, Result<Progress, StoreError>> {
-        Box::pin(self.write(sweep))
-    }
-}
 
 /// The tenants that have ended tasks of a state.
 fn tenants(conn: &Connection, state: StateName) -> rusqlite::Result<Vec<TenantId>> {
@@ -73,7 +43,11 @@ fn first_id(before: Micros) -> TaskId {
     TaskId::new(Micros(before.0.max(0)), [0xff; 10])
 }
 
-fn expired(conn: &Connection, keep: Retention, now: Micros) -> rusqlite::Result<Expired> {
+pub(crate) fn expired(
+    conn: &Connection,
+    keep: Retention,
+    now: Micros,
+) -> rusqlite::Result<Expired> {
     let mut found = Expired::default();
     let mut select = conn.prepare_cached(concat!(
         "SELECT count(*), coalesce(sum(seq), 0)",
@@ -94,7 +68,7 @@ fn expired(conn: &Connection, keep: Retention, now: Micros) -> rusqlite::Result<
     Ok(found)
 }
 
-fn doom(batch: &mut Batch<'_>, keep: Retention, limit: u32) -> Result<Expired, Fault> {
+pub(crate) fn doom(batch: &mut Batch<'_>, keep: Retention, limit: u32) -> Result<Expired, Fault> {
     let mut found = Expired::default();
     let mut left = limit;
     for (state, before) in keep.cutoffs(batch.now) {
@@ -122,6 +96,15 @@ fn doom(batch: &mut Batch<'_>, keep: Retention, limit: u32) -> Result<Expired, F
         }
     }
     Ok(found)
+}
+
+/// Tasks that were taken away and are to be purged.
+pub(crate) fn doomed(conn: &Connection, limit: u32) -> rusqlite::Result<Vec<(TenantId, TaskId)>> {
+    conn.prepare_cached("SELECT tenant_id, task_id FROM doomed LIMIT ?")?
+        .query_map([limit], |row| {
+            Ok((TenantId(row.get(0)?), TaskId::from_bytes(row.get(1)?)))
+        })?
+        .collect()
 }
 
 fn take_away(
@@ -157,7 +140,10 @@ fn take_away(
     Ok(())
 }
 
-fn purge(batch: &mut Batch<'_>, tasks: &[(TenantId, TaskId)]) -> Result<Progress, Fault> {
+pub(crate) fn purge(
+    batch: &mut Batch<'_>,
+    tasks: &[(TenantId, TaskId)],
+) -> Result<Progress, Fault> {
     let conn = batch.conn;
     let mut left = EVENTS;
     for (tenant, task) in tasks {
@@ -192,7 +178,7 @@ fn purge(batch: &mut Batch<'_>, tasks: &[(TenantId, TaskId)]) -> Result<Progress
 }
 
 /// A value that somebody refers to again by now stays.
-fn sweep(batch: &mut Batch<'_>) -> Result<Progress, Fault> {
+pub(crate) fn sweep(batch: &mut Batch<'_>) -> Result<Progress, Fault> {
     let conn = batch.conn;
     let loose: Vec<(u32, Digest)> = conn
         .prepare_cached("SELECT tenant_id, digest FROM loose_blobs LIMIT ?")?

@@ -1,133 +1,19 @@
 //! Schedules: what is stored of them, and seeing to their runs.
 
-mod fire;
-mod read;
+pub(crate) mod fire;
 
 use ops_core::{
     TenantId,
-    ports::{DueSchedules, Fut, NewSchedule, ScheduleChange, ScheduleStore, StoreError},
-    schedule::{Fire, Schedule, ScheduleName, ScheduleRun},
+    ports::{NewSchedule, ScheduleChange, StoreError},
+    schedule::{Schedule, ScheduleName},
 };
 use rusqlite::params;
 
-use crate::sqlite::{
-    error::Fault,
-    schema::rows::signed,
-    store::SqliteStore,
-    values::{blob::check_size, prepare},
-    writer::batch::Batch,
-};
-
-impl ScheduleStore for SqliteStore {
-    fn put_schedule(&self, new: NewSchedule) -> Fut<'_, Result<(Schedule, bool), StoreError>> {
-        Box::pin(async move {
-            check_size(new.spec.template.as_str().len(), self.max_value_bytes)?;
-            self.write(move |batch| put(batch, new)).await
-        })
-    }
-
-    fn schedule(
-        &self,
-        tenant: TenantId,
-        name: ScheduleName,
-    ) -> Fut<'_, Result<Schedule, StoreError>> {
-        Box::pin(async move {
-            let found = self
-                .readers
-                .read(move |conn| read::one(conn, tenant, &name))
-                .await?;
-            found
-                .map(|(_, schedule)| schedule)
-                .ok_or(StoreError::NotFound)
-        })
-    }
-
-    fn schedules(
-        &self,
-        tenant: TenantId,
-        after: Option<ScheduleName>,
-        limit: u32,
-    ) -> Fut<'_, Result<Vec<Schedule>, StoreError>> {
-        Box::pin(
-            self.readers
-                .read(move |conn| read::page(conn, tenant, after.as_ref(), limit)),
-        )
-    }
-
-    fn all_schedules(
-        &self,
-        after: Option<(TenantId, ScheduleName)>,
-        limit: u32,
-    ) -> Fut<'_, Result<Vec<Schedule>, StoreError>> {
-        Box::pin(
-            self.readers
-                .read(move |conn| read::all(conn, after.as_ref(), limit)),
-        )
-    }
-
-    fn change_schedule(
-        &self,
-        tenant: TenantId,
-        name: ScheduleName,
-        change: ScheduleChange,
-    ) -> Fut<'_, Result<Schedule, StoreError>> {
-        Box::pin(self.write(move |batch| self::change(batch, tenant, &name, change)))
-    }
-
-    fn schedule_runs(
-        &self,
-        tenant: TenantId,
-        name: ScheduleName,
-        limit: u32,
-    ) -> Fut<'_, Result<Vec<ScheduleRun>, StoreError>> {
-        Box::pin(async move {
-            let found = self
-                .readers
-                .read(move |conn| read::runs(conn, tenant, &name, limit))
-                .await?;
-            found.ok_or(StoreError::NotFound)
-        })
-    }
-
-    fn due_schedules(&self, limit: u32) -> Fut<'_, Result<DueSchedules, StoreError>> {
-        let now = self.clock.now();
-        Box::pin(self.readers.read(move |conn| read::due(conn, now, limit)))
-    }
-
-    fn fire_schedule(
-        &self,
-        tenant: TenantId,
-        name: ScheduleName,
-        fire: Fire,
-    ) -> Fut<'_, Result<Vec<ScheduleRun>, StoreError>> {
-        Box::pin(async move {
-            let Fire {
-                revision,
-                occasion,
-                runs,
-            } = fire;
-            let mut prepared = Vec::with_capacity(runs.len());
-            for (due, task) in runs {
-                let task = match task {
-                    Ok(new) => Ok(prepare::task(new, self.max_value_bytes).await?),
-                    Err(message) => Err(message),
-                };
-                prepared.push((due, task));
-            }
-            let fire = fire::Prepared {
-                revision,
-                occasion,
-                runs: prepared,
-            };
-            self.write(move |batch| fire::fire(batch, tenant, &name, fire))
-                .await
-        })
-    }
-}
+use crate::sqlite::{error::Fault, queries::schedules, schema::rows::signed, writer::batch::Batch};
 
 /// Stores a schedule. What is wanted already changes nothing; a change of anything but the dates
 /// keeps the next one, so that what was missed is still made up for.
-fn put(batch: &mut Batch<'_>, new: NewSchedule) -> Result<(Schedule, bool), Fault> {
+pub(crate) fn put(batch: &mut Batch<'_>, new: NewSchedule) -> Result<(Schedule, bool), Fault> {
     let NewSchedule {
         tenant,
         name,
@@ -136,7 +22,7 @@ fn put(batch: &mut Batch<'_>, new: NewSchedule) -> Result<(Schedule, bool), Faul
         next_at,
         expected,
     } = new;
-    let known = read::one(batch.conn, tenant, &name)?;
+    let known = schedules::one(batch.conn, tenant, &name)?;
     let before = known.as_ref().map(|(_, schedule)| schedule);
     expected.check(before.map(|before| before.revision))?;
     let paused = paused.or(before.map(|before| before.paused)) == Some(true);
@@ -170,13 +56,13 @@ fn put(batch: &mut Batch<'_>, new: NewSchedule) -> Result<(Schedule, bool), Faul
     Ok((after, false))
 }
 
-fn change(
+pub(crate) fn change(
     batch: &mut Batch<'_>,
     tenant: TenantId,
     name: &ScheduleName,
     change: ScheduleChange,
 ) -> Result<Schedule, Fault> {
-    let (row, before) = read::one(batch.conn, tenant, name)?.ok_or(StoreError::NotFound)?;
+    let (row, before) = schedules::one(batch.conn, tenant, name)?.ok_or(StoreError::NotFound)?;
     let paused = match change {
         ScheduleChange::Pause => true,
         ScheduleChange::Resume { .. } => false,

@@ -1,22 +1,22 @@
 //! Submit: a task, its request and its first event.
 
 use ops_core::{
-    AgentDigest, Json, Lifecycle, State, TaskId, Ties,
-    event::{TaskEvent, Usage},
+    AgentDigest, Json, State, TaskId,
     ports::{Idempotency, NewTask, StoreError, TaskRecord},
+    rules::submit::{self as rule, Birth, Pin},
 };
 use rusqlite::{OptionalExtension as _, params};
 
 use crate::sqlite::{
     error::Fault,
+    queries::agents,
     schema::{
-        columns::{StateColumns, flags},
         rows::{self, Sparse, record_columns, signed},
         terms,
     },
-    values::{blob::Packed, prepare::PreparedTask},
-    verbs::{agents, fork},
-    writer::batch::{Batch, Loaded},
+    values::{blob::INLINE, pack::Values},
+    verbs::fork,
+    writer::batch::Batch,
 };
 
 /// A task that was stored, or that the idempotency key had made before.
@@ -26,8 +26,7 @@ pub(crate) struct Found {
     pub(crate) existing: bool,
 }
 
-pub(crate) fn submit(batch: &mut Batch<'_>, prepared: PreparedTask) -> Result<Found, Fault> {
-    let PreparedTask { new, input } = prepared;
+pub(crate) fn submit(batch: &mut Batch<'_>, new: NewTask, values: &Values) -> Result<Found, Fault> {
     if let Some(idempotency) = &new.idempotency
         && let Some(record) = known(batch, &new, idempotency)?
     {
@@ -36,94 +35,50 @@ pub(crate) fn submit(batch: &mut Batch<'_>, prepared: PreparedTask) -> Result<Fo
             existing: true,
         });
     }
-    let record = insert(batch, new, input.as_ref(), None)?;
+    let record = insert(batch, new, values, None)?;
     Ok(Found {
         record: Sparse::whole(record),
         existing: false,
     })
 }
 
-/// Stores a child with the append of its parent that starts it. A child whose id is taken was stored
-/// before.
-pub(crate) fn child(
+/// Stores a task that is new, below the row of its parent if it has one.
+pub(crate) fn insert(
     batch: &mut Batch<'_>,
-    parent: &Loaded,
-    new: NewTask,
-    input: Option<&Packed>,
-) -> Result<(), Fault> {
-    let task = new.task.id;
-    match insert(batch, new, input, Some(parent.row)) {
-        Ok(_) => Ok(()),
-        Err(Fault::Refused(error)) => {
-            batch.report(parent.row, task, &error);
-            Ok(())
-        }
-        Err(broken) => Err(broken),
-    }
-}
-
-fn insert(
-    batch: &mut Batch<'_>,
-    new: NewTask,
-    input: Option<&Packed>,
+    mut new: NewTask,
+    values: &Values,
     parent: Option<i64>,
 ) -> Result<TaskRecord, Fault> {
-    let NewTask {
-        mut task,
-        retry,
-        idempotency,
-        fork,
-    } = new;
-    if task.agent_digest.is_none() {
-        task.agent_digest = match &fork {
-            Some(fork) => agents::pinned(batch.conn, task.tenant, fork.from)?,
-            None => agents::current(batch.conn, task.tenant, task.agent_id.as_deref())?,
-        };
-    }
-    let event = TaskEvent::Submitted {
-        task_type: task.task_type.clone(),
-        retry_of: task.retry_of,
-        parent: task.parent.map(|parent| parent.task),
-        run_at: task.run_at,
+    new.task.agent_digest = match rule::pin(&new) {
+        Pin::Version(digest) => Some(digest),
+        Pin::AsTask(task) => agents::pinned(batch.conn, new.task.tenant, task)?,
+        Pin::Current(name) => agents::current(batch.conn, new.task.tenant, name)?,
+        Pin::Nothing => None,
     };
-    let mut life = Lifecycle {
-        id: task.id,
-        state: State::Pending,
-        attempt: 1,
-        retry,
-        epoch: 0,
-        seq: 0,
-        lease_losses: 0,
-        run_started: fork.is_some(),
-        paused: false,
-        heard: false,
-        ties: Ties {
-            parent: parent.is_some(),
-            key: task.concurrency_key.is_some(),
-            ..Ties::default()
-        },
-        usage: Usage::default(),
-        children_usage: Usage::default(),
-        started_at: None,
-        updated_at: task.created_at,
-        completed_at: None,
-    }
-    .apply(&event, batch.now.max(task.created_at));
-    let from = match &fork {
-        Some(fork) => Some(fork::source(batch, task.tenant, fork)?),
+    let from = match &new.fork {
+        Some(fork) => Some(fork::source(batch, new.task.tenant, fork)?),
         None => None,
     };
     // The row is written once, with the number of the last event.
-    life.seq += from.as_ref().map_or(0, |from| from.events);
-
-    let columns = StateColumns::new(&life.state);
+    let copied = from.as_ref().map_or(0, |from| from.events);
+    let Birth { life, event, .. } = rule::submit(&new, copied, batch.now);
+    let NewTask {
+        task,
+        retry,
+        idempotency,
+        fork,
+        actor: _,
+    } = new;
+    let input = (task.input.as_str().len() > INLINE)
+        .then(|| values.find(task.input.as_str().as_bytes()))
+        .flatten();
     let inserted = batch.sql.insert_task.execute(params![
         task.tenant.0,
         task.id.as_bytes(),
         task.queue,
         task.priority,
-        columns.name,
-        columns.due,
+        life.state.name().as_str(),
+        life.state.due().map(|due| due.0),
         life.attempt,
         signed(life.epoch),
         signed(life.seq),
@@ -133,7 +88,7 @@ fn insert(
         retry.max_micros,
         retry.max_lease_losses,
         life.updated_at.0,
-        flags(&life),
+        life.flags(),
         parent,
         task.concurrency_key,
     ])?;
@@ -145,9 +100,14 @@ fn insert(
     batch.changes.written = true;
     batch.changes.submitted = true;
     batch.changes.work.submits += 1;
-    if let Some(packed) = input {
-        batch.store(task.tenant, packed)?;
-        batch.refer(task.tenant, row, &packed.digest)?;
+    if parent.is_none() {
+        // Those of a child are stored with the append of its parent.
+        for packed in values.packed() {
+            batch.store(task.tenant, packed)?;
+        }
+    }
+    if let Some(digest) = &input {
+        batch.refer(task.tenant, row, digest)?;
     }
     let inline = input.is_none().then(|| task.input.as_str());
     let labels = (!task.labels.is_empty())
@@ -163,7 +123,7 @@ fn insert(
         task.name,
         task.agent_id,
         inline,
-        input.map(|packed| packed.digest),
+        input,
         labels.as_ref().map(Json::as_str),
         limits.as_ref().map(Json::as_str),
         task.retry_of.as_ref().map(TaskId::as_bytes),
@@ -188,12 +148,12 @@ fn insert(
             life.updated_at.0,
         ])?;
     }
-    batch.event((task.tenant, row), &life, 1, &event.envelope(), None)?;
+    batch.event((task.tenant, row), &life, 1, &event, values)?;
     if let (Some(from), Some(fork)) = (&from, &fork) {
         fork::copy(batch, (task.tenant, row), &life, from, fork)?;
     }
     batch.changes.count(task.tenant, life.state.name(), 1);
-    let ready = matches!(life.state, State::Pending).then(|| batch.queue(&task.queue));
+    let ready = matches!(life.state, State::Pending { .. }).then(|| batch.queue(&task.queue));
     batch.notice(task.tenant, &life, ready);
     Ok(TaskRecord {
         task,

@@ -7,30 +7,28 @@ use std::{
 };
 
 use ops_core::{
-    Json, Lifecycle, Micros, NewEvent, State, TaskId, TenantId,
-    decide::{Decision, Outcome},
+    Json, Lifecycle, Micros, NewEvent, SessionId, TaskId, TenantId, Wait,
+    event::StoredResult,
     ports::{Hint, Notice, StoreError},
+    rules::{
+        Outcome, Transition, lease,
+        links::{self, Follow},
+    },
 };
 use rusqlite::{Connection, params};
 
 use crate::sqlite::{
     error::Fault,
-    schema::{
-        columns::{StateColumns, flags},
-        rows::{self, signed},
-    },
-    sessions::{Interrupt, Sessions, Stop},
+    schema::rows::{self, signed},
+    sessions::{Interrupt, Sessions},
     values::{
         blob::{Digest, INLINE, Packed, parse_digest},
-        prepare::Outside,
+        pack::Values,
     },
-    verbs::{approvals, cascade, submit},
+    verbs::{approvals, children},
     writer::{changes::Changes, statements::Statements},
 };
 
-/// So many lost leases in a row make a task a suspect: it may be what kills its workers. The schema's
-/// indexes have the same number.
-const SUSPECT: u32 = 2;
 /// The most tasks that are remembered as reported.
 const REPORTED: usize = 1_024;
 
@@ -84,52 +82,56 @@ impl<'c> Batch<'c> {
         }
     }
 
-    /// Writes a decision. A task that is not as it was loaded is refused and nothing is written.
+    /// Writes a transition, and says what follows from it for linked tasks. One that is refused has
+    /// written nothing: the task is not as it was loaded, or a child cannot be started.
     pub(crate) fn write(
         &mut self,
         before: &Loaded,
-        decision: Decision,
-        outside: &Outside,
-    ) -> Result<Lifecycle, Fault> {
-        let Decision {
+        transition: Transition,
+        values: &Values,
+    ) -> Result<(Lifecycle, Vec<Follow>), Fault> {
+        let Transition {
             events,
             after,
             outcome,
             children,
             approvals,
-        } = decision;
-        let end = cascade::end(&after, outcome.as_ref(), outside.result);
-        if !events.is_empty() && self.update(before, &after, outcome, outside.result)? == 0 {
+            ..
+        } = transition;
+        if events.is_empty() {
+            return Ok((after, Vec::new()));
+        }
+        let children = children::make(self, before, children)?;
+        let stored = match &outcome {
+            Some(Outcome::Result(result)) => self.large(result.as_str().as_bytes(), values),
+            Some(Outcome::Error(_)) | None => None,
+        };
+        let follows = links::follow(
+            &before.life,
+            &after,
+            outcome.as_ref(),
+            stored_result(outcome.as_ref(), stored.as_ref()),
+        );
+        if self.update(before, &after, outcome, stored.as_ref())? == 0 {
             return Err(StoreError::Unavailable(
                 "the task changed under the writer: another program writes to the database".into(),
             )
             .into());
         }
-        for packed in &outside.packed {
+        for packed in values.packed() {
             self.store(before.tenant, packed)?;
         }
-        for (index, event) in events.iter().enumerate() {
-            let seq = before.life.seq + 1 + index as u64;
-            self.event(
-                (before.tenant, before.row),
-                &after,
-                seq,
-                event,
-                outside.decided(index, &event.body),
-            )?;
-        }
-        if events.is_empty() {
-            return Ok(after);
+        for (seq, event) in (before.life.seq + 1..).zip(&events) {
+            self.event((before.tenant, before.row), &after, seq, event, values)?;
         }
         self.moved(before, &after)?;
-        for (child, input) in children.into_iter().zip(outside.inputs()) {
-            submit::child(self, before, child, input)?;
+        for child in children {
+            children::start(self, before, child, values)?;
         }
-        for approval in &approvals {
+        for approval in approvals {
             approvals::ask(self, before, approval)?;
         }
-        cascade::follow(self, before, &after, end)?;
-        Ok(after)
+        Ok((after, follows))
     }
 
     fn update(
@@ -137,12 +139,12 @@ impl<'c> Batch<'c> {
         before: &Loaded,
         after: &Lifecycle,
         outcome: Option<Outcome>,
-        result_digest: Option<Digest>,
+        stored: Option<&Large>,
     ) -> rusqlite::Result<usize> {
         let (epoch, seq) = (signed(before.life.epoch), signed(before.life.seq));
         let usage = &after.usage;
         if before.life.state == after.state
-            && flags(&before.life) == flags(after)
+            && before.life.flags() == after.flags()
             && before.life.children_usage == after.children_usage
         {
             // The indexes with a column of this one hold no such row, unless it is a suspect: it
@@ -160,23 +162,27 @@ impl<'c> Batch<'c> {
                 seq,
             ]);
         }
-        let columns = StateColumns::new(&after.state);
+        let state = after.state.row();
+        let wait = state
+            .wait
+            .as_ref()
+            .and_then(|wait| Json::from_value(wait).ok());
         let (result, error) = match outcome {
             Some(Outcome::Result(result)) => (Some(result), None),
             Some(Outcome::Error(error)) => (None, Json::from_value(&error).ok()),
             None => (None, None),
         };
-        let inline = result.filter(|_| result_digest.is_none());
-        if let Some(digest) = &result_digest {
-            self.refer(before.tenant, before.row, digest)?;
+        let inline = result.filter(|_| stored.is_none());
+        if let Some(large) = stored {
+            self.keep((before.tenant, before.row), large)?;
         }
         self.sql.transition.execute(params![
-            columns.name,
-            columns.session,
-            columns.due,
-            columns.wait_on,
-            columns.wait.as_ref().map(Json::as_str),
-            columns.dead_letter,
+            state.name.as_str(),
+            state.session.as_ref().map(SessionId::as_bytes),
+            state.due.map(|due| due.0),
+            state.wait.as_ref().map(Wait::name),
+            wait.as_ref().map(Json::as_str),
+            state.dead_letter,
             after.attempt,
             signed(after.epoch),
             signed(after.seq),
@@ -189,9 +195,9 @@ impl<'c> Batch<'c> {
             after.updated_at.0,
             after.completed_at.map(|at| at.0),
             inline.as_ref().map(Json::as_str),
-            result_digest,
+            stored.map(Large::digest),
             error.as_ref().map(Json::as_str),
-            flags(after),
+            after.flags(),
             signed(after.children_usage.input_tokens),
             signed(after.children_usage.output_tokens),
             signed(after.children_usage.cost_micros),
@@ -201,6 +207,25 @@ impl<'c> Batch<'c> {
         ])
     }
 
+    /// A value that is too large for a row, packed by now.
+    fn large(&self, content: &[u8], values: &Values) -> Option<Large> {
+        if content.len() <= INLINE {
+            return None;
+        }
+        Some(match values.find(content) {
+            Some(digest) => Large::Packed(digest),
+            None => Large::Late(Packed::new(content)),
+        })
+    }
+
+    /// Notes that a task refers to a large value, and stores it unless the caller's values have it.
+    fn keep(&mut self, (tenant, row): (TenantId, i64), large: &Large) -> rusqlite::Result<()> {
+        if let Large::Late(packed) = large {
+            self.store(tenant, packed)?;
+        }
+        self.refer(tenant, row, &large.digest())
+    }
+
     /// Writes one event. Its body goes to the blob table if it is large.
     pub(crate) fn event(
         &mut self,
@@ -208,21 +233,16 @@ impl<'c> Batch<'c> {
         after: &Lifecycle,
         seq: u64,
         event: &NewEvent,
-        stored: Option<Digest>,
+        values: &Values,
     ) -> rusqlite::Result<()> {
-        let stored = match stored {
-            None if event.body.len() > INLINE => {
-                let packed = Packed::new(&event.body);
-                self.store(tenant, &packed)?;
-                Some(packed.digest)
-            }
-            known => known,
-        };
-        let named = event.blobs.iter().filter_map(|hex| parse_digest(hex));
-        for digest in stored.into_iter().chain(named) {
+        let stored = self.large(&event.body, values);
+        if let Some(large) = &stored {
+            self.keep((tenant, row), large)?;
+        }
+        for digest in event.blobs.iter().filter_map(|hex| parse_digest(hex)) {
             self.refer(tenant, row, &digest)?;
         }
-        let body = stored.is_none().then_some(event.body.as_slice());
+        let body = stored.is_none().then_some(&*event.body);
         let blobs = (!event.blobs.is_empty()).then(|| event.blobs.join(","));
         self.sql.insert_event.execute(params![
             tenant.0,
@@ -240,7 +260,7 @@ impl<'c> Batch<'c> {
             signed(event.usage.cost_micros),
             blobs,
             body,
-            stored,
+            stored.as_ref().map(Large::digest),
         ])?;
         self.changes.written = true;
         self.changes.events += 1;
@@ -287,26 +307,20 @@ impl<'c> Batch<'c> {
     fn moved(&mut self, before: &Loaded, after: &Lifecycle) -> rusqlite::Result<()> {
         let tenant = before.tenant;
         let (old, new) = (&before.life.state, &after.state);
-        let mut ready = None;
-        if old != new {
-            if old.name() != new.name() {
-                self.changes.count(tenant, old.name(), -1);
-                self.changes.count(tenant, new.name(), 1);
-            }
-            if let State::Pending = new {
-                ready = self.queue_of(before.row)?;
-            }
+        if old.name() != new.name() {
+            self.changes.count(tenant, old.name(), -1);
+            self.changes.count(tenant, new.name(), 1);
         }
-        let (was, is) = (stop_of(&before.life), stop_of(after));
+        let (was, is) = (lease::stop(&before.life), lease::stop(after));
         if was != is {
             let interrupts = &mut self.changes.interrupts;
             interrupts.extend(was.map(|stop| Interrupt::Ended(stop, tenant, after.id)));
             interrupts.extend(is.map(|stop| Interrupt::Begun(stop, tenant, after.id)));
         }
-        // The next suspect may run now.
-        if ready.is_none() && is_leased_suspect(&before.life) && !is_leased_suspect(after) {
-            ready = self.queue_of(before.row)?;
-        }
+        let ready = match lease::wakes_queue(&before.life, after) {
+            true => self.queue_of(before.row)?,
+            false => None,
+        };
         self.notice(tenant, after, ready);
         Ok(())
     }
@@ -374,23 +388,30 @@ impl<'c> Batch<'c> {
     }
 }
 
-/// What the holder of a task's lease is to be told, and who that is.
-fn stop_of(life: &Lifecycle) -> Option<Stop> {
-    match life.state {
-        State::Cancelling { session } => Some(Stop::Cancel(session)),
-        State::Running { session } if life.paused => Some(Stop::Pause(session)),
-        State::Running { .. }
-        | State::Pending
-        | State::Scheduled { .. }
-        | State::Paused
-        | State::Waiting(_)
-        | State::Completed
-        | State::Failed { .. }
-        | State::Cancelled => None,
+/// A value that is stored outside the row that refers to it.
+enum Large {
+    /// It is among the values that the caller packed.
+    Packed(Digest),
+    /// Nobody packed it before.
+    Late(Packed),
+}
+
+impl Large {
+    fn digest(&self) -> Digest {
+        match self {
+            Self::Packed(digest) => *digest,
+            Self::Late(packed) => packed.digest,
+        }
     }
 }
 
-/// Whether a task is a suspect at large. The next one waits for it.
-fn is_leased_suspect(life: &Lifecycle) -> bool {
-    life.state.session().is_some() && life.lease_losses >= SUSPECT
+/// Where a result is, as the parent of its task is told.
+fn stored_result(outcome: Option<&Outcome>, stored: Option<&Large>) -> Option<StoredResult> {
+    match (outcome, stored) {
+        (Some(Outcome::Result(result)), Some(large)) => Some(StoredResult {
+            digest: units::hex::encode(large.digest()),
+            bytes: result.as_str().len() as u64,
+        }),
+        _ => None,
+    }
 }

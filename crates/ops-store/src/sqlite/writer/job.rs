@@ -1,45 +1,55 @@
-//! Work for the writer that needs no request of its own: every verb but the most frequent ones.
+//! Jobs: what callers ask of the writer. All of them are of this one kind.
 
 use std::fmt;
 
 use ops_core::ports::StoreError;
+use tokio::sync::oneshot;
 
-use crate::sqlite::{
-    error::Fault,
-    writer::{batch::Batch, request::Reply},
-};
+use crate::sqlite::{error::Fault, writer::batch::Batch};
 
 /// What the writer does for one caller.
 pub(crate) struct Job(Box<dyn Work>);
 
-/// Work, its verdict once it is done, and whom that is for.
+/// Work, its outcome once it is done, and whom to tell.
 trait Work: Send {
     fn perform(&mut self, batch: &mut Batch<'_>) -> Option<rusqlite::Error>;
     fn answer(self: Box<Self>);
     fn fail(self: Box<Self>, error: StoreError);
 }
 
-struct Typed<T, F> {
-    work: Option<F>,
-    verdict: Option<Result<T, StoreError>>,
-    reply: Reply<T>,
+struct Typed<T, W, A> {
+    work: Option<W>,
+    outcome: Option<Result<T, StoreError>>,
+    answer: A,
 }
 
 impl Job {
-    /// Work whose verdict goes to `reply`. Work that is refused must have written nothing.
-    pub(crate) fn new<T, F>(work: F, reply: Reply<T>) -> Self
+    /// Work, and what to do with its outcome once the group is committed or has failed. Work that is
+    /// refused must have written nothing.
+    pub(crate) fn new<T, W, A>(work: W, answer: A) -> Self
     where
         T: Send + 'static,
-        F: FnOnce(&mut Batch<'_>) -> Result<T, Fault> + Send + 'static,
+        W: FnOnce(&mut Batch<'_>) -> Result<T, Fault> + Send + 'static,
+        A: FnOnce(Result<T, StoreError>) + Send + 'static,
     {
         Self(Box::new(Typed {
             work: Some(work),
-            verdict: None,
-            reply,
+            outcome: None,
+            answer,
         }))
     }
 
-    /// Does it; with the error if storage failed, which fails the whole group.
+    /// Work whose outcome is sent to a caller who waits for it. A caller that went away is none of the
+    /// writer's business.
+    pub(crate) fn replying<T, W>(work: W, reply: oneshot::Sender<Result<T, StoreError>>) -> Self
+    where
+        T: Send + 'static,
+        W: FnOnce(&mut Batch<'_>) -> Result<T, Fault> + Send + 'static,
+    {
+        Self::new(work, move |outcome| drop(reply.send(outcome)))
+    }
+
+    /// Does the work; with the error if storage failed, which fails the whole group.
     pub(crate) fn perform(&mut self, batch: &mut Batch<'_>) -> Option<rusqlite::Error> {
         self.0.perform(batch)
     }
@@ -55,32 +65,32 @@ impl Job {
     }
 }
 
-impl<T, F> Work for Typed<T, F>
+impl<T, W, A> Work for Typed<T, W, A>
 where
     T: Send,
-    F: FnOnce(&mut Batch<'_>) -> Result<T, Fault> + Send,
+    W: FnOnce(&mut Batch<'_>) -> Result<T, Fault> + Send,
+    A: FnOnce(Result<T, StoreError>) + Send,
 {
     fn perform(&mut self, batch: &mut Batch<'_>) -> Option<rusqlite::Error> {
-        let (verdict, broken) = match self.work.take()?(batch) {
+        let (outcome, broken) = match self.work.take()?(batch) {
             Ok(value) => (Ok(value), None),
             Err(Fault::Refused(error)) => (Err(error), None),
             Err(Fault::Broken(error)) => {
                 (Err(StoreError::Unavailable(error.to_string())), Some(error))
             }
         };
-        self.verdict = Some(verdict);
+        self.outcome = Some(outcome);
         broken
     }
 
     fn answer(self: Box<Self>) {
-        if let Some(verdict) = self.verdict {
-            // A caller that went away is none of the writer's business.
-            drop(self.reply.send(verdict));
+        if let Some(outcome) = self.outcome {
+            (self.answer)(outcome);
         }
     }
 
     fn fail(self: Box<Self>, error: StoreError) {
-        drop(self.reply.send(Err(error)));
+        (self.answer)(Err(error));
     }
 }
 

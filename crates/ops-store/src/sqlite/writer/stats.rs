@@ -2,9 +2,78 @@
 
 use std::{sync::Mutex, time::Duration};
 
-use ops_core::stats::Stats;
+use ops_core::stats::{self, Metric, Times, Value, Work};
 
 use crate::sqlite::writer::inbox::lock;
+
+/// What a store on SQLite has done since it was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stats {
+    /// Transactions that wrote something.
+    pub transactions: u64,
+    /// Transactions that were rolled back because storage failed.
+    pub rollbacks: u64,
+    /// Jobs that the writer did, refused ones included.
+    pub items: u64,
+    /// Events written.
+    pub events: u64,
+    /// Times that a file was synced to disk: one a commit, two a checkpoint; 0 when durability is
+    /// off.
+    pub fsyncs: u64,
+    /// Checkpoints of the log.
+    pub checkpoints: u64,
+    /// The most jobs in one group.
+    pub largest_batch: u64,
+    /// Time in commits, injected delays included.
+    pub commits: Times,
+    /// Time spent waiting for company before a commit.
+    pub linger_micros: u64,
+    /// What was committed for tasks.
+    pub work: Work,
+}
+
+impl From<Stats> for stats::Stats {
+    fn from(stats: Stats) -> Self {
+        let counter = |name, help, count| Metric {
+            name,
+            help,
+            value: Value::Counter(count),
+        };
+        let metrics = vec![
+            counter(
+                "opspawn_store_transactions",
+                "Transactions of the store that wrote something",
+                stats.transactions,
+            ),
+            counter(
+                "opspawn_store_rollbacks",
+                "Transactions that were rolled back because storage failed",
+                stats.rollbacks,
+            ),
+            counter(
+                "opspawn_store_requests",
+                "Requests to the writer",
+                stats.items,
+            ),
+            counter("opspawn_store_events", "Events written", stats.events),
+            counter("opspawn_store_fsyncs", "Files synced to disk", stats.fsyncs),
+            counter(
+                "opspawn_store_checkpoints",
+                "Checkpoints of the log",
+                stats.checkpoints,
+            ),
+            Metric {
+                name: "opspawn_store_commit_seconds",
+                help: "Time in commits",
+                value: Value::Times(stats.commits),
+            },
+        ];
+        Self {
+            work: stats.work,
+            metrics,
+        }
+    }
+}
 
 /// The live counters. The writer alone adds to them, a few times for each group.
 #[derive(Debug, Default)]

@@ -1,5 +1,5 @@
 use ops_core::{
-    AgentDigest, AgentName, Command, TaskId,
+    AgentDigest, AgentName, TaskAction, TaskId,
     agent::{Agent, AgentSpec},
     ports::{Clock as _, Expected, Fork, NewAgent, StoreError, Stored},
 };
@@ -148,7 +148,7 @@ pub(crate) async fn pins_tasks_to_a_version(world: &World) {
     let session = world.session().await;
     let claimed = world.claim(session, 10).await;
     assert_eq!(claimed[0].task.agent_digest, Some(digest("a", 1)));
-    world.apply(old, Command::Cancel).await.unwrap();
+    world.apply(old, TaskAction::Cancel).await.unwrap();
     let mut fork = world.new_task();
     fork.task.agent_id = Some("a".into());
     fork.fork = Some(Fork {

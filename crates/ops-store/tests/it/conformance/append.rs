@@ -1,11 +1,11 @@
 use ops_core::{
-    Append, Command, Next, Rejection, State,
+    Append, Next, Rejection, RunCommand,
     event::{StepStatus, Usage},
     ports::StoreError,
     task::StateName,
 };
 
-use crate::world::{World, append, pair, step};
+use crate::world::{World, append, pair, state, step};
 
 pub(crate) async fn writes_events_usage_and_losses(world: &World) {
     let (session, life) = world.running().await;
@@ -61,7 +61,7 @@ pub(crate) async fn refuses_a_stale_epoch(world: &World) {
     assert!(world.append(&life, Vec::new(), complete).await.is_err());
     assert!(
         world
-            .apply(life.id, Command::Release { epoch: life.epoch })
+            .apply(life.id, RunCommand::release(life.epoch))
             .await
             .is_err()
     );
@@ -72,16 +72,9 @@ pub(crate) async fn refuses_a_stale_epoch(world: &World) {
 pub(crate) async fn refuses_a_wrong_seq(world: &World) {
     let (_, life) = world.running().await;
     for expected_seq in [0, life.seq - 1, life.seq + 1, u64::MAX] {
-        let append = Append {
-            epoch: life.epoch,
-            expected_seq,
-            children: Vec::new(),
-            approvals: Vec::new(),
-            events: pair(1),
-            next: Next::Continue,
-        };
+        let append = Append::new(expected_seq, pair(1), Next::Continue);
         let refused = world
-            .apply(life.id, Command::Append(append))
+            .apply(life.id, RunCommand::append(life.epoch, append))
             .await
             .unwrap_err();
         let wrong = Rejection::WrongSeq {
@@ -107,10 +100,10 @@ pub(crate) async fn refuses_before_and_after_the_lease(world: &World) {
     let session = world.session().await;
     life = world.claim(session, 1).await.remove(0).life;
     let released = world
-        .apply(id, Command::Release { epoch: life.epoch })
+        .apply(id, RunCommand::release(life.epoch))
         .await
         .unwrap();
-    assert_eq!(released.state, State::Pending);
+    assert_eq!(released.state, state::pending());
     life.seq = released.seq;
     assert!(world.append(&life, pair(1), Next::Continue).await.is_err());
 }
@@ -127,11 +120,11 @@ pub(crate) async fn fails_no_neighbour(world: &World) {
         let (store, life) = (world.store.clone(), record.life.clone());
         calls.spawn(async move {
             let mut command = append(&life, pair(1), Next::Continue);
-            if let (true, Command::Append(append)) = (index % 8 == 0, &mut command) {
-                append.epoch -= 1;
+            if index % 8 == 0 {
+                command.epoch -= 1;
             }
             let done = store
-                .apply(crate::world::TENANT, life.id, command, Vec::new())
+                .record(crate::world::TENANT, life.id, command, Vec::new())
                 .await;
             (index, life, done)
         });
@@ -170,12 +163,11 @@ pub(crate) async fn counts_no_gap_under_concurrency(world: &World) {
                 let mut won = 0;
                 for number in 0..STEPS {
                     let mut event = step(number, StepStatus::Completed);
-                    event
-                        .body
-                        .extend_from_slice(format!("{:?}", tokio::task::id()).as_bytes());
+                    let mark = format!("{:?}", tokio::task::id());
+                    event.body = [&*event.body, mark.as_bytes()].concat().into();
                     let command = append(&life, vec![event], Next::Continue);
                     let tenant = crate::world::TENANT;
-                    match store.apply(tenant, life.id, command, Vec::new()).await {
+                    match store.record(tenant, life.id, command, Vec::new()).await {
                         Ok(after) => {
                             life = after;
                             won += 1;

@@ -1,12 +1,13 @@
 use ops_core::{
-    Append, ApprovalStatus, Command, Lifecycle, Micros, NewApproval, Next, SessionId, State, Wait,
+    Actor, Append, ApprovalStatus, Lifecycle, Micros, NewApproval, Next, RunCommand, SessionId,
+    State, TaskAction, WaitRequest,
     event::TaskEvent,
-    ports::{ApprovalFilter, Decision, StoreError, Verdict},
+    ports::{ApprovalAction, ApprovalDecision, ApprovalFilter, StoreError},
     time::SECOND,
 };
 use serde_json::json;
 
-use crate::world::{OTHER, TENANT, World, pair};
+use crate::world::{OTHER, TENANT, World, pair, state};
 
 fn asked(step: u32, expires_at: Option<Micros>) -> NewApproval {
     NewApproval {
@@ -22,10 +23,11 @@ fn asked(step: u32, expires_at: Option<Micros>) -> NewApproval {
     }
 }
 
-fn verdict(step: u32, decision: Decision) -> Verdict {
-    Verdict {
+fn verdict(step: u32, action: ApprovalAction) -> ApprovalDecision {
+    ApprovalDecision {
+        actor: Actor::Local,
         step,
-        decision,
+        action,
         revision: None,
         by: Some("ann".into()),
     }
@@ -38,16 +40,18 @@ async fn waiting(world: &World, seconds: Option<i64>) -> (SessionId, Lifecycle) 
     let append = Append {
         approvals: vec![asked(2, until), asked(4, until)],
         ..Append::new(
-            life.epoch,
             life.seq,
             pair(1),
-            Next::Wait(Wait::Approval {
+            Next::Wait(WaitRequest::Approval {
                 steps: vec![2, 4],
                 until,
             }),
         )
     };
-    let life = world.apply(life.id, Command::Append(append)).await.unwrap();
+    let life = world
+        .apply(life.id, RunCommand::append(life.epoch, append))
+        .await
+        .unwrap();
     (session, life)
 }
 
@@ -67,7 +71,7 @@ pub(crate) async fn opens_with_the_append_and_is_decided_once(world: &World) {
     assert_eq!(open.asked, asked(2, None));
     assert_eq!((open.status, open.revision), (ApprovalStatus::Pending, 1));
 
-    let approve = verdict(2, Decision::Approve);
+    let approve = verdict(2, ApprovalAction::Approve);
     let judged = world
         .store
         .judge(TENANT, life.id, approve.clone())
@@ -79,7 +83,7 @@ pub(crate) async fn opens_with_the_append_and_is_decided_once(world: &World) {
         world.store.approval(TENANT, life.id, 2).await.unwrap(),
         judged
     );
-    assert_eq!(world.task(life.id).await.life.state, State::Pending);
+    assert_eq!(world.task(life.id).await.life.state, state::pending());
     assert_eq!(
         last_event(world, &life, 1).await,
         TaskEvent::Approved {
@@ -97,7 +101,7 @@ pub(crate) async fn opens_with_the_append_and_is_decided_once(world: &World) {
     // The other one can be decided although the task does not wait right now.
     let deny = verdict(
         4,
-        Decision::Deny {
+        ApprovalAction::Deny {
             reason: "not on a Friday".into(),
         },
     );
@@ -105,7 +109,7 @@ pub(crate) async fn opens_with_the_append_and_is_decided_once(world: &World) {
     assert_eq!(judged.note.as_deref(), Some("not on a Friday"));
     let none = world
         .store
-        .judge(TENANT, life.id, verdict(3, Decision::Approve))
+        .judge(TENANT, life.id, verdict(3, ApprovalAction::Approve))
         .await;
     assert_eq!(none.unwrap_err(), StoreError::NoApproval(3));
     let walled = world.store.judge(OTHER, life.id, approve).await;
@@ -118,7 +122,7 @@ pub(crate) async fn binds_an_edit_to_its_revision(world: &World) {
     let (_, life) = waiting(world, None).await;
     let edit = verdict(
         2,
-        Decision::Edit {
+        ApprovalAction::Edit {
             input: json!({"to": "bob"}),
             digest: "dd".repeat(32),
         },
@@ -133,9 +137,9 @@ pub(crate) async fn binds_an_edit_to_its_revision(world: &World) {
         world.task(life.id).await.life.state,
         State::Waiting(_)
     ));
-    let approve = |revision| Verdict {
+    let approve = |revision| ApprovalDecision {
         revision: Some(revision),
-        ..verdict(2, Decision::Approve)
+        ..verdict(2, ApprovalAction::Approve)
     };
     let stale = world.store.judge(TENANT, life.id, approve(1)).await;
     assert_eq!(
@@ -172,25 +176,28 @@ pub(crate) async fn lapses_in_time_and_with_its_task(world: &World) {
     assert_eq!(status(life.id, 2).await, ApprovalStatus::Expired);
     let late = world
         .store
-        .judge(TENANT, life.id, verdict(2, Decision::Approve))
+        .judge(TENANT, life.id, verdict(2, ApprovalAction::Approve))
         .await;
     assert_eq!(
         late.unwrap_err(),
         StoreError::Decided(ApprovalStatus::Expired)
     );
     assert_eq!(world.store.wake_due(10).await.unwrap().woken, 1);
-    assert_eq!(world.task(life.id).await.life.state, State::Pending);
+    assert_eq!(world.task(life.id).await.life.state, state::pending());
     assert_eq!(status(life.id, 4).await, ApprovalStatus::Expired);
-    world.apply(life.id, Command::Cancel).await.unwrap();
+    world.apply(life.id, TaskAction::Cancel).await.unwrap();
 
     // One whose time is over before its task ends, and one whose is not.
     let (_, life) = world.running().await;
     let soon = Some(life.updated_at.plus(SECOND));
     let append = Append {
         approvals: vec![asked(2, soon), asked(4, None)],
-        ..Append::new(life.epoch, life.seq, pair(1), Next::Continue)
+        ..Append::new(life.seq, pair(1), Next::Continue)
     };
-    let life = world.apply(life.id, Command::Append(append)).await.unwrap();
+    let life = world
+        .apply(life.id, RunCommand::append(life.epoch, append))
+        .await
+        .unwrap();
     world.clock.advance(5);
     let result = crate::world::json("{}");
     let end = Next::Complete { result };
@@ -199,12 +206,12 @@ pub(crate) async fn lapses_in_time_and_with_its_task(world: &World) {
     assert_eq!(ended, [ApprovalStatus::Expired, ApprovalStatus::Void]);
 
     let (_, life) = waiting(world, None).await;
-    world.apply(life.id, Command::Cancel).await.unwrap();
+    world.apply(life.id, TaskAction::Cancel).await.unwrap();
     let void = world.store.approval(TENANT, life.id, 4).await.unwrap();
     assert_eq!(void.status, ApprovalStatus::Void);
     let late = world
         .store
-        .judge(TENANT, life.id, verdict(4, Decision::Approve))
+        .judge(TENANT, life.id, verdict(4, ApprovalAction::Approve))
         .await;
     assert!(late.is_err());
 }
@@ -214,7 +221,7 @@ pub(crate) async fn lists_by_status_and_task(world: &World) {
     let (_, second) = waiting(world, None).await;
     world
         .store
-        .judge(TENANT, first.id, verdict(2, Decision::Approve))
+        .judge(TENANT, first.id, verdict(2, ApprovalAction::Approve))
         .await
         .unwrap();
     let list = |tenant, filter: ApprovalFilter| async move {

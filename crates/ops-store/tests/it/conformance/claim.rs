@@ -1,14 +1,14 @@
 use std::collections::BTreeSet;
 
 use ops_core::{
-    SessionId, State,
+    SessionId,
     ports::{ClaimRequest, Claimed, Clock as _, More, StoreError},
     rate::Rate,
     task::StateName,
     time::SECOND,
 };
 
-use crate::world::{TENANT, World};
+use crate::world::{TENANT, World, state};
 
 pub(crate) async fn takes_priority_then_age(world: &World) {
     let mut ids = Vec::new();
@@ -22,7 +22,7 @@ pub(crate) async fn takes_priority_then_age(world: &World) {
     let order: Vec<_> = claimed.iter().map(|record| record.task.id).collect();
     assert_eq!(order, [ids[2], ids[4], ids[0], ids[3], ids[1]]);
     for record in &claimed {
-        assert_eq!(record.life.state, State::Running { session });
+        assert_eq!(record.life.state, state::running(session));
         assert_eq!((record.life.epoch, record.life.seq), (1, 2));
         assert_eq!(record.life.started_at, Some(record.life.updated_at));
         assert_eq!(*record, world.task(record.task.id).await);

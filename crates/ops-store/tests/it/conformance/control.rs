@@ -1,25 +1,35 @@
 use ops_core::{
-    Command, Next, Rejection, State, Wait,
+    Next, Rejection, RunCommand, TaskAction, WaitRequest,
     event::{Resolution, StepStatus, TaskEvent},
     ports::{StoreError, TaskFilter},
     task::{StateName, TaskLimits},
 };
 
-use crate::world::{TENANT, World, pair, step};
+use serde_json::json;
+
+use crate::world::{TENANT, World, pair, state, step};
 
 pub(crate) async fn cancels_in_each_state(world: &World) {
     let pending = world.submit().await;
     assert_eq!(
-        world.apply(pending, Command::Cancel).await.unwrap().state,
-        State::Cancelled
+        world
+            .apply(pending, TaskAction::Cancel)
+            .await
+            .unwrap()
+            .state,
+        state::cancelled()
     );
 
     let mut delayed = world.new_task();
     delayed.task.run_at = Some(delayed.task.created_at.plus(60_000_000));
     let scheduled = world.submit_new(delayed).await;
     assert_eq!(
-        world.apply(scheduled, Command::Cancel).await.unwrap().state,
-        State::Cancelled
+        world
+            .apply(scheduled, TaskAction::Cancel)
+            .await
+            .unwrap()
+            .state,
+        state::cancelled()
     );
     assert_eq!(world.store.wake_due(1).await.unwrap().next, None);
 
@@ -28,19 +38,23 @@ pub(crate) async fn cancels_in_each_state(world: &World) {
         .append(
             &life,
             Vec::new(),
-            Next::Wait(Wait::InDoubt { steps: vec![1] }),
+            Next::Wait(WaitRequest::InDoubt { steps: vec![1] }),
         )
         .await
         .unwrap();
     assert_eq!(
-        world.apply(life.id, Command::Cancel).await.unwrap().state,
-        State::Cancelled
+        world
+            .apply(life.id, TaskAction::Cancel)
+            .await
+            .unwrap()
+            .state,
+        state::cancelled()
     );
 
     let (session, life) = world.running().await;
-    let cancelling = world.apply(life.id, Command::Cancel).await.unwrap();
-    assert_eq!(cancelling.state, State::Cancelling { session });
-    let refused = world.apply(life.id, Command::Cancel).await.unwrap_err();
+    let cancelling = world.apply(life.id, TaskAction::Cancel).await.unwrap();
+    assert_eq!(cancelling.state, state::cancelling(session));
+    let refused = world.apply(life.id, TaskAction::Cancel).await.unwrap_err();
     assert_eq!(refused, StoreError::Rejected(Rejection::Cancelling));
     let refused = world
         .append(&cancelling, pair(1), Next::Continue)
@@ -54,14 +68,14 @@ pub(crate) async fn cancels_in_each_state(world: &World) {
         .unwrap();
     assert_eq!(
         (&after.state, after.completed_at),
-        (&State::Cancelled, Some(after.updated_at))
+        (&state::cancelled(), Some(after.updated_at))
     );
 
     // A lease that ends confirms the cancel.
     let (session, life) = world.running().await;
-    world.apply(life.id, Command::Cancel).await.unwrap();
+    world.apply(life.id, TaskAction::Cancel).await.unwrap();
     world.store.close_session(session).await.unwrap();
-    assert_eq!(world.task(life.id).await.life.state, State::Cancelled);
+    assert_eq!(world.task(life.id).await.life.state, state::cancelled());
 }
 
 pub(crate) async fn resolves_what_is_in_doubt(world: &World) {
@@ -71,11 +85,11 @@ pub(crate) async fn resolves_what_is_in_doubt(world: &World) {
         ..Default::default()
     };
     let (session, life) = world.running().await;
-    let wait = Next::Wait(Wait::InDoubt { steps: vec![2, 5] });
+    let wait = Next::Wait(WaitRequest::InDoubt { steps: vec![2, 5] });
     let after = world.append(&life, pair(1), wait).await.unwrap();
     assert_eq!(
         after.state,
-        State::Waiting(Wait::InDoubt { steps: vec![2, 5] })
+        state::waiting(json!({"on": "in_doubt", "steps": [2, 5]}))
     );
     assert_eq!(world.task(life.id).await.life, after);
     assert_eq!(
@@ -83,7 +97,7 @@ pub(crate) async fn resolves_what_is_in_doubt(world: &World) {
         1
     );
 
-    let resolve = |step, resolution| Command::Resolve { step, resolution };
+    let resolve = |step, resolution| TaskAction::Resolve { step, resolution };
     let refused = world
         .apply(life.id, resolve(9, Resolution::Retry))
         .await
@@ -98,13 +112,13 @@ pub(crate) async fn resolves_what_is_in_doubt(world: &World) {
         .unwrap();
     assert_eq!(
         after.state,
-        State::Waiting(Wait::InDoubt { steps: vec![5] })
+        state::waiting(json!({"on": "in_doubt", "steps": [5]}))
     );
     let after = world
         .apply(life.id, resolve(5, Resolution::Retry))
         .await
         .unwrap();
-    assert_eq!(after.state, State::Pending);
+    assert_eq!(after.state, state::pending());
     assert_eq!(
         world.store.tasks(TENANT, in_doubt()).await.unwrap().len(),
         0
@@ -135,13 +149,14 @@ pub(crate) async fn wakes_timers_when_due(world: &World) {
     for seconds in [30, 10, 20] {
         let (_, life) = world.running().await;
         let until = now.plus(seconds * 1_000_000);
-        let next = Next::Wait(Wait::Timer { until });
+        let next = Next::Wait(WaitRequest::Timer { until });
         let after = world.append(&life, Vec::new(), next).await.unwrap();
-        assert_eq!(after.state, State::Waiting(Wait::Timer { until }));
+        assert_eq!(
+            after.state,
+            state::waiting(json!({"on": "timer", "until": until}))
+        );
         ids.push(life.id);
     }
-    let refused = world.apply(ids[0], Command::Wake).await.unwrap_err();
-    assert_eq!(refused, StoreError::Rejected(Rejection::NotDue));
     let due = world.store.wake_due(10).await.unwrap();
     assert_eq!((due.woken, due.next), (0, Some(now.plus(10_000_000))));
     world.clock.advance(25);
@@ -161,11 +176,11 @@ pub(crate) async fn wakes_timers_when_due(world: &World) {
 
 pub(crate) async fn releases_a_task(world: &World) {
     let (session, life) = world.running().await;
-    let release = Command::Release { epoch: life.epoch };
+    let release = RunCommand::release(life.epoch);
     let after = world.apply(life.id, release.clone()).await.unwrap();
     assert_eq!(
         (after.state, after.attempt, after.lease_losses),
-        (State::Pending, 1, 0)
+        (state::pending(), 1, 0)
     );
     assert!(world.apply(life.id, release).await.is_err());
     let again = world.claim(session, 1).await.remove(0).life;
@@ -174,8 +189,8 @@ pub(crate) async fn releases_a_task(world: &World) {
 
 pub(crate) async fn stands_still_while_paused(world: &World) {
     let pending = world.submit().await;
-    let paused = world.apply(pending, Command::Pause).await.unwrap();
-    assert_eq!(paused.state, State::Paused);
+    let paused = world.apply(pending, TaskAction::Pause).await.unwrap();
+    assert_eq!(paused.state, state::paused());
     assert_eq!(world.task(pending).await.life, paused);
     let session = world.session().await;
     assert!(world.claim(session, 10).await.is_empty());
@@ -189,21 +204,25 @@ pub(crate) async fn stands_still_while_paused(world: &World) {
     let listed = world.store.tasks(TENANT, filter).await.unwrap();
     assert_eq!(listed[0].task.id, pending);
 
-    world.apply(pending, Command::Resume).await.unwrap();
+    world.apply(pending, TaskAction::Resume).await.unwrap();
     let life = world.claim(session, 10).await[0].life.clone();
-    let running = world.apply(pending, Command::Pause).await.unwrap();
-    assert_eq!(running.state, State::Running { session });
+    let running = world.apply(pending, TaskAction::Pause).await.unwrap();
+    assert_eq!(running.state, state::running(session));
     // What its worker does meanwhile is recorded; then it gives the task back.
     let mut known = life;
     known.seq = running.seq;
     let after = world.append(&known, pair(1), Next::Continue).await.unwrap();
     let epoch = after.epoch;
-    let released = world.apply(pending, Command::Release { epoch }).await;
-    assert_eq!(released.unwrap().state, State::Paused);
+    let released = world.apply(pending, RunCommand::release(epoch)).await;
+    assert_eq!(released.unwrap().state, state::paused());
     assert!(world.claim(session, 10).await.is_empty());
     assert_eq!(
-        world.apply(pending, Command::Cancel).await.unwrap().state,
-        State::Cancelled
+        world
+            .apply(pending, TaskAction::Cancel)
+            .await
+            .unwrap()
+            .state,
+        state::cancelled()
     );
 }
 
@@ -211,16 +230,16 @@ pub(crate) async fn tells_the_session_at_once(world: &World) {
     let (session, life) = world.running().await;
     let store = std::sync::Arc::clone(&world.store);
     let waiting = tokio::spawn(async move { store.interrupted(session).await });
-    world.apply(life.id, Command::Pause).await.unwrap();
+    world.apply(life.id, TaskAction::Pause).await.unwrap();
     waiting.await.unwrap();
     let reply = world.store.heartbeat(session).await.unwrap();
     assert_eq!(reply.pause, [(TENANT, life.id)]);
-    world.apply(life.id, Command::Resume).await.unwrap();
+    world.apply(life.id, TaskAction::Resume).await.unwrap();
     let reply = world.store.heartbeat(session).await.unwrap();
     assert!(reply.pause.is_empty() && reply.cancel.is_empty());
 
-    world.apply(life.id, Command::Pause).await.unwrap();
-    world.apply(life.id, Command::Cancel).await.unwrap();
+    world.apply(life.id, TaskAction::Pause).await.unwrap();
+    world.apply(life.id, TaskAction::Cancel).await.unwrap();
     world.store.interrupted(session).await;
     let reply = world.store.heartbeat(session).await.unwrap();
     assert_eq!(
@@ -244,7 +263,7 @@ pub(crate) async fn lays_limits_over_those_that_were_asked_for(world: &World) {
         ..TaskLimits::default()
     };
     for task in [id, plain] {
-        world.apply(task, Command::Limit(raised)).await.unwrap();
+        world.apply(task, TaskAction::Limit(raised)).await.unwrap();
     }
     let limits = world.task(id).await.task.limits;
     assert_eq!(
@@ -260,9 +279,9 @@ pub(crate) async fn lays_limits_over_those_that_were_asked_for(world: &World) {
         "task.limited"
     );
 
-    world.apply(id, Command::Cancel).await.unwrap();
+    world.apply(id, TaskAction::Cancel).await.unwrap();
     let refused = world
-        .apply(id, Command::Limit(TaskLimits::default()))
+        .apply(id, TaskAction::Limit(TaskLimits::default()))
         .await
         .unwrap_err();
     assert_eq!(

@@ -1,9 +1,9 @@
 use ops_core::{
-    Append, Command, Lifecycle, Next, Rejection, State, Wait, event::StepStatus, ports::StoreError,
-    task::StateName,
+    Append, Lifecycle, Next, Rejection, RunCommand, State, TaskAction, WaitRequest,
+    event::StepStatus, ports::StoreError, task::StateName,
 };
 
-use crate::world::{TENANT, World, append, big_json, error, json, pair, step};
+use crate::world::{Asked, TENANT, World, append, big_json, error, json, pair, state, step};
 
 pub(crate) async fn completes(world: &World) {
     let (_, life) = world.running().await;
@@ -12,7 +12,7 @@ pub(crate) async fn completes(world: &World) {
         result: result.clone(),
     };
     let after = world.append(&life, pair(1), next).await.unwrap();
-    assert_eq!(after.state, State::Completed);
+    assert_eq!(after.state, state::completed());
     assert_eq!(after.completed_at, Some(after.updated_at));
     let read = world.task(life.id).await;
     assert_eq!(
@@ -33,7 +33,7 @@ pub(crate) async fn fails_for_good(world: &World) {
         retryable: false,
     };
     let after = world.append(&life, Vec::new(), next).await.unwrap();
-    assert_eq!(after.state, State::Failed { dead_letter: false });
+    assert_eq!(after.state, state::failed(false));
     let read = world.task(life.id).await;
     assert_eq!(
         (read.life, read.result, read.error),
@@ -50,7 +50,7 @@ pub(crate) async fn retries_then_gives_up(world: &World) {
         retryable: true,
     };
     let after = world.append(&life, Vec::new(), fail()).await.unwrap();
-    let State::Scheduled { until } = after.state else {
+    let State::Scheduled { until, .. } = after.state else {
         panic!("{after:?}")
     };
     assert_eq!((after.attempt, world.task(life.id).await.error), (2, None));
@@ -61,7 +61,7 @@ pub(crate) async fn retries_then_gives_up(world: &World) {
     let life = world.claim(session, 1).await.remove(0).life;
     assert_eq!((life.attempt, life.epoch), (2, 2));
     let after = world.append(&life, Vec::new(), fail()).await.unwrap();
-    assert_eq!(after.state, State::Failed { dead_letter: true });
+    assert_eq!(after.state, state::failed(true));
     let read = world.task(life.id).await;
     assert_eq!((read.life, read.error), (after, Some(error("flaky"))));
 }
@@ -74,21 +74,23 @@ pub(crate) async fn ends_once(world: &World) {
         .await
         .unwrap();
     let terminal = || StoreError::Rejected(Rejection::Terminal(StateName::Completed));
-    for command in [
-        append(&after, Vec::new(), complete("2")),
-        Command::Cancel,
-        Command::Wake,
-        Command::LoseLease,
-        Command::Claim { session },
-        Command::Release { epoch: life.epoch },
+    for asked in [
+        Asked::from(append(&after, Vec::new(), complete("2"))),
+        TaskAction::Cancel.into(),
+        TaskAction::Pause.into(),
+        RunCommand::release(life.epoch).into(),
     ] {
-        assert_eq!(world.apply(life.id, command).await.unwrap_err(), terminal());
+        assert_eq!(world.apply(life.id, asked).await.unwrap_err(), terminal());
     }
+    // Neither its session's end nor the clock changes it.
+    world.store.close_session(session).await.unwrap();
+    assert_eq!(world.store.wake_due(10).await.unwrap().woken, 0);
+    assert_eq!(world.task(life.id).await.life, after);
     assert_eq!(world.task(life.id).await.result, Some(json("1")));
 }
 
 /// Applies twice and expects the same answer, with nothing written the second time.
-async fn twice(world: &World, life: &Lifecycle, command: Command) -> Lifecycle {
+async fn twice(world: &World, life: &Lifecycle, command: RunCommand) -> Lifecycle {
     let first = world.apply(life.id, command.clone()).await.unwrap();
     let events = world.events(life.id).await;
     let second = world.apply(life.id, command).await.unwrap();
@@ -100,7 +102,7 @@ async fn twice(world: &World, life: &Lifecycle, command: Command) -> Lifecycle {
 pub(crate) async fn repeats_a_lost_acknowledgement(world: &World) {
     let (_, life) = world.running().await;
     let mut events = pair(1);
-    events[1].body = big_json(100_000).as_str().into();
+    events[1].body = big_json(100_000).as_str().to_owned().into();
     let first = append(&life, events, Next::Continue);
     let after = twice(world, &life, first.clone()).await;
     let later = twice(world, &after, append(&after, pair(2), Next::Continue)).await;
@@ -110,7 +112,7 @@ pub(crate) async fn repeats_a_lost_acknowledgement(world: &World) {
 }
 
 pub(crate) async fn repeats_every_end(world: &World) {
-    let timer = Wait::Timer {
+    let timer = WaitRequest::Timer {
         until: world.new_task().task.created_at.plus(1_000_000_000),
     };
     for next in [
@@ -129,7 +131,7 @@ pub(crate) async fn repeats_every_end(world: &World) {
             retryable: true,
         },
         Next::Wait(timer),
-        Next::Wait(Wait::InDoubt { steps: vec![1] }),
+        Next::Wait(WaitRequest::InDoubt { steps: vec![1] }),
     ] {
         let (_, life) = world.running().await;
         twice(world, &life, append(&life, pair(1), next.clone())).await;
@@ -137,7 +139,7 @@ pub(crate) async fn repeats_every_end(world: &World) {
         twice(world, &life, append(&life, Vec::new(), next)).await;
     }
     let (_, life) = world.running().await;
-    let life = world.apply(life.id, Command::Cancel).await.unwrap();
+    let life = world.apply(life.id, TaskAction::Cancel).await.unwrap();
     twice(world, &life, append(&life, Vec::new(), Next::Cancelled)).await;
 }
 
@@ -155,7 +157,7 @@ pub(crate) async fn takes_nothing_else_for_a_repetition(world: &World) {
     let (session, life) = world.running().await;
     let after = world.append(&life, pair(1), Next::Continue).await.unwrap();
     let mut other_body = pair(1);
-    other_body[1].body.push(b' ');
+    other_body[1].body = [&*other_body[1].body, b" "].concat().into();
     let mut other_kind = pair(1);
     other_kind[0].kind = "tool.other".into();
     let mut other_step = pair(1);
@@ -176,15 +178,9 @@ pub(crate) async fn takes_nothing_else_for_a_repetition(world: &World) {
     world.store.close_session(session).await.unwrap();
     let session = world.session().await;
     let current = world.claim(session, 1).await.remove(0).life;
-    let stolen = Append {
-        epoch: current.epoch,
-        expected_seq: life.seq,
-        children: Vec::new(),
-        approvals: Vec::new(),
-        events: pair(1),
-        next: Next::Continue,
-    };
-    assert!(world.apply(life.id, Command::Append(stolen)).await.is_err());
+    let stolen = Append::new(life.seq, pair(1), Next::Continue);
+    let stolen = RunCommand::append(current.epoch, stolen);
+    assert!(world.apply(life.id, stolen).await.is_err());
     // Another result than the one that ended the task.
     let end = append(&current, Vec::new(), complete);
     world.apply(life.id, end).await.unwrap();

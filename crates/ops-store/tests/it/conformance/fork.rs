@@ -1,11 +1,11 @@
 use ops_core::{
-    Command, Lifecycle, Next, State, StoredEvent, TaskId, Wait,
+    Lifecycle, Next, StoredEvent, TaskAction, TaskId, WaitRequest,
     event::{StepStatus, TaskError, TaskEvent, Usage},
     ports::{Fork, NewTask, StoreError},
 };
 use serde_json::json;
 
-use crate::world::{OTHER, TENANT, World, json, pair, step};
+use crate::world::{OTHER, TENANT, World, json, pair, state, step};
 
 fn fork(world: &World, from: TaskId, until: u64) -> NewTask {
     let mut new = world.new_task();
@@ -55,7 +55,7 @@ pub(crate) async fn copies_the_log_up_to_a_step(world: &World) {
     let id = world.submit_new(new).await;
 
     let record = world.task(id).await;
-    assert_eq!(record.life.state, State::Pending);
+    assert_eq!(record.life.state, state::pending());
     assert!(record.life.run_started);
     assert_eq!(record.life.usage, Usage::default());
     let copy = log(world, id).await;
@@ -87,12 +87,12 @@ pub(crate) async fn copies_the_log_up_to_a_step(world: &World) {
 
 pub(crate) async fn keeps_what_was_told_to_the_run(world: &World) {
     let (_, life) = world.running().await;
-    let signal = Command::Signal {
+    let signal = TaskAction::Signal {
         name: "answer".into(),
         payload: json!("x".repeat(20_000)),
     };
     let heard = world.apply(life.id, signal).await.unwrap();
-    let wait = Next::Wait(Wait::InDoubt { steps: vec![1] });
+    let wait = Next::Wait(WaitRequest::InDoubt { steps: vec![1] });
     let parked = world
         .append(&heard, vec![step(1, StepStatus::Started)], wait)
         .await
@@ -127,7 +127,7 @@ pub(crate) async fn takes_a_dead_letter_off_the_list(world: &World) {
         retryable: true,
     };
     let dead = world.append(&life, pair(1), failed).await.unwrap();
-    assert_eq!(dead.state, State::Failed { dead_letter: true });
+    assert_eq!(dead.state, state::failed(true));
     let letters = || async { world.dead_letters().await };
     assert_eq!(letters().await, [dead.id]);
     let mut new = fork(world, dead.id, dead.seq);

@@ -1,5 +1,5 @@
 use ops_core::{
-    Command, Next, TaskId, Wait,
+    Next, RunCommand, TaskAction, TaskId, WaitRequest,
     ports::{Counts, TaskFilter},
     task::{StateName, Status},
 };
@@ -23,10 +23,10 @@ async fn one_of_each(world: &World) -> Vec<(StateName, TaskId)> {
     world.append(&life, Vec::new(), fail).await.unwrap();
     tasks.push((StateName::Failed, life.id));
     let id = world.submit().await;
-    world.apply(id, Command::Cancel).await.unwrap();
+    world.apply(id, TaskAction::Cancel).await.unwrap();
     tasks.push((StateName::Cancelled, id));
     let (_, life) = world.running().await;
-    let wait = Wait::InDoubt { steps: vec![1] };
+    let wait = WaitRequest::InDoubt { steps: vec![1] };
     world
         .append(&life, Vec::new(), Next::Wait(wait))
         .await
@@ -35,7 +35,7 @@ async fn one_of_each(world: &World) -> Vec<(StateName, TaskId)> {
     let (_, life) = world.running().await;
     tasks.push((StateName::Running, life.id));
     let (_, life) = world.running().await;
-    world.apply(life.id, Command::Cancel).await.unwrap();
+    world.apply(life.id, TaskAction::Cancel).await.unwrap();
     tasks.push((StateName::Cancelling, life.id));
     let mut new = world.new_task();
     new.task.run_at = Some(new.task.created_at.plus(1_000_000));
@@ -43,7 +43,7 @@ async fn one_of_each(world: &World) -> Vec<(StateName, TaskId)> {
     // Pending after a start: version 1 calls it running.
     let (_, life) = world.running().await;
     world
-        .apply(life.id, Command::Release { epoch: life.epoch })
+        .apply(life.id, RunCommand::release(life.epoch))
         .await
         .unwrap();
     tasks.push((StateName::Pending, life.id));
@@ -221,7 +221,7 @@ pub(crate) async fn tells_the_observer(world: &World) {
 
     let until = life.updated_at.plus(1_000_000);
     world
-        .append(&life, Vec::new(), Next::Wait(Wait::Timer { until }))
+        .append(&life, Vec::new(), Next::Wait(WaitRequest::Timer { until }))
         .await
         .unwrap();
     assert_eq!(notices().await[0].due, Some(until));
@@ -231,12 +231,12 @@ pub(crate) async fn tells_the_observer(world: &World) {
 
     world.claim(session, 1).await;
     notices().await;
-    world.apply(id, Command::Cancel).await.unwrap();
+    world.apply(id, TaskAction::Cancel).await.unwrap();
     let seen = notices().await;
     assert_eq!(seen[0].hint.state, StateName::Cancelling);
 
     // What is refused is not told.
-    assert!(world.apply(id, Command::Cancel).await.is_err());
+    assert!(world.apply(id, TaskAction::Cancel).await.is_err());
     tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     assert!(world.seen.take().is_empty());
 }
@@ -257,7 +257,7 @@ pub(crate) async fn finds_by_terms_and_time(world: &World) {
         let at = new.task.created_at;
         tasks.push((world.submit_new(new).await, at));
     }
-    world.apply(tasks[1].0, Command::Cancel).await.unwrap();
+    world.apply(tasks[1].0, TaskAction::Cancel).await.unwrap();
     let team = |team: &str| [("team".to_owned(), team.to_owned())].into();
     let all = TaskFilter::default;
     for (filter, expected) in [

@@ -1,5 +1,5 @@
 use ops_core::{
-    Command, Next,
+    Next, TaskAction,
     event::{Resolution, StepKind, StepMark, StepStatus},
     ports::{Blob, EVENT_BYTES, Snapshot, StoreError},
 };
@@ -64,7 +64,7 @@ pub(crate) async fn bounds_the_bytes_of_a_page(world: &World) {
     let sizes = [60_000, 8_000, 60_000, 300_000, 10, 10];
     let mut events: Vec<_> = (0..3).flat_map(pair).collect();
     for (event, size) in events.iter_mut().zip(sizes) {
-        event.body = big_json(size).as_str().into();
+        event.body = big_json(size).as_str().to_owned().into();
     }
     let life = world.append(&life, events, Next::Continue).await.unwrap();
     let all = world.events(life.id).await;
@@ -132,8 +132,8 @@ pub(crate) async fn keeps_large_values(world: &World) {
     assert_eq!(claimed.task, new.task);
 
     let mut events = pair(1);
-    events[0].body = big_json(8_192 - 2).as_str().into();
-    events[1].body = big_json(300_000).as_str().into();
+    events[0].body = big_json(8_192 - 2).as_str().to_owned().into();
+    events[1].body = big_json(300_000).as_str().to_owned().into();
     // The result has the bytes of a body: they are stored once.
     let result = big_json(300_000);
     let next = Next::Complete {
@@ -170,8 +170,7 @@ pub(crate) async fn reads_blobs_in_slices(world: &World) {
     let command = append(&life, events.clone(), Next::Continue);
     let blobs = vec![whole.clone(), empty.clone(), whole.clone()];
     let life = world
-        .store
-        .apply(TENANT, life.id, command, blobs)
+        .apply_with(TENANT, life.id, command, blobs)
         .await
         .unwrap();
     assert_eq!(world.events(life.id).await[3].event.blobs, events[1].blobs);
@@ -240,8 +239,7 @@ pub(crate) async fn reads_blobs_in_slices(world: &World) {
     let command = append(&stale, pair(2), Next::Continue);
     assert!(
         world
-            .store
-            .apply(TENANT, life.id, command, vec![refused.clone()])
+            .apply_with(TENANT, life.id, command, vec![refused.clone()])
             .await
             .is_err()
     );
@@ -267,7 +265,7 @@ pub(crate) async fn refuses_what_is_too_large(world: &World) {
 
     let (_, life) = world.running().await;
     let mut events = pair(1);
-    events[0].body = large.as_str().into();
+    events[0].body = large.as_str().to_owned().into();
     assert_eq!(
         world
             .append(&life, events, Next::Continue)
@@ -285,18 +283,17 @@ pub(crate) async fn refuses_what_is_too_large(world: &World) {
     let command = append(&life, pair(1), Next::Continue);
     let blobs = vec![blob(large.as_str().into())];
     let refused = world
-        .store
-        .apply(TENANT, life.id, command, blobs)
+        .apply_with(TENANT, life.id, command, blobs)
         .await
         .unwrap_err();
     assert_eq!(refused, too_large);
-    let wait = Next::Wait(ops_core::Wait::InDoubt { steps: vec![1] });
+    let wait = Next::Wait(ops_core::WaitRequest::InDoubt { steps: vec![1] });
     let (_, doubtful) = world.running().await;
     let doubtful = world.append(&doubtful, Vec::new(), wait).await.unwrap();
     let resolution = Resolution::Done {
         output: large.to_value(),
     };
-    let resolve = Command::Resolve {
+    let resolve = TaskAction::Resolve {
         step: 1,
         resolution,
     };
@@ -311,7 +308,7 @@ pub(crate) async fn refuses_what_is_too_large(world: &World) {
     };
     let refused = world
         .store
-        .put_snapshot(TENANT, life.id, snapshot)
+        .put_snapshot(TENANT, life.id, life.epoch, snapshot)
         .await
         .unwrap_err();
     assert_eq!(refused, too_large);
@@ -325,8 +322,7 @@ pub(crate) async fn refuses_a_false_digest(world: &World) {
     let command = append(&life, pair(1), Next::Continue);
     assert!(
         world
-            .store
-            .apply(TENANT, life.id, command, vec![lie.clone()])
+            .apply_with(TENANT, life.id, command, vec![lie.clone()])
             .await
             .is_err()
     );
@@ -335,7 +331,8 @@ pub(crate) async fn refuses_a_false_digest(world: &World) {
 }
 
 pub(crate) async fn keeps_the_newest_snapshot(world: &World) {
-    let id = world.submit().await;
+    let (_, life) = world.running().await;
+    let id = life.id;
     assert_eq!(world.store.snapshot(TENANT, id).await.unwrap(), None);
     let snapshot = |seq, version, size| Snapshot {
         seq,
@@ -345,7 +342,7 @@ pub(crate) async fn keeps_the_newest_snapshot(world: &World) {
     let put = async |snapshot: Snapshot| {
         world
             .store
-            .put_snapshot(TENANT, id, snapshot)
+            .put_snapshot(TENANT, id, life.epoch, snapshot)
             .await
             .unwrap()
     };
@@ -358,5 +355,12 @@ pub(crate) async fn keeps_the_newest_snapshot(world: &World) {
     put(snapshot(5, 2, 0)).await;
     assert_eq!(kept().await, snapshot(5, 2, 0));
     // A snapshot is no event.
-    assert_eq!(world.task(id).await.life.seq, 1);
+    assert_eq!(world.task(id).await.life.seq, life.seq);
+    // A worker that lost its lease keeps none.
+    let stale = world
+        .store
+        .put_snapshot(TENANT, id, life.epoch - 1, snapshot(30, 2, 0))
+        .await;
+    assert!(matches!(stale, Err(StoreError::Rejected(_))));
+    assert_eq!(kept().await, snapshot(5, 2, 0));
 }

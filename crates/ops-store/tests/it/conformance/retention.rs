@@ -1,12 +1,12 @@
 use ops_core::{
-    Append, Command, Next, State, TaskId,
+    Actor, Append, Next, RunCommand, TaskAction, TaskId,
     event::StepStatus,
     ports::{Blob, Fork, Idempotency, Progress, Retention, Snapshot, StoreError},
     task::StateName,
     time::SECOND,
 };
 
-use crate::world::{OTHER, TENANT, World, append, big_json, json, pair, step};
+use crate::world::{OTHER, TENANT, World, append, big_json, json, pair, state, step};
 
 const DAY: i64 = 24 * 3_600;
 
@@ -64,7 +64,7 @@ pub(crate) async fn deletes_what_was_kept_long_enough(world: &World) {
         .await
         .unwrap();
     let cancelled = world.submit().await;
-    world.apply(cancelled, Command::Cancel).await.unwrap();
+    world.apply(cancelled, TaskAction::Cancel).await.unwrap();
     let waiting = world.submit().await;
 
     let store = &world.store;
@@ -104,7 +104,7 @@ pub(crate) async fn deletes_what_was_kept_long_enough(world: &World) {
     };
     delete(world, all).await;
     assert!(is_gone(world, late.id).await && is_gone(world, cancelled).await);
-    assert_eq!(world.task(waiting).await.life.state, State::Pending);
+    assert_eq!(world.task(waiting).await.life.state, state::pending());
 }
 
 pub(crate) async fn keeps_the_newest_row(world: &World) {
@@ -169,7 +169,7 @@ pub(crate) async fn keeps_values_that_are_shared(world: &World) {
                 result: shared.clone(),
             },
         );
-        let applied = world.store.apply(TENANT, life.id, command, bytes.collect());
+        let applied = world.apply_with(TENANT, life.id, command, bytes.collect());
         applied.await.unwrap();
         life.id
     };
@@ -181,7 +181,7 @@ pub(crate) async fn keeps_values_that_are_shared(world: &World) {
     };
     world
         .store
-        .put_snapshot(TENANT, first, snapshot)
+        .put_snapshot(TENANT, first, 1, snapshot)
         .await
         .unwrap();
     world.clock.advance(2 * DAY);
@@ -205,7 +205,7 @@ pub(crate) async fn keeps_values_that_are_shared(world: &World) {
     let third = make(&own, &[&large]).await;
     // The newest row, of a state that is kept, and nothing that a worker would take.
     let newest = world.submit().await;
-    world.apply(newest, Command::Cancel).await.unwrap();
+    world.apply(newest, TaskAction::Cancel).await.unwrap();
     world.clock.advance(2 * DAY);
     world.store.doom(a_day(), 10).await.unwrap();
     let doomed = world.store.doomed(10).await.unwrap();
@@ -226,17 +226,12 @@ pub(crate) async fn keeps_what_forks_and_parents_refer_to(world: &World) {
     };
     // A child whose parent goes on, and whose result is too large for its parent's log.
     let (session, parent) = world.running().await;
-    let mut child = world.new_task();
-    child.task.parent = Some(ops_core::Parent {
-        task: parent.id,
-        step: 1,
-        depth_left: 1,
-    });
+    let child = world.child(1);
     let spawn = Append {
         children: vec![child.clone()],
-        ..Append::new(parent.epoch, parent.seq, pair(1), Next::Continue)
+        ..Append::new(parent.seq, pair(1), Next::Continue)
     };
-    let spawn = Command::Append(spawn);
+    let spawn = RunCommand::append(parent.epoch, spawn);
     let parent = world.apply(parent.id, spawn).await.unwrap();
     let claimed = world.claim(session, 1).await.remove(0).life;
     let result = big_json(50_000);
@@ -249,7 +244,7 @@ pub(crate) async fn keeps_what_forks_and_parents_refer_to(world: &World) {
         r#"{{"v":1,"type":"x","large":{}}}"#,
         big_json(20_000).as_str()
     );
-    large.body = body.clone().into_bytes();
+    large.body = body.clone().into();
     let life = world
         .append(&life, vec![large], Next::Continue)
         .await
@@ -270,7 +265,7 @@ pub(crate) async fn keeps_what_forks_and_parents_refer_to(world: &World) {
     world.clock.advance(2 * DAY);
     delete(world, a_day()).await;
     assert!(is_gone(world, life.id).await);
-    assert!(!is_gone(world, child.task.id).await, "its parent goes on");
+    assert!(!is_gone(world, child.id).await, "its parent goes on");
     let copied = world.events(fork).await;
     assert!(
         copied
@@ -288,9 +283,9 @@ pub(crate) async fn keeps_what_forks_and_parents_refer_to(world: &World) {
     world.clock.advance(1);
     world.store.doom(all, 1).await.unwrap();
     delete(world, Retention::default()).await;
-    let (gone, left) = match is_gone(world, child.task.id).await {
-        true => (child.task.id, parent.id),
-        false => (parent.id, child.task.id),
+    let (gone, left) = match is_gone(world, child.id).await {
+        true => (child.id, parent.id),
+        false => (parent.id, child.id),
     };
     assert!(is_gone(world, gone).await);
     for stored in world.events(left).await {
@@ -299,7 +294,7 @@ pub(crate) async fn keeps_what_forks_and_parents_refer_to(world: &World) {
             assert_eq!(blob, result.as_str().as_bytes());
         }
     }
-    if left == child.task.id {
+    if left == child.id {
         assert_eq!(world.task(left).await.result, Some(result));
     }
 }
@@ -330,7 +325,7 @@ pub(crate) async fn deletes_for_every_tenant(world: &World) {
     let id = world.submit_new(theirs).await;
     world
         .store
-        .apply(OTHER, id, Command::Cancel, Vec::new())
+        .command(OTHER, id, TaskAction::Cancel.by(Actor::Local))
         .await
         .unwrap();
     let mine = completed(world).await;

@@ -1,5 +1,5 @@
 use ops_core::{
-    Command, Json, Micros, TaskId,
+    Json, Micros, TaskAction, TaskId,
     ports::{ExpectedSchedule, NewSchedule, ScheduleChange, StoreError},
     schedule::{
         CatchUp, Fire, Occasion, Overlap, RunOutcome, Schedule, ScheduleName, ScheduleRun,
@@ -83,7 +83,7 @@ fn started(run: &ScheduleRun) -> TaskId {
 }
 
 async fn end(world: &World, task: TaskId) {
-    world.apply(task, Command::Cancel).await.unwrap();
+    world.apply(task, TaskAction::Cancel).await.unwrap();
 }
 
 pub(crate) async fn keeps_what_is_wanted(world: &World) {

@@ -1,6 +1,6 @@
-use ops_core::{Command, Next, State, ports::StoreError};
+use ops_core::{Next, TaskAction, ports::StoreError};
 
-use crate::world::{TENANT, World, error, pair};
+use crate::world::{TENANT, World, error, pair, state};
 
 pub(crate) async fn lists_what_is_cancelled(world: &World) {
     let (session, life) = world.running().await;
@@ -15,7 +15,7 @@ pub(crate) async fn lists_what_is_cancelled(world: &World) {
             .cancel
             .is_empty()
     );
-    let cancelling = world.apply(life.id, Command::Cancel).await.unwrap();
+    let cancelling = world.apply(life.id, TaskAction::Cancel).await.unwrap();
     for _ in 0..2 {
         let reply = world.store.heartbeat(session).await.unwrap();
         assert_eq!(reply.cancel, [(TENANT, life.id)]);
@@ -49,7 +49,7 @@ pub(crate) async fn takes_leases_back_on_expiry(world: &World) {
     let lost = world.task(life.id).await.life;
     assert_eq!(
         (lost.state, lost.attempt, lost.lease_losses),
-        (State::Pending, 1, 1)
+        (state::pending(), 1, 1)
     );
     assert_eq!(world.kinds(life.id).await[2..], ["task.lease_lost"]);
     assert!(world.append(&life, pair(1), Next::Continue).await.is_err());
@@ -74,7 +74,7 @@ pub(crate) async fn closes(world: &World) {
         world.store.heartbeat(session).await.unwrap_err(),
         StoreError::SessionOver
     );
-    assert_eq!(world.task(life.id).await.life.state, State::Pending);
+    assert_eq!(world.task(life.id).await.life.state, state::pending());
     world.store.heartbeat(other).await.unwrap();
 }
 
@@ -87,7 +87,7 @@ pub(crate) async fn dead_letters_a_task_that_kills_workers(world: &World) {
         world.store.close_session(session).await.unwrap();
     }
     let dead = world.task(id).await;
-    assert_eq!(dead.life.state, State::Failed { dead_letter: true });
+    assert_eq!(dead.life.state, state::failed(true));
     assert_eq!(dead.error.unwrap().code, "worker_lost");
     assert_ne!(error("worker_lost").message, "");
     let last = world.kinds(id).await;

@@ -1,20 +1,20 @@
 use std::collections::BTreeSet;
 
 use ops_core::{
-    Micros, State,
+    Micros,
     ports::{Idempotency, IdempotencyKey, StoreError},
     retry::RetryPolicy,
     task::{OnExhausted, StateName, TaskLimits},
 };
 
-use crate::world::{OTHER, TENANT, World, json};
+use crate::world::{OTHER, TENANT, World, json, state};
 
 pub(crate) async fn stores_the_task_and_its_first_event(world: &World) {
     let new = world.new_task();
     let submitted = world.store.submit(new.clone()).await.unwrap();
     assert!(!submitted.existing);
     assert_eq!(submitted.record.task, new.task);
-    assert_eq!(submitted.record.life.state, State::Pending);
+    assert_eq!(submitted.record.life.state, state::pending());
     assert_eq!(
         (submitted.record.life.seq, submitted.record.life.attempt),
         (1, 1)
@@ -69,10 +69,7 @@ pub(crate) async fn delays_until_run_at(world: &World) {
     let start = new.task.created_at.plus(60_000_000);
     new.task.run_at = Some(start);
     let id = world.submit_new(new).await;
-    assert_eq!(
-        world.task(id).await.life.state,
-        State::Scheduled { until: start }
-    );
+    assert_eq!(world.task(id).await.life.state, state::scheduled(start));
     let session = world.session().await;
     assert!(world.claim(session, 1).await.is_empty());
     let due = world.store.wake_due(10).await.unwrap();

@@ -1,22 +1,13 @@
 use ops_core::{
-    Append, Command, Lifecycle, Next, Parent, SessionId, State, TaskId, Wait,
+    Append, Lifecycle, Next, RunCommand, SessionId, State, TaskAction, TaskId, Wait, WaitRequest,
     event::{TaskError, TaskEvent, Usage},
     ports::{ClaimRequest, NewTask},
     task::StateName,
 };
 
-use crate::world::{OTHER, TENANT, World, json, pair};
+use serde_json::json;
 
-/// A child of a task, not stored yet.
-fn child_of(world: &World, parent: TaskId) -> NewTask {
-    let mut new = world.new_task();
-    new.task.parent = Some(Parent {
-        task: parent,
-        step: 2,
-        depth_left: 2,
-    });
-    new
-}
+use crate::world::{OTHER, TENANT, World, json as text, pair, state};
 
 /// A running parent that has just started so many children.
 async fn family(world: &World, children: usize) -> (SessionId, Lifecycle, Vec<TaskId>) {
@@ -26,13 +17,14 @@ async fn family(world: &World, children: usize) -> (SessionId, Lifecycle, Vec<Ta
 }
 
 async fn spawn(world: &World, life: &Lifecycle, children: usize) -> (Lifecycle, Vec<TaskId>) {
-    let new: Vec<NewTask> = (0..children).map(|_| child_of(world, life.id)).collect();
-    let ids = new.iter().map(|new| new.task.id).collect();
+    let new: Vec<_> = (0..children).map(|_| world.child(2)).collect();
+    let ids = new.iter().map(|child| child.id).collect();
     let append = Append {
         children: new,
-        ..Append::new(life.epoch, life.seq, pair(1), Next::Continue)
+        ..Append::new(life.seq, pair(1), Next::Continue)
     };
-    let after = world.apply(life.id, Command::Append(append)).await.unwrap();
+    let spawn = RunCommand::append(life.epoch, append);
+    let after = world.apply(life.id, spawn).await.unwrap();
     (after, ids)
 }
 
@@ -43,7 +35,7 @@ async fn claim_one(world: &World, session: SessionId) -> Lifecycle {
 
 fn complete(result: &str) -> Next {
     Next::Complete {
-        result: json(result),
+        result: text(result),
     }
 }
 
@@ -63,31 +55,26 @@ async fn ends(world: &World, task: TaskId) -> Vec<ops_core::event::ChildEnd> {
 
 pub(crate) async fn starts_children_with_the_append(world: &World) {
     let (session, life) = world.running().await;
-    let new = child_of(world, life.id);
-    let id = new.task.id;
+    let child = world.child(2);
+    let id = child.id;
     let append = Append {
-        children: vec![new],
-        ..Append::new(life.epoch, life.seq, pair(1), Next::Continue)
+        children: vec![child],
+        ..Append::new(life.seq, pair(1), Next::Continue)
     };
     // A lease that is over starts nothing.
-    let stale = Append {
-        epoch: life.epoch + 1,
-        ..append.clone()
-    };
-    assert!(world.apply(life.id, Command::Append(stale)).await.is_err());
+    let stale = RunCommand::append(life.epoch + 1, append.clone());
+    assert!(world.apply(life.id, stale).await.is_err());
+    let spawn = RunCommand::append(life.epoch, append);
     assert!(world.store.task(TENANT, id).await.is_err());
 
-    let after = world
-        .apply(life.id, Command::Append(append.clone()))
-        .await
-        .unwrap();
+    let after = world.apply(life.id, spawn.clone()).await.unwrap();
     assert!(after.ties.children);
     let child = world.task(id).await;
     assert_eq!(child.task.parent.unwrap().task, life.id);
     assert_eq!(child.task.parent.unwrap().step, 2);
-    assert!(child.life.ties.parent && child.life.state == State::Pending);
+    assert!(child.life.ties.parent && child.life.state == state::pending());
     // An acknowledgement that was lost makes no second child.
-    let again = world.apply(life.id, Command::Append(append)).await.unwrap();
+    let again = world.apply(life.id, spawn).await.unwrap();
     assert_eq!(again, after);
     assert_eq!(world.claim(session, 10).await.len(), 1);
 }
@@ -112,7 +99,7 @@ pub(crate) async fn tells_the_parent_how_children_end(world: &World) {
         retryable: false,
     };
     world.append(&three, pair(1), failed).await.unwrap();
-    world.apply(ids[3], Command::Cancel).await.unwrap();
+    world.apply(ids[3], TaskAction::Cancel).await.unwrap();
 
     let ends = ends(world, parent.id).await;
     assert_eq!(ends.iter().map(|end| end.child).collect::<Vec<_>>(), ids);
@@ -142,23 +129,20 @@ pub(crate) async fn wakes_the_parent_once_all_have_ended(world: &World) {
     let (session, parent, ids) = family(world, 2).await;
     let first = claim_one(world, session).await;
     let second = claim_one(world, session).await;
-    let wait = Next::Wait(Wait::Child {
+    let wait = Next::Wait(WaitRequest::Child {
         tasks: ids.clone(),
         until: None,
     });
     world.append(&parent, pair(3), wait.clone()).await.unwrap();
     world.append(&first, pair(1), complete("{}")).await.unwrap();
     let life = world.task(parent.id).await.life;
-    let rest = Wait::Child {
-        tasks: vec![ids[1]],
-        until: None,
-    };
-    assert_eq!(life.state, State::Waiting(rest));
+    let rest = state::waiting(json!({"on": "child", "tasks": [ids[1]]}));
+    assert_eq!(life.state, rest);
     world
         .append(&second, pair(1), complete("{}"))
         .await
         .unwrap();
-    assert_eq!(world.task(parent.id).await.life.state, State::Pending);
+    assert_eq!(world.task(parent.id).await.life.state, state::pending());
 
     // One that ended before its parent began to wait for it counts as well.
     let parent = claim_one(world, session).await;
@@ -167,26 +151,26 @@ pub(crate) async fn wakes_the_parent_once_all_have_ended(world: &World) {
     world.append(&child, pair(1), complete("{}")).await.unwrap();
     let mut known = parent.clone();
     known.seq = world.task(parent.id).await.life.seq;
-    let wait = Next::Wait(Wait::Child {
+    let wait = Next::Wait(WaitRequest::Child {
         tasks: ids,
         until: None,
     });
     let after = world.append(&known, pair(5), wait).await.unwrap();
-    assert_eq!(after.state, State::Pending);
+    assert_eq!(after.state, state::pending());
 }
 
 pub(crate) async fn cancels_children_with_their_parent(world: &World) {
     let (session, parent, ids) = family(world, 3).await;
     let running = claim_one(world, session).await;
-    let cancelled = world.apply(parent.id, Command::Cancel).await.unwrap();
-    assert_eq!(cancelled.state, State::Cancelling { session });
+    let cancelled = world.apply(parent.id, TaskAction::Cancel).await.unwrap();
+    assert_eq!(cancelled.state, state::cancelling(session));
     assert_eq!(
         world.task(ids[0]).await.life.state,
-        State::Cancelling { session }
+        state::cancelling(session)
     );
     assert_eq!(running.id, ids[0]);
     for id in &ids[1..] {
-        assert_eq!(world.task(*id).await.life.state, State::Cancelled);
+        assert_eq!(world.task(*id).await.life.state, state::cancelled());
     }
     let reply = world.store.heartbeat(session).await.unwrap();
     assert_eq!(reply.cancel.len(), 2);
@@ -194,14 +178,15 @@ pub(crate) async fn cancels_children_with_their_parent(world: &World) {
     let mut known = parent.clone();
     known.seq = world.task(parent.id).await.life.seq;
     let late = Append {
-        children: vec![child_of(world, parent.id)],
-        ..Append::new(known.epoch, known.seq, pair(3), Next::Continue)
+        children: vec![world.child(2)],
+        ..Append::new(known.seq, pair(3), Next::Continue)
     };
-    assert!(world.apply(parent.id, Command::Append(late)).await.is_err());
+    let late = RunCommand::append(known.epoch, late);
+    assert!(world.apply(parent.id, late).await.is_err());
     // It holds when the worker dies.
     world.store.close_session(session).await.unwrap();
-    assert_eq!(world.task(parent.id).await.life.state, State::Cancelled);
-    assert_eq!(world.task(ids[0]).await.life.state, State::Cancelled);
+    assert_eq!(world.task(parent.id).await.life.state, state::cancelled());
+    assert_eq!(world.task(ids[0]).await.life.state, state::cancelled());
 }
 
 pub(crate) async fn cancels_grandchildren_at_once(world: &World) {
@@ -209,11 +194,11 @@ pub(crate) async fn cancels_grandchildren_at_once(world: &World) {
     let child = claim_one(world, session).await;
     let (_, grandchildren) = spawn(world, &child, 2).await;
     let running = claim_one(world, session).await;
-    world.apply(parent.id, Command::Cancel).await.unwrap();
+    world.apply(parent.id, TaskAction::Cancel).await.unwrap();
     assert_eq!(running.id, grandchildren[0]);
     let state = |id| async move { world.task(id).await.life.state };
-    assert_eq!(state(grandchildren[0]).await, State::Cancelling { session });
-    assert_eq!(state(grandchildren[1]).await, State::Cancelled);
+    assert_eq!(state(grandchildren[0]).await, state::cancelling(session));
+    assert_eq!(state(grandchildren[1]).await, state::cancelled());
 }
 
 pub(crate) async fn ends_children_that_their_parent_leaves(world: &World) {
@@ -223,9 +208,9 @@ pub(crate) async fn ends_children_that_their_parent_leaves(world: &World) {
         .await
         .unwrap();
     for id in ids {
-        assert_eq!(world.task(id).await.life.state, State::Cancelled);
+        assert_eq!(world.task(id).await.life.state, state::cancelled());
     }
-    assert_eq!(world.task(parent.id).await.life.state, State::Completed);
+    assert_eq!(world.task(parent.id).await.life.state, state::completed());
 }
 
 fn keyed(world: &World, key: &str) -> NewTask {
@@ -243,11 +228,11 @@ pub(crate) async fn runs_one_task_of_a_key(world: &World) {
     let ids: Vec<_> = claimed.iter().map(|record| record.task.id).collect();
     assert_eq!(ids, [first, other]);
     assert_eq!(claimed[0].task.concurrency_key.as_deref(), Some("k"));
-    let blocked = State::Waiting(Wait::Concurrency { key: "k".into() });
+    let blocked = state::waiting(json!({"on": "concurrency", "key": "k"}));
     assert_eq!(world.task(second).await.life.state, blocked);
     // It is held from the first start to the end, through every wait.
     let life = claimed[0].life.clone();
-    let wait = Next::Wait(Wait::Timer {
+    let wait = Next::Wait(WaitRequest::Timer {
         until: life.updated_at,
     });
     world.append(&life, pair(1), wait).await.unwrap();
@@ -269,28 +254,28 @@ pub(crate) async fn gives_a_key_to_the_next_in_turn(world: &World) {
     let high = world.submit_new(new).await;
     let still = world.submit_new(keyed(world, "k")).await;
     assert!(world.claim(session, 10).await.is_empty());
-    world.apply(high, Command::Pause).await.unwrap();
+    world.apply(high, TaskAction::Pause).await.unwrap();
     // The holder is lost for good; the most urgent one that does not stand still is next.
-    world.apply(first, Command::Cancel).await.unwrap();
+    world.apply(first, TaskAction::Cancel).await.unwrap();
     world.store.close_session(session).await.unwrap();
     let session = world.session().await;
     let next = claim_one(world, session).await;
     assert_eq!(next.id, low);
-    world.apply(high, Command::Resume).await.unwrap();
+    world.apply(high, TaskAction::Resume).await.unwrap();
     assert!(world.claim(session, 10).await.is_empty());
     world.append(&next, pair(1), complete("{}")).await.unwrap();
     assert_eq!(claim_one(world, session).await.id, high);
     // One that waits for its turn can be cancelled.
     assert_eq!(
-        world.apply(still, Command::Cancel).await.unwrap().state,
-        State::Cancelled
+        world.apply(still, TaskAction::Cancel).await.unwrap().state,
+        state::cancelled()
     );
 }
 
 pub(crate) async fn passes_on_a_turn_that_is_not_taken(world: &World) {
     for (command, state) in [
-        (Command::Cancel, State::Cancelled),
-        (Command::Pause, State::Paused),
+        (TaskAction::Cancel, state::cancelled()),
+        (TaskAction::Pause, state::paused()),
     ] {
         let key = format!("{state:?}");
         let ids = [(); 3].map(|()| keyed(world, &key));
@@ -305,13 +290,13 @@ pub(crate) async fn passes_on_a_turn_that_is_not_taken(world: &World) {
         assert!(world.claim(session, 10).await.is_empty());
         // While somebody holds the key, nobody's turn comes.
         let fourth = world.submit_new(keyed(world, &key)).await;
-        world.apply(fourth, Command::Cancel).await.unwrap();
+        world.apply(fourth, TaskAction::Cancel).await.unwrap();
         assert!(matches!(
             world.task(second).await.life.state,
             State::Waiting(Wait::Concurrency { .. })
         ));
         world.append(&life, pair(1), complete("{}")).await.unwrap();
-        assert_eq!(world.task(second).await.life.state, State::Pending);
+        assert_eq!(world.task(second).await.life.state, state::pending());
         let stopped = world.apply(second, command).await.unwrap();
         assert_eq!(stopped.state, state);
         let next = claim_one(world, session).await;

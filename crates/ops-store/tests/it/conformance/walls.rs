@@ -1,14 +1,14 @@
 use ops_core::{
-    Command, Next,
+    Next, RunCommand, TaskAction,
     event::Resolution,
     ports::{Snapshot, StoreError, TaskFilter},
 };
 
-use crate::world::{OTHER, World, append, pair};
+use crate::world::{Asked, OTHER, World, append, pair};
 
 /// Every verb that takes an id answers another tenant as if there were nothing.
 pub(crate) async fn hide_every_verb(world: &World) {
-    let (session, life) = world.running().await;
+    let (_, life) = world.running().await;
     let id = life.id;
     let store = &world.store;
     let hidden = StoreError::NotFound;
@@ -23,28 +23,26 @@ pub(crate) async fn hide_every_verb(world: &World) {
         body: vec![1],
     };
     assert_eq!(
-        store.put_snapshot(OTHER, id, snapshot).await.unwrap_err(),
+        store
+            .put_snapshot(OTHER, id, life.epoch, snapshot)
+            .await
+            .unwrap_err(),
         hidden
     );
-    for command in [
-        append(&life, pair(1), Next::Continue),
-        Command::Claim { session },
-        Command::Release { epoch: life.epoch },
-        Command::LoseLease,
-        Command::Wake,
-        Command::Cancel,
-        Command::Resolve {
+    assert_eq!(store.log(OTHER, id, 0, 10).await.unwrap_err(), hidden);
+    for asked in [
+        Asked::from(append(&life, pair(1), Next::Continue)),
+        RunCommand::release(life.epoch).into(),
+        TaskAction::Cancel.into(),
+        TaskAction::Pause.into(),
+        TaskAction::Resolve {
             step: 1,
             resolution: Resolution::Retry,
-        },
+        }
+        .into(),
     ] {
-        assert_eq!(
-            store
-                .apply(OTHER, id, command, Vec::new())
-                .await
-                .unwrap_err(),
-            hidden
-        );
+        let refused = world.apply_with(OTHER, id, asked, Vec::new()).await;
+        assert_eq!(refused.unwrap_err(), hidden);
     }
     let all = TaskFilter {
         limit: 10,

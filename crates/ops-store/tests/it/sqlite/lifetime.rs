@@ -12,14 +12,14 @@ use std::{
 };
 
 use ops_core::{
-    Command, Micros, Next, State, TaskId,
+    Micros, Next, TaskAction, TaskId,
     ports::{ClaimRequest, Clock, Notice, Observer, StoreError},
 };
 
 use ops_store::sqlite::Serves;
 
 use super::open_in;
-use crate::world::{TENANT, TestClock, World, pair};
+use crate::world::{TENANT, TestClock, World, pair, state};
 
 const CHILD_DIR: &str = "OPS_STORE_TEST_CHILD_DIR";
 
@@ -94,7 +94,7 @@ async fn a_killed_process_loses_nothing() {
             // Its lease was taken back by the opening.
             assert_eq!(
                 (&record.life.state, record.life.lease_losses),
-                (&State::Pending, 1)
+                (&state::pending(), 1)
             );
             let events = world.events(*id).await;
             assert!(events.iter().map(|event| event.seq).eq(1..=record.life.seq));
@@ -138,16 +138,22 @@ async fn opening_voids_the_sessions_before() {
     let (world, store) = open_in(dir.path(), |_| {}).unwrap();
     let (session, running) = world.running().await;
     let (_, cancelling) = world.running().await;
-    world.apply(cancelling.id, Command::Cancel).await.unwrap();
+    world
+        .apply(cancelling.id, TaskAction::Cancel)
+        .await
+        .unwrap();
     store.close();
 
     let (world, _store) = open_in(dir.path(), |_| {}).unwrap();
     let after = world.task(running.id).await.life;
     assert_eq!(
         (after.state, after.lease_losses, after.attempt),
-        (State::Pending, 1, 1)
+        (state::pending(), 1, 1)
     );
-    assert_eq!(world.task(cancelling.id).await.life.state, State::Cancelled);
+    assert_eq!(
+        world.task(cancelling.id).await.life.state,
+        state::cancelled()
+    );
     assert_eq!(
         world.store.heartbeat(session).await.unwrap_err(),
         StoreError::SessionOver
@@ -178,7 +184,9 @@ async fn a_closed_store_refuses() {
         world.store.submit(world.new_task()).await.unwrap_err()
     ));
     assert!(closed(world.store.task(TENANT, id).await.unwrap_err()));
-    assert!(closed(world.apply(id, Command::Cancel).await.unwrap_err()));
+    assert!(closed(
+        world.apply(id, TaskAction::Cancel).await.unwrap_err()
+    ));
     assert!(store.publish(Some("http://x"), Serves::Server).is_err());
 }
 
@@ -285,8 +293,8 @@ async fn a_panic_in_the_writer_fails_its_group_only() {
     assert!(matches!(failed, StoreError::Unavailable(_)), "{failed}");
     clock.1.store(false, Relaxed);
     assert_eq!(
-        world.apply(id, Command::Cancel).await.unwrap().state,
-        State::Cancelled
+        world.apply(id, TaskAction::Cancel).await.unwrap().state,
+        state::cancelled()
     );
     assert_eq!(store.stats().rollbacks, 1);
 }

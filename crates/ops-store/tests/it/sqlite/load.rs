@@ -21,7 +21,7 @@ async fn drive(world: &crate::world::World, steps: u32) {
             for number in 0..steps {
                 let command = append(&life, pair(number), Next::Continue);
                 life = store
-                    .apply(TENANT, life.id, command, Vec::new())
+                    .record(TENANT, life.id, command, Vec::new())
                     .await
                     .unwrap();
             }

@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, sync::LazyLock};
 
 use ops_core::{
-    Command, Next, TaskId,
+    Next, TaskAction, TaskId,
     event::StepStatus,
     ports::{Blob, Progress, Retention},
 };
@@ -72,12 +72,11 @@ async fn run(world: &World, [input, one, two, result]: [usize; 4]) -> TaskId {
     let blobs = vec![BLOBS[one].clone(), BLOBS[two].clone()];
     let mut event = step(1, StepStatus::Completed);
     event.blobs = blobs.iter().map(|blob| blob.digest.clone()).collect();
-    event.body = format!(r#"{{"v":1,"type":"x","large":{}}}"#, value(one)).into_bytes();
+    event.body = format!(r#"{{"v":1,"type":"x","large":{}}}"#, value(one)).into();
     let result = ops_core::Json::parse(value(result)).unwrap();
     let command = append(&life, vec![event], Next::Complete { result });
     world
-        .store
-        .apply(TENANT, life.id, command, blobs)
+        .apply_with(TENANT, life.id, command, blobs)
         .await
         .unwrap();
     life.id
@@ -201,7 +200,7 @@ async fn play(deeds: Vec<Deed>) {
         world.store.purge(doomed).await.unwrap();
     }
     while world.store.sweep_blobs().await.unwrap() == Progress::More {}
-    world.apply(last, Command::Cancel).await.unwrap();
+    world.apply(last, TaskAction::Cancel).await.unwrap();
     for table in ["blobs", "blob_refs", "doomed", "loose_blobs"] {
         let rows = conn.query_row(&format!("SELECT count(*) FROM {table}"), (), |row| {
             row.get(0)

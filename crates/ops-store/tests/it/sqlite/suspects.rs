@@ -1,9 +1,9 @@
 //! A task that kills the process does not take its neighbours along.
 
-use ops_core::{Next, State};
+use ops_core::Next;
 
 use super::open_in;
-use crate::world::pair;
+use crate::world::{pair, state};
 
 /// Each life of the process claims what it gets. The killer kills it as soon as it runs; a life
 /// without the killer lasts long enough for its tasks to record a step.
@@ -41,12 +41,12 @@ async fn a_task_that_kills_the_process_dies_alone() {
             let dead = world.task(killer).await;
             for id in ids.iter().filter(|id| **id != killer) {
                 let life = world.task(*id).await.life;
-                assert_eq!(life.state, State::Pending, "after {lives} lives");
+                assert_eq!(life.state, state::pending(), "after {lives} lives");
                 assert!(life.lease_losses < 4, "after {lives} lives: {life:?}");
             }
             store.close();
             if dead.life.state.name().is_terminal() {
-                assert_eq!(dead.life.state, State::Failed { dead_letter: true });
+                assert_eq!(dead.life.state, state::failed(true));
                 assert_eq!(dead.error.unwrap().code, "worker_lost");
                 break;
             }

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use ops_core::{State, TaskId, ports::StoreError};
+use ops_core::{TaskId, ports::StoreError};
 use rusqlite::Connection;
 
 use super::open_in;
-use crate::world::{World, big_json};
+use crate::world::{World, big_json, state};
 
 /// Makes a row unreadable, as a damaged page or a newer release would.
 fn damage(dir: &Path, set: &str, id: TaskId) {
@@ -41,7 +41,7 @@ async fn opening_takes_the_other_leases_back() {
     let (world, _store) = open_in(dir.path(), |_| {}).unwrap();
     assert!(is_unreadable(&world, ids[0]).await);
     for id in &ids[1..] {
-        assert_eq!(world.task(*id).await.life.state, State::Pending);
+        assert_eq!(world.task(*id).await.life.state, state::pending());
     }
     // Its lease, which nobody holds any more, holds no suspect up either.
     damage(dir.path(), "lease_losses = 2", ids[1]);
@@ -83,7 +83,10 @@ async fn a_session_ends_with_the_other_leases() {
     damage(dir.path(), "retry_max_micros = 'x'", claimed[0].task.id);
     world.store.close_session(session).await.unwrap();
     for record in &claimed[1..] {
-        assert_eq!(world.task(record.task.id).await.life.state, State::Pending);
+        assert_eq!(
+            world.task(record.task.id).await.life.state,
+            state::pending()
+        );
     }
 }
 
@@ -130,7 +133,7 @@ async fn timers_go_past_it() {
     let due = world.store.wake_due(10).await.unwrap();
     assert_eq!((due.woken, due.next), (0, tasks[4].1));
     for (id, _) in [tasks[1], tasks[3]] {
-        assert_eq!(world.task(id).await.life.state, State::Pending);
+        assert_eq!(world.task(id).await.life.state, state::pending());
     }
 }
 

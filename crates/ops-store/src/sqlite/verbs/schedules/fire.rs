@@ -2,16 +2,16 @@
 
 use ops_core::{
     Micros, TaskId, TenantId,
-    ports::StoreError,
+    ports::{NewTask, StoreError},
     schedule::{
         Occasion, Overlap, RunOutcome, Schedule, ScheduleName, ScheduleRun, Trigger, Verdict, admit,
     },
 };
 use rusqlite::params;
 
-use super::read;
 use crate::sqlite::{
-    error::Fault, values::prepare::PreparedTask, verbs::submit, writer::batch::Batch,
+    error::Fault, queries::schedules as read, values::pack::Values, verbs::submit,
+    writer::batch::Batch,
 };
 
 /// How many runs of a schedule are kept, beside those whose tasks have not ended.
@@ -21,8 +21,11 @@ const KEPT: u32 = 100;
 pub(crate) struct Prepared {
     pub(crate) revision: u64,
     pub(crate) occasion: Occasion,
-    pub(crate) runs: Vec<(Micros, Result<PreparedTask, String>)>,
+    pub(crate) runs: Vec<(Micros, Result<Packed, String>)>,
 }
+
+/// A task with its large values.
+pub(crate) type Packed = (NewTask, Values);
 
 /// A schedule's tenant and row.
 type Key = (TenantId, i64);
@@ -101,9 +104,9 @@ fn stands(schedule: &Schedule, occasion: Occasion) -> bool {
     }
 }
 
-fn start(batch: &mut Batch<'_>, task: PreparedTask) -> Result<RunOutcome, Fault> {
-    let id = task.new.task.id;
-    match submit::submit(batch, task) {
+fn start(batch: &mut Batch<'_>, (new, values): Packed) -> Result<RunOutcome, Fault> {
+    let id = new.task.id;
+    match submit::submit(batch, new, &values) {
         Ok(_) => Ok(RunOutcome::Started(id)),
         Err(Fault::Refused(error)) => Ok(RunOutcome::Refused(error.to_string())),
         Err(broken) => Err(broken),

@@ -5,7 +5,7 @@ use crate::{
     event::{ChildEnd, EffectClass, Resolution, StepKind, StepMark, StepStatus, Usage},
     id::{SessionId, TaskId},
     retry::RetryPolicy,
-    task::{StateName, TaskLimits, Ties},
+    task::{StateName, TaskLimits, Ties, WaitRequest},
 };
 
 fn session() -> SessionId {
@@ -34,7 +34,7 @@ fn fresh() -> Lifecycle {
 }
 
 fn leased() -> Lifecycle {
-    decide(&fresh(), Command::Claim { session: session() }, Micros(5))
+    decide(&fresh(), Cause::Claim { session: session() }, Micros(5))
         .unwrap()
         .after
 }
@@ -54,19 +54,24 @@ fn outcome_event(status: StepStatus) -> NewEvent {
             cost_micros: 1,
         },
         blobs: vec![],
-        body: b"{}".to_vec(),
+        body: b"{}".to_vec().into(),
     }
 }
 
-fn append(life: &Lifecycle, next: Next) -> Command {
-    Command::Append(Append {
-        epoch: life.epoch,
-        expected_seq: life.seq,
-        events: vec![outcome_event(StepStatus::Completed)],
-        children: Vec::new(),
-        approvals: Vec::new(),
-        next,
-    })
+fn append(life: &Lifecycle, next: Next) -> Cause {
+    let events = vec![outcome_event(StepStatus::Completed)];
+    Cause::Run(RunCommand::append(
+        life.epoch,
+        Append::new(life.seq, events, next),
+    ))
+}
+
+fn asked(action: TaskAction) -> Cause {
+    Cause::Task(action.by(Actor::Local))
+}
+
+fn release(life: &Lifecycle) -> Cause {
+    Cause::Run(RunCommand::release(life.epoch))
 }
 
 fn failure() -> TaskError {
@@ -79,8 +84,8 @@ fn failure() -> TaskError {
 #[test]
 fn a_stale_writer_is_refused_by_epoch_and_by_sequence() {
     let life = leased();
-    let lost = decide(&life, Command::LoseLease, Micros(6)).unwrap().after;
-    let again = decide(&lost, Command::Claim { session: session() }, Micros(7))
+    let lost = decide(&life, Cause::LoseLease, Micros(6)).unwrap().after;
+    let again = decide(&lost, Cause::Claim { session: session() }, Micros(7))
         .unwrap()
         .after;
     assert_eq!(
@@ -115,11 +120,11 @@ fn retryable_failures_are_tried_again_and_then_dead_lettered() {
         assert_eq!(life.attempt, attempt);
         let due = life.state.due().expect("a further attempt has a start");
         assert_eq!(
-            decide(&life, Command::Wake, Micros(0)).unwrap_err(),
+            decide(&life, Cause::Wake, Micros(0)).unwrap_err(),
             Rejection::NotDue
         );
-        life = decide(&life, Command::Wake, due).unwrap().after;
-        life = decide(&life, Command::Claim { session: session() }, due)
+        life = decide(&life, Cause::Wake, due).unwrap().after;
+        life = decide(&life, Cause::Claim { session: session() }, due)
             .unwrap()
             .after;
     }
@@ -152,9 +157,9 @@ fn a_final_failure_is_not_a_dead_letter() {
 
 #[test]
 fn five_losses_without_an_outcome_dead_letter_and_an_outcome_starts_the_count_anew() {
-    let lose = |life: &Lifecycle| decide(life, Command::LoseLease, Micros(9)).unwrap().after;
+    let lose = |life: &Lifecycle| decide(life, Cause::LoseLease, Micros(9)).unwrap().after;
     let claim = |life: &Lifecycle| {
-        decide(life, Command::Claim { session: session() }, Micros(9))
+        decide(life, Cause::Claim { session: session() }, Micros(9))
             .unwrap()
             .after
     };
@@ -167,7 +172,11 @@ fn five_losses_without_an_outcome_dead_letter_and_an_outcome_starts_the_count_an
         .after;
     assert_eq!(lose(&progress).state, State::Pending);
     let mut intent = append(&life, Next::Continue);
-    if let Command::Append(append) = &mut intent {
+    if let Cause::Run(RunCommand {
+        action: RunAction::Append(append),
+        ..
+    }) = &mut intent
+    {
         append.events = vec![outcome_event(StepStatus::Started)];
     }
     let stuck = decide(&life, intent, Micros(9)).unwrap().after;
@@ -176,7 +185,9 @@ fn five_losses_without_an_outcome_dead_letter_and_an_outcome_starts_the_count_an
 
 #[test]
 fn a_cancel_is_confirmed_by_the_worker_or_by_the_end_of_its_lease() {
-    let life = decide(&leased(), Command::Cancel, Micros(9)).unwrap().after;
+    let life = decide(&leased(), asked(TaskAction::Cancel), Micros(9))
+        .unwrap()
+        .after;
     assert_eq!(life.state.name().as_str(), "cancelling");
     assert_eq!(
         decide(&life, append(&life, Next::Continue), Micros(9)).unwrap_err(),
@@ -187,19 +198,21 @@ fn a_cancel_is_confirmed_by_the_worker_or_by_the_end_of_its_lease() {
         .after;
     assert_eq!(confirmed.state, State::Cancelled);
     assert_eq!(
-        decide(&life, Command::LoseLease, Micros(9))
+        decide(&life, Cause::LoseLease, Micros(9))
             .unwrap()
             .after
             .state,
         State::Cancelled
     );
-    let released = Command::Release { epoch: life.epoch };
     assert_eq!(
-        decide(&life, released, Micros(9)).unwrap().after.state,
+        decide(&life, release(&life), Micros(9))
+            .unwrap()
+            .after
+            .state,
         State::Cancelled
     );
     assert_eq!(
-        decide(&fresh(), Command::Cancel, Micros(9))
+        decide(&fresh(), asked(TaskAction::Cancel), Micros(9))
             .unwrap()
             .after
             .state,
@@ -210,12 +223,14 @@ fn a_cancel_is_confirmed_by_the_worker_or_by_the_end_of_its_lease() {
 #[test]
 fn doubts_are_resolved_one_by_one() {
     let life = leased();
-    let wait = Next::Wait(Wait::InDoubt { steps: vec![4, 6] });
+    let wait = Next::Wait(WaitRequest::InDoubt { steps: vec![4, 6] });
     let parked = decide(&life, append(&life, wait), Micros(9)).unwrap().after;
     assert_eq!(parked.state.session(), None);
-    let resolve = |step| Command::Resolve {
-        step,
-        resolution: Resolution::Retry,
+    let resolve = |step| {
+        asked(TaskAction::Resolve {
+            step,
+            resolution: Resolution::Retry,
+        })
     };
     assert_eq!(
         decide(&parked, resolve(5), Micros(9)).unwrap_err(),
@@ -249,61 +264,64 @@ fn ended(n: u8) -> ChildEnd {
     }
 }
 
-fn apply(life: &Lifecycle, command: Command) -> Lifecycle {
-    decide(life, command, Micros(9)).unwrap().after
+fn apply(life: &Lifecycle, cause: Cause) -> Lifecycle {
+    decide(life, cause, Micros(9)).unwrap().after
 }
 
-fn wait(life: &Lifecycle, wait: Wait) -> Lifecycle {
+fn wait(life: &Lifecycle, wait: WaitRequest) -> Lifecycle {
     apply(life, append(life, Next::Wait(wait)))
 }
 
-fn signal(name: &str) -> Command {
-    Command::Signal {
+fn signal(name: &str) -> Cause {
+    asked(TaskAction::Signal {
         name: name.into(),
         payload: serde_json::json!("yes"),
-    }
+    })
 }
 
 #[test]
 fn a_paused_task_stands_still_wherever_it_was() {
-    let paused = apply(&fresh(), Command::Pause);
+    let paused = apply(&fresh(), asked(TaskAction::Pause));
     assert_eq!(paused.state, State::Paused);
     assert_eq!(
-        decide(&paused, Command::Claim { session: session() }, Micros(9)).unwrap_err(),
+        decide(&paused, Cause::Claim { session: session() }, Micros(9)).unwrap_err(),
         Rejection::WrongState(StateName::Paused)
     );
-    assert_eq!(apply(&paused, Command::Resume).state, State::Pending);
+    assert_eq!(
+        apply(&paused, asked(TaskAction::Resume)).state,
+        State::Pending
+    );
     assert!(
-        decide(&paused, Command::Pause, Micros(9))
+        decide(&paused, asked(TaskAction::Pause), Micros(9))
             .unwrap()
             .events
             .is_empty()
     );
 
     // A worker ends its step and gives it back.
-    let running = apply(&leased(), Command::Pause);
+    let running = apply(&leased(), asked(TaskAction::Pause));
     assert!(running.paused && running.state.session().is_some());
-    let released = apply(
-        &running,
-        Command::Release {
-            epoch: running.epoch,
-        },
-    );
+    let released = apply(&running, release(&running));
     assert_eq!(released.state, State::Paused);
-    assert_eq!(apply(&running, Command::LoseLease).state, State::Paused);
-    assert!(apply(&running, Command::Resume).state.session().is_some());
+    assert_eq!(apply(&running, Cause::LoseLease).state, State::Paused);
+    assert!(
+        apply(&running, asked(TaskAction::Resume))
+            .state
+            .session()
+            .is_some()
+    );
 
     // One that waits goes on waiting, and stands still when its wait is over.
-    let waiting = wait(&leased(), Wait::Timer { until: Micros(8) });
-    let waiting = apply(&waiting, Command::Pause);
+    let waiting = wait(&leased(), WaitRequest::Timer { until: Micros(8) });
+    let waiting = apply(&waiting, asked(TaskAction::Pause));
     assert_eq!(waiting.state.name(), StateName::Waiting);
-    assert_eq!(apply(&waiting, Command::Wake).state, State::Paused);
+    assert_eq!(apply(&waiting, Cause::Wake).state, State::Paused);
 }
 
 #[test]
 fn a_signal_wakes_who_waits_for_it_and_is_logged_for_everybody_else() {
     let names = vec!["answer".to_owned()];
-    let waiting = wait(&leased(), Wait::Signal { names, until: None });
+    let waiting = wait(&leased(), WaitRequest::Signal { names, until: None });
     assert_eq!(apply(&waiting, signal("other")).state, waiting.state);
     assert_eq!(apply(&waiting, signal("answer")).state, State::Pending);
     assert_eq!(apply(&fresh(), signal("answer")).seq, fresh().seq + 1);
@@ -313,31 +331,33 @@ fn a_signal_wakes_who_waits_for_it_and_is_logged_for_everybody_else() {
 fn what_is_heard_while_a_worker_runs_ends_a_wait_that_comes_after_it() {
     let names = vec!["answer".to_owned()];
     let heard = apply(&leased(), signal("answer"));
-    let woken = wait(&heard, Wait::Signal { names, until: None });
+    let woken = wait(&heard, WaitRequest::Signal { names, until: None });
     assert_eq!(woken.state, State::Pending);
     // The next holder reads the log and has heard everything.
-    let again = apply(&woken, Command::Claim { session: session() });
+    let again = apply(&woken, Cause::Claim { session: session() });
     let names = vec!["answer".to_owned()];
     assert_eq!(
-        wait(&again, Wait::Signal { names, until: None })
+        wait(&again, WaitRequest::Signal { names, until: None })
             .state
             .name(),
         StateName::Waiting
     );
     // What a provider asks for is waited for all the same.
     assert_eq!(
-        wait(&heard, Wait::Timer { until: Micros(99) }).state.due(),
+        wait(&heard, WaitRequest::Timer { until: Micros(99) })
+            .state
+            .due(),
         Some(Micros(99))
     );
 }
 
 #[test]
 fn other_limits_wake_who_waits_for_them_and_are_logged_for_everybody_else() {
-    let limits = Command::Limit(TaskLimits {
+    let limits = asked(TaskAction::Limit(TaskLimits {
         max_steps: Some(9),
         ..TaskLimits::default()
-    });
-    let used_up = || Wait::Budget {
+    }));
+    let used_up = || WaitRequest::Budget {
         limit: "max_steps".into(),
         message: "all are used".into(),
         until: None,
@@ -352,15 +372,15 @@ fn other_limits_wake_who_waits_for_them_and_are_logged_for_everybody_else() {
         State::Pending,
         "it was heard"
     );
-    let timer = wait(&leased(), Wait::Timer { until: Micros(99) });
+    let timer = wait(&leased(), WaitRequest::Timer { until: Micros(99) });
     assert_eq!(apply(&timer, limits).state, timer.state);
 }
 
 #[test]
 fn a_parent_is_woken_by_the_last_child_that_it_waits_for() {
     let tasks = vec![child(1), child(2)];
-    let waiting = wait(&leased(), Wait::Child { tasks, until: None });
-    let one = apply(&waiting, Command::ChildEnded(ended(1)));
+    let waiting = wait(&leased(), WaitRequest::Child { tasks, until: None });
+    let one = apply(&waiting, Cause::ChildEnded(ended(1)));
     assert_eq!(
         one.state,
         State::Waiting(Wait::Child {
@@ -368,9 +388,9 @@ fn a_parent_is_woken_by_the_last_child_that_it_waits_for() {
             until: None
         })
     );
-    let other = apply(&one, Command::ChildEnded(ended(3)));
+    let other = apply(&one, Cause::ChildEnded(ended(3)));
     assert_eq!(other.state, one.state);
-    let both = apply(&other, Command::ChildEnded(ended(2)));
+    let both = apply(&other, Cause::ChildEnded(ended(2)));
     assert_eq!(both.state, State::Pending);
     assert_eq!(both.children_usage.input_tokens, 15);
 }
@@ -380,38 +400,39 @@ fn leave_wakes_the_step_that_asked_and_an_edit_does_not() {
     let steps = vec![3, 5];
     let waiting = wait(
         &leased(),
-        Wait::Approval {
+        WaitRequest::Approval {
             steps,
             until: Some(Micros(50)),
         },
     );
-    let judge = |step, judgement| Command::Judge {
+    let judge = |step, decided| Cause::ApprovalDecided {
+        actor: Actor::Local,
         step,
-        judgement,
+        decided,
         by: Some("ann".into()),
     };
     let edit = judge(
         3,
-        Judgement::Edit {
+        DecidedApproval::Edited {
             input: serde_json::json!({}),
         },
     );
     assert_eq!(apply(&waiting, edit).state, waiting.state);
-    let approve = judge(5, Judgement::Approve { input: None });
+    let approve = judge(5, DecidedApproval::Approved { input: None });
     assert_eq!(apply(&waiting, approve).state, State::Pending);
     let deny = judge(
         3,
-        Judgement::Deny {
+        DecidedApproval::Denied {
             reason: "no".into(),
         },
     );
     assert_eq!(apply(&waiting, deny).state, State::Pending);
     assert_eq!(
-        decide(&waiting, Command::Wake, Micros(49)).unwrap_err(),
+        decide(&waiting, Cause::Wake, Micros(49)).unwrap_err(),
         Rejection::NotDue
     );
     assert_eq!(
-        decide(&waiting, Command::Wake, Micros(50))
+        decide(&waiting, Cause::Wake, Micros(50))
             .unwrap()
             .after
             .state,
@@ -421,18 +442,21 @@ fn leave_wakes_the_step_that_asked_and_an_edit_does_not() {
 
 #[test]
 fn a_taken_key_blocks_and_a_free_one_unblocks() {
-    let blocked = apply(&fresh(), Command::Block { key: "k".into() });
+    let blocked = apply(&fresh(), Cause::Block { key: "k".into() });
     assert_eq!(
         blocked.state,
         State::Waiting(Wait::Concurrency { key: "k".into() })
     );
-    assert_eq!(apply(&blocked, Command::Unblock).state, State::Pending);
+    assert_eq!(apply(&blocked, Cause::Unblock).state, State::Pending);
     // Nobody rang while it stood still: it asks again.
-    let paused = apply(&blocked, Command::Pause);
-    assert_eq!(apply(&paused, Command::Resume).state, State::Pending);
+    let paused = apply(&blocked, asked(TaskAction::Pause));
+    assert_eq!(
+        apply(&paused, asked(TaskAction::Resume)).state,
+        State::Pending
+    );
 }
 
-fn any_command() -> impl Strategy<Value = Command> {
+fn any_cause() -> impl Strategy<Value = Cause> {
     let step_status = prop_oneof![
         Just(StepStatus::Queued),
         Just(StepStatus::Started),
@@ -440,26 +464,26 @@ fn any_command() -> impl Strategy<Value = Command> {
         Just(StepStatus::Failed),
     ];
     let wait = prop_oneof![
-        any::<i64>().prop_map(|until| Wait::Timer {
+        any::<i64>().prop_map(|until| WaitRequest::Timer {
             until: Micros(until)
         }),
-        prop::collection::vec(0_u32..4, 0..3).prop_map(|steps| Wait::InDoubt { steps }),
+        prop::collection::vec(0_u32..4, 0..3).prop_map(|steps| WaitRequest::InDoubt { steps }),
         (prop::collection::vec(0_u32..4, 1..3), any::<Option<i64>>()).prop_map(|(steps, until)| {
-            Wait::Approval {
+            WaitRequest::Approval {
                 steps,
                 until: until.map(Micros),
             }
         }),
-        any::<Option<i64>>().prop_map(|until| Wait::Signal {
+        any::<Option<i64>>().prop_map(|until| WaitRequest::Signal {
             names: vec!["go".into()],
             until: until.map(Micros),
         }),
-        any::<Option<i64>>().prop_map(|until| Wait::Budget {
+        any::<Option<i64>>().prop_map(|until| WaitRequest::Budget {
             limit: "max_steps".into(),
             message: String::new(),
             until: until.map(Micros),
         }),
-        (1_u8..4).prop_map(|n| Wait::Child {
+        (1_u8..4).prop_map(|n| WaitRequest::Child {
             tasks: (0..n).map(child).collect(),
             until: None
         }),
@@ -480,68 +504,65 @@ fn any_command() -> impl Strategy<Value = Command> {
             output: serde_json::Value::Null
         }),
     ];
-    let judgement = prop_oneof![
-        Just(Judgement::Approve { input: None }),
-        Just(Judgement::Deny {
+    let decided = prop_oneof![
+        Just(DecidedApproval::Approved { input: None }),
+        Just(DecidedApproval::Denied {
             reason: "no".into()
         }),
-        Just(Judgement::Edit {
+        Just(DecidedApproval::Edited {
             input: serde_json::Value::Null
         }),
     ];
     prop_oneof![
-        6 => Just(Command::Claim { session: session() }),
+        6 => Just(Cause::Claim { session: session() }),
         6 => (0_u64..6, 0_u64..4, prop::collection::vec(step_status, 0..3), next).prop_map(
-            |(epoch, behind, statuses, next)| Command::Append(Append {
-                epoch,
-                expected_seq: behind,
-                events: statuses.into_iter().map(outcome_event).collect(),
-                children: Vec::new(),
-                approvals: Vec::new(),
-                next,
-            })
+            |(epoch, behind, statuses, next)| {
+                let events = statuses.into_iter().map(outcome_event).collect();
+                Cause::Run(RunCommand::append(epoch, Append::new(behind, events, next)))
+            }
         ),
-        1 => (0_u64..6).prop_map(|epoch| Command::Release { epoch }),
-        1 => Just(Command::LoseLease),
-        1 => Just(Command::Pause),
-        2 => Just(Command::Resume),
-        1 => Just(Command::Limit(TaskLimits::default())),
-        1 => Just(Command::Block { key: "k".into() }),
-        1 => Just(Command::Unblock),
-        2 => any::<bool>().prop_map(|go| Command::Signal {
-            name: if go { "go" } else { "stop" }.into(),
-            payload: serde_json::Value::Null,
-        }),
-        2 => (0_u8..4).prop_map(|n| Command::ChildEnded(ended(n))),
-        2 => (0_u32..4, judgement).prop_map(|(step, judgement)| Command::Judge {
+        1 => (0_u64..6).prop_map(|epoch| Cause::Run(RunCommand::release(epoch))),
+        1 => Just(Cause::LoseLease),
+        1 => Just(asked(TaskAction::Pause)),
+        2 => Just(asked(TaskAction::Resume)),
+        1 => Just(asked(TaskAction::Limit(TaskLimits::default()))),
+        1 => Just(Cause::Block { key: "k".into() }),
+        1 => Just(Cause::Unblock),
+        2 => any::<bool>().prop_map(|go| signal(if go { "go" } else { "stop" })),
+        2 => (0_u8..4).prop_map(|n| Cause::ChildEnded(ended(n))),
+        2 => (0_u32..4, decided).prop_map(|(step, decided)| Cause::ApprovalDecided {
+            actor: Actor::Local,
             step,
-            judgement,
+            decided,
             by: None,
         }),
-        4 => Just(Command::Wake),
-        1 => Just(Command::Cancel),
-        4 => (0_u32..4, resolution).prop_map(|(step, resolution)| Command::Resolve { step, resolution }),
+        4 => Just(Cause::Wake),
+        1 => Just(Cause::ParentStopped),
+        1 => Just(asked(TaskAction::Cancel)),
+        4 => (0_u32..4, resolution).prop_map(|(step, resolution)| asked(TaskAction::Resolve { step, resolution })),
     ]
 }
 
 proptest! {
-    /// No sequence of commands leaves a terminal state, numbers are gapless, every event applies
+    /// No sequence of causes leaves a terminal state, numbers are gapless, every event applies
     /// and gives the same lifecycle when the log is folded, and nothing panics at any time.
     #[test]
     fn every_history_is_lawful(
-        commands in prop::collection::vec((any_command(), any::<i64>(), 0_u8..8), 0..60),
+        causes in prop::collection::vec((any_cause(), any::<i64>(), 0_u8..8), 0..60),
     ) {
         let start = fresh();
         let mut life = start.clone();
         let mut log: Vec<(NewEvent, Micros)> = Vec::new();
-        for (mut command, now, luck) in commands {
+        for (mut cause, now, luck) in causes {
             // Most appends come from a writer that knows the lease and the last event.
-            if let (Command::Append(append), true) = (&mut command, luck > 0) {
-                append.epoch = life.epoch;
-                append.expected_seq = life.seq;
+            if let (Cause::Run(run), true) = (&mut cause, luck > 0) {
+                run.epoch = life.epoch;
+                if let RunAction::Append(append) = &mut run.action {
+                    append.expected_seq = life.seq;
+                }
             }
             let before = life.clone();
-            match decide(&before, command, Micros(now)) {
+            match decide(&before, cause, Micros(now)) {
                 Ok(decision) => {
                     prop_assert!(!before.state.name().is_terminal());
                     prop_assert_eq!(decision.after.seq, before.seq + decision.events.len() as u64);

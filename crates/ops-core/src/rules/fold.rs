@@ -8,9 +8,9 @@ use crate::{
 
 impl Lifecycle {
     /// The lifecycle after one more event. Every event applies to every lifecycle: whether it may
-    /// happen is decided before, in [`decide()`](super::decide()).
+    /// happen is decided before, in [`decide()`](super::decide).
     #[must_use]
-    pub fn apply(mut self, event: &TaskEvent, at: Micros) -> Self {
+    pub(crate) fn apply(mut self, event: &TaskEvent, at: Micros) -> Self {
         self.seq += 1;
         self.updated_at = at;
         self.state = match event {
@@ -115,7 +115,7 @@ impl Lifecycle {
 
     /// The lifecycle after one more event of the run, of which only the envelope is known.
     #[must_use]
-    pub fn apply_run(mut self, event: &NewEvent, at: Micros) -> Self {
+    pub(crate) fn apply_run(mut self, event: &NewEvent, at: Micros) -> Self {
         self.seq += 1;
         self.updated_at = at;
         self.usage += event.usage;

@@ -1,0 +1,145 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    rules::fixtures::{after, new_task, ready, running, session},
+    time::SECOND,
+};
+
+fn request(max: u32) -> ClaimRequest {
+    ClaimRequest {
+        session: session(),
+        queue: "default".into(),
+        max,
+        rate: None,
+    }
+}
+
+fn usual(limit: u32) -> Option<Wanted> {
+    let class = Class::Usual;
+    Some(Wanted::Candidates { class, limit })
+}
+
+const SUSPECT: Option<Wanted> = Some(Wanted::Candidates {
+    class: Class::Suspect,
+    limit: 1,
+});
+
+#[test]
+fn a_task_is_a_suspect_from_its_second_lost_lease_to_its_next_outcome() {
+    let mut life = running(1);
+    for losses in 1..=3 {
+        life = after(&life, Cause::LoseLease);
+        assert_eq!(is_suspect(&life), losses >= SUSPECT_LOSSES, "{losses}");
+        let session = session();
+        life = after(&life, Cause::Claim { session });
+    }
+}
+
+#[test]
+fn a_key_is_needed_for_the_first_start_alone() {
+    let mut task = new_task(1).task;
+    assert_eq!(key_needed(&task, &ready(1)), None);
+    task.concurrency_key = Some("k".into());
+    assert_eq!(key_needed(&task, &ready(1)), Some("k"));
+    assert_eq!(key_needed(&task, &running(1)), None);
+}
+
+#[test]
+fn tasks_behind_blocked_ones_are_seen_and_suspects_come_last() {
+    let mut claim = Claim::new(&request(3), Micros(0), Micros(9));
+    assert_eq!(claim.wanted(), usual(3));
+    let (look, block) = claim.look(&ready(1), Some("k".into())).unwrap();
+    assert_eq!(look, Look::Blocked);
+    assert_eq!(block.after.state.name().as_str(), "waiting");
+    claim.written(look);
+    let (look, taken) = claim.look(&ready(2), None).unwrap();
+    assert_eq!(taken.after.state.session(), Some(session()));
+    claim.written(look);
+    assert_eq!(claim.wanted(), usual(2), "one has left the queue");
+    assert_eq!(claim.wanted(), Some(Wanted::LeasedSuspect));
+    claim.suspect_is_leased(false);
+    assert_eq!(claim.wanted(), SUSPECT);
+    assert_eq!(claim.wanted(), None);
+    assert_eq!(claim.finish(), (More::Rung, None));
+}
+
+#[test]
+fn one_suspect_runs_at_a_time() {
+    let mut claim = Claim::new(&request(3), Micros(0), Micros(9));
+    assert_eq!(claim.wanted(), usual(3));
+    assert_eq!(claim.wanted(), Some(Wanted::LeasedSuspect));
+    claim.suspect_is_leased(true);
+    assert_eq!(claim.wanted(), None);
+}
+
+#[test]
+fn a_full_claim_asks_for_nothing_more() {
+    let mut claim = Claim::new(&request(1), Micros(0), Micros(9));
+    assert_eq!(claim.wanted(), usual(1));
+    claim.written(Look::Taken);
+    assert_eq!(claim.wanted(), None);
+    assert_eq!(claim.finish(), (More::Now, None));
+    let mut none = Claim::new(&request(0), Micros(0), Micros(9));
+    assert_eq!(none.wanted(), None);
+}
+
+#[test]
+fn a_long_backlog_of_one_key_is_blocked_in_pieces() {
+    let mut claim = Claim::new(&request(200), Micros(0), Micros(9));
+    let mut rounds = 0;
+    while let Some(Wanted::Candidates { limit, .. }) = claim.wanted() {
+        (0..limit).for_each(|_| claim.written(Look::Blocked));
+        rounds += 1;
+    }
+    assert_eq!(rounds, 2, "256 of them are in the second round");
+    claim.suspect_is_leased(true);
+    assert_eq!(claim.finish().0, More::Now, "there may be others behind");
+}
+
+#[test]
+fn what_is_not_ready_is_refused() {
+    let claim = Claim::new(&request(1), Micros(0), Micros(9));
+    assert!(claim.look(&running(1), None).is_err());
+    assert!(claim.look(&running(1), Some("k".into())).is_err());
+}
+
+proptest! {
+    /// Whatever is found, a claim ends, takes no more than it may, and no more than the rate lets
+    /// through.
+    #[test]
+    fn a_claim_ends_and_keeps_to_its_bounds(
+        max in 0_u32..40,
+        count in 1_u32..20,
+        burst in 1_u32..10,
+        expected in 0_i64..4 * SECOND,
+        found in prop::collection::vec((any::<bool>(), 0_usize..60), 0..20),
+        leased in any::<bool>(),
+    ) {
+        let now = Micros(2 * SECOND);
+        let rate = Rate::new(count, SECOND, burst).unwrap();
+        let allowed = rate.allows(Micros(expected), now);
+        let request = ClaimRequest { rate: Some(rate), ..request(max) };
+        let mut claim = Claim::new(&request, Micros(expected), now);
+        let (mut found, mut taken, mut rounds) = (found.into_iter(), 0, 0);
+        while let Some(wanted) = claim.wanted() {
+            rounds += 1;
+            prop_assert!(rounds < 400);
+            let Wanted::Candidates { limit, .. } = wanted else {
+                claim.suspect_is_leased(leased);
+                continue;
+            };
+            let (blocked, some) = found.next().unwrap_or_default();
+            for _ in 0..some.min(limit as usize) {
+                claim.written(if blocked { Look::Blocked } else { Look::Taken });
+                taken += u32::from(!blocked);
+            }
+        }
+        prop_assert!(taken <= max.min(allowed));
+        let (more, changed) = claim.finish();
+        prop_assert_eq!(changed.is_some(), taken > 0);
+        if taken == allowed && max > taken {
+            prop_assert!(matches!(more, More::At(at) if at > now), "{:?}", more);
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What a transition means for whom the task is linked to: its parent, its children, the approvals that
+//! it asked for, and those that wait for its concurrency key.
+//!
+//! All of it commits with the transition, so that no crash comes between the two. A linked task that
+//! refuses, or that cannot be read, is left as it is and does not fail the others.
+
+use super::{Cause, Outcome};
+use crate::{
+    event::{ChildEnd, StoredResult},
+    task::{Lifecycle, State, Wait},
+};
+
+/// What follows a transition. The store loads the targets and decides about each.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Follow {
+    /// Stop the children that have not ended: they do not outlive their parent, nor go on while it is
+    /// being cancelled.
+    StopChildren,
+    /// Close the approvals of the task that are still open, as [`super::approval::lapse`] says.
+    LapseApprovals(Lapse),
+    /// Tell the parent.
+    TellParent(ChildEnd),
+    /// Ready those that wait for the task's concurrency key, as [`release`] says.
+    ReleaseKey,
+}
+
+/// Which open approvals lapse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lapse {
+    /// Those whose time is over.
+    Overdue,
+    /// All: the task has ended.
+    All,
+}
+
+/// What follows a transition. `stored` is where the result is kept, if that is not in the row.
+#[must_use]
+pub fn follow(
+    before: &Lifecycle,
+    after: &Lifecycle,
+    outcome: Option<&Outcome>,
+    stored: Option<StoredResult>,
+) -> Vec<Follow> {
+    let mut follows = Vec::new();
+    let ties = after.ties;
+    let ended = after.state.name().is_terminal();
+    let stopped = ended || matches!(after.state, State::Cancelling { .. });
+    if ties.children && stopped && before.state != after.state {
+        follows.push(Follow::StopChildren);
+    }
+    if ties.approvals {
+        let waited = matches!(before.state, State::Waiting(Wait::Approval { .. }));
+        if ended {
+            follows.push(Follow::LapseApprovals(Lapse::All));
+        } else if waited {
+            follows.push(Follow::LapseApprovals(Lapse::Overdue));
+        }
+    }
+    if ties.parent && ended {
+        follows.push(Follow::TellParent(child_end(after, outcome, stored)));
+    }
+    if ties.key && (ended || leaves_turn(before, after)) {
+        follows.push(Follow::ReleaseKey);
+    }
+    follows
+}
+
+impl Follow {
+    /// What happens to each task that the follow is about. Approvals are no tasks.
+    #[must_use]
+    pub fn cause(self) -> Option<Cause> {
+        match self {
+            Self::StopChildren => Some(Cause::ParentStopped),
+            Self::TellParent(end) => Some(Cause::ChildEnded(end)),
+            Self::ReleaseKey => Some(Cause::Unblock),
+            Self::LapseApprovals(_) => None,
+        }
+    }
+}
+
+/// Whether the task was ready to begin and is paused now: it may be the one whose turn it was to take
+/// its concurrency key.
+fn leaves_turn(before: &Lifecycle, after: &Lifecycle) -> bool {
+    matches!(before.state, State::Pending)
+        && matches!(after.state, State::Paused)
+        && after.started_at.is_none()
+}
+
+/// How a task ended, as its parent is told.
+fn child_end(
+    after: &Lifecycle,
+    outcome: Option<&Outcome>,
+    stored: Option<StoredResult>,
+) -> ChildEnd {
+    let mut used = after.usage;
+    used += after.children_usage;
+    let (result, error) = match outcome {
+        Some(Outcome::Result(result)) => {
+            let result = stored.is_none().then(|| result.to_value());
+            (result, None)
+        }
+        Some(Outcome::Error(error)) => (None, Some(error.clone())),
+        None => (None, None),
+    };
+    ChildEnd {
+        child: after.id,
+        state: after.state.name(),
+        result,
+        stored,
+        error,
+        used,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,37 @@
+//! The verbs that delete.
+
+use ops_core::{
+    TaskId, TenantId,
+    ports::{Expired, Fut, Progress, Retention, RetentionStore, StoreError},
+};
+
+use crate::sqlite::{store::SqliteStore, verbs::retention};
+
+impl RetentionStore for SqliteStore {
+    fn expired(&self, keep: Retention) -> Fut<'_, Result<Expired, StoreError>> {
+        let now = self.clock.now();
+        Box::pin(
+            self.readers
+                .read(move |conn| retention::expired(conn, keep, now)),
+        )
+    }
+
+    fn doom(&self, keep: Retention, limit: u32) -> Fut<'_, Result<Expired, StoreError>> {
+        Box::pin(self.write(move |batch| retention::doom(batch, keep, limit)))
+    }
+
+    fn doomed(&self, limit: u32) -> Fut<'_, Result<Vec<(TenantId, TaskId)>, StoreError>> {
+        Box::pin(
+            self.readers
+                .read(move |conn| retention::doomed(conn, limit)),
+        )
+    }
+
+    fn purge(&self, tasks: Vec<(TenantId, TaskId)>) -> Fut<'_, Result<Progress, StoreError>> {
+        Box::pin(self.write(move |batch| retention::purge(batch, &tasks)))
+    }
+
+    fn sweep_blobs(&self) -> Fut<'_, Result<Progress, StoreError>> {
+        Box::pin(self.write(retention::sweep))
+    }
+}

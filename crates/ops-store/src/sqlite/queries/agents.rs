@@ -1,0 +1,145 @@
+//! Agents and their versions, and which of them a task is pinned to.
+
+use ops_core::{
+    AgentDigest, AgentName, Micros, TaskId, TenantId,
+    agent::{self, Agent, AgentSpec, AgentVersion},
+};
+use rusqlite::{Connection, OptionalExtension as _, Row};
+
+use crate::sqlite::schema::rows::{document, named, unreadable, unsigned};
+
+/// What [`version`] reads, in its order.
+macro_rules! version_columns {
+    () => {
+        "version.tenant_id, version.name, version.digest, version.definition, \
+         version.description, version.agents, version.created_at"
+    };
+}
+
+fn version(row: &Row<'_>) -> rusqlite::Result<AgentVersion> {
+    let agents: Vec<String> = serde_json::from_str(row.get_ref(5)?.as_str()?)
+        .map_err(|error| unreadable(5, error.into()))?;
+    let agents = agents.iter().map(|name| name.parse());
+    Ok(AgentVersion {
+        tenant: TenantId(row.get(0)?),
+        name: named(row, 1, |name| name.parse().ok())?,
+        spec: AgentSpec {
+            digest: AgentDigest::from_bytes(row.get(2)?),
+            definition: document(row, 3)?
+                .ok_or_else(|| unreadable(3, "a definition is missing".into()))?,
+            description: row.get(4)?,
+            agents: agents
+                .collect::<Result<_, _>>()
+                .map_err(|error: agent::AgentNameError| unreadable(5, error.into()))?,
+        },
+        created_at: Micros(row.get(6)?),
+    })
+}
+
+/// What [`found`] reads, in its order.
+macro_rules! agent_columns {
+    () => {
+        concat!(
+            "SELECT ",
+            version_columns!(),
+            ", agents.revision, agents.created_at, agents.updated_at FROM agents \
+             JOIN agent_versions AS version USING (version_row) WHERE agents.tenant_id = ? "
+        )
+    };
+}
+
+fn found(row: &Row<'_>) -> rusqlite::Result<Agent> {
+    Ok(Agent {
+        version: version(row)?,
+        revision: unsigned(row, 7)?,
+        created_at: Micros(row.get(8)?),
+        updated_at: Micros(row.get(9)?),
+    })
+}
+
+pub(crate) fn one(
+    conn: &Connection,
+    tenant: TenantId,
+    name: &AgentName,
+) -> rusqlite::Result<Option<Agent>> {
+    conn.prepare_cached(concat!(agent_columns!(), "AND agents.name = ?"))?
+        .query_row((tenant.0, name.as_str()), found)
+        .optional()
+}
+
+pub(crate) fn page(
+    conn: &Connection,
+    tenant: TenantId,
+    after: Option<&AgentName>,
+    limit: u32,
+) -> rusqlite::Result<Vec<Agent>> {
+    let after = after.map_or("", AgentName::as_str);
+    conn.prepare_cached(concat!(
+        agent_columns!(),
+        "AND agents.name > ? ORDER BY agents.name LIMIT ?"
+    ))?
+    .query_map((tenant.0, after, limit), found)?
+    .collect()
+}
+
+pub(crate) fn versions(
+    conn: &Connection,
+    tenant: TenantId,
+    name: &AgentName,
+    limit: u32,
+) -> rusqlite::Result<Vec<AgentVersion>> {
+    conn.prepare_cached(concat!(
+        "SELECT ",
+        version_columns!(),
+        " FROM agent_versions AS version WHERE tenant_id = ? AND name = ? \
+         ORDER BY version_row DESC LIMIT ?"
+    ))?
+    .query_map((tenant.0, name.as_str(), limit), version)?
+    .collect()
+}
+
+/// The version of a digest.
+pub(crate) fn by_digest(
+    conn: &Connection,
+    tenant: TenantId,
+    digest: AgentDigest,
+) -> rusqlite::Result<Option<AgentVersion>> {
+    conn.prepare_cached(concat!(
+        "SELECT ",
+        version_columns!(),
+        " FROM agent_versions AS version WHERE tenant_id = ? AND digest = ?"
+    ))?
+    .query_row((tenant.0, digest.as_bytes()), version)
+    .optional()
+}
+
+/// The version that a new task of an agent is pinned to; none if there is no such agent.
+pub(crate) fn current(
+    conn: &Connection,
+    tenant: TenantId,
+    name: &str,
+) -> rusqlite::Result<Option<AgentDigest>> {
+    conn.prepare_cached(
+        "SELECT digest FROM agents JOIN agent_versions USING (version_row) \
+         WHERE agents.tenant_id = ? AND agents.name = ?",
+    )?
+    .query_row((tenant.0, name), |row| row.get(0))
+    .optional()
+    .map(|digest| digest.map(AgentDigest::from_bytes))
+}
+
+/// The version that a task is pinned to.
+pub(crate) fn pinned(
+    conn: &Connection,
+    tenant: TenantId,
+    task: TaskId,
+) -> rusqlite::Result<Option<AgentDigest>> {
+    let digest: Option<Option<[u8; 32]>> = conn
+        .prepare_cached(
+            "SELECT agent_digest FROM tasks JOIN task_requests USING (task_row) \
+             WHERE tasks.tenant_id = ? AND task_id = ?",
+        )?
+        .query_row((tenant.0, task.as_bytes()), |row| row.get(0))
+        .optional()?;
+    Ok(digest.flatten().map(AgentDigest::from_bytes))
+}

@@ -1,0 +1,177 @@
+//! Commands: load a task, decide, write the transition and what follows from it.
+
+use ops_core::{
+    Json, Lifecycle, RunAction, RunCommand, TaskAction, TaskCommand, TaskId, TenantId,
+    ports::StoreError,
+    rules::{
+        Cause, decide, limits,
+        repeat::{self, Body, Recorded},
+    },
+    task::TaskLimits,
+};
+use rusqlite::OptionalExtension as _;
+use sha2::{Digest as _, Sha256};
+
+use crate::sqlite::{
+    error::Fault,
+    schema::rows::{self, event_columns, signed, unsigned},
+    values::{
+        blob::Digest,
+        pack::{PackedSnapshot, Values},
+    },
+    verbs::follow::carry_out,
+    writer::batch::{Batch, Loaded},
+};
+
+/// What a caller asks of a task.
+pub(crate) fn ask(
+    batch: &mut Batch<'_>,
+    tenant: TenantId,
+    task: TaskId,
+    command: TaskCommand,
+    values: &Values,
+) -> Result<Lifecycle, Fault> {
+    let before = batch.load(tenant, task)?.ok_or(StoreError::NotFound)?;
+    let given = match &command.action {
+        TaskAction::Limit(given) => Some(*given),
+        TaskAction::Cancel
+        | TaskAction::Pause
+        | TaskAction::Resume
+        | TaskAction::Signal { .. }
+        | TaskAction::Resolve { .. } => None,
+    };
+    let transition =
+        decide(&before.life, Cause::Task(command), batch.now).map_err(StoreError::from)?;
+    let after = carry_out(batch, &before, transition, values)?;
+    if let Some(given) = given {
+        lay_over(batch, before.row, given)?;
+    }
+    Ok(after)
+}
+
+/// Lays limits over those that were asked for: whoever does the task again begins with them.
+fn lay_over(batch: &Batch<'_>, row: i64, given: TaskLimits) -> Result<(), Fault> {
+    let asked: Option<String> = batch
+        .conn
+        .prepare_cached("SELECT limits FROM task_requests WHERE task_row = ?")?
+        .query_row([row], |row| row.get(0))?;
+    // What cannot be read is laid over as a whole.
+    let asked: TaskLimits = asked
+        .and_then(|text| serde_json::from_str(&text).ok())
+        .unwrap_or_default();
+    let Ok(limits) = Json::from_value(&limits::lay_over(given, asked)) else {
+        return Ok(());
+    };
+    batch
+        .conn
+        .prepare_cached("UPDATE task_requests SET limits = ? WHERE task_row = ?")?
+        .execute((limits.as_str(), row))?;
+    Ok(())
+}
+
+/// What the holder of a lease asks of its task.
+pub(crate) fn record(
+    batch: &mut Batch<'_>,
+    tenant: TenantId,
+    task: TaskId,
+    command: RunCommand,
+    values: &Values,
+) -> Result<Lifecycle, Fault> {
+    let before = batch.load(tenant, task)?.ok_or(StoreError::NotFound)?;
+    if is_repeat(batch, &before, &command, values)? {
+        return Ok(before.life);
+    }
+    let transition =
+        decide(&before.life, Cause::Run(command), batch.now).map_err(StoreError::from)?;
+    carry_out(batch, &before, transition, values)
+}
+
+/// Whether an append was committed before: see [`ops_core::rules::repeat`].
+fn is_repeat(
+    batch: &Batch<'_>,
+    task: &Loaded,
+    command: &RunCommand,
+    values: &Values,
+) -> Result<bool, Fault> {
+    let RunAction::Append(append) = &command.action else {
+        return Ok(false);
+    };
+    let Some(range) = repeat::candidates(&task.life, append) else {
+        return Ok(false);
+    };
+    let mut select = batch.conn.prepare_cached(concat!(
+        "SELECT ",
+        event_columns!(),
+        ", epoch FROM events WHERE tenant_id = ? AND task_row = ? AND seq BETWEEN ? AND ? \
+         ORDER BY seq"
+    ))?;
+    let ends = (signed(*range.start()), signed(*range.end()));
+    let mut found = Vec::new();
+    let mut rows = select.query((task.tenant.0, task.row, ends.0, ends.1))?;
+    while let Some(row) = rows.next()? {
+        found.push((rows::event(row)?, unsigned(row, rows::EVENT_COLUMNS)?));
+    }
+    let stored: Vec<_> = found
+        .iter()
+        .map(|((event, digest), epoch)| Recorded {
+            epoch: *epoch,
+            kind: &event.event.kind,
+            step: event.event.step,
+            body: digest.map_or(Body::Inline(&event.event.body), Body::Stored),
+        })
+        .collect();
+    let result = batch
+        .conn
+        .prepare_cached("SELECT result, result_digest FROM tasks WHERE task_row = ?")?
+        .query_row([task.row], |row| {
+            Ok((
+                row.get::<_, Option<String>>(0)?,
+                row.get::<_, Option<Digest>>(1)?,
+            ))
+        })
+        .optional()?;
+    let result = match &result {
+        Some((_, Some(digest))) => Some(Body::Stored(*digest)),
+        Some((Some(text), None)) => Some(Body::Inline(text.as_bytes())),
+        Some((None, None)) | None => None,
+    };
+    let digest = |content: &[u8]| {
+        let packed = values.find(content);
+        packed.unwrap_or_else(|| Sha256::digest(content).into())
+    };
+    Ok(repeat::is_repeat(
+        (command.epoch, append),
+        &stored,
+        result,
+        digest,
+    ))
+}
+
+/// Keeps a snapshot in place of an older one, for the holder of the lease of this epoch.
+pub(crate) fn put_snapshot(
+    batch: &mut Batch<'_>,
+    tenant: TenantId,
+    task: TaskId,
+    epoch: u64,
+    snapshot: &PackedSnapshot,
+) -> Result<(), Fault> {
+    let before = batch.load(tenant, task)?.ok_or(StoreError::NotFound)?;
+    before.life.check_epoch(epoch).map_err(StoreError::from)?;
+    let mut upsert = batch.conn.prepare_cached(
+        "INSERT INTO snapshots (tenant_id, task_id, seq, version, size, codec, body) \
+         VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq, \
+         version = excluded.version, size = excluded.size, codec = excluded.codec, \
+         body = excluded.body WHERE version <> excluded.version OR seq <= excluded.seq",
+    )?;
+    upsert.execute((
+        tenant.0,
+        task.as_bytes(),
+        signed(snapshot.seq),
+        snapshot.version,
+        snapshot.body.size,
+        snapshot.body.codec(),
+        snapshot.body.bytes.as_slice(),
+    ))?;
+    batch.changes.written = true;
+    Ok(())
+}

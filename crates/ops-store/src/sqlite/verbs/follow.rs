@@ -1,0 +1,178 @@
+//! The worklist of a transition: what follows from it for linked tasks, in the same transaction, so that
+//! no crash comes between them. What follows and what it does is decided by [`ops_core::rules`]; here is
+//! how the targets are found.
+
+use std::collections::VecDeque;
+
+use ops_core::{
+    Lifecycle, TaskId, TenantId,
+    rules::{Cause, Transition, decide, links::Follow},
+};
+use rusqlite::{OptionalExtension as _, Row};
+
+use crate::sqlite::{
+    error::Fault,
+    values::pack::Values,
+    verbs::approvals,
+    writer::batch::{Batch, Loaded},
+};
+
+/// Writes a transition and everything that follows from it. One that is refused has written nothing. A
+/// linked task that refuses, or that cannot be read, is left as it is: what is half written goes on.
+pub(crate) fn carry_out(
+    batch: &mut Batch<'_>,
+    before: &Loaded,
+    transition: Transition,
+    values: &Values,
+) -> Result<Lifecycle, Fault> {
+    let (after, follows) = batch.write(before, transition, values)?;
+    let row = before.row;
+    let mut work: VecDeque<(i64, Follow)> = follows.into_iter().map(|next| (row, next)).collect();
+    while let Some((row, follow)) = work.pop_front() {
+        let found = match targets(batch, row, &follow) {
+            Err(Fault::Refused(error)) => {
+                tracing::error!(row, %error, "those that a task is linked to cannot be read");
+                continue;
+            }
+            found => found?,
+        };
+        for (tenant, task) in found {
+            let Some(cause) = follow.clone().cause() else {
+                continue;
+            };
+            match step(batch, tenant, task, cause) {
+                Ok(Some((row, follows))) => {
+                    work.extend(follows.into_iter().map(|next| (row, next)));
+                }
+                Ok(None) => {}
+                Err(Fault::Refused(error)) => {
+                    tracing::error!(%task, %error, "a linked task is left as it is");
+                }
+                Err(broken) => return Err(broken),
+            }
+        }
+    }
+    Ok(after)
+}
+
+/// Applies a cause of the engine's own to a task, and everything that follows from it; says whether the
+/// cause applied.
+pub(crate) fn apply(
+    batch: &mut Batch<'_>,
+    tenant: TenantId,
+    task: TaskId,
+    cause: Cause,
+) -> Result<bool, Fault> {
+    let Some(before) = batch.load(tenant, task)? else {
+        return Ok(false);
+    };
+    match decide(&before.life, cause, batch.now) {
+        Ok(transition) => carry_out(batch, &before, transition, &Values::default()).map(|_| true),
+        Err(rejection) => {
+            tracing::debug!(%task, %rejection, "a cause of the engine's own does not apply");
+            Ok(false)
+        }
+    }
+}
+
+/// One step of the worklist: its row and what follows, if the cause applies.
+fn step(
+    batch: &mut Batch<'_>,
+    tenant: TenantId,
+    task: TaskId,
+    cause: Cause,
+) -> Result<Option<(i64, Vec<Follow>)>, Fault> {
+    let Some(target) = batch.load(tenant, task)? else {
+        return Ok(None);
+    };
+    match decide(&target.life, cause, batch.now) {
+        Ok(transition) => {
+            let (_, follows) = batch.write(&target, transition, &Values::default())?;
+            Ok(Some((target.row, follows)))
+        }
+        Err(rejection) => {
+            tracing::debug!(%task, %rejection, "a link does not change the task");
+            Ok(None)
+        }
+    }
+}
+
+/// The tasks that a follow is about. Approvals are no tasks: they are closed here.
+fn targets(
+    batch: &mut Batch<'_>,
+    row: i64,
+    follow: &Follow,
+) -> Result<Vec<(TenantId, TaskId)>, Fault> {
+    match follow {
+        Follow::StopChildren => Ok(children(batch, row)?),
+        Follow::TellParent(_) => Ok(parent(batch, row)?.into_iter().collect()),
+        Follow::ReleaseKey => Ok(next_of_key(batch, row)?.into_iter().collect()),
+        Follow::LapseApprovals(lapse) => {
+            approvals::lapse(batch, row, *lapse)?;
+            Ok(Vec::new())
+        }
+    }
+}
+
+/// The children that have not ended.
+fn children(batch: &Batch<'_>, row: i64) -> rusqlite::Result<Vec<(TenantId, TaskId)>> {
+    batch
+        .conn
+        .prepare_cached(
+            "SELECT tenant_id, task_id FROM tasks \
+             WHERE parent_row = ? AND parent_row IS NOT NULL AND completed_at IS NULL",
+        )?
+        .query_map([row], key)?
+        .collect()
+}
+
+fn parent(batch: &Batch<'_>, row: i64) -> rusqlite::Result<Option<(TenantId, TaskId)>> {
+    batch
+        .conn
+        .prepare_cached(
+            "SELECT tenant_id, task_id FROM tasks \
+             WHERE task_row = (SELECT parent_row FROM tasks WHERE task_row = ?)",
+        )?
+        .query_row([row], key)
+        .optional()
+}
+
+/// The next task that waits for the key of a task, unless another one holds the key.
+fn next_of_key(batch: &Batch<'_>, row: i64) -> rusqlite::Result<Option<(TenantId, TaskId)>> {
+    batch
+        .conn
+        .prepare_cached(
+            "SELECT next.tenant_id, next.task_id FROM tasks AS done \
+             JOIN tasks AS next INDEXED BY tasks_blocked \
+             ON next.tenant_id = done.tenant_id AND next.concurrency_key = done.concurrency_key \
+             WHERE done.task_row = ? AND next.wait_on = 'concurrency' AND next.flags & 1 = 0 \
+             AND NOT EXISTS (SELECT 1 FROM tasks AS held INDEXED BY tasks_keyed \
+               WHERE held.tenant_id = done.tenant_id \
+               AND held.concurrency_key = done.concurrency_key \
+               AND held.concurrency_key IS NOT NULL \
+               AND held.completed_at IS NULL AND held.started_at IS NOT NULL) \
+             ORDER BY next.priority DESC, next.task_id LIMIT 1",
+        )?
+        .query_row([row], key)
+        .optional()
+}
+
+/// Whether another task has started under the same concurrency key and has not ended.
+pub(crate) fn key_is_held(
+    batch: &Batch<'_>,
+    tenant: TenantId,
+    key: &str,
+) -> rusqlite::Result<bool> {
+    batch
+        .conn
+        .prepare_cached(
+            "SELECT 1 FROM tasks INDEXED BY tasks_keyed \
+             WHERE tenant_id = ? AND concurrency_key = ? AND concurrency_key IS NOT NULL \
+             AND completed_at IS NULL AND started_at IS NOT NULL LIMIT 1",
+        )?
+        .exists((tenant.0, key))
+}
+
+fn key(row: &Row<'_>) -> rusqlite::Result<(TenantId, TaskId)> {
+    Ok((TenantId(row.get(0)?), TaskId::from_bytes(row.get(1)?)))
+}
