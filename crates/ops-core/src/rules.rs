@@ -1,4 +1,4 @@
-//! Every rule of the engine, pure and written once.
+//! The rules of a task, pure and written once.
 //!
 //! A store verb in any dialect is one worklist: load rows, let a rule decide about each, write what was
 //! decided, and for each [`links::Follow`] load its targets and go on. SQL may narrow what is loaded

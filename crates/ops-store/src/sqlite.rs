@@ -6,7 +6,7 @@
 //!   reader.
 //! - `writer`: one thread, one connection, group commit. A `batch` is the group that is being written.
 //! - `verbs/*`: what the writer does for each verb: load rows, decide, write, follow the links.
-//! - `queries`: what readers ask, each in one snapshot.
+//! - `queries`: what readers ask.
 //! - `schema`: migrations, and rows as values of the domain.
 
 mod error;
