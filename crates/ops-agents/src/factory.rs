@@ -1,5 +1,7 @@
 //! Puts agents together: models, planner, tools, policy and limits.
 
+mod begun;
+
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
@@ -14,13 +16,14 @@ use agentkit::{
     },
     planner,
     policy::{Policy, PolicyFile, Strictest},
-    run::{Limits, MemoryConfig, PinnedTool, RunConfig},
+    run::{Limits, MemoryConfig, RunConfig},
     tool::{Registry, RegistryError, control::SpawnAgent},
 };
 use ops_core::TenantId;
 use serde_json::{Value, json};
-use units::{ModelName, model::ModelNameError};
+use units::ModelName;
 
+use self::begun::{pinned, recorded};
 use crate::{
     ask::{Ask, Made},
     definitions,
@@ -490,25 +493,6 @@ impl Factory {
     }
 }
 
-fn pinned(tools: &[PinnedTool]) -> Vec<(String, String)> {
-    let tools = tools.iter();
-    tools
-        .map(|tool| (tool.name.clone(), tool.digest.clone()))
-        .collect()
-}
-
 fn invalid(error: RegistryError) -> Failure {
     Failure::last("invalid_agent", error.to_string())
-}
-
-/// The models that a run began with.
-fn recorded(config: &RunConfig) -> Result<Vec<ModelName>, Failure> {
-    let names: Vec<&String> = match &*config.models {
-        [] => vec![&config.model],
-        models => models.iter().map(|model| &model.name).collect(),
-    };
-    let names = names.into_iter().map(|name| name.parse());
-    names
-        .collect::<Result<_, ModelNameError>>()
-        .map_err(|error| Failure::passing("invalid_run", error.to_string()))
 }

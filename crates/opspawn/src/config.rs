@@ -7,6 +7,7 @@ mod environment;
 mod file;
 mod kind;
 mod queues;
+mod setting;
 mod settings;
 
 use std::{
