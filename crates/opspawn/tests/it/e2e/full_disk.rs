@@ -67,7 +67,9 @@ fn noise(seed: usize, words: usize) -> String {
 /// Submits a task with a goal that does not compress.
 async fn submit(http: &Http, n: usize) -> Reply {
     let goal = format!("{n} {}", noise(n, 400));
-    let body = json!({"task_type": "agent_run", "input_data": {"prompt": goal}});
+    let scripted = json!({"provider": "scripted"});
+    let input = json!({"prompt": goal, "agent_config": scripted});
+    let body = json!({"task_type": "agent_run", "input_data": input});
     http.post("/api/v1/tasks/", &body).await.unwrap()
 }
 

@@ -20,7 +20,7 @@ fn story(stream: bool) -> Story {
         wire: CHAT,
         stream,
         env: vec![
-            ("OPSPAWN_CONTEXT_TOKENS", "10000"),
+            ("OPSPAWN_CONTEXT_TOKENS", "13000"),
             ("OPSPAWN_MEMORY_KEEP_EXCHANGES", "1"),
         ],
         input: json!({"goal": "write at length"}),
