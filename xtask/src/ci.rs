@@ -65,13 +65,7 @@ fn clippy(workspace: &Workspace) -> anyhow::Result<()> {
 
 /// The first command of the README: the build without features.
 fn default_build(workspace: &Workspace) -> anyhow::Result<()> {
-    let args = [
-        "clippy",
-        "--package",
-        "opspawn",
-        "--all-targets",
-        "--locked",
-    ];
+    let args = ["clippy", "--package", "opspawn", "--bins", "--locked"];
     cmd::run(workspace.cargo(&args).args(["--", "-D", "warnings"]))
 }
 
