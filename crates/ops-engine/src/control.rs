@@ -79,7 +79,7 @@ impl Engine {
     }
 
     /// Records an external event for a task's run. A call that waits for a signal of this name returns
-    /// the payload; if none does yet, the first that will. A name with [`QUESTION`] before it answers
+    /// the payload; if none does yet, the first that will. A name with `QUESTION` before it answers
     /// a question, which must be open.
     ///
     /// # Errors

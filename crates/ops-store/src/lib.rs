@@ -3,7 +3,7 @@
 //! - [`sqlite`]: one process, one folder, one writer thread with group commit. The default.
 //!
 //! Each verb of the port is one atomic step here; no transaction type leaves this crate, and every
-//! transition is decided by [`ops_core::decide`](fn@ops_core::decide) before it is written.
+//! transition is decided by [`ops_core::rules`] before it is written.
 
 pub mod sqlite;
 

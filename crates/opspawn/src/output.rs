@@ -1,4 +1,4 @@
-//! What people are shown. Everything goes through [`clean`]: a model, a page, or whoever named a task
+//! What people are shown. Everything goes through [`clean()`]: a model, a page, or whoever named a task
 //! must not steer the terminal, nor show an approver other arguments than those that will run. Only an
 //! answer that goes to a file or a pipe is what it is.
 

@@ -20,7 +20,7 @@ pub enum Follow {
     LapseApprovals(Lapse),
     /// Tell the parent.
     TellParent(ChildEnd),
-    /// Ready those that wait for the task's concurrency key, as [`release`] says.
+    /// Ready a task that waits for the concurrency key of this one.
     ReleaseKey,
 }
 
