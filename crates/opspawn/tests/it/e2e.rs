@@ -27,6 +27,7 @@ mod images;
 mod in_doubt;
 mod large_result;
 mod mistakes;
+mod old_folder;
 mod parts;
 mod place;
 mod planners;
