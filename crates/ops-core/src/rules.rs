@@ -37,6 +37,7 @@ mod decide;
 #[cfg(test)]
 mod fixtures;
 mod fold;
+pub mod fork;
 pub mod lease;
 pub mod limits;
 pub mod links;

@@ -3,19 +3,24 @@
 //! Rows are copied, values are not: bodies and results that are stored outside are found by the same
 //! digests. What the copied calls used was paid for by the other task, so it is not counted again.
 
+use std::sync::LazyLock;
+
 use ops_core::{
     Lifecycle, TenantId,
     event::TaskEvent,
     ports::{Fork, StoreError},
+    rules::fork::{self, ENGINE_PREFIX, TOLD},
 };
 
 use crate::sqlite::{
     error::Fault, schema::rows::signed, values::pack::Values, writer::batch::Batch,
 };
 
-/// Events about leases and states are the other task's own. What was told to its run is not.
-const COPIED: &str =
-    "(kind NOT LIKE 'task.%' OR kind IN ('task.signalled', 'task.child_ended', 'task.noted'))";
+/// [`fork::is_copied`] as SQL: a fork copies thousands of rows with one statement.
+static COPIED: LazyLock<String> = LazyLock::new(|| {
+    let told = TOLD.map(|kind| format!("'{kind}'")).join(", ");
+    format!("(kind NOT LIKE '{ENGINE_PREFIX}%' OR kind IN ({told}))")
+});
 
 /// Where a log is copied from.
 pub(crate) struct Source {
@@ -35,21 +40,11 @@ pub(crate) fn source(batch: &Batch<'_>, tenant: TenantId, fork: &Fork) -> Result
         None => return Err(StoreError::NotFound.into()),
     };
     let mut count = batch.conn.prepare_cached(&format!(
-        "SELECT count(*) FROM events WHERE tenant_id = ? AND task_row = ? AND seq <= ? AND {COPIED}"
+        "SELECT count(*) FROM events WHERE tenant_id = ? AND task_row = ? AND seq <= ? AND {}",
+        *COPIED
     ))?;
     let copied: i64 = count.query_row((tenant.0, row, signed(fork.until)), |row| row.get(0))?;
-    let forked = TaskEvent::Forked {
-        from: fork.from,
-        step: fork.step,
-    };
-    let resets = fork.resets.iter().map(|(step, input)| TaskEvent::Reset {
-        step: *step,
-        input: input.clone(),
-    });
-    let note = fork.note.iter().map(|content| TaskEvent::Noted {
-        content: content.clone(),
-    });
-    let own: Vec<TaskEvent> = std::iter::once(forked).chain(resets).chain(note).collect();
+    let own = fork::own_events(fork);
     Ok(Source {
         row,
         events: u64::try_from(copied).unwrap_or(0) + (fork.also.len() + own.len()) as u64,
@@ -70,7 +65,8 @@ pub(crate) fn copy(
         step_status, effect, input_tokens, output_tokens, cost_micros, blobs, body, body_digest)";
     let mut many = batch.conn.prepare_cached(&format!(
         "{into} SELECT tenant_id, ?1, 1 + row_number() OVER (ORDER BY seq), 0, ?2, {columns} \
-         FROM events WHERE tenant_id = ?3 AND task_row = ?4 AND seq <= ?5 AND {COPIED} ORDER BY seq"
+         FROM events WHERE tenant_id = ?3 AND task_row = ?4 AND seq <= ?5 AND {} ORDER BY seq",
+        *COPIED
     ))?;
     let at = life.updated_at.0;
     let copied = many.execute((row, at, tenant.0, from.row, signed(fork.until)))?;
@@ -102,4 +98,28 @@ pub(crate) fn copy(
         update.execute([from.row])?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use ops_core::event::TaskEvent;
+    use rusqlite::Connection;
+
+    use super::*;
+
+    #[test]
+    fn sql_copies_what_the_rule_copies() {
+        let conn = Connection::open_in_memory().unwrap();
+        let select = format!("SELECT {} FROM (SELECT ? AS kind)", *COPIED);
+        let run = [
+            "model.started",
+            "tool.completed",
+            "taskless",
+            "segment.opened",
+        ];
+        for kind in TaskEvent::TYPES.into_iter().chain(run) {
+            let copied: bool = conn.query_row(&select, [kind], |row| row.get(0)).unwrap();
+            assert_eq!(copied, fork::is_copied(kind), "{kind}");
+        }
+    }
 }
