@@ -39,6 +39,9 @@ pub(crate) enum LoadError {
         /// Why.
         error: FoldError,
     },
+    /// The log has a hole, or ends before the task's last event.
+    #[error("event {0} is missing")]
+    Missing(u64),
 }
 
 impl LoadError {
@@ -47,7 +50,7 @@ impl LoadError {
         match self {
             Self::Store(StoreError::Unreadable(_)) => false,
             Self::Store(_) => true,
-            Self::Run(_) | Self::Engine(_) | Self::Fold { .. } => false,
+            Self::Run(_) | Self::Engine(_) | Self::Fold { .. } | Self::Missing(_) => false,
         }
     }
 
@@ -56,13 +59,25 @@ impl LoadError {
         match self {
             Self::Run(DecodeError::Unknown { .. })
             | Self::Engine(core::DecodeError::Unknown { .. }) => true,
-            Self::Store(_) | Self::Run(_) | Self::Engine(_) | Self::Fold { .. } => false,
+            Self::Store(_)
+            | Self::Run(_)
+            | Self::Engine(_)
+            | Self::Fold { .. }
+            | Self::Missing(_) => false,
         }
     }
 }
 
-/// The fold of a task's log up to its last event, and how far that is from its last snapshot.
-pub(crate) async fn load(world: &World<'_>, task: TaskId) -> Result<(Run, Pace), LoadError> {
+/// The fold of a task's log, and how far that is from its last snapshot. `last` is the number of the
+/// last event that the task had when it was leased; others may have logged more since.
+///
+/// The numbers of the events are checked, not trusted: a run that lacks one event goes on as if that
+/// step had never been, calls tools again, and ends `completed` with a wrong answer.
+pub(crate) async fn load(
+    world: &World<'_>,
+    task: TaskId,
+    last: u64,
+) -> Result<(Run, Pace), LoadError> {
     let (store, tenant) = (world.store, world.tenant);
     let snapshot = match store.snapshot(tenant, task).await {
         // One that cannot be read is as good as none: the log is the truth.
@@ -70,7 +85,7 @@ pub(crate) async fn load(world: &World<'_>, task: TaskId) -> Result<(Run, Pace),
         read => read?,
     };
     let usable = snapshot
-        .filter(|snapshot| snapshot.version == FOLD_VERSION)
+        .filter(|snapshot| snapshot.version == FOLD_VERSION && snapshot.seq <= last)
         .and_then(|snapshot| {
             // Likewise.
             let run = serde_json::from_slice::<Run>(&snapshot.body).ok()?;
@@ -79,9 +94,14 @@ pub(crate) async fn load(world: &World<'_>, task: TaskId) -> Result<(Run, Pace),
     let (mut run, mut seq, mut pace) = usable.unwrap_or_default();
     loop {
         let events = store.log(tenant, task, seq, PAGE).await?;
-        let Some(last) = events.last() else { break };
-        seq = last.seq;
+        if events.is_empty() {
+            break;
+        }
         for stored in &events {
+            if stored.seq != seq + 1 {
+                return Err(LoadError::Missing(seq + 1));
+            }
+            seq = stored.seq;
             pace.note(&stored.event);
             let event = if TaskEvent::is_engine(&stored.event.kind) {
                 let event = TaskEvent::decode(&stored.event.body)?;
@@ -97,5 +117,11 @@ pub(crate) async fn load(world: &World<'_>, task: TaskId) -> Result<(Run, Pace),
             }
         }
     }
+    if seq < last {
+        return Err(LoadError::Missing(seq + 1));
+    }
     Ok((run, pace))
 }
+
+#[cfg(test)]
+mod tests;

@@ -237,7 +237,8 @@ impl Worker {
                 limits: &limits,
                 started: started(record).0,
             };
-            load::load(&world, task.id).await.map_err(|error| {
+            let loaded = load::load(&world, task.id, record.life.seq).await;
+            loaded.map_err(|error| {
                 tracing::error!(task = %task.id, %error, "the run's log cannot be folded");
                 match error {
                     error if error.is_of_newer_release() => self.rest(LATER),

@@ -1,24 +1,19 @@
 //! The fold: one event more.
 
-use std::sync::Arc;
-
 use serde_json::Value;
 
 use super::{
-    CallState, ClosedTurn, FailedCall, Limits, Outcome, Progress, Refused, Run, Turn, outside,
+    CallState, Limits, Outcome, Progress, Run,
+    phase::{ClosedTurn, FailedCall, ModelCall, OpenTurn, Phase},
 };
 use crate::{
     event::{
-        Event, FinishReason, ModelCompleted, ModelFailed, Purpose, Resolution, RunStarted, StepId,
-        ToolCalled, Verdict,
+        Event, FinishReason, ModelCompleted, ModelFailed, ModelStarted, Purpose, Resolution,
+        RunStarted, StepId, ToolCalled,
     },
     memory::ShortTermMemory as _,
-    model::{Message, MessageCall, ModelErrorKind},
-    planner,
+    model::{Message, ModelErrorKind},
 };
-
-/// Of an answer that cannot be used, the model is shown so many bytes.
-const KEPT: usize = 8 * 1024;
 
 /// An event that cannot follow the ones before it: the log was written by a defect, or damaged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,59 +39,21 @@ impl Run {
     pub fn apply(&mut self, event: &Event) -> Result<(), FoldError> {
         match event {
             Event::RunStarted(started) => self.start(started),
-            Event::ModelStarted(started) => {
-                self.closed = None;
-                if let Some(unknown) = self.model.take() {
-                    self.charge(unknown.reserved_tokens, unknown.reserved_cost_micros);
-                }
-                self.failed_model = None;
-                self.last_step = self.last_step.max(started.step.0);
-                self.model = Some(started.clone());
-            }
+            Event::ModelStarted(started) => self.ask(started),
             Event::ModelCompleted(completed) => self.answer(completed),
-            Event::ModelFailed(failed) => {
-                let purpose = self.model.take().map(|started| started.purpose);
-                let purpose = purpose.unwrap_or_default();
-                if !purpose.is_summary()
-                    && failed.error.code == ModelErrorKind::ContextOverflow.code()
-                {
-                    self.overflowed();
-                }
-                self.failed_model = Some(FailedCall {
-                    step: failed.step,
-                    attempt: failed.attempt,
-                    purpose,
-                    // The next model of a chain is another matter.
-                    retry_at_micros: failed.retry_at_micros.filter(|_| failed.fallback.is_none()),
-                });
-                if failed.error.code != ModelFailed::NOT_CALLED {
-                    self.model_failures += 1;
-                }
-                self.charge(failed.charged_tokens, failed.charged_cost_micros);
-                if failed.fallback.is_some() {
-                    self.fallback.clone_from(&failed.fallback);
-                    self.model_failures = 0;
-                    self.change_model();
-                }
-            }
+            Event::ModelFailed(failed) => self.model_failed(failed),
             Event::PlanUpdated(updated) => {
-                self.closed = None;
-                self.turn = Turn::Open;
-                let content = planner::plan_message(&updated.plan, &self.goal);
-                self.memory.add_message(Message::user(content));
-                self.plan = Some(updated.plan.clone());
+                self.conversation.planned(&updated.plan, &self.goal);
+                self.phase.forget_closed();
             }
             Event::ToolCalled(called) => self.called(event.kind(), called)?,
             Event::ToolStarted(started) => {
                 let progress = Progress::Started {
                     attempt: started.attempt,
                 };
-                self.progress(event.kind(), started.step, progress)?;
+                self.phase.progress(event.kind(), started.step, progress)?;
                 if let Some(key) = &started.key
-                    && let Some(state) = self
-                        .calls
-                        .iter_mut()
-                        .find(|it| it.call.step == started.step)
+                    && let Some(state) = self.phase.call_mut(started.step)
                 {
                     state.call.key = Some(key.clone());
                 }
@@ -104,7 +61,7 @@ impl Run {
             Event::ToolCompleted(completed) => {
                 self.take_signal(completed.step);
                 if let Some(handle) = &completed.handle {
-                    self.new_results.push((completed.step, handle.clone()));
+                    self.results.add(completed.step, handle.clone());
                 }
                 for file in &completed.files {
                     self.files.insert(file.path.clone(), file.digest.clone());
@@ -137,46 +94,48 @@ impl Run {
                         true => Progress::Approved,
                         false => Progress::Queued,
                     };
-                    self.progress(event.kind(), resolved.step, progress)?;
+                    self.phase
+                        .progress(event.kind(), resolved.step, progress)?;
                 }
             },
             Event::ToolWaiting(waiting) => {
                 let wait = waiting.wait.clone();
-                self.progress(event.kind(), waiting.step, Progress::Waiting { wait })?;
+                self.phase
+                    .progress(event.kind(), waiting.step, Progress::Waiting { wait })?;
             }
             Event::ToolApproved(approved) => self.approved(event.kind(), approved)?,
             Event::ToolDenied(denied) => self.denied(event.kind(), denied)?,
             Event::ToolReset(reset) => self.reset(event.kind(), reset)?,
-            Event::SignalReceived(signal) => self.signalled(signal),
+            Event::SignalReceived(signal) => self.signals.receive(signal),
             Event::ChildEnded(ended) => self.child_ended(event.kind(), ended)?,
             Event::MessageAdded(added) => self.add(&added.content),
             Event::LimitsChanged(changed) => self.limit(&changed.limits),
-            Event::SegmentOpened(opened) => {
-                self.closed = None;
-                self.open_segment(opened)?;
-            }
+            Event::SegmentOpened(opened) => self.open_segment(opened)?,
             Event::WaitStarted(_) => {}
             Event::RunCompleted(completed) => {
-                self.outcome = Some(Outcome::Completed(completed.output.clone()));
+                self.phase = Phase::Ended(Outcome::Completed(completed.output.clone()));
             }
-            Event::RunFailed(failed) => self.outcome = Some(Outcome::Failed(failed.error.clone())),
+            Event::RunFailed(failed) => {
+                self.phase = Phase::Ended(Outcome::Failed(failed.error.clone()));
+            }
         }
         Ok(())
     }
 
-    /// What counts for a call whose usage is not known.
-    fn charge(&mut self, tokens: u64, cost_micros: u64) {
-        self.charged_tokens = self.charged_tokens.saturating_add(tokens);
-        self.charged_cost_micros = self.charged_cost_micros.saturating_add(cost_micros);
+    /// Enters a phase, unless the run has ended.
+    fn enter(&mut self, phase: Phase) {
+        if !matches!(self.phase, Phase::Ended(_)) {
+            self.phase = phase;
+        }
     }
 
     fn start(&mut self, started: &RunStarted) {
         self.goal.clone_from(&started.goal);
         if !started.config.instructions.is_empty() {
             let content = started.config.instructions.clone();
-            self.memory.add_message(Message::System { content });
+            self.conversation.memory.add_message(Message::System { content });
         }
-        self.memory.add_message(Message::User {
+        self.conversation.memory.add_message(Message::User {
             content: started.goal.clone(),
             images: started.images.clone(),
         });
@@ -195,12 +154,52 @@ impl Run {
         }
     }
 
+    fn ask(&mut self, started: &ModelStarted) {
+        self.last_step = self.last_step.max(started.step.0);
+        self.ledger.reserve(started);
+        self.enter(Phase::Asking(ModelCall {
+            step: started.step,
+            attempt: started.attempt,
+            purpose: started.purpose.clone(),
+        }));
+    }
+
+    fn model_failed(&mut self, failed: &ModelFailed) {
+        let purpose = match &self.phase {
+            Phase::Asking(call) => call.purpose.clone(),
+            Phase::Deciding { .. }
+            | Phase::Retrying(_)
+            | Phase::Calling(_)
+            | Phase::Ended(_) => Purpose::Turn,
+        };
+        let overflowed = failed.error.code == ModelErrorKind::ContextOverflow.code();
+        if overflowed && !purpose.is_summary() {
+            self.overflowed();
+        }
+        self.ledger.failed(failed);
+        self.enter(Phase::Retrying(FailedCall {
+            call: ModelCall {
+                step: failed.step,
+                attempt: failed.attempt,
+                purpose,
+            },
+            // The next model of a chain is another matter.
+            retry_at_micros: failed.retry_at_micros.filter(|_| failed.fallback.is_none()),
+        }));
+        if failed.error.code != ModelFailed::NOT_CALLED {
+            self.chain.failures += 1;
+        }
+        if failed.fallback.is_some() {
+            self.chain.fallback.clone_from(&failed.fallback);
+            self.chain.failures = 0;
+            self.change_model();
+        }
+    }
+
     fn answer(&mut self, completed: &ModelCompleted) {
-        self.model = None;
-        self.failed_model = None;
-        self.model_failures = 0;
+        self.chain.failures = 0;
         self.last_step = self.last_step.max(completed.step.0);
-        self.usage += completed.usage;
+        self.ledger.used(completed.usage);
         if let Purpose::Summary { keep_from } = completed.purpose {
             // Words of a refusal sum up nothing.
             let text = match completed.finish {
@@ -210,120 +209,39 @@ impl Run {
                 }
             };
             self.keep_summary(keep_from, text);
+            self.enter(Phase::DECIDING);
             return;
         }
         self.measure(completed);
-        self.memory.reach(completed.step);
-        self.calls.clear();
-        self.expected_calls = completed.calls as usize;
-        self.answers += 1;
-        if let Some(error) = &completed.refused {
-            self.turn = Turn::Open;
-            self.refused = Some(Refused {
-                text: completed.output[..completed.output.floor_char_boundary(KEPT)].to_owned(),
-                error: error.clone(),
-                count: self.refused.as_ref().map_or(0, |last| last.count) + 1,
-            });
-            return;
-        }
-        self.refused = None;
-        let whole = matches!(
-            completed.finish,
-            FinishReason::Stop | FinishReason::ToolCalls
-        );
-        let empty = whole && completed.calls == 0 && completed.output.trim().is_empty();
-        if !empty {
-            self.memory.add_message(Message::Assistant {
-                content: completed.output.clone(),
+        self.conversation.answered(completed);
+        self.enter(match completed.calls {
+            0 => Phase::DECIDING,
+            calls => Phase::Calling(OpenTurn {
+                expected: calls as usize,
                 calls: Vec::new(),
-                parts: completed.parts.clone(),
-            });
-        }
-        if completed.calls > 0 {
-            self.turn = Turn::Open;
-        } else if empty {
-            self.repairs += 1;
-            self.turn = Turn::Open;
-            self.memory.add_message(Message::user(
-                "Your last answer was empty. Call a tool, or give the final answer as text.",
-            ));
-        } else {
-            self.turn = Turn::Answered {
-                text: completed.output.clone(),
-                finish: completed.finish,
-                answer: completed.answer.clone(),
-            };
-        }
+            }),
+        });
     }
 
     fn called(&mut self, kind: &'static str, called: &ToolCalled) -> Result<(), FoldError> {
-        let (progress, tries) = match &called.verdict {
-            Verdict::Start => (Progress::Started { attempt: 1 }, 1),
-            Verdict::Queue => (Progress::Queued, 0),
-            Verdict::Ask { until_micros, .. } => {
-                let until_micros = *until_micros;
-                (Progress::Asked { until_micros }, 0)
-            }
-            Verdict::Refuse { error } => {
-                let content = error.message.clone();
-                (
-                    Progress::Settled {
-                        content,
-                        is_error: true,
-                    },
-                    0,
-                )
-            }
-        };
-        let known = self
-            .calls
-            .iter_mut()
-            .find(|state| state.call.step == called.step);
-        match known {
+        match self.phase.call_mut(called.step) {
             // The gate's new word on a call of a fork; the model has asked for it already.
             Some(state) if state.progress == Progress::Reset => {
-                state.call = called.clone();
-                state.progress = progress;
-                state.tries = tries;
+                let edited = state.edited;
+                *state = CallState::new(called.clone());
+                state.edited = edited;
             }
             Some(_) => return Err(FoldError::new(kind, called.step)),
             None => {
+                let Phase::Calling(turn) = &mut self.phase else {
+                    return Err(FoldError::new(kind, called.step));
+                };
+                turn.calls.push(CallState::new(called.clone()));
                 self.last_step = self.last_step.max(called.step.0);
-                self.memory.reach(called.step);
-                self.memory.extend_calls(MessageCall {
-                    step: called.step,
-                    provider_id: called.provider_id.clone(),
-                    name: called.name.clone(),
-                    arguments: called.input.clone(),
-                });
-                self.calls.push(CallState {
-                    call: called.clone(),
-                    progress,
-                    tries,
-                    edited: false,
-                });
+                self.conversation.called(called);
             }
         }
         self.close_turn();
-        Ok(())
-    }
-
-    fn progress(
-        &mut self,
-        kind: &'static str,
-        step: StepId,
-        progress: Progress,
-    ) -> Result<(), FoldError> {
-        let state = self
-            .calls
-            .iter_mut()
-            .find(|state| state.call.step == step)
-            .filter(|state| !matches!(state.progress, Progress::Settled { .. }))
-            .ok_or_else(|| FoldError::new(kind, step))?;
-        if let Progress::Started { attempt } = progress {
-            state.tries = attempt;
-        }
-        state.progress = progress;
         Ok(())
     }
 
@@ -334,70 +252,31 @@ impl Run {
         content: String,
         is_error: bool,
     ) -> Result<(), FoldError> {
-        self.progress(kind, step, Progress::Settled { content, is_error })?;
+        let settled = Progress::Settled { content, is_error };
+        self.phase.progress(kind, step, settled)?;
         self.close_turn();
         Ok(())
-    }
-
-    /// Whether calls of the last answer are not settled, or not recorded yet.
-    pub(super) fn is_turn_open(&self) -> bool {
-        !self.calls.is_empty() || self.expected_calls > 0
-    }
-
-    /// Takes back that a turn with this call was closed, if nothing has followed it.
-    pub(super) fn reopen(&mut self, step: StepId) {
-        let has = |turn: &mut ClosedTurn| turn.calls.iter().any(|state| state.call.step == step);
-        if let Some(turn) = self.closed.take_if(has) {
-            self.memory.take_back(turn.calls.len());
-            self.repairs = turn.repairs;
-            self.expected_calls = turn.calls.len();
-            self.calls = turn.calls;
-        }
     }
 
     /// Once every call of the turn is settled, their results join the conversation in the order of
     /// the calls.
     fn close_turn(&mut self) {
-        let settled = |state: &CallState| matches!(state.progress, Progress::Settled { .. });
-        if self.calls.len() < self.expected_calls || !self.calls.iter().all(settled) {
+        let Phase::Calling(turn) = &mut self.phase else {
+            return;
+        };
+        if !turn.is_settled() {
             return;
         }
-        let refused = |state: &CallState| matches!(state.call.verdict, Verdict::Refuse { .. });
-        self.closed = None;
-        if self.calls.iter().any(refused) && self.added.is_empty() {
-            self.closed = Some(ClosedTurn {
-                calls: self.calls.clone(),
-                repairs: self.repairs,
-            });
-        }
-        self.repairs = if self.calls.iter().all(refused) {
-            self.repairs + 1
-        } else {
-            0
-        };
-        for state in std::mem::take(&mut self.calls) {
-            let Progress::Settled { content, is_error } = state.progress else {
-                continue;
-            };
-            let content = match state.edited {
-                true => outside::edited(&state.call.input, &content),
-                false => content,
-            };
-            self.memory.add_message(Message::Tool {
-                step: state.call.step,
-                provider_id: state.call.provider_id,
-                name: state.call.name,
-                content,
-                is_error,
-            });
-        }
-        self.expected_calls = 0;
-        if !self.new_results.is_empty() {
-            Arc::make_mut(&mut self.results).extend(self.new_results.drain(..));
-        }
-        for content in std::mem::take(&mut self.added) {
-            self.memory.add_pinned(Message::user(content));
-        }
+        let calls = std::mem::take(&mut turn.calls);
+        let may_be_forked =
+            calls.iter().any(CallState::is_refused) && !self.conversation.has_added();
+        let closed = may_be_forked.then(|| ClosedTurn {
+            calls: calls.clone(),
+            repairs: self.conversation.repairs,
+        });
+        self.conversation.close(calls);
+        self.results.tell();
+        self.phase = Phase::Deciding { closed };
     }
 }
 

@@ -4,7 +4,8 @@ use serde_json::Value;
 use units::money;
 
 use super::{
-    CallState, Exhaustion, Outcome, Progress, Run,
+    CallState, Exhaustion, Outcome, Progress, Run, RunConfig,
+    phase::{FailedCall, Phase},
     segment::{DEFAULT_ANSWER_TOKENS, DEFAULT_CONTEXT_TOKENS},
 };
 use crate::{
@@ -64,7 +65,7 @@ impl Run {
     /// Calls whose intent is recorded and whose outcome is not. When a run is loaded, these are what
     /// a crash left.
     pub fn in_flight(&self) -> impl Iterator<Item = &CallState> {
-        self.calls
+        self.calls()
             .iter()
             .filter(|state| matches!(state.progress, Progress::Started { .. }))
     }
@@ -81,7 +82,7 @@ impl Run {
     /// What is next at this time (UTC microseconds). Pure.
     #[must_use]
     pub fn next(&self, planner: &dyn Planner, now_micros: i64) -> Next {
-        if let Some(outcome) = &self.outcome {
+        if let Some(outcome) = self.outcome() {
             return Next::Done(outcome.clone());
         }
         let Some(config) = &self.config else {
@@ -95,61 +96,27 @@ impl Run {
             let message = "the run did not end by its deadline; raise `limits.timeout`";
             return self.exhausted("timeout", "timeout", message.to_owned());
         }
-        let reset: Vec<StepId> = self
-            .calls
-            .iter()
-            .filter(|state| state.progress == Progress::Reset)
-            .map(|state| state.call.step)
-            .collect();
-        if !reset.is_empty() {
-            return Next::Judge { steps: reset };
-        }
-        let in_flight: Vec<StepId> = self.in_flight().map(|state| state.call.step).collect();
-        if !in_flight.is_empty() {
-            return Next::CallTools { steps: in_flight };
-        }
-        if let Some((step, result)) = self.due(now_micros) {
-            return Next::Settle { step, result };
-        }
-        let batch = self.may_begin();
-        if !batch.is_empty() {
-            return self.call_tools(batch);
-        }
-        if let Some(wait) = self.wait() {
-            return Next::Wait(wait);
-        }
-        if let Some(lost) = &self.model {
-            return self.call_model(lost.step, lost.attempt + 1, lost.purpose.clone());
-        }
-        if let Some(failed) = &self.failed_model {
-            let again = || self.call_model(failed.step, failed.attempt + 1, failed.purpose.clone());
-            let next = match failed.purpose {
-                Purpose::Summary { .. } => again(),
-                Purpose::Turn | Purpose::Plan | Purpose::Execute | Purpose::Answer => {
-                    self.make_room().unwrap_or_else(again)
-                }
-            };
-            // The task's next attempt may begin before the provider wants it.
-            let early = failed.retry_at_micros.filter(|at| *at > now_micros);
-            return match (early, next) {
-                (Some(at), Next::CallModel { .. }) => {
-                    let end = config.limits.deadline_micros.unwrap_or(i64::MAX);
-                    let until_micros = at.min(end);
-                    Next::Wait(Wait::Timer { until_micros })
-                }
-                (_, next) => next,
-            };
+        let next = match &self.phase {
+            Phase::Calling(_) => self.next_of_turn(now_micros),
+            Phase::Asking(lost) => {
+                Some(self.call_model(lost.step, lost.attempt + 1, lost.purpose.clone()))
+            }
+            Phase::Retrying(failed) => Some(self.retry(failed, config, now_micros)),
+            Phase::Deciding { .. } | Phase::Ended(_) => None,
+        };
+        if let Some(next) = next {
+            return next;
         }
         if let Some(opened) = self.summarised() {
             return Next::OpenSegment(opened);
         }
-        if self.repairs > config.limits.max_repairs {
+        if self.conversation.repairs > config.limits.max_repairs {
             return failed(
                 "model_unusable",
                 format!(
                     "the model's last {} answers were empty or held only calls that were refused; see \
                  the refusals in the run's steps, or use another model",
-                    self.repairs
+                    self.conversation.repairs
                 ),
             );
         }
@@ -162,6 +129,54 @@ impl Run {
                 .unwrap_or_else(|| self.call_model(StepId(self.last_step + 1), 1, Purpose::Turn)),
             PlanStep::FinalAnswer { output } => Next::Done(Outcome::Completed(output)),
             PlanStep::Error { error } => Next::Done(Outcome::Failed(error)),
+        }
+    }
+
+    /// What is next of a turn whose calls are not settled; none once they are.
+    fn next_of_turn(&self, now_micros: i64) -> Option<Next> {
+        let reset: Vec<StepId> = self
+            .calls()
+            .iter()
+            .filter(|state| state.progress == Progress::Reset)
+            .map(|state| state.call.step)
+            .collect();
+        if !reset.is_empty() {
+            return Some(Next::Judge { steps: reset });
+        }
+        let in_flight: Vec<StepId> = self.in_flight().map(|state| state.call.step).collect();
+        if !in_flight.is_empty() {
+            return Some(Next::CallTools { steps: in_flight });
+        }
+        if let Some((step, result)) = self.due(now_micros) {
+            return Some(Next::Settle { step, result });
+        }
+        let batch = self.may_begin();
+        if !batch.is_empty() {
+            return Some(self.call_tools(batch));
+        }
+        self.wait().map(Next::Wait)
+    }
+
+    /// A model call that failed is made again, with a smaller conversation if need be, and not before
+    /// its provider wants it.
+    fn retry(&self, failed: &FailedCall, config: &RunConfig, now_micros: i64) -> Next {
+        let call = &failed.call;
+        let again = || self.call_model(call.step, call.attempt + 1, call.purpose.clone());
+        let next = match call.purpose {
+            Purpose::Summary { .. } => again(),
+            Purpose::Turn | Purpose::Plan | Purpose::Execute | Purpose::Answer => {
+                self.make_room().unwrap_or_else(again)
+            }
+        };
+        // The task's next attempt may begin before the provider wants it.
+        let early = failed.retry_at_micros.filter(|at| *at > now_micros);
+        match (early, next) {
+            (Some(at), Next::CallModel { .. }) => {
+                let end = config.limits.deadline_micros.unwrap_or(i64::MAX);
+                let until_micros = at.min(end);
+                Next::Wait(Wait::Timer { until_micros })
+            }
+            (_, next) => next,
         }
     }
 
@@ -227,9 +242,7 @@ impl Run {
         if step.0 > limits.max_steps {
             return self.out_of_steps();
         }
-        // A call whose outcome is unknown is charged once the next one starts: count it now.
-        let lost = self.model.as_ref().map_or(0, |lost| lost.reserved_tokens);
-        let used = self.charged_tokens().saturating_add(lost);
+        let used = self.ledger.spent_and_reserved().tokens;
         let prompt = match purpose {
             Purpose::Turn | Purpose::Plan | Purpose::Execute | Purpose::Answer => {
                 self.prompt_tokens()
@@ -319,11 +332,7 @@ impl Run {
             );
             return Err(failed("unknown_price", message));
         };
-        let lost = self
-            .model
-            .as_ref()
-            .map_or(0, |lost| lost.reserved_cost_micros);
-        let used = self.charged_cost_micros().saturating_add(lost);
+        let used = self.ledger.spent_and_reserved().cost_micros;
         let left = limit.saturating_sub(used).checked_sub(for_prompt);
         let answer = left.map(|left| catalog::affordable_answer(prices, prompt, left));
         match answer {

@@ -87,7 +87,7 @@ fn by_effect_alone(calls: &[Unsettled<'_>]) -> Vec<StepId> {
 impl Run {
     /// The calls that may begin now, beside those that are under way.
     pub(super) fn may_begin(&self) -> Vec<StepId> {
-        let calls: Vec<_> = self.calls.iter().filter_map(unsettled).collect();
+        let calls: Vec<_> = self.calls().iter().filter_map(unsettled).collect();
         may_begin(&calls)
     }
 }

@@ -6,19 +6,19 @@
 
 use serde_json::{Value, json};
 
-use super::{CallState, Child, FoldError, Progress, Run, Turn};
+use super::{
+    CallState, FoldError, Progress, Run,
+    ledger::Amount,
+    phase::{ClosedTurn, OpenTurn, Phase},
+};
 use crate::{
     event::{
-        CallWait, ChildEnded, ChildResult, ChildStarted, Failure, SignalReceived, StepId,
-        ToolApproved, ToolDenied, ToolReset, Verdict, Wait,
+        CallWait, ChildEnded, ChildStarted, Failure, StepId, ToolApproved, ToolDenied, ToolReset,
+        Verdict, Wait,
     },
-    model::Message,
     time,
     tool::Resources,
 };
-
-/// How much of changed arguments the model is told, in bytes.
-const MAX_EDITED: usize = 2 * 1024;
 
 impl Run {
     pub(super) fn approved(
@@ -62,7 +62,7 @@ impl Run {
         step: StepId,
     ) -> Result<Option<&mut CallState>, FoldError> {
         let known = step.0 <= self.last_step;
-        match self.calls.iter_mut().find(|state| state.call.step == step) {
+        match self.phase.call_mut(step) {
             Some(state) if matches!(state.progress, Progress::Asked { .. }) => Ok(Some(state)),
             Some(state) if matches!(state.call.verdict, Verdict::Ask { .. }) => Ok(None),
             None if known => Ok(None),
@@ -108,9 +108,8 @@ impl Run {
     pub(super) fn reset(&mut self, kind: &'static str, reset: &ToolReset) -> Result<(), FoldError> {
         self.reopen(reset.step);
         let state = self
-            .calls
-            .iter_mut()
-            .find(|state| state.call.step == reset.step)
+            .phase
+            .call_mut(reset.step)
             .ok_or_else(|| FoldError::new(kind, reset.step))?;
         if let Some(input) = &reset.input {
             state.edited |= state.call.input != *input;
@@ -118,95 +117,55 @@ impl Run {
         }
         state.progress = Progress::Reset;
         state.tries = 0;
-        self.new_results.retain(|(step, _)| *step != reset.step);
+        self.results.forget_new(reset.step);
         Ok(())
     }
 
-    pub(super) fn add(&mut self, content: &str) {
-        self.repairs = 0;
-        if self.is_turn_open() {
-            self.added.push(content.to_owned());
-            return;
+    /// Takes back that a turn with this call was closed, if nothing has followed it.
+    fn reopen(&mut self, step: StepId) {
+        let has = |turn: &mut ClosedTurn| turn.calls.iter().any(|state| state.call.step == step);
+        if let Phase::Deciding { closed } = &mut self.phase
+            && let Some(turn) = closed.take_if(has)
+        {
+            self.conversation.reopen(turn.calls.len(), turn.repairs);
+            self.phase = Phase::Calling(OpenTurn {
+                expected: turn.calls.len(),
+                calls: turn.calls,
+            });
         }
-        self.turn = Turn::Open;
-        self.closed = None;
-        self.memory.add_pinned(Message::user(content));
     }
 
-    pub(super) fn signalled(&mut self, signal: &SignalReceived) {
-        self.signals
-            .entry(signal.name.clone())
-            .or_default()
-            .push_back(signal.payload.clone());
+    pub(super) fn add(&mut self, content: &str) {
+        let calls_are_open = matches!(self.phase, Phase::Calling(_));
+        self.conversation.add(content, calls_are_open);
+        self.phase.forget_closed();
     }
 
     /// A call that waited for a signal has its result: it took the oldest one of the name.
     pub(super) fn take_signal(&mut self, step: StepId) {
-        let Some(CallState {
-            progress:
-                Progress::Waiting {
-                    wait: CallWait::Signal { name, .. },
-                },
-            ..
-        }) = self.calls.iter().find(|state| state.call.step == step)
-        else {
-            return;
-        };
-        if let Some(signals) = self.signals.get_mut(name) {
-            signals.pop_front();
-            if signals.is_empty() {
-                let name = name.clone();
-                self.signals.remove(&name);
-            }
+        if let Some(Progress::Waiting {
+            wait: CallWait::Signal { name, .. },
+        }) = self.phase.call_mut(step).map(|state| &state.progress)
+        {
+            self.signals.take(name);
         }
     }
 
     pub(super) fn child_started(&mut self, step: StepId, started: &ChildStarted) {
-        let tokens = started.reserved_tokens.unwrap_or(0);
-        let cost_micros = started.reserved_cost_micros.unwrap_or(0);
-        self.children_tokens = self.children_tokens.saturating_add(tokens);
-        self.children_cost_micros = self.children_cost_micros.saturating_add(cost_micros);
-        let child = Child {
-            step,
-            tokens,
-            cost_micros,
-            result: None,
-        };
-        self.children.insert(started.task.clone(), child);
+        let amount = self.children.begin(step, started);
+        self.ledger.recount_children(Amount::default(), amount);
     }
 
-    /// A child that somebody has run again may end twice: its first result stands, since the model
-    /// may have read it, and everything it used counts.
     pub(super) fn child_ended(
         &mut self,
         kind: &'static str,
         ended: &ChildEnded,
     ) -> Result<(), FoldError> {
-        let child = self
-            .children
-            .get_mut(&ended.task)
-            .ok_or_else(|| FoldError::new(kind, &ended.task))?;
-        let counts = |counted: u64, used: u64| match &child.result {
-            None => used,
-            Some(_) => counted.max(used),
-        };
-        let tokens = counts(child.tokens, ended.used_tokens);
-        let cost_micros = counts(child.cost_micros, ended.used_cost_micros);
-        let again =
-            |sum: u64, before: u64, now: u64| sum.saturating_sub(before).saturating_add(now);
-        self.children_tokens = again(self.children_tokens, child.tokens, tokens);
-        self.children_cost_micros =
-            again(self.children_cost_micros, child.cost_micros, cost_micros);
-        (child.tokens, child.cost_micros) = (tokens, cost_micros);
-        if child.result.is_none() {
-            child.result = Some(ended.result.clone());
-            if let ChildResult::Completed {
-                handle: Some(handle),
-                ..
-            } = &ended.result
-            {
-                self.new_results.push((child.step, handle.clone()));
-            }
+        let end = self.children.end(ended);
+        let end = end.ok_or_else(|| FoldError::new(kind, &ended.task))?;
+        self.ledger.recount_children(end.before, end.now);
+        if let Some((step, handle)) = end.result {
+            self.results.add(step, handle);
         }
         Ok(())
     }
@@ -214,7 +173,7 @@ impl Run {
     /// The first call that has its answer, or whose time is over, and what came of it.
     pub(super) fn due(&self, now_micros: i64) -> Option<(StepId, Result<Value, Failure>)> {
         let over = |until: Option<i64>| until.is_some_and(|until| until <= now_micros);
-        self.calls.iter().find_map(|state| {
+        self.calls().iter().find_map(|state| {
             let result = match &state.progress {
                 Progress::Asked { until_micros } => over(*until_micros).then(|| {
                     let message = "nobody approved this call in time, so it did not run";
@@ -236,41 +195,9 @@ impl Run {
     fn reply(&self, wait: &CallWait) -> Option<Result<Value, Failure>> {
         match wait {
             CallWait::Time { .. } => None,
-            CallWait::Signal { name, .. } => self.signals.get(name)?.front().cloned().map(Ok),
-            CallWait::Children { tasks, .. } => {
-                let ends = tasks.iter().map(|task| self.end(task));
-                ends.collect::<Option<Vec<_>>>().map(|ends| Ok(ends.into()))
-            }
+            CallWait::Signal { name, .. } => self.signals.oldest(name).cloned().map(Ok),
+            CallWait::Children { tasks, .. } => self.children.ends(tasks).map(Ok),
         }
-    }
-
-    /// What the model is told of a child's end. A large result is read by the handle of the call
-    /// that began the child: that call's own result is small.
-    fn end(&self, task: &str) -> Option<Value> {
-        let child = self.children.get(task)?;
-        Some(match child.result.as_ref()? {
-            ChildResult::Completed {
-                output,
-                handle: None,
-            } => json!({"task": task, "status": "completed", "output": output}),
-            ChildResult::Completed {
-                output,
-                handle: Some(handle),
-            } => json!({
-                "task": task,
-                "status": "completed",
-                "output": output,
-                "handle": child.step.to_string(),
-                "bytes": handle.bytes,
-                "note": "output is the beginning; use read_result with this handle to read the rest",
-            }),
-            ChildResult::Failed { error } => json!({
-                "task": task,
-                "status": "failed",
-                "error": {"code": error.code, "message": error.message},
-            }),
-            ChildResult::Cancelled => json!({"task": task, "status": "cancelled"}),
-        })
     }
 
     fn timed_out(&self, wait: &CallWait, now_micros: i64) -> Result<Value, Failure> {
@@ -283,19 +210,11 @@ impl Run {
             CallWait::Children { tasks, .. } => {
                 let message = format!(
                     "these tasks had not ended in time: {}; await them again, or go on without them",
-                    self.not_ended(tasks).join(", ")
+                    self.children.not_ended(tasks).join(", ")
                 );
                 Err(Failure::last("children_timeout", message))
             }
         }
-    }
-
-    fn not_ended(&self, tasks: &[String]) -> Vec<String> {
-        let ended = |task: &str| {
-            let child = self.children.get(task);
-            child.is_some_and(|child| child.result.is_some())
-        };
-        tasks.iter().filter(|task| !ended(task)).cloned().collect()
     }
 
     /// What the run waits for, if calls wait: somebody's approval first, then signals, then child
@@ -307,7 +226,7 @@ impl Run {
             until_micros = until_micros.into_iter().chain(until).min();
         };
         let (mut steps, mut names, mut tasks, mut time) = (vec![], vec![], vec![], false);
-        for state in &self.calls {
+        for state in self.calls() {
             match &state.progress {
                 Progress::Asked { until_micros } => {
                     sooner(*until_micros);
@@ -318,7 +237,7 @@ impl Run {
                     match wait {
                         CallWait::Time { .. } => time = true,
                         CallWait::Signal { name, .. } => names.push(name.clone()),
-                        CallWait::Children { tasks: all, .. } => tasks.extend(self.not_ended(all)),
+                        CallWait::Children { tasks: all, .. } => tasks.extend(self.children.not_ended(all)),
                     }
                 }
                 Progress::Queued
@@ -353,14 +272,6 @@ impl Run {
             None
         }
     }
-}
-
-/// The result of a call that did not run with the model's arguments, as the model is told it.
-pub(super) fn edited(input: &Value, content: &str) -> String {
-    let input = input.to_string();
-    let shown = &input[..input.floor_char_boundary(MAX_EDITED)];
-    let dots = if shown.len() < input.len() { "..." } else { "" };
-    format!("a person changed the arguments of this call to {shown}{dots}\n{content}")
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{FoldError, Next, Run};
+use super::{FoldError, Next, Run, phase::Phase};
 use crate::{
     event::{ModelCompleted, Purpose, SegmentChange, SegmentOpened, StepId},
     memory::{self, Bounds, Plan},
@@ -59,7 +59,7 @@ pub(super) struct Size {
 impl Run {
     /// Estimated tokens of what the model is sent: the conversation and the tools' definitions.
     fn estimated(&self) -> u64 {
-        self.memory.tokens().saturating_add(self.beside())
+        self.conversation.memory.tokens().saturating_add(self.beside())
     }
 
     /// Those that are not of the conversation: the tools' definitions, the schema of the answer, and
@@ -70,7 +70,7 @@ impl Run {
             .output
             .as_ref()
             .map(|output| memory::json_tokens(&output.schema));
-        let refused = self.refused.as_ref().map(|refused| {
+        let refused = self.conversation.refused.as_ref().map(|refused| {
             let bytes = refused.text.len() + refused.error.message.len();
             // What is wrong with it is told with the schema.
             bytes as u64 / 4 + schema.unwrap_or(0)
@@ -81,7 +81,7 @@ impl Run {
 
     /// Estimated tokens in the provider's measure.
     pub(super) fn counted(&self, estimated: u64) -> u64 {
-        match &self.size.measure {
+        match &self.conversation.size.measure {
             Some(measure) => scale(estimated, measure.counted, measure.estimated),
             None => estimated,
         }
@@ -114,7 +114,7 @@ impl Run {
             .map(|config| config.memory.clone())
             .unwrap_or_default();
         let bound = self.known_bound().unwrap_or(DEFAULT_CONTEXT_TOKENS);
-        let bound = match &self.size.measure {
+        let bound = match &self.conversation.size.measure {
             Some(measure) => scale(bound, measure.estimated, measure.counted),
             None => bound,
         };
@@ -132,11 +132,11 @@ impl Run {
 
     /// What has to be done before the model can be asked, if anything.
     pub(super) fn make_room(&self) -> Option<Next> {
-        let (bounds, begins) = self.bounds(self.size.ceiling);
+        let (bounds, begins) = self.bounds(self.conversation.size.ceiling);
         if self.estimated() <= begins {
             return None;
         }
-        match self.memory.plan(&bounds) {
+        match self.conversation.memory.plan(&bounds) {
             Plan::Send => None,
             Plan::Open(opened) => Some(Next::OpenSegment(opened)),
             Plan::Summarise { keep_from } => {
@@ -144,7 +144,7 @@ impl Run {
                 Some(self.call_model(step, 1, Purpose::Summary { keep_from }))
             }
             // Where nothing is known, the provider has the word.
-            Plan::TooLarge if self.known_bound().is_none() && self.size.ceiling.is_none() => None,
+            Plan::TooLarge if self.known_bound().is_none() && self.conversation.size.ceiling.is_none() => None,
             Plan::TooLarge => {
                 let message = format!(
                     "the instructions, the goal, the tools' definitions and the newest messages \
@@ -163,22 +163,22 @@ impl Run {
     /// and is worth another call: once.
     pub(crate) fn shrinks_after_overflow(&self) -> bool {
         let (bounds, _) = self.bounds(Some(ceiling(self.estimated())));
-        let plan = self.memory.plan(&bounds);
-        self.size.overflows == 0 && matches!(plan, Plan::Open(_) | Plan::Summarise { .. })
+        let plan = self.conversation.memory.plan(&bounds);
+        self.conversation.size.overflows == 0 && matches!(plan, Plan::Open(_) | Plan::Summarise { .. })
     }
 
     /// The messages of a call that sums up what came before a step.
     pub(crate) fn summary_request(&self, keep_from: StepId) -> Vec<Arc<Message>> {
-        let (bounds, _) = self.bounds(self.size.ceiling);
+        let (bounds, _) = self.bounds(self.conversation.size.ceiling);
         // About a third of a token for each letter of a word: three words take four tokens.
         let words = summary_room(bounds.most) * 3 / 4;
         let room = bounds.most.saturating_sub(bounds.most / 8);
-        memory::transcript(&self.memory, keep_from, room, words)
+        memory::transcript(&self.conversation.memory, keep_from, room, words)
     }
 
     /// The segment that begins with the summary that the model gave.
     pub(super) fn summarised(&self) -> Option<SegmentOpened> {
-        let summary = self.size.summary.as_ref()?;
+        let summary = self.conversation.size.summary.as_ref()?;
         Some(SegmentOpened {
             keep_from: summary.keep_from,
             change: match summary.text.is_empty() {
@@ -189,45 +189,46 @@ impl Run {
     }
 
     pub(super) fn open_segment(&mut self, opened: &SegmentOpened) -> Result<(), FoldError> {
-        let summary = self.size.summary.take();
+        let summary = self.conversation.size.summary.take();
         let is_summary = opened.change == SegmentChange::Summarised;
         if is_summary && summary.is_none() {
             return Err(FoldError::new("segment.opened", opened.keep_from));
         }
         let text = summary.filter(|_| is_summary).map(|summary| summary.text);
-        self.memory.compact(opened, text.as_deref(), &self.results);
-        if self
-            .failed_model
-            .as_ref()
-            .is_some_and(|failed| failed.purpose.is_summary())
-        {
-            self.failed_model = None;
+        let memory = &mut self.conversation.memory;
+        memory.compact(opened, text.as_deref(), self.results.known());
+        match &mut self.phase {
+            Phase::Retrying(failed) if failed.call.purpose.is_summary() => {
+                self.phase = Phase::DECIDING;
+            }
+            Phase::Deciding { closed } => *closed = None,
+            Phase::Retrying(_) | Phase::Asking(_) | Phase::Calling(_) | Phase::Ended(_) => {}
         }
         Ok(())
     }
 
     /// Another model goes on: nothing is known of what it counts.
     pub(super) fn change_model(&mut self) {
-        self.memory.next_segment();
-        self.size = Size::default();
+        self.conversation.memory.next_segment();
+        self.conversation.size = Size::default();
     }
 
     /// The provider counted what it was sent.
     pub(super) fn measure(&mut self, completed: &ModelCompleted) {
-        self.size.overflows = 0;
+        self.conversation.size.overflows = 0;
         let measure = Measure::new(completed.usage.input_tokens, self.estimated());
-        self.size.measure = measure.or(self.size.measure);
+        self.conversation.size.measure = measure.or(self.conversation.size.measure);
     }
 
     /// The provider found that it was sent too much.
     pub(super) fn overflowed(&mut self) {
-        self.size.overflows += 1;
-        self.size.ceiling = Some(ceiling(self.estimated()));
+        self.conversation.size.overflows += 1;
+        self.conversation.size.ceiling = Some(ceiling(self.estimated()));
     }
 
     /// A summary came. One that is longer than asked for is cut.
     pub(super) fn keep_summary(&mut self, keep_from: StepId, text: &str) {
-        let (bounds, _) = self.bounds(self.size.ceiling);
+        let (bounds, _) = self.bounds(self.conversation.size.ceiling);
         let max = usize::try_from(summary_room(bounds.most) * 6).unwrap_or(usize::MAX);
         let text = text.trim();
         let shown = &text[..text.floor_char_boundary(max)];
@@ -236,7 +237,7 @@ impl Run {
         } else {
             ""
         };
-        self.size.summary = Some(Summary {
+        self.conversation.size.summary = Some(Summary {
             keep_from,
             text: format!("{shown}{dots}"),
         });

@@ -18,3 +18,5 @@ mod models;
 mod odd;
 #[cfg(test)]
 mod scripted;
+#[cfg(test)]
+mod walk;

@@ -4,9 +4,10 @@ use super::*;
 use crate::{
     Event, Usage,
     event::{
-        FinishReason, Handle, MessageAdded, ModelCompleted, ModelStarted, Purpose, RunStarted,
+        ChildResult, FinishReason, Handle, MessageAdded, ModelCompleted, ModelStarted, Purpose, RunStarted, SignalReceived,
         ToolCalled, ToolCompleted, ToolFailed, ToolStarted, ToolWaiting,
     },
+    model::Message,
     planner::React,
     run::{Limits, Next, RunConfig},
     tool::Effect,
