@@ -17,6 +17,7 @@ mod headers;
 mod readable;
 mod target;
 mod unpack;
+mod writes;
 
 use std::{io, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -32,7 +33,10 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use url::Url;
 
-pub use self::allow::{Allowed, InvalidPlace};
+pub use self::{
+    allow::{Allowed, InvalidPlace},
+    writes::{Looks, OnNotDone, ProbeRule, WriteRule},
+};
 use self::{
     body::{Body, Form},
     connect::Connector,
@@ -41,6 +45,7 @@ use self::{
 pub(crate) use self::{
     headers::{parse as parse_headers, schema as headers_schema},
     target::parse as parse_url,
+    writes::Writes,
 };
 
 use crate::{
@@ -62,6 +67,8 @@ pub struct Settings {
     pub max_bytes: u64,
     /// The longest that a call may take, redirects included.
     pub timeout: Duration,
+    /// What is known of places that `http_request` writes to.
+    pub writes: Vec<WriteRule>,
     /// Where the addresses of a host come from.
     pub resolver: Arc<dyn Resolver>,
     /// How servers are authenticated; by the system's certificates if not given.
@@ -74,6 +81,7 @@ impl Default for Settings {
             allow: Allowed::default(),
             max_bytes: 10 << 20,
             timeout: Duration::from_secs(30),
+            writes: Vec::new(),
             resolver: Arc::new(SystemResolver),
             tls: None,
         }

@@ -1,18 +1,21 @@
 //! `http_request`: sends something to a URL.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use agentkit::{
     BoxFuture, Tool, ToolSpec,
-    event::Failure,
-    tool::{Effect, Resource, Resources, ToolContext, ToolOutput},
+    event::{CallKey, Failure, Seen},
+    tool::{Effect, Probe, Resource, Resources, ToolContext, ToolOutput},
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::http::{Client, Outgoing, Settings, headers_schema, parse_headers, parse_url};
+use crate::{
+    http::{Client, Outgoing, Settings, Writes, headers_schema, parse_headers, parse_url},
+    http_fetch::HttpFetch,
+};
 
 /// With it a server knows a request that is sent again (draft-ietf-httpapi-idempotency-key-header).
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -20,6 +23,10 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 pub(crate) struct HttpRequest {
     spec: ToolSpec,
     client: Client,
+    writes: Writes,
+    /// Looks whether a request took effect.
+    fetch: Arc<HttpFetch>,
+    timeout: Duration,
 }
 
 #[derive(Deserialize)]
@@ -80,15 +87,41 @@ impl HttpRequest {
         // the first (RFC 9110, 9.2.2), but that is a hint from a party that is not trusted.
         let spec = ToolSpec::new("http_request", description, schema)
             .effect(Effect::Write)
-            .timeout(settings.timeout);
-        let client = Client::new(settings);
-        Self { spec, client }
+            .timeout(settings.timeout)
+            .settles(settings.writes.iter().map(|rule| rule.told()).collect());
+        Self {
+            spec,
+            client: Client::new(settings),
+            writes: Writes(settings.writes.clone()),
+            fetch: Arc::new(HttpFetch::new(settings)),
+            timeout: settings.timeout,
+        }
     }
 }
 
 impl Tool for HttpRequest {
     fn spec(&self) -> &ToolSpec {
         &self.spec
+    }
+
+    fn effect(&self, arguments: &Value) -> Effect {
+        self.writes.effect(arguments)
+    }
+
+    fn probe(&self, arguments: &Value, key: &CallKey) -> Option<Probe> {
+        let (rule, mut input) = self.writes.probe(arguments, key.as_str())?;
+        let max_bytes = input.get("max_bytes").and_then(Value::as_u64);
+        input["max_bytes"] = self.client.limit(max_bytes).into();
+        Some(Probe {
+            tool: Arc::clone(&self.fetch) as _,
+            input,
+            settle: rule.settle.unwrap_or(self.timeout),
+            not_done: rule.on_not_done.into(),
+        })
+    }
+
+    fn probed(&self, arguments: &Value, result: &Value) -> Seen {
+        self.writes.probed(arguments, result)
     }
 
     fn resources(&self, arguments: &Value) -> Resources {

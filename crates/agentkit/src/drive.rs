@@ -7,6 +7,7 @@ mod command;
 mod memory_recorder;
 mod model_call;
 mod outside;
+mod probes;
 mod session;
 mod tool_calls;
 mod words;
@@ -235,6 +236,7 @@ pub fn outcomes(events: &[Event]) -> Vec<Event> {
         | Event::ToolCompleted(_)
         | Event::ToolFailed(_)
         | Event::ToolWaiting(_)
+        | Event::ToolProbed(_)
         | Event::ToolResolved(_)
         | Event::ToolApproved(_)
         | Event::ToolDenied(_)
@@ -364,21 +366,24 @@ impl Driver<'_> {
         Err(refusal)
     }
 
-    /// Sees to what a crash left in flight: calls that may run again do, the others are in doubt.
+    /// Sees to what a crash left in flight: calls that may run again do, and probes look after the
+    /// others. What they do not settle is in doubt.
     async fn recover(&mut self) -> Result<Option<Stop>, DriveError> {
-        let steps = self.run.in_doubt();
-        if !steps.is_empty() {
-            return Ok(Some(self.wait(Wait::InDoubt { steps }).await?));
+        if let Some(wait) = self.settle_doubts().await? {
+            return Ok(Some(self.wait(wait).await?));
         }
+        self.settle_keyed().await?;
         let again: Vec<ToolStarted> = self
             .run
             .in_flight()
             .filter_map(|state| match state.progress {
-                Progress::Started { attempt } => Some(ToolStarted {
-                    step: state.call.step,
-                    attempt: attempt + 1,
-                    key: self.missing_key(state),
-                }),
+                Progress::Started { attempt } | Progress::Doubted { attempt, .. } => {
+                    Some(ToolStarted {
+                        step: state.call.step,
+                        attempt: attempt + 1,
+                        key: self.missing_key(state),
+                    })
+                }
                 Progress::Queued
                 | Progress::Reset
                 | Progress::Asked { .. }

@@ -10,6 +10,7 @@
 //! they come, also while a driver that does not see them yet writes on; the fold allows for that.
 
 mod key;
+mod machine;
 mod model;
 mod plan;
 mod segment;
@@ -21,6 +22,7 @@ use serde_json::Value;
 
 pub use self::{
     key::CallKey,
+    machine::{CallPurpose, Initiator, Seen, ToolProbed},
     model::{FinishReason, ModelCompleted, ModelFailed, ModelStarted},
     plan::{Plan, PlanItem, PlanItemStatus, PlanUpdated},
     segment::{Purpose, SegmentChange, SegmentOpened},
@@ -121,6 +123,9 @@ pub enum Event {
     /// A tool call began something whose result comes from outside.
     #[serde(rename = "tool.waiting")]
     ToolWaiting(ToolWaiting),
+    /// A probe looked whether a tool call whose outcome was lost took effect.
+    #[serde(rename = "tool.probed")]
+    ToolProbed(ToolProbed),
     /// From outside: somebody decided what became of a tool call that was in doubt. Or the driver
     /// takes an intent back whose call has not begun.
     #[serde(rename = "tool.resolved")]
@@ -250,7 +255,7 @@ pub enum DecodeError {
 
 impl Event {
     /// Every type that this release knows.
-    pub const TYPES: [&str; 22] = [
+    pub const TYPES: [&str; 23] = [
         "run.started",
         "model.started",
         "model.completed",
@@ -261,6 +266,7 @@ impl Event {
         "tool.completed",
         "tool.failed",
         "tool.waiting",
+        "tool.probed",
         "tool.resolved",
         "tool.approved",
         "tool.denied",
@@ -289,6 +295,7 @@ impl Event {
             Self::ToolCompleted(_) => "tool.completed",
             Self::ToolFailed(_) => "tool.failed",
             Self::ToolWaiting(_) => "tool.waiting",
+            Self::ToolProbed(_) => "tool.probed",
             Self::ToolResolved(_) => "tool.resolved",
             Self::ToolApproved(_) => "tool.approved",
             Self::ToolDenied(_) => "tool.denied",

@@ -46,6 +46,8 @@ pub struct Action<'a> {
     pub arguments: &'a Value,
     /// The resources that the call reads and writes.
     pub resources: &'a Resources,
+    /// The tool whose probe this is, if it is one: an agent that has that tool may look.
+    pub probe_of: Option<&'a str>,
 }
 
 /// On whose behalf.

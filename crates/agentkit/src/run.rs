@@ -4,6 +4,7 @@ mod children;
 mod conversation;
 mod fold;
 mod ledger;
+mod machine;
 mod next;
 mod order;
 mod outside;
@@ -18,10 +19,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub(crate) use self::order::{Stage, Unsettled, may_begin};
-use self::{
-    children::Children, conversation::Conversation, ledger::Ledger, phase::Phase, results::Results,
-    signals::Signals,
-};
 pub use self::{
     children::Child,
     conversation::{Refused, Turn},
@@ -29,12 +26,16 @@ pub use self::{
     next::Next,
     phase::{CallState, Progress},
 };
+use self::{
+    children::Children, conversation::Conversation, ledger::Ledger, machine::MachineCalls,
+    phase::Phase, results::Results, signals::Signals,
+};
 pub use crate::config::{
     DEFAULT_REASKS, Exhaustion, Limits, MemoryConfig, OutputConfig, PinnedModel, PinnedTool,
     RunConfig,
 };
 use crate::{
-    event::{Failure, Handle, Plan, StepId, Usage},
+    event::{CallPurpose, Failure, Handle, Plan, StepId, Usage},
     memory::Window,
 };
 
@@ -51,6 +52,7 @@ pub struct Run {
     early_limits: Option<Limits>,
     last_step: u32,
     phase: Phase,
+    machine: MachineCalls,
     conversation: Conversation,
     chain: Chain,
     ledger: Ledger,
@@ -184,6 +186,26 @@ impl Run {
     #[must_use]
     pub fn call(&self, step: StepId) -> Option<&CallState> {
         self.calls().iter().find(|state| state.call.step == step)
+    }
+
+    /// The calls that the machine itself makes and that have no outcome yet.
+    #[must_use]
+    pub fn machine_calls(&self) -> &[CallState] {
+        self.machine.all()
+    }
+
+    pub(crate) fn machine_call(&self, step: StepId) -> Option<&CallState> {
+        self.machine.get(step)
+    }
+
+    /// The machine's call that is for this, if it has no outcome yet.
+    pub(crate) fn machine_call_for(&self, purpose: CallPurpose) -> Option<&CallState> {
+        self.machine.for_purpose(purpose)
+    }
+
+    /// A step as the limit on steps counts it: calls of the machine's own do not count.
+    pub(crate) fn counted_step(&self, step: StepId) -> u32 {
+        step.0.saturating_sub(self.ledger.machine_steps())
     }
 
     /// Large results that are kept whole in the blob store and that the model has been told of.

@@ -3,6 +3,7 @@
 pub mod control;
 mod function;
 mod gate;
+mod probe;
 mod registry;
 mod resources;
 mod then;
@@ -18,6 +19,7 @@ pub(crate) use self::gate::doubt;
 pub use self::{
     function::{Function, function, function_in},
     gate::{Admission, Ask, Gate, GateLimits, INLINE_LIMIT, Outcome, json_prefix},
+    probe::{NotDone, Probe},
     registry::{Registry, RegistryBuilder, RegistryError},
     resources::{MAX_RESOURCES, Resource, Resources},
     then::{Spawn, Then},
@@ -25,7 +27,7 @@ pub use self::{
 pub use crate::effect::Effect;
 use crate::{
     BoxFuture,
-    event::{CallKey, Failure, Handle, StepId},
+    event::{CallKey, Failure, Handle, Seen, StepId},
     policy::PolicyCheck,
 };
 
@@ -45,6 +47,9 @@ pub struct ToolSpec {
     pub effect: Effect,
     /// The longest that a call may take.
     pub timeout: Duration,
+    /// How calls whose outcome was lost are settled, place by place, for a person.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settles: Vec<String>,
 }
 
 impl ToolSpec {
@@ -57,6 +62,7 @@ impl ToolSpec {
             output_schema: None,
             effect: Effect::Write,
             timeout: Duration::from_secs(60),
+            settles: Vec::new(),
         }
     }
 
@@ -71,6 +77,13 @@ impl ToolSpec {
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    /// With what is said of how lost calls are settled.
+    #[must_use]
+    pub fn settles(mut self, settles: Vec<String>) -> Self {
+        self.settles = settles;
         self
     }
 
@@ -122,6 +135,20 @@ pub trait Tool: Send + Sync {
     fn resources(&self, arguments: &Value) -> Resources {
         let _ = arguments;
         Resources::unknown(self.spec().effect)
+    }
+
+    /// A read-only call that says whether a call with these arguments and this key took effect, if
+    /// there is one. The driver makes it when the call's outcome was lost in a crash, before it parks
+    /// the run. Only configuration may declare it: the model's arguments fill in a template.
+    fn probe(&self, arguments: &Value, key: &CallKey) -> Option<Probe> {
+        let _ = (arguments, key);
+        None
+    }
+
+    /// What the result of the probe says of a call with these arguments.
+    fn probed(&self, arguments: &Value, result: &Value) -> Seen {
+        let _ = (arguments, result);
+        Seen::Unknown
     }
 
     /// Does it. The arguments have passed the schema. The gate bounds the time and drops the future

@@ -82,6 +82,7 @@ impl AgentDefinitions for Factory {
                     source: listed.source,
                     description: listed.spec.description.clone(),
                     effect: name_of(listed.spec.effect),
+                    settles: listed.spec.settles.clone(),
                     digest: listed.spec.digest(),
                     input_schema: Json::from(&listed.spec.input_schema),
                 })

@@ -34,7 +34,7 @@ pub use self::{
     hub::Hub,
     retention::Deleted,
     schedule::{SchedulePage, ScheduleView, ScheduleWish},
-    steps::{Step, StepState},
+    steps::{Initiator, Step, StepState},
     submit::{Accepted, ClientKey, RetryRequest, Submit},
 };
 

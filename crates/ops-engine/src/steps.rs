@@ -25,6 +25,8 @@ pub struct Step {
     pub attempt: u32,
     /// What repeating it does.
     pub effect: Option<EffectClass>,
+    /// Who asked for it, if it is a tool call.
+    pub initiator: Option<Initiator>,
     /// What went in.
     pub input: Option<Value>,
     /// When the clock ends it, if it is a wait that the clock ends.
@@ -39,6 +41,16 @@ pub struct Step {
     pub started_at: Micros,
     /// Its outcome.
     pub ended_at: Option<Micros>,
+}
+
+/// Who asked for a tool call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Initiator {
+    /// The model.
+    Model,
+    /// The machine itself.
+    Machine,
 }
 
 /// How a step stands.
@@ -141,9 +153,9 @@ impl Fold {
                 } else if event.seq <= self.after {
                     self.earlier.push(mark.number);
                 } else if !self.earlier.contains(&mark.number) {
-                    let kind = match mark.kind {
-                        StepKind::Model => "model",
-                        StepKind::Tool => "tool",
+                    let (kind, initiator) = match mark.kind {
+                        StepKind::Model => ("model", None),
+                        StepKind::Tool => ("tool", Some(Initiator::Model)),
                     };
                     if self.is_full() {
                         // All the steps before a model step are over.
@@ -151,6 +163,7 @@ impl Fold {
                     }
                     let mut step = Step::new(event, Some(mark.number), kind);
                     step.effect = Some(mark.effect);
+                    step.initiator = initiator;
                     step.advance(mark.status, event);
                     self.open(step, event);
                 }
@@ -253,6 +266,7 @@ impl Step {
             status: StepState::Queued,
             attempt: 0,
             effect: None,
+            initiator: None,
             input: None,
             until: None,
             output: None,
@@ -301,6 +315,9 @@ impl Step {
         };
         if let Some(Value::String(name)) = body.remove("name") {
             self.name = name;
+        }
+        if body.get("initiator").is_some_and(|by| by == "machine") {
+            self.initiator = Some(Initiator::Machine);
         }
         for (key, slot) in [
             ("input", &mut self.input),

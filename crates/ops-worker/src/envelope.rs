@@ -23,6 +23,7 @@ pub(crate) fn envelope(event: &Event, effects: &mut Effects) -> NewEvent {
         | Event::LimitsChanged(_)
         | Event::SegmentOpened(_)
         | Event::PlanUpdated(_)
+        | Event::ToolProbed(_)
         | Event::RunCompleted(_)
         | Event::RunFailed(_) => (None, Usage::default()),
         Event::ModelStarted(event) => (model(event.step, StepStatus::Started), Usage::default()),

@@ -337,8 +337,8 @@ impl Worker {
 
     /// Tells the recorder what it needs to know of the run so far.
     fn brief(&self, recorder: &TaskRecorder, agent: &Agent, run: &Run) {
-        let calls = run.calls().iter().map(|state| &state.call);
-        let effects = calls.map(|call| (call.step.0, envelope::class(call.effect)));
+        let calls = run.calls().iter().chain(run.machine_calls());
+        let effects = calls.map(|state| (state.call.step.0, envelope::class(state.call.effect)));
         recorder
             .effects
             .lock()

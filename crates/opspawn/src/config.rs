@@ -9,6 +9,7 @@ mod kind;
 mod queues;
 mod setting;
 mod settings;
+mod writes;
 
 use std::{
     collections::BTreeMap,
@@ -17,6 +18,7 @@ use std::{
 };
 
 use agentkit::model::Catalog;
+use agentkit_tools::http::WriteRule;
 use anyhow::{Context as _, Result, bail};
 use ops_worker::QueueSettings;
 use units::{duration, money, nearest};
@@ -29,6 +31,7 @@ pub(crate) struct Config {
     values: BTreeMap<&'static str, (String, String)>,
     catalog: Catalog,
     queues: BTreeMap<String, QueueSettings>,
+    writes: Vec<WriteRule>,
 }
 
 impl Config {
@@ -48,6 +51,7 @@ impl Config {
             values: BTreeMap::new(),
             catalog: Catalog::built_in(),
             queues: queues::none(),
+            writes: Vec::new(),
         };
         for setting in SETTINGS {
             let found = flags
@@ -78,6 +82,8 @@ impl Config {
                 .with_context(|| format!("`models` in {source}"))?;
             config.queues =
                 queues::read(file.queues).with_context(|| format!("`queues` in {source}"))?;
+            config.writes = writes::read(file.writes)
+                .with_context(|| format!("`tools.http.writes` in {source}"))?;
         }
         config.validate()?;
         Ok(config)
@@ -118,6 +124,11 @@ impl Config {
     /// The queues that are served, by name.
     pub(crate) fn queues(&self) -> &BTreeMap<String, QueueSettings> {
         &self.queues
+    }
+
+    /// What is known of places that `http_request` writes to.
+    pub(crate) fn writes(&self) -> &[WriteRule] {
+        &self.writes
     }
 
     fn text(&self, key: &'static str) -> &str {

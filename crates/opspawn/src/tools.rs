@@ -20,6 +20,7 @@ pub(crate) fn configured(config: &Config) -> Vec<Arc<dyn Tool>> {
         timeout: config
             .duration("tools.http.timeout")
             .unwrap_or(defaults.timeout),
+        writes: config.writes().to_vec(),
         ..defaults
     };
     let mut tools = agentkit_tools::standard(&http);

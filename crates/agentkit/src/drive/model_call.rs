@@ -154,7 +154,7 @@ impl Driver<'_> {
                     .gate
                     .unread(&call.name, &call.arguments, unchecked("call")),
             };
-            let refusal = if step.0 > max_steps && !waits {
+            let refusal = if self.run.counted_step(step) > max_steps && !waits {
                 let message = format!("the run's {max_steps} steps are used up; answer now");
                 Some(Failure::last("step_limit", message))
             } else if response.finish == FinishReason::Length && call.arguments.trim().is_empty() {
@@ -183,7 +183,9 @@ impl Driver<'_> {
         }
         let unsettled: Vec<Unsettled<'_>> = admitted
             .iter()
-            .filter(|(step, _, _, admission)| admission.error.is_none() && step.0 <= max_steps)
+            .filter(|(step, _, _, admission)| {
+                admission.error.is_none() && self.run.counted_step(*step) <= max_steps
+            })
             .map(|(step, _, _, admission)| Unsettled {
                 step: *step,
                 effect: admission.effect,

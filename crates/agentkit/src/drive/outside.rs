@@ -2,7 +2,7 @@
 
 use super::{Approval, ChildLimits, ChildSpec, Command, DriveError, Driver};
 use crate::{
-    event::{CallWait, ChildStarted, Event, Failure, StepId, ToolCalled, Verdict},
+    event::{CallWait, ChildStarted, Event, Failure, Initiator, StepId, ToolCalled, Verdict},
     policy::PolicyContext,
     run::{Limits, Progress, RunConfig},
     tool::{Admission, Spawn, canonical_digest},
@@ -73,6 +73,8 @@ impl Driver<'_> {
             effect,
             resources,
             key: runs.then(|| self.session.call_key()),
+            initiator: Initiator::Model,
+            purpose: None,
             verdict,
         }))?;
         Ok(())

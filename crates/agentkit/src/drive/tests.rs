@@ -3,6 +3,7 @@
 mod deadline;
 mod keys;
 mod parallel;
+mod probes;
 mod withdrawn;
 
 use std::{

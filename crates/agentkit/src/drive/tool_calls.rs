@@ -1,7 +1,5 @@
 //! Tool calls: intents, the calls, and their outcomes as they come.
 
-use std::sync::Arc;
-
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use serde_json::{Value, json};
 use tracing::{Instrument as _, Span};
@@ -11,7 +9,7 @@ use crate::{
     event::{Event, Failure, StepId, ToolCompleted, ToolFailed, ToolStarted, ToolWaiting},
     run::Progress,
     telemetry,
-    tool::{self, Effect, Then, ToolContext},
+    tool::{self, Effect, Then},
 };
 
 impl<'a> Driver<'a> {
@@ -77,21 +75,8 @@ impl<'a> Driver<'a> {
         step: StepId,
     ) -> Option<impl Future<Output = (StepId, Result<tool::Outcome, Failure>)> + use<'a>> {
         let call = &self.run.call(step)?.call;
-        let (gate, session) = (&self.agent.gate, self.session);
-        let context = ToolContext {
-            step,
-            key: call
-                .key
-                .clone()
-                .expect("a key is recorded with the intent at the latest"),
-            effect: call.effect,
-            workspace: session.workspace.clone(),
-            cancel: session.cancel.clone(),
-            now_micros: session.clock.now_micros(),
-            results: Arc::clone(self.run.results()),
-            blobs: Arc::clone(&session.blobs),
-            policy: gate.policy_check(&call.name, self.policy_context().agent),
-        };
+        let gate = &self.agent.gate;
+        let context = self.tool_context(call);
         let (name, input, effect) = (call.name.clone(), call.input.clone(), call.effect);
         let limits = self.run.config().map(|config| &config.limits);
         let deadline = limits.and_then(|limits| limits.deadline_micros);
@@ -118,7 +103,7 @@ impl<'a> Driver<'a> {
                 continue;
             };
             let refusal = match state.progress {
-                Progress::Started { .. } => {
+                Progress::Started { .. } | Progress::Doubted { .. } => {
                     running.push(*step);
                     continue;
                 }

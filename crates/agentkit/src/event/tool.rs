@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{CallKey, CallWait, Failure, StepId};
+use super::{CallKey, CallPurpose, CallWait, Failure, Initiator, StepId};
 use crate::{effect::Effect, tool::Resources};
 
 /// Body of `tool.called`.
@@ -26,6 +26,12 @@ pub struct ToolCalled {
     /// The call's key. None as for `resources`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<CallKey>,
+    /// Who asks for it.
+    #[serde(default, skip_serializing_if = "Initiator::is_model")]
+    pub initiator: Initiator,
+    /// What a call of the machine's own is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<CallPurpose>,
     /// What the gate said.
     #[serde(flatten)]
     pub verdict: Verdict,

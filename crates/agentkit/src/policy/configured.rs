@@ -178,8 +178,12 @@ impl Policy for ConfiguredPolicy {
                 None => format!("a rule asks about `{}`", rule.tool),
             });
         }
-        let allowed =
-            self.configured.contains(name) || self.first(RuleAction::Allow, action).is_some();
+        // Whoever may write to a place may look whether the write took effect: a probe is declared
+        // with the tool, and needs no configuration of its own.
+        let is_configured = |name: &str| self.configured.contains(name);
+        let allowed = is_configured(name)
+            || action.probe_of.is_some_and(is_configured)
+            || self.first(RuleAction::Allow, action).is_some();
         if !allowed {
             let reason =
                 format!("tool `{name}` is not configured for this agent, and no rule allows it");
@@ -227,6 +231,7 @@ mod tests {
             effect,
             arguments: &arguments,
             resources: &Resources::none(),
+            probe_of: None,
         };
         policy.check_permissions(&action, &PolicyContext { agent: "tester" })
     }
@@ -372,6 +377,7 @@ mod tests {
                 effect: tool.effect,
                 arguments: &mixed,
                 resources: &Resources::none(),
+                probe_of: None,
             };
             assert_eq!(rule.speaks_of(&action), expected, "{rule:?}");
         }
@@ -392,6 +398,7 @@ mod tests {
                 effect: tool.effect,
                 arguments: &arguments,
                 resources: &Resources::none(),
+                probe_of: None,
             })
         };
         let secret = ("path", "secret/*");
@@ -462,6 +469,36 @@ mod tests {
 
     /// security/S6: a rule on paths binds each tool that touches them.
     #[test]
+    fn a_probe_needs_no_configuration_of_its_own_and_passes_the_rules() {
+        let tool = ToolSpec::new("get", "", json!({"type": "object"})).effect(Effect::Pure);
+        let word = |policy: &ConfiguredPolicy, probe_of| {
+            let action = Action {
+                tool: &tool,
+                effect: tool.effect,
+                arguments: &json!({}),
+                resources: &Resources::none(),
+                probe_of,
+            };
+            policy.check_permissions(&action, &PolicyContext::default())
+        };
+        let policy = ConfiguredPolicy::new(["send"]);
+        assert_eq!(word(&policy, Some("send")), Permission::Allow);
+        assert!(matches!(word(&policy, None), Permission::Deny { .. }));
+        assert!(matches!(
+            word(&policy, Some("other")),
+            Permission::Deny { .. }
+        ));
+        let policy = ConfiguredPolicy {
+            rules: vec![rule("get", RuleAction::Deny)],
+            ..ConfiguredPolicy::new(["send"])
+        };
+        assert!(matches!(
+            word(&policy, Some("send")),
+            Permission::Deny { .. }
+        ));
+    }
+
+    #[test]
     fn a_rule_on_resources_binds_every_tool_that_touches_them() {
         let mut deny = rule("*", RuleAction::Deny);
         deny.when = condition("touches", json!({"path": "secret/*"}));
@@ -476,6 +513,7 @@ mod tests {
                 effect: tool.effect,
                 arguments: &json!({}),
                 resources,
+                probe_of: None,
             };
             policy.check_permissions(&action, &PolicyContext::default())
         };

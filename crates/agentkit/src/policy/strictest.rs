@@ -56,6 +56,7 @@ mod tests {
             effect: spec.effect,
             arguments: &json!({}),
             resources: &Resources::none(),
+            probe_of: None,
         };
         let word = |actions: &[&str]| {
             let all = Strictest(actions.iter().map(|action| policy(action)).collect());

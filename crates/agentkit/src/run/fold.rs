@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{
     event::{
-        Event, FinishReason, ModelCompleted, ModelFailed, ModelStarted, Purpose, Resolution,
-        RunStarted, StepId, ToolCalled,
+        Event, FinishReason, Initiator, ModelCompleted, ModelFailed, ModelStarted, Purpose,
+        Resolution, RunStarted, StepId, ToolCalled,
     },
     memory::ShortTermMemory as _,
     model::{Message, ModelErrorKind},
@@ -46,7 +46,25 @@ impl Run {
                 self.conversation.planned(&updated.plan, &self.goal);
                 self.phase.forget_closed();
             }
-            Event::ToolCalled(called) => self.called(event.kind(), called)?,
+            Event::ToolCalled(called) => match called.initiator {
+                Initiator::Model => self.called(event.kind(), called)?,
+                Initiator::Machine => {
+                    self.last_step = self.last_step.max(called.step.0);
+                    self.ledger.machine_step();
+                    self.machine.called(called);
+                }
+            },
+            Event::ToolStarted(started) if self.machine.started(started.step, started.attempt) => {}
+            Event::ToolCompleted(completed) if self.machine.settled(completed.step) => {}
+            Event::ToolFailed(failed) if self.machine.settled(failed.step) => {}
+            Event::ToolProbed(probed) => {
+                let attempt = self.call(probed.step).map_or(0, |state| state.tries);
+                let progress = Progress::Doubted {
+                    attempt,
+                    settles_micros: probed.settles_micros,
+                };
+                self.phase.progress(event.kind(), probed.step, progress)?;
+            }
             Event::ToolStarted(started) => {
                 let progress = Progress::Started {
                     attempt: started.attempt,
@@ -94,8 +112,7 @@ impl Run {
                         true => Progress::Approved,
                         false => Progress::Queued,
                     };
-                    self.phase
-                        .progress(event.kind(), resolved.step, progress)?;
+                    self.phase.progress(event.kind(), resolved.step, progress)?;
                 }
             },
             Event::ToolWaiting(waiting) => {
@@ -133,7 +150,9 @@ impl Run {
         self.goal.clone_from(&started.goal);
         if !started.config.instructions.is_empty() {
             let content = started.config.instructions.clone();
-            self.conversation.memory.add_message(Message::System { content });
+            self.conversation
+                .memory
+                .add_message(Message::System { content });
         }
         self.conversation.memory.add_message(Message::User {
             content: started.goal.clone(),
@@ -167,10 +186,9 @@ impl Run {
     fn model_failed(&mut self, failed: &ModelFailed) {
         let purpose = match &self.phase {
             Phase::Asking(call) => call.purpose.clone(),
-            Phase::Deciding { .. }
-            | Phase::Retrying(_)
-            | Phase::Calling(_)
-            | Phase::Ended(_) => Purpose::Turn,
+            Phase::Deciding { .. } | Phase::Retrying(_) | Phase::Calling(_) | Phase::Ended(_) => {
+                Purpose::Turn
+            }
         };
         let overflowed = failed.error.code == ModelErrorKind::ContextOverflow.code();
         if overflowed && !purpose.is_summary() {
@@ -233,6 +251,10 @@ impl Run {
             }
             Some(_) => return Err(FoldError::new(kind, called.step)),
             None => {
+                if let Phase::Deciding { .. } = self.phase {
+                    // An answer that said nothing of its calls.
+                    self.phase = Phase::Calling(OpenTurn::default());
+                }
                 let Phase::Calling(turn) = &mut self.phase else {
                     return Err(FoldError::new(kind, called.step));
                 };

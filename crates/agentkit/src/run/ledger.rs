@@ -38,9 +38,20 @@ pub(super) struct Ledger {
     children: Amount,
     /// What is set aside for the model call under way.
     reserved: Amount,
+    /// Steps that were calls of the machine's own.
+    machine_steps: u32,
 }
 
 impl Ledger {
+    /// A call of the machine's own is a step.
+    pub(super) fn machine_step(&mut self) {
+        self.machine_steps += 1;
+    }
+
+    pub(super) fn machine_steps(&self) -> u32 {
+        self.machine_steps
+    }
+
     /// A model call begins. One whose outcome never came is charged what was set aside for it.
     pub(super) fn reserve(&mut self, started: &ModelStarted) {
         self.charged = self.charged.plus(self.reserved);

@@ -65,12 +65,11 @@ impl Run {
     /// Calls whose intent is recorded and whose outcome is not. When a run is loaded, these are what
     /// a crash left.
     pub fn in_flight(&self) -> impl Iterator<Item = &CallState> {
-        self.calls()
-            .iter()
-            .filter(|state| matches!(state.progress, Progress::Started { .. }))
+        self.calls().iter().filter(|state| state.is_under_way())
     }
 
-    /// Calls in flight that must not run again: after a crash their outcome is in doubt.
+    /// Calls in flight that must not run again: after a crash their outcome is in doubt. A driver that
+    /// takes the run over settles them by their probes, or parks the run.
     #[must_use]
     pub fn in_doubt(&self) -> Vec<StepId> {
         self.in_flight()
@@ -143,6 +142,12 @@ impl Run {
         if !reset.is_empty() {
             return Some(Next::Judge { steps: reset });
         }
+        let is_doubted = |state: &&CallState| matches!(state.progress, Progress::Doubted { .. });
+        let steps = self.calls().iter().filter(is_doubted);
+        let steps: Vec<StepId> = steps.map(|state| state.call.step).collect();
+        if !steps.is_empty() {
+            return Some(Next::Wait(Wait::InDoubt { steps }));
+        }
         let in_flight: Vec<StepId> = self.in_flight().map(|state| state.call.step).collect();
         if !in_flight.is_empty() {
             return Some(Next::CallTools { steps: in_flight });
@@ -187,7 +192,7 @@ impl Run {
         if let Some(limits) = limits
             && limits.on_exhausted == Exhaustion::Wait
         {
-            steps.retain(|step| step.0 <= limits.max_steps);
+            steps.retain(|step| self.counted_step(*step) <= limits.max_steps);
         }
         match steps.is_empty() {
             true => self.out_of_steps(),
@@ -239,7 +244,7 @@ impl Run {
             return Next::Start;
         };
         let limits = &config.limits;
-        if step.0 > limits.max_steps {
+        if self.counted_step(step) > limits.max_steps {
             return self.out_of_steps();
         }
         let used = self.ledger.spent_and_reserved().tokens;

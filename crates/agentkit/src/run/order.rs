@@ -96,7 +96,7 @@ fn unsettled(state: &CallState) -> Option<Unsettled<'_>> {
     let stage = match &state.progress {
         Progress::Queued | Progress::Approved => Stage::Ready,
         Progress::Asked { .. } => Stage::Held,
-        Progress::Started { .. } => Stage::Begun,
+        Progress::Started { .. } | Progress::Doubted { .. } => Stage::Begun,
         Progress::Waiting { .. } => Stage::Waiting,
         // Those of a fork are judged before anything else begins.
         Progress::Reset | Progress::Settled { .. } => return None,

@@ -99,6 +99,7 @@ impl Run {
                 | Progress::Reset
                 | Progress::Approved
                 | Progress::Started { .. }
+                | Progress::Doubted { .. }
                 | Progress::Settled { .. },
             )
             | None => false,
@@ -186,6 +187,7 @@ impl Run {
                 | Progress::Reset
                 | Progress::Approved
                 | Progress::Started { .. }
+                | Progress::Doubted { .. }
                 | Progress::Settled { .. } => None,
             };
             result.map(|result| (state.call.step, result))
@@ -237,13 +239,16 @@ impl Run {
                     match wait {
                         CallWait::Time { .. } => time = true,
                         CallWait::Signal { name, .. } => names.push(name.clone()),
-                        CallWait::Children { tasks: all, .. } => tasks.extend(self.children.not_ended(all)),
+                        CallWait::Children { tasks: all, .. } => {
+                            tasks.extend(self.children.not_ended(all))
+                        }
                     }
                 }
                 Progress::Queued
                 | Progress::Reset
                 | Progress::Approved
                 | Progress::Started { .. }
+                | Progress::Doubted { .. }
                 | Progress::Settled { .. } => {}
             }
         }

@@ -48,9 +48,7 @@ impl Phase {
     pub(super) fn calls_mut(&mut self) -> &mut [CallState] {
         match self {
             Self::Calling(turn) => &mut turn.calls,
-            Self::Deciding { .. } | Self::Asking(_) | Self::Retrying(_) | Self::Ended(_) => {
-                &mut []
-            }
+            Self::Deciding { .. } | Self::Asking(_) | Self::Retrying(_) | Self::Ended(_) => &mut [],
         }
     }
 
@@ -102,7 +100,7 @@ pub(super) struct FailedCall {
 }
 
 /// A turn whose calls are not settled, or not recorded yet.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct OpenTurn {
     /// How many calls the answer asked for.
     pub(super) expected: usize,
@@ -170,6 +168,15 @@ impl CallState {
         matches!(self.progress, Progress::Settled { .. })
     }
 
+    /// Whether its intent is recorded and its outcome is not.
+    pub(super) fn is_under_way(&self) -> bool {
+        let progress = &self.progress;
+        matches!(
+            progress,
+            Progress::Started { .. } | Progress::Doubted { .. }
+        )
+    }
+
     pub(super) fn is_refused(&self) -> bool {
         matches!(self.call.verdict, Verdict::Refuse { .. })
     }
@@ -194,6 +201,13 @@ pub enum Progress {
     Started {
         /// The try, from 1.
         attempt: u32,
+    },
+    /// Its intent is recorded, its outcome was lost, and a probe has not settled it so far.
+    Doubted {
+        /// The try, from 1.
+        attempt: u32,
+        /// The first time, in UTC microseconds, at which it counts that the call is not done.
+        settles_micros: i64,
     },
     /// What it began is recorded; its result comes from outside.
     Waiting {

@@ -59,7 +59,10 @@ pub(super) struct Size {
 impl Run {
     /// Estimated tokens of what the model is sent: the conversation and the tools' definitions.
     fn estimated(&self) -> u64 {
-        self.conversation.memory.tokens().saturating_add(self.beside())
+        self.conversation
+            .memory
+            .tokens()
+            .saturating_add(self.beside())
     }
 
     /// Those that are not of the conversation: the tools' definitions, the schema of the answer, and
@@ -144,7 +147,11 @@ impl Run {
                 Some(self.call_model(step, 1, Purpose::Summary { keep_from }))
             }
             // Where nothing is known, the provider has the word.
-            Plan::TooLarge if self.known_bound().is_none() && self.conversation.size.ceiling.is_none() => None,
+            Plan::TooLarge
+                if self.known_bound().is_none() && self.conversation.size.ceiling.is_none() =>
+            {
+                None
+            }
             Plan::TooLarge => {
                 let message = format!(
                     "the instructions, the goal, the tools' definitions and the newest messages \
@@ -164,7 +171,8 @@ impl Run {
     pub(crate) fn shrinks_after_overflow(&self) -> bool {
         let (bounds, _) = self.bounds(Some(ceiling(self.estimated())));
         let plan = self.conversation.memory.plan(&bounds);
-        self.conversation.size.overflows == 0 && matches!(plan, Plan::Open(_) | Plan::Summarise { .. })
+        self.conversation.size.overflows == 0
+            && matches!(plan, Plan::Open(_) | Plan::Summarise { .. })
     }
 
     /// The messages of a call that sums up what came before a step.

@@ -33,6 +33,8 @@ pub struct Gate {
     registry: Registry,
     policy: Arc<dyn Policy>,
     limits: GateLimits,
+    /// The tool whose probe the calls are, if they are of one.
+    probe_of: Option<Arc<str>>,
 }
 
 /// How large results may be.
@@ -100,6 +102,7 @@ impl Gate {
             registry,
             policy,
             limits: GateLimits::default(),
+            probe_of: None,
         }
     }
 
@@ -111,6 +114,22 @@ impl Gate {
             ..limits
         };
         self
+    }
+
+    /// The same gate for the probe of a tool: the probe's tool need not be one of the agent's.
+    ///
+    /// # Errors
+    /// If the tool cannot be used.
+    pub(crate) fn for_probe(
+        &self,
+        of: &str,
+        tool: Arc<dyn super::Tool>,
+    ) -> Result<Self, RegistryError> {
+        Ok(Self {
+            registry: self.registry.replace(tool)?,
+            probe_of: Some(of.into()),
+            ..self.clone()
+        })
     }
 
     /// The tools.
@@ -216,6 +235,7 @@ impl Gate {
             effect,
             arguments,
             resources: &resources,
+            probe_of: self.probe_of.as_deref(),
         };
         let ask = match self.policy.check_permissions(&action, context) {
             Permission::Allow => None,

@@ -376,7 +376,9 @@ async fn wander(seed: u64) -> (Vec<Event>, Run) {
         world.events.lock().unwrap().push(event);
     }
     for _ in 0..2_000 {
-        let stop = drive::drive(&agent, "wander", &mut run, &session).await.unwrap();
+        let stop = drive::drive(&agent, "wander", &mut run, &session)
+            .await
+            .unwrap();
         let wait = match &stop {
             Stop::Completed(_) => return (world.events.lock().unwrap().clone(), run),
             // The task's next attempt.
@@ -411,14 +413,17 @@ async fn a_snapshot_after_each_event_is_as_good_as_the_log() {
             kept = serde_json::from_slice(&snapshot).unwrap();
             assert_eq!(kept, fold, "seed {seed}, event {at}: {}", event.kind());
         }
-        assert_eq!(fold, driven, "the run that was driven is the fold of its log");
+        assert_eq!(
+            fold, driven,
+            "the run that was driven is the fold of its log"
+        );
     }
     // The walks came by all of it.
     for kind in Event::TYPES {
         let count = kinds.get(kind).copied().unwrap_or(0);
         match kind {
             // Without a crash, a fork, a plan and a failure there are none.
-            "tool.resolved" | "tool.reset" | "plan.updated" | "run.failed" => {}
+            "tool.resolved" | "tool.probed" | "tool.reset" | "plan.updated" | "run.failed" => {}
             _ => assert!(count > 0, "no {kind}: {kinds:?}"),
         }
     }

@@ -139,6 +139,8 @@ pub struct AgentTool {
     pub description: String,
     /// Its effect class, for instance `pure`.
     pub effect: String,
+    /// How calls whose outcome was lost are settled, place by place.
+    pub settles: Vec<String>,
     /// SHA-256 of its definition, in hex.
     pub digest: String,
     /// The JSON Schema of its arguments.

@@ -43,6 +43,44 @@ fn a_denied_step_has_failed_and_says_why() {
 }
 
 #[test]
+fn a_step_says_who_asked_for_it() {
+    let event = |seq, kind, body: &'static str| StoredEvent {
+        seq,
+        at: Micros(1),
+        event: NewEvent {
+            kind: "tool.called".into(),
+            step: Some(StepMark {
+                number: u32::try_from(seq).unwrap(),
+                kind,
+                status: StepStatus::Started,
+                effect: EffectClass::Idempotent,
+            }),
+            usage: Usage::default(),
+            blobs: Vec::new(),
+            body: body.as_bytes().to_vec().into(),
+        },
+    };
+    let mut fold = Fold::new(0, 10, 1_000);
+    let own = r#"{"name": "http_fetch", "initiator": "machine"}"#;
+    fold.add(&event(1, StepKind::Model, "{}"));
+    fold.add(&event(2, StepKind::Tool, r#"{"name": "http_request"}"#));
+    fold.add(&event(3, StepKind::Tool, own));
+    let seen: Vec<_> = fold
+        .steps
+        .iter()
+        .map(|step| (step.kind, step.initiator))
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("model", None),
+            ("tool", Some(Initiator::Model)),
+            ("tool", Some(Initiator::Machine)),
+        ]
+    );
+}
+
+#[test]
 fn a_step_that_somebody_resolved_as_failed_says_why() {
     let resolved = TaskEvent::Resolved {
         step: 2,

@@ -396,6 +396,10 @@ pub(crate) struct Step {
     attempt: u32,
     #[schema(required)]
     effect: Option<Effect>,
+    /// Who asked for a tool call: the model, or the machine itself, as for a probe. Null for other
+    /// steps.
+    #[schema(required)]
+    initiator: Option<Initiator>,
     /// What went in: any JSON. Of a wait, what it waits `on`, and `until` when, if the clock ends it.
     input: Value,
     /// What came out: any JSON.
@@ -408,6 +412,14 @@ pub(crate) struct Step {
     started_at: String,
     #[schema(required, format = DateTime)]
     ended_at: Option<String>,
+}
+
+/// Who asked for a tool call.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Initiator {
+    Model,
+    Machine,
 }
 
 /// How a step stands.

@@ -49,6 +49,7 @@ pub(super) fn write(out: &mut Vec<u8>, step: &Step) {
     view.plain("status", &step.status.as_str());
     view.value("attempt", &step.attempt);
     view.value("effect", &step.effect);
+    view.value("initiator", &step.initiator);
     match (&step.input, step.until) {
         (Some(Value::Object(fields)), Some(until)) => {
             let mut fields = fields.clone();

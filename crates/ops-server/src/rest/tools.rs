@@ -28,6 +28,8 @@ struct Tool {
     description: String,
     /// What a crash means for a call: `pure` and `idempotent` run again, a `write` is in doubt.
     effect: String,
+    /// How calls whose outcome was lost are settled without a person, place by place.
+    settles: Vec<String>,
     /// SHA-256 of its definition.
     digest: String,
     /// The JSON Schema of its arguments.
@@ -65,6 +67,7 @@ pub(crate) async fn list(
         source: tool.source,
         description: tool.description,
         effect: tool.effect,
+        settles: tool.settles,
         digest: tool.digest,
         input_schema: RawValue::from_string(tool.input_schema.as_str().to_owned())
             .expect("a schema is JSON"),

@@ -156,6 +156,7 @@ impl AgentDefinitions for Definitions {
                 source: "builtin".into(),
                 description: "Reads a file.".into(),
                 effect: "pure".into(),
+                settles: Vec::new(),
                 digest: "0".repeat(64),
                 input_schema: Json::parse(r#"{"type":"object"}"#).unwrap(),
             }],

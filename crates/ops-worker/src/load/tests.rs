@@ -39,13 +39,7 @@ impl RunStore for Kept {
     fn claim(&self, _: ClaimRequest) -> Answer<'_, Claimed> {
         never()
     }
-    fn record(
-        &self,
-        _: TenantId,
-        _: TaskId,
-        _: RunCommand,
-        _: Vec<Blob>,
-    ) -> Answer<'_, Lifecycle> {
+    fn record(&self, _: TenantId, _: TaskId, _: RunCommand, _: Vec<Blob>) -> Answer<'_, Lifecycle> {
         never()
     }
     fn log(&self, _: TenantId, _: TaskId, after: u64, limit: u32) -> Answer<'_, Vec<StoredEvent>> {
@@ -88,17 +82,23 @@ fn log(turns: u64) -> Vec<StoredEvent> {
         "config": {"agent": "a", "model": "m", "planner": "react"}})));
     for turn in 0..turns {
         let (step, call) = (turn * 2 + 1, turn * 2 + 2);
-        push(body(json!({"v": 1, "type": "model.started", "step": step, "attempt": 1,
-            "name": "m", "reserved_tokens": 100})));
+        push(body(
+            json!({"v": 1, "type": "model.started", "step": step, "attempt": 1,
+            "name": "m", "reserved_tokens": 100}),
+        ));
         let calls = u64::from(turn + 1 < turns);
-        push(body(json!({"v": 1, "type": "model.completed", "step": step, "name": "m",
+        push(body(
+            json!({"v": 1, "type": "model.completed", "step": step, "name": "m",
             "output": format!("words {turn}"), "calls": calls, "finish": "stop",
-            "usage": {"input_tokens": 10 + turn, "output_tokens": 5}})));
+            "usage": {"input_tokens": 10 + turn, "output_tokens": 5}}),
+        ));
         if calls == 0 {
             break;
         }
-        push(body(json!({"v": 1, "type": "tool.called", "step": call, "provider_id": "p",
-            "name": "look", "input": {"at": turn}, "effect": "pure", "verdict": "start"})));
+        push(body(
+            json!({"v": 1, "type": "tool.called", "step": call, "provider_id": "p",
+            "name": "look", "input": {"at": turn}, "effect": "pure", "verdict": "start"}),
+        ));
         if turn % 7 == 3 {
             let (name, payload) = (format!("s{}", turn % 3), json!({"of": turn}));
             push(TaskEvent::Signalled { name, payload }.envelope());
@@ -154,7 +154,8 @@ fn missing(loaded: Result<Run, LoadError>) -> u64 {
 async fn a_load_is_the_fold_of_the_log_for_a_snapshot_at_every_event() {
     let log = log(40);
     let whole = read(&log, None).await.unwrap();
-    let answer = |run: &Run| matches!(run.turn(), Turn::Answered { text, .. } if text == "words 39");
+    let answer =
+        |run: &Run| matches!(run.turn(), Turn::Answered { text, .. } if text == "words 39");
     assert!(answer(&whole));
     for at in 1..=log.len() {
         let kept = snapshot(&read(&log[..at], None).await.unwrap(), at as u64);
@@ -209,5 +210,8 @@ async fn a_log_that_ends_early_is_noticed_and_one_that_goes_on_is_read_to_its_en
     let last = log.len() as u64;
     let run = read_up_to(&log, None, last - 5).await.unwrap();
     assert_eq!(run, read(&log, None).await.unwrap());
-    assert_eq!(missing(read_up_to(&log[..log.len() - 1], None, last).await), last);
+    assert_eq!(
+        missing(read_up_to(&log[..log.len() - 1], None, last).await),
+        last
+    );
 }

@@ -37,6 +37,12 @@ async fn ls(client: &Client, json: bool) -> Result<Exit> {
         ]);
     }
     table.print();
+    for tool in listed["tools"].as_array().into_iter().flatten() {
+        for place in tool["settles"].as_array().into_iter().flatten() {
+            let place = place.as_str().unwrap_or_default();
+            say!("{}: {place}", field(tool, "name"));
+        }
+    }
     for source in listed["sources"].as_array().into_iter().flatten() {
         if !source["trouble"].is_null() {
             say!(

@@ -14,6 +14,8 @@ pub(super) struct File {
     pub(super) models: toml::Table,
     /// Its queues.
     pub(super) queues: toml::Table,
+    /// What it says of places that `http_request` writes to.
+    pub(super) writes: Vec<toml::Value>,
 }
 
 /// Reads a TOML file.
@@ -34,13 +36,30 @@ pub(super) fn toml(path: &Path) -> Result<File> {
     };
     let models = tables("models", "[models.\"openai/gpt-5\"]")?;
     let queues = tables("queues", "[queues.reports]")?;
+    let writes = writes(&mut table, &place)?;
     let mut values = Vec::new();
     flatten("", &table, &place, &mut values)?;
     Ok(File {
         values,
         models,
         queues,
+        writes,
     })
+}
+
+/// Takes `[[tools.http.writes]]` out of a file's table.
+fn writes(table: &mut toml::Table, place: &str) -> Result<Vec<toml::Value>> {
+    let tools = table.get_mut("tools").and_then(toml::Value::as_table_mut);
+    let http = tools
+        .and_then(|tools| tools.get_mut("http"))
+        .and_then(toml::Value::as_table_mut);
+    match http.and_then(|http| http.remove("writes")) {
+        Some(toml::Value::Array(rows)) => Ok(rows),
+        Some(_) => {
+            bail!("`tools.http.writes` in {place} must be a list: `[[tools.http.writes]]`")
+        }
+        None => Ok(Vec::new()),
+    }
 }
 
 fn flatten(

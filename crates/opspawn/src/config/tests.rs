@@ -213,3 +213,33 @@ fn queues_have_limits_of_their_own_beside_the_default_one() {
     );
     assert_eq!(config.queues()["mail"], QueueSettings::new("mail"));
 }
+
+#[test]
+fn places_that_are_written_to_are_read_in_their_order_and_their_mistakes_told_at_once() {
+    let file = "[tools.http]\nmax_bytes = 100\n[[tools.http.writes]]\nurl = 'https://a.example/x'\n\
+                keyed = true\n[[tools.http.writes]]\nurl = 'https://b.example/orders'\n\
+                methods = ['POST']\n[tools.http.writes.probe]\nurl = '/orders/{key}'\n\
+                settle = '10s'\ndone = { status = 200 }\nnot_done = { status = 404 }\n";
+    let config = load(&[], Some(file), &[], "").unwrap();
+    let [keyed, probed] = config.writes() else {
+        panic!("{:?}", config.writes())
+    };
+    assert!(keyed.keyed && keyed.probe.is_none());
+    assert_eq!(keyed.told(), "any method https://a.example/x, keyed");
+    let probe = probed.probe.as_ref().unwrap();
+    assert_eq!(probe.settle, Some(Duration::from_secs(10)));
+    let told = "POST https://b.example/orders, probe /orders/{key} (not done: parks)";
+    assert_eq!(probed.told(), told);
+    assert_eq!(config.number("tools.http.max_bytes"), Some(100));
+
+    let file = "[[tools.http.writes]]\nurl = 'https://a.example/x'\n[[tools.http.writes]]\n\
+                url = 'https://a.example/x'\nkeyed = true\n[[tools.http.writes]]\nurl = 'x'\n\
+                keyd = true\n";
+    let error = format!("{:#}", load(&[], Some(file), &[], "").unwrap_err());
+    assert!(error.contains("`tools.http.writes`"), "{error}");
+    assert!(error.contains("entry 1: it says nothing"), "{error}");
+    assert!(error.contains("entry 3: unknown field `keyd`"), "{error}");
+    assert!(!error.contains("entry 2"), "{error}");
+    let error = load(&[], Some("[tools.http]\nwrites = 1"), &[], "").unwrap_err();
+    assert!(format!("{error:#}").contains("must be a list"), "{error:#}");
+}

@@ -105,7 +105,8 @@ impl Recording {
             return Err("it is cut: an export ends with a line of the type `end`".to_owned());
         }
         for step in steps {
-            if step["kind"] != "tool" {
+            // What the machine asked for itself, a version under evaluation does not.
+            if step["kind"] != "tool" || step["initiator"] == "machine" {
                 continue;
             }
             let number = step["step"].as_u64();

@@ -104,6 +104,8 @@ fn what_a_person_approved_is_looked_at_again_before_it_runs() {
             effect: Effect::Write,
             resources: None,
             key: None,
+            initiator: Default::default(),
+            purpose: None,
             verdict: Verdict::Ask {
                 reason: "it changes things".into(),
                 until_micros: None,

@@ -4,8 +4,9 @@ use super::*;
 use crate::{
     Event, Usage,
     event::{
-        ChildResult, FinishReason, Handle, MessageAdded, ModelCompleted, ModelStarted, Purpose, RunStarted, SignalReceived,
-        ToolCalled, ToolCompleted, ToolFailed, ToolStarted, ToolWaiting,
+        ChildResult, FinishReason, Handle, MessageAdded, ModelCompleted, ModelStarted, Purpose,
+        RunStarted, SignalReceived, ToolCalled, ToolCompleted, ToolFailed, ToolStarted,
+        ToolWaiting,
     },
     model::Message,
     planner::React,
@@ -52,6 +53,8 @@ fn called(step: u32, effect: Effect, verdict: Verdict) -> Event {
         effect,
         resources: None,
         key: None,
+        initiator: Default::default(),
+        purpose: None,
         verdict,
     })
 }
