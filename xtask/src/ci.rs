@@ -6,7 +6,7 @@ use anyhow::bail;
 
 use crate::{
     cmd::{self, Workspace},
-    deny, deps, test, tidy,
+    deny, deps, mutants, test, tidy,
 };
 
 type Stage = (&'static str, fn(&Workspace) -> anyhow::Result<()>);
@@ -21,6 +21,9 @@ const STAGES: &[Stage] = &[
     ("default build", default_build),
     ("rustdoc", rustdoc),
     ("doc tests", test::doc_tests),
+    ("mutants", |workspace| {
+        mutants::run(workspace, &mutants::Choice::default())
+    }),
     ("tests", |workspace| test::tests(workspace, &[])),
 ];
 

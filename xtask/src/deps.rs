@@ -133,13 +133,15 @@ const SLOW: &[&str] = &[
     "wasmtime",
 ];
 
-/// Checks the arrows of the workspace, that a release has no crash points, and that the default build
+/// Checks the arrows of the workspace, that a release has no crash points and no mutants, and that the default build
 /// stays quick.
 pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {
     let graph = Graph::read(&workspace.metadata(&["--all-features"])?)?;
     let mut wrong = graph.violations(RULES, HOMES);
-    if crash_points(&workspace.metadata(&["--features", "opspawn/full"])?) {
-        wrong.push("the feature `full` turns on fail/failpoints: a release would have them".into());
+    for feature in test_only(&workspace.metadata(&["--features", "opspawn/full"])?) {
+        wrong.push(format!(
+            "the feature `full` turns on `{feature}`: a release would have them"
+        ));
     }
     wrong.extend(Graph::read(&workspace.metadata(&[])?)?.slow("opspawn", SLOW));
     if !wrong.is_empty() {
@@ -279,13 +281,24 @@ fn matches(pattern: &str, name: &str) -> bool {
 }
 
 /// Whether the crate `fail` is resolved with its switch on.
-fn crash_points(metadata: &Value) -> bool {
+/// What only a test build may have: the packages and features of crash points and of mutants.
+const TEST_ONLY: [(&str, &str); 2] = [("#fail@", "failpoints"), ("opspawn-units@", "mutants")];
+
+/// The features for tests that a build would have.
+fn test_only(metadata: &Value) -> Vec<&'static str> {
     let nodes = metadata["resolve"]["nodes"].as_array();
-    nodes.into_iter().flatten().any(|node| {
-        let id = node["id"].as_str().unwrap_or_default();
-        let features = node["features"].as_array();
-        id.contains("#fail@") && features.is_some_and(|on| on.iter().any(|f| f == "failpoints"))
-    })
+    let nodes: Vec<&Value> = nodes.into_iter().flatten().collect();
+    let has = |package: &str, feature: &str| {
+        nodes.iter().any(|node| {
+            let id = node["id"].as_str().unwrap_or_default();
+            let features = node["features"].as_array();
+            id.contains(package) && features.is_some_and(|on| on.iter().any(|f| f == feature))
+        })
+    };
+    let found = TEST_ONLY
+        .iter()
+        .filter(|(package, feature)| has(package, feature));
+    found.map(|(_, feature)| *feature).collect()
 }
 
 fn list(value: &Value) -> anyhow::Result<&Vec<Value>> {
@@ -401,9 +414,14 @@ mod tests {
     }
 
     #[test]
-    fn crash_points_are_seen() {
-        let with = |features: Value| json!({"resolve": {"nodes": [{"id": "registry+x#fail@0.5.1", "features": features}]}});
-        assert!(crash_points(&with(json!(["default", "failpoints"]))));
-        assert!(!crash_points(&with(json!(["default"]))));
+    fn what_is_for_tests_is_seen() {
+        let with = |id: &str, features: Value| json!({"resolve": {"nodes": [{"id": id, "features": features}]}});
+        let fail = "registry+x#fail@0.5.1";
+        let units = "path+file:///x/units#opspawn-units@0.1.0";
+        let on = |id: &str, features| test_only(&with(id, features));
+        assert_eq!(on(fail, json!(["default", "failpoints"])), ["failpoints"]);
+        assert!(on(fail, json!(["default"])).is_empty());
+        assert_eq!(on(units, json!(["mutants"])), ["mutants"]);
+        assert!(on(units, json!(["default"])).is_empty());
     }
 }

@@ -13,6 +13,7 @@ mod ci;
 mod cmd;
 mod deny;
 mod deps;
+mod mutants;
 mod npm;
 mod test;
 mod tidy;
@@ -45,6 +46,8 @@ enum Task {
         #[arg(long, default_value_t = 3)]
         rounds: usize,
     },
+    /// Turns one named mistake after the other on, and fails if its test does not notice.
+    Mutants(mutants::Choice),
     /// Calls the real model providers whose keys stand in the environment.
     Live,
     /// Which crate may import which.
@@ -72,6 +75,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Ci => ci::run(&workspace),
         Task::Test { runner } => test::run(&workspace, &runner),
         Task::Bench { rounds } => bench::run(&workspace, rounds),
+        Task::Mutants(choice) => mutants::run(&workspace, &choice),
         Task::Live => test::live(&workspace),
         Task::Deps => deps::run(&workspace),
         Task::Deny => deny::run(&workspace),

@@ -11,7 +11,8 @@ use crate::{
     npm,
 };
 
-const ONE_SET: &[&str] = &["--workspace", "--all-features", "--locked"];
+/// What every build of the tests has.
+pub(crate) const ONE_SET: &[&str] = &["--workspace", "--all-features", "--locked"];
 
 /// Tests are ignored if they need a tool or a right, and then say themselves that they are skipped.
 /// The others that are ignored stay so: those that call real providers, and the process that another

@@ -12,7 +12,13 @@ use crate::{CrashPlan, Http, Process, Signal, Stream, programs};
 
 const START: Duration = Duration::from_secs(30);
 /// What the product sees of the environment of the test.
-const PASSED_ON: &[&str] = &["PATH", "TMPDIR", "RUST_LOG", "RUST_BACKTRACE"];
+const PASSED_ON: &[&str] = &[
+    "PATH",
+    "TMPDIR",
+    "RUST_LOG",
+    "RUST_BACKTRACE",
+    "OPSPAWN_MUTANT",
+];
 
 /// A script that answers any goal, for tests that are about something else than models.
 pub fn echo() -> PathBuf {

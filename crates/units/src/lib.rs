@@ -9,6 +9,7 @@ pub mod duration;
 pub mod hex;
 pub mod model;
 pub mod money;
+pub mod mutants;
 pub mod nearest;
 
 pub use self::{model::ModelName, nearest::nearest};
