@@ -29,7 +29,9 @@ pub use self::{
         IdempotencyKey, LIST_BYTES, NewTask, Submitted, TaskFilter, TaskRecord, TaskStore,
     },
     upkeep::{Due, UpkeepStore},
-    world::{Clock, Delta, Follow, Heard, Hint, Live, Notice, Observer, Queue, Random},
+    world::{
+        Clock, Delta, Follow, Heard, HeardHint, Hint, Hints, Live, Notice, Observer, Queue, Random,
+    },
 };
 
 /// A boxed future, so that the ports are object-safe without a runtime.

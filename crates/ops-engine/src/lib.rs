@@ -6,6 +6,7 @@ mod approvals;
 mod commands;
 mod control;
 mod error;
+mod follow;
 mod forks;
 mod hub;
 mod loops;
@@ -30,6 +31,7 @@ pub use self::{
     approvals::{ApprovalPage, Opinion},
     commands::{DoubtPage, EventPage, StepPage},
     error::{Error, FieldError},
+    follow::{Followed, Follower, LogPage, Shared},
     forks::{DryRun, Redriven, Rerun},
     hub::Hub,
     retention::Deleted,
@@ -50,6 +52,8 @@ pub struct Engine {
     workspaces: Arc<dyn Workspaces>,
     definitions: Arc<dyn AgentDefinitions>,
     settings: Settings,
+    /// The tasks that are followed.
+    feeds: Arc<follow::Feeds>,
     /// Rings when a schedule was changed.
     schedules_changed: Notify,
 }
@@ -117,6 +121,7 @@ impl Engine {
             workspaces,
             definitions,
             settings,
+            feeds: Arc::default(),
             schedules_changed: Notify::new(),
         })
     }
@@ -147,12 +152,6 @@ impl Engine {
 
     async fn keep_tasks_moving(&self) {
         tokio::join!(self.timers(), self.leases(), self.sweeper());
-    }
-
-    /// Wakes readers; surfaces follow tasks through it.
-    #[must_use]
-    pub fn live(&self) -> &Arc<dyn Live> {
-        &self.live
     }
 
     /// Tells the time.

@@ -1,5 +1,7 @@
 //! Within one process.
 
+mod hints;
+
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -7,7 +9,7 @@ use std::{
 
 use ops_core::{
     TaskId, TenantId,
-    ports::{Delta, Follow, Fut, Heard, Hint, Live, Queue},
+    ports::{Delta, Follow, Fut, Heard, Hint, Hints, Live, Queue},
 };
 use tokio::sync::{Notify, broadcast};
 
@@ -45,6 +47,7 @@ impl Queue for LocalQueue {
 #[derive(Debug, Default)]
 pub struct LocalLive {
     topics: Arc<Mutex<Topics>>,
+    readers: Arc<hints::Readers>,
 }
 
 type Topics = HashMap<(TenantId, TaskId), broadcast::Sender<Heard>>;
@@ -67,6 +70,7 @@ impl LocalLive {
 impl Live for LocalLive {
     fn hint(&self, hint: Hint) {
         self.send(hint.tenant, hint.task, Heard::Log);
+        self.readers.tell(hint);
     }
 
     fn delta(&self, tenant: TenantId, task: TaskId, delta: Delta) {
@@ -84,6 +88,10 @@ impl Live for LocalLive {
             key,
             topics: Arc::clone(&self.topics),
         })
+    }
+
+    fn hints(&self, tenant: TenantId) -> Box<dyn Hints> {
+        Box::new(self.readers.listen(tenant))
     }
 }
 

@@ -14,6 +14,6 @@ mod time;
 
 pub use self::{
     info::{ModelInfo, ServerInfo},
-    rest::{Surface, router},
+    rest::{Surface, event_view, router},
     serve::{Hosts, serve},
 };

@@ -13,7 +13,6 @@ mod etag;
 mod events;
 mod export;
 mod extract;
-mod feed;
 mod reconciliations;
 mod retention;
 mod routes;
@@ -42,6 +41,7 @@ use ops_engine::Engine;
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::routes;
 
+pub use self::events::event_view;
 use self::{document::Document, routes::Routes};
 use crate::{ServerInfo, metrics::Metrics, problem::Problem};
 
@@ -85,7 +85,6 @@ struct App {
     health: Bytes,
     document: Document,
     metrics: Metrics,
-    feeds: Arc<feed::Feeds>,
 }
 
 type AppState = State<Arc<App>>;
@@ -99,7 +98,6 @@ pub fn router(surface: Surface) -> Router {
         document: Document::new(&document),
         bodies: body::Reader::new(surface.max_body_bytes, surface.body_timeout),
         metrics: Metrics::new(),
-        feeds: Arc::default(),
         surface,
     });
     routes

@@ -1,30 +1,28 @@
 //! The command line's REST client, and finding the server to talk to.
 
 mod folder;
+mod follow;
 mod stream;
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use anyhow::{Context as _, Result};
-use futures_util::StreamExt as _;
+use ops_engine::Engine;
 use ops_store::sqlite::{Serves, without_guests};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
+use self::folder::{Folder, Server};
 pub(crate) use self::stream::StreamEvent;
-use self::{
-    folder::{Folder, Server},
-    stream::{Block, Blocks},
-};
 use crate::{
     commands::asked_to_stop,
     config::Config,
     exit::{self, Exit, Exiting},
     output::say,
-    runtime::Role,
+    runtime::{Role, Runtime},
 };
 
 /// A server, reached over REST.
@@ -47,22 +45,8 @@ enum Unanswered {
     Refused(anyhow::Error),
 }
 
-/// How long a client waits before it takes up a stream that broke.
-const REST: Duration = Duration::from_millis(300);
-/// How often in a row a stream may break before it brought anything.
-const PATIENCE: u32 = 10;
 /// How often an embedded server looks whether other commands still use it.
 const LOOK: Duration = Duration::from_millis(50);
-
-/// How a stream came to its end.
-enum End {
-    /// The task, or the caller's interest, has ended.
-    Whole,
-    /// It was cut off after it had brought something.
-    Cut,
-    /// It brought nothing.
-    Empty,
-}
 
 impl Client {
     /// The configured server, else that of the data folder, else an embedded one.
@@ -229,93 +213,6 @@ impl Client {
         })
     }
 
-    /// Follows the events of a task after a number; gives each to `see` until that says stop or the
-    /// task has ended. A broken stream is taken up where it broke, if need be on the next server.
-    pub(crate) async fn follow(
-        &self,
-        task: &str,
-        last: &mut u64,
-        mut see: impl FnMut(&StreamEvent) -> bool,
-    ) -> Result<()> {
-        let mut failures = 0;
-        loop {
-            let base = self.base();
-            match self.follow_once(&base, task, last, &mut see).await {
-                Ok(End::Whole) => return Ok(()),
-                Ok(End::Cut) => failures = 0,
-                Ok(End::Empty) if failures < PATIENCE => failures += 1,
-                Ok(End::Empty) => return Err(self.silent(task)),
-                Err(Unanswered::Unreachable(_) | Unanswered::Stopping(_))
-                    if self.take_over(&base).await? =>
-                {
-                    failures = 0;
-                    continue;
-                }
-                Err(error) if failures < PATIENCE => {
-                    failures += 1;
-                    let error = error.of(&base);
-                    tracing::warn!(%error, "the event stream broke; following again");
-                    self.look_again();
-                }
-                Err(error) => return Err(error.of(&base)),
-            }
-            tokio::time::sleep(REST).await;
-        }
-    }
-
-    /// Follows until the stream ends.
-    async fn follow_once(
-        &self,
-        base: &str,
-        task: &str,
-        last: &mut u64,
-        see: &mut impl FnMut(&StreamEvent) -> bool,
-    ) -> Result<End, Unanswered> {
-        let request = self
-            .http
-            .get(format!("{base}/api/v1/tasks/{task}/events"))
-            .header("Accept", "text/event-stream")
-            .header("Last-Event-ID", last.to_string());
-        let response = request.send().await.map_err(Unanswered::Unreachable)?;
-        let status = response.status();
-        if !status.is_success() {
-            let body = response.bytes().await.unwrap_or_default();
-            let error = problem(status, &body);
-            return Err(match exit::coded(&error) {
-                Some("shutting_down") => Unanswered::Stopping(error),
-                Some(_) | None => Unanswered::Refused(error),
-            });
-        }
-        let mut stream = response.bytes_stream();
-        let mut blocks = Blocks::default();
-        let mut end = End::Empty;
-        while let Some(piece) = stream.next().await {
-            blocks.add(&piece.map_err(Unanswered::Unreachable)?);
-            while let Some(block) = blocks.next() {
-                let (event, id) = match Block::read(block) {
-                    Block::Retry => continue,
-                    Block::Comment => {
-                        end = End::Cut;
-                        continue;
-                    }
-                    Block::Event(event, id) => (event, id),
-                };
-                end = End::Cut;
-                match event.kind.as_str() {
-                    "end" => return Ok(End::Whole),
-                    "resync" => *last = 0,
-                    _ => {
-                        *last = id.unwrap_or(*last);
-                        if !see(&event) {
-                            return Ok(End::Whole);
-                        }
-                    }
-                }
-            }
-        }
-        Ok(end)
-    }
-
     /// If the server at this place ended with the command that it was in: finds the next one, which
     /// may be in this process. False if the server is one that stays.
     async fn take_over(&self, base: &str) -> Result<bool> {
@@ -348,23 +245,18 @@ impl Client {
         }
     }
 
+    /// The engine of the server, if it is in this process.
+    fn engine(&self) -> Option<Arc<Engine>> {
+        let server = self.locked();
+        server.embedded.as_ref().map(Runtime::engine)
+    }
+
     fn base(&self) -> String {
         self.locked().base.clone()
     }
 
     fn locked(&self) -> std::sync::MutexGuard<'_, Server> {
         self.server.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn silent(&self, task: &str) -> anyhow::Error {
-        exit::error(
-            Exit::Unavailable,
-            format!(
-                "the server {} ends the event stream of {task} again and again without an event; \
-                 its log says why",
-                self.base()
-            ),
-        )
     }
 }
 
@@ -430,65 +322,4 @@ fn problem(status: StatusCode, body: &[u8]) -> anyhow::Error {
         code,
     }
     .into()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    };
-
-    use tokio::{
-        io::{AsyncReadExt as _, AsyncWriteExt as _},
-        net::TcpListener,
-    };
-
-    use super::*;
-
-    /// A server that answers each request with this stream and ends it; how often it was asked.
-    async fn server(stream: &'static str) -> (Client, Arc<AtomicUsize>) {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let asked = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&asked);
-        tokio::spawn(async move {
-            loop {
-                let (mut socket, _) = listener.accept().await.unwrap();
-                count.fetch_add(1, Ordering::SeqCst);
-                let mut head = [0; 4_096];
-                let _ = socket.read(&mut head).await;
-                let reply = format!(
-                    "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\
-                     connection: close\r\n\r\n{stream}"
-                );
-                let _ = socket.write_all(reply.as_bytes()).await;
-            }
-        });
-        (Client::new(None, Server::at(&url)).unwrap(), asked)
-    }
-
-    #[tokio::test]
-    async fn a_stream_that_brings_nothing_is_given_up() {
-        let (client, asked) = server("retry: 1000\n\n").await;
-        let mut last = 0;
-        let follow = client.follow("task_1", &mut last, |_| true);
-        let followed = tokio::time::timeout(Duration::from_secs(30), follow).await;
-        let error = followed.expect("it asks for ever").unwrap_err();
-        assert!(error.to_string().contains("without an event"), "{error}");
-        assert_eq!(asked.load(Ordering::SeqCst), 11);
-    }
-
-    #[tokio::test]
-    async fn a_stream_that_is_cut_off_is_taken_up_without_haste() {
-        let (client, asked) = server("id: 1\nevent: task.leased\ndata: {}\n\n").await;
-        let mut last = 0;
-        let follow = client.follow("task_1", &mut last, |_| true);
-        let followed = tokio::time::timeout(Duration::from_secs(1), follow).await;
-        assert!(followed.is_err(), "the task goes on");
-        assert_eq!(last, 1);
-        let asked = asked.load(Ordering::SeqCst);
-        assert!((1..=4).contains(&asked), "{asked} requests in a second");
-    }
 }

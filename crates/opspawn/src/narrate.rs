@@ -1,78 +1,23 @@
 //! One line on standard error for each task that starts, waits or ends, while a server runs.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use jiff::{Timestamp, tz::TimeZone};
 use ops_core::{
-    Micros, State, TaskId, Wait,
-    ports::{Hint, Notice, Observer, TaskRecord},
+    Micros, State, TaskId, TenantId, Wait,
+    ports::{HeardHint, Hints, TaskRecord},
     task::StateName,
 };
-use ops_engine::{Engine, Hub};
-use tokio::{sync::mpsc, time::Instant};
+use ops_engine::Engine;
+use tokio::time::Instant;
 
 use crate::output::{self, say};
 
-/// Changes that wait to be told.
-const BACKLOG: usize = 256;
 /// Lines at once after a quiet time, and lines a second from then on. A person reads no more.
 const BURST: f64 = 40.0;
 const RATE: f64 = 10.0;
 /// An input beyond this size is not looked through for a goal.
 const MAX_INPUT: usize = 64 << 10;
-
-/// Sees the commits of the store before the hub does, and picks those that change a task's state.
-///
-/// It runs on the thread that writes, with every commit: a busy server appends tens of thousands of
-/// steps a second, each with a notice. So a notice that changes no state costs one look into a map, and
-/// the rest is read and written elsewhere.
-pub(crate) struct Narrator {
-    hub: Arc<Hub>,
-    /// The state that was told last, of tasks that have begun and not ended.
-    known: Mutex<HashMap<TaskId, StateName>>,
-    changes: mpsc::Sender<Hint>,
-    untold: Arc<AtomicU64>,
-}
-
-/// What the narrator saw.
-pub(crate) struct Changes {
-    changes: mpsc::Receiver<Hint>,
-    untold: Arc<AtomicU64>,
-}
-
-impl Narrator {
-    /// A narrator in front of a hub.
-    pub(crate) fn new(hub: Arc<Hub>) -> (Arc<Self>, Changes) {
-        let (sender, changes) = mpsc::channel(BACKLOG);
-        let untold = Arc::<AtomicU64>::default();
-        let narrator = Self {
-            hub,
-            known: Mutex::default(),
-            changes: sender,
-            untold: Arc::clone(&untold),
-        };
-        (Arc::new(narrator), Changes { changes, untold })
-    }
-}
-
-impl Observer for Narrator {
-    fn committed(&self, notices: &[Notice]) {
-        self.hub.committed(notices);
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        for Notice { hint, .. } in notices {
-            if changed(&mut known, hint.task, hint.state) && self.changes.try_send(*hint).is_err() {
-                self.untold.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-    }
-}
 
 /// Whether a state is worth a line after the one that was told last.
 fn changed(known: &mut HashMap<TaskId, StateName>, task: TaskId, state: StateName) -> bool {
@@ -92,37 +37,51 @@ fn changed(known: &mut HashMap<TaskId, StateName>, task: TaskId, state: StateNam
     }
 }
 
-impl Changes {
-    /// Tells what was seen until the store is closed.
-    pub(crate) async fn tell(mut self, engine: Arc<Engine>) {
-        let (mut left, mut last) = (BURST, Instant::now());
-        let mut skipped = 0;
-        loop {
-            let hint = match tokio::time::timeout(Duration::from_secs(1), self.changes.recv()).await
-            {
-                Ok(None) => return,
-                Ok(Some(hint)) => Some(hint),
-                Err(_) => None,
-            };
-            let now = Instant::now();
-            left = (left + now.duration_since(last).as_secs_f64() * RATE).min(BURST);
-            last = now;
-            if left < 1.0 {
-                skipped += u64::from(hint.is_some());
-                continue;
+/// Tells what the hints say, for as long as it is polled.
+pub(crate) async fn tell(engine: Arc<Engine>, mut hints: Box<dyn Hints>) {
+    // The state that was told last, of tasks that have begun and not ended.
+    let mut known = HashMap::new();
+    let (mut left, mut last) = (BURST, Instant::now());
+    let mut skipped = 0;
+    loop {
+        let hint = match tokio::time::timeout(Duration::from_secs(1), hints.next()).await {
+            Ok(HeardHint::Hint(hint)) if changed(&mut known, hint.task, hint.state) => Some(hint),
+            Ok(HeardHint::Hint(_)) => continue,
+            Ok(HeardHint::Missed(missed)) => {
+                skipped += missed;
+                forget_ended(&engine, &mut known).await;
+                None
             }
-            skipped += self.untold.swap(0, Ordering::Relaxed);
-            if skipped > 0 {
-                say!("... {skipped} more changes of tasks; see `opspawn task ls`");
-                skipped = 0;
-            }
-            let Some(hint) = hint else { continue };
-            let Ok(record) = engine.task(hint.tenant, hint.task).await else {
-                continue;
-            };
-            left -= 1.0;
-            let at = record.life.updated_at;
-            say!("{} {} {}", clock(at), hint.task, line(&record, hint.state));
+            Err(_) => None,
+        };
+        let now = Instant::now();
+        left = (left + now.duration_since(last).as_secs_f64() * RATE).min(BURST);
+        last = now;
+        if left < 1.0 {
+            skipped += u64::from(hint.is_some());
+            continue;
+        }
+        if skipped > 0 {
+            say!("... {skipped} more changes of tasks; see `opspawn task ls`");
+            skipped = 0;
+        }
+        let Some(hint) = hint else { continue };
+        let Ok(record) = engine.task(hint.tenant, hint.task).await else {
+            continue;
+        };
+        left -= 1.0;
+        let at = record.life.updated_at;
+        say!("{} {} {}", clock(at), hint.task, line(&record, hint.state));
+    }
+}
+
+/// Forgets the tasks whose end was missed.
+async fn forget_ended(engine: &Engine, known: &mut HashMap<TaskId, StateName>) {
+    let tasks: Vec<_> = known.keys().copied().collect();
+    for task in tasks {
+        let life = engine.life(TenantId::DEFAULT, task).await;
+        if life.is_ok_and(|life| life.state.name().is_terminal()) {
+            known.remove(&task);
         }
     }
 }

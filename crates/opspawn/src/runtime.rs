@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use ops_agents::TASK_TYPES;
 use ops_core::{
     TenantId,
-    ports::{Clock, Live, Observer, Queue, Random, Retention},
+    ports::{Clock, Live, Queue, Random, Retention},
     retry::RetryPolicy,
 };
 use ops_engine::{Adapters, Engine, Hub};
@@ -26,7 +26,7 @@ use units::ModelName;
 use crate::{
     agents,
     config::Config,
-    narrate::Narrator,
+    narrate,
     system::{self, SystemClock, SystemRandom},
 };
 
@@ -65,7 +65,9 @@ pub(crate) struct Runtime {
     stop: CancellationToken,
     server: JoinHandle<()>,
     worker: Option<JoinHandle<()>>,
-    engine: JoinHandle<()>,
+    loops: JoinHandle<()>,
+    narrator: Option<JoinHandle<()>>,
+    engine: Arc<Engine>,
 }
 
 /// Where the data is, and how safe it is there.
@@ -107,20 +109,13 @@ impl Runtime {
         let queue: Arc<dyn Queue> = Arc::new(LocalQueue::default());
         let live: Arc<dyn Live> = Arc::new(LocalLive::default());
         let hub = Hub::new(Arc::clone(&queue), Arc::clone(&live));
-        let (observer, changes): (Arc<dyn Observer>, _) = match narrate {
-            true => {
-                let (narrator, changes) = Narrator::new(Arc::clone(&hub));
-                (narrator, Some(changes))
-            }
-            false => (Arc::clone(&hub) as _, None),
-        };
         let lease = config
             .duration("worker.lease")
             .unwrap_or(Duration::from_secs(10));
         let options = Options {
             durability: storage.durability,
             session_ttl: lease,
-            observer,
+            observer: Arc::clone(&hub) as _,
             ..Options::new(storage.dir.clone(), Arc::clone(&clock))
         };
         let store = tokio::task::spawn_blocking(move || SqliteStore::open(options))
@@ -153,9 +148,10 @@ impl Runtime {
             definitions: Arc::clone(&factory) as _,
         };
         let engine = Engine::new(adapters, engine_settings(config));
-        if let Some(changes) = changes {
-            tokio::spawn(changes.tell(Arc::clone(&engine)));
-        }
+        let narrator = narrate.then(|| {
+            let hints = engine.hints(TenantId::DEFAULT);
+            tokio::spawn(narrate::tell(Arc::clone(&engine), hints))
+        });
         let stop = CancellationToken::new();
         let (name, is_llm) = match &model {
             Some(model) => (model.name().parse(), model.is_llm()),
@@ -199,9 +195,10 @@ impl Runtime {
             let worker = Worker::new(runs, live, queue, clock, random, factory, settings);
             tokio::spawn(worker.run(stop.child_token()))
         });
-        let engine = match role {
-            Role::Serve => tokio::spawn(engine.run(stop.child_token())),
-            Role::Work | Role::Answer => tokio::spawn(engine.run_tasks(stop.child_token())),
+        let running = Arc::clone(&engine);
+        let loops = match role {
+            Role::Serve => tokio::spawn(running.run(stop.child_token())),
+            Role::Work | Role::Answer => tokio::spawn(running.run_tasks(stop.child_token())),
         };
         Ok(Self {
             role,
@@ -212,8 +209,15 @@ impl Runtime {
             stop,
             server,
             worker,
+            loops,
+            narrator,
             engine,
         })
+    }
+
+    /// The commands and readers of the system.
+    pub(crate) fn engine(&self) -> Arc<Engine> {
+        Arc::clone(&self.engine)
     }
 
     /// Tells other processes that this one serves no more: they wait until it has ended.
@@ -227,13 +231,17 @@ impl Runtime {
     pub(crate) async fn stop(self) -> Result<()> {
         self.withdraw();
         self.stop.cancel();
-        for part in [self.worker, Some(self.server), Some(self.engine)]
+        for part in [self.worker, Some(self.server), Some(self.loops)]
             .into_iter()
             .flatten()
         {
             part.await
                 .context("a part of the system failed while it stopped")?;
         }
+        if let Some(narrator) = self.narrator {
+            narrator.abort();
+        }
+        drop(self.engine);
         let store = self.store;
         tokio::task::spawn_blocking(move || {
             store.close();

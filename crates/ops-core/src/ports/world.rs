@@ -52,6 +52,8 @@ pub trait Live: Send + Sync {
     fn delta(&self, tenant: TenantId, task: TaskId, delta: Delta);
     /// Follows a task.
     fn follow(&self, tenant: TenantId, task: TaskId) -> Box<dyn Follow>;
+    /// Listens to the hints of every task of a tenant, from now on.
+    fn hints(&self, tenant: TenantId) -> Box<dyn Hints>;
 }
 
 /// A piece of an answer that is being made.
@@ -80,6 +82,22 @@ pub enum Heard {
 pub trait Follow: Send {
     /// The next thing heard. A follower that falls behind hears `Log` and has lost deltas.
     fn next(&mut self) -> Fut<'_, Heard>;
+}
+
+/// What a reader of a tenant's hints hears.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeardHint {
+    /// A task was submitted, or its log has grown.
+    Hint(Hint),
+    /// The reader was too slow: so many hints before the next one are lost, and it queries again.
+    Missed(u64),
+}
+
+/// One reader of a tenant's hints. What it has not taken yet is bounded. Of the hints of one task that
+/// tell of the same state in a row, the reader may hear only the last.
+pub trait Hints: Send {
+    /// The next thing heard. Nothing is lost if the future is dropped.
+    fn next(&mut self) -> Fut<'_, HeardHint>;
 }
 
 /// Is told what was committed, right after the commit.

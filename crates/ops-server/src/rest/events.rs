@@ -56,14 +56,22 @@ pub(crate) async fn list(
     query.check()?;
     let after = resumed.unwrap_or(after);
     if stream {
-        let follower = sse::Follower::new(&app, caller.tenant, id, after).await;
-        return Ok(follower.map_err(refused(id))?.into_response());
+        let stream = sse::EventStream::open(&app, caller.tenant, id, after).await;
+        return Ok(stream.map_err(refused(id))?.into_response());
     }
     let limit = u32::try_from(limit).unwrap_or(u32::MAX);
     let page = app.surface.engine.events(caller.tenant, id, after, limit);
     let page = page.await.map_err(refused(id))?;
     let next = page.next.map(|seq| pages.after_seq(seq));
     Ok(view::page("events", &page.events, write, next))
+}
+
+/// An event as clients see it: the JSON text of `{seq, type, at, data}`.
+#[must_use]
+pub fn event_view(event: &StoredEvent) -> Vec<u8> {
+    let mut out = Vec::with_capacity(event.event.body.len() + 96);
+    write(&mut out, event);
+    out
 }
 
 /// Writes `{seq, type, at, data}`; the stored body is put in as it is.

@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -14,9 +14,9 @@ use ops_core::{
     agent::AgentSpec,
     event::{EffectClass, NewEvent, StepKind, StepMark, StepStatus, TaskError, Usage},
     ports::{
-        AgentDefinitions, AgentMistake, AgentTool, AgentTools, ClaimRequest, Clock, Expected, Fut,
-        InputCheck, Live, Queue, Random, Retention, RunStore as _, TaskInput, TaskRecord,
-        TaskStore as _, ToolSourceHealth, Workspaces,
+        AgentDefinitions, AgentMistake, AgentTool, AgentTools, ClaimRequest, Clock, Delta,
+        Expected, Follow, Fut, Hint, Hints, InputCheck, Live, Queue, Random, Retention,
+        RunStore as _, TaskInput, TaskRecord, TaskStore as _, ToolSourceHealth, Workspaces,
     },
     retry::RetryPolicy,
 };
@@ -176,13 +176,70 @@ impl AgentDefinitions for Definitions {
     }
 }
 
+/// Wakes readers, when a test lets it.
+#[derive(Default)]
+pub(crate) struct TestLive {
+    inner: LocalLive,
+    held: Mutex<Option<Vec<Hint>>>,
+    meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl TestLive {
+    /// How many tasks are followed.
+    pub(crate) fn followed(&self) -> usize {
+        self.inner.followed()
+    }
+
+    /// Keeps hints back.
+    pub(crate) fn hold(&self) {
+        self.held.lock().unwrap().get_or_insert_default();
+    }
+
+    /// Lets the hints go that were kept back.
+    pub(crate) fn release(&self) {
+        let held = self.held.lock().unwrap().take();
+        for hint in held.into_iter().flatten() {
+            self.inner.hint(hint);
+        }
+    }
+
+    /// Does something at the last moment before the next follower listens.
+    pub(crate) fn before_listening(&self, act: impl FnOnce() + Send + 'static) {
+        *self.meanwhile.lock().unwrap() = Some(Box::new(act));
+    }
+}
+
+impl Live for TestLive {
+    fn hint(&self, hint: Hint) {
+        if let Some(held) = &mut *self.held.lock().unwrap() {
+            return held.push(hint);
+        }
+        self.inner.hint(hint);
+    }
+
+    fn delta(&self, tenant: TenantId, task: TaskId, delta: Delta) {
+        self.inner.delta(tenant, task, delta);
+    }
+
+    fn follow(&self, tenant: TenantId, task: TaskId) -> Box<dyn Follow> {
+        if let Some(act) = self.meanwhile.lock().unwrap().take() {
+            act();
+        }
+        self.inner.follow(tenant, task)
+    }
+
+    fn hints(&self, tenant: TenantId) -> Box<dyn Hints> {
+        self.inner.hints(tenant)
+    }
+}
+
 /// A server and everything behind it.
 pub(crate) struct App {
     pub(crate) addr: SocketAddr,
     pub(crate) clock: Arc<TestClock>,
     pub(crate) engine: Arc<Engine>,
     pub(crate) store: Arc<SqliteStore>,
-    pub(crate) live: Arc<LocalLive>,
+    pub(crate) live: Arc<TestLive>,
     pub(crate) stop: CancellationToken,
     pub(crate) served: JoinHandle<()>,
     session: SessionId,
@@ -221,7 +278,7 @@ impl App {
             ahead: AtomicI64::new(0),
         });
         let queue: Arc<dyn Queue> = Arc::new(LocalQueue::default());
-        let live = Arc::new(LocalLive::default());
+        let live = Arc::new(TestLive::default());
         let hub = Hub::new(Arc::clone(&queue), Arc::clone(&live) as Arc<dyn Live>);
         let store = SqliteStore::open(Options {
             durability: Durability::Off,

@@ -10,6 +10,8 @@ mod client;
 #[cfg(test)]
 mod export;
 #[cfg(test)]
+mod followers;
+#[cfg(test)]
 mod front_door;
 #[cfg(test)]
 mod harness;
