@@ -117,7 +117,8 @@ pub struct ApprovalDecision {
     pub step: u32,
     /// The decision. An approval takes the arguments that the approval has by now.
     pub action: ApprovalAction,
-    /// The revision that was looked at; another one refuses.
+    /// The revision that was looked at; another one refuses. Without it, an approval is of the first
+    /// revision, and other decisions are of any.
     pub revision: Option<u32>,
     /// The person who decides, as the client names them.
     pub by: Option<String>,

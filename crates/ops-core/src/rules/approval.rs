@@ -29,13 +29,16 @@ pub enum Refused {
     Task(#[from] Rejection),
 }
 
+/// The revision of what the step itself asked for.
+const FIRST_REVISION: u32 = 1;
+
 /// An approval that a step asks for.
 #[must_use]
 pub fn ask(asked: NewApproval, task: TaskId, now: Micros) -> Approval {
     Approval {
         task,
         asked,
-        revision: 1,
+        revision: FIRST_REVISION,
         status: ApprovalStatus::Pending,
         asked_at: now,
         decided_at: None,
@@ -65,7 +68,13 @@ pub fn judge(
         ApprovalStatus::Pending => {}
         closed => return Err(Refused::Closed(closed)),
     }
-    if let Some(given) = revision.filter(|given| *given != approval.revision) {
+    // Whoever approves without a revision looked at what the step asked for, and knows of no edit: one
+    // that came in between must not run by it. Denying never lets anything run.
+    let seen = match action {
+        ApprovalAction::Approve => revision.or(Some(FIRST_REVISION)),
+        ApprovalAction::Deny { .. } | ApprovalAction::Edit { .. } => revision,
+    };
+    if let Some(given) = seen.filter(|given| *given != approval.revision) {
         let current = approval.revision;
         return Err(Refused::Revision { given, current });
     }
@@ -105,7 +114,7 @@ pub fn judge(
 /// Whether the arguments are others than those that the step asked for.
 #[must_use]
 pub fn is_edited(approval: &Approval) -> bool {
-    approval.revision > 1
+    approval.revision > FIRST_REVISION
 }
 
 /// What an open approval comes to when its task stops waiting for it; none if it stays open. One whose

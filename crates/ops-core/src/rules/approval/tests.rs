@@ -74,7 +74,11 @@ fn a_decision_closes_an_approval_and_an_edit_opens_it_anew() {
     );
     assert!(matches!(event(&told), TaskEvent::Edited { .. }));
     // What is approved then are the edited arguments.
-    let (_, told) = judged(&edited, ApprovalAction::Approve);
+    let approve = ApprovalDecision {
+        revision: Some(2),
+        ..decision(ApprovalAction::Approve)
+    };
+    let (_, told) = judge(&edited, &life, approve, Micros(5)).unwrap();
     let TaskEvent::Approved { input, .. } = event(&told) else {
         panic!("{told:?}");
     };
@@ -107,6 +111,23 @@ fn what_is_closed_or_was_edited_meanwhile_refuses() {
     );
     seen.revision = Some(2);
     assert!(judge(&edited, &life, seen, Micros(5)).is_ok());
+}
+
+/// security.md, "Missing": an approval without a revision approved any edit.
+#[test]
+fn an_approval_without_a_revision_is_of_what_the_step_asked_for() {
+    let life = running(1);
+    let judged = |approval: &Approval, action| judge(approval, &life, decision(action), Micros(5));
+    let (edited, _) = judged(&open(None), edit()).unwrap();
+    assert_eq!(
+        judged(&edited, ApprovalAction::Approve).unwrap_err(),
+        Refused::Revision {
+            given: 1,
+            current: 2
+        }
+    );
+    assert!(judged(&edited, deny()).is_ok());
+    assert!(judged(&open(None), ApprovalAction::Approve).is_ok());
 }
 
 #[test]
