@@ -19,6 +19,7 @@ mod routes;
 mod schedules;
 mod schema;
 mod server;
+mod shape;
 mod sse;
 mod steps;
 mod tasks;

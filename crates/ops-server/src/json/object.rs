@@ -16,6 +16,7 @@ pub(crate) struct Fields<'a> {
     path: Vec<String>,
     known: &'static [&'static str],
     values: Vec<Option<&'a RawValue>>,
+    is_object: bool,
 }
 
 /// Takes an object apart. `known` are its fields, `path` is where it stands in the request.
@@ -30,6 +31,7 @@ pub(crate) fn object<'a>(
         path: path.iter().map(|part| (*part).to_owned()).collect(),
         known,
         values: vec![None; known.len()],
+        is_object: true,
     };
     let mut strangers = Vec::new();
     let seed = Take {
@@ -38,6 +40,7 @@ pub(crate) fn object<'a>(
     };
     let taken = seed.deserialize(&mut serde_json::Deserializer::from_str(text));
     if taken.is_err() {
+        fields.is_object = false;
         errors.push(fields.error(None, "dict_type", "must be an object"));
     }
     for name in strangers {
@@ -63,6 +66,7 @@ pub(crate) fn pick<'a>(text: &'a str, known: &'static [&'static str]) -> Fields<
         path: Vec::new(),
         known,
         values: vec![None; known.len()],
+        is_object: true,
     };
     let seed = Pick(&mut fields);
     // What is no object has none of them.
@@ -78,6 +82,11 @@ fn later(name: &str) -> Option<String> {
 }
 
 impl<'a> Fields<'a> {
+    /// Whether it is an object.
+    pub(crate) fn is_object(&self) -> bool {
+        self.is_object
+    }
+
     /// The text of a field; none if it is missing or `null`.
     pub(crate) fn raw(&self, name: &str) -> Option<&'a str> {
         self.text(name).filter(|text| *text != "null")

@@ -12,6 +12,7 @@ use axum::{
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use ops_core::{AgentDigest, AgentName, ports::Stored};
 
+pub(super) use self::wish::ApplyAgent;
 use super::{
     AppState, answer, cursor, etag,
     extract::{Caller, NamePath, VersionPath},
@@ -100,7 +101,7 @@ pub(crate) async fn get(
         ("If-None-Match" = Option<String>, Header,
             description = "`*`: there must be no such agent."),
     ),
-    request_body = schema::ApplyAgent,
+    request_body = wish::ApplyAgent,
     responses(
         (status = 200, body = schema::Applied, description = "The agent, which was there.",
             headers(("ETag" = String, description = "Its version: the digest in quotes."))),

@@ -5,19 +5,17 @@ use axum::{
     response::Response,
 };
 use http::{StatusCode, Uri};
-use ops_core::{Approval, ApprovalStatus, Code, ports::ApprovalFilter};
+use ops_core::{Approval, ApprovalStatus, ports::ApprovalFilter};
 use ops_engine::{FieldError, Opinion};
 
 use super::{
     AppState, answer, cursor,
     extract::{ApprovalPath, Caller, StepPath, refused},
-    schema, view,
+    schema,
+    shape::{Any, Body, Text, Whole, body},
+    view,
 };
-use crate::{
-    json::{Fields, ObjectWriter, object},
-    problem::Problem,
-    query::Query,
-};
+use crate::{json::ObjectWriter, problem::Problem, query::Query};
 
 /// Lists approvals, newest first; those that nobody has decided unless `status` says otherwise.
 #[utoipa::path(
@@ -95,7 +93,7 @@ pub(crate) async fn get(
     post, path = "/api/v1/approvals/{task_id}/{step}/approve", tag = "Approvals",
     operation_id = "approve_step",
     params(schema::StepPath),
-    request_body = schema::Approve,
+    request_body = Approve,
     responses(
         (status = 200, body = schema::Approval, description = "The approval."),
         schema::NoTask, schema::Conflict, schema::Invalid,
@@ -107,8 +105,10 @@ pub(crate) async fn approve(
     path: ApprovalPath,
     request: Request,
 ) -> Result<Response, Problem> {
-    judge(state, caller, path, request, APPROVE, |_, _| {
-        Some(Opinion::Approve)
+    judge(state, caller, path, request, |body: Approve, _| Decision {
+        opinion: Opinion::Approve,
+        revision: body.revision,
+        by: body.by,
     })
     .await
 }
@@ -118,7 +118,7 @@ pub(crate) async fn approve(
     post, path = "/api/v1/approvals/{task_id}/{step}/deny", tag = "Approvals",
     operation_id = "deny_step",
     params(schema::StepPath),
-    request_body = schema::Deny,
+    request_body = Deny,
     responses(
         (status = 200, body = schema::Approval, description = "The approval."),
         schema::NoTask, schema::Conflict, schema::Invalid,
@@ -130,13 +130,12 @@ pub(crate) async fn deny(
     path: ApprovalPath,
     request: Request,
 ) -> Result<Response, Problem> {
-    judge(state, caller, path, request, DENY, |body, errors| {
-        let reason = body.string("reason", errors);
-        if reason.is_none() && body.raw("reason").is_none() {
-            let message = "is missing: say what the agent is to be told";
-            errors.push(body.error(Some("reason"), "missing", message));
-        }
-        Some(Opinion::Deny { reason: reason? })
+    judge(state, caller, path, request, |body: Deny, _| Decision {
+        opinion: Opinion::Deny {
+            reason: body.reason.unwrap_or_default(),
+        },
+        revision: body.revision,
+        by: body.by,
     })
     .await
 }
@@ -146,7 +145,7 @@ pub(crate) async fn deny(
     post, path = "/api/v1/approvals/{task_id}/{step}/edit", tag = "Approvals",
     operation_id = "edit_step",
     params(schema::StepPath),
-    request_body = schema::Edit,
+    request_body = Edit,
     responses(
         (status = 200, body = schema::Approval, description = "The approval, to be decided anew."),
         schema::NoTask, schema::Conflict, schema::Invalid,
@@ -158,42 +157,73 @@ pub(crate) async fn edit(
     path: ApprovalPath,
     request: Request,
 ) -> Result<Response, Problem> {
-    judge(state, caller, path, request, EDIT, |body, errors| {
-        if body.raw("input").is_none() {
-            let message = "is missing: give the arguments that the step is to run with";
-            errors.push(body.error(Some("input"), "missing", message));
-        }
-        let input = body.value("input", errors)?;
-        Some(Opinion::Edit { input })
+    judge(state, caller, path, request, |body: Edit, _| Decision {
+        opinion: Opinion::Edit {
+            input: body.input.unwrap_or_default(),
+        },
+        revision: body.revision,
+        by: body.by,
     })
     .await
 }
 
-const APPROVE: &[&str] = &["revision", "by"];
-const DENY: &[&str] = &["reason", "revision", "by"];
-const EDIT: &[&str] = &["input", "revision", "by"];
+body! {
+    /// Leave to run.
+    pub(super) struct Approve {
+        /// The revision that was looked at; another one refuses. Without it, it is the first: what an
+        /// edit changed is approved by its revision only.
+        revision: Whole<u32>,
+        /// Who decides.
+        by: Text = {"minLength": 1, "maxLength": 128},
+    }
+}
 
-async fn judge(
+body! {
+    /// No leave to run.
+    pub(super) struct Deny {
+        /// Why; the model is told.
+        reason: Text = {"maxLength": 4096}; required "is missing: say what the agent is to be told",
+        /// The revision that was looked at; another one refuses.
+        revision: Whole<u32>,
+        /// Who decides.
+        by: Text = {"minLength": 1, "maxLength": 128},
+    }
+}
+
+body! {
+    /// Other arguments.
+    pub(super) struct Edit {
+        /// They must fit `input_schema`.
+        input: Any = {"not": {"type": "null"}}; required
+            "is missing: give the arguments that the step is to run with",
+        /// The revision that was looked at; another one refuses.
+        revision: Whole<u32>,
+        /// Who edits.
+        by: Text = {"minLength": 1, "maxLength": 128},
+    }
+}
+
+/// A decision about a step.
+struct Decision {
+    opinion: Opinion,
+    revision: Option<u32>,
+    by: Option<String>,
+}
+
+async fn judge<B: Body>(
     State(app): AppState,
     caller: Caller,
     ApprovalPath(StepPath { task, step }): ApprovalPath,
     request: Request,
-    fields: &'static [&'static str],
-    read: impl FnOnce(&Fields<'_>, &mut Vec<FieldError>) -> Option<Opinion>,
+    read: impl FnOnce(B, &mut Vec<FieldError>) -> Decision,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let body = app.bodies.json(&parts.headers, body).await?;
-    let mut errors = Vec::new();
-    let (opinion, revision, by) = {
-        let body = object(body.text(), fields, &[], &mut errors);
-        let opinion = read(&body, &mut errors);
-        let revision = body.whole("revision", &mut errors);
-        (opinion, revision, body.string("by", &mut errors))
-    };
-    let opinion = match opinion {
-        Some(opinion) if errors.is_empty() => opinion,
-        Some(_) | None => return Err(Problem::parts(Code::InvalidBody, "body", errors)),
-    };
+    let Decision {
+        opinion,
+        revision,
+        by,
+    } = B::read(body.text(), read)?;
     let engine = &app.surface.engine;
     let judged = engine.judge(&caller, task, step, opinion, revision, by);
     Ok(one(&judged.await.map_err(refused(task))?))

@@ -4,18 +4,18 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use ops_core::{Code, Json};
-use ops_engine::{FieldError, Rerun};
+use ops_engine::FieldError;
+use serde_json::json;
 
 use super::{
-    AppState, create,
+    AppState,
+    create::{self, wish::LimitTask},
     extract::{Caller, TaskPath, refused},
-    schema, tasks,
+    schema,
+    shape::{self, Any, Body, Object, Text, Within, body},
+    tasks,
 };
-use crate::{
-    json::{Fields, object},
-    problem::Problem,
-};
+use crate::problem::Problem;
 
 /// Makes a task stand still: at once, or when its step has ended.
 ///
@@ -61,7 +61,7 @@ pub(crate) async fn resume(
 #[utoipa::path(
     post, path = "/api/v1/tasks/{task_id}/limits", tag = "Tasks", operation_id = "limit_task",
     params(schema::TaskPath),
-    request_body = schema::SubmitLimits,
+    request_body = LimitTask,
     responses(
         (status = 200, body = schema::Task, description = "The task."),
         schema::NoTask, schema::Conflict, schema::Invalid,
@@ -75,12 +75,7 @@ pub(crate) async fn limit(
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let body = app.bodies.json(&parts.headers, body).await?;
-    let mut errors = Vec::new();
-    let fields = object(body.text(), create::wish::LIMITS, &[], &mut errors);
-    let limits = create::wish::limits_in(&fields, &mut errors);
-    if !errors.is_empty() {
-        return Err(Problem::parts(Code::InvalidBody, "body", errors));
-    }
+    let limits = LimitTask::read(body.text(), |body, _| body.limits())?;
     tasks::changed(id, app.surface.engine.limit(&caller, id, limits)).await
 }
 
@@ -92,7 +87,7 @@ pub(crate) async fn limit(
 #[utoipa::path(
     post, path = "/api/v1/tasks/{task_id}/signals", tag = "Tasks", operation_id = "signal_task",
     params(schema::TaskPath),
-    request_body = schema::Signal,
+    request_body = Signal,
     responses(
         (status = 200, body = schema::Task, description = "The task."),
         schema::NoTask, schema::Conflict, schema::Invalid,
@@ -106,17 +101,11 @@ pub(crate) async fn signal(
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let body = app.bodies.json(&parts.headers, body).await?;
-    let mut errors = Vec::new();
-    let fields = object(body.text(), &["name", "payload"], &[], &mut errors);
-    let name = fields.string("name", &mut errors);
-    if errors.is_empty() && name.is_none() {
-        errors.push(fields.error(Some("name"), "missing", "is missing"));
-    }
-    let payload = fields.value("payload", &mut errors).unwrap_or_default();
-    if !errors.is_empty() {
-        return Err(Problem::parts(Code::InvalidBody, "body", errors));
-    }
-    let name = name.unwrap_or_default();
+    let read = |body: Signal, _: &mut Vec<FieldError>| {
+        let payload = body.payload.unwrap_or_default();
+        (body.name.unwrap_or_default(), payload)
+    };
+    let (name, payload) = Signal::read(body.text(), read)?;
     let told = app.surface.engine.signal(&caller, id, name, payload);
     tasks::changed(id, told).await
 }
@@ -128,7 +117,7 @@ pub(crate) async fn signal(
 #[utoipa::path(
     post, path = "/api/v1/tasks/{task_id}/rerun", tag = "Tasks", operation_id = "rerun_task",
     params(schema::TaskPath, schema::IdempotencyKey),
-    request_body = schema::Rerun,
+    request_body = Rerun,
     responses(
         (status = 201, body = schema::Task, description = "The new task.", headers(
             ("Idempotency-Replayed" = String, description = "`true` if the key had made it before."),
@@ -154,32 +143,41 @@ pub(crate) async fn rerun(
     Ok(tasks::made(submitted.map_err(refused(id))?))
 }
 
-fn parse(text: &str) -> Result<Rerun, Problem> {
-    let mut errors = Vec::new();
-    let body = object(text, RERUN, &[], &mut errors);
-    let rerun = Rerun {
-        from_step: body.whole("from_step", &mut errors),
-        input: body.value("input", &mut errors),
-        message: body.string("message", &mut errors),
-        input_data: input_data(&body, &mut errors),
+fn parse(text: &str) -> Result<ops_engine::Rerun, Problem> {
+    Rerun::read(text, |body, _| ops_engine::Rerun {
+        from_step: body.from_step,
+        input: body.input,
+        message: body.message,
+        input_data: body.input_data,
         key: None,
-    };
-    if rerun.from_step == Some(0) {
-        errors.push(body.error(Some("from_step"), "value_error", "must be at least 1"));
-    }
-    if errors.is_empty() {
-        Ok(rerun)
-    } else {
-        Err(Problem::parts(Code::InvalidBody, "body", errors))
+    })
+}
+
+body! {
+    /// Something that is told to a run.
+    pub(super) struct Signal {
+        /// Which call it is for: what `state_detail.signals` of the waiting task says.
+        name: Text = {"minLength": 1, "maxLength": 128, "examples": ["human.call_4"]}; required
+            "is missing",
+        /// What the call returns: any JSON.
+        payload: Any,
     }
 }
 
-const RERUN: &[&str] = &["from_step", "input", "message", "input_data"];
-
-fn input_data(body: &Fields<'_>, errors: &mut Vec<FieldError>) -> Option<Json> {
-    let text = body.raw("input_data")?;
-    if !text.starts_with('{') {
-        errors.push(body.error(Some("input_data"), "dict_type", "must be an object"));
+body! {
+    /// How a task is done again.
+    pub(super) struct Rerun {
+        /// The first step that is done anew; missing for all of them.
+        from_step: Within<1, { u32::MAX }>,
+        /// Other arguments for that step, if it is a tool call.
+        input: Any,
+        /// A message to the model before that step, if it is a model call.
+        message: Text,
+        /// Another input, if the task is done from its start.
+        input_data: Object,
     }
-    Some(Json::parse(text).expect("a part of a checked body is JSON"))
+    with json!({"anyOf": [
+        {"allOf": [shape::one_given(&["from_step"]), shape::none_given(&["input_data"])]},
+        shape::none_given(&["from_step", "input", "message"]),
+    ]});
 }

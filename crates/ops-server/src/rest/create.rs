@@ -13,6 +13,10 @@ use http::HeaderMap;
 use ops_core::Code;
 use ops_engine::{ClientKey, FieldError};
 
+pub(super) use self::{
+    batch::SubmitTasks,
+    wish::{LimitTask, SubmitLimits, SubmitRetry, SubmitTask},
+};
 use super::{AppState, extract::Caller, schema, tasks};
 use crate::problem::{IDEMPOTENCY_KEY, Part, Problem, translate};
 
@@ -23,7 +27,7 @@ use crate::problem::{IDEMPOTENCY_KEY, Part, Problem, translate};
 #[utoipa::path(
     post, path = "/api/v1/tasks", tag = "Tasks", operation_id = "submit_task",
     params(schema::IdempotencyKey),
-    request_body = schema::SubmitTask,
+    request_body = wish::SubmitTask,
     responses(
         (status = 201, body = schema::Task, description = "The task.", headers(
             ("Idempotency-Replayed" = String, description = "`true` if the key had made it before."),

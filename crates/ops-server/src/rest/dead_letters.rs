@@ -5,19 +5,16 @@ use axum::{
     response::Response,
 };
 use http::{StatusCode, Uri};
-use ops_core::Code;
 use ops_engine::DryRun;
 
 use super::{
     AppState, answer,
     extract::{Caller, TaskPath, refused},
     schema,
+    shape::{Body, Flag, Within, body},
     tasks::{self, Wish},
 };
-use crate::{
-    json::{ObjectWriter, object},
-    problem::Problem,
-};
+use crate::{json::ObjectWriter, problem::Problem};
 
 /// Lists the tasks that were given up and that nobody has redriven, newest first.
 #[utoipa::path(
@@ -74,7 +71,7 @@ pub(crate) async fn redrive(
 #[utoipa::path(
     post, path = "/api/v1/dead-letters:redrive", tag = "Dead letters",
     operation_id = "redrive_tasks",
-    request_body = schema::Redrive,
+    request_body = Redrive,
     responses(
         (status = 200, body = schema::Redriven, description = "What became of each."),
         schema::Invalid,
@@ -87,21 +84,13 @@ pub(crate) async fn redrive_all(
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let body = app.bodies.json(&parts.headers, body).await?;
-    let mut errors = Vec::new();
-    let fields = object(body.text(), REDRIVE, &[], &mut errors);
-    let limit = fields.whole::<u32>("limit", &mut errors).unwrap_or(100);
-    let message = "must be true or false";
-    let dry_run = fields.get("dry_run", ("bool_type", message), &mut errors);
-    if !(1..=1_000).contains(&limit) {
-        errors.push(fields.error(Some("limit"), "value_error", "must be 1 to 1000"));
-    }
-    if !errors.is_empty() {
-        return Err(Problem::parts(Code::InvalidBody, "body", errors));
-    }
-    let dry_run = match dry_run {
-        Some(true) => DryRun::Yes,
-        Some(false) | None => DryRun::No,
-    };
+    let (limit, dry_run) = Redrive::read(body.text(), |body, _| {
+        let dry_run = match body.dry_run {
+            Some(true) => DryRun::Yes,
+            Some(false) | None => DryRun::No,
+        };
+        (body.limit.unwrap_or(100), dry_run)
+    })?;
     let engine = &app.surface.engine;
     let redriven = engine.redrive_all(&caller, limit, dry_run).await?;
     let mut out = Vec::with_capacity(1_024);
@@ -130,4 +119,12 @@ pub(crate) async fn redrive_all(
     Ok(answer(StatusCode::OK, out))
 }
 
-const REDRIVE: &[&str] = &["limit", "dry_run"];
+body! {
+    /// Which dead letters to go on from.
+    pub(super) struct Redrive {
+        /// So many at the most, newest first.
+        limit: Within<1, 1000> = {"default": 100},
+        /// Only name them.
+        dry_run: Flag,
+    }
+}

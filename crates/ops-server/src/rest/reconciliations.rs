@@ -5,22 +5,18 @@ use axum::{
     response::Response,
 };
 use http::Uri;
-use ops_core::{Code, TaskId, event::Resolution};
+use ops_core::{TaskId, event::Resolution};
 use ops_engine::{FieldError, Step};
+use serde_json::json;
 
 use super::{
     AppState, cursor,
     extract::{Caller, StepPath},
-    schema, tasks, view,
+    schema,
+    shape::{self, AnyOrNull, Body, Choice, Names, Text, body},
+    tasks, view,
 };
-use crate::{
-    json::{Fields, ObjectWriter, object},
-    problem::Problem,
-    query::Query,
-};
-
-const FIELDS: &[&str] = &["resolution", "output", "message"];
-const RESOLUTIONS: &[&str] = &["done", "failed", "retry"];
+use crate::{json::ObjectWriter, problem::Problem, query::Query};
 
 /// Lists the steps that wait for somebody's word.
 #[utoipa::path(
@@ -62,7 +58,7 @@ pub(crate) async fn list(
         schema::TaskPath,
         ("step" = u32, Path, description = "The number of the step in its run."),
     ),
-    request_body = schema::Resolve,
+    request_body = Resolve,
     responses(
         (status = 200, body = schema::Task, description = "The task, which goes on at once."),
         schema::NoTask, schema::Conflict, schema::Invalid,
@@ -96,59 +92,85 @@ fn write(out: &mut Vec<u8>, task: TaskId, step: &Step) {
 }
 
 fn parse(text: &str) -> Result<Resolution, Problem> {
-    let mut errors = Vec::new();
-    let body = object(text, FIELDS, &[], &mut errors);
-    let resolution = match body.string("resolution", &mut errors).as_deref() {
-        Some("done") => done(&body, &mut errors),
-        Some("failed") => failed(&body, &mut errors),
-        Some("retry") => {
-            refuse_extra(&body, &["output", "message"], "retry", &mut errors);
-            Some(Resolution::Retry)
+    let resolution = Resolve::read(text, |body, errors| {
+        let outcome = body.resolution?;
+        let (output, message) = (body.output, body.message);
+        // A `null` beside a resolution that takes none is a missing one.
+        let spare = output.as_ref().is_some_and(|output| !output.is_null());
+        let extra: &[_] = match outcome {
+            Outcome::Done => &[("message", message.is_some())],
+            Outcome::Failed => &[("output", spare)],
+            Outcome::Retry => &[("output", spare), ("message", message.is_some())],
+        };
+        for (name, _) in extra.iter().filter(|(_, given)| *given) {
+            let message = format!("does not go with the resolution `{}`", outcome.as_str());
+            errors.push(FieldError::new(&[name], "value_error", message));
         }
-        Some(other) => {
-            let message = units::nearest::unknown("resolution", other, RESOLUTIONS.iter().copied());
-            let message = format!("is wrong: {message}");
-            errors.push(body.error(Some("resolution"), "enum", &message));
-            None
-        }
-        None => {
-            if errors.is_empty() {
-                let message = "is missing; it is `done`, `failed` or `retry`";
-                errors.push(body.error(Some("resolution"), "missing", message));
+        let missing = |name: &str, message: &str| FieldError::new(&[name], "missing", message);
+        match outcome {
+            Outcome::Done if output.is_none() => {
+                let message = "is missing: say what the step returned, `null` if nothing";
+                errors.push(missing("output", message));
+                None
             }
-            None
+            Outcome::Done => output.map(|output| Resolution::Done { output }),
+            Outcome::Failed if message.is_none() => {
+                let message = "is missing: say what the agent is to be told";
+                errors.push(missing("message", message));
+                None
+            }
+            Outcome::Failed => message.map(|message| Resolution::Failed { message }),
+            Outcome::Retry => Some(Resolution::Retry),
         }
+    })?;
+    Ok(resolution.expect("a body without a mistake says what became of the step"))
+}
+
+body! {
+    /// What became of a step.
+    pub(super) struct Resolve {
+        /// `done`: it took effect. `failed`: it did not and is not tried again. `retry`: it runs again.
+        resolution: Choice<Outcome>; required "is missing; it is `done`, `failed` or `retry`",
+        /// With `done`, and required there: what the call returned, any JSON.
+        output: AnyOrNull,
+        /// With `failed`, and required there: what the model is told.
+        message: Text,
+    }
+    with {
+        let of = |outcome: Outcome| json!({"properties": {"resolution": {"const": outcome.as_str()}}});
+        json!({"anyOf": [
+            {"allOf": [of(Outcome::Done), {"required": ["output"]}, shape::none_given(&["message"])]},
+            {"allOf": [
+                of(Outcome::Failed), shape::one_given(&["message"]), shape::none_given(&["output"]),
+            ]},
+            {"allOf": [of(Outcome::Retry), shape::none_given(&["output", "message"])]},
+        ]})
     };
-    match resolution {
-        Some(resolution) if errors.is_empty() => Ok(resolution),
-        Some(_) | None => Err(Problem::parts(Code::InvalidBody, "body", errors)),
+}
+
+/// How a step that was in doubt is settled.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Outcome {
+    Done,
+    Failed,
+    Retry,
+}
+
+impl Outcome {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Retry => "retry",
+        }
     }
 }
 
-fn done(body: &Fields<'_>, errors: &mut Vec<FieldError>) -> Option<Resolution> {
-    refuse_extra(body, &["message"], "done", errors);
-    if !body.has("output") {
-        let message = "is missing: say what the step returned, `null` if nothing";
-        errors.push(body.error(Some("output"), "missing", message));
-        return None;
-    }
-    let output = body.value("output", errors).unwrap_or_default();
-    Some(Resolution::Done { output })
-}
+impl Names for Outcome {
+    const NAMES: &'static [&'static str] = &["done", "failed", "retry"];
 
-fn failed(body: &Fields<'_>, errors: &mut Vec<FieldError>) -> Option<Resolution> {
-    refuse_extra(body, &["output"], "failed", errors);
-    let message = body.string("message", errors);
-    if body.raw("message").is_none() {
-        let message = "is missing: say what the agent is to be told";
-        errors.push(body.error(Some("message"), "missing", message));
-    }
-    Some(Resolution::Failed { message: message? })
-}
-
-fn refuse_extra(body: &Fields<'_>, names: &[&str], resolution: &str, errors: &mut Vec<FieldError>) {
-    for name in names.iter().filter(|name| body.raw(name).is_some()) {
-        let message = format!("does not go with the resolution `{resolution}`");
-        errors.push(body.error(Some(name), "value_error", &message));
+    fn named(name: &str) -> Option<Self> {
+        let all = [Self::Done, Self::Failed, Self::Retry];
+        all.into_iter().find(|outcome| outcome.as_str() == name)
     }
 }

@@ -7,18 +7,16 @@ use axum::{
     response::Response,
 };
 use http::StatusCode;
-use ops_core::{
-    Code,
-    ports::{Expired, Retention},
-};
+use ops_core::ports::{Expired, Retention};
 
-use super::{AppState, answer, extract::Caller, schema::Invalid, view::seconds};
-use crate::{
-    json::{ObjectWriter, object},
-    problem::Problem,
+use super::{
+    AppState, answer,
+    extract::Caller,
+    schema::Invalid,
+    shape::{Body, Flag, Seconds, body},
+    view::seconds,
 };
-
-const FIELDS: &[&str] = &["dry_run", "completed", "failed", "cancelled"];
+use crate::{json::ObjectWriter, problem::Problem};
 
 /// How long tasks are kept, and what would be deleted now.
 #[utoipa::path(
@@ -45,7 +43,7 @@ pub(crate) async fn show(State(app): AppState, _: Caller) -> Result<Response, Pr
 /// A thousand tasks at the most; `more` says whether to send it again.
 #[utoipa::path(
     post, path = "/api/v1/retention/run", tag = "Retention", operation_id = "run_retention",
-    request_body = schema::RunRetention,
+    request_body = RunRetention,
     responses(
         (status = 200, body = schema::Deleted, description = "What was deleted, or would be."),
         Invalid,
@@ -86,20 +84,27 @@ struct Wish {
 }
 
 fn parse(text: &str) -> Result<Wish, Problem> {
-    let mut errors = Vec::new();
-    let body = object(text, FIELDS, &[], &mut errors);
-    let switch = ("bool_type", "must be `true` or `false`");
-    let wish = Wish {
-        dry_run: body.get("dry_run", switch, &mut errors).unwrap_or(false),
+    RunRetention::read(text, |body, _| Wish {
+        dry_run: body.dry_run.unwrap_or(false),
         keep: Retention {
-            completed: body.duration("completed", &mut errors),
-            failed: body.duration("failed", &mut errors),
-            cancelled: body.duration("cancelled", &mut errors),
+            completed: body.completed,
+            failed: body.failed,
+            cancelled: body.cancelled,
         },
-    };
-    match errors.is_empty() {
-        true => Ok(wish),
-        false => Err(Problem::parts(Code::InvalidBody, "body", errors)),
+    })
+}
+
+body! {
+    /// What is to be deleted. With one of the three ages, no configured one holds.
+    pub(super) struct RunRetention {
+        /// Delete nothing; say what would be deleted.
+        dry_run: Flag,
+        /// Since the end of the task: seconds, or text like `12h` or `30d`.
+        completed: Seconds,
+        /// Since the end of the task: seconds, or text like `12h` or `30d`.
+        failed: Seconds,
+        /// Since the end of the task: seconds, or text like `12h` or `30d`.
+        cancelled: Seconds,
     }
 }
 

@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use ops_core::schedule::ScheduleName;
 use ops_engine::{ScheduleView, schedule::MOST_PREVIEW};
 
+pub(super) use self::wish::ApplySchedule;
 use super::{
     AppState, answer, cursor,
     extract::{Caller, NamePath},
@@ -92,7 +93,7 @@ pub(crate) async fn get(
         ("If-None-Match" = Option<String>, Header,
             description = "`*`: there must be no such schedule."),
     ),
-    request_body = schema::ApplySchedule,
+    request_body = wish::ApplySchedule,
     responses(
         (status = 200, body = schema::Schedule, description = "The schedule, which was there.",
             headers(("ETag" = String, description = "Its revision in quotes."))),

@@ -1,6 +1,6 @@
-//! The shapes of requests and answers, for `/openapi.json`: those that are read from text or
-//! written as text, field by field, and so have no type of their own. `tests/it/operations` holds
-//! every answer, and every list of known fields and parameters, against them.
+//! The shapes of answers and parameters, for `/openapi.json`: those that are written as text, field by
+//! field, and so have no type of their own. `tests/it/operations` holds every answer, and every list of
+//! known parameters, against them. The bodies of requests are declared where they are read.
 #![expect(dead_code, reason = "they are described, never made")]
 
 mod control;
@@ -16,8 +16,8 @@ use utoipa::{
 };
 
 pub(crate) use self::control::{
-    Approval, ApprovalList, ApprovalQuery, Approve, DeadLetters, Deny, Edit, IdempotencyKey,
-    ReconciliationList, Redrive, Redriven, Rerun, Resolve, Signal, StepPath,
+    Approval, ApprovalList, ApprovalQuery, DeadLetters, IdempotencyKey, ReconciliationList,
+    Redriven, StepPath,
 };
 
 /// Why a request was refused (RFC 9457).
@@ -89,61 +89,6 @@ pub(crate) struct Conflict(Problem);
 #[response(status = 422, content_type = "application/problem+json")]
 pub(crate) struct Invalid(Problem);
 
-/// A task that is to be done.
-#[derive(ToSchema)]
-pub(crate) struct SubmitTask {
-    /// `agent_run` or `agent_task`; both run an agent. It may be missing where there is a prompt or a
-    /// goal, and is `agent_run` then.
-    #[schema(example = "agent_run")]
-    task_type: Option<String>,
-    /// The same as `input_data.prompt`: what an agent is to do.
-    prompt: Option<String>,
-    /// The same as `input_data.goal`.
-    goal: Option<String>,
-    /// The same as `input_data.agent_config`.
-    #[schema(value_type = Option<Object>)]
-    agent_config: Option<Value>,
-    /// The same as `input_data.inject_mcp_proxy`.
-    inject_mcp_proxy: Option<bool>,
-    /// What the task works on; an agent's is `{"prompt": ...}`.
-    #[schema(value_type = Option<Object>)]
-    input_data: Option<Value>,
-    /// A name for people.
-    #[schema(max_length = 256)]
-    name: Option<String>,
-    /// The agent that runs; without it, the one of the settings.
-    #[schema(max_length = 256)]
-    agent_id: Option<String>,
-    /// 9 goes first.
-    #[schema(minimum = 0, maximum = 9, default = 0)]
-    priority: Option<u8>,
-    /// The earliest start; a time that has passed is now.
-    #[schema(format = DateTime)]
-    run_at: Option<String>,
-    /// 64 at most; keys and values of 256 bytes at most. Kept, shown, and filtered by.
-    labels: Option<BTreeMap<String, String>>,
-    /// What its run may use up; what is missing falls back to the configuration.
-    limits: Option<SubmitLimits>,
-    /// How failures that pass are answered.
-    retry: Option<SubmitRetry>,
-    /// Tasks with the same key run one after the other: it is held from the first start to the end.
-    #[schema(min_length = 1, max_length = 255)]
-    concurrency_key: Option<String>,
-    /// The queue that it waits in; one of the configured ones.
-    #[schema(example = "default")]
-    queue: Option<String>,
-    /// The same as the header `Idempotency-Key`.
-    #[schema(min_length = 1, max_length = 255)]
-    request_id: Option<String>,
-}
-
-/// Tasks that are to be done.
-#[derive(ToSchema)]
-pub(crate) struct SubmitTasks {
-    #[schema(min_items = 1, max_items = 500)]
-    tasks: Vec<SubmitTask>,
-}
-
 /// What became of the tasks of a batch.
 #[derive(ToSchema)]
 pub(crate) struct Submissions {
@@ -166,25 +111,6 @@ pub(crate) struct Submission {
     error: Option<Problem>,
 }
 
-/// What the run of a task may use up.
-#[derive(ToSchema)]
-pub(crate) struct SubmitLimits {
-    /// Model and tool calls together.
-    #[schema(minimum = 1)]
-    max_steps: Option<u32>,
-    /// Input and output tokens together.
-    #[schema(minimum = 1)]
-    max_tokens: Option<u64>,
-    /// Money in USD, to six decimals. A model whose price is not known fails the task.
-    #[schema(exclusive_minimum = 0, maximum = 1_000_000_000)]
-    max_cost_usd: Option<f64>,
-    /// Time from the first start.
-    #[schema(schema_with = duration)]
-    timeout: Option<String>,
-    /// What it does where one of them is used up; without it, the configured one applies.
-    on_exhausted: Option<OnExhausted>,
-}
-
 /// What the run of a task does where a limit is used up.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -193,17 +119,6 @@ pub(crate) enum OnExhausted {
     Fail,
     /// It waits until somebody raises the limit.
     Wait,
-}
-
-/// How failures that pass are answered.
-#[derive(ToSchema)]
-pub(crate) struct SubmitRetry {
-    /// Attempts of the task.
-    #[schema(minimum = 1, maximum = 1000)]
-    max_attempts: Option<u32>,
-    /// The delay before the second attempt; it doubles with each further one.
-    #[schema(schema_with = duration)]
-    backoff: Option<String>,
 }
 
 /// A task and where it stands.
@@ -485,20 +400,5 @@ fn words(words: impl IntoIterator<Item = &'static str>) -> Object {
     ObjectBuilder::new()
         .schema_type(Type::String)
         .enum_values(Some(words))
-        .build()
-}
-
-/// Seconds, or text with units.
-fn duration() -> Object {
-    use utoipa::openapi::schema::SchemaType;
-    ObjectBuilder::new()
-        .schema_type(SchemaType::Array(vec![
-            Type::Number,
-            Type::String,
-            Type::Null,
-        ]))
-        .description(Some(
-            "Seconds, or text like `500ms`, `30s`, `1.5h`, `1h30m`, `2d`.",
-        ))
         .build()
 }

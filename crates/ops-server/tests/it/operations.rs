@@ -7,7 +7,7 @@ mod document;
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use self::{
     cases::{Call, Case},
@@ -75,6 +75,129 @@ async fn every_parameter_and_field_that_is_known_is_documented() {
         }
     }
     assert!(checked >= 6, "{checked}");
+}
+
+/// Kinds of mistakes that a schema can name.
+const SHAPE: [&str; 9] = [
+    "missing",
+    "unknown_field",
+    "string_type",
+    "bool_type",
+    "int_type",
+    "float_type",
+    "dict_type",
+    "list_type",
+    "enum",
+];
+
+/// Bodies like a good one: with another value in each place, with each field left out, with a field
+/// more, and no object at all.
+fn variations(good: &Value, places: &[String]) -> Vec<Value> {
+    let values = json!([
+        null, true, 0, 7, -1, 1.5, 300, 4_294_967_296_u64, "", "x", "x".repeat(5_000),
+        "2025-04-12T10:00:00Z", "30s", [], [1], {}, {"a": 1}, {"a": "b"}, {"a=b": "c"}, {"": "x"},
+    ]);
+    let mut all = vec![
+        json!({}),
+        json!([]),
+        json!(7),
+        json!("x"),
+        Value::Null,
+        good.clone(),
+    ];
+    let mut with = |place: &str, value: Option<&Value>| {
+        let (parent, name) = place.rsplit_once('/').unwrap();
+        let mut body = good.clone();
+        // An object that the good body does not have.
+        if let Some((parent, name)) = parent.rsplit_once('/')
+            && body.pointer(&format!("{parent}/{name}")).is_none()
+        {
+            body.pointer_mut(parent).unwrap()[name] = json!({});
+        }
+        let fields = body
+            .pointer_mut(parent)
+            .and_then(Value::as_object_mut)
+            .unwrap();
+        match value {
+            Some(value) => drop(fields.insert(name.to_owned(), value.clone())),
+            None => drop(fields.remove(name)),
+        }
+        all.push(body);
+    };
+    for place in places {
+        with(place, None);
+        for value in values.as_array().unwrap() {
+            with(place, Some(value));
+        }
+        let (parent, _) = place.rsplit_once('/').unwrap();
+        with(&format!("{parent}/zzzzzzzzzzzzzzz"), Some(&values[1]));
+    }
+    let fields = good.as_object().unwrap().keys();
+    all.push(fields.map(|name| (name.clone(), Value::Null)).collect());
+    all
+}
+
+/// security.md, "Missing": what the document says of bodies is what the server takes.
+#[tokio::test]
+async fn a_body_that_is_taken_fits_its_schema_and_one_that_does_not_fit_is_refused() {
+    let document = Document::read(&App::start().await).await;
+    let (mut operations, mut taken, mut refused) = (0, 0, 0);
+    for operation in &document.operations {
+        let Some(schema) = document.bodies(operation) else {
+            continue;
+        };
+        operations += 1;
+        let places = document.places(operation);
+        let mut app = App::start().await;
+        let mut case = cases::of(&app, &operation.id).await.good;
+        let good: Value = serde_json::from_slice(&case.body).unwrap();
+        for (number, mut body) in variations(&good, &places).into_iter().enumerate() {
+            // A key stands for one body.
+            if body["request_id"] == "k" {
+                body["request_id"] = format!("k{number}").into();
+            }
+            let fits = schema.is_valid(&body);
+            let call = Call {
+                body: body.to_string().into_bytes(),
+                ..case.clone()
+            };
+            let reply = send(&app, operation, &call).await;
+            let all_taken =
+                reply.status < 300 && reply.json()["refused"].as_u64().unwrap_or(0) == 0;
+            let id = &operation.id;
+            assert!(fits || !all_taken, "{id} takes {body}");
+            assert!(reply.status < 500, "{id}: {body}: {}", reply.text());
+            if !fits && reply.status >= 300 {
+                assert_eq!(reply.status, 422, "{id}: {body}: {}", reply.text());
+                refused += 1;
+            }
+            if reply.status == 422 {
+                let errors = reply.json()["errors"].clone();
+                let mut kinds = errors.as_array().into_iter().flatten();
+                let is_shape = kinds.any(|error| SHAPE.contains(&error["type"].as_str().unwrap()));
+                assert!(
+                    !(fits && is_shape),
+                    "{id}: the schema takes {body}: {errors}"
+                );
+            }
+            if all_taken {
+                taken += 1;
+                // What was decided once is not decided again.
+                if matches!(
+                    id.as_str(),
+                    "approve_step" | "deny_step" | "edit_step" | "resolve_step"
+                ) {
+                    app = App::start().await;
+                    case = cases::of(&app, id).await.good;
+                }
+            }
+        }
+    }
+    assert!(operations >= 13, "{operations}");
+    assert!(
+        taken >= 100 && refused >= 500,
+        "{taken} taken, {refused} refused"
+    );
 }
 
 #[tokio::test]

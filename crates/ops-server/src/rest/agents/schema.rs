@@ -37,14 +37,6 @@ pub(crate) struct NoAgent(#[to_schema] Problem);
 #[response(status = 412, content_type = "application/problem+json")]
 pub(crate) struct Changed(#[to_schema] Problem);
 
-/// A definition that is to be stored.
-#[derive(ToSchema)]
-pub(crate) struct ApplyAgent {
-    /// The definition, with the name of the path; docs/agents.md lists its keys.
-    #[schema(value_type = Object)]
-    definition: Value,
-}
-
 /// An agent at its current version.
 #[derive(ToSchema)]
 pub(crate) struct Agent {

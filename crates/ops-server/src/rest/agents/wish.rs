@@ -1,30 +1,31 @@
 //! What `PUT /agents/{name}` is sent.
 
 use http::HeaderMap;
-use ops_core::{AgentDigest, Code, Json, agent::Agent, ports::Expected};
+use ops_core::{AgentDigest, Json, agent::Agent, ports::Expected};
 
 use crate::{
-    json::object,
     problem::Problem,
-    rest::etag::{Precondition, precondition},
+    rest::{
+        etag::{Precondition, precondition},
+        shape::{Body, Object, body},
+    },
 };
+
+body! {
+    /// A definition that is to be stored.
+    pub(in crate::rest) struct ApplyAgent {
+        /// The definition, with the name of the path; docs/agents.md lists its keys.
+        definition: Object; required "is missing",
+    }
+}
 
 /// Reads a body that is JSON.
 ///
 /// # Errors
 /// 422 that names what is wrong.
 pub(super) fn definition(text: &str) -> Result<Json, Problem> {
-    let mut errors = Vec::new();
-    let body = object(text, &["definition"], &[], &mut errors);
-    let whole = errors.iter().all(|error| error.kind != "dict_type");
-    let raw = body.raw("definition");
-    if whole && raw.is_none() {
-        errors.push(body.error(Some("definition"), "missing", "is missing"));
-    }
-    match raw.map(Json::parse) {
-        Some(Ok(definition)) if errors.is_empty() => Ok(definition),
-        _ => Err(Problem::parts(Code::InvalidBody, "body", errors)),
-    }
+    let definition = ApplyAgent::read(text, |body, _| body.definition)?;
+    Ok(definition.expect("a body without a mistake has one"))
 }
 
 /// What the agent must be.

@@ -7,16 +7,22 @@ use axum::{
     response::Response,
 };
 use http::{HeaderMap, StatusCode};
-use ops_core::{Code, ports::Submitted};
+use ops_core::{Code, Json, ports::Submitted};
 use ops_engine::{Accepted, FieldError};
 use serde::de::{Deserializer as _, SeqAccess, Visitor};
-use serde_json::value::RawValue;
+use serde_json::{Value, json, value::RawValue};
 
 use super::{Given, client_key, wish};
 use crate::{
-    json::{ObjectWriter, object},
+    json::{Fields, ObjectWriter},
     problem::{IDEMPOTENCY_KEY, Part, Problem},
-    rest::{AppState, answer, extract::Caller, schema, view},
+    rest::{
+        AppState, answer,
+        extract::Caller,
+        schema,
+        shape::{Body, Kind, body},
+        view,
+    },
 };
 
 /// What one group of the store holds, with room for others beside it.
@@ -29,7 +35,7 @@ const MAX_TASKS: usize = 500;
 /// `request_id` to be able to send the batch again.
 #[utoipa::path(
     post, path = "/api/v1/tasks:batch", tag = "Tasks", operation_id = "submit_tasks",
-    request_body = schema::SubmitTasks,
+    request_body = SubmitTasks,
     responses(
         (status = 200, body = schema::Submissions, description = "What became of each."),
         schema::Invalid,
@@ -46,8 +52,8 @@ pub(crate) async fn create(
     let read = body.work(move |text| {
         let mut wishes = Vec::new();
         let mut parsed = Vec::new();
-        for text in tasks(text)? {
-            parsed.push(read(text).map(|(wish, given)| {
+        for task in tasks(text)? {
+            parsed.push(read(task.as_str()).map(|(wish, given)| {
                 wishes.push(wish);
                 given
             }));
@@ -143,38 +149,47 @@ fn write(outcomes: &[Outcome]) -> Vec<u8> {
 }
 
 /// The texts of the tasks.
-fn tasks(text: &str) -> Result<Vec<&str>, Problem> {
-    let mut errors = Vec::new();
-    let body = object(text, &["tasks"], &[], &mut errors);
-    let tasks = match body.raw("tasks") {
-        Some(tasks) => serde_json::Deserializer::from_str(tasks)
-            .deserialize_seq(Few)
-            .map_err(|_| errors.push(body.error(Some("tasks"), "list_type", TASKS)))
-            .unwrap_or_default(),
-        None => {
-            if errors.is_empty() {
-                errors.push(body.error(Some("tasks"), "missing", "is missing"));
-            }
-            Vec::new()
-        }
-    };
-    if tasks.is_empty() && errors.is_empty() {
-        errors.push(body.error(Some("tasks"), "list_type", TASKS));
-    }
-    if errors.is_empty() {
-        Ok(tasks)
-    } else {
-        Err(Problem::parts(Code::InvalidBody, "body", errors))
+fn tasks(text: &str) -> Result<Vec<Json>, Problem> {
+    SubmitTasks::read(text, |body, _| body.tasks.unwrap_or_default())
+}
+
+body! {
+    /// Tasks that are to be done.
+    pub(in crate::rest) struct SubmitTasks {
+        /// Each is taken or refused on its own account.
+        tasks: Tasks; required "is missing",
     }
 }
 
-const TASKS: &str = "must be an array of 1 to 500 tasks";
+/// Submits, as text.
+pub(in crate::rest) struct Tasks;
+
+impl Kind for Tasks {
+    type Value = Vec<Json>;
+
+    fn read(fields: &Fields<'_>, name: &str, errors: &mut Vec<FieldError>) -> Option<Vec<Json>> {
+        let read = serde_json::Deserializer::from_str(fields.raw(name)?).deserialize_seq(Few);
+        let tasks = read.ok().filter(|tasks| !tasks.is_empty());
+        if tasks.is_none() {
+            let message = format!("must be an array of 1 to {MAX_TASKS} tasks");
+            errors.push(fields.error(Some(name), "list_type", &message));
+        }
+        tasks
+    }
+
+    fn schema() -> Value {
+        json!({
+            "type": "array", "minItems": 1, "maxItems": MAX_TASKS,
+            "items": {"$ref": format!("#/components/schemas/{}", wish::SubmitTask::NAME)},
+        })
+    }
+}
 
 /// An array that is given up once it is too long.
 struct Few;
 
 impl<'de> Visitor<'de> for Few {
-    type Value = Vec<&'de str>;
+    type Value = Vec<Json>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an array of 1 to 500 tasks")
@@ -186,7 +201,7 @@ impl<'de> Visitor<'de> for Few {
             if found.len() == MAX_TASKS {
                 return Err(serde::de::Error::custom("too many"));
             }
-            found.push(task.get());
+            found.push(Json::parse(task.get()).map_err(serde::de::Error::custom)?);
         }
         Ok(found)
     }

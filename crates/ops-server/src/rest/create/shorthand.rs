@@ -3,7 +3,8 @@
 use ops_core::{Json, json::canonical};
 use ops_engine::FieldError;
 
-use crate::json::{Fields, pick};
+use super::wish::SubmitTask;
+use crate::json::pick;
 
 /// The task type of a submit that names none and has a goal.
 pub(super) const AGENT_RUN: &str = "agent_run";
@@ -25,22 +26,14 @@ pub(super) struct Input {
 }
 
 /// Reads the input. Its text is spliced, never built into a tree: it may be as large as the body.
-pub(super) fn read(body: &Fields<'_>, errors: &mut Vec<FieldError>) -> Input {
-    let text = body.raw("input_data").unwrap_or("{}");
-    let lifted = lifted(body, errors);
+pub(super) fn read(task: &SubmitTask, errors: &mut Vec<FieldError>) -> Input {
+    let text = task.input_data.as_ref().map_or("{}", Json::as_str);
+    let lifted = lifted(task);
     let names: Vec<_> = lifted.iter().map(|(name, _)| *name).collect();
     let own = pick(text, SHORTHAND);
     let has_goal = ["prompt", "goal"]
         .into_iter()
         .any(|name| own.raw(name).is_some() || names.contains(&name));
-    if !text.starts_with('{') {
-        errors.push(body.error(Some("input_data"), "dict_type", "must be an object"));
-        return Input {
-            json: Json::null(),
-            lifted: names,
-            has_goal,
-        };
-    }
     let mut added = Vec::new();
     let mut replaced = Vec::new();
     for (name, value) in lifted {
@@ -51,44 +44,32 @@ pub(super) fn read(body: &Fields<'_>, errors: &mut Vec<FieldError>) -> Input {
             Some(_) => {
                 let message =
                     format!("and `input_data.{name}` say different things; give one of them");
-                errors.push(body.error(Some(name), "value_error", &message));
+                errors.push(FieldError::new(&[name], "value_error", message));
             }
         }
     }
-    let json = if added.is_empty() && replaced.is_empty() {
-        Json::parse(text)
-    } else {
-        Json::parse(&spliced(text, &added, replaced))
+    let json = match (&task.input_data, added.is_empty() && replaced.is_empty()) {
+        (Some(given), true) => Ok(given.clone()),
+        (Some(_) | None, _) => Json::parse(&spliced(text, &added, replaced)),
     };
     Input {
-        json: json
-            .expect("a part of a checked body is JSON, and so is an object with a field more"),
+        json: json.expect("an object with a field more is JSON"),
         lifted: names,
         has_goal,
     }
 }
 
 /// The fields that stand beside the input, with their text.
-fn lifted<'a>(body: &Fields<'a>, errors: &mut Vec<FieldError>) -> Vec<(&'static str, &'a str)> {
-    let mut lifted = Vec::new();
-    for name in SHORTHAND.iter().copied() {
-        let Some(text) = body.raw(name) else { continue };
-        let (fits, kind, message) = match name {
-            "agent_config" => (text.starts_with('{'), "dict_type", "must be an object"),
-            "inject_mcp_proxy" => (
-                matches!(text, "true" | "false"),
-                "bool_type",
-                "must be `true` or `false`",
-            ),
-            _ => (text.starts_with('"'), "string_type", "must be a string"),
-        };
-        if fits {
-            lifted.push((name, text));
-        } else {
-            errors.push(body.error(Some(name), kind, message));
-        }
-    }
-    lifted
+fn lifted(task: &SubmitTask) -> Vec<(&'static str, &str)> {
+    let fields = [
+        &task.prompt,
+        &task.goal,
+        &task.agent_config,
+        &task.inject_mcp_proxy,
+    ];
+    let all = SHORTHAND.iter().copied().zip(fields);
+    all.filter_map(|(name, field)| Some((name, field.as_ref()?.as_str())))
+        .collect()
 }
 
 /// Whether two texts mean the same JSON.
@@ -132,20 +113,12 @@ fn spliced<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::json::object;
-
-    const FIELDS: &[&str] = &[
-        "input_data",
-        "prompt",
-        "goal",
-        "agent_config",
-        "inject_mcp_proxy",
-    ];
+    use crate::rest::shape::Body as _;
 
     fn merged(text: &str) -> Result<(String, Vec<&'static str>, bool), Vec<String>> {
         let mut errors = Vec::new();
-        let body = object(text, FIELDS, &[], &mut errors);
-        let input = read(&body, &mut errors);
+        let task = SubmitTask::read_at(text, &[], &mut errors).unwrap();
+        let input = read(&task, &mut errors);
         if errors.is_empty() {
             return Ok((input.json.as_str().to_owned(), input.lifted, input.has_goal));
         }

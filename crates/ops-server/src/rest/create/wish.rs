@@ -1,46 +1,141 @@
 //! The body of `POST /tasks`.
 
-use std::collections::BTreeMap;
-
-use ops_core::{
-    Code,
-    task::{OnExhausted, TaskLimits},
-};
+use ops_core::task::{OnExhausted, TaskLimits};
 use ops_engine::{FieldError, RetryRequest, Submit, submit::DEFAULT_QUEUE};
+use serde_json::{Value, json};
 
 use super::shorthand::{self, AGENT_RUN};
 use crate::{
-    json::{Fields, object},
+    json::Fields,
     problem::Problem,
-    time,
+    rest::shape::{
+        self, Body, Choice, Labels, Nested, Object, RawFlag, RawText, Seconds, Text, Time, Usd,
+        Whole, body,
+    },
 };
 
-const FIELDS: &[&str] = &[
-    "task_type",
-    "prompt",
-    "goal",
-    "agent_config",
-    "inject_mcp_proxy",
-    "input_data",
-    "name",
-    "agent_id",
-    "priority",
-    "run_at",
-    "labels",
-    "limits",
-    "retry",
-    "concurrency_key",
-    "queue",
-    "request_id",
-];
-pub(in crate::rest) const LIMITS: &[&str] = &[
-    "max_steps",
-    "max_tokens",
-    "max_cost_usd",
-    "timeout",
-    "on_exhausted",
-];
-const RETRY: &[&str] = &["max_attempts", "backoff"];
+body! {
+    /// A task that is to be done.
+    pub(in crate::rest) struct SubmitTask {
+        /// `agent_run` or `agent_task`; both run an agent. It may be missing where there is a prompt or
+        /// a goal, and is `agent_run` then.
+        task_type: Text = {"examples": ["agent_run"]},
+        /// The same as `input_data.prompt`: what an agent is to do.
+        prompt: RawText,
+        /// The same as `input_data.goal`.
+        goal: RawText,
+        /// The same as `input_data.agent_config`.
+        agent_config: Object,
+        /// The same as `input_data.inject_mcp_proxy`.
+        inject_mcp_proxy: RawFlag,
+        /// What the task works on; an agent's is `{"prompt": ...}`.
+        input_data: Object,
+        /// A name for people.
+        name: Text = {"maxLength": 256},
+        /// The agent that runs; without it, the one of the settings.
+        agent_id: Text = {"maxLength": 256},
+        /// 9 goes first.
+        priority: Whole<u8> = {"maximum": 9, "default": 0},
+        /// The earliest start; a time that has passed is now.
+        run_at: Time,
+        /// 64 at most; keys and values of 256 bytes at most. Kept, shown, and filtered by.
+        labels: Labels = {
+            "maxProperties": 64,
+            "propertyNames": {"minLength": 1, "maxLength": 256, "pattern": "^[^=]*$"},
+            "additionalProperties": {"type": "string", "maxLength": 256},
+        },
+        /// What its run may use up; what is missing falls back to the configuration.
+        limits: Nested<SubmitLimits>,
+        /// How failures that pass are answered.
+        retry: Nested<SubmitRetry>,
+        /// Tasks with the same key run one after the other: it is held from the first start to the end.
+        concurrency_key: Text = {"minLength": 1, "maxLength": 255},
+        /// The queue that it waits in; one of the configured ones.
+        queue: Text = {"examples": ["default"]},
+        /// The same as the header `Idempotency-Key`.
+        request_id: Text = {"minLength": 1, "maxLength": 255},
+    }
+    with json!({"anyOf": [
+        shape::one_given(&["task_type"]),
+        shape::one_given(&["prompt", "goal"]),
+        {
+            "required": ["input_data"],
+            "properties": {"input_data": {
+                "type": "object",
+                "anyOf": [shape::one_given(&["prompt"]), shape::one_given(&["goal"])],
+            }},
+        },
+    ]});
+}
+
+body! {
+    /// What the run of a task may use up.
+    pub(in crate::rest) struct SubmitLimits {
+        /// Model and tool calls together.
+        max_steps: Whole<u32> = {"minimum": 1},
+        /// Input and output tokens together.
+        max_tokens: Whole<u64> = {"minimum": 1},
+        /// Money in USD, to six decimals. A model whose price is not known fails the task.
+        max_cost_usd: Usd = {"exclusiveMinimum": 0},
+        /// Time from the first start: seconds, or text like `500ms`, `30s`, `1.5h`, `1h30m`, `2d`.
+        timeout: Seconds = {"exclusiveMinimum": 0},
+        /// What it does where one of them is used up: `fail`, or `wait` until somebody raises the
+        /// limit; without it, the configured one applies.
+        on_exhausted: Choice<OnExhausted>,
+    }
+}
+
+body! {
+    /// How failures that pass are answered.
+    pub(in crate::rest) struct SubmitRetry {
+        /// Attempts of the task.
+        max_attempts: Whole<u32> = {"minimum": 1, "maximum": 1000},
+        /// The delay before the second attempt, of 30 days at most: seconds, or text like `500ms`,
+        /// `30s`, `1h30m`. It doubles with each further one.
+        backoff: Seconds = {"maximum": 2_592_000},
+    }
+}
+
+/// Other limits of a task: [`SubmitLimits`], and at least one of them.
+#[derive(Debug)]
+pub(in crate::rest) struct LimitTask(SubmitLimits);
+
+impl Body for LimitTask {
+    const NAME: &'static str = "LimitTask";
+    const FIELDS: &'static [&'static str] = SubmitLimits::FIELDS;
+
+    fn take(fields: &Fields<'_>, errors: &mut Vec<FieldError>) -> Self {
+        Self(SubmitLimits::take(fields, errors))
+    }
+
+    fn schema() -> Value {
+        let mut schema = <SubmitLimits as Body>::schema();
+        schema["description"] = "Other limits of a task: those that are named.".into();
+        schema["anyOf"] = shape::one_given(Self::FIELDS)["anyOf"].take();
+        schema
+    }
+}
+
+shape::named!(LimitTask);
+
+impl LimitTask {
+    /// As the engine takes them.
+    pub(in crate::rest) fn limits(self) -> TaskLimits {
+        self.0.limits()
+    }
+}
+
+impl SubmitLimits {
+    fn limits(self) -> TaskLimits {
+        TaskLimits {
+            max_steps: self.max_steps,
+            max_tokens: self.max_tokens,
+            max_cost_micros: self.max_cost_usd,
+            timeout_micros: self.timeout,
+            on_exhausted: self.on_exhausted,
+        }
+    }
+}
 
 /// A submit as it was asked for.
 pub(super) struct Wish {
@@ -57,102 +152,61 @@ pub(super) struct Wish {
 /// # Errors
 /// 422 that names every field that is wrong.
 pub(super) fn parse(text: &str) -> Result<Wish, Problem> {
-    let mut errors = Vec::new();
-    let wish = read(text, &mut errors);
-    if errors.is_empty() {
-        Ok(wish)
-    } else {
-        Err(Problem::parts(Code::InvalidBody, "body", errors))
-    }
+    SubmitTask::read(text, wish)
 }
 
-/// Reads the template of tasks that are submitted later.
-pub(in crate::rest) fn template(text: &str, errors: &mut Vec<FieldError>) -> Submit {
-    let wish = read(text, errors);
+/// The template of tasks that are submitted later.
+pub(in crate::rest) fn template(task: SubmitTask, errors: &mut Vec<FieldError>) -> Submit {
     for (name, given) in [
-        ("run_at", wish.submit.run_at.is_some()),
-        ("request_id", wish.request_id.is_some()),
+        ("run_at", task.run_at.is_some()),
+        ("request_id", task.request_id.is_some()),
     ] {
         if given {
             let message = "belongs to one task, not to a template";
             errors.push(FieldError::new(&[name], "value_error", message));
         }
     }
-    wish.submit
+    wish(task, errors).submit
 }
 
-fn read(text: &str, errors: &mut Vec<FieldError>) -> Wish {
-    let body = object(text, FIELDS, &[], errors);
-    let whole = errors.iter().all(|error| error.kind != "dict_type");
-    let mut task_type = body.string("task_type", errors);
-    let input = shorthand::read(&body, errors);
-    if whole && body.raw("task_type").is_none() {
-        if input.has_goal {
-            task_type = Some(AGENT_RUN.to_owned());
-        } else {
-            errors.push(body.error(Some("task_type"), "missing", "is missing"));
+fn wish(task: SubmitTask, errors: &mut Vec<FieldError>) -> Wish {
+    let input = shorthand::read(&task, errors);
+    let task_type = match task.task_type {
+        None if input.has_goal => AGENT_RUN.to_owned(),
+        // One that is there and wrong was told of.
+        None if errors
+            .iter()
+            .any(|error| error.path.last().is_some_and(|name| name == "task_type")) =>
+        {
+            String::new()
         }
-    }
+        None => {
+            errors.push(FieldError::new(&["task_type"], "missing", "is missing"));
+            String::new()
+        }
+        Some(task_type) => task_type,
+    };
+    let retry = task.retry.map(|retry| RetryRequest {
+        max_attempts: retry.max_attempts,
+        initial_micros: retry.backoff,
+        ..RetryRequest::default()
+    });
     let submit = Submit {
-        name: body.string("name", errors),
-        agent_id: body.string("agent_id", errors),
-        priority: body.whole("priority", errors).unwrap_or(0),
-        labels: labels(&body, errors),
-        limits: limits(&body, errors),
-        retry: body.raw("retry").map(|text| policy(text, errors)),
-        run_at: run_at(&body, errors),
-        concurrency_key: body.string("concurrency_key", errors),
-        queue: body
-            .string("queue", errors)
-            .unwrap_or_else(|| DEFAULT_QUEUE.to_owned()),
-        ..Submit::new(task_type.unwrap_or_default(), input.json)
+        name: task.name,
+        agent_id: task.agent_id,
+        priority: task.priority.unwrap_or(0),
+        labels: task.labels.unwrap_or_default(),
+        limits: task.limits.map(SubmitLimits::limits).unwrap_or_default(),
+        retry,
+        run_at: task.run_at,
+        concurrency_key: task.concurrency_key,
+        queue: task.queue.unwrap_or_else(|| DEFAULT_QUEUE.to_owned()),
+        ..Submit::new(task_type, input.json)
     };
     Wish {
         submit,
-        request_id: body.string("request_id", errors),
+        request_id: task.request_id,
         lifted: input.lifted,
-    }
-}
-
-fn labels(body: &Fields<'_>, errors: &mut Vec<FieldError>) -> BTreeMap<String, String> {
-    let message = "must be an object of strings";
-    body.get("labels", ("dict_type", message), errors)
-        .unwrap_or_default()
-}
-
-fn run_at(body: &Fields<'_>, errors: &mut Vec<FieldError>) -> Option<ops_core::Micros> {
-    let text = body.string("run_at", errors)?;
-    time::parse(&text)
-        .map_err(|message| errors.push(body.error(Some("run_at"), "datetime_type", &message)))
-        .ok()
-}
-
-fn limits(body: &Fields<'_>, errors: &mut Vec<FieldError>) -> TaskLimits {
-    let Some(text) = body.raw("limits") else {
-        return TaskLimits::default();
-    };
-    limits_in(&object(text, LIMITS, &["limits"], errors), errors)
-}
-
-/// The limits that an object of [`LIMITS`] names.
-pub(in crate::rest) fn limits_in(limits: &Fields<'_>, errors: &mut Vec<FieldError>) -> TaskLimits {
-    TaskLimits {
-        max_steps: limits.whole("max_steps", errors),
-        max_tokens: limits.whole("max_tokens", errors),
-        max_cost_micros: limits.usd("max_cost_usd", errors),
-        timeout_micros: limits.duration("timeout", errors),
-        on_exhausted: limits
-            .choice("on_exhausted", OnExhausted::NAMES, errors)
-            .and_then(OnExhausted::from_name),
-    }
-}
-
-fn policy(text: &str, errors: &mut Vec<FieldError>) -> RetryRequest {
-    let retry = object(text, RETRY, &["retry"], errors);
-    RetryRequest {
-        max_attempts: retry.whole("max_attempts", errors),
-        initial_micros: retry.duration("backoff", errors),
-        ..RetryRequest::default()
     }
 }
 

@@ -3,10 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use utoipa::{
-    ToSchema,
-    openapi::{Object, ObjectBuilder, Type, schema::SchemaType},
-};
+use utoipa::ToSchema;
 
 /// How long tasks are kept, and what would be deleted now.
 #[derive(ToSchema)]
@@ -30,19 +27,6 @@ pub(crate) struct Keep {
     cancelled: Option<f64>,
 }
 
-/// What is to be deleted. With one of the three ages, no configured one holds.
-#[derive(ToSchema)]
-pub(crate) struct RunRetention {
-    /// Delete nothing; say what would be deleted.
-    dry_run: Option<bool>,
-    #[schema(schema_with = age)]
-    completed: Option<String>,
-    #[schema(schema_with = age)]
-    failed: Option<String>,
-    #[schema(schema_with = age)]
-    cancelled: Option<String>,
-}
-
 /// What was deleted, or would be.
 #[derive(ToSchema)]
 #[schema(as = RetentionRun)]
@@ -55,18 +39,4 @@ pub(crate) struct Deleted {
     events: u64,
     /// Whether there is more to delete.
     more: bool,
-}
-
-/// Seconds, or text with units.
-fn age() -> Object {
-    ObjectBuilder::new()
-        .schema_type(SchemaType::Array(vec![
-            Type::Number,
-            Type::String,
-            Type::Null,
-        ]))
-        .description(Some(
-            "Since the end of the task: seconds, or text like `12h` or `30d`.",
-        ))
-        .build()
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::{IntoParams, IntoResponses, ToSchema};
 
-use crate::rest::schema::{Limits, Part, Problem, SubmitTask};
+use crate::rest::schema::{Limits, Part, Problem};
 
 /// The schedule of the path.
 #[derive(IntoParams)]
@@ -36,25 +36,6 @@ pub(crate) struct NoSchedule(#[to_schema] Problem);
 #[derive(IntoResponses)]
 #[response(status = 412, content_type = "application/problem+json")]
 pub(crate) struct ScheduleChanged(#[to_schema] Problem);
-
-/// A schedule that is to be stored.
-#[derive(ToSchema)]
-pub(crate) struct ApplySchedule {
-    /// The same as in the path.
-    name: Option<String>,
-    /// Minute, hour, day of the month, month, day of the week; six fields begin with the second.
-    #[schema(example = "30 2 * * 1-5")]
-    cron: String,
-    /// An IANA name; `UTC` unless given.
-    #[schema(example = "Europe/Berlin")]
-    timezone: Option<String>,
-    overlap: Option<Overlap>,
-    catch_up: Option<CatchUp>,
-    /// Left as it is unless given; a new one runs.
-    paused: Option<bool>,
-    /// What is submitted, without `run_at` and `request_id`. It gets the label `schedule`.
-    task: SubmitTask,
-}
 
 /// What becomes of a run that is due while an earlier one has not ended.
 #[derive(Serialize, ToSchema)]

@@ -2,73 +2,71 @@
 
 use http::HeaderMap;
 use ops_core::{
-    Code,
     ports::ExpectedSchedule,
     schedule::{CatchUp, Overlap},
 };
-use ops_engine::{FieldError, ScheduleWish, Submit};
+use ops_engine::{FieldError, ScheduleWish};
+use serde_json::json;
 
 use crate::{
-    json::{Fields, object},
     problem::Problem,
     rest::{
-        create::wish,
+        create::{self, wish::SubmitTask},
         etag::{Precondition, precondition},
+        shape::{self, Body, Choice, Flag, Nested, Text, body},
     },
 };
 
-const FIELDS: &[&str] = &[
-    "name", "cron", "timezone", "overlap", "catch_up", "paused", "task",
-];
+body! {
+    /// A schedule that is to be stored.
+    pub(in crate::rest) struct ApplySchedule {
+        /// The same as in the path.
+        name: Text,
+        /// Minute, hour, day of the month, month, day of the week; six fields begin with the second.
+        cron: Text = {"examples": ["30 2 * * 1-5"]}; required "is missing",
+        /// An IANA name; `UTC` unless given.
+        timezone: Text = {"examples": ["Europe/Berlin"]},
+        /// What becomes of a run that is due while an earlier one has not ended.
+        overlap: Choice<Overlap>,
+        /// What becomes of runs that were due while no server ran.
+        catch_up: Choice<CatchUp>,
+        /// Left as it is unless given; a new one runs.
+        paused: Flag,
+        /// What is submitted, without `run_at` and `request_id`. It gets the label `schedule`.
+        task: Nested<SubmitTask>; required "is missing",
+    }
+    with json!({"allOf": [
+        {"properties": {"task": shape::none_given(&["run_at", "request_id"])}},
+    ]});
+}
 
 /// Reads a body that is JSON. What `GET` shows beside the wish is no part of it.
 ///
 /// # Errors
 /// 422 that names every field that is wrong.
 pub(super) fn parse(text: &str, name: String) -> Result<ScheduleWish, Problem> {
-    let mut errors = Vec::new();
-    let body = object(text, FIELDS, &[], &mut errors);
-    let whole = errors.iter().all(|error| error.kind != "dict_type");
-    for required in ["cron", "task"] {
-        if whole && body.raw(required).is_none() {
-            errors.push(body.error(Some(required), "missing", "is missing"));
+    ApplySchedule::read(text, |body, errors| {
+        if let Some(other) = body.name.filter(|other| *other != name) {
+            let other: String = other.chars().take(80).collect();
+            let message = format!("is `{other}`, but the path names `{name}`");
+            errors.push(FieldError::new(&["name"], "value_error", message));
         }
-    }
-    if let Some(other) = body
-        .string("name", &mut errors)
-        .filter(|other| *other != name)
-    {
-        let other: String = other.chars().take(80).collect();
-        let message = format!("is `{other}`, but the path names `{name}`");
-        errors.push(body.error(Some("name"), "value_error", &message));
-    }
-    let wish = ScheduleWish {
-        cron: body.string("cron", &mut errors).unwrap_or_default(),
-        timezone: body
-            .string("timezone", &mut errors)
-            .unwrap_or_else(|| "UTC".to_owned()),
-        overlap: body
-            .choice("overlap", Overlap::NAMES, &mut errors)
-            .and_then(Overlap::from_name)
-            .unwrap_or_default(),
-        catch_up: body
-            .choice("catch_up", CatchUp::NAMES, &mut errors)
-            .and_then(CatchUp::from_name)
-            .unwrap_or_default(),
-        paused: body.get(
-            "paused",
-            ("bool_type", "must be `true` or `false`"),
-            &mut errors,
-        ),
-        expected: ExpectedSchedule::Any,
-        task: task(&body, &mut errors),
-        name,
-    };
-    if errors.is_empty() {
-        Ok(wish)
-    } else {
-        Err(Problem::parts(Code::InvalidBody, "body", errors))
-    }
+        let begun = errors.len();
+        let task = body.task.map(|task| create::wish::template(task, errors));
+        for error in &mut errors[begun..] {
+            error.path.insert(0, "task".to_owned());
+        }
+        ScheduleWish {
+            cron: body.cron.unwrap_or_default(),
+            timezone: body.timezone.unwrap_or_else(|| "UTC".to_owned()),
+            overlap: body.overlap.unwrap_or_default(),
+            catch_up: body.catch_up.unwrap_or_default(),
+            paused: body.paused,
+            expected: ExpectedSchedule::Any,
+            task: task.unwrap_or_default(),
+            name,
+        }
+    })
 }
 
 /// What the schedule must be.
@@ -84,17 +82,4 @@ pub(super) fn expected(headers: &HeaderMap) -> Result<ExpectedSchedule, Problem>
             Precondition::Tag(revision) => ExpectedSchedule::Revision(revision),
         },
     )
-}
-
-fn task(body: &Fields<'_>, errors: &mut Vec<FieldError>) -> Submit {
-    let Some(text) = body.raw("task") else {
-        return Submit::default();
-    };
-    let mut wrong = Vec::new();
-    let task = wish::template(text, &mut wrong);
-    for mut error in wrong {
-        error.path.insert(0, "task".to_owned());
-        errors.push(error);
-    }
-    task
 }

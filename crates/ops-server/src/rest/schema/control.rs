@@ -1,7 +1,6 @@
 //! The shapes of pauses, signals, reruns, approvals, dead letters and steps in doubt.
 #![expect(dead_code, reason = "they are described, never made")]
 
-use serde::Serialize;
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
@@ -14,31 +13,6 @@ pub(crate) struct IdempotencyKey {
     /// Makes a repeated request find the same task: 1 to 255 bytes of visible ASCII.
     #[param(rename = "Idempotency-Key", min_length = 1, max_length = 255)]
     idempotency_key: Option<String>,
-}
-
-/// Something that is told to a run.
-#[derive(ToSchema)]
-pub(crate) struct Signal {
-    /// Which call it is for: what `state_detail.signals` of the waiting task says.
-    #[schema(min_length = 1, max_length = 128, example = "human.call_4")]
-    name: String,
-    /// What the call returns: any JSON.
-    payload: Option<Value>,
-}
-
-/// How a task is done again.
-#[derive(ToSchema)]
-pub(crate) struct Rerun {
-    /// The first step that is done anew; missing for all of them.
-    #[schema(minimum = 1)]
-    from_step: Option<u32>,
-    /// Other arguments for that step, if it is a tool call.
-    input: Option<Value>,
-    /// A message to the model before that step, if it is a model call.
-    message: Option<String>,
-    /// Another input, if the task is done from its start.
-    #[schema(value_type = Option<Object>)]
-    input_data: Option<Value>,
 }
 
 /// Which approvals to list.
@@ -110,41 +84,6 @@ pub(crate) struct Approval {
     note: Option<String>,
 }
 
-/// Leave to run.
-#[derive(ToSchema)]
-pub(crate) struct Approve {
-    /// The revision that was looked at; another one refuses.
-    revision: Option<u32>,
-    /// Who decides.
-    #[schema(min_length = 1, max_length = 128)]
-    by: Option<String>,
-}
-
-/// No leave to run.
-#[derive(ToSchema)]
-pub(crate) struct Deny {
-    /// Why; the model is told.
-    #[schema(max_length = 4096)]
-    reason: String,
-    /// The revision that was looked at; another one refuses.
-    revision: Option<u32>,
-    /// Who decides.
-    #[schema(min_length = 1, max_length = 128)]
-    by: Option<String>,
-}
-
-/// Other arguments.
-#[derive(ToSchema)]
-pub(crate) struct Edit {
-    /// They must fit `input_schema`.
-    input: Value,
-    /// The revision that was looked at; another one refuses.
-    revision: Option<u32>,
-    /// Who edits.
-    #[schema(min_length = 1, max_length = 128)]
-    by: Option<String>,
-}
-
 /// Tasks that were given up.
 #[derive(ToSchema)]
 pub(crate) struct DeadLetters {
@@ -152,16 +91,6 @@ pub(crate) struct DeadLetters {
     /// Null on the last page.
     #[schema(required)]
     next_cursor: Option<String>,
-}
-
-/// Which dead letters to go on from.
-#[derive(ToSchema)]
-pub(crate) struct Redrive {
-    /// So many at the most, newest first.
-    #[schema(minimum = 1, maximum = 1000, default = 100)]
-    limit: Option<u32>,
-    /// Only name them.
-    dry_run: Option<bool>,
 }
 
 /// What became of dead letters.
@@ -207,23 +136,4 @@ pub(crate) struct Reconciliation {
     started_at: String,
     attempt: u32,
     status: StepStatus,
-}
-
-/// What became of a step.
-#[derive(ToSchema)]
-pub(crate) struct Resolve {
-    resolution: Resolution,
-    /// With `done`, and required there: what the call returned, any JSON.
-    output: Option<Value>,
-    /// With `failed`, and required there: what the model is told.
-    message: Option<String>,
-}
-
-/// `done`: it took effect. `failed`: it did not and is not tried again. `retry`: it runs again.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Resolution {
-    Done,
-    Failed,
-    Retry,
 }

@@ -9,7 +9,10 @@ use crate::{client::Reply, harness::App};
 /// `/openapi.json`.
 pub(super) struct Document {
     pub(super) operations: Vec<Operation>,
+    /// As the tests hold answers against them.
     components: Value,
+    /// As the server gives them.
+    given: Value,
 }
 
 /// One of its operations.
@@ -40,6 +43,39 @@ impl Document {
         Self {
             operations,
             components,
+            given: whole["components"].clone(),
+        }
+    }
+
+    /// What judges the bodies of an operation, if it takes one.
+    pub(super) fn bodies(&self, operation: &Operation) -> Option<jsonschema::Validator> {
+        let schema = operation
+            .spec
+            .pointer("/requestBody/content/application~1json/schema")?;
+        let schema = json!({"allOf": [schema], "components": self.given});
+        Some(jsonschema::draft202012::new(&schema).unwrap())
+    }
+
+    /// Where the fields of an operation's body are, those of objects within it as well.
+    pub(super) fn places(&self, operation: &Operation) -> Vec<String> {
+        let schema = &operation.spec["requestBody"]["content"]["application/json"]["schema"];
+        let mut places = Vec::new();
+        self.collect(schema, "", &mut places);
+        places
+    }
+
+    fn collect(&self, schema: &Value, at: &str, places: &mut Vec<String>) {
+        if let Some(name) = schema["$ref"].as_str() {
+            let name = name.rsplit('/').next().unwrap();
+            return self.collect(&self.given["schemas"][name], at, places);
+        }
+        for schema in schema["oneOf"].as_array().into_iter().flatten() {
+            self.collect(schema, at, places);
+        }
+        for (name, schema) in schema["properties"].as_object().into_iter().flatten() {
+            let place = format!("{at}/{name}");
+            self.collect(schema, &place, places);
+            places.push(place);
         }
     }
 
