@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use agentkit::event::Failure;
 use futures_util::FutureExt as _;
@@ -521,4 +521,38 @@ fn a_resumed_run_gets_its_chain() {
     assert_eq!(config.models[0].prices[0].output, 20_000_000);
     let again = factory.again(TenantId::DEFAULT, None, None, config);
     assert_eq!(again.unwrap().config().models, config.models);
+}
+
+/// A type of event that a log can have, and the page on REST does not explain, fails this.
+#[test]
+fn the_page_on_rest_has_every_type_of_event_and_no_other() {
+    // These are never stored: a run reads an event of the engine as one of them.
+    const READ_ONLY: [&str; 7] = [
+        "tool.approved",
+        "tool.denied",
+        "tool.reset",
+        "signal.received",
+        "child.ended",
+        "message.added",
+        "limits.changed",
+    ];
+    let stored: BTreeSet<&str> = ops_core::event::TaskEvent::TYPES
+        .into_iter()
+        .chain(agentkit::Event::TYPES)
+        .filter(|kind| !READ_ONLY.contains(kind))
+        .collect();
+    let page = include_str!("../../../docs/rest.md");
+    let (_, table) = page.split_once("| Type | What happened |").unwrap();
+    let rows = table
+        .lines()
+        .skip(2)
+        .take_while(|line| line.starts_with('|'));
+    let first = rows.map(|row| row.split('|').nth(1).unwrap());
+    let documented: Vec<&str> = first
+        .flat_map(|cell| cell.split(','))
+        .map(|kind| kind.trim().trim_matches('`'))
+        .collect();
+    let known: BTreeSet<&str> = documented.iter().copied().collect();
+    assert_eq!(known, stored);
+    assert_eq!(documented.len(), known.len(), "each stands there once");
 }
