@@ -104,7 +104,7 @@ impl Engine {
             return Err(Error::new(
                 Code::BodyTooLarge,
                 format!(
-                    "`payload` has {size} bytes, more than the limit of {}",
+                    "the payload has {size} bytes, more than the limit of {}",
                     self.settings.max_input_bytes
                 ),
             ));

@@ -71,7 +71,7 @@ impl Engine {
         if size > most {
             return Err(Error::new(
                 Code::BodyTooLarge,
-                format!("`input_data` has {size} bytes, more than the limit of {most}"),
+                format!("the input has {size} bytes, more than the limit of {most}"),
             ));
         }
         let mut fields = Vec::new();
