@@ -1,6 +1,6 @@
 //! `edit_file`: replaces a piece of text in a file of the workspace.
 
-use std::{borrow::Cow, ops::Range};
+use std::{borrow::Cow, ops::Range, sync::Arc};
 
 use agentkit::{
     BoxFuture, Tool, ToolSpec,
@@ -12,7 +12,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    replace::replace,
+    quota::Quota,
+    replace::{Place, replace},
     workspace::{blocking, failure, file_path, read_whole},
 };
 
@@ -25,7 +26,10 @@ const MAX_SHOWN: usize = 300;
 /// How many characters are compared to find it.
 const MAX_STEPS: usize = 50_000_000;
 
-pub(crate) struct EditFile(ToolSpec);
+pub(crate) struct EditFile {
+    spec: ToolSpec,
+    quota: Arc<Quota>,
+}
 
 #[derive(Deserialize)]
 struct Arguments {
@@ -37,7 +41,7 @@ struct Arguments {
 }
 
 impl EditFile {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(quota: &Arc<Quota>) -> Self {
         let description = "Replaces a piece of text in a text file of the workspace. The old text \
             must occur exactly once, or `all` be set: give enough of what is around it.";
         let schema = json!({
@@ -60,13 +64,16 @@ impl EditFile {
         });
         // Not idempotent, although the file is replaced as a whole: an edit whose new text holds the
         // old one would be made twice.
-        Self(ToolSpec::new("edit_file", description, schema).effect(Effect::Write))
+        Self {
+            spec: ToolSpec::new("edit_file", description, schema).effect(Effect::Write),
+            quota: Arc::clone(quota),
+        }
     }
 }
 
 impl Tool for EditFile {
     fn spec(&self) -> &ToolSpec {
-        &self.0
+        &self.spec
     }
 
     fn resources(&self, arguments: &Value) -> Resources {
@@ -82,7 +89,7 @@ impl Tool for EditFile {
         Box::pin(async move {
             let arguments: Arguments = crate::arguments(arguments)?;
             let given = file_path(&arguments.path)?;
-            let step = context.step;
+            let place = Place::of(context, &self.quota);
             let (path, edited) = blocking(context, move |root, abandoned| {
                 // A link stays one: what it leads to is edited.
                 let path = root
@@ -98,7 +105,7 @@ impl Tool for EditFile {
                     Failure::last("not_text", message)
                 })?;
                 let edited = edit(&content, &arguments)?;
-                let path = replace(root, &path, edited.content.as_bytes(), step, abandoned)?;
+                let path = replace(root, &path, edited.content.as_bytes(), &place, abandoned)?;
                 Ok((path, edited))
             })
             .await?;

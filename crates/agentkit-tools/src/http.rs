@@ -49,7 +49,8 @@ pub(crate) use self::{
 };
 
 use crate::{
-    replace::replace,
+    quota::Quota,
+    replace::{Place, replace},
     workspace::{blocking, stopped},
 };
 
@@ -293,6 +294,7 @@ impl Answer {
         context: &ToolContext,
         path: PathBuf,
         max: u64,
+        quota: &Arc<Quota>,
     ) -> Result<ToolOutput, Failure> {
         let (mut result, bytes) = off_thread(move || {
             let mut result = self.head();
@@ -302,9 +304,9 @@ impl Answer {
         })
         .await?;
         let content = bytes.clone();
-        let step = context.step;
+        let place = Place::of(context, quota);
         let path = blocking(context, move |root, abandoned| {
-            replace(root, &path, &content, step, abandoned)
+            replace(root, &path, &content, &place, abandoned)
         })
         .await?;
         let path = path.to_string_lossy().into_owned();

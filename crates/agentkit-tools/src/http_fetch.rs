@@ -1,6 +1,6 @@
 //! `http_fetch`: reads what is behind a URL.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use agentkit::{
     BoxFuture, Tool, ToolSpec,
@@ -15,12 +15,14 @@ use url::Url;
 
 use crate::{
     http::{Client, Outgoing, Settings, headers_schema, parse_headers, parse_url},
+    quota::Quota,
     workspace::file_path,
 };
 
 pub(crate) struct HttpFetch {
     spec: ToolSpec,
     client: Client,
+    quota: Arc<Quota>,
 }
 
 #[derive(Deserialize)]
@@ -45,7 +47,7 @@ enum Verb {
 }
 
 impl HttpFetch {
-    pub(crate) fn new(settings: &Settings) -> Self {
+    pub(crate) fn new(settings: &Settings, quota: &Arc<Quota>) -> Self {
         let description = "Reads what is behind an http or https URL with GET or HEAD, following \
             redirects. Text comes as `text`, HTML as readable text unless `raw`, anything else as \
             `base64`; with `save_as` it goes to a file. A status of 400 or more is a result too.";
@@ -75,7 +77,12 @@ impl HttpFetch {
             .effect(Effect::Idempotent)
             .timeout(settings.timeout);
         let client = Client::new(settings);
-        Self { spec, client }
+        let quota = Arc::clone(quota);
+        Self {
+            spec,
+            client,
+            quota,
+        }
     }
 }
 
@@ -123,7 +130,9 @@ impl Tool for HttpFetch {
                 .await
                 .map_err(|trouble| trouble.failure(context.effect))?;
             match save_as {
-                Some(path) if answer.is_final() => answer.saved(context, path, max_bytes).await,
+                Some(path) if answer.is_final() => {
+                    answer.saved(context, path, max_bytes, &self.quota).await
+                }
                 Some(_) | None => answer
                     .shown(arguments.raw, max_bytes)
                     .await

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use crate::{
     http::{Client, Outgoing, Settings, Writes, headers_schema, parse_headers, parse_url},
     http_fetch::HttpFetch,
+    quota::Quota,
 };
 
 /// With it a server knows a request that is sent again (draft-ietf-httpapi-idempotency-key-header).
@@ -58,7 +59,7 @@ enum Verb {
 }
 
 impl HttpRequest {
-    pub(crate) fn new(settings: &Settings) -> Self {
+    pub(crate) fn new(settings: &Settings, quota: &Arc<Quota>) -> Self {
         let description = "Sends a POST, PUT, PATCH or DELETE to an http or https URL, with a body \
             as `json` or as text in `body`. A redirect is not followed but shown. A status of 400 \
             or more is a result too.";
@@ -93,7 +94,7 @@ impl HttpRequest {
             spec,
             client: Client::new(settings),
             writes: Writes(settings.writes.clone()),
-            fetch: Arc::new(HttpFetch::new(settings)),
+            fetch: Arc::new(HttpFetch::new(settings, quota)),
             timeout: settings.timeout,
         }
     }

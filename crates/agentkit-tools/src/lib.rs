@@ -17,6 +17,7 @@ mod json;
 mod json_query;
 mod list_files;
 mod page;
+mod quota;
 mod read_file;
 mod read_result;
 mod replace;
@@ -26,21 +27,29 @@ mod table_query;
 mod workspace;
 mod write_file;
 
+pub use quota::Quota;
+
 use std::sync::Arc;
 
 use agentkit::{Tool, event::Failure};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// Every built-in tool.
+/// Every built-in tool, with workspaces without limits.
 #[must_use]
 pub fn standard(http: &http::Settings) -> Vec<Arc<dyn Tool>> {
+    standard_within(http, &Arc::default())
+}
+
+/// Every built-in tool. Files that would not fit into the quota are not written.
+#[must_use]
+pub fn standard_within(http: &http::Settings, quota: &Arc<Quota>) -> Vec<Arc<dyn Tool>> {
     vec![
         Arc::new(calculator::Calculator::new()),
         Arc::new(current_time::CurrentTime::new()),
-        Arc::new(edit_file::EditFile::new()),
-        Arc::new(http_fetch::HttpFetch::new(http)),
-        Arc::new(http_request::HttpRequest::new(http)),
+        Arc::new(edit_file::EditFile::new(quota)),
+        Arc::new(http_fetch::HttpFetch::new(http, quota)),
+        Arc::new(http_request::HttpRequest::new(http, quota)),
         Arc::new(json_query::JsonQuery::new()),
         Arc::new(list_files::ListFiles::new()),
         Arc::new(read_file::ReadFile::new()),
@@ -48,7 +57,7 @@ pub fn standard(http: &http::Settings) -> Vec<Arc<dyn Tool>> {
         Arc::new(search_files::SearchFiles::new()),
         Arc::new(search_result::SearchResult::new()),
         Arc::new(table_query::TableQuery::new()),
-        Arc::new(write_file::WriteFile::new()),
+        Arc::new(write_file::WriteFile::new(quota)),
     ]
 }
 

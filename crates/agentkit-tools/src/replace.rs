@@ -7,22 +7,48 @@
 use std::{
     io::{self, Write as _},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use agentkit::{StepId, event::Failure};
-use cap_std::fs::{Dir, OpenOptions};
+use agentkit::{StepId, event::Failure, tool::ToolContext};
+use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt as _};
 use tokio_util::sync::CancellationToken;
 
-use crate::workspace::{UNFINISHED, failure, stopped};
+use crate::{
+    quota::Quota,
+    workspace::{UNFINISHED, failure, stopped},
+};
+
+/// What a new file may be used for: its owner reads and writes it.
+const PRIVATE: u32 = 0o600;
+
+/// Where a file is written, for which call, and how much may be there.
+pub(crate) struct Place {
+    pub(crate) workspace: PathBuf,
+    pub(crate) step: StepId,
+    pub(crate) quota: Arc<Quota>,
+}
+
+impl Place {
+    pub(crate) fn of(context: &ToolContext, quota: &Arc<Quota>) -> Self {
+        Self {
+            workspace: context.workspace.clone(),
+            step: context.step,
+            quota: Arc::clone(quota),
+        }
+    }
+}
 
 /// Writes the file, and returns its path with no symbolic link in it.
 pub(crate) fn replace(
     root: &Dir,
     path: &Path,
     content: &[u8],
-    step: StepId,
+    place: &Place,
     abandoned: &CancellationToken,
 ) -> Result<PathBuf, Failure> {
+    let (step, size) = (place.step, content.len() as u64);
+    place.quota.check(root, &place.workspace, path, size)?;
     write(root, path, content, step, abandoned).map_err(|error| match error {
         Stop::Abandoned => stopped(),
         Stop::Folder => {
@@ -69,7 +95,10 @@ fn write(
     let unfinished = Unfinished::new(&dir, step);
     let mut file = dir.open_with(
         &unfinished.name,
-        OpenOptions::new().write(true).create_new(true),
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(PRIVATE),
     )?;
     file.write_all(content)?;
     if let Some(old) = old.filter(|old| old.is_file()) {

@@ -3,6 +3,8 @@
 //! A reader sees the old content or the new, never a part, and a call that is repeated leaves the
 //! same state.
 
+use std::sync::Arc;
+
 use agentkit::{
     BoxFuture, Tool, ToolSpec,
     event::Failure,
@@ -13,11 +15,15 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    replace::replace,
+    quota::Quota,
+    replace::{Place, replace},
     workspace::{blocking, file_path},
 };
 
-pub(crate) struct WriteFile(ToolSpec);
+pub(crate) struct WriteFile {
+    spec: ToolSpec,
+    quota: Arc<Quota>,
+}
 
 #[derive(Deserialize)]
 struct Arguments {
@@ -26,7 +32,7 @@ struct Arguments {
 }
 
 impl WriteFile {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(quota: &Arc<Quota>) -> Self {
         let description = "Writes a text file of the workspace, replacing it if it is there. \
             Folders on its path are made.";
         let schema = json!({
@@ -38,13 +44,16 @@ impl WriteFile {
             "required": ["path", "content"],
             "additionalProperties": false,
         });
-        Self(ToolSpec::new("write_file", description, schema).effect(Effect::Idempotent))
+        Self {
+            spec: ToolSpec::new("write_file", description, schema).effect(Effect::Idempotent),
+            quota: Arc::clone(quota),
+        }
     }
 }
 
 impl Tool for WriteFile {
     fn spec(&self) -> &ToolSpec {
-        &self.0
+        &self.spec
     }
 
     fn resources(&self, arguments: &Value) -> Resources {
@@ -61,9 +70,9 @@ impl Tool for WriteFile {
             let path = file_path(&path)?;
             let content = Bytes::from(content);
             let bytes = content.clone();
-            let step = context.step;
+            let place = Place::of(context, &self.quota);
             let path = blocking(context, move |root, abandoned| {
-                replace(root, &path, &bytes, step, abandoned)
+                replace(root, &path, &bytes, &place, abandoned)
             })
             .await?;
             let path = path.to_string_lossy().into_owned();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use agentkit::Tool;
-use agentkit_tools::http;
+use agentkit_tools::{Quota, http};
 
 use crate::config::Config;
 
@@ -23,7 +23,18 @@ pub(crate) fn configured(config: &Config) -> Vec<Arc<dyn Tool>> {
         writes: config.writes().to_vec(),
         ..defaults
     };
-    let mut tools = agentkit_tools::standard(&http);
+    let limit = |key| {
+        config
+            .number(key)
+            .filter(|most| *most > 0)
+            .unwrap_or(u64::MAX)
+    };
+    let quota = Quota::new(
+        limit("quota.task_bytes"),
+        limit("quota.task_files"),
+        limit("quota.total_bytes"),
+    );
+    let mut tools = agentkit_tools::standard_within(&http, &Arc::new(quota));
     tools.extend(agentkit::tool::control::all());
     #[cfg(feature = "failpoints")]
     tools.extend(crate::faults::ledger_tools());
