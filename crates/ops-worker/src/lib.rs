@@ -20,5 +20,5 @@ pub use self::{
     agents::{Agents, Job, Prepared},
     claim::{QueueSettings, Settings, Worker},
     outside::exhaustion,
-    workspace::{Folders, WorkspaceError, checked_path},
+    workspace::{Folders, WorkspaceError, checked_path, private_folder},
 };

@@ -29,7 +29,7 @@ use crate::{
     recorder::{self, TaskRecorder},
     session::{Entitlement, Session},
     snapshot::Pace,
-    workspace,
+    workspace::{self, Filled, Watch},
 };
 
 /// How long a task rests that another release or another configuration can go on with.
@@ -98,6 +98,14 @@ enum Rest {
     Lost,
     /// The attempt ends with this.
     Failed(Failure),
+}
+
+/// A run whose workspace was filled goes on, as does one whose time was over before: it says so itself.
+fn go_on(filled: Filled) -> Result<(), Halt> {
+    match filled {
+        Filled::Whole | Filled::TimeOver => Ok(()),
+        Filled::Interrupted => Err(Halt::Interrupted),
+    }
 }
 
 /// Why a task is not driven.
@@ -280,12 +288,16 @@ impl Worker {
                     }
                 })?;
                 files.retain(|path, _| !run.files().contains_key(path));
-                workspace::seed(&workspace, files)
-                    .await
-                    .map_err(files_failed)?;
-                workspace::materialise(&*self.store, task.tenant, &workspace, run.files())
-                    .await
-                    .map_err(files_failed)?;
+                let watch = Watch {
+                    entitlement: &recorder.entitlement,
+                    deadline: config.limits.deadline_micros,
+                };
+                let seeded = workspace::seed(&workspace, files, &watch).await;
+                go_on(seeded.map_err(files_failed)?)?;
+                let (store, tenant) = (&*self.store, task.tenant);
+                let filled =
+                    workspace::materialise(store, tenant, &workspace, run.files(), &watch).await;
+                go_on(filled.map_err(files_failed)?)?;
                 (agent, Goal::default())
             }
             None => {
@@ -294,9 +306,13 @@ impl Worker {
                     Err(error) => Err(error),
                 };
                 let prepared = prepared.map_err(|error| recorder::fail(&error))?;
-                workspace::seed(&workspace, prepared.files)
-                    .await
-                    .map_err(files_failed)?;
+                let limits = factory.ask(|agents, job| agents.limits(job)).await;
+                let watch = Watch {
+                    entitlement: &recorder.entitlement,
+                    deadline: limits.deadline_micros,
+                };
+                let seeded = workspace::seed(&workspace, prepared.files, &watch).await;
+                go_on(seeded.map_err(files_failed)?)?;
                 (prepared.agent, prepared.goal)
             }
         };

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Component, Path, PathBuf},
 };
 
@@ -10,6 +11,8 @@ use ops_core::{
     TaskId, TenantId,
     ports::{Fut, RunStore, StoreError, Workspaces},
 };
+
+use crate::session::Entitlement;
 
 /// Why a workspace could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +46,21 @@ pub fn checked_path(workspace: &Path, path: &str) -> Result<PathBuf, WorkspaceEr
     Ok(workspace.join(relative))
 }
 
+/// Makes the folder of all workspaces, for its owner alone, as the database is. One that an older release
+/// made for everybody is closed.
+///
+/// # Errors
+/// If it cannot be made or closed.
+pub fn private_folder(dir: &Path) -> io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(dir)?;
+    let mode = std::fs::metadata(dir)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700))?;
+    }
+    Ok(())
+}
+
 /// The folders of tasks, each under its task's id.
 #[derive(Debug, Clone)]
 pub struct Folders {
@@ -67,18 +85,52 @@ impl Workspaces for Folders {
     }
 }
 
+/// How far a workspace was filled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Filled {
+    /// Every file is there.
+    Whole,
+    /// The time of the run is over. Its next step says so.
+    TimeOver,
+    /// The lease is over, the task is cancelled or paused, or the worker stops.
+    Interrupted,
+}
+
+/// What may end the filling of a workspace between two files. Thousands of files take minutes on a slow disk.
+pub(crate) struct Watch<'a> {
+    pub(crate) entitlement: &'a Entitlement,
+    /// The run's deadline, in UTC microseconds.
+    pub(crate) deadline: Option<i64>,
+}
+
+impl Watch<'_> {
+    fn end(&self) -> Option<Filled> {
+        if self.entitlement.check().is_err() {
+            return Some(Filled::Interrupted);
+        }
+        let now = self.entitlement.clock.now().0;
+        let over = self.deadline.is_some_and(|deadline| deadline <= now);
+        over.then_some(Filled::TimeOver)
+    }
+}
+
 /// Writes the files that a task begins with, unless they are there.
 pub(crate) async fn seed(
     workspace: &Path,
     files: BTreeMap<String, String>,
-) -> Result<(), WorkspaceError> {
+    watch: &Watch<'_>,
+) -> Result<Filled, WorkspaceError> {
     for (path, content) in files {
         let target = checked_path(workspace, &path)?;
-        if !target.exists() {
-            write(target, path, content.into_bytes()).await?;
+        if target.exists() {
+            continue;
         }
+        if let Some(end) = watch.end() {
+            return Ok(end);
+        }
+        write(target, path, content.into_bytes()).await?;
     }
-    Ok(())
+    Ok(Filled::Whole)
 }
 
 /// Brings back the files that the run's tools wrote and that are not there: the workspace follows
@@ -88,21 +140,25 @@ pub(crate) async fn materialise(
     tenant: TenantId,
     workspace: &Path,
     files: &BTreeMap<String, Option<String>>,
-) -> Result<(), WorkspaceError> {
+    watch: &Watch<'_>,
+) -> Result<Filled, WorkspaceError> {
     for (path, digest) in files {
         let target = checked_path(workspace, path)?;
+        if target.exists() == digest.is_some() {
+            continue;
+        }
+        if let Some(end) = watch.end() {
+            return Ok(end);
+        }
         match digest {
-            Some(digest) if !target.exists() => {
+            Some(digest) => {
                 let bytes = store.value(tenant, digest, 0, u64::MAX).await?;
                 write(target, path.clone(), bytes).await?;
             }
-            None if target.exists() => {
-                std::fs::remove_file(&target).map_err(|source| failed(path, source))?;
-            }
-            Some(_) | None => {}
+            None => std::fs::remove_file(&target).map_err(|source| failed(path, source))?,
         }
     }
-    Ok(())
+    Ok(Filled::Whole)
 }
 
 /// Writes a file so that it is there as a whole or not at all, and stays there after a power loss.
@@ -113,7 +169,13 @@ async fn write(target: PathBuf, path: String, bytes: Vec<u8>) -> Result<(), Work
         // The names that begin so are kept for unfinished files, also by the tools.
         let name = format!(".opspawn-unfinished-seed-{}", std::process::id());
         let unfinished = folder.join(name);
-        let mut file = std::fs::File::create(&unfinished)?;
+        let mut options = std::fs::OpenOptions::new();
+        let mut file = options
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&unfinished)?;
         file.write_all(&bytes)?;
         file.sync_all()?;
         std::fs::rename(&unfinished, &target)?;
@@ -134,7 +196,87 @@ fn failed(path: &str, source: io::Error) -> WorkspaceError {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::session::Session;
+
+    /// A clock that stands still.
+    struct Still;
+
+    impl ops_core::ports::Clock for Still {
+        fn now(&self) -> ops_core::Micros {
+            ops_core::Micros(1_000)
+        }
+
+        fn boot_micros(&self) -> i64 {
+            1_000
+        }
+    }
+
+    fn leased() -> (Arc<Session>, Entitlement) {
+        let id = ops_core::SessionId::from_bytes([1; 16]);
+        let session = Arc::new(Session::new(id));
+        session.extend(2_000);
+        let task = TaskId::new(ops_core::Micros(1), [0; 10]);
+        let entitlement = session.enter(task, 1, Arc::new(Still));
+        (session, entitlement)
+    }
+
+    // U2: files of the input that are written outside of cancel, deadline and shutdown.
+    #[tokio::test]
+    async fn files_of_the_input_are_written_as_long_as_the_run_may_go_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = || -> BTreeMap<String, String> {
+            (0..20)
+                .map(|n| (format!("{n}.txt"), "text".into()))
+                .collect()
+        };
+        let count = || std::fs::read_dir(dir.path()).unwrap().count();
+        let (session, entitlement) = leased();
+        let watch = |deadline| Watch {
+            entitlement: &entitlement,
+            deadline,
+        };
+        let filled = async |deadline| seed(dir.path(), files(), &watch(deadline)).await.unwrap();
+        assert_eq!((filled(Some(1_000)).await, count()), (Filled::TimeOver, 0));
+        // A file that is there already is none that it takes time to write.
+        let one = files().into_iter().take(1).collect();
+        let begun = seed(dir.path(), one, &watch(Some(1_001))).await.unwrap();
+        assert_eq!((begun, count()), (Filled::Whole, 1));
+        session.stop();
+        assert_eq!((filled(None).await, count()), (Filled::Interrupted, 1));
+        let (session, entitlement) = leased();
+        session.cancel(TaskId::new(ops_core::Micros(1), [0; 10]));
+        let watch = Watch {
+            entitlement: &entitlement,
+            deadline: None,
+        };
+        let cancelled = seed(dir.path(), files(), &watch).await.unwrap();
+        assert_eq!((cancelled, count()), (Filled::Interrupted, 1));
+    }
+
+    // S9: workspaces that everybody reads, beside a database that only its owner does.
+    #[tokio::test]
+    async fn a_workspace_is_its_owners_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let all = dir.path().join("data/workspaces");
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        std::fs::create_dir_all(&all).unwrap();
+        std::fs::set_permissions(&all, std::fs::Permissions::from_mode(0o755)).unwrap();
+        private_folder(&all).unwrap();
+        assert_eq!(mode(&all), 0o700);
+        let files = BTreeMap::from([("a/b.txt".to_owned(), "text".to_owned())]);
+        let (session, entitlement) = leased();
+        let watch = Watch {
+            entitlement: &entitlement,
+            deadline: None,
+        };
+        let filled = seed(&all.join("task_1"), files, &watch).await.unwrap();
+        assert_eq!(filled, Filled::Whole);
+        drop(session);
+        assert_eq!(mode(&all.join("task_1/a/b.txt")), 0o600);
+    }
 
     #[test]
     fn no_path_leads_out() {
