@@ -132,6 +132,8 @@ codes! {
         "See with `opspawn doctor` whether the database is damaged, and submit the task anew.";
     ValueTooLarge = "value_too_large", "An answer or a result is larger than the database takes",
         "Have the tool return less, or write it to a file.";
+    TooManyTasks = "too_many_tasks", "A task, its children and theirs are as many tasks as they may be",
+        "Do the work in fewer tasks, or raise `limits.tree_tasks`.";
     RunFailed = "run_failed", "The agent run failed",
         "See the message and the steps of the task.";
 }

@@ -210,6 +210,21 @@ pub enum Rejection {
     /// It is not time yet.
     #[error("it is not time yet")]
     NotDue,
+    /// The tree of a task and its children has as many tasks as it may have.
+    #[error(
+        "step {step} asks for {asked} more tasks, and of the {most} tasks that a task, its children and \
+         theirs may be together there are {tasks}; do the work in fewer tasks, or raise `limits.tree_tasks`"
+    )]
+    Tree {
+        /// The step that asks for the first of the children.
+        step: u32,
+        /// How many children the run asks for.
+        asked: u64,
+        /// How many tasks there are.
+        tasks: u64,
+        /// How many there may be.
+        most: u64,
+    },
     /// A child cannot be started as the run asks.
     #[error("the child of step {step} cannot be started: {why}")]
     Child {

@@ -6,6 +6,7 @@
 
 mod agents;
 mod error;
+mod listed;
 mod retention;
 mod runs;
 mod schedules;
@@ -21,6 +22,7 @@ pub use self::{
         NewAgent, Stored, TaskInput, ToolSourceHealth,
     },
     error::StoreError,
+    listed::Listed,
     retention::{Expired, Progress, Retention, RetentionStore, Workspaces},
     runs::{Blob, ClaimRequest, Claimed, HeartbeatReply, More, RunStore, Snapshot},
     schedules::{DueSchedules, ExpectedSchedule, NewSchedule, ScheduleChange, ScheduleStore},
@@ -28,7 +30,7 @@ pub use self::{
         ApprovalAction, ApprovalDecision, ApprovalFilter, Counts, EVENT_BYTES, Fork, Idempotency,
         IdempotencyKey, LIST_BYTES, NewTask, Submitted, TaskFilter, TaskRecord, TaskStore,
     },
-    upkeep::{Due, UpkeepStore},
+    upkeep::{Due, StoreHealth, UpkeepStore},
     world::{
         Clock, Delta, Follow, Heard, HeardHint, Hint, Hints, Live, Notice, Observer, Queue, Random,
     },

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use ops_core::{
     AgentDigest, AgentName, Code, Json, TenantId,
     agent::{Agent, AgentSpec, AgentVersion, cycle},
-    ports::{AgentTools, Expected, NewAgent, StoreError, Stored},
+    ports::{AgentTools, Expected, Listed, NewAgent, StoreError, Stored},
 };
 
 use crate::{Engine, Error, FieldError};
@@ -119,7 +119,7 @@ impl Engine {
         tenant: TenantId,
         after: Option<AgentName>,
         limit: u32,
-    ) -> Result<Vec<Agent>, Error> {
+    ) -> Result<Listed<Agent>, Error> {
         Ok(self.store.agents(tenant, after, limit).await?)
     }
 

@@ -22,6 +22,8 @@ pub struct ApprovalPage {
     pub approvals: Vec<Approval>,
     /// The number to go on before, if there are more.
     pub next: Option<u64>,
+    /// Those that cannot be read: a task and a step each.
+    pub damaged: Vec<String>,
 }
 
 /// What somebody thinks of a step that asks for leave.
@@ -58,7 +60,7 @@ impl Engine {
         };
         let mut found = self.store.approvals(tenant, filter.clone()).await?;
         let mut more = found.len() > limit as usize;
-        found.truncate(limit as usize);
+        found.found.truncate(limit as usize);
         let last = found.last().map(|(row, _)| *row);
         if !more && last.is_some() {
             // It may have ended early because it is large.
@@ -70,8 +72,13 @@ impl Engine {
             more = !self.store.approvals(tenant, rest).await?.is_empty();
         }
         let next = last.filter(|_| more);
+        let damaged = std::mem::take(&mut found.damaged);
         let approvals = found.into_iter().map(|(_, approval)| approval).collect();
-        Ok(ApprovalPage { approvals, next })
+        Ok(ApprovalPage {
+            approvals,
+            next,
+            damaged,
+        })
     }
 
     /// The approval that a step asked for.

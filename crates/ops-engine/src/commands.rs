@@ -3,7 +3,7 @@
 use ops_core::{
     Caller, Code, Lifecycle, State, StoredEvent, TaskAction, TaskId, TenantId,
     event::{Resolution, TaskError, TaskEvent},
-    ports::{Counts, LIST_BYTES, StoreError, TaskFilter, TaskRecord},
+    ports::{Counts, LIST_BYTES, Listed, StoreError, TaskFilter, TaskRecord},
     stats::Stats,
 };
 
@@ -80,7 +80,7 @@ impl Engine {
         Ok(failure)
     }
 
-    /// Tasks, newest first.
+    /// Tasks, newest first. Those that cannot be read are named beside them.
     ///
     /// # Errors
     /// A code of the storage.
@@ -88,7 +88,7 @@ impl Engine {
         &self,
         tenant: TenantId,
         filter: TaskFilter,
-    ) -> Result<Vec<TaskRecord>, Error> {
+    ) -> Result<Listed<TaskRecord>, Error> {
         Ok(self.store.tasks(tenant, filter).await?)
     }
 
@@ -287,6 +287,18 @@ impl Engine {
     #[must_use]
     pub fn serves(&self, queue: &str) -> bool {
         self.settings.queues.contains(queue)
+    }
+
+    /// What a person has to see to in the store, though it works.
+    ///
+    /// # Errors
+    /// The code of what every write fails with, if they do.
+    pub fn storage_warnings(&self) -> Result<Vec<String>, Error> {
+        let health = self.upkeep.health();
+        match health.failure {
+            Some(failure) => Err(failure.into()),
+            None => Ok(health.warnings),
+        }
     }
 
     /// The queues whose tasks are ready, and that nobody serves.

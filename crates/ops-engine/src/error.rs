@@ -52,6 +52,7 @@ impl From<StoreError> for Error {
                 Rejection::NotInDoubt(_) => Code::NotInDoubt,
                 Rejection::Cancelling => Code::TaskCancelling,
                 Rejection::Child { .. } => Code::RunFailed,
+                Rejection::Tree { .. } => Code::TooManyTasks,
                 Rejection::WrongState(_)
                 | Rejection::StaleEpoch { .. }
                 | Rejection::WrongSeq { .. }

@@ -64,6 +64,8 @@ pub struct SchedulePage {
     pub schedules: Vec<ScheduleView>,
     /// Whether there are more.
     pub more: bool,
+    /// Names of those that cannot be read.
+    pub damaged: Vec<String>,
 }
 
 impl Engine {
@@ -154,16 +156,18 @@ impl Engine {
     ) -> Result<SchedulePage, Error> {
         let mut found = self.store.schedules(tenant, after, limit + 1).await?;
         let mut more = found.len() > limit as usize;
-        found.truncate(limit as usize);
+        found.found.truncate(limit as usize);
         if let Some(last) = found.last().filter(|_| !more) {
             // It may have ended early because it is large.
             let after = Some(last.name.clone());
             more = !self.store.schedules(tenant, after, 1).await?.is_empty();
         }
+        let damaged = std::mem::take(&mut found.damaged);
         let schedules = found.into_iter().map(|schedule| self.seen(schedule, 1));
         Ok(SchedulePage {
             schedules: schedules.collect(),
             more,
+            damaged,
         })
     }
 

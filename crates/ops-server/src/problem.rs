@@ -97,6 +97,7 @@ fn status(code: Code) -> Option<StatusCode> {
         | Code::InputUnreadable
         | Code::LogDamaged
         | Code::ValueTooLarge
+        | Code::TooManyTasks
         | Code::RunFailed => return None,
     })
 }

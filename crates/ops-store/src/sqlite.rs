@@ -22,7 +22,7 @@ mod verbs;
 mod writer;
 
 pub use folder::{
-    backup::{Backup, BackupError, backup, restore},
+    backup::{Backup, BackupError, Damage, backup, restore},
     doctor,
     lock::{Guest, LOCK_FILE, LockInfo, Serves, running_server, without_guests},
     open::{DATABASE_FILE, OpenError},

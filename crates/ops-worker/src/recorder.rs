@@ -310,7 +310,7 @@ fn refused(error: &StoreError) -> RecordError {
             | Rejection::NotInDoubt(_)
             | Rejection::NotDue,
         ) => RecordError::LeaseLost,
-        StoreError::Rejected(Rejection::Child { .. })
+        StoreError::Rejected(Rejection::Child { .. } | Rejection::Tree { .. })
         | StoreError::IdempotencyMismatch
         | StoreError::Full(_)
         | StoreError::TooLarge { .. }
@@ -356,10 +356,11 @@ impl Recorder for TaskRecorder {
                 // It would be as large, or as wrong, the next time.
                 Err(
                     error @ (StoreError::TooLarge { .. }
-                    | StoreError::Rejected(Rejection::Child { .. })),
+                    | StoreError::Rejected(Rejection::Child { .. } | Rejection::Tree { .. })),
                 ) => {
                     let code = match error {
                         StoreError::TooLarge { .. } => Code::ValueTooLarge,
+                        StoreError::Rejected(Rejection::Tree { .. }) => Code::TooManyTasks,
                         _ => Code::RunFailed,
                     };
                     let failure = Failure::last(code.as_str(), error.to_string());

@@ -97,8 +97,11 @@ pub(crate) enum Command {
     },
     /// Make a data folder of a backup
     Restore {
-        /// The backup
+        /// The backup; its SHA-256 is compared with FILE.sha256, if that is there
         file: PathBuf,
+        /// Take what can be read of a backup that is damaged or is not as it was written
+        #[arg(long)]
+        accept_damage: bool,
     },
     /// Check what this installation can do, or the server of `--url`
     Doctor,

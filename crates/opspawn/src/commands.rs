@@ -31,6 +31,8 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
+use ops_store::sqlite::Damage;
+
 use crate::{
     bench,
     cli::{Cli, Command, Common, ConfigAction},
@@ -104,7 +106,16 @@ pub(crate) fn dispatch(cli: Cli) -> Result<Exit> {
         Command::Init { folder } => init::init(&load(&common, vec![])?, &folder, common.json),
         Command::Stop => block_on(stop::stop(&load(&common, vec![])?, common.json)),
         Command::Backup { target } => backup::backup(&load(&common, vec![])?, &target, common.json),
-        Command::Restore { file } => backup::restore(&load(&common, vec![])?, &file, common.json),
+        Command::Restore {
+            file,
+            accept_damage,
+        } => {
+            let damage = match accept_damage {
+                true => Damage::Accepted,
+                false => Damage::Refused,
+            };
+            backup::restore(&load(&common, vec![])?, &file, damage, common.json)
+        }
         Command::Doctor => block_on(doctor::doctor(&load(&common, vec![])?, common.json)),
         Command::Config {
             action: None | Some(ConfigAction::Show),

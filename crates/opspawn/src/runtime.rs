@@ -115,6 +115,7 @@ impl Runtime {
         let options = Options {
             durability: storage.durability,
             session_ttl: lease,
+            max_tree_tasks: config.number("limits.tree_tasks").unwrap_or(1_000),
             observer: Arc::clone(&hub) as _,
             ..Options::new(storage.dir.clone(), Arc::clone(&clock))
         };
@@ -122,6 +123,10 @@ impl Runtime {
             .await
             .context("opening the database was broken off")??;
         let store = Arc::new(store);
+
+        let folder = workspaces(&storage.dir);
+        ops_worker::private_folder(&folder)
+            .with_context(|| format!("cannot make {} for this user alone", folder.display()))?;
 
         let listener = TcpListener::bind(listen).await.with_context(|| {
             format!("cannot listen on {listen}; is it in use? Try --listen 127.0.0.1:0")

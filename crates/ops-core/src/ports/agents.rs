@@ -1,6 +1,6 @@
 //! The store's verbs for agents, and what says what a definition means.
 
-use super::{Fut, StoreError};
+use super::{Fut, Listed, StoreError};
 use crate::{
     agent::{Agent, AgentDigest, AgentName, AgentSpec, AgentVersion},
     code::Code,
@@ -59,7 +59,7 @@ pub trait AgentStore: Send + Sync {
         tenant: TenantId,
         after: Option<AgentName>,
         limit: u32,
-    ) -> Fut<'_, Result<Vec<Agent>, StoreError>>;
+    ) -> Fut<'_, Result<Listed<Agent>, StoreError>>;
     /// The versions of an agent, the one that was applied first last, at most `limit`.
     fn agent_versions(
         &self,

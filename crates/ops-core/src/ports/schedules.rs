@@ -1,6 +1,6 @@
 //! The store's verbs for schedules.
 
-use super::{Fut, StoreError};
+use super::{Fut, Listed, StoreError};
 use crate::{
     id::TenantId,
     schedule::{Fire, Schedule, ScheduleName, ScheduleRun, ScheduleSpec},
@@ -99,7 +99,7 @@ pub trait ScheduleStore: Send + Sync {
         tenant: TenantId,
         after: Option<ScheduleName>,
         limit: u32,
-    ) -> Fut<'_, Result<Vec<Schedule>, StoreError>>;
+    ) -> Fut<'_, Result<Listed<Schedule>, StoreError>>;
     /// Schedules of every tenant in the order of tenants and names, after this one, at most `limit`;
     /// fewer where they are large. None means that there are no more. One that cannot be read is
     /// reported and passed over.

@@ -1,6 +1,6 @@
 //! The store's verbs for surfaces: submit, ask something of a task, read.
 
-use super::{Fut, StoreError};
+use super::{Fut, Listed, StoreError};
 use crate::{
     actor::Actor,
     approval::{Approval, ApprovalStatus},
@@ -222,7 +222,7 @@ pub trait TaskStore: Send + Sync {
         &self,
         tenant: TenantId,
         filter: ApprovalFilter,
-    ) -> Fut<'_, Result<Vec<(u64, Approval)>, StoreError>>;
+    ) -> Fut<'_, Result<Listed<(u64, Approval)>, StoreError>>;
     /// One task.
     fn task(&self, tenant: TenantId, task: TaskId) -> Fut<'_, Result<TaskRecord, StoreError>>;
     /// Tasks, newest first.
@@ -230,7 +230,7 @@ pub trait TaskStore: Send + Sync {
         &self,
         tenant: TenantId,
         filter: TaskFilter,
-    ) -> Fut<'_, Result<Vec<TaskRecord>, StoreError>>;
+    ) -> Fut<'_, Result<Listed<TaskRecord>, StoreError>>;
     /// How many tasks a filter fits, wherever a page begins and however many it takes.
     fn count(&self, tenant: TenantId, filter: TaskFilter) -> Fut<'_, Result<u64, StoreError>>;
     /// How many tasks there are.

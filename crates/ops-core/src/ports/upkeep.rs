@@ -12,6 +12,15 @@ pub struct Due {
     pub next: Option<Micros>,
 }
 
+/// Whether a store can do its work.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StoreHealth {
+    /// Why writes fail, since the last one failed; none once one succeeds again.
+    pub failure: Option<StoreError>,
+    /// What a person has to see to, though the store works: one sentence each.
+    pub warnings: Vec<String>,
+}
+
 /// The verbs of the engine's loops. None of them writes while nothing is due.
 pub trait UpkeepStore: Send + Sync {
     /// Ends the sessions whose heartbeats stopped, and takes their leases back; says how many.
@@ -20,4 +29,8 @@ pub trait UpkeepStore: Send + Sync {
     fn wake_due(&self, limit: u32) -> Fut<'_, Result<Due, StoreError>>;
     /// The queues that have ready tasks: what a sweeper wakes.
     fn ready_queues(&self) -> Fut<'_, Result<Vec<String>, StoreError>>;
+    /// Whether the store can do its work, as far as it knows without asking the disk.
+    fn health(&self) -> StoreHealth {
+        StoreHealth::default()
+    }
 }

@@ -89,6 +89,25 @@ pub fn pin(new: &NewTask) -> Pin<'_> {
     }
 }
 
+/// Whether a tree of so many tasks may grow by the children that a run of it asks for. The depth of a tree
+/// and the children of each task bound it as well, but their product is large: an agent that starts two of
+/// itself would be thousands of tasks in seconds.
+///
+/// # Errors
+/// [`Rejection::Tree`] if it would have more than `most` tasks.
+pub fn room(children: &[ChildSpec], tasks: u64, most: u64) -> Result<(), Rejection> {
+    let asked = children.len() as u64;
+    match children.first() {
+        Some(first) if tasks.saturating_add(asked) > most => Err(Rejection::Tree {
+            step: first.step,
+            asked,
+            tasks,
+            most,
+        }),
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// The task of a child that a run asks for. What the parent's request says holds for the child as well;
 /// what the run asks for is cut to what the parent has. `parent` needs no input.
 ///

@@ -17,7 +17,7 @@ use super::{
     AppState, answer, cursor, etag,
     extract::{Caller, NamePath, VersionPath},
     schema::Invalid,
-    view::{list_of, page},
+    view::{list_of, page_beside},
 };
 use crate::{problem::Problem, query::Query};
 
@@ -48,10 +48,11 @@ pub(crate) async fn list(
     let engine = &app.surface.engine;
     let mut found = engine.agents(caller.tenant, after, limit + 1).await?;
     let more = found.len() > limit as usize;
-    found.truncate(limit as usize);
+    found.found.truncate(limit as usize);
     let next = found.last().filter(|_| more);
     let next = next.map(|last| pages.after_name(&last.version.name));
-    Ok(page("agents", &found, view::outline, next))
+    let damaged = &found.damaged;
+    Ok(page_beside("agents", &found, view::outline, next, damaged))
 }
 
 /// One agent at its current version.

@@ -66,7 +66,14 @@ pub(crate) async fn list(
     };
     let page = app.surface.engine.approvals(caller.tenant, filter).await?;
     let next = page.next.map(|row| pages.before_row(row));
-    Ok(view::page("approvals", &page.approvals, write, next))
+    let damaged = &page.damaged;
+    Ok(view::page_beside(
+        "approvals",
+        &page.approvals,
+        write,
+        next,
+        damaged,
+    ))
 }
 
 /// One approval.

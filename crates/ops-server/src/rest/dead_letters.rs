@@ -37,8 +37,8 @@ pub(crate) async fn list(
     let wish = Wish::dead_letters(caller.tenant, uri.query())?;
     let mut out = Vec::with_capacity(4_096);
     let mut list = ObjectWriter::begin(&mut out);
-    let next = tasks::write(&app, &caller, &wish, list.key("tasks")).await?;
-    list.value("next_cursor", &next);
+    let page = tasks::write(&app, &caller, &wish, list.key("tasks")).await?;
+    page.end(&mut list);
     list.end();
     Ok(answer(StatusCode::OK, out))
 }

@@ -18,7 +18,7 @@ use super::{
     AppState, answer, cursor,
     extract::{Caller, NamePath},
     schema::Invalid,
-    view::{list_of, page},
+    view::{list_of, page_beside},
 };
 use crate::{problem::Problem, query::Query};
 
@@ -53,7 +53,14 @@ pub(crate) async fn list(
     let found = engine.schedules(caller.tenant, after, limit).await?;
     let next = found.schedules.last().filter(|_| found.more);
     let next = next.map(|last| pages.after_name(&last.schedule.name));
-    Ok(page("schedules", &found.schedules, view::schedule, next))
+    let damaged = &found.damaged;
+    Ok(page_beside(
+        "schedules",
+        &found.schedules,
+        view::schedule,
+        next,
+        damaged,
+    ))
 }
 
 /// One schedule with its next dates.

@@ -283,6 +283,8 @@ pub(crate) struct TaskList {
     /// Null on the last page.
     #[schema(required)]
     next_cursor: Option<String>,
+    /// Ids or names of entries that are damaged and left out; not there if there are none.
+    damaged: Option<Vec<String>>,
 }
 
 /// The steps of a task, in the order in which they began.

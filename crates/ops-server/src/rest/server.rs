@@ -17,7 +17,8 @@ use crate::{info::Health, json, problem::Problem};
 pub(crate) struct Ready {
     status: &'static str,
     parts: Parts,
-    /// What is not as it should be, though everything works: tasks in a queue that nobody serves.
+    /// What is not as it should be, though everything works: tasks in a queue that nobody serves, commits
+    /// that a damaged log has lost, a disk that is nearly full.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
 }
@@ -48,7 +49,8 @@ pub(crate) async fn health_v1(app: AppState) -> Response {
     health(app).await
 }
 
-/// Whether the parts work: 200, or 503 with the code of the part that does not.
+/// Whether the parts work: 200, or 503 or 507 with the code of the part that does not. While writes fail
+/// it says so, and why.
 #[utoipa::path(
     get, path = "/ready", tag = "Server", operation_id = "ready",
     responses((status = 200, body = Ready, description = "They do.")),
@@ -59,12 +61,14 @@ pub(crate) async fn ready(State(app): AppState, caller: Caller) -> Result<Respon
         return Err(Problem::new(ops_core::Code::ShuttingDown, message));
     }
     app.surface.engine.counts(caller.tenant).await?;
+    let mut warnings = app.surface.engine.storage_warnings()?;
     let unserved = app.surface.engine.unserved_queues().await?;
     let warning = |queue| format!("tasks wait in the queue `{queue}`, which no worker serves");
+    warnings.extend(unserved.iter().map(warning));
     let ready = Ready {
         status: "ready",
         parts: Parts { storage: "ok" },
-        warnings: unserved.iter().map(warning).collect(),
+        warnings,
     };
     Ok(answer(StatusCode::OK, json::to_vec(&ready)))
 }

@@ -121,9 +121,9 @@ pub(crate) async fn list(
     let total = total.await?;
     let mut out = Vec::with_capacity(4_096);
     let mut list = ObjectWriter::begin(&mut out);
-    let next = write(&app, &caller, &wish, list.key("tasks")).await?;
+    let page = write(&app, &caller, &wish, list.key("tasks")).await?;
     list.value("total", &total);
-    list.value("next_cursor", &next);
+    page.end(&mut list);
     list.end();
     Ok(answer(StatusCode::OK, out))
 }
@@ -179,14 +179,32 @@ pub(super) fn made_as(accepted: Accepted, given: &create::Given) -> Response {
     response
 }
 
-/// Writes the array, and gives the cursor of the next page if there is one.
+/// What stands behind the tasks of a page.
+pub(super) struct End {
+    /// The cursor of the next page, if there is one.
+    next: Option<String>,
+    /// Ids of tasks that cannot be read and are left out.
+    damaged: Vec<String>,
+}
+
+impl End {
+    pub(super) fn end(&self, list: &mut ObjectWriter<'_>) {
+        list.value("next_cursor", &self.next);
+        if !self.damaged.is_empty() {
+            list.value("damaged", &self.damaged);
+        }
+    }
+}
+
+/// Writes the array, and says what stands behind it.
 pub(super) async fn write(
     app: &App,
     caller: &Caller,
     wish: &Wish,
     out: &mut Vec<u8>,
-) -> Result<Option<String>, Problem> {
+) -> Result<End, Problem> {
     out.push(b'[');
+    let mut damaged = Vec::new();
     let mut left = wish.limit;
     let mut before = wish.filter.before;
     let mut read = FIRST_READ;
@@ -198,7 +216,8 @@ pub(super) async fn write(
             limit: asked,
             ..wish.filter.clone()
         };
-        let records = app.surface.engine.tasks(caller.tenant, filter).await?;
+        let mut records = app.surface.engine.tasks(caller.tenant, filter).await?;
+        damaged.append(&mut records.damaged);
         let full = records.len() >= asked as usize;
         let begun = out.len();
         let mut cut = false;
@@ -222,7 +241,12 @@ pub(super) async fn write(
         read = if small { NEXT_READ } else { FIRST_READ };
     };
     out.push(b']');
-    Ok(before
-        .filter(|_| more)
-        .map(|task| wish.list.after_task(task)))
+    // The next page may meet some of them again.
+    damaged.sort_unstable();
+    damaged.dedup();
+    let next = before.filter(|_| more);
+    Ok(End {
+        next: next.map(|task| wish.list.after_task(task)),
+        damaged,
+    })
 }

@@ -233,10 +233,24 @@ pub(super) fn page<T>(
     item: impl Fn(&mut Vec<u8>, &T),
     next: Option<String>,
 ) -> Response {
+    page_beside(name, items, item, next, &[])
+}
+
+/// The same of a list of which some entries are damaged and left out.
+pub(super) fn page_beside<T>(
+    name: &'static str,
+    items: &[T],
+    item: impl Fn(&mut Vec<u8>, &T),
+    next: Option<String>,
+    damaged: &[String],
+) -> Response {
     let mut out = Vec::with_capacity(4_096);
     let mut list = ObjectWriter::begin(&mut out);
     array(list.key(name), items, item);
     list.value("next_cursor", &next);
+    if !damaged.is_empty() {
+        list.value("damaged", &damaged);
+    }
     list.end();
     answer(StatusCode::OK, out)
 }

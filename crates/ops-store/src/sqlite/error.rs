@@ -6,7 +6,7 @@ use ops_core::ports::StoreError;
 use rusqlite::{Error, ErrorCode};
 
 /// Below this much free space, an I/O error is taken for a full disk.
-const NO_SPACE: u64 = 1 << 20;
+pub(crate) const NO_SPACE: u64 = 1 << 20;
 
 /// Why an item of a batch was not written.
 #[derive(Debug)]
@@ -52,6 +52,22 @@ impl From<StoreError> for Fault {
     }
 }
 
+/// What a failure of SQLite means to whoever reads. A page that is damaged is damaged for what lies on it;
+/// whoever reads something else goes on.
+pub(crate) fn read_error(dir: &Path, error: &Error) -> StoreError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt) => StoreError::Unreadable(damaged(dir, error)),
+        _ => store_error(dir, error),
+    }
+}
+
+fn damaged(dir: &Path, error: &Error) -> String {
+    format!(
+        "the database in {} is damaged ({error}); stop the server and restore the folder from a backup",
+        dir.display()
+    )
+}
+
 /// What a failure of SQLite means to a caller.
 pub(crate) fn store_error(dir: &Path, error: &Error) -> StoreError {
     if let Some(unreadable) = unreadable(error) {
@@ -65,11 +81,7 @@ pub(crate) fn store_error(dir: &Path, error: &Error) -> StoreError {
         ));
     }
     StoreError::Unavailable(match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => format!(
-            "the database in {} is damaged ({error}); stop the server and restore the folder from \
-             a backup",
-            dir.display()
-        ),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => damaged(dir, error),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => format!(
             "another program holds a lock on the database in {} ({error}); close it",
             dir.display()

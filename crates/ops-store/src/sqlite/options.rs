@@ -19,6 +19,8 @@ pub struct Options {
     pub session_ttl: Duration,
     /// The largest value (input, result, event body, blob, snapshot) in bytes. Default 64 MiB.
     pub max_value_bytes: u64,
+    /// How many tasks a task, its children and theirs may be together. Default 1,000.
+    pub max_tree_tasks: u64,
     /// Sleeps so long in each commit, to measure what a slow disk costs. Default none.
     pub commit_delay: Option<Duration>,
     /// The most pages of 4 KiB that the database may have, to test a full disk. Default none.
@@ -46,6 +48,7 @@ impl Options {
             observer: Arc::new(Nobody),
             session_ttl: Duration::from_secs(10),
             max_value_bytes: 64 << 20,
+            max_tree_tasks: 1_000,
             commit_delay: None,
             max_pages: None,
         }

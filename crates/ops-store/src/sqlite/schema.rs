@@ -2,6 +2,7 @@
 //! `user_version`, and it changes in the same transaction as the tables.
 
 pub(crate) mod rows;
+pub(crate) mod sums;
 pub(crate) mod terms;
 
 use rusqlite::Connection;
@@ -17,6 +18,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0007_agents.sql"),
     include_str!("../../migrations/sqlite/0008_restarted.sql"),
     include_str!("../../migrations/sqlite/0009_engine_keys.sql"),
+    include_str!("../../migrations/sqlite/0010_checksums.sql"),
 ];
 
 /// The schema that this release writes.
@@ -46,6 +48,8 @@ pub(crate) fn migrate(conn: &Connection) -> rusqlite::Result<Found> {
             return Ok(Found::Foreign);
         }
     }
+    // Migrations compute sums; rows are judged by what the newest schema says of old ones.
+    sums::register(conn)?;
     for (number, text) in (1..).zip(MIGRATIONS).skip(version as usize) {
         conn.execute_batch("BEGIN IMMEDIATE")?;
         let done = conn
@@ -60,6 +64,7 @@ pub(crate) fn migrate(conn: &Connection) -> rusqlite::Result<Found> {
         }
         tracing::info!(number, "migrated the database");
     }
+    sums::register(conn)?;
     Ok(Found::Current)
 }
 

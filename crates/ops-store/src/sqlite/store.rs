@@ -1,7 +1,6 @@
 //! [`SqliteStore`]: opening and closing.
 
 use std::{
-    cell::Cell,
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, mpsc},
@@ -12,8 +11,10 @@ use ops_core::ports::{Clock, StoreError};
 
 use crate::sqlite::{
     folder::{
+        backup::sweep,
         lock::{Lock, LockInfo, Serves},
         open::{OpenError, check_version, create_folder, open_reader, open_writer},
+        start::{look_over, lost_commits, warnings},
     },
     options::Options,
     queries::readers::Readers,
@@ -21,6 +22,7 @@ use crate::sqlite::{
     verbs::leases,
     writer::Writer,
     writer::{
+        condition::Condition,
         inbox::{Inbox, lock},
         job::Job,
         stats::{Meter, Stats},
@@ -39,6 +41,7 @@ pub struct SqliteStore {
     pub(crate) readers: Arc<Readers>,
     pub(crate) sessions: Arc<Sessions>,
     meter: Arc<Meter>,
+    pub(crate) condition: Arc<Condition>,
     held: Mutex<Option<Held>>,
 }
 
@@ -58,8 +61,14 @@ impl SqliteStore {
         check_version()?;
         create_folder(&options.dir)?;
         let lock = Lock::acquire(&options.dir)?;
+        sweep(&options.dir);
+        let lost = lost_commits(&options.dir)?;
         let conn = open_writer(&options)?;
         let failed = |source| OpenError::sqlite(&options.dir, source);
+        if lost {
+            look_over(&options.dir, &conn).map_err(failed)?;
+        }
+        let condition = Arc::new(Condition::new(warnings(&options.dir)));
         let readers = (0..READERS)
             .map(|_| open_reader(&options.dir))
             .collect::<Result<_, _>>()
@@ -77,12 +86,13 @@ impl SqliteStore {
             dir: options.dir.clone(),
             durability: options.durability,
             commit_delay: options.commit_delay,
+            max_tree_tasks: options.max_tree_tasks,
             clock: Arc::clone(&options.clock),
             observer: options.observer,
             inbox: Arc::clone(&inbox),
             sessions: Arc::clone(&sessions),
             meter: Arc::clone(&meter),
-            failing: Cell::new(false),
+            condition: Arc::clone(&condition),
         };
         let broken = |message| OpenError::Writer {
             dir: options.dir.clone(),
@@ -100,6 +110,7 @@ impl SqliteStore {
             inbox,
             sessions,
             meter,
+            condition,
             held: Mutex::new(Some(Held { writer, lock })),
         };
         match answer.recv().unwrap_or_else(|_| Err(stopped())) {

@@ -4,6 +4,7 @@
 pub(crate) mod batch;
 pub(crate) mod changes;
 pub(crate) mod checkpoint;
+pub(crate) mod condition;
 pub(crate) mod inbox;
 pub(crate) mod job;
 pub(crate) mod linger;
@@ -11,7 +12,6 @@ pub(crate) mod statements;
 pub(crate) mod stats;
 
 use std::{
-    cell::Cell,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::Arc,
@@ -28,8 +28,9 @@ use crate::sqlite::{
     sessions::Sessions,
     writer::{
         batch::Batch,
-        checkpoint::WriteAheadLog,
-        inbox::Inbox,
+        checkpoint::{IDLE, WriteAheadLog},
+        condition::Condition,
+        inbox::{Inbox, Waited},
         job::Job,
         linger::Linger,
         stats::{Meter, micros},
@@ -38,18 +39,21 @@ use crate::sqlite::{
 
 /// The most jobs in one group.
 const MOST: usize = 512;
+/// How often it is tried whether writes succeed again while nobody writes.
+const PROBE: Duration = Duration::from_secs(1);
+
 /// What the writer works with.
 pub(crate) struct Writer {
     pub(crate) dir: PathBuf,
     pub(crate) durability: Durability,
     pub(crate) commit_delay: Option<Duration>,
+    pub(crate) max_tree_tasks: u64,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) inbox: Arc<Inbox<Job>>,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) meter: Arc<Meter>,
-    /// Whether the last group failed.
-    pub(crate) failing: Cell<bool>,
+    pub(crate) condition: Arc<Condition>,
 }
 
 /// Closes the inbox when the writer ends, however it ends: nobody waits for a dead writer.
@@ -76,12 +80,20 @@ impl Writer {
 
     fn serve(&self, conn: &Connection) -> rusqlite::Result<()> {
         let mut wal = WriteAheadLog::follow(conn);
-        let mut batch = Batch::new(conn, &self.sessions)?;
+        let mut batch = Batch::new(conn, &self.sessions, self.max_tree_tasks)?;
         let mut linger = Linger::default();
         let mut jobs = Vec::with_capacity(MOST);
         let mut done = Vec::with_capacity(MOST);
         let mut expected = 0;
-        while self.inbox.wait() {
+        loop {
+            match self.inbox.wait(self.patience(&wal)) {
+                Waited::Items => {}
+                Waited::Closed => break,
+                Waited::Idle => {
+                    self.idle(&batch, &mut wal);
+                    continue;
+                }
+            }
             if let Some(window) = linger.window() {
                 let waited = Instant::now();
                 self.inbox.linger(expected.min(MOST), window);
@@ -116,6 +128,40 @@ impl Writer {
         Ok(())
     }
 
+    /// How long it sleeps before it looks after the database by itself; for ever if there is nothing to do.
+    fn patience(&self, wal: &WriteAheadLog<'_>) -> Option<Duration> {
+        match (self.condition.is_failing(), wal.is_dirty()) {
+            (true, _) => Some(PROBE),
+            (false, true) => Some(IDLE),
+            (false, false) => None,
+        }
+    }
+
+    /// What is done while nobody asks for anything: see whether writes succeed again, and empty the WAL.
+    fn idle(&self, batch: &Batch<'_>, wal: &mut WriteAheadLog<'_>) {
+        if self.condition.is_failing() {
+            // The same number again, but written: a page goes to the disk.
+            let version = crate::sqlite::SCHEMA_VERSION;
+            let probe = format!("BEGIN IMMEDIATE; PRAGMA user_version = {version}; COMMIT");
+            match batch.conn.execute_batch(&probe) {
+                Ok(()) => self.succeeded(),
+                Err(error) => {
+                    self.roll_back(batch);
+                    self.condition.fail(store_error(&self.dir, &error));
+                }
+            }
+        } else if wal.empty() {
+            self.meter.note(|stats| stats.checkpoints += 1);
+            self.synced(2);
+        }
+    }
+
+    fn succeeded(&self) {
+        if self.condition.recover() {
+            tracing::info!("writes succeed again");
+        }
+    }
+
     /// One group: everything in it is committed, or nothing. Says how many jobs were queued
     /// when the commit was done and nobody was answered yet.
     fn group(
@@ -148,7 +194,7 @@ impl Writer {
                 self.roll_back(batch);
                 let error = store_error(&self.dir, &error);
                 // Once, not for each group until somebody has freed the disk.
-                if !self.failing.replace(true) {
+                if self.condition.fail(error.clone()) {
                     tracing::error!(%error, "writes fail");
                 }
                 done.drain(..).for_each(|job| job.fail(error.clone()));
@@ -172,9 +218,7 @@ impl Writer {
         }
         batch.sql.commit.execute(())?;
         let took = start.elapsed();
-        if self.failing.replace(false) {
-            tracing::info!("writes succeed again");
-        }
+        self.succeeded();
         if batch.changes.submitted {
             fail::fail_point!("submit.after_commit");
         }

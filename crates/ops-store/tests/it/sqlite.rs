@@ -1,11 +1,14 @@
 //! The store on SQLite.
 
+mod corruption;
 mod disk;
 mod folder;
+mod integrity;
 mod lifetime;
 mod load;
 mod shared_values;
 mod suspects;
+mod tree;
 mod unreadable;
 
 use std::{path::Path, sync::Arc};
@@ -32,6 +35,19 @@ pub(crate) fn open_in(
         _keep: Box::new(()),
     };
     Ok((world, store))
+}
+
+/// A database in which rows may be without checksums, as if releases that had none had written them; and
+/// a connection to it.
+pub(crate) fn without_sums(dir: &Path) -> rusqlite::Connection {
+    drop(open_in(dir, |_| {}).unwrap());
+    let conn = rusqlite::Connection::open(dir.join(ops_store::sqlite::DATABASE_FILE)).unwrap();
+    conn.execute_batch("PRAGMA busy_timeout = 5000").unwrap();
+    let marked = conn
+        .execute("UPDATE unsummed SET until = 9223372036854775807", ())
+        .unwrap();
+    assert!(marked > 0);
+    conn
 }
 
 pub(crate) fn open() -> World {

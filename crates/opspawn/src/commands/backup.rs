@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use jiff::Timestamp;
 use ops_core::ports::Clock as _;
-use ops_store::sqlite::{self, Backup, BackupError};
+use ops_store::sqlite::{self, Backup, BackupError, Damage};
 use serde_json::json;
 
 use crate::{
@@ -30,10 +30,25 @@ pub(super) fn backup(config: &Config, target: &Path, json: bool) -> Result<Exit>
 }
 
 /// Makes the data folder of a backup.
-pub(super) fn restore(config: &Config, file: &Path, json: bool) -> Result<Exit> {
+pub(super) fn restore(config: &Config, file: &Path, damage: Damage, json: bool) -> Result<Exit> {
     let dir = config.data_dir();
-    let made = working("looking the backup over", || sqlite::restore(file, &dir));
-    tell("restored", &made.map_err(coded)?, &dir, json);
+    let made = working("looking the backup over", || {
+        sqlite::restore(file, &dir, damage)
+    });
+    let made = made.map_err(coded)?;
+    match made.verified {
+        Some(true) => {}
+        Some(false) => say!("the backup is not as it was written: its SHA-256 is another one"),
+        None => say!(
+            "there is no {}.sha256, so nobody knows whether the backup is as it was written; its \
+             rows and pages are in order",
+            file.display()
+        ),
+    }
+    for problem in &made.problems {
+        say!("the backup is damaged: {problem}");
+    }
+    tell("restored", &made, &dir, json);
     if !json {
         say!("start it with `opspawn dev --data {}`", dir.display());
     }
@@ -53,11 +68,15 @@ fn tell(what: &str, made: &Backup, place: &Path, json: bool) {
             "bytes": made.bytes,
             "tasks": made.tasks,
             "schema_version": made.schema_version,
+            "sha256": made.sha256,
+            "verified": made.verified,
+            "problems": made.problems,
         }));
     } else {
         show!("{what:<9} {}", place.display());
         show!("tasks     {}", made.tasks);
         show!("bytes     {}", made.bytes);
+        show!("sha256    {}", made.sha256);
     }
 }
 
@@ -78,9 +97,10 @@ fn coded(error: BackupError) -> anyhow::Error {
         | BackupError::Missing { .. }
         | BackupError::NotABackup { .. }
         | BackupError::NotEmpty { .. } => Exit::Usage,
-        BackupError::Damaged { .. } | BackupError::Io { .. } | BackupError::Copy { .. } => {
-            Exit::Failed
-        }
+        BackupError::Damaged { .. }
+        | BackupError::Altered { .. }
+        | BackupError::Io { .. }
+        | BackupError::Copy { .. } => Exit::Failed,
         BackupError::Open(_) => Exit::Unavailable,
     };
     exit::error(exit, format!("{:#}", anyhow::Error::from(error)))

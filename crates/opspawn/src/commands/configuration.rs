@@ -14,8 +14,8 @@ pub(super) fn show(config: &Config, as_json: bool) -> Result<Exit> {
     let mut rows: Vec<Value> = Vec::new();
     for setting in SETTINGS {
         let value = match (setting.kind, config.optional(setting.key)) {
-            (Kind::Secret, Some(_)) => Some("[secret]"),
-            (_, value) => value,
+            (Kind::Secret, Some(_)) => Some("[secret]".to_owned()),
+            (_, value) => value.map(without_credentials),
         };
         let source = config.source(setting.key).unwrap_or("default");
         let variables: Vec<_> = std::iter::once(&setting.env)
@@ -51,4 +51,63 @@ pub(super) fn show(config: &Config, as_json: bool) -> Result<Exit> {
     }
     table.print();
     Ok(Exit::Ok)
+}
+
+/// A value without the users, passwords and query values of the URLs in it.
+fn without_credentials(value: &str) -> String {
+    let pieces = value.split_inclusive(|c: char| c == ',' || c.is_whitespace());
+    pieces.map(shown).collect()
+}
+
+fn shown(piece: &str) -> String {
+    let Some((scheme, rest)) = piece.split_once("://") else {
+        return piece.to_owned();
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, rest) = rest.split_at(end);
+    let authority = match authority.rsplit_once('@') {
+        Some((_, host)) => format!("[secret]@{host}"),
+        None => authority.to_owned(),
+    };
+    let rest = match rest.split_once('?') {
+        Some((path, query)) => format!("{path}?{}", masked(query)),
+        None => rest.to_owned(),
+    };
+    format!("{scheme}://{authority}{rest}")
+}
+
+/// A query whose names are kept and whose values are not.
+fn masked(query: &str) -> String {
+    let pairs = query.split('&').map(|pair| match pair.split_once('=') {
+        Some((name, _)) => format!("{name}=[secret]"),
+        None => "[secret]".to_owned(),
+    });
+    pairs.collect::<Vec<_>>().join("&")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // S9: credentials that stand in URLs.
+    #[test]
+    fn urls_are_shown_without_credentials() {
+        for (value, expected) in [
+            ("https://api.openai.com/v1", "https://api.openai.com/v1"),
+            (
+                "https://ann:pa55@proxy:8080/v1",
+                "https://[secret]@proxy:8080/v1",
+            ),
+            ("https://tok@en@host", "https://[secret]@host"),
+            (
+                "https://h/v1?key=abc&x",
+                "https://h/v1?key=[secret]&[secret]",
+            ),
+            ("a, http://u:p@h/, b", "a, http://[secret]@h/, b"),
+            ("http://h/@path", "http://h/@path"),
+            ("127.0.0.1:7717", "127.0.0.1:7717"),
+        ] {
+            assert_eq!(without_credentials(value), expected);
+        }
+    }
 }

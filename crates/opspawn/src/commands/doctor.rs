@@ -6,6 +6,7 @@ use std::{path::Path, sync::Arc, time::Instant};
 
 use anyhow::Result;
 use ops_agents::{CassetteMode, Outline, Providers};
+use ops_store::sqlite::doctor::WalState;
 use serde_json::{Value, json};
 
 use crate::{
@@ -148,7 +149,7 @@ fn storage(dir: &Path) -> Vec<Finding> {
         let text = format!("{} is in use by process {}{at}", dir.display(), owner.pid);
         findings.push(finding("data", true, text));
     } else {
-        findings.push(database(dir));
+        findings.extend(database(dir));
     }
     findings.push(match fsync_cost(dir) {
         Ok(micros) => finding("disk", true, format!("a durable write takes {micros} us")),
@@ -181,17 +182,14 @@ fn queues(config: &Config, dir: &Path) -> Option<Finding> {
 }
 
 /// Reads the whole database, which nobody else has open.
-fn database(dir: &Path) -> Finding {
+fn database(dir: &Path) -> Vec<Finding> {
     let report = match ops_store::sqlite::doctor::inspect(dir) {
         Ok(Some(report)) => report,
         Ok(None) => {
-            return finding(
-                "data",
-                true,
-                format!("{} has no database yet", dir.display()),
-            );
+            let text = format!("{} has no database yet", dir.display());
+            return vec![finding("data", true, text)];
         }
-        Err(error) => return finding("data", false, error.to_string()),
+        Err(error) => return vec![finding("data", false, error.to_string())],
     };
     let mib = |bytes: u64| bytes / (1 << 20);
     let free = report
@@ -208,10 +206,15 @@ fn database(dir: &Path) -> Finding {
     );
     if report.schema_version > report.known_schema_version {
         let text = format!("{text}; use the newer release that wrote it, or another folder");
-        return finding("data", false, text);
+        return vec![finding("data", false, text)];
     }
-    match report.problems.as_slice() {
-        [] => finding("data", true, text),
+    let data = match report.problems.as_slice() {
+        [] if report.unsummed == 0 => finding("data", true, text),
+        [] => {
+            let rows = report.unsummed;
+            let text = format!("{text}; {rows} rows of an older release have no checksum");
+            finding("data", true, text)
+        }
         problems => finding(
             "data",
             false,
@@ -220,7 +223,41 @@ fn database(dir: &Path) -> Finding {
                 problems.join("; ")
             ),
         ),
+    };
+    let mut findings = vec![data];
+    findings.extend(report.wal.and_then(write_ahead_log));
+    findings.extend(report.kept_logs.iter().map(|log| {
+        let text = format!(
+            "commits were lost with the log that {} is a copy of; compare with a backup, then take it away",
+            log.display()
+        );
+        finding("wal", false, text)
+    }));
+    findings
+}
+
+/// What stands behind the last commit of the write-ahead log.
+fn write_ahead_log(state: WalState) -> Option<Finding> {
+    let WalState {
+        valid_bytes,
+        unfinished_bytes,
+        lost_bytes,
+        lost_commits,
+    } = state;
+    if lost_commits > 0 {
+        let text = format!(
+            "the write-ahead log can be read for {valid_bytes} bytes; {lost_bytes} bytes with \
+             {lost_commits} commits behind them are lost: restore a backup, or start, which goes on \
+             without them"
+        );
+        return Some(finding("wal", false, text));
     }
+    (unfinished_bytes > 0).then(|| {
+        let text = format!(
+            "{unfinished_bytes} bytes of a write that was never committed stand at its end, as after a kill"
+        );
+        finding("wal", true, text)
+    })
 }
 
 /// The median of a few small durable writes, in microseconds.

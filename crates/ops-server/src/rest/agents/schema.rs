@@ -109,6 +109,8 @@ pub(crate) struct AgentList {
     /// Null on the last page.
     #[schema(required)]
     next_cursor: Option<String>,
+    /// Ids or names of entries that are damaged and left out; not there if there are none.
+    damaged: Option<Vec<String>>,
 }
 
 /// One version of an agent.

@@ -119,6 +119,8 @@ pub(crate) struct ScheduleList {
     /// Null on the last page.
     #[schema(required)]
     next_cursor: Option<String>,
+    /// Ids or names of entries that are damaged and left out; not there if there are none.
+    damaged: Option<Vec<String>>,
 }
 
 /// One run of a schedule.

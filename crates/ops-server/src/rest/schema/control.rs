@@ -47,6 +47,8 @@ pub(crate) struct ApprovalList {
     /// Null on the last page.
     #[schema(required)]
     next_cursor: Option<String>,
+    /// Ids or names of entries that are damaged and left out; not there if there are none.
+    damaged: Option<Vec<String>>,
 }
 
 /// Leave that a step asks for.

@@ -1,6 +1,7 @@
 //! Backups: one file with everything that was committed when it was begun, made while a server goes
 //! on writing; and a data folder made of such a file.
 
+mod digest;
 mod unfinished;
 
 use std::{
@@ -10,13 +11,16 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags};
 
+pub(crate) use self::unfinished::sweep;
+
 use self::unfinished::Unfinished;
 use crate::sqlite::{
     folder::{
+        doctor::{content, integrity},
         lock::Lock,
         open::{DATABASE_FILE, OpenError, create_folder},
     },
-    schema::{self, SCHEMA_VERSION},
+    schema::{self, SCHEMA_VERSION, sums},
 };
 
 /// Marks a database as ours (`PRAGMA application_id`).
@@ -33,6 +37,21 @@ pub struct Backup {
     pub schema_version: u32,
     /// How many tasks are in it.
     pub tasks: u64,
+    /// Its SHA-256, in hexadecimal.
+    pub sha256: String,
+    /// Whether that is what the file beside it says; none if there is no such file.
+    pub verified: Option<bool>,
+    /// What is wrong with it, if that was accepted.
+    pub problems: Vec<String>,
+}
+
+/// Whether a restore takes a backup that is damaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Damage {
+    /// It does not.
+    Refused,
+    /// It takes what can be read, and says what is wrong.
+    Accepted,
 }
 
 /// Why there is no backup, or why one cannot be restored.
@@ -66,14 +85,28 @@ pub enum BackupError {
     },
     /// It is damaged.
     #[error(
-        "{} is damaged: {}; use another backup",
+        "{} is damaged: {}; use another backup, or restore what is left of this one with --accept-damage",
         file.display(), problems.first().map_or("", String::as_str)
     )]
     Damaged {
         /// The file.
         file: PathBuf,
-        /// What `PRAGMA integrity_check` found.
+        /// What `PRAGMA integrity_check` and the checksums of rows found.
         problems: Vec<String>,
+    },
+    /// It is not the file that was written.
+    #[error(
+        "{} is not as it was written: its SHA-256 is {found}, and {} says {expected}; use another backup, \
+         or restore what is left of this one with --accept-damage",
+        file.display(), digest::beside(file).display()
+    )]
+    Altered {
+        /// The file.
+        file: PathBuf,
+        /// What the file beside it says.
+        expected: String,
+        /// Its SHA-256.
+        found: String,
     },
     /// The folder to restore into has data.
     #[error(
@@ -126,6 +159,8 @@ pub fn backup(dir: &Path, file: &Path) -> Result<Backup, BackupError> {
         let file = file.to_owned();
         return Err(BackupError::Exists { file });
     }
+    // What backups that were killed left behind is as large as the database.
+    sweep(folder_of(file));
     let failed = |source| OpenError::sqlite(dir, source);
     let conn = read_only(&source).map_err(failed)?;
     known_schema(&conn, &source)?;
@@ -137,17 +172,39 @@ pub fn backup(dir: &Path, file: &Path) -> Result<Backup, BackupError> {
             source,
         })?;
     drop(conn);
-    let found = check(unfinished.path(), file)?;
+    let found = check(unfinished.path(), file, Damage::Refused)?;
     unfinished.finish(file)?;
-    Ok(found)
+    digest::write(file, &found.sha256)?;
+    Ok(Backup {
+        verified: Some(true),
+        ..found
+    })
+}
+
+fn folder_of(file: &Path) -> &Path {
+    let parent = file
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    parent.unwrap_or(Path::new("."))
 }
 
 /// Makes a data folder of a backup. A folder that holds data is never touched.
 ///
 /// # Errors
 /// Each says what is wrong and how to mend it.
-pub fn restore(file: &Path, dir: &Path) -> Result<Backup, BackupError> {
-    let found = check(file, file)?;
+pub fn restore(file: &Path, dir: &Path, damage: Damage) -> Result<Backup, BackupError> {
+    let mut found = check(file, file, damage)?;
+    if let Some(expected) = digest::read(file)? {
+        let verified = expected == found.sha256;
+        if !verified && damage == Damage::Refused {
+            return Err(BackupError::Altered {
+                file: file.to_owned(),
+                expected,
+                found: found.sha256,
+            });
+        }
+        found.verified = Some(verified);
+    }
     create_folder(dir)?;
     // Nobody opens the folder meanwhile.
     let lock = Lock::acquire(dir)?;
@@ -158,7 +215,14 @@ pub fn restore(file: &Path, dir: &Path) -> Result<Backup, BackupError> {
         path: target.clone(),
         source,
     })?;
-    check(unfinished.path(), file)?;
+    let copied = digest::of(unfinished.path())?;
+    if copied != found.sha256 {
+        return Err(BackupError::Altered {
+            file: file.to_owned(),
+            expected: found.sha256,
+            found: copied,
+        });
+    }
     unfinished.finish(&target)?;
     drop(lock);
     Ok(found)
@@ -185,14 +249,19 @@ fn refuse_data(dir: &Path) -> Result<(), BackupError> {
 }
 
 /// Looks a file over as a backup; `shown` is the name that errors have.
-fn check(path: &Path, shown: &Path) -> Result<Backup, BackupError> {
+fn check(path: &Path, shown: &Path, damage: Damage) -> Result<Backup, BackupError> {
     let file = || shown.to_owned();
     let not_one = |why: String| BackupError::NotABackup { file: file(), why };
     let Ok(metadata) = fs::metadata(path) else {
         return Err(BackupError::Missing { file: file() });
     };
-    if !metadata.is_file() {
+    if metadata.is_dir() {
         return Err(not_one("it is a folder; name the file in it".into()));
+    }
+    if !metadata.is_file() {
+        return Err(not_one(
+            "it is a device, a pipe or a socket, and no file".into(),
+        ));
     }
     let conn = read_only(path).map_err(|error| not_one(error.to_string()))?;
     let id = conn.query_row("PRAGMA application_id", (), |row| row.get::<_, i64>(0));
@@ -207,8 +276,12 @@ fn check(path: &Path, shown: &Path) -> Result<Backup, BackupError> {
         problems,
     };
     let unreadable = |error: rusqlite::Error| damaged(vec![error.to_string()]);
-    let problems = integrity(&conn).map_err(unreadable)?;
-    if !problems.is_empty() {
+    let mut problems = integrity(&conn).map_err(unreadable)?;
+    if schema_version == SCHEMA_VERSION {
+        sums::register(&conn).map_err(unreadable)?;
+        problems.extend(content(&conn).problems);
+    }
+    if !problems.is_empty() && damage == Damage::Refused {
         return Err(damaged(problems));
     }
     let tasks = conn
@@ -219,6 +292,9 @@ fn check(path: &Path, shown: &Path) -> Result<Backup, BackupError> {
         bytes: metadata.len(),
         schema_version,
         tasks: u64::try_from(tasks).unwrap_or(0),
+        sha256: digest::of(path)?,
+        verified: None,
+        problems,
     })
 }
 
@@ -246,14 +322,6 @@ fn known_schema(conn: &Connection, file: &Path) -> Result<u32, BackupError> {
         })),
         found => Ok(found),
     }
-}
-
-fn integrity(conn: &Connection) -> rusqlite::Result<Vec<String>> {
-    let mut check = conn.prepare("PRAGMA integrity_check")?;
-    let lines = check.query_map((), |row| row.get::<_, String>(0))?;
-    lines
-        .filter(|line| line.as_ref().map_or(true, |line| line != "ok"))
-        .collect()
 }
 
 fn path_text(path: &Path) -> Result<&str, BackupError> {

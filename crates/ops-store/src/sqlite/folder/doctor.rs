@@ -1,12 +1,23 @@
 //! Looking a data folder over, whether a server has it open or not.
 
-use std::{fs, path::Path};
+mod damage;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+pub use self::damage::Content;
+pub use crate::sqlite::folder::wal::WalState;
+
+pub(crate) use self::damage::content;
 
 use crate::sqlite::{
     error::free_bytes,
     folder::{
         lock::{LockInfo, running_server},
         open::{DATABASE_FILE, OpenError, open_reader},
+        wal,
     },
     queries::reads,
     schema::{self, SCHEMA_VERSION},
@@ -23,8 +34,15 @@ pub struct Report {
     pub schema_version: u32,
     /// The newest schema that this release knows.
     pub known_schema_version: u32,
-    /// What `PRAGMA quick_check` found; empty if all is well.
+    /// What `PRAGMA integrity_check` found, and what is wrong with the content of the database; empty if
+    /// all is well.
     pub problems: Vec<String>,
+    /// Rows that a release without checksums wrote.
+    pub unsummed: u64,
+    /// What the write-ahead log holds behind its last commit; none while a server has it open.
+    pub wal: Option<WalState>,
+    /// Copies of logs of which commits were lost.
+    pub kept_logs: Vec<PathBuf>,
     /// Size of the database file.
     pub database_bytes: u64,
     /// Size of the write-ahead log.
@@ -46,22 +64,40 @@ pub fn inspect(dir: &Path) -> Result<Option<Report>, OpenError> {
         return Ok(None);
     };
     let failed = |source| OpenError::sqlite(dir, source);
+    let server = running_server(dir);
+    // While it is written to, its end is nobody's business.
+    let state = match &server {
+        None => wal::look(dir).map_err(|source| OpenError::Folder {
+            path: wal::path(dir),
+            source,
+        })?,
+        Some(_) => None,
+    };
     let conn = open_reader(dir).map_err(failed)?;
-    let problems = quick_check(&conn).map_err(failed)?;
+    let mut problems = integrity(&conn).map_err(failed)?;
+    let schema_version = schema::version(&conn).map_err(failed)?;
+    let mut unsummed = 0;
+    if schema_version == SCHEMA_VERSION {
+        let content = content(&conn);
+        problems.extend(content.problems);
+        unsummed = content.unsummed;
+    }
     let journal_mode = conn
         .query_row("PRAGMA journal_mode", (), |row| row.get(0))
         .map_err(failed)?;
     Ok(Some(Report {
         sqlite_version: rusqlite::version(),
         journal_mode,
-        schema_version: schema::version(&conn).map_err(failed)?,
+        schema_version,
         known_schema_version: SCHEMA_VERSION,
         problems,
+        unsummed,
+        wal: state,
+        kept_logs: wal::kept(dir),
         database_bytes: metadata.len(),
-        wal_bytes: fs::metadata(dir.join(format!("{DATABASE_FILE}-wal")))
-            .map_or(0, |metadata| metadata.len()),
+        wal_bytes: fs::metadata(wal::path(dir)).map_or(0, |metadata| metadata.len()),
         free_bytes: free_bytes(dir),
-        server: running_server(dir),
+        server,
     }))
 }
 
@@ -81,8 +117,10 @@ pub fn ready_queues(dir: &Path) -> Result<Vec<String>, OpenError> {
     reads::ready_queues(&conn).map_err(failed)
 }
 
-fn quick_check(conn: &rusqlite::Connection) -> rusqlite::Result<Vec<String>> {
-    let mut check = conn.prepare("PRAGMA quick_check")?;
+/// What is wrong with the structure of a database: its pages, and whether its indexes have what its tables
+/// have.
+pub(crate) fn integrity(conn: &rusqlite::Connection) -> rusqlite::Result<Vec<String>> {
+    let mut check = conn.prepare("PRAGMA integrity_check(20)")?;
     let lines = check.query_map((), |row| row.get::<_, String>(0))?;
     lines
         .filter(|line| line.as_ref().map_or(true, |line| line != "ok"))

@@ -13,7 +13,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use crate::sqlite::{
     error::is_full,
     options::{Durability, Options},
-    schema::{self, Found, SCHEMA_VERSION},
+    schema::{self, Found, SCHEMA_VERSION, sums},
 };
 
 /// The database's name within the data folder.
@@ -248,6 +248,7 @@ pub(crate) fn open_reader(dir: &Path) -> rusqlite::Result<Connection> {
          PRAGMA trusted_schema = OFF;",
     )?;
     conn.busy_timeout(BUSY)?;
+    sums::register(&conn)?;
     conn.set_prepared_statement_cache_capacity(32);
     Ok(conn)
 }

@@ -3,7 +3,7 @@
 use ops_core::{
     AgentDigest, AgentName, TenantId,
     agent::{Agent, AgentVersion},
-    ports::{AgentStore, Fut, NewAgent, StoreError, Stored},
+    ports::{AgentStore, Fut, Listed, NewAgent, StoreError, Stored},
 };
 
 use crate::sqlite::{queries::agents, store::SqliteStore, values::blob::check_size, verbs};
@@ -31,7 +31,7 @@ impl AgentStore for SqliteStore {
         tenant: TenantId,
         after: Option<AgentName>,
         limit: u32,
-    ) -> Fut<'_, Result<Vec<Agent>, StoreError>> {
+    ) -> Fut<'_, Result<Listed<Agent>, StoreError>> {
         Box::pin(
             self.readers
                 .read(move |conn| agents::page(conn, tenant, after.as_ref(), limit)),

@@ -2,7 +2,7 @@
 
 use ops_core::{
     TenantId,
-    ports::{DueSchedules, Fut, NewSchedule, ScheduleChange, ScheduleStore, StoreError},
+    ports::{DueSchedules, Fut, Listed, NewSchedule, ScheduleChange, ScheduleStore, StoreError},
     schedule::{Fire, Schedule, ScheduleName, ScheduleRun},
 };
 
@@ -43,7 +43,7 @@ impl ScheduleStore for SqliteStore {
         tenant: TenantId,
         after: Option<ScheduleName>,
         limit: u32,
-    ) -> Fut<'_, Result<Vec<Schedule>, StoreError>> {
+    ) -> Fut<'_, Result<Listed<Schedule>, StoreError>> {
         Box::pin(
             self.readers
                 .read(move |conn| schedules::page(conn, tenant, after.as_ref(), limit)),

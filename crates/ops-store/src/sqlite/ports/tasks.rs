@@ -3,7 +3,7 @@
 use ops_core::{
     Approval, Lifecycle, StoredEvent, TaskCommand, TaskId, TenantId,
     ports::{
-        ApprovalAction, ApprovalDecision, ApprovalFilter, Counts, Fut, NewTask, StoreError,
+        ApprovalAction, ApprovalDecision, ApprovalFilter, Counts, Fut, Listed, NewTask, StoreError,
         Submitted, TaskFilter, TaskRecord, TaskStore,
     },
     stats::Stats,
@@ -130,7 +130,7 @@ impl TaskStore for SqliteStore {
         &self,
         tenant: TenantId,
         filter: ApprovalFilter,
-    ) -> Fut<'_, Result<Vec<(u64, Approval)>, StoreError>> {
+    ) -> Fut<'_, Result<Listed<(u64, Approval)>, StoreError>> {
         let now = self.clock.now();
         Box::pin(
             self.readers
@@ -152,9 +152,9 @@ impl TaskStore for SqliteStore {
         &self,
         tenant: TenantId,
         filter: TaskFilter,
-    ) -> Fut<'_, Result<Vec<TaskRecord>, StoreError>> {
+    ) -> Fut<'_, Result<Listed<TaskRecord>, StoreError>> {
         Box::pin(async move {
-            let mut found = Vec::new();
+            let mut found = Listed::default();
             let mut rest = filter;
             while rest.limit > 0 {
                 let filter = rest.clone();
@@ -165,7 +165,7 @@ impl TaskStore for SqliteStore {
                 let full = page.len() == list::PAGE as usize;
                 rest.limit = rest.limit.saturating_sub(list::PAGE);
                 rest.before = page.last().map(|record| record.task.id);
-                found.extend(page);
+                found.append(page);
                 if !full {
                     break;
                 }

@@ -1,8 +1,13 @@
 //! The verbs of the engine's loops.
 
-use ops_core::ports::{Due, Fut, StoreError, UpkeepStore};
+use ops_core::ports::{Due, Fut, StoreError, StoreHealth, UpkeepStore};
 
-use crate::sqlite::{queries::reads, store::SqliteStore, verbs::leases};
+use crate::sqlite::{
+    error::{NO_SPACE, free_bytes},
+    queries::reads,
+    store::SqliteStore,
+    verbs::leases,
+};
 
 impl UpkeepStore for SqliteStore {
     fn expire_sessions(&self) -> Fut<'_, Result<u32, StoreError>> {
@@ -22,5 +27,19 @@ impl UpkeepStore for SqliteStore {
 
     fn ready_queues(&self) -> Fut<'_, Result<Vec<String>, StoreError>> {
         Box::pin(self.readers.read(reads::ready_queues))
+    }
+
+    fn health(&self) -> StoreHealth {
+        let mut warnings = self.condition.warnings();
+        if let Some(free) = free_bytes(self.dir()).filter(|free| *free < NO_SPACE) {
+            warnings.push(format!(
+                "{free} bytes are free in {}; writes will fail soon",
+                self.dir().display()
+            ));
+        }
+        StoreHealth {
+            failure: self.condition.failure(),
+            warnings,
+        }
     }
 }

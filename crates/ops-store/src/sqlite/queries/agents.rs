@@ -3,20 +3,28 @@
 use ops_core::{
     AgentDigest, AgentName, Micros, TaskId, TenantId,
     agent::{self, Agent, AgentSpec, AgentVersion},
+    ports::Listed,
 };
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
-use crate::sqlite::schema::rows::{document, named, unreadable, unsigned};
+use crate::sqlite::schema::{
+    rows::{bounded, document, intact, named, shown, unreadable, unsigned},
+    sums::intact,
+};
 
 /// What [`version`] reads, in its order.
 macro_rules! version_columns {
     () => {
-        "version.tenant_id, version.name, version.digest, version.definition, \
-         version.description, version.agents, version.created_at"
+        concat!(
+            "agent_versions.tenant_id, agent_versions.name, digest, definition, description, \
+             agent_versions.agents, agent_versions.created_at, ",
+            intact!(agent_versions)
+        )
     };
 }
 
 fn version(row: &Row<'_>) -> rusqlite::Result<AgentVersion> {
+    intact(row, 7)?;
     let agents: Vec<String> = serde_json::from_str(row.get_ref(5)?.as_str()?)
         .map_err(|error| unreadable(5, error.into()))?;
     let agents = agents.iter().map(|name| name.parse());
@@ -42,18 +50,20 @@ macro_rules! agent_columns {
         concat!(
             "SELECT ",
             version_columns!(),
-            ", agents.revision, agents.created_at, agents.updated_at FROM agents \
-             JOIN agent_versions AS version USING (version_row) WHERE agents.tenant_id = ? "
+            ", agents.revision, agents.created_at, agents.updated_at, ",
+            intact!(agents),
+            " FROM agents JOIN agent_versions USING (version_row) WHERE agents.tenant_id = ? "
         )
     };
 }
 
 fn found(row: &Row<'_>) -> rusqlite::Result<Agent> {
+    intact(row, 11)?;
     Ok(Agent {
         version: version(row)?,
-        revision: unsigned(row, 7)?,
-        created_at: Micros(row.get(8)?),
-        updated_at: Micros(row.get(9)?),
+        revision: unsigned(row, 8)?,
+        created_at: Micros(row.get(9)?),
+        updated_at: Micros(row.get(10)?),
     })
 }
 
@@ -72,14 +82,14 @@ pub(crate) fn page(
     tenant: TenantId,
     after: Option<&AgentName>,
     limit: u32,
-) -> rusqlite::Result<Vec<Agent>> {
+) -> rusqlite::Result<Listed<Agent>> {
     let after = after.map_or("", AgentName::as_str);
-    conn.prepare_cached(concat!(
+    let mut select = conn.prepare_cached(concat!(
         agent_columns!(),
-        "AND agents.name > ? ORDER BY agents.name LIMIT ?"
-    ))?
-    .query_map((tenant.0, after, limit), found)?
-    .collect()
+        "AND agents.name > ? ORDER BY agents.name"
+    ))?;
+    let rows = select.query((tenant.0, after))?;
+    bounded(rows, limit, &[], |row| shown(row, 1), found)
 }
 
 pub(crate) fn versions(
@@ -91,7 +101,7 @@ pub(crate) fn versions(
     conn.prepare_cached(concat!(
         "SELECT ",
         version_columns!(),
-        " FROM agent_versions AS version WHERE tenant_id = ? AND name = ? \
+        " FROM agent_versions WHERE tenant_id = ? AND name = ? \
          ORDER BY version_row DESC LIMIT ?"
     ))?
     .query_map((tenant.0, name.as_str(), limit), version)?
@@ -107,7 +117,7 @@ pub(crate) fn by_digest(
     conn.prepare_cached(concat!(
         "SELECT ",
         version_columns!(),
-        " FROM agent_versions AS version WHERE tenant_id = ? AND digest = ?"
+        " FROM agent_versions WHERE tenant_id = ? AND digest = ?"
     ))?
     .query_row((tenant.0, digest.as_bytes()), version)
     .optional()
@@ -119,11 +129,19 @@ pub(crate) fn current(
     tenant: TenantId,
     name: &str,
 ) -> rusqlite::Result<Option<AgentDigest>> {
-    conn.prepare_cached(
-        "SELECT digest FROM agents JOIN agent_versions USING (version_row) \
-         WHERE agents.tenant_id = ? AND agents.name = ?",
-    )?
-    .query_row((tenant.0, name), |row| row.get(0))
+    conn.prepare_cached(concat!(
+        "SELECT digest, ",
+        intact!(agents),
+        ", ",
+        intact!(agent_versions),
+        " FROM agents JOIN agent_versions USING (version_row) \
+         WHERE agents.tenant_id = ? AND agents.name = ?"
+    ))?
+    .query_row((tenant.0, name), |row| {
+        intact(row, 1)?;
+        intact(row, 2)?;
+        row.get(0)
+    })
     .optional()
     .map(|digest| digest.map(AgentDigest::from_bytes))
 }
@@ -135,11 +153,16 @@ pub(crate) fn pinned(
     task: TaskId,
 ) -> rusqlite::Result<Option<AgentDigest>> {
     let digest: Option<Option<[u8; 32]>> = conn
-        .prepare_cached(
-            "SELECT agent_digest FROM tasks JOIN task_requests USING (task_row) \
-             WHERE tasks.tenant_id = ? AND task_id = ?",
-        )?
-        .query_row((tenant.0, task.as_bytes()), |row| row.get(0))
+        .prepare_cached(concat!(
+            "SELECT agent_digest, ",
+            intact!(task_requests),
+            " FROM tasks JOIN task_requests USING (task_row) \
+             WHERE tasks.tenant_id = ? AND task_id = ?"
+        ))?
+        .query_row((tenant.0, task.as_bytes()), |row| {
+            intact(row, 1)?;
+            row.get(0)
+        })
         .optional()?;
     Ok(digest.flatten().map(AgentDigest::from_bytes))
 }

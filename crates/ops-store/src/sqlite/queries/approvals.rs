@@ -1,19 +1,26 @@
 //! Approvals as they are read.
 
 use ops_core::{
-    Approval, ApprovalStatus, Micros, NewApproval, TaskId, TenantId, ports::ApprovalFilter,
+    Approval, ApprovalStatus, Micros, NewApproval, TaskId, TenantId,
+    ports::{ApprovalFilter, Listed},
 };
 use rusqlite::{Connection, OptionalExtension as _, Row, types::Value};
 
 use crate::sqlite::{
     error::Fault,
-    schema::rows::{self, named, signed, unreadable},
+    schema::{
+        rows::{self, named, signed, unreadable},
+        sums::intact,
+    },
 };
 
 /// What [`approval`] reads, in its order.
-const COLUMNS: &str = "approval_row, task_id, step, revision, status, tool, tool_digest, \
-    agent_digest, input, input_digest, input_schema, reason, asked_at, expires_at, decided_at, \
-    decided_by, note";
+const COLUMNS: &str = concat!(
+    "approval_row, task_id, step, revision, status, tool, tool_digest, agent_digest, input, \
+     input_digest, input_schema, reason, asked_at, expires_at, decided_at, decided_by, note, ",
+    intact!(approvals)
+);
+const INTACT: usize = 17;
 /// The places of those that may be large.
 const INPUT: usize = 8;
 const INPUT_SCHEMA: usize = 10;
@@ -64,7 +71,7 @@ pub(crate) fn list(
     tenant: TenantId,
     now: Micros,
     filter: &ApprovalFilter,
-) -> rusqlite::Result<Vec<(u64, Approval)>> {
+) -> rusqlite::Result<Listed<(u64, Approval)>> {
     let mut sql = format!("SELECT {COLUMNS} FROM approvals WHERE tenant_id = ?");
     let mut values = vec![Value::from(tenant.0)];
     match filter.status {
@@ -88,13 +95,19 @@ pub(crate) fn list(
         values.push(tenant.0.into());
         values.push(task.as_bytes().to_vec().into());
     }
-    sql += " AND approval_row < ? ORDER BY approval_row DESC LIMIT ?";
+    sql += " AND approval_row < ? ORDER BY approval_row DESC";
     values.push(filter.before.map_or(i64::MAX, signed).into());
-    values.push(filter.limit.min(PAGE).into());
     let mut select = conn.prepare_cached(&sql)?;
     let rows = select.query(rusqlite::params_from_iter(values))?;
-    let mut found = rows::bounded(rows, &[INPUT, INPUT_SCHEMA], approval)?;
-    for (_, approval) in &mut found {
+    let name = |row: &Row<'_>| {
+        let step = row
+            .get::<_, u32>(2)
+            .map_or_else(|_| String::new(), |step| format!("/{step}"));
+        rows::shown_id(row, 1) + &step
+    };
+    let limit = filter.limit.min(PAGE);
+    let mut found = rows::bounded(rows, limit, &[INPUT, INPUT_SCHEMA], name, approval)?;
+    for (_, approval) in &mut found.found {
         approval.status = approval.standing(now);
     }
     Ok(found)
@@ -106,6 +119,7 @@ fn approval(row: &Row<'_>) -> rusqlite::Result<(u64, Approval)> {
         serde_json::from_str(text).map_err(|error| unreadable(column, error.into()))
     };
     let micros = |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(column)?.map(Micros));
+    rows::intact(row, INTACT)?;
     let asked = NewApproval {
         step: row.get(2)?,
         tool: row.get(5)?,

@@ -1,42 +1,79 @@
 //! Listing tasks, newest first.
 
 use ops_core::{
-    TenantId,
-    ports::{TaskFilter, TaskRecord},
+    TaskId, TenantId,
+    ports::{Listed, TaskFilter, TaskRecord},
 };
-use rusqlite::{Connection, params_from_iter};
+use rusqlite::{Connection, OptionalExtension as _, params_from_iter};
 
 use crate::sqlite::{
+    error::Fault,
     queries::search::{self, Place},
-    schema::rows::{self, record_columns},
+    schema::rows::{self, MAX_DAMAGED, record_columns, unreadable},
 };
 
 /// The most tasks that are read with one connection in one go.
 pub(crate) const PAGE: u32 = 128;
 
-/// The tasks of a filter, newest first: a page of them, with the id to go on from.
+/// The tasks of a filter, newest first: at most [`PAGE`] of them. Those that cannot be read are named, and
+/// take no place.
 pub(crate) fn tasks(
     conn: &Connection,
     tenant: TenantId,
     filter: &TaskFilter,
-) -> rusqlite::Result<Vec<TaskRecord>> {
+) -> rusqlite::Result<Listed<TaskRecord>> {
     let limit = filter.limit.min(PAGE);
+    let mut listed = Listed::default();
+    let mut rest = filter.clone();
+    loop {
+        let missing = limit - u32::try_from(listed.found.len()).unwrap_or(limit);
+        rest.limit = missing;
+        let rows = newest(conn, tenant, &rest)?;
+        let full = rows.len() == missing as usize;
+        rest.before = rows.last().map(|(id, _)| TaskId::from_bytes(*id));
+        let damaged = listed.damaged.len();
+        for (id, row) in rows {
+            let id = TaskId::from_bytes(id);
+            match one(conn, row).map_err(Fault::from) {
+                // An index that is damaged may lead to another row.
+                Ok(record) if record.task.id == id => listed.found.push(record),
+                Ok(_) | Err(Fault::Refused(_)) => listed.damaged.push(id.to_string()),
+                Err(Fault::Broken(error)) => return Err(error),
+            }
+        }
+        let more = full && listed.damaged.len() > damaged;
+        if !more || listed.damaged.len() > MAX_DAMAGED {
+            return Ok(listed);
+        }
+    }
+}
+
+fn one(conn: &Connection, row: i64) -> rusqlite::Result<TaskRecord> {
+    let mut select = conn.prepare_cached(concat!(
+        "SELECT ",
+        record_columns!(),
+        " FROM tasks JOIN task_requests USING (task_row) WHERE task_row = ?"
+    ))?;
+    let found = select.query_row([row], rows::record).optional()?;
+    let mut sparse = found.ok_or_else(|| unreadable(0, "a row of the task is missing".into()))?;
+    sparse.fill(conn)?;
+    Ok(sparse.into_record())
+}
+
+/// Ids and rows of the newest tasks of a filter.
+fn newest(
+    conn: &Connection,
+    tenant: TenantId,
+    filter: &TaskFilter,
+) -> rusqlite::Result<Vec<([u8; 16], i64)>> {
+    let limit = filter.limit;
     let mut found = Vec::new();
     for place in search::places(tenant, filter) {
         found.append(&mut rows_of(conn, place, limit)?);
     }
     found.sort_unstable_by(|(left, _), (right, _)| right.cmp(left));
     found.truncate(limit as usize);
-    let mut select = conn.prepare_cached(concat!(
-        "SELECT ",
-        record_columns!(),
-        " FROM tasks JOIN task_requests USING (task_row) WHERE task_row = ?"
-    ))?;
-    let mut read = |row: i64| {
-        let mut sparse = select.query_row([row], rows::record)?;
-        sparse.fill(conn).map(|()| sparse.into_record())
-    };
-    found.into_iter().map(|(_, row)| read(row)).collect()
+    Ok(found)
 }
 
 /// Ids and rows of a place, newest first.
@@ -100,8 +137,8 @@ mod tests {
         )
         .unwrap();
         conn.execute_batch(
-            "INSERT INTO counters (tenant_id, state, n) \
-             SELECT 1, state, count(*) FROM tasks GROUP BY state",
+            "INSERT INTO counters (tenant_id, state, n, sum) \
+             SELECT 1, state, count(*), row_sum(1, state, count(*)) FROM tasks GROUP BY state",
         )
         .unwrap();
         conn
@@ -109,7 +146,7 @@ mod tests {
 
     /// The numbers of the newest tasks of a status, how many there are, and the work that both took,
     /// in thousands of instructions of SQLite.
-    fn newest(conn: &Connection, status: Status, limit: u32) -> (Vec<u32>, u64, u64) {
+    fn newest_of(conn: &Connection, status: Status, limit: u32) -> (Vec<u32>, u64, u64) {
         let work = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&work);
         conn.progress_handler(
@@ -139,11 +176,11 @@ mod tests {
     #[test]
     fn the_newest_of_a_large_backlog_are_found_without_reading_all_of_it() {
         let conn = filled(50_000, 1);
-        let (found, total, work) = newest(&conn, Status::Pending, 5);
+        let (found, total, work) = newest_of(&conn, Status::Pending, 5);
         assert_eq!(found, [49_999, 49_998, 49_997, 49_996, 49_995]);
         assert_eq!(total, 49_500);
         assert!(work < 100, "{work}");
-        let (found, total, work) = newest(&conn, Status::Running, 3);
+        let (found, total, work) = newest_of(&conn, Status::Running, 3);
         assert_eq!(found, [50_000, 49_900, 49_800]);
         assert_eq!(total, 500);
         assert!(work < 100, "{work}");
@@ -152,12 +189,12 @@ mod tests {
     #[test]
     fn old_ones_behind_many_others_are_found_as_well() {
         let conn = filled(10_000, 3_000);
-        let (found, ..) = newest(&conn, Status::Pending, 5);
+        let (found, ..) = newest_of(&conn, Status::Pending, 5);
         assert_eq!(found, Vec::<u32>::new(), "all of them were started");
-        let (found, ..) = newest(&conn, Status::Running, 5);
+        let (found, ..) = newest_of(&conn, Status::Running, 5);
         assert_eq!(found, [9_000, 6_000, 3_000]);
         let conn = filled(10_000, 3_001);
-        let (found, ..) = newest(&conn, Status::Pending, 5);
+        let (found, ..) = newest_of(&conn, Status::Pending, 5);
         assert_eq!(found, [9_003, 6_002, 3_001]);
     }
 }

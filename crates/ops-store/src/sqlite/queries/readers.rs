@@ -9,7 +9,7 @@ use ops_core::ports::StoreError;
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
-use crate::sqlite::{error::store_error, writer::inbox::lock};
+use crate::sqlite::{error::read_error, writer::inbox::lock};
 
 /// The connections; a read takes one, on a thread that may block.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ impl Readers {
                 conn,
             };
             let done = match &borrowed.conn {
-                Some(conn) => read(conn).map_err(|error| store_error(&readers.dir, &error)),
+                Some(conn) => read(conn).map_err(|error| read_error(&readers.dir, &error)),
                 None => Err(closed()),
             };
             drop(borrowed);

@@ -8,7 +8,10 @@ use ops_core::{
 use rusqlite::{Connection, OptionalExtension as _};
 
 use crate::sqlite::{
-    schema::rows::{self, event_columns, life_columns, record_columns, signed, unsigned},
+    schema::{
+        rows::{self, event_columns, life_columns, record_columns, signed, unreadable, unsigned},
+        sums::intact,
+    },
     values::blob,
 };
 
@@ -28,18 +31,32 @@ pub(crate) fn task(
         .query_row((tenant.0, task.as_bytes()), rows::record)
         .optional()?;
     let Some(mut sparse) = found else {
-        return Ok(None);
+        // What was asked lies in a row of its own, which may be lost.
+        return match task_row(conn, tenant, task)? {
+            Some(_) => Err(unreadable(0, "the request of the task is missing".into())),
+            None => Ok(None),
+        };
     };
     sparse.fill(conn)?;
     Ok(Some(sparse.into_record()))
 }
 
-/// The row of a task, if the tenant has it.
-fn task_row(conn: &Connection, tenant: TenantId, task: TaskId) -> rusqlite::Result<Option<i64>> {
-    let mut select =
-        conn.prepare_cached("SELECT task_row FROM tasks WHERE tenant_id = ? AND task_id = ?")?;
+/// The row of a task and the number of its last event, if the tenant has it.
+fn task_row(
+    conn: &Connection,
+    tenant: TenantId,
+    task: TaskId,
+) -> rusqlite::Result<Option<(i64, u64)>> {
+    let mut select = conn.prepare_cached(concat!(
+        "SELECT task_row, seq, ",
+        intact!(tasks),
+        " FROM tasks WHERE tenant_id = ? AND task_id = ?"
+    ))?;
     select
-        .query_row((tenant.0, task.as_bytes()), |row| row.get(0))
+        .query_row((tenant.0, task.as_bytes()), |row| {
+            rows::intact(row, 2)?;
+            Ok((row.get(0)?, unsigned(row, 1)?))
+        })
         .optional()
 }
 
@@ -59,7 +76,8 @@ pub(crate) fn life(
         .optional()
 }
 
-/// Events after a number, as far as their bodies fit; none if there is no such task.
+/// Events after a number, as far as their bodies fit; none if there is no such task. Their numbers have
+/// no gap, and the last one is the one that the task's row names.
 pub(crate) fn events(
     conn: &Connection,
     tenant: TenantId,
@@ -67,9 +85,11 @@ pub(crate) fn events(
     after: u64,
     limit: u32,
 ) -> rusqlite::Result<Option<Vec<StoredEvent>>> {
-    let Some(row) = task_row(conn, tenant, task)? else {
+    let Some((row, last)) = task_row(conn, tenant, task)? else {
         return Ok(None);
     };
+    let checked = !units::mutant!("ops-store.log_gap");
+    let missing = |seq: u64| unreadable(0, format!("event {seq} of {task} is missing").into());
     let mut select = conn.prepare_cached(concat!(
         "SELECT ",
         event_columns!(),
@@ -80,14 +100,22 @@ pub(crate) fn events(
     let mut rows = select.query((tenant.0, row, signed(after), limit))?;
     while let Some(row) = rows.next()? {
         let (mut event, digest) = rows::event(row)?;
+        let expected = after + 1 + found.len() as u64;
+        if event.seq != expected && checked {
+            return Err(missing(expected));
+        }
         if let Some(digest) = digest {
             event.event.body = blob::read(conn, tenant, &digest)?.into();
         }
         bytes += event.event.body.len();
         if bytes > EVENT_BYTES && !found.is_empty() {
-            break;
+            return Ok(Some(found));
         }
         found.push(event);
+    }
+    let read = after + found.len() as u64;
+    if read < last && found.len() < limit as usize && checked {
+        return Err(missing(read + 1));
     }
     Ok(Some(found))
 }
@@ -99,7 +127,7 @@ pub(crate) fn turn_start(
     task: TaskId,
     seq: u64,
 ) -> rusqlite::Result<Option<u64>> {
-    let Some(row) = task_row(conn, tenant, task)? else {
+    let Some((row, _)) = task_row(conn, tenant, task)? else {
         return Ok(None);
     };
     let mut select = conn.prepare_cached(
@@ -114,13 +142,38 @@ pub(crate) fn turn_start(
 
 /// How many tasks there are in each state that has any.
 pub(crate) fn counts(conn: &Connection, tenant: TenantId) -> rusqlite::Result<Counts> {
-    let mut select =
-        conn.prepare_cached("SELECT state, n FROM counters WHERE tenant_id = ? AND n <> 0")?;
+    let mut select = conn.prepare_cached(concat!(
+        "SELECT state, n, ",
+        intact!(counters),
+        " FROM counters WHERE tenant_id = ? AND n <> 0"
+    ))?;
     let mut counts = Counts::new();
     let mut rows = select.query([tenant.0])?;
     while let Some(row) = rows.next()? {
+        if !row.get::<_, bool>(2)? {
+            return counted(conn, tenant);
+        }
         // A newer release's state is none of this one's.
         if let Some(state) = StateName::from_name(row.get_ref(0)?.as_str()?) {
+            counts.insert(state, unsigned(row, 1)?);
+        }
+    }
+    Ok(counts)
+}
+
+/// The same as [`counts`], from the tasks themselves: a counter is damaged.
+fn counted(conn: &Connection, tenant: TenantId) -> rusqlite::Result<Counts> {
+    tracing::error!(
+        tenant = tenant.0,
+        "the counters of a tenant are damaged; its tasks are counted one by one"
+    );
+    let mut select = conn.prepare_cached(
+        "SELECT state, count(*) FROM tasks INDEXED BY tasks_key WHERE tenant_id = ? GROUP BY state",
+    )?;
+    let mut counts = Counts::new();
+    let mut rows = select.query([tenant.0])?;
+    while let Some(row) = rows.next()? {
+        if let Some(state) = row.get_ref(0)?.as_str().ok().and_then(StateName::from_name) {
             counts.insert(state, unsigned(row, 1)?);
         }
     }
@@ -133,12 +186,14 @@ pub(crate) fn snapshot(
     tenant: TenantId,
     task: TaskId,
 ) -> rusqlite::Result<Option<Option<Snapshot>>> {
-    let mut select = conn.prepare_cached(
-        "SELECT seq, version, codec, size, body FROM snapshots \
-         WHERE tenant_id = ? AND task_id = ?",
-    )?;
+    let mut select = conn.prepare_cached(concat!(
+        "SELECT seq, version, codec, size, body, ",
+        intact!(snapshots),
+        " FROM snapshots WHERE tenant_id = ? AND task_id = ?"
+    ))?;
     let found = select
         .query_row((tenant.0, task.as_bytes()), |row| {
+            rows::intact(row, 5)?;
             Ok(Snapshot {
                 seq: unsigned(row, 0)?,
                 version: row.get(1)?,

@@ -2,7 +2,7 @@
 
 use ops_core::{
     Json, Micros, TaskId, TenantId,
-    ports::DueSchedules,
+    ports::{DueSchedules, Listed},
     schedule::{
         CatchUp, Overlap, RunOutcome, Schedule, ScheduleName, ScheduleRun, ScheduleSpec, Trigger,
     },
@@ -11,14 +11,20 @@ use rusqlite::{Connection, OptionalExtension as _, Params, Row};
 
 use crate::sqlite::{
     error::Fault,
-    schema::rows::{bounded, document, micros, named, unsigned},
+    schema::{
+        rows::{bounded, document, intact, micros, named, shown, unsigned},
+        sums::intact,
+    },
 };
 
 /// What [`schedule`] reads, in its order.
 macro_rules! columns {
     () => {
-        "schedule_row, tenant_id, name, cron, timezone, overlap, catch_up, template, paused, \
-         revision, next_at, waiting, created_at, updated_at"
+        concat!(
+            "schedule_row, tenant_id, name, cron, timezone, overlap, catch_up, template, paused, \
+             revision, next_at, waiting, created_at, updated_at, ",
+            intact!(schedules)
+        )
     };
 }
 
@@ -29,6 +35,7 @@ const TEMPLATE: usize = 7;
 pub(crate) type Found = (i64, Schedule);
 
 fn schedule(row: &Row<'_>) -> rusqlite::Result<Found> {
+    intact(row, 14)?;
     let schedule = Schedule {
         tenant: TenantId(row.get(1)?),
         name: named(row, 2, |name| name.parse().ok())?,
@@ -70,15 +77,16 @@ pub(crate) fn page(
     tenant: TenantId,
     after: Option<&ScheduleName>,
     limit: u32,
-) -> rusqlite::Result<Vec<Schedule>> {
+) -> rusqlite::Result<Listed<Schedule>> {
     let mut select = conn.prepare_cached(concat!(
         "SELECT ",
         columns!(),
-        " FROM schedules WHERE tenant_id = ? AND name > ? ORDER BY name LIMIT ?"
+        " FROM schedules WHERE tenant_id = ? AND name > ? ORDER BY name"
     ))?;
     let after = after.map_or("", ScheduleName::as_str);
-    let rows = select.query((tenant.0, after, limit))?;
-    bounded(rows, &[TEMPLATE], |row| Ok(schedule(row)?.1))
+    let rows = select.query((tenant.0, after))?;
+    let name = |row: &Row<'_>| shown(row, 2);
+    bounded(rows, limit, &[TEMPLATE], name, |row| Ok(schedule(row)?.1))
 }
 
 /// Schedules of every tenant.
@@ -113,15 +121,18 @@ pub(crate) fn runs(
     let Some((row, _)) = one(conn, tenant, name)? else {
         return Ok(None);
     };
-    let mut select = conn.prepare_cached(
-        "SELECT due, at, cause, outcome, task_id, message FROM schedule_runs \
-         WHERE tenant_id = ? AND schedule_row = ? ORDER BY run_row DESC LIMIT ?",
-    )?;
+    let mut select = conn.prepare_cached(concat!(
+        "SELECT due, at, cause, outcome, task_id, message, ",
+        intact!(schedule_runs),
+        " FROM schedule_runs \
+         WHERE tenant_id = ? AND schedule_row = ? ORDER BY run_row DESC LIMIT ?"
+    ))?;
     let runs = select.query_map((tenant.0, row, limit), run)?;
     runs.collect::<rusqlite::Result<_>>().map(Some)
 }
 
 fn run(row: &Row<'_>) -> rusqlite::Result<ScheduleRun> {
+    intact(row, 6)?;
     let task: Option<[u8; 16]> = row.get(4)?;
     let message: Option<String> = row.get(5)?;
     Ok(ScheduleRun {

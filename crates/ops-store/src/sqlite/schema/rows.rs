@@ -4,7 +4,7 @@ use ops_core::{
     AgentDigest, Json, Lifecycle, Micros, Parent, SessionId, StoredEvent, Task, TaskId, TenantId,
     Wait,
     event::{EffectClass, NewEvent, StepKind, StepMark, StepStatus, TaskError, Usage},
-    ports::{LIST_BYTES, TaskRecord},
+    ports::{LIST_BYTES, Listed, TaskRecord},
     retry::RetryPolicy,
     task::{LifeRow, StateName, StateRow},
 };
@@ -15,26 +15,31 @@ use rusqlite::{
 use serde::de::DeserializeOwned;
 
 use crate::sqlite::{
-    error::Newer,
+    error::{Fault, Newer},
+    schema::sums,
     values::blob::{self, Digest},
 };
 
 /// What [`life`] reads, in its order.
 macro_rules! life_columns {
     () => {
-        "state, session_id, due_at, wait, dead_letter, attempt, epoch, seq, lease_losses, \
-         run_started, input_tokens, output_tokens, cost_micros, retry_max_attempts, \
-         retry_initial_micros, retry_max_micros, retry_max_lease_losses, started_at, updated_at, \
-         completed_at, flags, children_input_tokens, children_output_tokens, children_cost_micros"
+        concat!(
+            "state, session_id, due_at, wait, dead_letter, attempt, epoch, seq, lease_losses, \
+             run_started, input_tokens, output_tokens, cost_micros, retry_max_attempts, \
+             retry_initial_micros, retry_max_micros, retry_max_lease_losses, started_at, \
+             updated_at, completed_at, flags, children_input_tokens, children_output_tokens, \
+             children_cost_micros, ",
+            $crate::sqlite::schema::sums::intact!(tasks)
+        )
     };
 }
 /// How many columns [`life`] reads.
-const LIFE_COLUMNS: usize = 24;
+const LIFE_COLUMNS: usize = 25;
 /// How many columns [`record`] reads.
-pub(crate) const RECORD_COLUMNS: usize = LIFE_COLUMNS + 22;
+pub(crate) const RECORD_COLUMNS: usize = LIFE_COLUMNS + 23;
 
 /// How many columns [`event`] reads.
-pub(crate) const EVENT_COLUMNS: usize = 13;
+pub(crate) const EVENT_COLUMNS: usize = 14;
 
 /// Where [`record`] reads the task's id.
 pub(crate) const ID_COLUMN: usize = LIFE_COLUMNS + 1;
@@ -46,7 +51,8 @@ macro_rules! record_columns {
             $crate::sqlite::schema::rows::life_columns!(),
             ", tasks.tenant_id, task_id, queue, priority, result, result_digest, error, task_type, \
              name, agent_id, input, input_digest, labels, limits, retry_of, created_at, run_at, \
-             concurrency_key, parent_id, parent_step, depth_left, agent_digest"
+             concurrency_key, parent_id, parent_step, depth_left, agent_digest, ",
+            $crate::sqlite::schema::sums::intact!(task_requests)
         )
     };
 }
@@ -54,8 +60,11 @@ macro_rules! record_columns {
 /// What [`event`] reads, in its order.
 macro_rules! event_columns {
     () => {
-        "seq, at, kind, step, step_kind, step_status, effect, input_tokens, output_tokens, \
-         cost_micros, blobs, body, body_digest"
+        concat!(
+            "seq, at, kind, step, step_kind, step_status, effect, input_tokens, output_tokens, \
+             cost_micros, blobs, body, body_digest, ",
+            $crate::sqlite::schema::sums::intact!(events)
+        )
     };
 }
 pub(crate) use {event_columns, life_columns, record_columns};
@@ -75,6 +84,17 @@ pub(crate) fn unreadable(
     why: Box<dyn std::error::Error + Send + Sync + 'static>,
 ) -> Error {
     Error::FromSqlConversionFailure(column, Type::Null, why)
+}
+
+/// Refuses a row that is not as it was written, as the expression [`sums::intact!`] in this column says.
+/// What such a row says otherwise, such as that a newer release wrote it, counts nothing.
+pub(crate) fn intact(row: &Row<'_>, column: usize) -> rusqlite::Result<()> {
+    match row.get(column)? {
+        false if !units::mutant!("ops-store.row_sum") => {
+            Err(unreadable(column, sums::Damaged.into()))
+        }
+        true | false => Ok(()),
+    }
 }
 
 pub(crate) fn micros(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Micros>> {
@@ -108,25 +128,55 @@ fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<O
     }
 }
 
-/// Rows until the columns that may be large have more than [`LIST_BYTES`] together; the first in any
-/// case.
+/// The most rows of a list that are passed over because they cannot be read.
+pub(crate) const MAX_DAMAGED: usize = 1_000;
+
+/// At most `limit` rows, until the columns that may be large have more than [`LIST_BYTES`] together; the
+/// first in any case. One that cannot be read is named and passed over: the rest of the list is as good as
+/// before.
 pub(crate) fn bounded<T>(
     mut rows: Rows<'_>,
+    limit: u32,
     large: &[usize],
+    name: impl Fn(&Row<'_>) -> String,
     read: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
-) -> rusqlite::Result<Vec<T>> {
-    let (mut found, mut bytes) = (Vec::new(), 0);
-    while let Some(row) = rows.next()? {
+) -> rusqlite::Result<Listed<T>> {
+    let (mut listed, mut bytes) = (Listed::default(), 0);
+    while listed.found.len() < limit as usize
+        && listed.damaged.len() < MAX_DAMAGED
+        && let Some(row) = rows.next()?
+    {
         for column in large {
             let value = row.get_ref(*column)?.as_bytes_or_null();
             bytes += value.ok().flatten().map_or(0, <[u8]>::len);
         }
-        if bytes > LIST_BYTES && !found.is_empty() {
+        if bytes > LIST_BYTES && !listed.found.is_empty() {
             break;
         }
-        found.push(read(row)?);
+        match read(row).map_err(Fault::from) {
+            Ok(entry) => listed.found.push(entry),
+            Err(Fault::Refused(_)) => listed.damaged.push(name(row)),
+            Err(Fault::Broken(error)) => return Err(error),
+        }
     }
-    Ok(found)
+    Ok(listed)
+}
+
+/// A name as it is stored, to tell which row is damaged.
+pub(crate) fn shown(row: &Row<'_>, column: usize) -> String {
+    let name = row.get_ref(column).ok().and_then(|value| {
+        let bytes = value.as_bytes().ok()?;
+        Some(String::from_utf8_lossy(bytes).into_owned())
+    });
+    name.unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// A task's id as it is stored, to tell which row is damaged.
+pub(crate) fn shown_id(row: &Row<'_>, column: usize) -> String {
+    match row.get(column) {
+        Ok(id) => TaskId::from_bytes(id).to_string(),
+        Err(_) => "unknown".to_owned(),
+    }
 }
 
 pub(crate) fn document(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Json>> {
@@ -145,6 +195,7 @@ pub(crate) fn document(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<
 
 /// A lifecycle from [`life_columns!`] that begin at column `at`.
 pub(crate) fn life(row: &Row<'_>, id: TaskId, at: usize) -> rusqlite::Result<Lifecycle> {
+    intact(row, at + LIFE_COLUMNS - 1)?;
     let session: Option<[u8; 16]> = row.get(at + 1)?;
     let state = StateRow {
         name: named(row, at, StateName::from_name)?,
@@ -248,6 +299,8 @@ fn stored_json(conn: &Connection, tenant: TenantId, digest: &Digest) -> rusqlite
 /// A record from [`record_columns!`].
 pub(crate) fn record(row: &Row<'_>) -> rusqlite::Result<Sparse> {
     let at = LIFE_COLUMNS;
+    intact(row, LIFE_COLUMNS - 1)?;
+    intact(row, RECORD_COLUMNS - 1)?;
     let id = TaskId::from_bytes(row.get(ID_COLUMN)?);
     let retry_of: Option<[u8; 16]> = row.get(at + 14)?;
     let digest: Option<[u8; 32]> = row.get(at + 21)?;
@@ -291,6 +344,7 @@ pub(crate) fn record(row: &Row<'_>) -> rusqlite::Result<Sparse> {
 
 /// An event from [`event_columns!`], with the digest of its body if that is in the blob table.
 pub(crate) fn event(row: &Row<'_>) -> rusqlite::Result<(StoredEvent, Option<Digest>)> {
+    intact(row, EVENT_COLUMNS - 1)?;
     let step = match row.get::<_, Option<u32>>(3)? {
         Some(number) => Some(StepMark {
             number,

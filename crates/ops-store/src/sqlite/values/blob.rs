@@ -1,11 +1,19 @@
 //! Large values: stored once per tenant under their SHA-256, in compressed chunks, so that a slice
 //! can be read without unpacking the whole.
 
+use std::sync::LazyLock;
+
 use ops_core::{TenantId, ports::StoreError};
 use rusqlite::{Connection, OptionalExtension as _, types::Type};
 use sha2::{Digest as _, Sha256};
 
-use crate::sqlite::error::Newer;
+use crate::sqlite::{
+    error::Newer,
+    schema::{
+        rows::{intact, signed},
+        sums::{BLOBS, intact},
+    },
+};
 
 /// SHA-256 of a value.
 pub(crate) type Digest = [u8; 32];
@@ -24,10 +32,33 @@ enum Codec {
     Zstd = 1,
 }
 
+/// What is there already stays, unless it is damaged.
+static INSERT: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "{} ON CONFLICT DO UPDATE SET size = excluded.size, codec = excluded.codec, \
+         bytes = excluded.bytes, whole = excluded.whole, sum = excluded.sum WHERE NOT {}",
+        BLOBS.insert(
+            &[
+                "tenant_id",
+                "digest",
+                "chunk",
+                "size",
+                "codec",
+                "bytes",
+                "whole"
+            ],
+            &[]
+        ),
+        BLOBS.intact,
+    )
+});
+
 /// A value that is ready to be stored: packing is the caller's work, not the writer's.
 #[derive(Debug)]
 pub(crate) struct Packed {
     pub(crate) digest: Digest,
+    /// Bytes of the whole value.
+    whole: u64,
     chunks: Vec<Chunk>,
 }
 
@@ -81,15 +112,16 @@ impl Packed {
             [] => vec![Chunk::pack(&[])],
             _ => plain.chunks(CHUNK).map(Chunk::pack).collect(),
         };
-        Self { digest, chunks }
+        Self {
+            digest,
+            whole: plain.len() as u64,
+            chunks,
+        }
     }
 
     /// Stores what the tenant does not have of it: retention may be halfway through taking it away.
     pub(crate) fn store(&self, conn: &Connection, tenant: TenantId) -> rusqlite::Result<()> {
-        let mut insert = conn.prepare_cached(
-            "INSERT INTO blobs (tenant_id, digest, chunk, size, codec, bytes) \
-             VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        )?;
+        let mut insert = conn.prepare_cached(&INSERT)?;
         for (number, chunk) in (0_u32..).zip(&self.chunks) {
             let row = (
                 tenant.0,
@@ -98,6 +130,7 @@ impl Packed {
                 chunk.size,
                 chunk.codec(),
                 chunk.bytes.as_slice(),
+                signed(self.whole),
             );
             insert.execute(row)?;
         }
@@ -116,24 +149,30 @@ pub(crate) fn read(
     tenant: TenantId,
     digest: &Digest,
 ) -> rusqlite::Result<Vec<u8>> {
-    let mut select = conn.prepare_cached(
-        "SELECT codec, size, bytes FROM blobs WHERE tenant_id = ? AND digest = ? ORDER BY chunk",
-    )?;
+    let mut select = conn.prepare_cached(concat!(
+        "SELECT codec, size, bytes, ",
+        intact!(blobs),
+        " FROM blobs WHERE tenant_id = ? AND digest = ? ORDER BY chunk"
+    ))?;
     let mut whole = Vec::new();
     let mut rows = select.query((tenant.0, digest))?;
     let mut found = false;
     while let Some(row) = rows.next()? {
         found = true;
+        intact(row, 3)?;
         whole.append(&mut unpack(row.get(0)?, row.get(1)?, row.get(2)?)?);
     }
-    if found {
-        Ok(whole)
-    } else {
-        Err(unreadable("a blob that a row refers to is missing"))
+    if !found {
+        return Err(unreadable("a blob that a row refers to is missing"));
     }
+    if Sha256::digest(&whole).as_slice() != digest {
+        return Err(unreadable("a blob is not what its digest says"));
+    }
+    Ok(whole)
 }
 
-/// A slice of a value; unpacks only the chunks that it touches. None if there is no such value.
+/// A slice of a value; unpacks only the chunks that it touches, and checks those by their sums: the digest
+/// of the whole would take all of them. None if there is no such value.
 pub(crate) fn read_slice(
     conn: &Connection,
     tenant: TenantId,
@@ -141,26 +180,34 @@ pub(crate) fn read_slice(
     offset: u64,
     len: u64,
 ) -> rusqlite::Result<Option<Vec<u8>>> {
-    let mut exists = conn
-        .prepare_cached("SELECT 1 FROM blobs WHERE tenant_id = ? AND digest = ? AND chunk = 0")?;
-    if exists
-        .query_row((tenant.0, digest), |_| Ok(()))
-        .optional()?
-        .is_none()
-    {
+    let mut exists = conn.prepare_cached(concat!(
+        "SELECT whole, ",
+        intact!(blobs),
+        " FROM blobs WHERE tenant_id = ? AND digest = ? AND chunk = 0"
+    ))?;
+    let whole = exists
+        .query_row((tenant.0, digest), |row| {
+            intact(row, 1)?;
+            row.get::<_, Option<i64>>(0)
+        })
+        .optional()?;
+    let Some(whole) = whole else {
         return Ok(None);
-    }
+    };
     let chunk = CHUNK as u64;
     let end = offset.saturating_add(len);
     let (first, last) = (offset / chunk, end.div_ceil(chunk));
-    let mut select = conn.prepare_cached(
-        "SELECT chunk, codec, size, bytes FROM blobs \
-         WHERE tenant_id = ? AND digest = ? AND chunk >= ? AND chunk < ? ORDER BY chunk",
-    )?;
+    let mut select = conn.prepare_cached(concat!(
+        "SELECT chunk, codec, size, bytes, ",
+        intact!(blobs),
+        " FROM blobs \
+         WHERE tenant_id = ? AND digest = ? AND chunk >= ? AND chunk < ? ORDER BY chunk"
+    ))?;
     let clamp = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     let mut rows = select.query((tenant.0, digest, clamp(first), clamp(last)))?;
     let mut slice = Vec::new();
     while let Some(row) = rows.next()? {
+        intact(row, 4)?;
         let start = row.get::<_, u32>(0)? as usize * CHUNK;
         let plain = unpack(row.get(1)?, row.get(2)?, row.get(3)?)?;
         let within = |at: u64| {
@@ -170,6 +217,12 @@ pub(crate) fn read_slice(
                 .min(plain.len())
         };
         slice.extend_from_slice(&plain[within(offset)..within(end)]);
+    }
+    // A value of a release that did not store its length is as long as its chunks are.
+    if let Some(whole) = whole.and_then(|whole| u64::try_from(whole).ok())
+        && slice.len() as u64 != end.min(whole).saturating_sub(offset)
+    {
+        return Err(unreadable("a part of a blob is missing"));
     }
     Ok(Some(slice))
 }

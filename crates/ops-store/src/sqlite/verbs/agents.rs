@@ -1,5 +1,7 @@
 //! Agents: a definition becomes the current version of one.
 
+use std::sync::LazyLock;
+
 use ops_core::{
     AgentName, TenantId,
     agent::{self, Agent, AgentSpec},
@@ -8,8 +10,48 @@ use ops_core::{
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::sqlite::{
-    error::Fault, queries::agents::one, schema::rows::signed, writer::batch::Batch,
+    error::Fault,
+    queries::agents::one,
+    schema::{
+        rows::signed,
+        sums::{AGENT_VERSIONS, AGENTS, Others},
+    },
+    writer::batch::Batch,
 };
+
+static PUT: LazyLock<String> = LazyLock::new(|| {
+    let columns = [
+        "tenant_id",
+        "name",
+        "version_row",
+        "revision",
+        "created_at",
+        "updated_at",
+    ];
+    let changed = [
+        ("version_row", "?3"),
+        ("revision", "?4"),
+        ("updated_at", "?6"),
+    ];
+    format!(
+        "{} ON CONFLICT DO UPDATE SET version_row = ?3, revision = ?4, updated_at = ?6, sum = {}",
+        AGENTS.insert(&columns, &[]),
+        AGENTS.sum(&changed, Others::Kept),
+    )
+});
+
+static INSERT_VERSION: LazyLock<String> = LazyLock::new(|| {
+    let columns = [
+        "tenant_id",
+        "name",
+        "digest",
+        "definition",
+        "description",
+        "agents",
+        "created_at",
+    ];
+    AGENT_VERSIONS.insert(&columns, &[])
+});
 
 pub(crate) fn put(batch: &mut Batch<'_>, new: NewAgent) -> Result<(Agent, Stored), Fault> {
     let NewAgent {
@@ -36,20 +78,14 @@ pub(crate) fn put(batch: &mut Batch<'_>, new: NewAgent) -> Result<(Agent, Stored
     check_agents(batch.conn, tenant, &name, &spec)?;
     let row = version_row(batch, tenant, &name, &spec)?;
     let revision = before.as_ref().map_or(1, |before| before.revision + 1);
-    batch
-        .conn
-        .prepare_cached(
-            "INSERT INTO agents (tenant_id, name, version_row, revision, created_at, updated_at) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?5) ON CONFLICT DO UPDATE \
-             SET version_row = ?3, revision = ?4, updated_at = ?5",
-        )?
-        .execute(params![
-            tenant.0,
-            name.as_str(),
-            row,
-            signed(revision),
-            batch.now.0,
-        ])?;
+    batch.conn.prepare_cached(&PUT)?.execute(params![
+        tenant.0,
+        name.as_str(),
+        row,
+        signed(revision),
+        batch.now.0,
+        batch.now.0,
+    ])?;
     batch.changes.written = true;
     let stored = match before {
         Some(_) => Stored::Changed,
@@ -102,10 +138,7 @@ fn version_row(
         .map_err(|error| StoreError::Unavailable(error.to_string()))?;
     batch
         .conn
-        .prepare_cached(
-            "INSERT INTO agent_versions (tenant_id, name, digest, definition, description, agents, \
-             created_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        )?
+        .prepare_cached(&INSERT_VERSION)?
         .execute(params![
             tenant.0,
             name.as_str(),

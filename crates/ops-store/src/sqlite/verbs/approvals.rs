@@ -1,5 +1,7 @@
 //! Approvals: rows that a step's question opens and one decision closes.
 
+use std::sync::LazyLock;
+
 use ops_core::{
     Approval, NewApproval, TaskId, TenantId,
     ports::{ApprovalDecision, StoreError},
@@ -10,11 +12,48 @@ use rusqlite::params;
 use crate::sqlite::{
     error::Fault,
     queries::approvals::{one, open},
-    schema::rows::signed,
+    schema::{rows::signed, sums::APPROVALS},
     values::pack::Values,
     verbs::follow::carry_out,
     writer::batch::{Batch, Loaded},
 };
+
+static ASK: LazyLock<String> = LazyLock::new(|| {
+    let columns = [
+        "tenant_id",
+        "task_row",
+        "task_id",
+        "step",
+        "revision",
+        "status",
+        "tool",
+        "tool_digest",
+        "agent_digest",
+        "input",
+        "input_digest",
+        "input_schema",
+        "reason",
+        "asked_at",
+        "expires_at",
+    ];
+    format!("{} ON CONFLICT DO NOTHING", APPROVALS.insert(&columns, &[]))
+});
+
+static DECIDE: LazyLock<String> = LazyLock::new(|| {
+    let columns = [
+        "revision",
+        "status",
+        "input",
+        "input_digest",
+        "decided_at",
+        "decided_by",
+        "note",
+    ];
+    APPROVALS.update(&columns, "approval_row = ?8")
+});
+
+static LAPSE: LazyLock<String> =
+    LazyLock::new(|| APPROVALS.update(&["status", "decided_at"], "approval_row = ?3"));
 
 /// Opens an approval with the append that asks for it.
 pub(crate) fn ask(batch: &Batch<'_>, task: &Loaded, asked: NewApproval) -> rusqlite::Result<()> {
@@ -25,11 +64,7 @@ pub(crate) fn ask(batch: &Batch<'_>, task: &Loaded, asked: NewApproval) -> rusql
         asked_at,
         ..
     } = approval::ask(asked, task.life.id, batch.now);
-    let mut insert = batch.conn.prepare_cached(
-        "INSERT INTO approvals (tenant_id, task_row, task_id, step, revision, status, tool, \
-         tool_digest, agent_digest, input, input_digest, input_schema, reason, asked_at, expires_at) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-    )?;
+    let mut insert = batch.conn.prepare_cached(&ASK)?;
     insert
         .execute(params![
             task.tenant.0,
@@ -65,10 +100,7 @@ pub(crate) fn judge(
     let (approval, transition) =
         approval::judge(&found, &before.life, decision, batch.now).map_err(StoreError::from)?;
     carry_out(batch, &before, transition, values)?;
-    let mut update = batch.conn.prepare_cached(
-        "UPDATE approvals SET revision = ?, status = ?, input = ?, input_digest = ?, \
-         decided_at = ?, decided_by = ?, note = ? WHERE approval_row = ?",
-    )?;
+    let mut update = batch.conn.prepare_cached(&DECIDE)?;
     update.execute(params![
         approval.revision,
         approval.status.as_str(),
@@ -90,9 +122,7 @@ pub(crate) fn lapse(batch: &Batch<'_>, task_row: i64, lapse: Lapse) -> Result<()
         };
         batch
             .conn
-            .prepare_cached(
-                "UPDATE approvals SET status = ?, decided_at = ? WHERE approval_row = ?",
-            )?
+            .prepare_cached(&LAPSE)?
             .execute((status.as_str(), batch.now.0, signed(row)))?;
     }
     Ok(())

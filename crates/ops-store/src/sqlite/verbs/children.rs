@@ -6,9 +6,11 @@ use ops_core::{
     rules::submit,
 };
 
+use rusqlite::Connection;
+
 use crate::sqlite::{
     error::Fault,
-    schema::rows::{self, record_columns},
+    schema::rows::{self, record_columns, signed},
     values::pack::Values,
     verbs::submit::insert,
     writer::batch::{Batch, Loaded},
@@ -23,6 +25,9 @@ pub(crate) fn make(
     if specs.is_empty() {
         return Ok(Vec::new());
     }
+    let most = batch.max_tree_tasks;
+    let tasks = tree_size(batch.conn, parent.row, most)?;
+    submit::room(&specs, tasks, most).map_err(StoreError::from)?;
     let mut select = batch.conn.prepare_cached(concat!(
         "SELECT ",
         record_columns!(),
@@ -45,6 +50,24 @@ pub(crate) fn make(
         made.push(child.map_err(StoreError::from)?);
     }
     Ok(made)
+}
+
+/// How many tasks there are from the eldest of a task's parents down; more than `most` are not counted. What
+/// retention has deleted is no part of it.
+fn tree_size(conn: &Connection, row: i64, most: u64) -> rusqlite::Result<u64> {
+    conn.prepare_cached(
+        "WITH RECURSIVE up (row, parent, height) AS ( \
+           SELECT task_row, parent_row, 0 FROM tasks WHERE task_row = ?1 \
+           UNION ALL SELECT task_row, parent_row, height + 1 FROM up JOIN tasks ON task_row = parent), \
+         tree (row) AS ( \
+           SELECT * FROM (SELECT row FROM up ORDER BY height DESC LIMIT 1) \
+           UNION ALL SELECT task_row FROM tree JOIN tasks INDEXED BY tasks_children \
+             ON parent_row = row AND parent_row IS NOT NULL LIMIT ?2) \
+         SELECT count(*) FROM tree",
+    )?
+    .query_row((row, signed(most.saturating_add(1))), |row| {
+        rows::unsigned(row, 0)
+    })
 }
 
 /// Stores a child. What is half written goes on without one that is refused.

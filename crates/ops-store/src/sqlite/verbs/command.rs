@@ -1,5 +1,7 @@
 //! Commands: load a task, decide, write the transition and what follows from it.
 
+use std::sync::LazyLock;
+
 use ops_core::{
     Json, Lifecycle, RunAction, RunCommand, TaskAction, TaskCommand, TaskId, TenantId,
     ports::StoreError,
@@ -14,7 +16,10 @@ use sha2::{Digest as _, Sha256};
 
 use crate::sqlite::{
     error::Fault,
-    schema::rows::{self, event_columns, signed, unsigned},
+    schema::{
+        rows::{self, event_columns, signed, unsigned},
+        sums::{SNAPSHOTS, TASK_REQUESTS, intact},
+    },
     values::{
         blob::Digest,
         pack::{PackedSnapshot, Values},
@@ -22,6 +27,31 @@ use crate::sqlite::{
     verbs::follow::carry_out,
     writer::batch::{Batch, Loaded},
 };
+
+static LIMITS: LazyLock<String> =
+    LazyLock::new(|| TASK_REQUESTS.update(&["limits"], "task_row = ?2"));
+
+/// In place of an older one, or of one that is damaged.
+static SNAPSHOT: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "{} ON CONFLICT DO UPDATE SET seq = excluded.seq, version = excluded.version, \
+         size = excluded.size, codec = excluded.codec, body = excluded.body, sum = excluded.sum \
+         WHERE version <> excluded.version OR seq <= excluded.seq OR NOT {}",
+        SNAPSHOTS.insert(
+            &[
+                "tenant_id",
+                "task_id",
+                "seq",
+                "version",
+                "size",
+                "codec",
+                "body"
+            ],
+            &[]
+        ),
+        SNAPSHOTS.intact,
+    )
+});
 
 /// What a caller asks of a task.
 pub(crate) fn ask(
@@ -53,8 +83,15 @@ pub(crate) fn ask(
 fn lay_over(batch: &Batch<'_>, row: i64, given: TaskLimits) -> Result<(), Fault> {
     let asked: Option<String> = batch
         .conn
-        .prepare_cached("SELECT limits FROM task_requests WHERE task_row = ?")?
-        .query_row([row], |row| row.get(0))?;
+        .prepare_cached(concat!(
+            "SELECT limits, ",
+            intact!(task_requests),
+            " FROM task_requests WHERE task_row = ?"
+        ))?
+        .query_row([row], |row| {
+            rows::intact(row, 1)?;
+            row.get(0)
+        })?;
     // What cannot be read is laid over as a whole.
     let asked: TaskLimits = asked
         .and_then(|text| serde_json::from_str(&text).ok())
@@ -64,7 +101,7 @@ fn lay_over(batch: &Batch<'_>, row: i64, given: TaskLimits) -> Result<(), Fault>
     };
     batch
         .conn
-        .prepare_cached("UPDATE task_requests SET limits = ? WHERE task_row = ?")?
+        .prepare_cached(&LIMITS)?
         .execute((limits.as_str(), row))?;
     Ok(())
 }
@@ -157,12 +194,7 @@ pub(crate) fn put_snapshot(
 ) -> Result<(), Fault> {
     let before = batch.load(tenant, task)?.ok_or(StoreError::NotFound)?;
     before.life.check_epoch(epoch).map_err(StoreError::from)?;
-    let mut upsert = batch.conn.prepare_cached(
-        "INSERT INTO snapshots (tenant_id, task_id, seq, version, size, codec, body) \
-         VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET seq = excluded.seq, \
-         version = excluded.version, size = excluded.size, codec = excluded.codec, \
-         body = excluded.body WHERE version <> excluded.version OR seq <= excluded.seq",
-    )?;
+    let mut upsert = batch.conn.prepare_cached(&SNAPSHOT)?;
     upsert.execute((
         tenant.0,
         task.as_bytes(),

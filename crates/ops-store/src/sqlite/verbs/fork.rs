@@ -13,7 +13,13 @@ use ops_core::{
 };
 
 use crate::sqlite::{
-    error::Fault, schema::rows::signed, values::pack::Values, writer::batch::Batch,
+    error::Fault,
+    schema::{
+        rows::signed,
+        sums::{EVENTS, Others, TASKS},
+    },
+    values::pack::Values,
+    writer::batch::Batch,
 };
 
 /// [`fork::is_copied`] as SQL: a fork copies thousands of rows with one statement.
@@ -40,10 +46,19 @@ pub(crate) fn source(batch: &Batch<'_>, tenant: TenantId, fork: &Fork) -> Result
         None => return Err(StoreError::NotFound.into()),
     };
     let mut count = batch.conn.prepare_cached(&format!(
-        "SELECT count(*) FROM events WHERE tenant_id = ? AND task_row = ? AND seq <= ? AND {}",
-        *COPIED
+        "SELECT count(*) FILTER (WHERE {}), count(*) = coalesce(max(seq), 0) \
+           AND count(*) FILTER (WHERE NOT {}) = 0 \
+         FROM events WHERE tenant_id = ? AND task_row = ? AND seq <= ?",
+        *COPIED, EVENTS.intact
     ))?;
-    let copied: i64 = count.query_row((tenant.0, row, signed(fork.until)), |row| row.get(0))?;
+    let (copied, whole): (i64, bool) = count
+        .query_row((tenant.0, row, signed(fork.until)), |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?;
+    if !whole {
+        let why = format!("an event of {} is missing or damaged", fork.from);
+        return Err(StoreError::Unreadable(why).into());
+    }
     let own = fork::own_events(fork);
     Ok(Source {
         row,
@@ -62,22 +77,36 @@ pub(crate) fn copy(
 ) -> Result<(), Fault> {
     let columns = "kind, step, step_kind, step_status, effect, 0, 0, 0, blobs, body, body_digest";
     let into = "INSERT INTO events (tenant_id, task_row, seq, epoch, at, kind, step, step_kind, \
-        step_status, effect, input_tokens, output_tokens, cost_micros, blobs, body, body_digest)";
+        step_status, effect, input_tokens, output_tokens, cost_micros, blobs, body, body_digest, sum)";
+    let sum = |seq: &str| {
+        let own = [
+            ("task_row", "?1"),
+            ("seq", seq),
+            ("epoch", "0"),
+            ("at", "?2"),
+        ];
+        let free = ["input_tokens", "output_tokens", "cost_micros"].map(|column| (column, "0"));
+        EVENTS.sum(&[own.as_slice(), &free].concat(), Others::Kept)
+    };
+    // The number is made in a query of its own: a window function is no argument of another function.
     let mut many = batch.conn.prepare_cached(&format!(
-        "{into} SELECT tenant_id, ?1, 1 + row_number() OVER (ORDER BY seq), 0, ?2, {columns} \
-         FROM events WHERE tenant_id = ?3 AND task_row = ?4 AND seq <= ?5 AND {} ORDER BY seq",
+        "{into} SELECT tenant_id, ?1, number, 0, ?2, {columns}, {} FROM ( \
+           SELECT *, 1 + row_number() OVER (ORDER BY seq) AS number FROM events \
+           WHERE tenant_id = ?3 AND task_row = ?4 AND seq <= ?5 AND {}) ORDER BY number",
+        sum("number"),
         *COPIED
     ))?;
     let at = life.updated_at.0;
     let copied = many.execute((row, at, tenant.0, from.row, signed(fork.until)))?;
     let mut seq = 1 + copied as u64;
     let mut one = batch.conn.prepare_cached(&format!(
-        "{into} SELECT tenant_id, ?1, ?2, 0, ?3, {columns} \
-         FROM events WHERE tenant_id = ?4 AND task_row = ?5 AND seq = ?6"
+        "{into} SELECT tenant_id, ?1, ?3, 0, ?2, {columns}, {} \
+         FROM events WHERE tenant_id = ?4 AND task_row = ?5 AND seq = ?6",
+        sum("?3")
     ))?;
     for other in &fork.also {
         seq += 1;
-        one.execute((row, signed(seq), at, tenant.0, from.row, signed(*other)))?;
+        one.execute((row, at, signed(seq), tenant.0, from.row, signed(*other)))?;
     }
     batch.refer_alike((tenant, row), from.row)?;
     for event in &from.own {
@@ -92,9 +121,10 @@ pub(crate) fn copy(
     }
     batch.changes.events += seq - 1 - from.own.len() as u64;
     if fork.redrives {
-        let mut update = batch.conn.prepare_cached(
-            "UPDATE tasks SET dead_letter = 2 WHERE task_row = ? AND dead_letter = 1",
-        )?;
+        let condition = format!("task_row = ?1 AND dead_letter = 1 AND {}", TASKS.intact);
+        let mut update = batch
+            .conn
+            .prepare_cached(&TASKS.set(&[("dead_letter", "2")], &condition))?;
         update.execute([from.row])?;
     }
     Ok(())

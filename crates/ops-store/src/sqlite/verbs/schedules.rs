@@ -2,6 +2,8 @@
 
 pub(crate) mod fire;
 
+use std::sync::LazyLock;
+
 use ops_core::{
     TenantId,
     ports::{NewSchedule, ScheduleChange, StoreError},
@@ -9,7 +11,46 @@ use ops_core::{
 };
 use rusqlite::params;
 
-use crate::sqlite::{error::Fault, queries::schedules, schema::rows::signed, writer::batch::Batch};
+use crate::sqlite::{
+    error::Fault,
+    queries::schedules,
+    schema::{rows::signed, sums::SCHEDULES},
+    writer::batch::Batch,
+};
+
+static INSERT: LazyLock<String> = LazyLock::new(|| {
+    let columns = [
+        "tenant_id",
+        "name",
+        "cron",
+        "timezone",
+        "overlap",
+        "catch_up",
+        "template",
+        "paused",
+        "revision",
+        "next_at",
+        "created_at",
+        "updated_at",
+    ];
+    SCHEDULES.insert(&columns, &[])
+});
+
+static UPDATE: LazyLock<String> = LazyLock::new(|| {
+    let columns = [
+        "cron",
+        "timezone",
+        "overlap",
+        "catch_up",
+        "template",
+        "paused",
+        "revision",
+        "next_at",
+        "waiting",
+        "updated_at",
+    ];
+    SCHEDULES.update(&columns, "schedule_row = ?11")
+});
 
 /// Stores a schedule. What is wanted already changes nothing; a change of anything but the dates
 /// keeps the next one, so that what was missed is still made up for.
@@ -99,11 +140,7 @@ pub(crate) fn change(
 }
 
 fn insert(batch: &mut Batch<'_>, schedule: &Schedule) -> rusqlite::Result<()> {
-    let mut insert = batch.conn.prepare_cached(
-        "INSERT INTO schedules (tenant_id, name, cron, timezone, overlap, catch_up, template, \
-         paused, revision, next_at, waiting, created_at, updated_at) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, ?, ?)",
-    )?;
+    let mut insert = batch.conn.prepare_cached(&INSERT)?;
     let spec = &schedule.spec;
     insert.execute(params![
         schedule.tenant.0,
@@ -132,11 +169,7 @@ fn update(
     if let Some(waiting) = before.waiting.filter(|_| after.waiting.is_none()) {
         fire::pass_over(batch, (after.tenant, row), waiting)?;
     }
-    let mut update = batch.conn.prepare_cached(
-        "UPDATE schedules SET cron = ?, timezone = ?, overlap = ?, catch_up = ?, template = ?, \
-         paused = ?, revision = ?, next_at = ?, waiting = ?, updated_at = ? \
-         WHERE schedule_row = ?",
-    )?;
+    let mut update = batch.conn.prepare_cached(&UPDATE)?;
     let spec = &after.spec;
     update.execute(params![
         spec.cron,

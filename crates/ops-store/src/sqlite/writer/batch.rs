@@ -37,6 +37,8 @@ pub(crate) struct Batch<'c> {
     pub(crate) conn: &'c Connection,
     pub(crate) sql: Statements<'c>,
     pub(crate) sessions: &'c Sessions,
+    /// How many tasks a tree of tasks may have.
+    pub(crate) max_tree_tasks: u64,
     /// When the group is written.
     pub(crate) now: Micros,
     pub(crate) changes: Changes,
@@ -54,11 +56,16 @@ pub(crate) struct Loaded {
 }
 
 impl<'c> Batch<'c> {
-    pub(crate) fn new(conn: &'c Connection, sessions: &'c Sessions) -> rusqlite::Result<Self> {
+    pub(crate) fn new(
+        conn: &'c Connection,
+        sessions: &'c Sessions,
+        max_tree_tasks: u64,
+    ) -> rusqlite::Result<Self> {
         Ok(Self {
             conn,
             sql: Statements::prepare(conn)?,
             sessions,
+            max_tree_tasks,
             now: Micros(0),
             changes: Changes::default(),
             queues: HashMap::new(),

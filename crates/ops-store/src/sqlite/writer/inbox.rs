@@ -11,6 +11,16 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What a wait ended with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Waited {
+    Items,
+    /// The time is over.
+    Idle,
+    /// The inbox is closed and empty.
+    Closed,
+}
+
 /// A queue from many callers to one writer.
 #[derive(Debug)]
 pub(crate) struct Inbox<T> {
@@ -78,18 +88,30 @@ impl<T> Inbox<T> {
         drop(dropped);
     }
 
-    /// Sleeps until there is an item. `false` once the inbox is closed and empty.
-    pub(crate) fn wait(&self) -> bool {
+    /// Sleeps until there is an item, or, with a limit, until that is over.
+    pub(crate) fn wait(&self, limit: Option<Duration>) -> Waited {
         let mut state = lock(&self.state);
-        while state.items.is_empty() && !state.closed {
+        let mut idle = false;
+        while state.items.is_empty() && !state.closed && !idle {
             state.wanted = 1;
-            state = self
-                .enough
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            (state, idle) = match limit {
+                Some(limit) => {
+                    let waited = self.enough.wait_timeout(state, limit);
+                    let (state, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+                    (state, timeout.timed_out())
+                }
+                None => {
+                    let waited = self.enough.wait(state);
+                    (waited.unwrap_or_else(PoisonError::into_inner), false)
+                }
+            };
         }
         state.wanted = 0;
-        !state.items.is_empty()
+        match (state.items.is_empty(), state.closed) {
+            (false, _) => Waited::Items,
+            (true, true) => Waited::Closed,
+            (true, false) => Waited::Idle,
+        }
     }
 
     /// Sleeps until there are so many items, or the time is over.

@@ -2,7 +2,10 @@
 
 use rusqlite::{Connection, Result, Statement};
 
-use crate::sqlite::schema::rows::life_columns;
+use crate::sqlite::schema::{
+    rows::life_columns,
+    sums::{COUNTERS, EVENTS, Others, TASK_REQUESTS, TASKS},
+};
 
 /// Prepared statements. Rare ones are looked up in the connection's cache instead.
 pub(crate) struct Statements<'c> {
@@ -29,43 +32,131 @@ impl<'c> Statements<'c> {
                 " FROM tasks WHERE tenant_id = ? AND task_id = ?"
             ))?,
             queue: conn.prepare("SELECT queue FROM tasks WHERE task_row = ?")?,
-            advance: conn.prepare(
-                "UPDATE tasks SET seq = ?, lease_losses = ?, run_started = ?, input_tokens = ?, \
-                 output_tokens = ?, cost_micros = ?, updated_at = ? \
-                 WHERE task_row = ? AND epoch = ? AND seq = ?",
-            )?,
-            transition: conn.prepare(
-                "UPDATE tasks SET state = ?, session_id = ?, due_at = ?, wait_on = ?, wait = ?, \
-                 dead_letter = ?, attempt = ?, epoch = ?, seq = ?, lease_losses = ?, \
-                 run_started = ?, input_tokens = ?, output_tokens = ?, cost_micros = ?, \
-                 started_at = ?, updated_at = ?, completed_at = ?, result = ?, \
-                 result_digest = ?, error = ?, flags = ?, children_input_tokens = ?, \
-                 children_output_tokens = ?, children_cost_micros = ? \
-                 WHERE task_row = ? AND epoch = ? AND seq = ?",
-            )?,
-            insert_event: conn.prepare(
-                "INSERT INTO events (tenant_id, task_row, seq, epoch, at, kind, step, step_kind, \
-                 step_status, effect, input_tokens, output_tokens, cost_micros, blobs, body, \
-                 body_digest) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            )?,
-            insert_task: conn.prepare(
-                "INSERT INTO tasks (tenant_id, task_id, queue, priority, state, due_at, attempt, \
-                 epoch, seq, lease_losses, run_started, input_tokens, output_tokens, cost_micros, \
-                 retry_max_attempts, retry_initial_micros, retry_max_micros, \
-                 retry_max_lease_losses, updated_at, flags, parent_row, concurrency_key) \
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, 0, 0, 0, ?, ?, ?, ?, ?, ?, ?, ?) \
-                 ON CONFLICT DO NOTHING",
-            )?,
-            insert_request: conn.prepare(
-                "INSERT INTO task_requests (task_row, tenant_id, task_type, name, agent_id, \
-                 input, input_digest, labels, limits, retry_of, created_at, run_at, parent_id, \
-                 parent_step, depth_left, agent_digest) \
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            )?,
-            count: conn.prepare(
-                "INSERT INTO counters (tenant_id, state, n) VALUES (?, ?, ?) \
-                 ON CONFLICT DO UPDATE SET n = n + excluded.n",
-            )?,
+            advance: conn.prepare(&TASKS.update(
+                &[
+                    "seq",
+                    "lease_losses",
+                    "run_started",
+                    "input_tokens",
+                    "output_tokens",
+                    "cost_micros",
+                    "updated_at",
+                ],
+                "task_row = ?8 AND epoch = ?9 AND seq = ?10",
+            ))?,
+            transition: conn.prepare(&TASKS.update(
+                &[
+                    "state",
+                    "session_id",
+                    "due_at",
+                    "wait_on",
+                    "wait",
+                    "dead_letter",
+                    "attempt",
+                    "epoch",
+                    "seq",
+                    "lease_losses",
+                    "run_started",
+                    "input_tokens",
+                    "output_tokens",
+                    "cost_micros",
+                    "started_at",
+                    "updated_at",
+                    "completed_at",
+                    "result",
+                    "result_digest",
+                    "error",
+                    "flags",
+                    "children_input_tokens",
+                    "children_output_tokens",
+                    "children_cost_micros",
+                ],
+                "task_row = ?25 AND epoch = ?26 AND seq = ?27",
+            ))?,
+            insert_event: conn.prepare(&EVENTS.insert(
+                &[
+                    "tenant_id",
+                    "task_row",
+                    "seq",
+                    "epoch",
+                    "at",
+                    "kind",
+                    "step",
+                    "step_kind",
+                    "step_status",
+                    "effect",
+                    "input_tokens",
+                    "output_tokens",
+                    "cost_micros",
+                    "blobs",
+                    "body",
+                    "body_digest",
+                ],
+                &[],
+            ))?,
+            insert_task: conn.prepare(&format!(
+                "{} ON CONFLICT DO NOTHING",
+                TASKS.insert(
+                    &[
+                        "tenant_id",
+                        "task_id",
+                        "queue",
+                        "priority",
+                        "state",
+                        "due_at",
+                        "attempt",
+                        "epoch",
+                        "seq",
+                        "run_started",
+                        "retry_max_attempts",
+                        "retry_initial_micros",
+                        "retry_max_micros",
+                        "retry_max_lease_losses",
+                        "updated_at",
+                        "flags",
+                        "parent_row",
+                        "concurrency_key",
+                    ],
+                    &[
+                        ("dead_letter", "0"),
+                        ("lease_losses", "0"),
+                        ("input_tokens", "0"),
+                        ("output_tokens", "0"),
+                        ("cost_micros", "0"),
+                        ("children_input_tokens", "0"),
+                        ("children_output_tokens", "0"),
+                        ("children_cost_micros", "0"),
+                    ],
+                )
+            ))?,
+            insert_request: conn.prepare(&TASK_REQUESTS.insert(
+                &[
+                    "task_row",
+                    "tenant_id",
+                    "task_type",
+                    "name",
+                    "agent_id",
+                    "input",
+                    "input_digest",
+                    "labels",
+                    "limits",
+                    "retry_of",
+                    "created_at",
+                    "run_at",
+                    "parent_id",
+                    "parent_step",
+                    "depth_left",
+                    "agent_digest",
+                ],
+                &[],
+            ))?,
+            // A counter that is damaged stays so, and is counted anew where it is read.
+            count: conn.prepare(&format!(
+                "{} ON CONFLICT DO UPDATE SET n = n + excluded.n, sum = iif({}, {}, 0)",
+                COUNTERS.insert(&["tenant_id", "state", "n"], &[]),
+                COUNTERS.intact,
+                COUNTERS.sum(&[("n", "n + excluded.n")], Others::Kept),
+            ))?,
         })
     }
 }

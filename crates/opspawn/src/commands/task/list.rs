@@ -11,7 +11,7 @@ use crate::{
     cli,
     client::{self, Client},
     exit::{self, Exit},
-    output::{self, Table, field, show},
+    output::{self, Table, field, say, show},
     system::SystemClock,
 };
 
@@ -46,6 +46,12 @@ pub(super) async fn ls(client: &Client, args: &cli::List, json: bool) -> Result<
         output::json(&page);
     } else {
         print(&page);
+        for id in page["damaged"].as_array().into_iter().flatten() {
+            say!(
+                "{} is damaged and left out; see `opspawn doctor`",
+                output::plain(id)
+            );
+        }
     }
     Ok(())
 }

@@ -48,23 +48,24 @@ async fn a_backup_of_a_running_server_is_whole_and_comes_back() {
     // In a folder it is named by the time.
     std::fs::create_dir(place.join("backups")).unwrap();
     place.cli(&["backup", "backups"]).run().await.ends(0);
-    let names: Vec<_> = std::fs::read_dir(place.join("backups")).unwrap().collect();
-    let name = names[0]
-        .as_ref()
-        .unwrap()
-        .file_name()
-        .into_string()
-        .unwrap();
+    let names = std::fs::read_dir(place.join("backups")).unwrap();
+    let mut names: Vec<String> = names
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    let name = &names[0];
     assert!(
-        names.len() == 1 && name.starts_with("opspawn-20") && name.ends_with("Z.db"),
+        name.starts_with("opspawn-20") && name.ends_with("Z.db"),
         "{name}"
     );
+    assert_eq!(names[1..], [format!("{name}.sha256")]);
     assert!(server.stop(PATIENCE).await.unwrap().success());
     assert_calm(&server);
 
     let args = ["restore", "b.db", "--data", "again", "--json"];
     let restored = place.bare_cli(&args).run().await.ends(0).json();
     assert_eq!(restored["tasks"], kept);
+    assert_eq!(restored["verified"], true);
     assert_eq!(mode(&place.join("again/opspawn.db")), 0o600);
     let get = async |id: &str| {
         place
@@ -137,6 +138,10 @@ async fn a_restore_refuses_what_it_cannot_do() {
         .await
         .ends(2)
         .says(&["data is not a backup", "it is a folder"]);
+    into("/dev/null", "x")
+        .await
+        .ends(2)
+        .says(&["/dev/null is not a backup", "it is a device"]);
     std::fs::write(place.join("text.db"), "no database at all, but some text").unwrap();
     into("text.db", "x")
         .await
@@ -178,6 +183,23 @@ async fn a_restore_refuses_what_it_cannot_do() {
         .await
         .ends(1)
         .says(&["bits.db is damaged", "use another backup"]);
+    // S7: one bit of a value, which leaves every page well formed, and one that no row has.
+    for (name, at) in [("bit.db", None), ("header.db", Some(92))] {
+        write(name, &|bytes| {
+            let text = b"hello";
+            let found = bytes.windows(text.len()).position(|window| window == text);
+            bytes[at.unwrap_or_else(|| found.unwrap())] ^= 1;
+        });
+        let sums = std::fs::read_to_string(place.join("good.db.sha256")).unwrap();
+        std::fs::write(place.join(&format!("{name}.sha256")), sums).unwrap();
+        into(name, "x").await.ends(1).says(&["--accept-damage"]);
+    }
+    let ran = place
+        .bare_cli(&["restore", "bit.db", "--accept-damage", "--data", "left"])
+        .run()
+        .await
+        .ends(0);
+    ran.says(&["not as it was written", "rows of"]);
     assert!(!place.join("x").join("opspawn.db").exists());
 
     // What is left of another life would be mixed with the restored one.

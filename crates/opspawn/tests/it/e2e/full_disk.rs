@@ -138,6 +138,14 @@ async fn new_tasks_are_refused_and_the_old_ones_go_on_once_there_is_space() {
             "reading goes on"
         );
     }
+    // E7: while every write fails, it is not ready, and says why.
+    let ready = http.get("/ready").await.unwrap();
+    let problem: Value = ready.json().unwrap();
+    assert_eq!(
+        (ready.status.as_u16(), &problem["code"]),
+        (507, &json!("storage_full")),
+        "{problem:#}"
+    );
     // More than one that was refused: it has no room either.
     let ran = place
         .cli(&["run", "-", "--detach"])
@@ -147,6 +155,11 @@ async fn new_tasks_are_refused_and_the_old_ones_go_on_once_there_is_space() {
         .ends(5);
     ran.says(&["no space is left", "Free space"]);
     fs::remove_file(ballast).unwrap();
+    // Nobody writes: it finds out by itself.
+    let ready = || async { http.get("/ready").await.ok()?.ok().ok() };
+    wait_until("that it is ready again", PATIENCE, ready)
+        .await
+        .unwrap();
     goes_on(http, &taken).await;
     assert_only(&server, &["the disk is full"]);
 }

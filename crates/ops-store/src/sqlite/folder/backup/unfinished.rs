@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io,
+    io::{self, Write as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
@@ -13,6 +13,30 @@ use rustix::{
 };
 
 use super::BackupError;
+
+/// What the names of files in the making begin with.
+const PREFIX: &str = ".opspawn-unfinished-";
+
+/// Takes away what processes that were killed left behind in a folder. A file that somebody makes at this
+/// moment is locked, and stays.
+pub(crate) fn sweep(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if !name.to_string_lossy().starts_with(PREFIX) {
+            continue;
+        }
+        let path = entry.path();
+        let swept = (|| {
+            let file = OpenOptions::new().write(true).open(&path)?;
+            let bytes = file.metadata()?.len();
+            flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+            fs::remove_file(&path).map(|()| bytes)
+        })();
+        if let Ok(bytes) = swept {
+            tracing::info!(path = %path.display(), bytes, "took away what a killed backup left behind");
+        }
+    }
+}
 
 /// It goes unless it is finished.
 pub(crate) struct Unfinished {
@@ -36,6 +60,11 @@ impl Unfinished {
     pub(crate) fn fill(&self, from: &Path) -> io::Result<()> {
         io::copy(&mut File::open(from)?, &mut &self.file)?;
         Ok(())
+    }
+
+    /// Fills it with bytes.
+    pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        (&self.file).write_all(bytes)
     }
 
     /// Puts it in its place, durably. What came to be there meanwhile stays.
@@ -73,7 +102,7 @@ fn failed(target: &Path) -> impl Fn(io::Error) -> BackupError {
 
 fn begin(target: &Path) -> io::Result<Unfinished> {
     let name = target.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
-    let mut unfinished = std::ffi::OsString::from(".opspawn-unfinished-");
+    let mut unfinished = std::ffi::OsString::from(PREFIX);
     unfinished.push(name);
     let path = target.with_file_name(unfinished);
     let mut options = OpenOptions::new();
@@ -139,6 +168,21 @@ mod tests {
         unfinished.finish(&target).unwrap();
         assert_eq!(fs::read(&target).unwrap(), b"content");
         assert_eq!(mode(&target), 0o600);
+    }
+
+    // E9: a killed backup leaves a file as large as the database.
+    #[test]
+    fn what_a_killed_one_left_behind_goes_and_what_is_in_the_making_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let left = dir.path().join(format!("{PREFIX}monday.db"));
+        fs::write(&left, vec![1; 100_000]).unwrap();
+        fs::write(dir.path().join("theirs"), "x").unwrap();
+        let unfinished = Unfinished::beside(&dir.path().join("tuesday.db")).unwrap();
+        sweep(dir.path());
+        assert!(!left.exists());
+        assert!(unfinished.path().exists());
+        drop(unfinished);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]

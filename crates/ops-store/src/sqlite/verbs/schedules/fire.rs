@@ -1,5 +1,7 @@
 //! Seeing to the runs of a schedule: tasks, notes and the schedule's next date, all or nothing.
 
+use std::sync::LazyLock;
+
 use ops_core::{
     Micros, TaskId, TenantId,
     ports::{NewTask, StoreError},
@@ -10,12 +12,43 @@ use ops_core::{
 use rusqlite::params;
 
 use crate::sqlite::{
-    error::Fault, queries::schedules as read, values::pack::Values, verbs::submit,
+    error::Fault,
+    queries::schedules as read,
+    schema::sums::{SCHEDULE_RUNS, SCHEDULES},
+    values::pack::Values,
+    verbs::submit,
     writer::batch::Batch,
 };
 
 /// How many runs of a schedule are kept, beside those whose tasks have not ended.
 const KEPT: u32 = 100;
+
+static MOVE_ON: LazyLock<String> =
+    LazyLock::new(|| SCHEDULES.update(&["next_at", "waiting"], "schedule_row = ?3"));
+
+static NOTE: LazyLock<String> = LazyLock::new(|| {
+    let columns = [
+        "tenant_id",
+        "schedule_row",
+        "due",
+        "at",
+        "cause",
+        "outcome",
+        "task_id",
+        "message",
+    ];
+    let insert = SCHEDULE_RUNS.insert(&columns, &[]);
+    format!("{insert} ON CONFLICT DO NOTHING")
+});
+
+/// A run that is damaged stays as it is.
+static PASS_OVER: LazyLock<String> = LazyLock::new(|| {
+    let condition = format!(
+        "tenant_id = ?1 AND schedule_row = ?2 AND due = ?3 AND outcome = 'waiting' AND {}",
+        SCHEDULE_RUNS.intact
+    );
+    SCHEDULE_RUNS.set(&[("outcome", "'skipped'")], &condition)
+});
 
 /// A fire whose tasks are packed.
 pub(crate) struct Prepared {
@@ -87,10 +120,11 @@ pub(crate) fn fire(
         note(batch, key, &run)?;
         runs.push(run);
     }
-    batch
-        .conn
-        .prepare_cached("UPDATE schedules SET next_at = ?, waiting = ? WHERE schedule_row = ?")?
-        .execute((next.map(|at| at.0), waiting.map(|at| at.0), row))?;
+    batch.conn.prepare_cached(&MOVE_ON)?.execute((
+        next.map(|at| at.0),
+        waiting.map(|at| at.0),
+        row,
+    ))?;
     prune(batch, key)?;
     Ok(runs)
 }
@@ -131,10 +165,7 @@ fn note(batch: &Batch<'_>, (tenant, row): Key, run: &ScheduleRun) -> rusqlite::R
         RunOutcome::Missed => ("missed", None, None),
         RunOutcome::Refused(message) => ("refused", None, Some(message)),
     };
-    let mut insert = batch.conn.prepare_cached(
-        "INSERT INTO schedule_runs (tenant_id, schedule_row, due, at, cause, outcome, task_id, \
-         message) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-    )?;
+    let mut insert = batch.conn.prepare_cached(&NOTE)?;
     let inserted = insert.execute(params![
         tenant.0,
         row,
@@ -187,10 +218,7 @@ pub(crate) fn pass_over(
 ) -> rusqlite::Result<()> {
     batch
         .conn
-        .prepare_cached(
-            "UPDATE schedule_runs SET outcome = 'skipped' WHERE tenant_id = ? \
-             AND schedule_row = ? AND due = ? AND outcome = 'waiting'",
-        )?
+        .prepare_cached(&PASS_OVER)?
         .execute((tenant.0, row, due.0))
         .map(drop)
 }
