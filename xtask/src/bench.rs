@@ -1,11 +1,13 @@
-//! `opspawn bench` beside its peers, in one run: figures of two runs cannot be compared.
+//! Opspawn beside its peers, or beside another binary of its own, in one run: figures of two runs cannot
+//! be compared.
 
+mod pairs;
 mod peers;
 
 use std::{
     fs,
     io::{BufRead as _, BufReader},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
@@ -19,31 +21,59 @@ use crate::cmd::{self, Workspace};
 const AGENTS: [(usize, usize); 3] = [(1, 100), (100, 10), (1_000, 1)];
 /// Model and tool steps of each agent.
 const TURNS: usize = 10;
-/// The build that is measured: the one that is released.
-const DIST: &[&str] = &[
-    "build",
-    "--profile",
-    "dist",
+/// What is measured: the features of a release.
+const PRODUCT: &[&str] = &["--package", "opspawn", "--features", "full"];
+/// What measures it.
+const TOOLS: &[&str] = &[
     "--package",
-    "opspawn",
-    "--features",
-    "full",
-    "--locked",
+    "opspawn-bench",
+    "--package",
+    "ops-testkit",
+    "--bins",
 ];
 /// What the durable steps of the peers are measured with: they are slower.
 const PEER_STEPS: [&str; 6] = ["--clients", "64", "--tasks", "128", "--steps", "50"];
 
+/// What to measure.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// How often Opspawn and its peers are measured in turn.
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    rounds: usize,
+    /// An `opspawn` binary, also an older one, in place of the peers: both run `submit` and `steps`
+    /// interleaved.
+    #[arg(long, value_name = "FILE", conflicts_with = "rounds")]
+    against: Option<PathBuf>,
+    /// The binary that is compared with `--against` [default: this tree, built]
+    #[arg(long, value_name = "FILE", requires = "against")]
+    binary: Option<PathBuf>,
+    /// How often both binaries are compared; an even number.
+    #[arg(long, value_name = "N", default_value_t = 10, requires = "against")]
+    pairs: usize,
+    /// Tasks of each run of `--against` [default: those of `submit` and of `steps`]
+    #[arg(long, value_name = "N", requires = "against")]
+    tasks: Option<usize>,
+    /// The profile of all builds; another than `dist` tries the bench itself.
+    #[arg(long, value_name = "NAME", default_value = "dist")]
+    profile: String,
+}
+
 /// Ours and the peer's line of one round.
 type Pair = (Value, Value);
 
-/// Prints the line of each bench, then how Opspawn and its peers compare.
-pub(crate) fn run(workspace: &Workspace, rounds: usize) -> anyhow::Result<()> {
+/// Prints the line of each bench, then how Opspawn and what it is beside compare.
+pub(crate) fn run(workspace: &Workspace, args: &Args) -> anyhow::Result<()> {
     let data = workspace.target.join("peers").join("data");
     fs::create_dir_all(&data).with_context(|| format!("cannot make {}", data.display()))?;
-    let peers = Peers::install(workspace);
-    cmd::run(&mut workspace.cargo(DIST))?;
-    let bench = Bench { workspace, data };
+    let bench = Bench::build(workspace, data, args)?;
+    match &args.against {
+        Some(against) => pairs::run(&bench, against, args),
+        None => beside_peers(&bench, args.rounds),
+    }
+}
 
+fn beside_peers(bench: &Bench<'_>, rounds: usize) -> anyhow::Result<()> {
+    let peers = Peers::install(bench.workspace);
     let mut ratios = Vec::new();
     let (mut many, mut dbos, mut restate) = (Vec::new(), Vec::new(), Vec::new());
     // In turn, so that what else the machine does meets all.
@@ -75,20 +105,56 @@ struct Bench<'a> {
     workspace: &'a Workspace,
     /// Where all keep their data while they run.
     data: PathBuf,
+    /// Where the programs are that measure.
+    programs: PathBuf,
+    /// The binary that is measured.
+    binary: PathBuf,
 }
 
-impl Bench<'_> {
+impl<'a> Bench<'a> {
+    /// Builds what measures, and what is measured unless the arguments name it.
+    fn build(workspace: &'a Workspace, data: PathBuf, args: &Args) -> anyhow::Result<Self> {
+        let build = |what: &[&str]| {
+            let mut cargo = workspace.cargo(&["build", "--locked", "--profile", &args.profile]);
+            cmd::run(cargo.args(what))
+        };
+        let folder = match args.profile.as_str() {
+            "dev" => "debug",
+            profile => profile,
+        };
+        let programs = workspace.target.join(folder);
+        let binary = match &args.binary {
+            Some(binary) => found(binary)?,
+            None => {
+                build(PRODUCT)?;
+                programs.join("opspawn")
+            }
+        };
+        // Apart from the product: built together, the two would share one set of features.
+        build(TOOLS)?;
+        Ok(Self {
+            workspace,
+            data,
+            programs,
+            binary,
+        })
+    }
+
     fn opspawn(&self, args: &[&str]) -> Command {
-        let program = self.workspace.target.join("dist/opspawn");
-        let mut command = self.workspace.command(program);
-        command.arg("bench").args(args).current_dir(&self.data);
+        self.measured(&self.binary, args)
+    }
+
+    /// A bench of a binary.
+    fn measured(&self, binary: &Path, args: &[&str]) -> Command {
+        let mut command = self.workspace.command(self.programs.join("opspawn-bench"));
+        command.args(args).arg("--binary").arg(binary);
+        command.current_dir(&self.data);
         command
     }
 
     /// The last line of one of ours.
     fn own(&self, args: &[&str]) -> anyhow::Result<Value> {
-        let mut lines = lines_of(&mut self.opspawn(args))?;
-        lines.pop().context("the bench said nothing")
+        last_line(&mut self.opspawn(args))
     }
 
     /// Measures a peer, if there is one, beside a line of ours.
@@ -140,6 +206,12 @@ impl Bench<'_> {
     }
 }
 
+/// A file that was named, as an absolute path: the programs run in another folder.
+fn found(file: &Path) -> anyhow::Result<PathBuf> {
+    let path = file.canonicalize();
+    path.with_context(|| format!("there is no binary {}", file.display()))
+}
+
 /// The stand-in for a model that all agents talk to.
 struct Model {
     child: Child,
@@ -148,8 +220,17 @@ struct Model {
 
 impl Model {
     fn start(bench: &Bench<'_>) -> anyhow::Result<Self> {
-        let mut child = bench
-            .opspawn(&["model", "--turns", &TURNS.to_string()])
+        let call = json!({"tool": "calculator", "arguments": {"expression": "1 + 2"}});
+        let script = json!({"turns": vec![call; TURNS], "answer": "done"});
+        let file = bench.data.join("script.json");
+        fs::write(&file, script.to_string())?;
+        let mut command = bench
+            .workspace
+            .command(bench.programs.join("opspawn-model-stub"));
+        let mut child = command
+            .arg("--script")
+            .arg(&file)
+            .arg("--until-stdin-closes")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -157,10 +238,12 @@ impl Model {
         let mut line = String::new();
         let stdout = child.stdout.take().context("it has no output")?;
         BufReader::new(stdout).read_line(&mut line)?;
-        let base_url = line.trim().strip_prefix("ready ").map(str::to_owned);
+        let ready: Value = serde_json::from_str(&line).unwrap_or_default();
+        let url = ready["ready"].as_str();
+        let url = url.context("the stand-in for a model did not start")?;
         Ok(Self {
             child,
-            base_url: base_url.context("the stand-in for a model did not start")?,
+            base_url: format!("{url}/v1"),
         })
     }
 }
@@ -186,6 +269,13 @@ fn lines_of(command: &mut Command) -> anyhow::Result<Vec<Value>> {
         );
     }
     Ok(lines)
+}
+
+/// The last line of a bench.
+fn last_line(command: &mut Command) -> anyhow::Result<Value> {
+    lines_of(command)?
+        .pop()
+        .context("the bench printed nothing")
 }
 
 /// One figure of both in each round, and the ratio of ours to the peer's; none without a round.

@@ -97,7 +97,11 @@ const RULES: &[Rule] = &[
     },
     Rule {
         from: "opspawn",
-        never: &[&["ops-testkit", "xtask"]],
+        never: &[&["opspawn-bench", "ops-testkit", "xtask"]],
+    },
+    Rule {
+        from: "opspawn-bench",
+        never: &[ADAPTERS, ABOVE, SQL, &["ops-core", "opspawn", "xtask"]],
     },
     Rule {
         from: "ops-testkit",

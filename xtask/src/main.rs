@@ -40,12 +40,8 @@ enum Task {
         #[arg(last = true)]
         runner: Vec<String>,
     },
-    /// `opspawn bench` beside its peers, in one run.
-    Bench {
-        /// How often all are measured in turn.
-        #[arg(long, default_value_t = 3)]
-        rounds: usize,
-    },
+    /// Opspawn beside its peers in one run, or beside another binary of its own.
+    Bench(bench::Args),
     /// Turns one named mistake after the other on, and fails if its test does not notice.
     Mutants(mutants::Choice),
     /// Calls the real model providers whose keys stand in the environment.
@@ -74,7 +70,7 @@ fn run(task: Task) -> anyhow::Result<()> {
     match task {
         Task::Ci => ci::run(&workspace),
         Task::Test { runner } => test::run(&workspace, &runner),
-        Task::Bench { rounds } => bench::run(&workspace, rounds),
+        Task::Bench(args) => bench::run(&workspace, &args),
         Task::Mutants(choice) => mutants::run(&workspace, &choice),
         Task::Live => test::live(&workspace),
         Task::Deps => deps::run(&workspace),

@@ -76,6 +76,11 @@ impl LogFile {
         )))
     }
 
+    /// Whether lines go to a file.
+    pub fn is_kept(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Hands a line to the kernel; it outlives this process from then on.
     pub fn append(&mut self, line: &impl Serialize) -> anyhow::Result<()> {
         let Some(file) = &mut self.0 else {

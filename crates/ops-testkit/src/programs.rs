@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use serde_json::Value;
 
-use crate::{Effect, Http, ModelRequest, Process, Stream, read_log};
+use crate::{DataDir, Effect, Http, ModelRequest, Process, Stream, read_log};
 
 const START: Duration = Duration::from_secs(10);
 
@@ -17,7 +17,7 @@ const START: Duration = Duration::from_secs(10);
 pub struct ModelStub {
     process: Process,
     http: Http,
-    log: PathBuf,
+    log: Option<PathBuf>,
 }
 
 impl ModelStub {
@@ -25,8 +25,28 @@ impl ModelStub {
     /// `["--latency-ms", "20", "--faults", "429,hang"]`.
     pub async fn start(log: impl Into<PathBuf>, args: &[&str]) -> anyhow::Result<Self> {
         let log = log.into();
-        let (process, http) = start("opspawn-model-stub", &log, args).await?;
-        Ok(Self { process, http, log })
+        let (process, http) = start("opspawn-model-stub", Some(&log), args).await?;
+        Ok(Self {
+            process,
+            http,
+            log: Some(log),
+        })
+    }
+
+    /// Starts it without a log, for benchmarks. `script` is `{"turns": [CALL, ..], "answer": "text"}` and
+    /// answers every conversation whose goal brings no plan.
+    pub async fn start_unlogged(script: &Value) -> anyhow::Result<Self> {
+        let folder = DataDir::new()?;
+        let file = folder.join("script.json");
+        std::fs::write(&file, serde_json::to_vec(script)?)?;
+        let file = file.to_str().context("the temporary folder is not UTF-8")?;
+        // The stub has read the file once it is ready.
+        let (process, http) = start("opspawn-model-stub", None, &["--script", file]).await?;
+        Ok(Self {
+            process,
+            http,
+            log: None,
+        })
     }
 
     /// What a client takes as the base URL of an OpenAI-compatible provider.
@@ -45,8 +65,11 @@ impl ModelStub {
     }
 
     /// Every request so far.
+    ///
+    /// # Errors
+    /// The stub was started without a log, or the log cannot be read.
     pub fn requests(&self) -> anyhow::Result<Vec<ModelRequest>> {
-        read_log(&self.log)
+        read_log(self.log.as_ref().context("the stub keeps no log")?)
     }
 }
 
@@ -63,7 +86,7 @@ impl Ledger {
     /// `["--latency-ms", "20"]`. It takes up the counts of a log that is already there.
     pub async fn start(log: impl Into<PathBuf>, args: &[&str]) -> anyhow::Result<Self> {
         let log = log.into();
-        let (process, http) = start("opspawn-ledger", &log, args).await?;
+        let (process, http) = start("opspawn-ledger", Some(&log), args).await?;
         Ok(Self { process, http, log })
     }
 
@@ -88,13 +111,12 @@ impl Ledger {
     }
 }
 
-async fn start(name: &str, log: &Path, args: &[&str]) -> anyhow::Result<(Process, Http)> {
+async fn start(name: &str, log: Option<&Path>, args: &[&str]) -> anyhow::Result<(Process, Http)> {
     let mut command = Command::new(built(name)?);
-    command
-        .arg("--until-stdin-closes")
-        .arg("--log")
-        .arg(log)
-        .args(args);
+    command.arg("--until-stdin-closes").args(args);
+    if let Some(log) = log {
+        command.arg("--log").arg(log);
+    }
     let (process, base) = Process::start(command, Stream::Stdout, START, |line| {
         let line: Value = serde_json::from_str(line).ok()?;
         Some(line.get("ready")?.as_str()?.to_owned())

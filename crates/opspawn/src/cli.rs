@@ -17,7 +17,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, builder::NonEmptyStringValuePars
 pub(crate) use self::{
     agent::Agent,
     approval::{Approval, DeadLetter, Step, Word},
-    bench::{Agents, Bench, Load, Long, Sse},
+    bench::Bench,
     run::Run,
     schedule::Schedule,
     task::{List, Task},
@@ -113,8 +113,7 @@ pub(crate) enum Command {
     },
     /// Stop the server of the data folder; its tasks go on at the next start
     Stop,
-    /// Measure this machine
-    #[command(subcommand)]
+    /// Measure how many tasks and durable steps a second this machine and its disk take
     Bench(Bench),
     /// Print the settings, where each value comes from, and its variable
     Config {

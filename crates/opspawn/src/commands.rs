@@ -3,6 +3,7 @@
 mod agent;
 mod approval;
 mod backup;
+mod bench;
 mod configuration;
 mod dead_letter;
 mod dev;
@@ -34,7 +35,6 @@ use tracing_subscriber::{
 use ops_store::sqlite::Damage;
 
 use crate::{
-    bench,
     cli::{Cli, Command, Common, ConfigAction},
     config::{self, Config},
     exit::{self, Exit},
@@ -120,7 +120,10 @@ pub(crate) fn dispatch(cli: Cli) -> Result<Exit> {
         Command::Config {
             action: None | Some(ConfigAction::Show),
         } => configuration::show(&load(&common, vec![])?, common.json),
-        Command::Bench(args) => block_on(bench::bench(&load(&common, vec![])?, args)),
+        Command::Bench(args) => {
+            load(&common, vec![])?;
+            block_on(bench::bench(&args, common.json))
+        }
     }
 }
 

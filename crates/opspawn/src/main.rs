@@ -1,12 +1,6 @@
 //! Opspawn: durable LLM agent tasks in one binary.
 
 mod agents;
-#[expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a bench prints its line"
-)]
-mod bench;
 mod cli;
 mod client;
 mod commands;

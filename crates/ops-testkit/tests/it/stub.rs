@@ -263,3 +263,21 @@ async fn answers_and_log_survive_a_restart() {
     }
     assert_eq!(names, ["tool_calls", "stop"]);
 }
+
+#[tokio::test]
+async fn without_a_log_a_script_answers_and_nothing_is_on_record() {
+    let script = json!({"turns": [{"tool": "a"}], "answer": "well"});
+    let stub = ModelStub::start_unlogged(&script).await.unwrap();
+    let asked = json!({"model": "m", "messages": [{"role": "user", "content": "go"}]});
+    let first: Value = stub
+        .http()
+        .post(CHAT, &asked)
+        .await
+        .unwrap()
+        .json()
+        .unwrap();
+    let call = &first["choices"][0]["message"]["tool_calls"][0];
+    assert_eq!(call["function"]["name"], "a");
+    let error = stub.requests().unwrap_err().to_string();
+    assert_eq!(error, "the stub keeps no log");
+}

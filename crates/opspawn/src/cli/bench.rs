@@ -1,78 +1,21 @@
-//! Measurements.
+//! Sizing a machine.
 
-use clap::{Args, Subcommand};
+use std::path::PathBuf;
 
-#[derive(Debug, Clone, Subcommand)]
-pub(crate) enum Bench {
-    /// Submit no-op agent tasks over REST and wait until all are completed
-    Submit(Load),
-    /// Run agents of many steps and count the durable steps
-    Steps(Load),
-    /// Run one agent of very many steps: what a late step, a resume and a page cost
-    Long(Long),
-    /// Run agents against an HTTP stand-in for a model, as a library and durably
-    Agents(Agents),
-    /// Follow tasks with many clients, some of which do not read
-    Sse(Sse),
-    /// Start on an existing database, and idle
-    Start,
-    /// Serve the stand-in for a model until standard input closes
-    #[command(hide = true)]
-    Model {
-        /// Tool calls before the answer
-        #[arg(long, default_value_t = 10)]
-        turns: usize,
-    },
-}
+use clap::{Args, value_parser};
 
 #[derive(Debug, Clone, Args)]
-pub(crate) struct Long {
-    /// Steps of the task
-    #[arg(long, default_value_t = 10_000)]
-    pub(crate) steps: usize,
-    /// Tasks, one after the other
-    #[arg(long, default_value_t = 3)]
-    pub(crate) tasks: usize,
-}
-
-#[derive(Debug, Clone, Args)]
-pub(crate) struct Agents {
-    /// Agents at once; a line for each number, as a library and durably
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 100, 1_000])]
-    pub(crate) agents: Vec<usize>,
-    /// Model and tool steps of each agent
-    #[arg(long, default_value_t = 10)]
-    pub(crate) turns: usize,
-    /// The base URL of another stand-in for a model
-    #[arg(long)]
-    pub(crate) base_url: Option<String>,
-}
-
-#[derive(Debug, Clone, Args)]
-pub(crate) struct Sse {
-    /// Followers
-    #[arg(long, default_value_t = 10_000)]
-    pub(crate) followers: usize,
-    /// How many of them read nothing
-    #[arg(long, default_value_t = 1_000)]
-    pub(crate) stalled: usize,
-    /// Tasks that are followed
-    #[arg(long, default_value_t = 10)]
-    pub(crate) tasks: usize,
-    /// Seconds
-    #[arg(long, default_value_t = 20)]
-    pub(crate) seconds: u64,
-}
-
-#[derive(Debug, Clone, Args)]
-pub(crate) struct Load {
-    /// Clients (`submit`), or runs at once (`steps`)
-    #[arg(long)]
-    pub(crate) clients: Option<usize>,
+pub(crate) struct Bench {
+    /// The folder whose disk is measured; the database is in a temporary folder in it
+    #[arg(value_name = "DIR", default_value = ".")]
+    pub(crate) folder: PathBuf,
+    /// Tasks that run at once
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = value_parser!(u32).range(1..=10_000))]
+    pub(crate) at_once: u32,
     /// Tasks in all
-    #[arg(long)]
-    pub(crate) tasks: Option<usize>,
-    /// Steps of each task (`steps`)
-    #[arg(long, default_value_t = 200)]
-    pub(crate) steps: usize,
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) tasks: u32,
+    /// Steps of each task: model calls and tool calls in turn
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = value_parser!(u32).range(2..=100_000))]
+    pub(crate) steps: u32,
 }

@@ -261,7 +261,7 @@ fn write_ahead_log(state: WalState) -> Option<Finding> {
 }
 
 /// The median of a few small durable writes, in microseconds.
-fn fsync_cost(dir: &Path) -> std::io::Result<u128> {
+pub(super) fn fsync_cost(dir: &Path) -> std::io::Result<u128> {
     use std::io::Write as _;
     let path = dir.join(format!(".doctor-{}", std::process::id()));
     let measure = || {

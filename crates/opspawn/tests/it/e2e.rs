@@ -11,6 +11,7 @@ mod bad_body;
 mod bad_folder;
 mod bad_model;
 mod bad_tools;
+mod bench;
 mod bombs;
 mod budget;
 mod cassette;

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, fs, time::Duration};
 
-use hyper::Method;
+use http::Method;
 use ops_testkit::{Http, Opspawn};
 use serde::Deserialize;
 use serde_json::{Value, json};

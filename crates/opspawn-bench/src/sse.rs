@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use hyper::Method;
-use ops_core::ports::Clock as _;
+use ops_testkit::clock;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -14,8 +14,12 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{http::Connection, percentiles, round, server::Server};
-use crate::{cli, system::SystemClock};
+use crate::{
+    cli,
+    figures::{percentiles, round},
+    http::Connection,
+    server::{Binary, Server},
+};
 
 /// What each model call of the followed tasks takes.
 const PACE_MS: u64 = 1_000;
@@ -43,7 +47,7 @@ struct Seen {
 }
 
 /// Follows tasks with so many clients.
-pub(super) async fn sse(load: &cli::Sse) -> Result<()> {
+pub(crate) async fn sse(binary: &Binary, load: &cli::Sse) -> Result<()> {
     let tasks = load.tasks.max(1);
     let stalled = load.stalled.min(load.followers);
     let reading = load.followers - stalled;
@@ -55,7 +59,7 @@ pub(super) async fn sse(load: &cli::Sse) -> Result<()> {
         ("OPSPAWN_CONCURRENCY", at_once.as_str()),
         ("OPSPAWN_PROVIDER", "scripted"),
     ];
-    let server = Server::start(folder.path(), &settings).await?;
+    let server = Server::start(binary, folder.path(), &settings).await?;
     let mut connection = Connection::open(&server.url).await?;
     let idle = server.usage()?.rss;
     let bulk = submit(&mut connection, BULK.0, 0, BULK.1).await?;
@@ -76,9 +80,9 @@ pub(super) async fn sse(load: &cli::Sse) -> Result<()> {
     }
     let connected = begin.elapsed();
     let before = server.usage()?;
-    let from = SystemClock.now().0;
+    let from = clock::wall_us();
     tokio::time::sleep(length).await;
-    let to = SystemClock.now().0;
+    let to = clock::wall_us();
     let after = server.usage()?;
     // The server has closed the first connection, which was idle for too long.
     let mut connection = Connection::open(&server.url).await?;
@@ -212,7 +216,7 @@ async fn read(
             _ = stop.changed() => return Ok((task, seen)),
         };
         anyhow::ensure!(came > 0, "the server ended a stream");
-        let now = SystemClock.now().0;
+        let now = clock::wall_us();
         // Whole events; a chunk's size line stands before each piece, and is no field.
         let Some(end) = text.windows(2).rposition(|pair| pair == b"\n\n") else {
             continue;

@@ -13,13 +13,17 @@ use std::{
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use hyper::Method;
-use ops_core::ports::Clock as _;
+use ops_testkit::clock;
 use serde_json::{Value, json};
 
-use super::{
-    http::Connection, percentile, percentiles, process::cpu_micros, round, server::Server, steps,
+use crate::{
+    cli,
+    figures::{percentile, percentiles, round},
+    http::Connection,
+    process::cpu_micros,
+    server::{Binary, Server},
+    steps,
 };
-use crate::{cli, system::SystemClock};
 
 /// The steps whose CPU is compared: the first ones and the last ones.
 const WINDOW: usize = 100;
@@ -30,11 +34,11 @@ const ASKED: usize = 20;
 type Sample = (f64, f64);
 
 /// Runs such agents one after the other, and kills the server late in a further one.
-pub(super) async fn long(load: &cli::Long) -> Result<()> {
+pub(crate) async fn long(binary: &Binary, load: &cli::Long) -> Result<()> {
     let turns = (load.steps / 2).max(WINDOW);
     let folder = tempfile::tempdir_in(".").context("cannot make a folder for the database here")?;
     let mut windows = Vec::new();
-    let server = start(folder.path(), turns).await?;
+    let server = start(binary, folder.path(), turns).await?;
     let mut last = String::new();
     let mut seconds = Vec::new();
     for _ in 0..load.tasks.max(1) {
@@ -48,7 +52,7 @@ pub(super) async fn long(load: &cli::Long) -> Result<()> {
     let peak = server.usage()?.peak;
     let pages = pages(&server.url, &last).await?;
     let counted = server.stop().await?;
-    let resume = resume(folder.path(), turns).await?;
+    let resume = resume(binary, folder.path(), turns).await?;
 
     let median = |pick: fn(&(f64, f64)) -> f64| {
         let mut values: Vec<f64> = windows.iter().map(pick).collect();
@@ -77,13 +81,13 @@ pub(super) async fn long(load: &cli::Long) -> Result<()> {
     Ok(())
 }
 
-async fn start(folder: &Path, turns: usize) -> Result<Server> {
+async fn start(binary: &Binary, folder: &Path, turns: usize) -> Result<Server> {
     let steps = (turns * 2 + 2).to_string();
     let settings = [
         ("OPSPAWN_MAX_STEPS", steps.as_str()),
         ("OPSPAWN_PROVIDER", "scripted"),
     ];
-    Server::start(folder, &settings).await
+    Server::start(binary, folder, &settings).await
 }
 
 async fn submit(connection: &mut Connection, turns: usize) -> Result<String> {
@@ -137,7 +141,7 @@ impl Sampler {
             while !stopped.load(Ordering::Relaxed) {
                 if let Ok(cpu) = cpu_micros(pid) {
                     #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
-                    let now = SystemClock.now().0 as f64;
+                    let now = clock::wall_us() as f64;
                     let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
                     kept.push((now, cpu));
                 }
@@ -232,8 +236,8 @@ async fn pages(url: &str, id: &str) -> Result<Value> {
 }
 
 /// Milliseconds from the lease of a run whose server was killed near its end to its next event.
-async fn resume(folder: &Path, turns: usize) -> Result<f64> {
-    let server = start(folder, turns).await?;
+async fn resume(binary: &Binary, folder: &Path, turns: usize) -> Result<f64> {
+    let server = start(binary, folder, turns).await?;
     let mut connection = Connection::open(&server.url).await?;
     let id = submit(&mut connection, turns).await?;
     // A turn is four events.
@@ -244,7 +248,7 @@ async fn resume(folder: &Path, turns: usize) -> Result<f64> {
     }
     server.kill().await?;
 
-    let server = start(folder, turns).await?;
+    let server = start(binary, folder, turns).await?;
     let mut connection = Connection::open(&server.url).await?;
     wait_for(&mut connection, &id).await?;
     let log = all(&mut connection, &id, "events").await?;

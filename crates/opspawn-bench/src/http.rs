@@ -13,14 +13,14 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 
 /// A connection to the server.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     sender: SendRequest<Full<Bytes>>,
     host: String,
 }
 
 impl Connection {
     /// Connects to `http://host:port`.
-    pub(super) async fn open(url: &str) -> Result<Self> {
+    pub(crate) async fn open(url: &str) -> Result<Self> {
         let host = url.trim_start_matches("http://").to_owned();
         let stream = TcpStream::connect(&host)
             .await
@@ -32,7 +32,7 @@ impl Connection {
     }
 
     /// One request; its body if the status is a success.
-    pub(super) async fn send(&mut self, method: Method, path: &str, body: Bytes) -> Result<Bytes> {
+    pub(crate) async fn send(&mut self, method: Method, path: &str, body: Bytes) -> Result<Bytes> {
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -53,13 +53,13 @@ impl Connection {
     }
 
     /// A GET whose answer is JSON.
-    pub(super) async fn get(&mut self, path: &str) -> Result<Value> {
+    pub(crate) async fn get(&mut self, path: &str) -> Result<Value> {
         let body = self.send(Method::GET, path, Bytes::new()).await?;
         serde_json::from_slice(&body).context("the answer is not JSON")
     }
 
     /// How many tasks are completed.
-    pub(super) async fn completed(&mut self) -> Result<u64> {
+    pub(crate) async fn completed(&mut self) -> Result<u64> {
         let page = self.get("/api/v1/tasks/?limit=1&status=completed").await?;
         page["total"].as_u64().context("the list has no total")
     }

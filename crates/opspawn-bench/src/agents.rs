@@ -14,18 +14,17 @@ use agentkit::{
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use hyper::Method;
+use ops_testkit::ModelStub;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::{
+use crate::{
+    cli,
+    figures::{percentiles, round},
     http::Connection,
-    model::Model,
-    percentiles,
     process::{Usage, forget_peak},
-    round,
-    server::Server,
+    server::{Binary, Server},
 };
-use crate::cli;
 
 /// Clients that submit.
 const CLIENTS: usize = 16;
@@ -43,15 +42,15 @@ struct Figures {
 }
 
 /// A line for each number of agents, as a library and durably.
-pub(super) async fn agents(load: &cli::Agents) -> Result<()> {
+pub(crate) async fn agents(binary: &Binary, load: &cli::Agents) -> Result<()> {
     let turns = load.turns.max(1);
     let own = match load.base_url {
         Some(_) => None,
-        None => Some(Model::start(turns).await?),
+        None => Some(stand_in(turns).await?),
     };
-    let base_url = load.base_url.as_deref();
-    let base_url = base_url.or(own.as_ref().map(|model| model.base_url.as_str()));
-    let base_url = base_url.context("there is no model")?;
+    let base_url = load.base_url.clone();
+    let base_url = base_url.or_else(|| own.as_ref().map(ModelStub::base_url));
+    let base_url = &base_url.context("there is no model")?;
     for &count in &load.agents {
         let count = count.max(1);
         let rounds = if count == 1 {
@@ -68,11 +67,17 @@ pub(super) async fn agents(load: &cli::Agents) -> Result<()> {
             rounds,
             figures,
         );
-        let figures = durable(base_url, turns, count, rounds).await?;
+        let figures = durable(binary, base_url, turns, count, rounds).await?;
         let durability = "WAL, synchronous=FULL; each outcome with the next intent is one append";
         show("sqlite", durability, count, turns, rounds, figures);
     }
     Ok(())
+}
+
+/// The stand-in for a model: so many calls of the calculator, then the answer `done`.
+async fn stand_in(turns: usize) -> Result<ModelStub> {
+    let call = json!({"tool": "calculator", "arguments": {"expression": "1 + 2"}});
+    ModelStub::start_unlogged(&json!({"turns": vec![call; turns]})).await
 }
 
 fn show(store: &str, durability: &str, count: usize, turns: usize, rounds: usize, of: Figures) {
@@ -152,7 +157,13 @@ async fn library(base_url: &str, turns: usize, count: usize, rounds: usize) -> R
 }
 
 /// Through a server of its own.
-async fn durable(base_url: &str, turns: usize, count: usize, rounds: usize) -> Result<Figures> {
+async fn durable(
+    binary: &Binary,
+    base_url: &str,
+    turns: usize,
+    count: usize,
+    rounds: usize,
+) -> Result<Figures> {
     let folder = tempfile::tempdir_in(".").context("cannot make a folder for the database here")?;
     let (steps, at_once) = ((turns * 2 + 2).to_string(), count.to_string());
     let settings = [
@@ -163,7 +174,7 @@ async fn durable(base_url: &str, turns: usize, count: usize, rounds: usize) -> R
         ("OPSPAWN_MAX_STEPS", steps.as_str()),
         ("OPSPAWN_CONCURRENCY", at_once.as_str()),
     ];
-    let server = Server::start(folder.path(), &settings).await?;
+    let server = Server::start(binary, folder.path(), &settings).await?;
     let mut asking = Connection::open(&server.url).await?;
     submit(&server.url, 1).await?;
     wait_for(&mut asking, 1).await?;

@@ -4,20 +4,20 @@ use std::{collections::BTreeMap, fs, io};
 
 /// Memory, CPU and bytes of one process.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Usage {
+pub(crate) struct Usage {
     /// CPU seconds, user and system.
-    pub(super) cpu: f64,
+    pub(crate) cpu: f64,
     /// Resident memory now, in MiB.
-    pub(super) rss: f64,
+    pub(crate) rss: f64,
     /// Resident memory at its highest, in MiB.
-    pub(super) peak: f64,
+    pub(crate) peak: f64,
     /// Bytes written.
-    pub(super) written: u64,
+    pub(crate) written: u64,
 }
 
 impl Usage {
     /// Of a process so far.
-    pub(super) fn of(pid: u32) -> io::Result<Self> {
+    pub(crate) fn of(pid: u32) -> io::Result<Self> {
         let read = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}"));
         let stat = read("stat")?;
         // After the program's name in parentheses: utime and stime are fields 14 and 15 (proc(5)).
@@ -47,19 +47,19 @@ impl Usage {
     }
 
     /// Of this process so far.
-    pub(super) fn own() -> io::Result<Self> {
+    pub(crate) fn own() -> io::Result<Self> {
         Self::of(std::process::id())
     }
 }
 
 /// Forgets how much memory this process had at its highest (proc(5): clear_refs), where it may.
-pub(super) fn forget_peak() {
+pub(crate) fn forget_peak() {
     let _ = fs::write("/proc/self/clear_refs", "5");
 }
 
 /// CPU microseconds of the threads that a process has: finer than the ticks of [`Usage`], and blind
 /// to threads that have ended.
-pub(super) fn cpu_micros(pid: u32) -> io::Result<f64> {
+pub(crate) fn cpu_micros(pid: u32) -> io::Result<f64> {
     let mut nanos = 0.0;
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
         // One that ends meanwhile is not counted.

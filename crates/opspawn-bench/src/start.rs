@@ -5,27 +5,30 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use serde_json::json;
 
-use super::{percentile, round, server::Server};
+use crate::{
+    figures::{percentile, round},
+    server::{Binary, Server},
+};
 
 /// How long the idle server is watched.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// Starts a server several times on the same data and watches the last one idle.
-pub(super) async fn start() -> Result<()> {
+/// Starts the server several times on the same data and watches the last one idle.
+pub(crate) async fn start(binary: &Binary) -> Result<()> {
     let folder = tempfile::tempdir_in(".").context("cannot make a folder for the database here")?;
     let settings = [("OPSPAWN_PROVIDER", "scripted")];
-    Server::start(folder.path(), &settings)
+    Server::start(binary, folder.path(), &settings)
         .await?
         .stop()
         .await?;
     let mut times = Vec::new();
     for _ in 0..10 {
-        let server = Server::start(folder.path(), &settings).await?;
+        let server = Server::start(binary, folder.path(), &settings).await?;
         times.push(server.ready.as_secs_f64() * 1e3);
         server.stop().await?;
     }
     times.sort_by(f64::total_cmp);
-    let server = Server::start(folder.path(), &settings).await?;
+    let server = Server::start(binary, folder.path(), &settings).await?;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let before = server.usage()?;
     tokio::time::sleep(IDLE).await;

@@ -7,11 +7,15 @@ use bytes::Bytes;
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::{http::Connection, percentile, round, server::Server};
-use crate::cli::Load;
+use crate::{
+    cli::Load,
+    figures::{percentile, round},
+    http::Connection,
+    server::{Binary, Server},
+};
 
 /// Runs so many agents at once and counts their steps.
-pub(super) async fn steps(load: &Load) -> Result<()> {
+pub(crate) async fn steps(binary: &Binary, load: &Load) -> Result<()> {
     let runs = load.clients.unwrap_or(64).max(1);
     let tasks = load.tasks.unwrap_or(runs * 4).max(1);
     let turns = (load.steps / 2).max(1);
@@ -22,7 +26,7 @@ pub(super) async fn steps(load: &Load) -> Result<()> {
         ("OPSPAWN_CONCURRENCY", at_once.as_str()),
         ("OPSPAWN_PROVIDER", "scripted"),
     ];
-    let server = Server::start(folder.path(), &settings).await?;
+    let server = Server::start(binary, folder.path(), &settings).await?;
     let mut connection = Connection::open(&server.url).await?;
     let body = Bytes::from(task(turns).to_string());
     let before = server.usage()?;
@@ -79,7 +83,7 @@ pub(super) async fn steps(load: &Load) -> Result<()> {
 }
 
 /// A task whose agent calls the calculator so many times and then answers.
-pub(super) fn task(turns: usize) -> Value {
+pub(crate) fn task(turns: usize) -> Value {
     let script = format!(
         "name = \"steps\"\nrepeat_from = 1\n[[turn]]\n[[turn.case]]\nwhen = \"turn > {turns}\"\n\
          answer = \"done\"\n[[turn.case]]\ncalls = [{{ tool = \"calculator\", arguments = {{ \

@@ -13,17 +13,26 @@ use bytes::Bytes;
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::{http::Connection, percentile, round, server::Server};
-use crate::cli::Load;
+use crate::{
+    cli::Load,
+    figures::{percentile, round},
+    http::Connection,
+    server::{Binary, Server},
+};
 
 /// Submits with so many clients at once and waits until every task is completed.
-pub(super) async fn submit(load: &Load) -> Result<()> {
+pub(crate) async fn submit(binary: &Binary, load: &Load) -> Result<()> {
     let clients = load.clients.unwrap_or(32).max(1);
     let tasks = load
         .tasks
         .unwrap_or(if clients == 1 { 1_000 } else { 40_000 });
     let folder = tempfile::tempdir_in(".").context("cannot make a folder for the database here")?;
-    let server = Server::start(folder.path(), &[("OPSPAWN_MOCK_AGENT_DELAY_MS", "0")]).await?;
+    let server = Server::start(
+        binary,
+        folder.path(),
+        &[("OPSPAWN_MOCK_AGENT_DELAY_MS", "0")],
+    )
+    .await?;
     // The first requests pay for caches and threads.
     drive(&server.url, clients, 200.min(tasks)).await?;
     wait_for(&server.url, 200.min(tasks) as u64).await?;

@@ -1,6 +1,11 @@
-//! The server that is measured: this program's `dev`, as a process of its own.
+//! The server that is measured: the binary's `dev`, as a process of its own.
 
-use std::{path::Path, process::Stdio, time::Duration};
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
@@ -10,26 +15,72 @@ use tokio::{
     time::Instant,
 };
 
-use super::process::Usage;
+use crate::process::Usage;
+
+/// What the server sees of this process's environment. A key of a provider or a setting of the
+/// operator would change what is measured.
+const PASSED_ON: &[&str] = &["PATH", "TMPDIR", "RUST_BACKTRACE"];
+
+/// The `opspawn` binary that is measured.
+#[derive(Debug)]
+pub(crate) struct Binary(PathBuf);
+
+impl Binary {
+    /// The file that was named, else the `opspawn` beside this program.
+    pub(crate) fn new(named: Option<PathBuf>) -> Result<Self> {
+        let file = match named {
+            Some(file) => file,
+            None => {
+                let own = env::current_exe().context("this program's own path is not known")?;
+                own.with_file_name("opspawn")
+            }
+        };
+        let file = file.canonicalize().with_context(|| {
+            format!(
+                "there is no binary {}: build it, or name one with --binary FILE",
+                file.display()
+            )
+        })?;
+        Ok(Self(file))
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.0);
+        command.env_clear();
+        for name in PASSED_ON {
+            if let Some(value) = env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        command
+    }
+}
 
 /// A running `opspawn dev`.
-pub(super) struct Server {
+pub(crate) struct Server {
     child: Child,
     lines: tokio::io::Lines<BufReader<tokio::process::ChildStderr>>,
     /// Where it answers.
-    pub(super) url: String,
+    pub(crate) url: String,
     /// From its start to its `ready` line.
-    pub(super) ready: Duration,
+    pub(crate) ready: Duration,
 }
 
 impl Server {
     /// Starts one on a data folder, with the settings as variables.
-    pub(super) async fn start(dir: &Path, settings: &[(&str, &str)]) -> Result<Self> {
-        let program = std::env::current_exe().context("this program's own path is not known")?;
+    pub(crate) async fn start(
+        binary: &Binary,
+        dir: &Path,
+        settings: &[(&str, &str)],
+    ) -> Result<Self> {
         let begin = Instant::now();
-        let mut child = Command::new(program)
+        let mut child = binary
+            .command()
             .args(["dev", "--quiet", "--listen", "127.0.0.1:0", "--data"])
             .arg(dir)
+            // A file `.env` in the working folder would be read.
+            .current_dir(dir)
+            .env("HOME", dir)
             .env("OPSPAWN_LOG", "opspawn=info")
             .env("NO_COLOR", "1")
             .envs(settings.iter().copied())
@@ -57,17 +108,17 @@ impl Server {
     }
 
     /// What it has used so far.
-    pub(super) fn usage(&self) -> Result<Usage> {
+    pub(crate) fn usage(&self) -> Result<Usage> {
         Usage::of(self.pid()?).context("the server's usage cannot be read")
     }
 
     /// Its process.
-    pub(super) fn pid(&self) -> Result<u32> {
+    pub(crate) fn pid(&self) -> Result<u32> {
         self.child.id().context("the server has ended")
     }
 
     /// Kills it where it stands.
-    pub(super) async fn kill(mut self) -> Result<()> {
+    pub(crate) async fn kill(mut self) -> Result<()> {
         self.child
             .kill()
             .await
@@ -75,7 +126,7 @@ impl Server {
     }
 
     /// Stops it in order, and gives what its database counted.
-    pub(super) async fn stop(mut self) -> Result<Value> {
+    pub(crate) async fn stop(mut self) -> Result<Value> {
         let pid = i32::try_from(self.pid()?)
             .ok()
             .and_then(rustix::process::Pid::from_raw);
