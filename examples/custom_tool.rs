@@ -1,4 +1,4 @@
-//! An agent with a tool of its own, as a library: `cargo run -p agentkit --example custom_tool`.
+//! An agent with a tool of its own, as a library: `cargo run -p opspawn-agentkit --example custom_tool`.
 //! With OPENAI_API_KEY set, replace the scripted model by `Client::from_env("openai/gpt-5")?`.
 
 #![expect(clippy::print_stdout, reason = "an example prints")]

@@ -1,4 +1,4 @@
-//! An answer of a type, and the run as it goes on: `cargo run -p agentkit --example typed_answer`.
+//! An answer of a type, and the run as it goes on: `cargo run -p opspawn-agentkit --example typed_answer`.
 //! With OPENAI_API_KEY set, replace the scripted model by `Client::from_env("openai/gpt-5")?`.
 
 #![expect(clippy::print_stdout, reason = "an example prints")]

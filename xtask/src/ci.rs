@@ -6,7 +6,7 @@ use anyhow::bail;
 
 use crate::{
     cmd::{self, Workspace},
-    deny, deps, mutants, test, tidy,
+    deny, deps, library, mutants, test, tidy,
 };
 
 type Stage = (&'static str, fn(&Workspace) -> anyhow::Result<()>);
@@ -19,6 +19,7 @@ const STAGES: &[Stage] = &[
     ("deny", deny::run),
     ("clippy", clippy),
     ("default build", default_build),
+    ("library", library::run),
     ("rustdoc", rustdoc),
     ("doc tests", test::doc_tests),
     ("mutants", |workspace| {

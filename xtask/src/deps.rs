@@ -15,16 +15,23 @@ struct Rule {
     never: &'static [&'static [&'static str]],
 }
 
-const OURS: &[&str] = &["ops-*", "opspawn", "agentkit", "agentkit-*", "xtask"];
+const OURS: &[&str] = &[
+    "ops-*",
+    "opspawn",
+    "opspawn-agentkit",
+    "opspawn-bench",
+    "agentkit-*",
+    "xtask",
+];
 const LEAF: &[&str] = &["opspawn-*"];
-const ENGINE: &[&str] = &["ops-*", "opspawn", "xtask"];
-const AGENTS: &[&str] = &["agentkit", "agentkit-*"];
+const ENGINE: &[&str] = &["ops-*", "opspawn", "opspawn-bench", "xtask"];
+const AGENTS: &[&str] = &["opspawn-agentkit", "agentkit-*"];
 const SQL: &[&str] = &["rusqlite", "sqlx"];
 const HEAVY: &[&str] = &["axum", "tonic", "lapin", "rmcp", "wasmtime"];
 const WIRES: &[&str] = &["axum", "tonic"];
 const ADAPTERS: &[&str] = &["ops-store", "ops-queue"];
 const ABOVE: &[&str] = &["ops-agents", "ops-engine", "ops-server", "ops-worker"];
-const TOP: &[&str] = &["opspawn", "ops-testkit", "xtask"];
+const TOP: &[&str] = &["opspawn", "opspawn-bench", "ops-testkit", "xtask"];
 
 /// One row for each crate of the workspace; a crate without a row is an error.
 const RULES: &[Rule] = &[
@@ -37,7 +44,7 @@ const RULES: &[Rule] = &[
         never: &[OURS, SQL, HEAVY],
     },
     Rule {
-        from: "agentkit",
+        from: "opspawn-agentkit",
         never: &[ENGINE, &["agentkit-*"], SQL, HEAVY],
     },
     Rule {

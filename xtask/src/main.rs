@@ -13,6 +13,7 @@ mod ci;
 mod cmd;
 mod deny;
 mod deps;
+mod library;
 mod mutants;
 mod npm;
 mod test;
@@ -48,6 +49,8 @@ enum Task {
     Live,
     /// Which crate may import which.
     Deps,
+    /// agentkit outside the workspace: the README's program, and each feature alone.
+    Library,
     /// Licences, banned crates and sources.
     Deny,
     /// File length, markers, paths, whitespace, the index of decisions.
@@ -74,6 +77,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Mutants(choice) => mutants::run(&workspace, &choice),
         Task::Live => test::live(&workspace),
         Task::Deps => deps::run(&workspace),
+        Task::Library => library::run(&workspace),
         Task::Deny => deny::run(&workspace),
         Task::Tidy => tidy::run(&workspace),
     }

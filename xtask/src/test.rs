@@ -43,7 +43,7 @@ pub(crate) fn doc_tests(workspace: &Workspace) -> anyhow::Result<()> {
 pub(crate) fn live(workspace: &Workspace) -> anyhow::Result<()> {
     let only = [
         "--package",
-        "agentkit",
+        "opspawn-agentkit",
         "--all-features",
         "--locked",
         "--test",

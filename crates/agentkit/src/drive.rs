@@ -435,7 +435,7 @@ impl Driver<'_> {
                 Outcome::Failed(error) => Event::RunFailed(RunFailed { error }),
             })?;
         }
-        fail::fail_point!("run.before_terminal");
+        crash_point!("run.before_terminal");
         self.flush(Some(&stop)).await?;
         Ok(stop)
     }

@@ -8,6 +8,19 @@
 //!
 //! This crate knows no server, no SQL and no message broker.
 //!
+//! The package is `opspawn-agentkit`. A program that derives schemas and runs agents depends on:
+//!
+//! ```toml
+//! [dependencies]
+//! agentkit = { package = "opspawn-agentkit", path = "../opspawn/crates/agentkit" }
+//! schemars = "1"
+//! serde = { version = "1", features = ["derive"] }
+//! tokio = { version = "1", features = ["macros", "rt-multi-thread"] }
+//! ```
+//!
+//! Features, all off unless asked for: `scripted` is the model of [`model::scripted`], `definitions` the
+//! module [`definition`], and `failpoints` crash points for fault tests.
+//!
 //! ```
 //! use agentkit::{Agent, model::scripted::Scripted, tool::{Effect, function}};
 //!
@@ -37,8 +50,21 @@
 //! [`agent::RunBuilder`] runs it for a typed answer, or as a stream of events. [`drive::drive`] runs
 //! it over a log of your own, which is what makes a run durable.
 
+/// A crash point, by its name; nothing without the feature `failpoints`.
+#[cfg(feature = "failpoints")]
+macro_rules! crash_point {
+    ($name:literal) => {
+        fail::fail_point!($name)
+    };
+}
+#[cfg(not(feature = "failpoints"))]
+macro_rules! crash_point {
+    ($name:literal) => {};
+}
+
 pub mod agent;
 mod config;
+#[cfg(feature = "definitions")]
 pub mod definition;
 pub mod drive;
 mod effect;
@@ -51,11 +77,13 @@ pub mod policy;
 pub mod run;
 mod schema;
 pub mod telemetry;
+#[cfg(any(feature = "definitions", feature = "scripted"))]
 mod template;
 mod time;
 pub mod tool;
 
 pub use agent::Agent;
+#[cfg(feature = "definitions")]
 pub use definition::Definition;
 pub use event::{Event, StepId, Usage};
 pub use goal::Goal;

@@ -6,6 +6,7 @@ pub mod client;
 mod error;
 mod image;
 mod parts;
+#[cfg(feature = "scripted")]
 pub mod scripted;
 
 use std::sync::Arc;

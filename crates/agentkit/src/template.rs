@@ -19,13 +19,16 @@ mod scan;
 
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior};
 
-pub(crate) use self::owned::{from_json, list, map};
+pub(crate) use self::owned::from_json;
+#[cfg(feature = "scripted")]
+pub(crate) use self::owned::{list, map};
 
 /// What a template may take, in minijinja's fuel: an instruction each, or 64 bytes of text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Budget(u64);
 
 /// What is written where it is asked for: less than a millisecond.
+#[cfg(feature = "scripted")]
 pub(crate) const SMALL: Budget = Budget(2_000);
 /// What is written at all: 64 MiB of text, or some tenths of a second.
 pub(crate) const FULL: Budget = Budget(1_000_000);
@@ -40,6 +43,7 @@ pub(crate) fn environment<'s>() -> Environment<'s> {
 }
 
 /// The same environment with another budget.
+#[cfg(feature = "scripted")]
 pub(crate) fn with_budget<'s>(environment: &Environment<'s>, budget: Budget) -> Environment<'s> {
     let mut other = environment.clone();
     other.set_fuel(Some(budget.0));
@@ -65,6 +69,7 @@ pub(crate) fn add(
 ///
 /// # Errors
 /// What is wrong with it.
+#[cfg(feature = "scripted")]
 pub(crate) fn check_expression(environment: &Environment<'_>, source: &str) -> Result<(), Error> {
     scan::guarded(&format!("{{{{ {source} }}}}"))?;
     environment

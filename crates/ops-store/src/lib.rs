@@ -5,6 +5,18 @@
 //! Each verb of the port is one atomic step here; no transaction type leaves this crate, and every
 //! transition is decided by [`ops_core::rules`] before it is written.
 
+/// A crash point, by its name; nothing without the feature `failpoints`.
+#[cfg(feature = "failpoints")]
+macro_rules! crash_point {
+    ($name:literal) => {
+        fail::fail_point!($name)
+    };
+}
+#[cfg(not(feature = "failpoints"))]
+macro_rules! crash_point {
+    ($name:literal) => {};
+}
+
 pub mod sqlite;
 
 pub use sqlite::{Durability, OpenError, Options, SqliteStore};

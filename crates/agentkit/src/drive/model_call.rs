@@ -58,7 +58,7 @@ impl Driver<'_> {
             purpose: asked.purpose.clone(),
         }))?;
         self.flush(None).await?;
-        fail::fail_point!("model.after_intent");
+        crash_point!("model.after_intent");
         self.check_or_withdraw_model(&call).await?;
 
         let sink: Box<dyn DeltaSink> = match call.purpose {
@@ -80,7 +80,7 @@ impl Driver<'_> {
         if !call.purpose.is_summary() {
             self.context.put_back(asked.messages());
         }
-        fail::fail_point!("model.after_call");
+        crash_point!("model.after_call");
         match answer {
             Ok(response) if self.is_withheld(&response) => {
                 let used = (response.usage.total_tokens(), response.usage.cost_micros);

@@ -224,7 +224,7 @@ impl Driver<'_> {
             }
         };
         self.flush(None).await?;
-        fail::fail_point!("run.after_machine_intent");
+        crash_point!("run.after_machine_intent");
         if let Err(refusal) = self.session.recorder.check() {
             let message = "the run was told to stop before this call was made";
             let error = Failure::passing("not_called", message);

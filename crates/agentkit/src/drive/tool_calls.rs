@@ -19,9 +19,9 @@ impl<'a> Driver<'a> {
         if steps.is_empty() {
             return Ok(());
         }
-        fail::fail_point!("run.before_intent");
+        crash_point!("run.before_intent");
         self.flush(None).await?;
-        fail::fail_point!("run.after_intent");
+        crash_point!("run.after_intent");
         self.check_or_withdraw(&steps).await?;
 
         // Made late, so that a run without tool calls leaves no folder. A tool that needs it says so
@@ -41,7 +41,7 @@ impl<'a> Driver<'a> {
                 self.flush(None).await?;
                 return Err(RecordError::Stopping.into());
             }
-            fail::fail_point!("run.after_effect");
+            crash_point!("run.after_effect");
             self.settle(step, outcome)?;
             if !calls.is_empty() {
                 let more = self.record_and_intend().await?;

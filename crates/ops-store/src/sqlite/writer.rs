@@ -210,7 +210,7 @@ impl Writer {
         }
         batch.flush_counters()?;
         if batch.changes.submitted {
-            fail::fail_point!("submit.before_commit");
+            crash_point!("submit.before_commit");
         }
         let start = Instant::now();
         if let Some(delay) = self.commit_delay {
@@ -220,7 +220,7 @@ impl Writer {
         let took = start.elapsed();
         self.succeeded();
         if batch.changes.submitted {
-            fail::fail_point!("submit.after_commit");
+            crash_point!("submit.after_commit");
         }
         linger.committed(took);
         self.meter.note(|stats| {
