@@ -24,6 +24,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     while let Some(event) = run.next().await {
         match event? {
             RunEvent::Text { delta, .. } => println!("words: {delta}"),
+            RunEvent::Withdrawn { .. } => println!("words: withdrawn"),
             RunEvent::Event(event) => println!("event: {}", event.kind()),
             RunEvent::Answer(answer) => println!("answer: {answer}"),
         }

@@ -2,7 +2,7 @@
 
 mod run;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use schemars::JsonSchema;
 use serde_json::Value;
@@ -32,9 +32,14 @@ pub struct Agent {
     pub(crate) planner: Arc<dyn Planner>,
     pub(crate) gate: Gate,
     pub(crate) model_tries: u32,
+    /// [`AgentBuilder::max_reasks`].
+    max_reasks: Option<u32>,
+    /// [`AgentBuilder::content_in_spans`].
+    pub(crate) content_in_spans: bool,
 }
 
 /// Puts an agent together.
+#[derive(Clone)]
 pub struct AgentBuilder {
     config: RunConfig,
     models: Vec<Arc<dyn Model>>,
@@ -43,6 +48,8 @@ pub struct AgentBuilder {
     registry: Option<Registry>,
     policy: Option<Arc<dyn Policy>>,
     model_tries: u32,
+    max_reasks: Option<u32>,
+    content_in_spans: bool,
 }
 
 /// An agent that cannot be put together.
@@ -54,6 +61,15 @@ pub enum BuildError {
     /// Something is wrong with the schema of its answers.
     #[error(transparent)]
     Output(#[from] OutputError),
+    /// Two models of the chain have one name, so the log of a run would not say which of them it used.
+    #[error(
+        "two models of the chain are named `{name}`; give one of them a name of its own with \
+         `Model::named`, or leave it out"
+    )]
+    DuplicateModel {
+        /// The name.
+        name: String,
+    },
 }
 
 impl Agent {
@@ -84,6 +100,8 @@ impl Agent {
             registry: None,
             policy: None,
             model_tries: 5,
+            max_reasks: None,
+            content_in_spans: false,
         }
     }
 
@@ -99,10 +117,10 @@ impl Agent {
         self.models.first().expect("an agent is built with a model")
     }
 
-    /// The model of a name in the chain, or the first one.
-    pub(crate) fn model_named(&self, name: &str) -> &Arc<dyn Model> {
-        let named = self.models.iter().find(|model| model.name() == name);
-        named.unwrap_or_else(|| self.model())
+    /// How often the model is asked again for an answer that matches a schema.
+    pub(crate) fn max_reasks(&self) -> u32 {
+        let configured = self.config.output.as_ref().map(|output| output.max_reasks);
+        configured.or(self.max_reasks).unwrap_or(DEFAULT_REASKS)
     }
 
     /// The same agent with other limits and data of the host.
@@ -136,6 +154,9 @@ impl Agent {
     /// A run in this process, with its log in memory: for programs that need no durability. Await
     /// it, or follow it with [`RunBuilder::stream`].
     ///
+    /// # Panics
+    /// Awaited outside of a Tokio runtime, or in one without its timer (`enable_time`).
+    ///
     /// # Errors
     /// Awaited, [`RunError::Failed`] holds the code and the message of a run without an answer.
     pub fn run(&self, goal: impl Into<Goal>) -> RunBuilder {
@@ -146,7 +167,8 @@ impl Agent {
     /// that log, empty for a new run. It sleeps through timers.
     ///
     /// # Errors
-    /// As [`Agent::run`].
+    /// As [`Agent::run`]. A run that has begun takes its own goal again, or an empty one:
+    /// [`DriveError::OtherGoal`](drive::DriveError::OtherGoal) refuses any other.
     pub async fn run_in(
         &self,
         goal: impl Into<Goal>,
@@ -191,7 +213,8 @@ impl AgentBuilder {
     }
 
     /// With another model that goes on where the ones before it cannot: when an error is final for
-    /// them, or their tries are used up. The run's log says from where on.
+    /// them, or their tries are used up. The run's log says from where on. The models of a chain have
+    /// different names: see [`Model::named`].
     #[must_use]
     pub fn fallback(mut self, model: impl Model + 'static) -> Self {
         self.models.push(Arc::new(model));
@@ -212,7 +235,8 @@ impl AgentBuilder {
         self
     }
 
-    /// With the tools of a registry, and no others: their schemas are compiled once for many agents.
+    /// With the tools of a registry, beside those that are given one by one: the registry's schemas are
+    /// compiled once for many agents.
     #[must_use]
     pub fn registry(mut self, registry: Registry) -> Self {
         self.registry = Some(registry);
@@ -265,12 +289,11 @@ impl AgentBuilder {
     /// matches, [`DEFAULT_REASKS`] times unless [`AgentBuilder::max_reasks`] says otherwise.
     #[must_use]
     pub fn output_schema(mut self, schema: Value) -> Self {
-        let max_reasks = self
-            .config
-            .output
-            .map_or(DEFAULT_REASKS, |old| old.max_reasks);
         let schema = bounded::schema::unwrapped(&schema).clone();
-        self.config.output = Some(OutputConfig { schema, max_reasks });
+        self.config.output = Some(OutputConfig {
+            schema,
+            max_reasks: DEFAULT_REASKS,
+        });
         self
     }
 
@@ -281,27 +304,39 @@ impl AgentBuilder {
         self.output_schema(schema::of_answer::<T>())
     }
 
-    /// With so many further tries for an answer that matches the output schema. Without a schema it
-    /// says nothing.
+    /// With so many further tries for an answer that matches the output schema, be it the agent's or
+    /// that of [`RunBuilder::typed`].
     #[must_use]
     pub fn max_reasks(mut self, reasks: u32) -> Self {
-        if let Some(output) = &mut self.config.output {
-            output.max_reasks = reasks;
-        }
+        self.max_reasks = Some(reasks);
+        self
+    }
+
+    /// With prompts, answers, arguments and results in the spans of its runs. Without this word no
+    /// filter of a subscriber brings them there: see [`telemetry`](crate::telemetry).
+    #[must_use]
+    pub fn content_in_spans(mut self) -> Self {
+        self.content_in_spans = true;
         self
     }
 
     /// The agent.
     ///
     /// # Errors
-    /// If two tools have one name, a tool's name or schema is not valid, or the output schema is
-    /// not.
+    /// If two tools or two models have one name, a tool's name or schema is not valid, or the output
+    /// schema is not.
     pub fn build(mut self) -> Result<Agent, BuildError> {
-        if let Some(output) = &self.config.output {
+        if let Some(output) = &mut self.config.output {
             check_new_schema(&output.schema)?;
+            output.max_reasks = self.max_reasks.unwrap_or(output.max_reasks);
+        }
+        let mut names = BTreeSet::new();
+        if let Some(twice) = self.models.iter().find(|model| !names.insert(model.name())) {
+            let name = twice.name().to_owned();
+            return Err(BuildError::DuplicateModel { name });
         }
         let registry = match self.registry {
-            Some(registry) => registry,
+            Some(registry) => registry.with(self.tools)?,
             None => Registry::new(self.tools)?,
         };
         self.config.models = self
@@ -332,6 +367,8 @@ impl AgentBuilder {
             planner: self.planner,
             gate: Gate::new(registry, policy),
             model_tries: self.model_tries,
+            max_reasks: self.max_reasks,
+            content_in_spans: self.content_in_spans,
         })
     }
 }

@@ -31,6 +31,8 @@
 //! Equal definitions have equal digests, however they are written: [`Definition::canonical`] is RFC
 //! 8785 JSON without what is left out, and [`Definition::digest`] its SHA-256.
 
+mod braces;
+mod foreign;
 mod front_matter;
 mod instructions;
 mod read;
@@ -61,6 +63,9 @@ pub struct Definition {
     /// Instructions for the model: a template, see [`Definition::instructions`].
     #[serde(skip_serializing_if = "String::is_empty")]
     pub instructions: String,
+    /// False for instructions that are text, whatever braces they have; none for a template.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template: Option<bool>,
     /// The planner; none for the configured one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub planner: Option<String>,
@@ -154,6 +159,20 @@ pub enum Format {
     Toml,
     /// Markdown after a block of settings: TOML between `+++`, or YAML between `---`.
     Markdown,
+    /// YAML 1.2.
+    Yaml,
+    /// JSON.
+    Json,
+}
+
+/// A definition that was read from a file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parsed {
+    /// The definition.
+    pub definition: Definition,
+    /// What was made of the file where it does not say so itself: whether its text is a template, and of
+    /// a file for another tool, what its settings became and what was left out.
+    pub notes: Vec<String>,
 }
 
 /// A definition that cannot be used.
@@ -193,15 +212,20 @@ impl Format {
         match path.extension()?.to_str()? {
             "toml" => Some(Self::Toml),
             "md" | "markdown" => Some(Self::Markdown),
+            "yaml" | "yml" => Some(Self::Yaml),
+            "json" => Some(Self::Json),
             _ => None,
         }
     }
 
-    /// The format of a text without a name: one that begins with a fence is Markdown.
+    /// The format of a text without a name: one that begins with a fence is Markdown, and one that begins
+    /// with a brace is JSON.
     #[must_use]
     pub fn guess(text: &str) -> Self {
-        match text.trim_start().get(..3) {
+        let text = text.trim_start_matches('\u{feff}').trim_start();
+        match text.get(..3) {
             Some("+++" | "---") => Self::Markdown,
+            _ if text.starts_with('{') => Self::Json,
             _ => Self::Toml,
         }
     }
@@ -213,10 +237,30 @@ impl Definition {
     /// # Errors
     /// Everything in it that is wrong. An unknown key is named with the nearest that there is.
     pub fn parse(text: &str, format: Format) -> Result<Self, DefinitionError> {
-        match format {
-            Format::Toml => Self::from_json(&front_matter::toml(text)?),
-            Format::Markdown => Self::from_json(&front_matter::markdown(text)?),
-        }
+        Self::parse_file(text, format, None).map(|parsed| parsed.definition)
+    }
+
+    /// Reads a definition from a file, whose name without its extension names an agent that has no name.
+    /// Markdown that was written for Claude Code, Copilot or a like tool is mapped, and the notes say how.
+    ///
+    /// # Errors
+    /// As [`Definition::parse`].
+    pub fn parse_file(
+        text: &str,
+        format: Format,
+        stem: Option<&str>,
+    ) -> Result<Parsed, DefinitionError> {
+        let value = match format {
+            Format::Toml => front_matter::toml(text)?,
+            Format::Json => front_matter::json(text)?,
+            Format::Yaml => Value::Object(front_matter::yaml(text)?),
+            Format::Markdown => return front_matter::markdown(text)?.parsed(stem),
+        };
+        let definition = Self::from_json(&value)?;
+        Ok(Parsed {
+            definition,
+            notes: Vec::new(),
+        })
     }
 
     /// Reads a definition that is JSON.
@@ -224,7 +268,13 @@ impl Definition {
     /// # Errors
     /// As [`Definition::parse`].
     pub fn from_json(value: &Value) -> Result<Self, DefinitionError> {
-        read::definition(value)
+        read::definition(value, 1)
+    }
+
+    /// Whether its instructions are a template.
+    #[must_use]
+    pub fn is_template(&self) -> bool {
+        self.template != Some(false)
     }
 
     /// Its one form: RFC 8785 JSON, without what it leaves out.

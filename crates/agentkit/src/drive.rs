@@ -86,8 +86,8 @@ pub enum RecordError {
     /// The recorder has ended the run, and recorded why.
     #[error("the run was ended by its recorder")]
     Ended,
-    /// The worker stops; nothing is wrong with the run.
-    #[error("the worker is stopping")]
+    /// The drive was told to stop, by its session's `cancel` or by its worker; the run can go on later.
+    #[error("the drive was told to stop")]
     Stopping,
     /// The log cannot be written.
     #[error("the log cannot be written: {0}")]
@@ -96,6 +96,7 @@ pub enum RecordError {
 
 /// How a drive ended.
 #[derive(Debug, Clone, PartialEq)]
+#[must_use = "a drive that returns may have failed, or wait"]
 pub enum Stop {
     /// With an answer.
     Completed(Value),
@@ -114,21 +115,48 @@ pub enum DriveError {
     /// The log is not lawful.
     #[error(transparent)]
     Fold(#[from] FoldError),
+    /// The run goes on with a model that the agent does not have.
+    #[error(
+        "the run goes on with the model `{name}`, and the agent has {}; drive the run with the models \
+         that it began with",
+        quoted(known)
+    )]
+    NoModel {
+        /// The model in use, as the run's log names it.
+        name: String,
+        /// The agent's models.
+        known: Vec<String>,
+    },
+    /// The run has begun with another goal.
+    #[error(
+        "the run has begun with another goal, so this goal would be dropped; begin a new run for it, or \
+         pass an empty goal to go on with this run"
+    )]
+    OtherGoal,
+}
+
+fn quoted(names: &[String]) -> String {
+    format!("`{}`", names.join("`, `"))
 }
 
 /// Drives a run until it ends or waits. `run` is the fold of its log, empty for a new one; it is
-/// kept up to date.
+/// kept up to date. A run that has begun takes its own goal, or an empty one.
 ///
 /// # Errors
-/// [`DriveError`] if the recorder refuses; what was recorded until then stands.
+/// [`DriveError`] if the recorder refuses, if the run has begun with another goal, or if it goes on
+/// with a model that the agent does not have; what was recorded until then stands.
 pub async fn drive(
     agent: &Agent,
     goal: impl Into<Goal>,
     run: &mut Run,
     session: &Session,
 ) -> Result<Stop, DriveError> {
+    let goal = goal.into();
+    if run.config().is_some() && !goal.is_empty() && !run.began_with(&goal) {
+        return Err(DriveError::OtherGoal);
+    }
     let span = telemetry::drive(agent);
-    let stop = to_the_end(agent, goal.into(), run, session)
+    let stop = to_the_end(agent, goal, run, session)
         .instrument(span.clone())
         .await;
     if let Ok(Stop::Failed(failure)) = &stop {

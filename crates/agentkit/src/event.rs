@@ -213,7 +213,8 @@ pub struct Failure {
     pub code: String,
     /// What happened, why, and how to mend it. Never a prompt, never a key.
     pub message: String,
-    /// Whether another try may help.
+    /// Whether another try may help. Of a model call or a run, the driver tries again; of a tool call it is
+    /// recorded for readers, and the model, which sees the message, decides whether to call again.
     #[serde(default)]
     pub retryable: bool,
 }

@@ -20,6 +20,12 @@ impl Goal {
         }
     }
 
+    /// Whether it has neither words nor images.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.text.is_empty() && self.images.is_empty()
+    }
+
     /// With one more image.
     #[must_use]
     pub fn image(mut self, image: Image) -> Self {

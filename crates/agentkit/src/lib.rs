@@ -81,8 +81,9 @@ pub mod telemetry;
 mod template;
 mod time;
 pub mod tool;
+mod values;
 
-pub use agent::Agent;
+pub use agent::{Agent, AgentBuilder};
 #[cfg(feature = "definitions")]
 pub use definition::Definition;
 pub use event::{Event, StepId, Usage};

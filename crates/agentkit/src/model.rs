@@ -46,6 +46,47 @@ pub trait Model: Send + Sync {
         request: &'a Request,
         deltas: &'a dyn DeltaSink,
     ) -> BoxFuture<'a, Result<Response, ModelError>>;
+
+    /// The same model under a name of its own, for a chain that has it twice: two regions or two keys
+    /// of one provider. The first part of the name stays the provider, for instance `openai/gpt-5@eu`.
+    fn named(self, name: impl Into<String>) -> Named<Self>
+    where
+        Self: Sized,
+    {
+        Named {
+            name: name.into(),
+            model: self,
+        }
+    }
+}
+
+/// A model under another name: see [`Model::named`].
+#[derive(Debug, Clone)]
+pub struct Named<M> {
+    name: String,
+    model: M,
+}
+
+impl<M: Model> Model for Named<M> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn is_llm(&self) -> bool {
+        self.model.is_llm()
+    }
+
+    fn info(&self) -> Option<&ModelInfo> {
+        self.model.info()
+    }
+
+    fn call<'a>(
+        &'a self,
+        request: &'a Request,
+        deltas: &'a dyn DeltaSink,
+    ) -> BoxFuture<'a, Result<Response, ModelError>> {
+        self.model.call(request, deltas)
+    }
 }
 
 impl<M: Model + ?Sized> Model for Arc<M> {

@@ -5,6 +5,7 @@ mod output;
 mod plan_execute;
 mod react;
 mod text;
+mod thoughts;
 
 use std::sync::Arc;
 

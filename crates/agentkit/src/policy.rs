@@ -7,6 +7,7 @@ mod check;
 mod condition;
 mod configured;
 mod file;
+mod idle;
 mod pattern;
 pub(crate) mod spelling;
 mod strictest;
@@ -59,6 +60,7 @@ pub struct PolicyContext<'a> {
 
 /// What the policy says.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "a permission that is dropped permits what it denies"]
 pub enum Permission {
     /// It may run.
     Allow,

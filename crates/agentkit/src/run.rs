@@ -35,8 +35,10 @@ pub use crate::config::{
     RunConfig,
 };
 use crate::{
+    Goal,
     event::{CallPurpose, Failure, Handle, Plan, StepId, Usage},
     memory::Window,
+    model::Message,
 };
 
 /// The version of the fold: a snapshot of another one is folded again from the log.
@@ -65,8 +67,9 @@ pub struct Run {
 /// Where the run is in its chain of models.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Chain {
-    /// The model in use, if it is not the first of the chain.
-    fallback: Option<String>,
+    /// The index of the model in use, from 0. Two entries of an older chain may share a name, so a name
+    /// does not say which of them is in use.
+    index: usize,
     /// Failed calls of the model in use since the last one that answered.
     failures: u32,
 }
@@ -86,6 +89,21 @@ impl Run {
     #[must_use]
     pub fn goal(&self) -> &str {
         &self.goal
+    }
+
+    /// Whether a run that has begun has this goal.
+    #[must_use]
+    pub fn began_with(&self, goal: &Goal) -> bool {
+        // The goal is pinned at the beginning of the conversation, with its images.
+        let first = self
+            .memory()
+            .messages()
+            .iter()
+            .find_map(|message| match &**message {
+                Message::User { images, .. } => Some(images),
+                Message::System { .. } | Message::Assistant { .. } | Message::Tool { .. } => None,
+            });
+        self.goal == goal.text && first.is_some_and(|images| *images == goal.images)
     }
 
     /// The definition that the run is pinned to, once it has started.
@@ -146,22 +164,28 @@ impl Run {
     /// The model in use; empty before `run.started`.
     #[must_use]
     pub fn model(&self) -> &str {
-        let first = self.config.as_ref().map(|config| config.model.as_str());
-        self.chain.fallback.as_deref().or(first).unwrap_or_default()
+        let first = || self.config.as_ref().map(|config| config.model.as_str());
+        let pinned = self.pinned_model().map(|model| model.name.as_str());
+        pinned.or_else(first).unwrap_or_default()
+    }
+
+    /// The index of the model in use in the chain that the run began with, from 0.
+    #[must_use]
+    pub fn model_index(&self) -> usize {
+        self.chain.index
     }
 
     /// The model that goes on where the one in use cannot, if the chain has one.
     #[must_use]
     pub fn next_model(&self) -> Option<&str> {
         let chain = &self.config.as_ref()?.models;
-        let at = chain.iter().position(|model| model.name == self.model())?;
-        chain.get(at + 1).map(|model| model.name.as_str())
+        let next = chain.get(self.chain.index + 1)?;
+        Some(&next.name)
     }
 
     /// What was known of the model in use when the run began.
     fn pinned_model(&self) -> Option<&PinnedModel> {
-        let chain = &self.config.as_ref()?.models;
-        chain.iter().find(|model| model.name == self.model())
+        self.config.as_ref()?.models.get(self.chain.index)
     }
 
     /// Failed calls of the model in use since the last one that answered.

@@ -3,7 +3,8 @@
 //! call. All names of that convention are in this module, as it is still moving.
 //!
 //! The spans have the target [`TARGET`]; a subscriber that does not enable it pays for nothing. What
-//! the model says and what tools take and return is in them only where [`CONTENT`] is enabled too.
+//! the model says and what tools take and return is in them only where the agent was built with
+//! [`content_in_spans`](crate::AgentBuilder::content_in_spans): no filter brings it there.
 //!
 //! [GenAI semantic conventions]: https://opentelemetry.io/docs/specs/semconv/gen-ai/
 
@@ -20,9 +21,6 @@ use crate::{
 
 /// The target of every span.
 pub const TARGET: &str = "agentkit::telemetry";
-/// The target that stands for content: prompts and answers, arguments and results. Filters go by the
-/// beginning of a target, so it must not begin with [`TARGET`].
-pub const CONTENT: &str = "agentkit::content";
 
 /// A drive of an agent: from its begin or its resume to its end or its next wait.
 pub(crate) fn drive(agent: &Agent) -> Span {
@@ -42,7 +40,13 @@ pub(crate) fn drive(agent: &Agent) -> Span {
 }
 
 /// A model call.
-pub(crate) fn chat(model: &str, step: u32, attempt: u32, request: &Request) -> Span {
+pub(crate) fn chat(
+    content: Content,
+    model: &str,
+    step: u32,
+    attempt: u32,
+    request: &Request,
+) -> Span {
     if !enabled!(target: TARGET, Level::INFO) {
         return Span::none();
     }
@@ -76,14 +80,14 @@ pub(crate) fn chat(model: &str, step: u32, attempt: u32, request: &Request) -> S
     if let Some(temperature) = request.temperature {
         span.record("gen_ai.request.temperature", temperature);
     }
-    if shows_content() {
+    if content == Content::Shown {
         span.record("gen_ai.input.messages", messages(request));
     }
     span
 }
 
 /// What came of a model call.
-pub(crate) fn answered(span: &Span, answer: &Result<Response, ModelError>) {
+pub(crate) fn answered(content: Content, span: &Span, answer: &Result<Response, ModelError>) {
     if span.is_disabled() {
         return;
     }
@@ -102,7 +106,7 @@ pub(crate) fn answered(span: &Span, answer: &Result<Response, ModelError>) {
                 count(usage.cached_tokens),
             );
             span.record("opspawn.cost_micros", count(usage.cost_micros));
-            if shows_content() {
+            if content == Content::Shown {
                 span.record("gen_ai.output.messages", &*response.content);
             }
         }
@@ -111,7 +115,7 @@ pub(crate) fn answered(span: &Span, answer: &Result<Response, ModelError>) {
 }
 
 /// A tool call.
-pub(crate) fn execute_tool(call: &ToolCalled) -> Span {
+pub(crate) fn execute_tool(content: Content, call: &ToolCalled) -> Span {
     if !enabled!(target: TARGET, Level::INFO) {
         return Span::none();
     }
@@ -131,19 +135,19 @@ pub(crate) fn execute_tool(call: &ToolCalled) -> Span {
         otel.status_code = field::Empty,
     );
     span.record("opspawn.effect", json(&call.effect).trim_matches('"'));
-    if shows_content() {
+    if content == Content::Shown {
         span.record("gen_ai.tool.call.arguments", json(&call.input));
     }
     span
 }
 
 /// What came of a tool call.
-pub(crate) fn returned(span: &Span, outcome: &Result<tool::Outcome, Failure>) {
+pub(crate) fn returned(content: Content, span: &Span, outcome: &Result<tool::Outcome, Failure>) {
     if span.is_disabled() {
         return;
     }
     match outcome {
-        Ok(outcome) if shows_content() => {
+        Ok(outcome) if content == Content::Shown => {
             span.record("gen_ai.tool.call.result", json(&outcome.output));
         }
         Ok(_) => {}
@@ -157,8 +161,21 @@ pub(crate) fn failed(span: &Span, code: &str) {
     span.record("otel.status_code", "ERROR");
 }
 
-fn shows_content() -> bool {
-    enabled!(target: CONTENT, Level::INFO)
+/// Whether spans hold prompts, answers, arguments and results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Content {
+    Shown,
+    Hidden,
+}
+
+impl Content {
+    /// What the agent was built with.
+    pub(crate) fn of(agent: &Agent) -> Self {
+        match agent.content_in_spans {
+            true => Self::Shown,
+            false => Self::Hidden,
+        }
+    }
 }
 
 /// The convention has signed numbers alone.

@@ -151,13 +151,74 @@ pub trait Tool: Send + Sync {
         Seen::Unknown
     }
 
-    /// Does it. The arguments have passed the schema. The gate bounds the time and drops the future
+    /// Does it. The arguments have passed the schema. A failed call does not end the run: the model is told
+    /// the failure's message, and decides whether to call again. The gate bounds the time and drops the future
     /// when that is over, or when the run is cancelled.
     fn call<'a>(
         &'a self,
         context: &'a ToolContext,
         arguments: Value,
     ) -> BoxFuture<'a, Result<ToolOutput, Failure>>;
+}
+
+impl<T: Tool + ?Sized> Tool for Arc<T> {
+    fn spec(&self) -> &ToolSpec {
+        (**self).spec()
+    }
+
+    fn effect(&self, arguments: &Value) -> Effect {
+        (**self).effect(arguments)
+    }
+
+    fn resources(&self, arguments: &Value) -> Resources {
+        (**self).resources(arguments)
+    }
+
+    fn probe(&self, arguments: &Value, key: &CallKey) -> Option<Probe> {
+        (**self).probe(arguments, key)
+    }
+
+    fn probed(&self, arguments: &Value, result: &Value) -> Seen {
+        (**self).probed(arguments, result)
+    }
+
+    fn call<'a>(
+        &'a self,
+        context: &'a ToolContext,
+        arguments: Value,
+    ) -> BoxFuture<'a, Result<ToolOutput, Failure>> {
+        (**self).call(context, arguments)
+    }
+}
+
+impl<T: Tool + ?Sized> Tool for Box<T> {
+    fn spec(&self) -> &ToolSpec {
+        (**self).spec()
+    }
+
+    fn effect(&self, arguments: &Value) -> Effect {
+        (**self).effect(arguments)
+    }
+
+    fn resources(&self, arguments: &Value) -> Resources {
+        (**self).resources(arguments)
+    }
+
+    fn probe(&self, arguments: &Value, key: &CallKey) -> Option<Probe> {
+        (**self).probe(arguments, key)
+    }
+
+    fn probed(&self, arguments: &Value, result: &Value) -> Seen {
+        (**self).probed(arguments, result)
+    }
+
+    fn call<'a>(
+        &'a self,
+        context: &'a ToolContext,
+        arguments: Value,
+    ) -> BoxFuture<'a, Result<ToolOutput, Failure>> {
+        (**self).call(context, arguments)
+    }
 }
 
 /// What a tool may use.

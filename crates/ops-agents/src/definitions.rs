@@ -19,12 +19,13 @@ use ops_core::{
     },
 };
 use serde_json::Value;
-use units::nearest;
+use units::{ModelName, nearest};
 
 use crate::{
     ask::AskedBy,
     factory::Factory,
     input::{self, TASK_TYPES},
+    providers::named_twice,
     tools::{Health, Wanted},
 };
 
@@ -53,6 +54,40 @@ impl AgentDefinitions for Factory {
         } else {
             Err(mistakes)
         }
+    }
+
+    fn warnings(&self, definition: &Json) -> Vec<String> {
+        let definition = models_of(definition);
+        let mut warnings = Vec::new();
+        let models = definition
+            .model
+            .iter()
+            .filter_map(|name| self.providers.listed(name).ok());
+        let missing = models
+            .filter(|model| !model.is_scripted())
+            .filter_map(|model| {
+                let failure = self.providers.unconfigured(&model)?;
+                Some(format!("`model`: {}", failure.message))
+            });
+        warnings.extend(missing);
+        let chain = match definition.model.is_empty() {
+            true => self.providers.default_chain().to_vec(),
+            false => {
+                let names = definition.model.iter();
+                names
+                    .filter_map(|name| self.providers.listed(name).ok())
+                    .collect()
+            }
+        };
+        if definition.script.is_some()
+            && let Some(first) = chain.first()
+            && !chain.iter().any(ModelName::is_scripted)
+        {
+            warnings.push(format!(
+                "`script`: `{first}` answers, so the script has no effect; `model = \"scripted\"` uses it"
+            ));
+        }
+        warnings
     }
 
     fn check_input(&self, task: &TaskInput<'_>) -> InputCheck {
@@ -153,6 +188,10 @@ impl Factory {
                 wrong("model", failure.message);
             }
         }
+        let chain = definition.model.iter().map(String::as_str);
+        if let Some(message) = named_twice(chain) {
+            wrong("model", message);
+        }
         if let Some(Err(error)) = definition.script.as_deref().map(Script::parse) {
             wrong("script", error.to_string());
         }
@@ -161,12 +200,29 @@ impl Factory {
         {
             wrong("output", format!("`schema` cannot be used: {error}"));
         }
+        for message in self.idle_rules(definition) {
+            wrong("policy", message);
+        }
         for tool in definition.tools.iter().flatten() {
             if let Some(message) = self.no_tool(tool) {
                 wrong("tools", message);
             }
         }
         mistakes
+    }
+
+    /// The rules of a definition's policy that can never match, as far as it is known now: a source that
+    /// was never listed may have any tool.
+    fn idle_rules(&self, definition: &Definition) -> Vec<String> {
+        let tenant = TenantId::DEFAULT;
+        let sources = self.catalogue.sources(tenant);
+        match definition.policy() {
+            Ok(Some(policy)) if sources.iter().all(|(_, listed)| *listed) => {
+                let listed = self.catalogue.listed(tenant).into_iter();
+                policy.idle_rules(&listed.map(|tool| tool.spec).collect::<Vec<_>>())
+            }
+            Ok(_) | Err(_) => Vec::new(),
+        }
     }
 
     /// What is wrong with a name or pattern of tools, as far as it is known now: a source that was never

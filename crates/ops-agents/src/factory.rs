@@ -3,7 +3,7 @@
 mod begun;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -64,6 +64,7 @@ pub struct Factory {
     model_tries: u32,
     limits: Usual,
     memory: MemoryConfig,
+    content_in_spans: bool,
     policy: PolicyFile,
     /// Agents that differ in nothing but their limits, by everything else.
     ready: Mutex<HashMap<Key, Ready>>,
@@ -153,6 +154,7 @@ impl Factory {
             temperature: settings.temperature,
             model_tries: settings.model_tries,
             memory: settings.memory,
+            content_in_spans: settings.content_in_spans,
             policy: settings.policy,
             ready: Mutex::default(),
         })
@@ -383,6 +385,7 @@ impl Factory {
         }
         let mut models = models.into_iter();
         let first = models.next().expect("a chain is never empty");
+        let mut names = BTreeSet::from([first.name().to_owned()]);
         let planner = planner::by_name(&key.planner)?;
         let tools = match definition {
             Some(definition) if tools.get(SPAWN).is_some() => tools
@@ -402,7 +405,11 @@ impl Factory {
         if let Some(digest) = &key.digest {
             builder = builder.digest(digest);
         }
-        for model in models {
+        if self.content_in_spans {
+            builder = builder.content_in_spans();
+        }
+        // What an earlier release stored may name a model twice: a second try of the same one.
+        for model in models.filter(|model| names.insert(model.name().to_owned())) {
             builder = builder.fallback(model);
         }
         let own = definition.and_then(|definition| definition.temperature);

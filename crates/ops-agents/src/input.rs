@@ -249,7 +249,18 @@ fn named(config: &Map<String, Value>) -> Vec<Wrong> {
         .map(|failure| Wrong::new("planner", format!("cannot be used: {}", failure.message)));
     let script = text("script").and_then(|script| Script::parse(script).err());
     let script = script.map(|error| Wrong::new("script", format!("is not valid: {error}")));
-    planner.into_iter().chain(script).collect()
+    planner
+        .into_iter()
+        .chain(script)
+        .chain(twice(config))
+        .collect()
+}
+
+/// A chain that names one model twice. A task that an earlier release accepted runs.
+fn twice(config: &Map<String, Value>) -> Option<Wrong> {
+    let (key, value) = spelled(config, MODEL).ok()?;
+    let names = value?.as_array()?.iter().filter_map(Value::as_str);
+    Some(Wrong::new(key, providers::named_twice(names)?))
 }
 
 /// Whether an input may have one of these keys. Most have none, and need not be read for that. An

@@ -1,6 +1,6 @@
 //! Which providers there are, and their clients.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use agentkit::{
     Model,
@@ -114,6 +114,11 @@ impl Providers {
         let mut chain = vec![model];
         for name in &settings.fallback {
             chain.push(providers.listed(name).map_err(wrong("model.fallback"))?);
+        }
+        let names = chain.iter().map(ModelName::as_str);
+        if let Some(message) = named_twice(names) {
+            let message = format!("setting `model.fallback`: with `model.name`, it {message}");
+            return Err(FactoryError::Provider(message));
         }
         providers.chain = chain;
         Ok(providers)
@@ -286,6 +291,17 @@ impl Providers {
 /// The model of a provider.
 fn of(provider: &str, model: &str) -> Result<ModelName, Failure> {
     ModelName::of(provider, model).map_err(not_a_name)
+}
+
+/// What is wrong with a chain that has one model twice: its second place could not be told from the
+/// first, and the model would only be asked again what it cannot answer.
+pub(crate) fn named_twice<'a>(chain: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    let mut seen = BTreeSet::new();
+    let twice = chain.into_iter().find(|name| !seen.insert(*name))?;
+    let twice: String = twice.chars().take(80).collect();
+    Some(format!(
+        "names `{twice}` twice; name each model of a chain once (`model.tries` says how often one is tried)"
+    ))
 }
 
 fn not_a_name(error: ModelNameError) -> Failure {

@@ -59,6 +59,8 @@ pub struct Settings {
     pub policy: PolicyFile,
     /// How long a run waits for a tool source that it names and that was never listed.
     pub start_timeout: Duration,
+    /// `telemetry.content`: whether spans hold prompts, answers, arguments and results.
+    pub content_in_spans: bool,
 }
 
 impl Default for Settings {
@@ -83,6 +85,7 @@ impl Default for Settings {
             memory: MemoryConfig::default(),
             policy: PolicyFile::default(),
             start_timeout: START_TIMEOUT,
+            content_in_spans: false,
         }
     }
 }

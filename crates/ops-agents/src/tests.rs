@@ -13,6 +13,10 @@ use super::*;
 
 /// A factory of settings by their names.
 fn factory_of(settings: &[(&str, &str)]) -> Factory {
+    Factory::new(settings_of(settings), Vec::new()).unwrap()
+}
+
+fn settings_of(settings: &[(&str, &str)]) -> Settings {
     use agentkit::model::client::Provider;
     let mut found = Settings::default();
     let mut endpoints: Vec<Endpoint> = Provider::ALL
@@ -44,7 +48,7 @@ fn factory_of(settings: &[(&str, &str)]) -> Factory {
         }
     }
     found.endpoints = endpoints;
-    Factory::new(found, Vec::new()).unwrap()
+    found
 }
 
 fn start(factory: &Factory, input: &Value) -> Result<Made, Failure> {
@@ -555,4 +559,67 @@ fn the_page_on_rest_has_every_type_of_event_and_no_other() {
     let known: BTreeSet<&str> = documented.iter().copied().collect();
     assert_eq!(known, stored);
     assert_eq!(documented.len(), known.len(), "each stands there once");
+}
+
+/// library/L1: a chain with one model twice was taken, and its run never ended.
+#[test]
+fn a_chain_names_a_model_once() {
+    const SAYS: &str = "names `google/x` twice";
+    let factory = factory_of(&TWO);
+    let twice = json!({"model": ["google/x", "anthropic/y", "google/x"]});
+    for key in ["model", "llm_model"] {
+        let config = json!({ key: twice["model"] });
+        let input = Json::from(&json!({"prompt": "x", "agent_config": config}));
+        let (found, _) = crate::input::check(&input);
+        let wrong: Vec<_> = found.wrong.iter().map(|field| &field.message).collect();
+        assert!(matches!(&*wrong, [one] if one.contains(SAYS)), "{wrong:?}");
+    }
+    // A task that an earlier release accepted runs, with each model once.
+    let input = json!({"prompt": "x", "agent_config": twice});
+    let agent = start(&factory, &input).unwrap().agent;
+    let names = agent.config().models.iter().map(|model| &*model.name);
+    assert_eq!(names.collect::<Vec<_>>(), ["google/x", "anthropic/y"]);
+
+    let definition =
+        agentkit::Definition::from_json(&json!({"name": "a", "model": twice["model"]}));
+    let mistakes = factory.mistakes(&definition.unwrap());
+    assert!(
+        matches!(&*mistakes, [one] if one.message.contains(SAYS)),
+        "{mistakes:?}"
+    );
+    let settings = settings_of(&[
+        ("google.api_key", "k"),
+        ("model.name", "google/x"),
+        ("model.fallback", "google/x"),
+    ]);
+    let error = Factory::new(settings, Vec::new()).err().unwrap();
+    assert!(error.to_string().contains(SAYS), "{error}");
+}
+
+/// A definition whose models have no key here, or whose script nobody follows, was taken without a word.
+#[test]
+fn an_apply_warns_of_models_without_a_key_and_of_scripts_without_effect() {
+    let factory = factory_of(&TWO);
+    let warnings = |definition: Value| factory.warnings(&Json::from(&definition));
+    let found = warnings(json!({"name": "a", "model": ["openai/gpt-5", "google/x"]}));
+    let [one] = &*found else {
+        panic!("one provider has no key")
+    };
+    assert!(
+        one.starts_with("`model`: ") && one.contains("OPENAI_API_KEY"),
+        "{one}"
+    );
+    let script = "[[turn]]\nanswer = 'x'";
+    let found = warnings(json!({"name": "a", "model": ["google/x"], "script": script}));
+    let [one] = &*found else {
+        panic!("the script has no effect")
+    };
+    assert!(one.starts_with("`script`: `google/x` answers"), "{one}");
+    for fine in [
+        json!({"name": "a"}),
+        json!({"name": "a", "model": ["google/x"]}),
+        json!({"name": "a", "model": ["scripted"], "script": script}),
+    ] {
+        assert_eq!(warnings(fine.clone()), Vec::<String>::new(), "{fine}");
+    }
 }

@@ -101,6 +101,12 @@ impl Engine {
         })
     }
 
+    /// What the author of a definition that was applied should know of it: a sentence each.
+    #[must_use]
+    pub fn agent_warnings(&self, definition: &Json) -> Vec<String> {
+        self.definitions.warnings(definition)
+    }
+
     /// One agent.
     ///
     /// # Errors

@@ -424,6 +424,11 @@ fn rest_after(error: &DriveError, entitlement: &Entitlement, record: &TaskRecord
             let message = format!("the task's log is not lawful: {error}");
             Rest::Failed(Failure::last(Code::LogDamaged.as_str(), message))
         }
+        // Defects of the agents' maker: the run is as its log says, and another release may go on.
+        DriveError::NoModel { .. } | DriveError::OtherGoal => {
+            tracing::error!(task = %record.task.id, %error, "the run cannot go on");
+            Rest::Failed(Failure::passing("invalid_agent", error.to_string()))
+        }
     }
 }
 

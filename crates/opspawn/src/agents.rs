@@ -101,6 +101,7 @@ pub(crate) fn models(config: &Config) -> Result<Settings> {
         start_timeout: config
             .duration("tools.start_timeout")
             .unwrap_or(usual.start_timeout),
+        content_in_spans: config.is_on("telemetry.content"),
     })
 }
 

@@ -20,7 +20,7 @@ mod tool;
 
 use std::io::IsTerminal as _;
 
-use agentkit::telemetry::{CONTENT, TARGET};
+use agentkit::telemetry::TARGET;
 use anyhow::{Context as _, Result};
 use clap::CommandFactory as _;
 use serde_json::json;
@@ -171,8 +171,8 @@ fn subscriber(config: &Config) -> Result<impl Subscriber + Send + Sync> {
         .with_context(|| format!("setting `log`: `{filter}` is not a log filter"))?;
     // The spans of agents are for a collector. In a log they would be made for nobody, and show what
     // the model is asked. (A filter without a hint would have every event looked at.)
-    let no_spans = filter_fn(|metadata| ![TARGET, CONTENT].contains(&metadata.target()))
-        .with_max_level_hint(LevelFilter::TRACE);
+    let no_spans =
+        filter_fn(|metadata| metadata.target() != TARGET).with_max_level_hint(LevelFilter::TRACE);
     let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let log = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
@@ -221,12 +221,10 @@ mod tests {
             "warn,ops_worker=info",
             "info",
             "warn,agentkit=trace",
-            "warn,agentkit::content=info",
         ] {
             let config = Config::load(&[("log", log.to_owned())], None).unwrap();
             tracing::subscriber::with_default(subscriber(&config).unwrap(), || {
                 assert!(!enabled!(target: TARGET, Level::INFO), "{log}");
-                assert!(!enabled!(target: CONTENT, Level::INFO), "{log}");
                 assert!(enabled!(Level::WARN), "{log}");
             });
         }

@@ -91,6 +91,27 @@ pub(crate) fn about(what: &str, error: &anyhow::Error) -> anyhow::Error {
     .into()
 }
 
+/// Several errors as one, with the exit code and the fix of the first.
+pub(crate) fn all(errors: Vec<anyhow::Error>) -> anyhow::Result<()> {
+    let mut errors = errors.into_iter();
+    let Some(first) = errors.next() else {
+        return Ok(());
+    };
+    let others: Vec<String> = errors.map(|error| format!("{error:#}")).collect();
+    if others.is_empty() {
+        return Err(first);
+    }
+    let exiting = first.downcast_ref::<Exiting>();
+    let message = exiting.map_or_else(|| format!("{first:#}"), |exiting| exiting.message.clone());
+    Err(Exiting {
+        exit: code_of(&first),
+        message: format!("{message}\n{}", others.join("\n")),
+        fix: exiting.and_then(|exiting| exiting.fix.clone()),
+        code: exiting.and_then(|exiting| exiting.code.clone()),
+    }
+    .into())
+}
+
 /// An error for programs: what `--json` prints on standard error.
 pub(crate) fn json_of(error: &anyhow::Error) -> Value {
     let exit = code_of(error);

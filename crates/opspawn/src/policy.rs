@@ -43,8 +43,17 @@ fn read(config: &Config) -> Result<Loaded> {
                 .with_context(|| format!("cannot read the policy file {}", path.display()));
         }
     };
-    let file = PolicyFile::parse(&text)
-        .with_context(|| format!("the policy file {} cannot be used", path.display()))?;
+    let cannot = || format!("the policy file {} cannot be used", path.display());
+    let file = PolicyFile::parse(&text).with_context(cannot)?;
+    let tools = crate::tools::configured(config);
+    let specs: Vec<_> = tools
+        .iter()
+        .map(|tool| Arc::new(tool.spec().clone()))
+        .collect();
+    let idle = file.idle_rules(&specs);
+    if !idle.is_empty() {
+        return Err(anyhow::anyhow!(idle.join("; "))).with_context(cannot);
+    }
     let path = Some(path);
     Ok(Loaded { file, path })
 }
@@ -57,17 +66,6 @@ impl Loaded {
             return format!("profile `{profile}`; no policy.toml in the data folder");
         };
         let rules = self.file.rules.len();
-        let idle: Vec<String> = self
-            .file
-            .rules
-            .iter()
-            .filter(|rule| !tools.iter().any(|tool| rule.tool.matches(&tool.name)))
-            .map(|rule| format!("`{}`", rule.tool))
-            .collect();
-        let idle = match idle.as_slice() {
-            [] => String::new(),
-            idle => format!("; no tool here has a name like {}", idle.join(", ")),
-        };
         let passed_over: Vec<String> = self
             .file
             .rules
@@ -84,7 +82,7 @@ impl Loaded {
             .collect();
         let count = if rules == 1 { "rule" } else { "rules" };
         format!(
-            "profile `{profile}`, {rules} {count} from {}{idle}{}",
+            "profile `{profile}`, {rules} {count} from {}{}",
             path.display(),
             passed_over.concat()
         )
@@ -96,22 +94,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_summary_names_rules_that_speak_of_no_tool() {
-        let rule = |tool: &str| format!("[[rule]]\ntool = \"{tool}\"\naction = \"ask\"\n");
-        let text = format!("profile = \"strict\"\n{}{}", rule("write_*"), rule("shel"));
-        let loaded = Loaded {
-            file: PolicyFile::parse(&text).unwrap(),
-            path: Some(PathBuf::from("p.toml")),
-        };
+    fn the_summary_names_tools_that_a_rule_passes_over() {
         let spec = |name: &str| {
             let properties = serde_json::json!({"path": {"type": "string"}});
             let schema = serde_json::json!({"type": "object", "properties": properties});
             Arc::new(ToolSpec::new(name, "", schema))
         };
-        assert_eq!(
-            loaded.summary(&[spec("write_file")]),
-            "profile `strict`, 2 rules from p.toml; no tool here has a name like `shel`"
-        );
         let text = "[[rule]]\ntool = \"*_file\"\naction = \"deny\"\nwhen = { path = \"a/*\" }";
         let loaded = Loaded {
             file: PolicyFile::parse(text).unwrap(),

@@ -40,3 +40,113 @@ pub(crate) fn configured(config: &Config) -> Vec<Arc<dyn Tool>> {
     tools.extend(crate::faults::ledger_tools());
     tools
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use agentkit::ToolSpec;
+    use serde_json::Value;
+
+    use super::*;
+
+    const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/tools.md");
+
+    /// cli/C12: `ask_human` and the like were documented nowhere, and two pages disagreed on what writes.
+    /// `OPSPAWN_BLESS=1 cargo test` writes the parts anew.
+    #[test]
+    fn the_page_on_tools_is_that_of_the_tools() {
+        let config = Config::load(&[], None).unwrap();
+        let tools = configured(&config);
+        let mut specs: Vec<&ToolSpec> = tools.iter().map(|tool| tool.spec()).collect();
+        specs.retain(|spec| !spec.name.starts_with("ledger_"));
+        specs.sort_by(|one, two| one.name.cmp(&two.name));
+        let control: Vec<String> = agentkit::tool::control::all()
+            .iter()
+            .map(|tool| tool.spec().name.clone())
+            .collect();
+        let before = std::fs::read_to_string(PAGE).unwrap();
+        let page = with_part(&before, "tools", &table(&specs));
+        let of_runs: Vec<_> = specs
+            .iter()
+            .filter(|spec| control.contains(&spec.name))
+            .collect();
+        let sections: String = of_runs.into_iter().map(|spec| section(spec)).collect();
+        let page = with_part(&page, "tools of a run", &sections);
+        if std::env::var_os("OPSPAWN_BLESS").is_some() {
+            std::fs::write(PAGE, &page).unwrap();
+        } else {
+            assert!(
+                before == page,
+                "docs/tools.md is not that of the tools; OPSPAWN_BLESS=1 writes it anew"
+            );
+        }
+        for spec in specs {
+            let heading = format!("\n## `{}`\n", spec.name);
+            assert!(
+                page.contains(&heading),
+                "docs/tools.md has no `{}`",
+                spec.name
+            );
+        }
+    }
+
+    /// The page with this in a part between two comments.
+    fn with_part(page: &str, part: &str, content: &str) -> String {
+        let (begin, end) = (
+            format!("<!-- {part}: generated -->\n"),
+            format!("<!-- end of {part} -->\n"),
+        );
+        let (before, rest) = page.split_once(&begin).expect("the page has the part");
+        let (_, after) = rest.split_once(&end).expect("the part has an end");
+        format!("{before}{begin}{content}{end}{after}")
+    }
+
+    fn effect(spec: &ToolSpec) -> String {
+        let effect = serde_json::to_value(spec.effect).unwrap();
+        effect.as_str().unwrap().to_owned()
+    }
+
+    fn table(specs: &[&ToolSpec]) -> String {
+        let mut table =
+            "| Tool | Effect class | What it says to the model |\n| --- | --- | --- |\n".to_owned();
+        for spec in specs {
+            let first = spec.description.split(". ").next().unwrap_or_default();
+            let first = first.trim_end_matches('.').replace('|', "\\|");
+            let _ = writeln!(
+                table,
+                "| [`{0}`](#{0}) | `{1}` | {first} |",
+                spec.name,
+                effect(spec)
+            );
+        }
+        table
+    }
+
+    fn section(spec: &ToolSpec) -> String {
+        let mut section = format!(
+            "\n## `{}`\n\n{} Effect class: `{}`.\n\n| Argument | Type | What |\n| --- | --- | --- |\n",
+            spec.name,
+            spec.description,
+            effect(spec)
+        );
+        let schema = &spec.input_schema;
+        let required: Vec<&str> = schema["required"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        for (name, argument) in schema["properties"].as_object().unwrap() {
+            let kind = argument["type"].as_str().unwrap_or("any");
+            let required = if required.contains(&name.as_str()) {
+                ", required"
+            } else {
+                ""
+            };
+            let what = argument["description"].as_str().unwrap_or_default();
+            let _ = writeln!(section, "| `{name}` | {kind}{required} | {what} |");
+        }
+        section
+    }
+}

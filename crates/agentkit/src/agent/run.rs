@@ -1,9 +1,13 @@
-//! Runs in this process, with their log in memory: for programs that need no durability.
+//! Runs in this process, with their log in memory: for programs that need no durability. They need a
+//! Tokio runtime with its timer enabled: without one, the first timer or call panics.
 
 use std::{
     path::PathBuf,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
 };
 
@@ -19,7 +23,7 @@ use crate::{
     drive::{self, Batch, Deltas, MemoryRecorder, RecordError, Recorder, Session, SystemClock},
     event::{Failure, Wait},
     model::DeltaSink,
-    run::{DEFAULT_REASKS, Limits, OutputConfig, Run},
+    run::{Limits, OutputConfig, Run},
     schema,
 };
 
@@ -48,8 +52,17 @@ pub enum RunEvent {
     Text {
         /// The model call.
         step: StepId,
+        /// The try of that call, from 1.
+        attempt: u32,
         /// The words.
         delta: String,
+    },
+    /// The words of this try are withdrawn: the call broke off, and its next try begins the answer anew.
+    Withdrawn {
+        /// The model call.
+        step: StepId,
+        /// The try that broke off.
+        attempt: u32,
     },
     /// An event was recorded.
     Event(Box<Event>),
@@ -63,11 +76,9 @@ pub enum RunError {
     /// The agent failed.
     #[error(transparent)]
     Failed(#[from] Failure),
-    /// It waits for somebody, and in this program nobody comes.
-    #[error(
-        "the run waits for somebody outside ({0:?}); drive it with `drive::drive` over a log of \
-         your own, and put what comes from outside into that log"
-    )]
+    /// It waits for an approval, a signal or the like, which a run in memory cannot be given. Drive it
+    /// with [`drive::drive`] over a log of your own, and put what comes from outside into that log.
+    #[error("the run waits for {}, which it cannot be given here", .0.awaited())]
     Waiting(Wait),
     /// The driver could not go on.
     #[error(transparent)]
@@ -121,8 +132,7 @@ impl RunBuilder {
     /// # Errors
     /// [`RunError::Failed`] with the code `output_mismatch` if the model gives no such answer.
     pub async fn typed<T: DeserializeOwned + JsonSchema>(mut self) -> Result<T, RunError> {
-        let configured = self.agent.config.output.as_ref();
-        let max_reasks = configured.map_or(DEFAULT_REASKS, |output| output.max_reasks);
+        let max_reasks = self.agent.max_reasks();
         let schema = schema::of_answer::<T>();
         self.agent = self
             .agent
@@ -145,6 +155,7 @@ impl RunBuilder {
     /// while let Some(event) = run.next().await {
     ///     match event? {
     ///         RunEvent::Text { delta, .. } => print!("{delta}"),
+    ///         RunEvent::Withdrawn { .. } => println!("[the words so far are withdrawn]"),
     ///         RunEvent::Event(event) => println!("[{}]", event.kind()),
     ///         RunEvent::Answer(answer) => assert_eq!(answer.output, "It is 4."),
     ///     }
@@ -152,7 +163,6 @@ impl RunBuilder {
     /// # Ok(()) }
     /// # tokio::runtime::Runtime::new().unwrap().block_on(f()).unwrap();
     /// ```
-    #[must_use]
     pub fn stream(self) -> RunStream {
         let (sender, events) = mpsc::unbounded_channel();
         RunStream {
@@ -172,16 +182,18 @@ impl RunBuilder {
         };
         let folder = self.workspace.or(temporary.as_ref().map(|it| it.0.clone()));
         let log = Arc::new(MemoryRecorder::default());
+        let spoken = Arc::new(AtomicBool::new(false));
         let recorder: Arc<dyn Recorder> = match &follower {
             Some(follower) => Arc::new(Told {
                 log: Arc::clone(&log),
                 follower: follower.clone(),
+                spoken: Arc::clone(&spoken),
             }),
             None => Arc::clone(&log) as _,
         };
         let folder = folder.unwrap_or_default();
         let mut session = Session::new(recorder, Arc::new(SystemClock), folder, log.clone());
-        session.deltas = follower.map(|follower| Arc::new(Words(follower)) as _);
+        session.deltas = follower.map(|follower| Arc::new(Words { follower, spoken }) as _);
         let mut run = Run::default();
         let output = self.agent.run_in(self.goal, &mut run, &session).await?;
         Ok(Answer {
@@ -211,6 +223,7 @@ impl std::fmt::Display for Answer {
 }
 
 /// The events of a run, as they come.
+#[must_use = "a run goes on only while its stream is polled"]
 pub struct RunStream {
     /// None once it has ended.
     run: Option<BoxFuture<'static, Result<Answer, RunError>>>,
@@ -276,11 +289,21 @@ impl Drop for Temporary {
 struct Told {
     log: Arc<MemoryRecorder>,
     follower: mpsc::UnboundedSender<RunEvent>,
+    /// Whether the model call under way has spoken.
+    spoken: Arc<AtomicBool>,
 }
 
 impl Recorder for Told {
     fn append<'a>(&'a self, batch: Batch<'a>) -> BoxFuture<'a, Result<(), RecordError>> {
         for event in batch.events {
+            if let Event::ModelFailed(failed) = event
+                && self.spoken.swap(false, Ordering::Relaxed)
+            {
+                let _ = self.follower.send(RunEvent::Withdrawn {
+                    step: failed.step,
+                    attempt: failed.attempt,
+                });
+            }
             // A follower that is gone has dropped the run as well.
             let _ = self.follower.send(RunEvent::Event(Box::new(event.clone())));
         }
@@ -300,26 +323,36 @@ impl Recorder for Told {
     }
 }
 
-struct Words(mpsc::UnboundedSender<RunEvent>);
+struct Words {
+    follower: mpsc::UnboundedSender<RunEvent>,
+    spoken: Arc<AtomicBool>,
+}
 
 impl Deltas for Words {
-    fn sink(&self, step: StepId, _: u32) -> Box<dyn DeltaSink> {
+    fn sink(&self, step: StepId, attempt: u32) -> Box<dyn DeltaSink> {
+        self.spoken.store(false, Ordering::Relaxed);
         Box::new(WordsOf {
             step,
-            follower: self.0.clone(),
+            attempt,
+            follower: self.follower.clone(),
+            spoken: Arc::clone(&self.spoken),
         })
     }
 }
 
 struct WordsOf {
     step: StepId,
+    attempt: u32,
     follower: mpsc::UnboundedSender<RunEvent>,
+    spoken: Arc<AtomicBool>,
 }
 
 impl DeltaSink for WordsOf {
     fn text(&self, delta: &str) {
+        self.spoken.store(true, Ordering::Relaxed);
         let _ = self.follower.send(RunEvent::Text {
             step: self.step,
+            attempt: self.attempt,
             delta: delta.to_owned(),
         });
     }

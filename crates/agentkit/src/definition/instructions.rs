@@ -13,7 +13,7 @@ use crate::{event::Failure, template};
 
 const NAME: &str = "instructions";
 /// What a template may speak of.
-const KNOWN: &[&str] = &["agent", "goal", "input", "task", "date", "tools", "agents"];
+pub(super) const KNOWN: &[&str] = &["agent", "goal", "input", "task", "date", "tools", "agents"];
 
 /// What instructions may speak of.
 #[derive(Debug, Clone, Serialize)]
@@ -49,12 +49,11 @@ struct Context<'a> {
     scene: &'a Scene,
 }
 
-/// Whether a text is a template that speaks of nothing unknown.
-pub(super) fn check(text: &str) -> Result<(), String> {
-    let environment = environment(text).map_err(|error| explain(&error))?;
-    let template = environment
-        .get_template(NAME)
-        .map_err(|error| explain(&error))?;
+/// Whether a text, which begins on this line of its file, is a template that speaks of nothing unknown.
+pub(super) fn check(text: &str, first_line: usize) -> Result<(), String> {
+    let explain = |error| explain(&error, first_line);
+    let environment = environment(text).map_err(explain)?;
+    let template = environment.get_template(NAME).map_err(explain)?;
     let mut names: Vec<String> = template.undeclared_variables(false).into_iter().collect();
     names.sort_unstable();
     let globals: Vec<String> = environment
@@ -77,6 +76,9 @@ impl Definition {
     /// # Errors
     /// `invalid_instructions` names what the scene does not have.
     pub fn instructions(&self, scene: &Scene) -> Result<String, Failure> {
+        if !self.is_template() {
+            return Ok(self.instructions.clone());
+        }
         let context = Context {
             agent: &self.name,
             agents: &self.agents,
@@ -92,7 +94,7 @@ impl Definition {
             }
             let missing = missing(&self.instructions, &context);
             let what = match missing.as_slice() {
-                [] => explain(&error),
+                [] => explain(&error, 1),
                 missing => format!("`{}` is not defined", missing.join("`, `")),
             };
             Failure::last(
@@ -116,8 +118,10 @@ fn environment(text: &str) -> Result<Environment<'static>, minijinja::Error> {
     Ok(environment)
 }
 
-fn explain(error: &minijinja::Error) -> String {
-    let line = error.line().map(|line| format!(" (line {line})"));
+fn explain(error: &minijinja::Error, first_line: usize) -> String {
+    let line = error
+        .line()
+        .map(|line| format!(" (line {})", first_line + line - 1));
     let what = error
         .detail()
         .map_or_else(|| error.kind().to_string(), str::to_owned);

@@ -14,11 +14,12 @@ use crate::{
     run::Exhaustion,
 };
 
-const KEYS: &[&str] = &[
+pub(super) const KEYS: &[&str] = &[
     "name",
     "description",
     "model",
     "instructions",
+    "template",
     "planner",
     "temperature",
     "script",
@@ -29,13 +30,13 @@ const KEYS: &[&str] = &[
     "limits",
     "policy",
 ];
-const MEMORY: &[&str] = &[
+pub(super) const MEMORY: &[&str] = &[
     "context_tokens",
     "compact_at",
     "keep_exchanges",
     "summarise",
 ];
-const LIMITS: &[&str] = &[
+pub(super) const LIMITS: &[&str] = &[
     "max_steps",
     "max_tokens",
     "max_cost_usd",
@@ -45,7 +46,8 @@ const LIMITS: &[&str] = &[
     "spawn_depth",
     "on_exhausted",
 ];
-const LONGEST_NAME: usize = 64;
+pub(super) const OUTPUT: &[&str] = &["schema", "max_reasks"];
+pub(super) const LONGEST_NAME: usize = 64;
 
 /// One table of a definition.
 struct Table<'a> {
@@ -54,7 +56,11 @@ struct Table<'a> {
     mistakes: &'a mut Vec<Mistake>,
 }
 
-pub(super) fn definition(value: &Value) -> Result<Definition, DefinitionError> {
+/// Reads a definition, whose instructions begin on this line of its file.
+pub(super) fn definition(
+    value: &Value,
+    instructions_line: usize,
+) -> Result<Definition, DefinitionError> {
     let mut mistakes = Vec::new();
     let Some(map) = value.as_object() else {
         return Err(DefinitionError::Mistakes(vec![Mistake {
@@ -69,12 +75,15 @@ pub(super) fn definition(value: &Value) -> Result<Definition, DefinitionError> {
     };
     top.known(KEYS);
     let name = top.name();
+    // A template is what instructions are unless said: saying so makes no other version.
+    let template = top.switch("template").filter(|template| !template);
     let found = Definition {
         agents: top.agents(&name),
         name,
         description: top.text("description").unwrap_or_default(),
         model: top.model(),
-        instructions: top.instructions(),
+        instructions: top.instructions(instructions_line, template.is_none()),
+        template,
         planner: top.planner(),
         temperature: top.number("temperature", 0.0..=10.0),
         script: top.text("script"),
@@ -84,7 +93,7 @@ pub(super) fn definition(value: &Value) -> Result<Definition, DefinitionError> {
         limits: Limits::default(),
         policy: map.get("policy").cloned().unwrap_or_default(),
     };
-    let output = top.table("output", &["schema", "max_reasks"], |output| Output {
+    let output = top.table("output", OUTPUT, |output| Output {
         schema: output.schema(),
         max_reasks: output.small("max_reasks", 0),
     });
@@ -401,16 +410,18 @@ impl Table<'_> {
         schema
     }
 
-    fn instructions(&mut self) -> String {
+    fn instructions(&mut self, first_line: usize, is_template: bool) -> String {
         let text = self.text("instructions").unwrap_or_default();
-        if let Err(message) = instructions::check(&text) {
-            self.mistake("instructions", format!("`instructions`: {message}"));
+        if let (true, Err(message)) = (is_template, instructions::check(&text, first_line)) {
+            let message =
+                format!("`instructions`: {message} (`template = false` takes the text as it is)");
+            self.mistake("instructions", message);
         }
         text
     }
 }
 
-fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     let alphanumeric = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     name.len() <= LONGEST_NAME
         && name.starts_with(alphanumeric)

@@ -147,6 +147,21 @@ fn mistakes_are_all_named_with_what_mends_them() {
             "did you mean `profile`?",
         ),
         ("name = ", "it is not valid TOML"),
+        // tools/T8: lines were counted from the text without the settings.
+        (
+            "\n---\nname: a\n---\n\nOne.\n{{ goal }}\n{{ goal",
+            "line 8)",
+        ),
+        (
+            "---\nname: a\n---\n{{ goal }} {{ gaol }}",
+            "did you mean `goal`? (`template = false` takes the text as it is)",
+        ),
+        (
+            "name = \"a\"\ntemplate = 1",
+            "`template` must be `true` or `false`",
+        ),
+        ("{\"name\": 1}", "`name` must be text"),
+        ("{", "it is not valid JSON"),
         ("---\nname: a\n", "have no end"),
         ("---\nname: a\n  x: 1\n---\n", "line 3"),
         (
@@ -245,4 +260,110 @@ fn instructions_that_never_end_are_an_error() {
     let error = definition.instructions(&scene(json!({}))).unwrap_err();
     assert_eq!(error.code, "invalid_instructions");
     assert!(error.message.contains("take too long"), "{error}");
+}
+
+/// tools/T8: the text of a prompt was taken for a template: braces of workflows and pages were refused, and
+/// comments vanished.
+#[test]
+fn the_text_of_markdown_is_a_template_only_where_it_speaks_of_a_run() {
+    let parse = |text: &str| {
+        let text = format!("---\nname: a\n{text}");
+        Definition::parse_file(&text, Format::Markdown, None).unwrap()
+    };
+    for text in [
+        "Use `${{ secrets.X }}`.",
+        "<div style={{ a: b }}>",
+        "{% render 'card' %}",
+        "{# a heading #}\nx",
+        "Fill in {{ placeholder }}.",
+    ] {
+        let parsed = parse(&format!("---\n{text}\n"));
+        let definition = parsed.definition;
+        assert_eq!(definition.template, Some(false), "{text}");
+        assert_eq!(definition.instructions(&scene(json!({}))).unwrap(), text);
+        assert!(
+            parsed.notes[0].starts_with("instructions: text as it is"),
+            "{text}"
+        );
+        assert!(definition.canonical().contains("\"template\":false"));
+        // What is stored reads back.
+        let stored = serde_json::from_str(&definition.canonical()).unwrap();
+        assert_eq!(Definition::from_json(&stored).unwrap(), definition);
+    }
+    let template = parse("---\nFor {{ goal }}.");
+    assert!(template.definition.is_template());
+    assert!(template.notes[0].starts_with("instructions: a template"));
+    let plain = parse("---\nNo braces but {these}.");
+    assert_eq!((plain.definition.template, plain.notes.len()), (None, 0));
+    // The key decides, and saying what holds anyway makes no other version.
+    let said = parse("template: false\n---\nFor {{ goal }}.").definition;
+    assert_eq!(
+        said.instructions(&scene(json!({}))).unwrap(),
+        "For {{ goal }}."
+    );
+    let said = parse("template: true\n---\nFor {{ goal }}.").definition;
+    assert_eq!(said.digest(), template.definition.digest());
+    // TOML, and what is stored without the key, are templates.
+    let toml = "name = \"a\"\ninstructions = \"Fill in {{ placeholder }}.\"";
+    assert!(mistakes(toml).contains("no variable `placeholder`"));
+}
+
+#[test]
+fn settings_that_are_no_yaml_are_read_by_line_only_where_another_tool_has_them() {
+    let text = "---\nname: reviewer\ndescription: Use it: after \"a\" change\n  and before: b\ncolor: red\n---\nReview.";
+    let parsed = Definition::parse_file(text, Format::Markdown, None).unwrap();
+    assert_eq!(
+        parsed.definition.description,
+        "Use it: after \"a\" change\nand before: b"
+    );
+    let wrapped =
+        "````chatagent\n```chatagent\n---\nname: a\ntools: ['search']\n---\nFind it.\n```\n````\n";
+    let parsed = Definition::parse_file(wrapped, Format::Markdown, None).unwrap();
+    assert_eq!(parsed.definition.instructions, "Find it.");
+    for ours in [
+        "---\nname: a\ndescription: Use it: so\nplanner: react\n---\nx",
+        "---\nname: a\nname: b\ndescription: Use it: so\n---\nx",
+    ] {
+        assert!(mistakes(ours).contains("not valid YAML"), "{ours}");
+    }
+}
+
+/// cli/C12: the table of keys is that of the code.
+#[test]
+fn the_page_on_agents_has_every_key_and_no_other() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/agents.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let (_, table) = page.split_once("| Key | What | Without it |\n").unwrap();
+    let mut named = std::collections::BTreeSet::new();
+    for row in table
+        .lines()
+        .skip(1)
+        .take_while(|line| line.starts_with('|'))
+    {
+        let cell = row.split('|').nth(1).unwrap();
+        let mut group = "";
+        for key in cell.split('`').skip(1).step_by(2) {
+            // `limits.max_steps`, `max_tokens`: the group is said once.
+            match key.split_once('.') {
+                Some((first, _)) => {
+                    group = first;
+                    named.insert(key.to_owned());
+                }
+                None if group.is_empty() => drop(named.insert(key.to_owned())),
+                None => drop(named.insert(format!("{group}.{key}"))),
+            }
+        }
+    }
+    let within = |group: &'static str, keys: &'static [&str]| {
+        keys.iter().map(move |key| format!("{group}.{key}"))
+    };
+    let groups = ["output", "memory", "limits"];
+    let plain = read::KEYS.iter().filter(|key| !groups.contains(key));
+    let known = plain
+        .map(|key| (*key).to_owned())
+        .chain(within("output", read::OUTPUT))
+        .chain(within("memory", read::MEMORY))
+        .chain(within("limits", read::LIMITS))
+        .collect();
+    assert_eq!(named, known);
 }

@@ -1,6 +1,6 @@
 //! One model call: intent, call, outcome, and what the gate says of the calls it asks for.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::Value;
 use tracing::Instrument as _;
@@ -14,7 +14,7 @@ use crate::{
         Event, Failure, FinishReason, ModelCompleted, ModelFailed, ModelStarted, PlanUpdated,
         Purpose, SegmentChange, SegmentOpened, StepId, Verdict, Wait,
     },
-    model::{DeltaSink, ModelError, ModelErrorKind, NoDeltas, Response},
+    model::{DeltaSink, Model, ModelError, ModelErrorKind, NoDeltas, Response},
     planner::Reading,
     run::{self, Exhaustion, Limits, Next, Outcome, Stage, Unsettled},
     telemetry,
@@ -47,7 +47,7 @@ impl Driver<'_> {
             .run
             .config()
             .map_or_else(Limits::default, |config| config.limits.clone());
-        let model = self.agent.model_named(self.run.model()).clone();
+        let model = self.model()?;
         let asked = self.ask(&*model, &call.purpose, call.max_output_tokens);
         self.push(Event::ModelStarted(ModelStarted {
             step: call.step,
@@ -67,14 +67,21 @@ impl Driver<'_> {
                 self.session.sink(call.step, call.attempt)
             }
         };
-        let span = telemetry::chat(model.name(), call.step.0, call.attempt, &asked.request);
+        let content = telemetry::Content::of(self.agent);
+        let span = telemetry::chat(
+            content,
+            model.name(),
+            call.step.0,
+            call.attempt,
+            &asked.request,
+        );
         let answer = tokio::select! {
             biased;
             answer = model.call(&asked.request, &*sink).instrument(span.clone()) => answer,
             () = self.session.cancel.cancelled() => return Err(RecordError::Stopping.into()),
             () = until(limits.deadline_micros, self.session.clock.now_micros()) => Err(deadline()),
         };
-        telemetry::answered(&span, &answer);
+        telemetry::answered(content, &span, &answer);
         drop(span);
         let (dialect, purpose) = (asked.dialect, asked.purpose.clone());
         if !call.purpose.is_summary() {
@@ -104,6 +111,22 @@ impl Driver<'_> {
         }
     }
 
+    /// The agent's model that the run goes on with.
+    ///
+    /// # Errors
+    /// [`DriveError::NoModel`] if the agent has no model of its name.
+    fn model(&self) -> Result<Arc<dyn Model>, DriveError> {
+        let (name, models) = (self.run.model(), &self.agent.models);
+        let at_index = models.get(self.run.model_index());
+        let found = at_index
+            .filter(|model| model.name() == name)
+            .or_else(|| models.iter().find(|model| model.name() == name));
+        found.cloned().ok_or_else(|| DriveError::NoModel {
+            name: name.to_owned(),
+            known: models.iter().map(|model| model.name().to_owned()).collect(),
+        })
+    }
+
     /// Goes on only if the call may begin whose intent was just recorded. If not, the log says that
     /// it was not made: without an outcome its budget would count as used.
     async fn check_or_withdraw_model(&mut self, call: &Call) -> Result<(), DriveError> {
@@ -119,6 +142,7 @@ impl Driver<'_> {
             charged_tokens: 0,
             charged_cost_micros: 0,
             fallback: None,
+            fallback_index: None,
             retry_at_micros: None,
         }))?;
         Ok(self.save_before(refusal).await?)
@@ -270,6 +294,7 @@ impl Driver<'_> {
             && self.run.shrinks_after_overflow();
         let fallback = fallback.filter(|_| !shrinks);
         let falls_back = fallback.is_some();
+        let next_index = u32::try_from(self.run.model_index() + 1).ok();
         let retry_at_micros = error.retry_after.filter(|delay| !delay.is_zero());
         let retry_at_micros = retry_at_micros.map(|delay| self.after(delay));
         self.push(Event::ModelFailed(ModelFailed {
@@ -279,6 +304,7 @@ impl Driver<'_> {
             charged_tokens,
             charged_cost_micros,
             fallback,
+            fallback_index: next_index.filter(|_| falls_back),
             retry_at_micros,
         }))?;
         if let Purpose::Summary { keep_from } = call.purpose

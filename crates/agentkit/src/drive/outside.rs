@@ -8,6 +8,13 @@ use crate::{
     tool::{Admission, Spawn, canonical_digest},
 };
 
+/// The version of the agent's definition, as its task has it; of an agent without one, the digest of what the
+/// run is pinned to.
+fn agent_digest(config: &RunConfig) -> String {
+    let version = config.agent_digest.clone();
+    version.unwrap_or_else(|| config.digest())
+}
+
 impl Driver<'_> {
     pub(super) fn policy_context(&self) -> PolicyContext<'_> {
         PolicyContext {
@@ -47,7 +54,7 @@ impl Driver<'_> {
                     step,
                     tool: name.clone(),
                     tool_digest: tool_digest.clone().unwrap_or_default(),
-                    agent_digest: self.run.config().map(RunConfig::digest).unwrap_or_default(),
+                    agent_digest: self.run.config().map(agent_digest).unwrap_or_default(),
                     input: input.clone(),
                     input_digest: canonical_digest(&input),
                     input_schema: spec

@@ -247,7 +247,8 @@ impl Driver<'_> {
             policy: gate.policy_check(&called.name, self.policy_context().agent),
             ..self.tool_context(&called)
         };
-        let span = telemetry::execute_tool(&called);
+        let content = telemetry::Content::of(self.agent);
+        let span = telemetry::execute_tool(content, &called);
         let run = gate.run(&called.name, called.input.clone(), context);
         let outcome = self.in_time(run.instrument(span)).await?;
         let outcome = outcome.unwrap_or_else(|| {

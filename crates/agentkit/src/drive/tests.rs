@@ -716,7 +716,7 @@ async fn a_call_that_somebody_has_run_again_counts_its_tries() {
         dies_at: 99,
         ..Dying::default()
     });
-    step(&agent, second.clone()).await.0.unwrap();
+    drop(step(&agent, second.clone()).await.0.unwrap());
     let events = second.events.lock().unwrap();
     let tries: Vec<_> = events
         .iter()

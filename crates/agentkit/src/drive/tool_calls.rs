@@ -80,7 +80,8 @@ impl<'a> Driver<'a> {
         let (name, input, effect) = (call.name.clone(), call.input.clone(), call.effect);
         let limits = self.run.config().map(|config| &config.limits);
         let deadline = limits.and_then(|limits| limits.deadline_micros);
-        let span = telemetry::execute_tool(call);
+        let content = telemetry::Content::of(self.agent);
+        let span = telemetry::execute_tool(content, call);
         let performed = async move {
             let late = super::model_call::until(deadline, context.now_micros);
             let outcome = tokio::select! {
@@ -88,7 +89,7 @@ impl<'a> Driver<'a> {
                 outcome = gate.run(&name, input, context) => outcome,
                 () = late => Err(past_deadline(&name, effect)),
             };
-            telemetry::returned(&Span::current(), &outcome);
+            telemetry::returned(content, &Span::current(), &outcome);
             (step, outcome)
         };
         Some(performed.instrument(span))

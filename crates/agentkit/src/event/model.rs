@@ -87,6 +87,10 @@ pub struct ModelFailed {
     /// The model of the chain that goes on from here, if it is another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback: Option<String>,
+    /// The index of that model in the run's chain, from 0. Logs of earlier releases hold the name
+    /// alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback_index: Option<u32>,
     /// Before this time, in UTC microseconds, the provider wants no other try.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_at_micros: Option<i64>,

@@ -63,6 +63,20 @@ pub enum Wait {
     },
 }
 
+impl Wait {
+    /// What is awaited, in the words of its user.
+    pub(crate) fn awaited(&self) -> &'static str {
+        match self {
+            Self::Timer { .. } => "a point in time",
+            Self::InDoubt { .. } => "a decision on a call whose outcome is unknown",
+            Self::Approval { .. } => "a person's approval",
+            Self::Signal { .. } => "a signal or an answer",
+            Self::Children { .. } => "the agents that it started",
+            Self::Budget { .. } => "a higher limit",
+        }
+    }
+}
+
 #[expect(
     clippy::trivially_copy_pass_by_ref,
     reason = "the signature is serde's"

@@ -5,23 +5,84 @@ use std::str::CharIndices;
 
 use serde_json::{Map, Number, Value};
 
+use super::thoughts;
+use crate::values;
+
 /// How deep objects and arrays may nest.
 const MAX_DEPTH: usize = 64;
 /// How many places of a text are tried as the beginning of an object or array.
 const MAX_TRIES: usize = 64;
 
-/// The value that a text is: alone, in a fence, or as the first object or array within prose.
-pub(super) fn whole(text: &str) -> Option<Value> {
-    let inner = unfenced(text.trim());
-    if let Ok(value) = serde_json::from_str(inner) {
+/// A text that is not one value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unread {
+    /// No JSON is in it.
+    Nothing,
+    /// Values that differ are in it, and nothing says which of them is meant.
+    Several,
+    /// More values than are read.
+    TooMany,
+}
+
+/// The value that a text is: alone, in the fence that ends it, or as the one object or array within
+/// prose. Thoughts do not count, and neither does a value that is not `wanted` where another one is.
+pub(super) fn whole(text: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value, Unread> {
+    if values::may_be_too_many(text) {
+        return Err(Unread::TooMany);
+    }
+    if let Some(value) = alone(text) {
+        return Ok(value);
+    }
+    let text = thoughts::blanked(text);
+    let text = text.trim();
+    let last = last_fence(text).map_or(text, |(_, inner)| inner);
+    if let Some(value) = alone(text).or_else(|| alone(last)) {
+        return Ok(value);
+    }
+    let mut found: Vec<Value> = Vec::new();
+    for (_, value, _) in containers(text) {
+        if !found.contains(&value) {
+            found.push(value);
+        }
+    }
+    if let (true, Some(value)) = (found.is_empty(), alone(unfenced(text))) {
+        return Ok(value);
+    }
+    if found.iter().any(&wanted) {
+        found.retain(wanted);
+    }
+    match (found.pop(), found.is_empty()) {
+        (Some(value), true) => Ok(value),
+        (Some(_), false) => Err(Unread::Several),
+        (None, _) => Err(Unread::Nothing),
+    }
+}
+
+/// The value that a text is, without anything beside it.
+fn alone(text: &str) -> Option<Value> {
+    let text = text.trim();
+    if let Ok(value) = serde_json::from_str(text) {
         return Some(value);
     }
-    if let Some((value, rest)) = value(inner)
-        && rest.trim().is_empty()
-    {
-        return Some(value);
+    let (value, rest) = value(text)?;
+    rest.trim().is_empty().then_some(value)
+}
+
+/// The fence that a text ends with: where it begins, and its content.
+pub(super) fn last_fence(text: &str) -> Option<(usize, &str)> {
+    let body = text.trim_end().strip_suffix("```")?;
+    let start = body.rfind("```")?;
+    // An even number of marks before it: the last one opens.
+    if !body[..start].matches("```").count().is_multiple_of(2) {
+        return None;
     }
-    containers(inner).next().map(|(_, value, _)| value)
+    let inner = &body[start + 3..];
+    let word = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+    let inner = match inner.split_once('\n') {
+        Some((head, rest)) if head.trim().chars().all(word) => rest,
+        Some(_) | None => inner,
+    };
+    Some((start, inner.trim()))
 }
 
 /// The content of the first fence, or the text itself if there is none.
@@ -225,11 +286,27 @@ mod tests {
             ("{\"text\": \"two\nlines\"}", json!({"text": "two\nlines"})),
             (r#"{'u': "\u00e4\ud83d\ude00\/"}"#, json!({"u": "ä😀/"})),
             ("see {not json} [1]", json!([1])),
+            // T5: a draft within a thought was the answer.
+            ("<think>{\"a\": 9}</think>\n{\"a\": 1}", json!({"a": 1})),
+            (
+                "<think>```json\n{\"a\": 9}\n```</think>```json\n{\"a\": 1}\n```",
+                json!({"a": 1}),
+            ),
+            (
+                "{\"a\": \"<think>b</think>\"}",
+                json!({"a": "<think>b</think>"}),
+            ),
+            (
+                "Not {\"a\": 9}, but\n```json\n{\"a\": 1}\n```",
+                json!({"a": 1}),
+            ),
+            ("It is {\"a\": 1}. Again: {\"a\": 1}", json!({"a": 1})),
+            ("By [1], it is {\"a\": 1}.", json!({"a": 1})),
             ("5", json!(5)),
             ("\"five\"", json!("five")),
             ("'five'", json!("five")),
         ] {
-            assert_eq!(whole(text), Some(wanted), "{text}");
+            assert_eq!(whole(text, Value::is_object), Ok(wanted), "{text}");
         }
         for text in [
             "",
@@ -243,7 +320,36 @@ mod tests {
             "{'u': '\\ud83d'}",
             "{'u': '\\ud83d\\u0020'}",
         ] {
-            assert_eq!(whole(text), None, "{text}");
+            assert_eq!(
+                whole(text, Value::is_object),
+                Err(Unread::Nothing),
+                "{text}"
+            );
+        }
+        for text in [
+            "{\"a\": 9} is wrong, {\"a\": 1} is right.",
+            "```json\n{\"a\": 9}\n```\nNo:\n```json\n{\"a\": 1}\n```\nThat is it.",
+        ] {
+            assert_eq!(
+                whole(text, Value::is_object),
+                Err(Unread::Several),
+                "{text}"
+            );
+        }
+    }
+
+    /// 30 MB of small values became a tree of 2 GB.
+    #[test]
+    fn more_values_than_are_read_are_refused() {
+        let many = |count: usize| format!("[{}[]]", "[],".repeat(count - 2));
+        assert!(whole(&many(50_000), Value::is_array).is_ok());
+        for text in [
+            many(100_001),
+            format!("Here: {}", many(5_000_000)),
+            format!("<think>{}</think>1", many(100_001)),
+            format!("{{'a': 1{}}}", ", b: 2".repeat(100_001)),
+        ] {
+            assert_eq!(whole(&text, Value::is_array), Err(Unread::TooMany));
         }
     }
 
@@ -258,7 +364,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_text_is_read_without_a_panic(text in "\\PC*|[\\[\\]{}'\":,\\\\u0-9a-fä`/* \n]{0,80}") {
-            let _ = whole(&text);
+            let _ = whole(&text, Value::is_array);
         }
 
         #[test]

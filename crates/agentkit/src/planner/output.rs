@@ -3,11 +3,15 @@
 use bounded::schema::{self, CheckError, Schema, SchemaError};
 use serde_json::Value;
 
-use super::{Reading, lenient};
+use super::{
+    Reading,
+    lenient::{self, Unread},
+};
 use crate::{
     event::Failure,
     model::ResponseSchema,
     run::{OutputConfig, Run},
+    values::MAX_VALUES,
 };
 
 /// The code of an answer that does not match.
@@ -108,13 +112,26 @@ pub(crate) fn in_words(schema: &ResponseSchema) -> String {
 /// The answer of a run: text as it is, or JSON where there is a schema. Whether it matches is seen
 /// by [`held`].
 pub(super) fn read(run: &Run, text: &str) -> Reading {
-    if config(run).is_none() {
+    let Some(output) = config(run) else {
         return Reading::Answer(Value::String(text.to_owned()));
-    }
-    match lenient::whole(text) {
-        Some(value) => Reading::Answer(value),
-        None => Reading::Refused(Failure::last(MISMATCH, "is not JSON")),
-    }
+    };
+    let wanted = |value: &Value| match output.schema.get("type").and_then(Value::as_str) {
+        Some("object") => value.is_object(),
+        Some("array") => value.is_array(),
+        Some(_) | None => true,
+    };
+    let wrong = match lenient::whole(text, wanted) {
+        Ok(value) => return Reading::Answer(value),
+        Err(Unread::Nothing) => "is not JSON",
+        Err(Unread::TooMany) => {
+            let wrong = format!("holds more than {MAX_VALUES} JSON values; answer with fewer");
+            return Reading::Refused(Failure::last(MISMATCH, wrong));
+        }
+        Err(Unread::Several) => {
+            "holds several JSON values that differ, so none of them is the answer"
+        }
+    };
+    Reading::Refused(Failure::last(MISMATCH, wrong))
 }
 
 /// What a reading comes to once an answer is held to the schema of the run, if that has one.

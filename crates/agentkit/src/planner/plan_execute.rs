@@ -8,9 +8,10 @@ use std::{fmt::Write as _, sync::Arc};
 use serde_json::{Value, json};
 
 use super::{
-    Ask, PlanStep, Planner, Reading, lenient,
+    Ask, PlanStep, Planner, Reading,
+    lenient::{self, Unread},
     output::{self, UNREADABLE},
-    react,
+    react, thoughts,
 };
 use crate::{
     event::{Failure, Plan, PlanItem, PlanItemStatus, Purpose},
@@ -136,12 +137,16 @@ fn first_plan() -> String {
 /// The items of a plan as a model writes it: JSON, or else a numbered list.
 fn items(text: &str) -> Result<Vec<String>, Failure> {
     let unreadable = |what: &str| Failure::last(UNREADABLE, format!("{what}. {FORM}"));
-    let titles = match lenient::whole(text) {
-        Some(Value::Object(object)) => object.get("steps").and_then(titles),
-        Some(list @ Value::Array(_)) => titles(&list),
-        Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) | None => None,
+    let is_plan = |value: &Value| value.get("steps").is_some();
+    let titles = match lenient::whole(text, is_plan) {
+        Ok(Value::Object(object)) => object.get("steps").and_then(titles),
+        Ok(list @ Value::Array(_)) => titles(&list),
+        Ok(Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => None,
+        // Which of several plans is meant, nothing says; a numbered list may hold values of its own.
+        Err(Unread::Nothing | Unread::Several) => None,
+        Err(Unread::TooMany) => return Err(unreadable("is far too long for a plan")),
     };
-    let titles = titles.or_else(|| numbered(text));
+    let titles = titles.or_else(|| numbered(&thoughts::blanked(text)));
     let Some(titles) = titles else {
         return Err(unreadable("is not a plan"));
     };
@@ -215,6 +220,7 @@ fn worked_off(plan: &Plan, text: &str) -> Plan {
     let Some((number, _)) = plan.active() else {
         return plan;
     };
+    let text = thoughts::blanked(text);
     let words = text.trim_start_matches(|c: char| c.is_whitespace() || "*_#`".contains(c));
     let reason = words.strip_prefix(FAILED);
     match reason {
@@ -285,6 +291,10 @@ mod tests {
             r#"["look", {"step": "tell"}]"#,
             "1. look\n2. **tell**\n",
             "I would:\n 1) look\n 2) tell",
+            // T5: a draft within a thought was the plan.
+            "<think>{\"steps\": [\"fly\"]}</think>{\"steps\": [\"look\", \"tell\"]}",
+            "<think>1. fly</think>\n1. look\n2. tell",
+            "As in [1]:\n{\"steps\": [\"look\", \"tell\"]}",
         ] {
             assert_eq!(
                 items(text),
@@ -297,6 +307,7 @@ mod tests {
             "I look, then I tell.",
             r#"{"steps": "look"}"#,
             r#"{"steps": [7]}"#,
+            r#"{"steps": ["look"]} or {"steps": ["tell"]}"#,
             "",
             "1.",
         ] {
@@ -332,7 +343,7 @@ mod tests {
     #[test]
     fn what_is_done_stays_in_the_plan_that_replaces_a_failed_one() {
         let plan = worked_off(&plan(&["look", "swim", "tell"]), "seen");
-        let failed = worked_off(&plan, "**FAILED**: too cold.");
+        let failed = worked_off(&plan, "<think>Too cold?</think>**FAILED**: too cold.");
         let error = failed.error.clone().unwrap();
         assert_eq!(error.message, "step 2 (swim) failed: too cold");
         assert!(plan_message(&failed, "g").contains("Make another plan"));

@@ -114,6 +114,14 @@ impl Condition {
         }
     }
 
+    /// The path of the argument that it is on, if it speaks of nothing but that argument.
+    pub(super) fn plain_argument(&self) -> Option<&[String]> {
+        match &self.0 {
+            On::Argument(argument) if argument.stands_for.is_none() => Some(&argument.path),
+            On::Argument(_) | On::Resources(_) => None,
+        }
+    }
+
     /// Whether it speaks of resources alone, and so of any tool.
     pub(super) fn is_on_resources(&self) -> bool {
         matches!(self.0, On::Resources(_))

@@ -41,7 +41,7 @@ impl Run {
             Event::RunStarted(started) => self.start(started),
             Event::ModelStarted(started) => self.ask(started),
             Event::ModelCompleted(completed) => self.answer(completed),
-            Event::ModelFailed(failed) => self.model_failed(failed),
+            Event::ModelFailed(failed) => self.model_failed(event.kind(), failed)?,
             Event::PlanUpdated(updated) => {
                 self.conversation.planned(&updated.plan, &self.goal);
                 self.phase.forget_closed();
@@ -139,6 +139,19 @@ impl Run {
         Ok(())
     }
 
+    /// The index of the model that goes on. Where the log holds its name alone, it is the next entry of
+    /// that name; a chain of an earlier release that named one model twice came back to the entry in use.
+    fn fallback_index(&self, name: &str, recorded: Option<u32>) -> Option<usize> {
+        let chain = &self.config.as_ref()?.models;
+        let is_named = |index: &usize| chain.get(*index).is_some_and(|model| model.name == name);
+        match recorded {
+            Some(index) => usize::try_from(index).ok().filter(is_named),
+            None => (self.chain.index + 1..chain.len())
+                .chain((0..=self.chain.index).rev())
+                .find(is_named),
+        }
+    }
+
     /// Enters a phase, unless the run has ended.
     fn enter(&mut self, phase: Phase) {
         if !matches!(self.phase, Phase::Ended(_)) {
@@ -183,7 +196,7 @@ impl Run {
         }));
     }
 
-    fn model_failed(&mut self, failed: &ModelFailed) {
+    fn model_failed(&mut self, kind: &'static str, failed: &ModelFailed) -> Result<(), FoldError> {
         let purpose = match &self.phase {
             Phase::Asking(call) => call.purpose.clone(),
             Phase::Deciding { .. } | Phase::Retrying(_) | Phase::Calling(_) | Phase::Ended(_) => {
@@ -207,11 +220,14 @@ impl Run {
         if failed.error.code != ModelFailed::NOT_CALLED {
             self.chain.failures += 1;
         }
-        if failed.fallback.is_some() {
-            self.chain.fallback.clone_from(&failed.fallback);
+        if let Some(name) = &failed.fallback {
+            self.chain.index = self
+                .fallback_index(name, failed.fallback_index)
+                .ok_or_else(|| FoldError::new(kind, name))?;
             self.chain.failures = 0;
             self.change_model();
         }
+        Ok(())
     }
 
     fn answer(&mut self, completed: &ModelCompleted) {

@@ -127,6 +127,27 @@ impl Registry {
         })
     }
 
+    /// The same registry with these tools as well.
+    ///
+    /// # Errors
+    /// As [`RegistryBuilder::register`].
+    pub fn with(
+        &self,
+        tools: impl IntoIterator<Item = Arc<dyn Tool>>,
+    ) -> Result<Self, RegistryError> {
+        let mut tools = tools.into_iter().peekable();
+        if tools.peek().is_none() {
+            return Ok(self.clone());
+        }
+        let mut builder = RegistryBuilder {
+            tools: BTreeMap::clone(&self.tools),
+        };
+        for tool in tools {
+            builder.register(tool)?;
+        }
+        Ok(builder.build())
+    }
+
     /// The same registry with this tool, in place of one of its name.
     ///
     /// # Errors

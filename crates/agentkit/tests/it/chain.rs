@@ -6,12 +6,13 @@ use std::{
 };
 
 use agentkit::{
-    Agent, BoxFuture, Event, Model, Usage,
-    drive::{self, Clock as _, MemoryRecorder, Session, Stop, SystemClock},
+    Agent, BoxFuture, Event, Goal, Model, Usage,
+    agent::{BuildError, RunError},
+    drive::{self, Clock as _, DriveError, MemoryRecorder, Session, Stop, SystemClock},
     event::{FinishReason, Wait},
     model::{
-        DeltaSink, Message, ModelError, ModelErrorKind, ModelInfo, Prices, Request, Response,
-        ResponseCall,
+        DeltaSink, Image, Message, ModelError, ModelErrorKind, ModelInfo, Prices, Request,
+        Response, ResponseCall,
     },
     run::{Limits, Run},
     tool::{Effect, Tool, ToolContext, ToolOutput, ToolSpec},
@@ -245,6 +246,138 @@ async fn a_resumed_run_stays_with_the_model_that_its_log_names() {
     assert_eq!((one.asked(), two.asked()), (1, 3));
 }
 
+/// L1: the place in the chain was looked up by name, so a chain with two models of one name began again
+/// and again, and the good one was never asked.
+#[tokio::test]
+async fn a_chain_that_names_a_model_twice_is_refused_and_names_of_their_own_are_taken() {
+    let no = || vec![Err(ModelErrorKind::QuotaExceeded)];
+    let (one, two) = (Told::new("a/one", no()), Told::new("b/two", no()));
+    let again = Told::new("a/one", vec![Ok(said("done"))]);
+    let twice = Agent::builder(one.clone()).fallback(two.clone());
+    let refused = twice.clone().fallback(again.clone()).build();
+    let refused = refused.err().unwrap();
+    assert!(
+        matches!(&refused, BuildError::DuplicateModel { name } if name == "a/one"),
+        "{refused}"
+    );
+
+    let agent = twice
+        .fallback(again.clone().named("a/one@eu"))
+        .build()
+        .unwrap();
+    let log = Arc::new(MemoryRecorder::default());
+    assert_eq!(run(&agent, &log).await, Stop::Completed(json!("done")));
+    assert_eq!((one.asked(), two.asked(), again.asked()), (1, 1, 1));
+    let indices = log.events().into_iter().filter_map(|event| match event {
+        Event::ModelFailed(failed) => Some((failed.fallback, failed.fallback_index)),
+        _ => None,
+    });
+    let named = |name: &str, index| (Some(name.to_owned()), Some(index));
+    assert_eq!(
+        indices.collect::<Vec<_>>(),
+        [named("b/two", 1), named("a/one@eu", 2)]
+    );
+}
+
+/// L1: the log of an earlier release, whose chain has one model twice, comes to its end.
+#[tokio::test]
+async fn an_older_log_with_one_name_twice_comes_to_the_end_of_its_chain() {
+    let no = || Err(ModelErrorKind::QuotaExceeded);
+    let (one, two) = (
+        Told::new("a/one", vec![no(), no(), no()]),
+        Told::new("b/two", vec![no()]),
+    );
+    let agent = agent(&[&one, &two], Limits::default());
+    let log = Arc::new(MemoryRecorder::default());
+    let stop = run(&agent, &log).await;
+    assert!(matches!(stop, Stop::Failed(_)), "{stop:?}");
+    // The same run with a third entry, which has the name of the first.
+    let mut fold = Run::default();
+    for event in log.events() {
+        let mut body: Value = serde_json::from_slice(&event.encode()).unwrap();
+        if let Some(chain) = body
+            .pointer_mut("/config/models")
+            .and_then(Value::as_array_mut)
+        {
+            chain.push(chain[0].clone());
+        }
+        if let Some(body) = body.as_object_mut() {
+            body.remove("fallback_index");
+        }
+        let event = Event::decode(&serde_json::to_vec(&body).unwrap()).unwrap();
+        if !matches!(event, Event::RunFailed(_)) {
+            fold.apply(&event).unwrap();
+        }
+    }
+    assert_eq!((fold.model(), fold.model_index()), ("b/two", 1));
+    let stop = drive_again(&agent, fold).await.unwrap();
+    assert!(matches!(stop, Stop::Failed(_)), "{stop:?}");
+    assert_eq!((one.asked(), two.asked()), (2, 2));
+}
+
+/// L1: a run that goes on with an agent which lacks its model went silently to the first one.
+#[tokio::test]
+async fn a_run_whose_model_the_agent_lacks_says_so() {
+    let one = Told::new("a/one", vec![Err(ModelErrorKind::ServerError); 2]);
+    let log = Arc::new(MemoryRecorder::default());
+    let stop = run(&agent(&[&one], Limits::default()), &log).await;
+    assert!(
+        matches!(&stop, Stop::Failed(failure) if failure.retryable),
+        "{stop:?}"
+    );
+    let mut fold = Run::default();
+    let events = log.events();
+    events.iter().for_each(|event| fold.apply(event).unwrap());
+    let other = Told::new("b/two", vec![Ok(said("done"))]);
+    let error = drive_again(&agent(&[&other], Limits::default()), fold).await;
+    let Err(error @ DriveError::NoModel { .. }) = error else {
+        panic!("{error:?}")
+    };
+    assert!(error.to_string().contains("`a/one`"), "{error}");
+    assert!(error.to_string().contains("`b/two`"), "{error}");
+    assert_eq!(other.asked(), 0);
+}
+
+async fn drive_again(agent: &Agent, mut run: Run) -> Result<Stop, DriveError> {
+    let log = Arc::new(MemoryRecorder::default());
+    let clock = Arc::new(SystemClock);
+    let session = Session::new(log.clone(), clock, std::env::temp_dir(), log);
+    drive::drive(agent, "", &mut run, &session).await
+}
+
+/// L2: a second question to a run that had ended got the answer of the first.
+#[tokio::test]
+async fn a_run_that_has_begun_takes_no_other_goal() {
+    let one = Told::new("a/one", vec![Ok(said("4")), Ok(said("6"))]);
+    let agent = agent(&[&one], Limits::default());
+    let log = Arc::new(MemoryRecorder::default());
+    let session = Session::new(
+        log.clone(),
+        Arc::new(SystemClock),
+        std::env::temp_dir(),
+        log,
+    );
+    let mut run = Run::default();
+    let answer = agent.run_in("2 + 2?", &mut run, &session).await;
+    assert_eq!(answer.unwrap(), "4");
+    for other in [
+        Goal::new("3 + 3?"),
+        Goal::new("2 + 2?").image(Image::parse("https://example.com/sum.png").unwrap()),
+    ] {
+        let error = agent.run_in(other, &mut run, &session).await.unwrap_err();
+        assert!(
+            matches!(error, RunError::Drive(DriveError::OtherGoal)),
+            "{error}"
+        );
+    }
+    // The goal that it began with, or none, gives what the run gave.
+    for same in ["2 + 2?", ""] {
+        let answer = agent.run_in(same, &mut run, &session).await;
+        assert_eq!(answer.unwrap(), "4");
+    }
+    assert_eq!(one.asked(), 1);
+}
+
 #[tokio::test]
 async fn the_next_attempt_waits_as_long_as_the_provider_asked() {
     let mut one = Told::new("a/one", vec![Err(ModelErrorKind::RateLimited); 2]);
@@ -310,7 +443,7 @@ async fn a_budget_asks_for_no_longer_answer_than_the_model_gives() {
         let mut one = Told::new("a/one", vec![Ok(said("done"))]);
         Arc::get_mut(&mut one).unwrap().info = info.clone();
         let log = Arc::new(MemoryRecorder::default());
-        run(&agent(&[&one], limits.clone()), &log).await;
+        drop(run(&agent(&[&one], limits.clone()), &log).await);
         let request = &one.asked.lock().unwrap()[0];
         assert_eq!(request.max_output_tokens, asked, "{info:?} {limits:?}");
         let events = log.events();
@@ -324,7 +457,7 @@ async fn a_budget_asks_for_no_longer_answer_than_the_model_gives() {
     }
     // What is left is less than the model could give.
     let one = Told::new("a/one", vec![Ok(said("done"))]);
-    run(&agent(&[&one], limits(500, None)), &Arc::default()).await;
+    drop(run(&agent(&[&one], limits(500, None)), &Arc::default()).await);
     let asked = one.asked.lock().unwrap()[0].max_output_tokens.unwrap();
     assert!((400..500).contains(&asked), "{asked}");
 }
@@ -412,7 +545,7 @@ async fn a_try_whose_outcome_is_unknown_is_paid_from_the_money_too() {
     let one = Told::new("a/one", vec![]);
     let log = Arc::new(MemoryRecorder::default());
     let agent = agent(&[&one], with_cost(1_000));
-    run(&agent, &log).await;
+    drop(run(&agent, &log).await);
     // The process died with the call in flight.
     let mut events = log.events();
     let started = events

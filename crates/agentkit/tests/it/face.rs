@@ -3,13 +3,14 @@
 use std::sync::{Arc, Mutex};
 
 use agentkit::{
-    Agent, JsonSchema,
+    Agent, BoxFuture, JsonSchema, Model,
     agent::{RunError, RunEvent},
     model::{
+        DeltaSink, ModelError, ModelErrorKind, Request, Response,
         client::{Client, ConfigError},
         scripted::Scripted,
     },
-    tool::{Effect, ToolContext, function, function_in},
+    tool::{Effect, Registry, Tool, ToolContext, function, function_in},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -109,6 +110,7 @@ async fn a_stream_tells_everything_in_order_and_then_ends() {
         assert_eq!(answer, None, "nothing follows the answer");
         match event.unwrap() {
             RunEvent::Text { delta, .. } => words.push_str(&delta),
+            RunEvent::Withdrawn { .. } => panic!("no call broke off"),
             RunEvent::Event(event) => kinds.push(event.kind()),
             RunEvent::Answer(last) => answer = Some(last.to_string()),
         }
@@ -159,4 +161,126 @@ fn what_cannot_be_built_says_why() {
             Err(ConfigError::Provider { .. })
         ));
     }
+}
+
+/// L2: of a registry and tools beside it, the tools were dropped in silence.
+#[tokio::test]
+async fn a_registry_and_tools_beside_it_are_all_there() {
+    let tool = |name: &str| function(name, "Adds.", add).effect(Effect::Pure);
+    let registry = Registry::new([Arc::new(tool("one")) as Arc<dyn Tool>]).unwrap();
+    let model = || Scripted::parse("[[turn]]\nanswer = 'x'").unwrap();
+    let builder = Agent::builder(model()).registry(registry.clone());
+    let agent = builder.tool(tool("two")).build().unwrap();
+    let names: Vec<_> = agent
+        .config()
+        .tools
+        .iter()
+        .map(|tool| &*tool.name)
+        .collect();
+    assert_eq!(names, ["one", "two"]);
+    let builder = Agent::builder(model()).tool(tool("one"));
+    let error = builder.registry(registry).build().err().unwrap();
+    assert!(
+        error.to_string().contains("two tools are named `one`"),
+        "{error}"
+    );
+}
+
+/// L2: `max_reasks` said nothing unless the schema was there before it.
+#[tokio::test]
+async fn the_number_of_reasks_holds_wherever_it_is_said() {
+    let script = "[[turn]]\nanswer = 'no sum'\n[[turn]]\nanswer = 'no sum'\n[[turn]]\nanswer = '{\"sum\": 3}'";
+    let builder = || Agent::builder(Scripted::parse(script).unwrap());
+    let before = builder().max_reasks(0).output::<Sum>().build().unwrap();
+    let after = builder().output::<Sum>().max_reasks(0).build().unwrap();
+    for agent in [before, after] {
+        assert_eq!(agent.config().output.as_ref().unwrap().max_reasks, 0);
+        let error = agent.run("add").await.unwrap_err();
+        assert!(matches!(error, RunError::Failed(_)), "{error}");
+    }
+    let none = builder().max_reasks(0).build().unwrap();
+    let error = none.run("add").typed::<Sum>().await.unwrap_err();
+    assert!(matches!(error, RunError::Failed(_)), "{error}");
+    let usual = builder().build().unwrap();
+    assert_eq!(
+        usual.run("add").typed::<Sum>().await.unwrap(),
+        Sum { sum: 3 }
+    );
+}
+
+/// Speaks and breaks off, and then answers.
+struct Breaks(Mutex<u32>);
+
+impl Model for Breaks {
+    fn name(&self) -> &str {
+        "test/breaks"
+    }
+
+    fn call<'a>(
+        &'a self,
+        _: &'a Request,
+        deltas: &'a dyn DeltaSink,
+    ) -> BoxFuture<'a, Result<Response, ModelError>> {
+        let mut calls = self.0.lock().unwrap();
+        *calls += 1;
+        deltas.text("It is");
+        let answer = match *calls {
+            1 => Err(ModelError {
+                retry_after: Some(std::time::Duration::ZERO),
+                ..ModelError::new(ModelErrorKind::ServerError, "the stream broke off")
+            }),
+            _ => Ok(crate::chain::said("It is 4.")),
+        };
+        deltas.text(" 4.");
+        Box::pin(std::future::ready(answer))
+    }
+}
+
+/// L5: after a stream that broke off the words came twice, and nothing said that the first are withdrawn.
+#[tokio::test]
+async fn words_of_a_try_that_broke_off_are_withdrawn() {
+    let agent = Agent::builder(Breaks(Mutex::new(0))).build().unwrap();
+    let mut stream = agent.run("2 + 2?").stream();
+    let (mut words, mut withdrawn) = (String::new(), 0);
+    while let Some(event) = stream.next().await {
+        match event.unwrap() {
+            RunEvent::Text { attempt, delta, .. } => {
+                assert_eq!(attempt, withdrawn + 1);
+                words.push_str(&delta);
+            }
+            RunEvent::Withdrawn { attempt, .. } => {
+                withdrawn += 1;
+                assert_eq!(attempt, withdrawn);
+                words.clear();
+            }
+            RunEvent::Event(_) | RunEvent::Answer(_) => {}
+        }
+    }
+    assert_eq!((words.as_str(), withdrawn), ("It is 4.", 1));
+}
+
+/// L8: a model whose tool runs another agent was told of `drive::drive` and of Rust's debug text.
+#[tokio::test]
+async fn a_wait_is_told_in_words_that_a_model_understands() {
+    let script = "[[turn]]\ncalls = [{ tool = 'ask_human', arguments = { question = 'which?' } }]";
+    let asks =
+        Agent::builder(Scripted::parse(script).unwrap()).tools(agentkit::tool::control::all());
+    let error = asks.build().unwrap().run("ask").await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the run waits for a signal or an answer, which it cannot be given here"
+    );
+}
+
+/// G9: a tool behind an `Arc` or a `Box` is a tool.
+#[tokio::test]
+async fn a_tool_behind_a_pointer_is_a_tool() {
+    let shared: Arc<dyn Tool> = Arc::new(function("one", "Adds.", add).effect(Effect::Pure));
+    let boxed: Box<dyn Tool> = Box::new(function("two", "Adds.", add).effect(Effect::Pure));
+    let script = "[[turn]]\ncalls = [{ tool = 'one', arguments = { a = 1, b = 2 } }, \
+                  { tool = 'two', arguments = { a = 3, b = 4 } }]\n[[turn]]\nanswer = '{{ last }}'";
+    let builder = Agent::builder(Scripted::parse(script).unwrap());
+    let agent = builder.tool(shared).tool(boxed).build().unwrap();
+    let answer = agent.run("add").await.unwrap().to_string();
+    assert!(answer.contains("3") && answer.contains("7"), "{answer}");
 }

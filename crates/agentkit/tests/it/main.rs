@@ -19,4 +19,6 @@ mod odd;
 #[cfg(test)]
 mod scripted;
 #[cfg(test)]
+mod spans;
+#[cfg(test)]
 mod walk;

@@ -84,6 +84,12 @@ pub trait AgentDefinitions: Send + Sync {
     /// Everything in it that is wrong.
     fn check(&self, definition: &Json) -> Result<(AgentName, AgentSpec), Vec<AgentMistake>>;
 
+    /// What the author of a definition that can be used should know of it: a sentence each.
+    fn warnings(&self, definition: &Json) -> Vec<String> {
+        let _ = definition;
+        Vec::new()
+    }
+
     /// Checks the input of a task before the task is accepted, beyond what the engine knows of it.
     fn check_input(&self, task: &TaskInput<'_>) -> InputCheck;
 

@@ -130,12 +130,14 @@ pub(crate) async fn apply(
         let seen = engine.preview_agent(caller.tenant, &name, &definition);
         let seen = seen.await?;
         wish::check(expected, seen.current.as_ref())?;
-        view::preview(&mut out, &seen, engine.clock().now());
+        let warnings = engine.agent_warnings(&definition);
+        view::preview(&mut out, &seen, &warnings, engine.clock().now());
         return Ok(tagged(StatusCode::OK, out, seen.spec.digest));
     }
     let applied = engine.apply_agent(caller.tenant, &name, &definition, expected);
     let (agent, stored) = applied.await?;
-    view::agent(&mut out, &agent, Some(stored));
+    let warnings = engine.agent_warnings(&definition);
+    view::agent(&mut out, &agent, Some((stored, &warnings)));
     let status = match stored {
         Stored::Created => StatusCode::CREATED,
         Stored::Changed | Stored::Unchanged => StatusCode::OK,

@@ -10,7 +10,7 @@ pub(crate) enum Agent {
     Ls,
     /// Show one agent and its versions
     Get {
-        /// The agent
+        /// The agent, or NAME@DIGEST for one of its versions
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         name: String,
         /// This version in place of the current one: its digest, or how it begins
@@ -22,6 +22,12 @@ pub(crate) enum Agent {
         /// A definition in TOML or Markdown, or a folder of them; `-` reads standard input
         #[arg(short, long, value_name = "FILE|FOLDER")]
         file: PathBuf,
+    },
+    /// Make an earlier version the current one again
+    Rollback {
+        /// The agent and the beginning of the version's digest
+        #[arg(value_name = "NAME@DIGEST", value_parser = NonEmptyStringValueParser::new())]
+        agent: String,
     },
     /// Show what an apply would change; exits with 1 if it would
     Diff {

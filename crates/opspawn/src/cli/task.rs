@@ -25,6 +25,8 @@ pub(crate) enum Task {
         /// The task: its id, how it begins, or `last`
         id: String,
     },
+    /// List the questions of agents that nobody has answered
+    Questions,
     /// Write everything that is known of a task as lines of JSON
     Export {
         /// The task: its id, how it begins, or `last`

@@ -12,7 +12,7 @@ use crate::{
     client::{self, Client},
     config::Config,
     exit::{self, Exit},
-    output::{self, Table, field, show},
+    output::{self, Table, field, say, show},
     runtime::Role,
 };
 
@@ -24,7 +24,7 @@ pub(super) async fn agent(config: &Config, args: cli::Agent, json: bool) -> Resu
     // Read first: a mistake in a file needs no server.
     let wishes = match &args {
         cli::Agent::Apply { file } | cli::Agent::Diff { file } => files::read(file)?,
-        cli::Agent::Ls | cli::Agent::Get { .. } => Vec::new(),
+        cli::Agent::Ls | cli::Agent::Get { .. } | cli::Agent::Rollback { .. } => Vec::new(),
     };
     let client = Client::connect(config, Role::Answer).await?;
     let result = perform(&client, args, wishes, json).await;
@@ -35,7 +35,11 @@ pub(super) async fn agent(config: &Config, args: cli::Agent, json: bool) -> Resu
 async fn perform(client: &Client, args: cli::Agent, wishes: Vec<Wish>, json: bool) -> Result<Exit> {
     match args {
         cli::Agent::Ls => ls(client, json).await?,
-        cli::Agent::Get { name, digest } => get(client, &name, digest.as_deref(), json).await?,
+        cli::Agent::Get { name, digest } => {
+            let (name, version) = named(&name, digest.as_deref());
+            get(client, name, version, json).await?;
+        }
+        cli::Agent::Rollback { agent } => rollback(client, &agent, json).await?,
         cli::Agent::Apply { .. } => apply(client, wishes, json).await?,
         cli::Agent::Diff { .. } => return diff(client, wishes, json).await,
     }
@@ -86,6 +90,39 @@ async fn ls(client: &Client, json: bool) -> Result<()> {
         ]);
     }
     table.print();
+    Ok(())
+}
+
+/// The agent and the version of `NAME` or `NAME@DIGEST`.
+fn named<'a>(name: &'a str, digest: Option<&'a str>) -> (&'a str, Option<&'a str>) {
+    match (name.split_once('@'), digest) {
+        (Some((name, version)), None) => (name, Some(version)),
+        (Some(_), Some(_)) | (None, _) => (name, digest),
+    }
+}
+
+/// Makes an earlier version the current one again.
+async fn rollback(client: &Client, version: &str, json: bool) -> Result<()> {
+    let (name, Some(digest)) = named(version, None) else {
+        let message = format!(
+            "`{version}` names no version; write NAME@DIGEST, and see the versions with `opspawn agent \
+             get {version}`"
+        );
+        return Err(exit::error(Exit::Usage, message));
+    };
+    let earlier = self::version(client, name, digest).await?;
+    let body = json!({"definition": earlier["definition"]});
+    let stored = client.put(&path(name, ""), &body).await?;
+    if json {
+        output::json(&stored);
+    } else {
+        let digest = field(&stored, "digest");
+        show!(
+            "agent {name} {} {}",
+            field(&stored, "change"),
+            short(&digest)
+        );
+    }
     Ok(())
 }
 
@@ -152,12 +189,19 @@ pub(super) async fn version(client: &Client, name: &str, begins: &str) -> Result
     }
 }
 
-/// Each is stored by itself: what comes before a mistake is stored.
+/// Each is stored by itself, and every one that the server refuses is told.
 async fn apply(client: &Client, wishes: Vec<Wish>, json: bool) -> Result<()> {
-    let mut applied = Vec::new();
+    let (mut applied, mut refused) = (Vec::new(), Vec::new());
     for wish in wishes {
         let stored = client.put(&path(&wish.name, ""), &wish.body()).await;
-        let stored = stored.map_err(|error| wish.failed(&error))?;
+        let mut stored = match stored.map_err(|error| wish.failed(&error)) {
+            Ok(stored) => stored,
+            Err(error) if exit::code_of(&error) == Exit::Unavailable => return Err(error),
+            Err(error) => {
+                refused.push(error);
+                continue;
+            }
+        };
         if !json {
             let digest = field(&stored, "digest");
             show!(
@@ -166,13 +210,20 @@ async fn apply(client: &Client, wishes: Vec<Wish>, json: bool) -> Result<()> {
                 field(&stored, "change"),
                 short(&digest)
             );
+            wish.notes.iter().for_each(|note| show!("  {note}"));
+            let warnings = stored["warnings"].as_array().into_iter().flatten();
+            for warning in warnings.filter_map(Value::as_str) {
+                say!("warning: agent {}: {warning}", wish.name);
+            }
+        } else if !wish.notes.is_empty() {
+            stored["notes"] = json!(wish.notes);
         }
         applied.push(stored);
     }
     if json {
         output::json(&json!({"agents": applied}));
     }
-    Ok(())
+    exit::all(refused)
 }
 
 /// What an apply would change. Exits like `diff`: 0 where all is the same.

@@ -8,6 +8,7 @@ use std::{
 use agentkit::Definition;
 use anyhow::{Context as _, Result};
 use futures_util::StreamExt as _;
+use ops_core::TenantId;
 
 use super::agent;
 use crate::{
@@ -74,14 +75,23 @@ async fn evaluate(
             return Err(usage(message));
         }
     }
-    let mut lines = Vec::with_capacity(file.cases.len());
+    let mut recordings = Vec::with_capacity(file.cases.len());
     for case in &file.cases {
         let recording = match &case.recording {
             None => None,
             Some(Source::File(path)) => Some(Recording::read(path).map_err(usage)?),
             Some(Source::Task(task)) => Some(server.recording(task).await?),
         };
-        let recording = recording.map(Arc::new);
+        recordings.push(recording.map(Arc::new));
+    }
+    let listed = factory.catalogue().listed(TenantId::DEFAULT).into_iter();
+    let mut tools: Vec<String> = listed.map(|tool| tool.spec.name.clone()).collect();
+    tools.extend(recordings.iter().flatten().flat_map(|one| one.tools()));
+    if let Some(unknown) = file.unknown_tool(&tools) {
+        return Err(usage(unknown));
+    }
+    let mut lines = Vec::with_capacity(file.cases.len());
+    for (case, recording) in file.cases.iter().zip(recordings) {
         let failed = || format!("case `{}`", case.name);
         let before = match &baseline {
             Some(other) => Some(

@@ -1,5 +1,6 @@
 //! `opspawn run`: one goal to its end.
 
+mod decide;
 mod follow;
 mod progress;
 pub(super) mod request;
@@ -8,11 +9,8 @@ use anyhow::{Context as _, Result};
 use ops_core::ports::Random as _;
 use serde_json::Value;
 
-pub(super) use self::{
-    follow::{follow, interrupted, resumed},
-    progress::Progress,
-};
-use super::asked_to_stop;
+pub(super) use self::follow::{resumed, until_it_rests};
+use self::progress::Progress;
 use crate::{
     cli,
     client::Client,
@@ -75,14 +73,9 @@ async fn submit_and_follow(
     }
     say!("task {id}");
     let mut progress = Progress::default();
-    let parked = tokio::select! {
-        followed = follow(client, &id, |event| progress.see(event)) => followed?,
-        stop = asked_to_stop() => {
-            stop?;
-            drop(progress);
-            say!("{}", interrupted(client, &id));
-            return Ok(Exit::Interrupted);
-        }
+    let rested = until_it_rests(client, &id, json, |event| progress.see(event)).await?;
+    let Some(parked) = rested else {
+        return Ok(Exit::Interrupted);
     };
     drop(progress);
     if let Some(sentence) = parked {

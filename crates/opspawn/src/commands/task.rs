@@ -3,11 +3,11 @@
 mod export;
 pub(super) mod id;
 mod list;
+pub(super) mod questions;
 
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::run::Progress;
 use crate::{
     cli,
     client::Client,
@@ -84,6 +84,7 @@ async fn perform(client: &Client, args: cli::Task, json: bool) -> Result<Exit> {
             let id = id::resolve(client, &id).await?;
             signal(client, &id, &payload, name, json).await?;
         }
+        cli::Task::Questions => questions::list(client, json).await?,
         cli::Task::Logs { id } => {
             let id = id::resolve(client, &id).await?;
             logs(client, &id, json).await?;
@@ -257,24 +258,14 @@ async fn watch(client: &Client, id: &str, json: bool) -> Result<Exit> {
     if let Some(note) = super::run::resumed(client, Some(&id)).await? {
         say!("note: {note}");
     }
-    let mut progress = Progress::default();
-    let follow = super::run::follow(client, &id, |event| {
-        if !json {
-            progress.see(event);
-        } else if event.kind != "delta" {
+    let watched = super::run::until_it_rests(client, &id, json, |event| {
+        if event.kind != "delta" {
             output::json_line(&event.data);
         }
     });
-    let parked = tokio::select! {
-        followed = follow => followed?,
-        stop = super::asked_to_stop() => {
-            stop?;
-            drop(progress);
-            say!("{}", super::run::interrupted(client, &id));
-            return Ok(Exit::Interrupted);
-        }
+    let Some(parked) = watched.await? else {
+        return Ok(Exit::Interrupted);
     };
-    drop(progress);
     let task = client.get(&path(&id, "")).await?;
     if !json {
         show(&task, false);

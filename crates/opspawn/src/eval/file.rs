@@ -130,6 +130,34 @@ pub(crate) fn read(path: &Path) -> Result<File, String> {
     parse(&text, folder).map_err(|message| format!("{}: {message}", path.display()))
 }
 
+impl File {
+    /// The first check or approval that speaks of a tool which there is not: a check of a misspelt name
+    /// always passes. A recording may have calls of other tools than these.
+    pub(crate) fn unknown_tool(&self, tools: &[String]) -> Option<String> {
+        self.cases.iter().find_map(|case| {
+            let checks = [
+                ("calls", &case.checks.calls),
+                ("never_calls", &case.checks.never_calls),
+            ];
+            let names = checks
+                .into_iter()
+                .flat_map(|(key, names)| names.iter().map(move |name| (key, name.clone())))
+                .filter(|(_, name)| !tools.contains(name));
+            let patterns = case
+                .approve
+                .iter()
+                .filter(|pattern| !tools.iter().any(|tool| pattern.matches(tool)))
+                .map(|pattern| ("approve", pattern.to_string()));
+            let (key, name) = names.chain(patterns).next()?;
+            let hint = units::nearest::hint(&name, tools.iter().map(String::as_str));
+            let case = &case.name;
+            Some(format!(
+                "case `{case}`: `{key}`: no tool is named `{name}`; {hint}"
+            ))
+        })
+    }
+}
+
 fn parse(text: &str, folder: PathBuf) -> Result<File, String> {
     let table: toml::Table = toml::from_str(text)
         .map_err(|error| format!("it is not valid TOML: {}", error.to_string().trim_end()))?;
@@ -242,6 +270,39 @@ mod tests {
         assert!(
             matches!(&two.recording, Some(Source::File(path)) if path == Path::new("evals/old.jsonl"))
         );
+    }
+
+    /// cli/C3: a `never_calls` of a misspelt name always passed.
+    #[test]
+    fn a_check_of_a_tool_that_there_is_not_is_named() {
+        let tools = ["spawn_agent", "write_file"].map(str::to_owned);
+        let unknown = |check: &str| {
+            let text = format!("[[case]]\ngoal = \"x\"\n{check}");
+            parse(&text, PathBuf::new()).unwrap().unknown_tool(&tools)
+        };
+        for (check, says) in [
+            (
+                "check = { never_calls = \"spwn_agent\" }",
+                "case `case 1`: `never_calls`: no tool is named `spwn_agent`; did you mean `spawn_agent`?",
+            ),
+            (
+                "check = { calls = [\"write_file\", \"writefile\"] }",
+                "did you mean `write_file`?",
+            ),
+            (
+                "check = { never_calls = \"write_*\" }",
+                "no tool is named `write_*`",
+            ),
+            (
+                "approve = \"wirte_*\"",
+                "`approve`: no tool is named `wirte_*`",
+            ),
+        ] {
+            let said = unknown(check).unwrap();
+            assert!(said.contains(says), "{check}: {said}");
+        }
+        let known = "approve = \"write_*\"\ncheck = { never_calls = \"spawn_agent\" }";
+        assert_eq!(unknown(known), None);
     }
 
     #[test]

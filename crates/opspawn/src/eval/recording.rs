@@ -118,6 +118,11 @@ impl Recording {
         Ok(recording)
     }
 
+    /// The tools that the old run called.
+    pub(crate) fn tools(&self) -> impl Iterator<Item = String> {
+        self.outcomes.keys().map(|(tool, _)| tool.clone())
+    }
+
     /// Notes the outcome of a call, for the arguments that ran and for those that the model asked for: a
     /// version that asks for the same again gets what the edited call returned.
     fn note(&mut self, step: &Value, asked: Option<&Value>, large: Option<&[u8]>) {

@@ -2,7 +2,7 @@
 
 use std::{sync::OnceLock, time::Duration};
 
-use agentkit::telemetry::{CONTENT, TARGET};
+use agentkit::telemetry::TARGET;
 use anyhow::{Context as _, Result};
 use opentelemetry::{KeyValue, trace::TracerProvider as _};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _, WithHttpConfig as _};
@@ -57,10 +57,7 @@ where
     let tracer = provider.tracer("opspawn");
     // The first one is it: there is one subscriber in a process.
     let _ = PROVIDER.set(provider);
-    let mut targets = Targets::new().with_target(TARGET, LevelFilter::INFO);
-    if config.is_on("telemetry.content") {
-        targets = targets.with_target(CONTENT, LevelFilter::INFO);
-    }
+    let targets = Targets::new().with_target(TARGET, LevelFilter::INFO);
     let layer = tracing_opentelemetry::layer()
         .with_tracer(tracer)
         .with_location(false)

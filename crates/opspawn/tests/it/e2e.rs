@@ -16,6 +16,7 @@ mod bombs;
 mod budget;
 mod cassette;
 mod chain;
+mod docs;
 #[cfg(feature = "failpoints")]
 mod eval;
 mod example;

@@ -492,6 +492,18 @@ async fn a_run_that_waits_gets_every_answer() {
     }
 }
 
+/// cli/C11: the `agent_digest` of an approval was another thing than that of its task.
+#[test]
+fn the_agent_of_an_approval_is_the_version_of_its_definition() {
+    let config = subject(Vec::new()).agent.config().clone();
+    assert_eq!(agent_digest(&config), config.digest());
+    let versioned = RunConfig {
+        agent_digest: Some("d".into()),
+        ..config
+    };
+    assert_eq!(agent_digest(&versioned), "d");
+}
+
 #[tokio::test]
 async fn a_driver_that_dies_at_any_append_leaves_a_log_that_goes_on() {
     let mut in_doubt = 0;

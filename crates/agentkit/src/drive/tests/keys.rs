@@ -108,7 +108,7 @@ async fn a_write_that_a_person_has_run_again_keeps_its_key() {
         step: StepId(2),
         resolution: Resolution::Retry,
     }));
-    step(&agent, log(events, usize::MAX, true)).await.0.unwrap();
+    drop(step(&agent, log(events, usize::MAX, true)).await.0.unwrap());
     assert_eq!(keys(&seen).len(), 4);
     assert_eq!(seen.lock().unwrap().len(), 5);
 }
@@ -117,7 +117,7 @@ async fn a_write_that_a_person_has_run_again_keeps_its_key() {
 async fn a_call_of_a_fork_gets_a_key_of_its_own() {
     let (agent, seen) = agent(Effect::Keyed);
     let first = log(Vec::new(), usize::MAX, true);
-    step(&agent, Arc::clone(&first)).await.0.unwrap();
+    drop(step(&agent, Arc::clone(&first)).await.0.unwrap());
     let before = keys(&seen);
     // The fork begins with the first answer, and does its second and third call anew.
     let mut events = first.events.lock().unwrap().clone();
@@ -130,7 +130,7 @@ async fn a_call_of_a_fork_gets_a_key_of_its_own() {
         events.push(Event::ToolReset(ToolReset { step, input: None }));
     }
     seen.lock().unwrap().clear();
-    step(&agent, log(events, usize::MAX, true)).await.0.unwrap();
+    drop(step(&agent, log(events, usize::MAX, true)).await.0.unwrap());
     let after = keys(&seen);
     assert_eq!(
         after.keys().map(|step| step.0).collect::<Vec<_>>(),
@@ -158,6 +158,6 @@ async fn a_call_without_a_key_gets_one_with_its_next_intent() {
     let second = log(events, 1, false);
     step(&agent, Arc::clone(&second)).await.0.unwrap_err();
     let events = second.events.lock().unwrap().clone();
-    step(&agent, log(events, usize::MAX, true)).await.0.unwrap();
+    drop(step(&agent, log(events, usize::MAX, true)).await.0.unwrap());
     assert_eq!(keys(&seen).len(), 4);
 }

@@ -308,7 +308,7 @@ async fn a_look_that_a_crash_breaks_off_is_taken_again_as_the_same_step() {
     let events = second.events.lock().unwrap().clone();
     assert_eq!(fold(&events).machine_calls().len(), 1);
     let third = dying(events, usize::MAX, true);
-    on(&agent, &third, &clock).await.unwrap();
+    drop(on(&agent, &third, &clock).await.unwrap());
     assert_eq!(ledger.looks.load(Ordering::SeqCst), 2);
     let events = third.events.lock().unwrap().clone();
     let again = events.iter().any(|event| {

@@ -1,5 +1,10 @@
 //! Understands what a model wrote: calls, or the answer. Models keep to the form about as well as
 //! people do, so much beside it is understood as well.
+//!
+//! A model also quotes: the page that it read may hold a call in any of these forms, and a quotation
+//! must not run. So a call counts where the form has it, outside of quotations, fences and thoughts, and
+//! only if no final answer follows it; JSON counts as a call only where nothing stands beside it or where
+//! it ends the answer, in a fence or in tags. A call that is neither is asked for again.
 
 use std::sync::Arc;
 
@@ -8,8 +13,9 @@ use serde_json::{Map, Value};
 use crate::{
     event::Failure,
     model::ResponseCall,
-    planner::{lenient, output::UNREADABLE},
+    planner::{lenient, output::UNREADABLE, thoughts},
     tool::ToolSpec,
+    values,
 };
 
 /// The most calls that are taken from one answer.
@@ -34,17 +40,55 @@ pub(crate) enum Said {
 /// # Errors
 /// What is wrong with it, for the model: it continues "Your last answer".
 pub(crate) fn hear(text: &str, tools: &[Arc<ToolSpec>]) -> Result<Said, Failure> {
-    let text = text.trim();
+    let whole = text.trim();
+    if values::may_be_too_many(whole) {
+        return Err(unreadable(format!(
+            "holds more than {} values; answer with less",
+            values::MAX_VALUES
+        )));
+    }
+    let blanked = thoughts::blanked(whole);
+    let text = form(&blanked);
+    // Blanks keep the place of each byte, so that the words are those of the model with its thoughts.
+    let base = text.as_ptr() as usize - blanked.as_ptr() as usize;
+    Ok(match read(text, tools)? {
+        Said::Calls { words, calls } => Said::Calls {
+            words: whole[..base + words.len()].to_owned(),
+            calls,
+        },
+        answer @ Said::Answer(_) => answer,
+    })
+}
+
+/// The text within a fence that holds the form as a whole, or the text itself.
+fn form(text: &str) -> &str {
+    match lenient::last_fence(text) {
+        Some((start, inner)) if text[..start].trim().is_empty() && !labels(inner).is_empty() => {
+            inner
+        }
+        Some(_) | None => text,
+    }
+}
+
+fn read(text: &str, tools: &[Arc<ToolSpec>]) -> Result<Said, Failure> {
     let lines = labels(text);
     let decides = |line: &&Line| matches!(line.label, Label::Action | Label::Answer);
     match lines.iter().find(decides) {
         Some(line) if line.label == Label::Answer => {
             return Ok(Said::Answer(text[line.content..].trim().to_owned()));
         }
-        Some(_) => return actions(text, &lines, tools),
+        Some(_) => {
+            return match answer_after(&lines) {
+                Some(line) => Ok(Said::Answer(text[line.content..].trim().to_owned())),
+                None => actions(text, &lines, tools),
+            };
+        }
         None => {}
     }
-    if let Some(said) = objects(text, tools) {
+    if let Some(answer) = answer_within(text) {
+        return Ok(Said::Answer(answer.to_owned()));
+    }
+    if let Some(said) = objects(text, tools)? {
         return Ok(said);
     }
     if lines.iter().any(|line| line.label != Label::Observation) {
@@ -54,7 +98,28 @@ pub(crate) fn hear(text: &str, tools: &[Arc<ToolSpec>]) -> Result<Said, Failure>
         ));
     }
     // A model that does not keep to the form at all has answered.
-    Ok(Said::Answer(text.to_owned()))
+    Ok(Said::Answer(text.trim().to_owned()))
+}
+
+/// The final answer after actions. After a result that the model made up, there is none: the calls
+/// before it are meant, and what follows is not.
+fn answer_after(lines: &[Line]) -> Option<&Line> {
+    lines
+        .iter()
+        .skip_while(|line| line.label != Label::Action)
+        .take_while(|line| line.label != Label::Observation)
+        .find(|line| line.label == Label::Answer)
+}
+
+/// The final answer that follows something else on its line.
+fn answer_within(text: &str) -> Option<&str> {
+    const LABEL: &[u8] = b"final answer:";
+    let mut windows = text.as_bytes().windows(LABEL.len());
+    let start = windows.rposition(|window| window.eq_ignore_ascii_case(LABEL))?;
+    let before = text[..start].trim_end_matches([' ', '*', '_']);
+    let starts_a_sentence = before.ends_with(['.', '!', '?', '\n', '}', '`', '>']);
+    let answer = text[start + LABEL.len()..].trim_start_matches('*').trim();
+    (starts_a_sentence && !answer.is_empty()).then_some(answer)
 }
 
 fn unreadable(what: impl Into<String>) -> Failure {
@@ -79,7 +144,8 @@ struct Line {
     content: usize,
 }
 
-/// The lines with a label, in whatever case and with whatever marks of Markdown around it.
+/// The lines with a label, in whatever case and with whatever marks of Markdown around it, but outside
+/// of quotations and fences.
 fn labels(text: &str) -> Vec<Line> {
     const LABELS: [(&str, Label); 7] = [
         ("thought", Label::Thought),
@@ -91,9 +157,15 @@ fn labels(text: &str) -> Vec<Line> {
         ("final_answer", Label::Answer),
     ];
     let mut found = Vec::new();
-    let mut start = 0;
+    let mut fences = Fences::of(text);
+    let mut next = 0;
     for line in text.split_inclusive('\n') {
-        let marks = |c: char| c.is_whitespace() || "*_#>`-".contains(c);
+        let start = next;
+        next += line.len();
+        if fences.hide(line) || line.trim_start().starts_with('>') {
+            continue;
+        }
+        let marks = |c: char| c.is_whitespace() || "*_#`-".contains(c);
         let words = line.trim_start_matches(marks);
         for (name, label) in LABELS {
             let Some(head) = words.get(..name.len()) else {
@@ -117,9 +189,44 @@ fn labels(text: &str) -> Vec<Line> {
             });
             break;
         }
-        start += line.len();
     }
     found
+}
+
+/// Which lines of a text are within fences. A fence that does not end is none.
+struct Fences {
+    left: usize,
+    is_open: bool,
+}
+
+impl Fences {
+    fn of(text: &str) -> Self {
+        let mut all = Self {
+            left: usize::MAX,
+            is_open: false,
+        };
+        let marks = text.split_inclusive('\n').filter(|line| {
+            let before = all.is_open;
+            all.hide(line);
+            before != all.is_open
+        });
+        Self {
+            left: marks.count() / 2 * 2,
+            is_open: false,
+        }
+    }
+
+    /// Whether the next line is within a fence, or begins or ends one.
+    fn hide(&mut self, line: &str) -> bool {
+        let marks = line.matches("```").count();
+        let begins = line.trim_start().starts_with("```");
+        let turns = marks % 2 == 1 && (self.is_open || begins) && self.left > 0;
+        if turns {
+            self.is_open = !self.is_open;
+            self.left -= 1;
+        }
+        self.is_open || turns
+    }
 }
 
 /// The calls of the form `Action:` and `Action Input:`, up to the first result that the model made
@@ -231,10 +338,15 @@ fn only_text(name: &str, tools: &[Arc<ToolSpec>]) -> Option<String> {
     is_text.then(|| key.to_owned())
 }
 
-/// Calls, or an answer, that are nothing but JSON: fenced, or in tags such as `<tool_call>`.
-fn objects(text: &str, tools: &[Arc<ToolSpec>]) -> Option<Said> {
-    let (mut found, mut end) = (Vec::new(), 0);
-    for (_, value, after) in lenient::containers(text) {
+/// Calls, or an answer, that are nothing but JSON: alone, or at the end in a fence or in tags such as
+/// `<tool_call>`.
+///
+/// # Errors
+/// A call stands within other words, which may quote it.
+fn objects(text: &str, tools: &[Arc<ToolSpec>]) -> Result<Option<Said>, Failure> {
+    let (mut found, mut end, mut quoted) = (Vec::new(), 0, None);
+    let tail = tail(text);
+    for (start, value, after) in lenient::containers(text) {
         let items = match value {
             Value::Array(items) => items,
             value => vec![value],
@@ -242,16 +354,81 @@ fn objects(text: &str, tools: &[Arc<ToolSpec>]) -> Option<Said> {
         for item in items {
             match object_call(&item, tools) {
                 Some(Said::Calls { calls, .. }) if is_call(&item, tools) => {
+                    if start < tail {
+                        quoted = calls.into_iter().next();
+                        continue;
+                    }
                     found.extend(calls.into_iter().map(|call| (call.name, call.arguments)));
                     end = after;
                 }
-                Some(answer @ Said::Answer(_)) if found.is_empty() => return Some(answer),
+                Some(answer @ Said::Answer(_)) if found.is_empty() && quoted.is_none() => {
+                    return Ok(Some(answer));
+                }
                 Some(Said::Calls { .. } | Said::Answer(_)) | None => {}
             }
         }
     }
-    found.truncate(MOST_CALLS);
-    (!found.is_empty()).then(|| calls(found, &text[..end]))
+    if !found.is_empty() {
+        found.truncate(MOST_CALLS);
+        return Ok(Some(calls(found, &text[..end])));
+    }
+    match quoted {
+        Some(call) => Err(unreadable(format!(
+            "has a call of `{}` within other words, so it was not made; write it as an `Action:` with \
+             its `Action Input:`, or give the `Final Answer:`",
+            call.name
+        ))),
+        None => Ok(None),
+    }
+}
+
+/// Where the part of a text begins in which JSON is a call: the whole text, if it is nothing but JSON in
+/// tags or fences, or its end, if that is a fence or tags.
+fn tail(text: &str) -> usize {
+    if let Some((start, _)) = lenient::last_fence(text) {
+        return start;
+    }
+    let mut tail = text.len();
+    let values: Vec<(usize, usize)> = lenient::containers(text)
+        .map(|(start, _, end)| (start, end))
+        .collect();
+    let mut is_tagged = false;
+    for (start, end) in values.into_iter().rev() {
+        // Between two values and after the last one there are tags alone, such as `</tool_call>`.
+        if !is_tags(&text[end..tail]) {
+            break;
+        }
+        is_tagged = opens_a_call(text[..start].trim_end());
+        tail = start;
+    }
+    match is_tagged || is_tags(&text[..tail]) {
+        true => tail,
+        false => text.len(),
+    }
+}
+
+/// Whether a text ends with a tag, at the beginning of a line, that announces a call.
+fn opens_a_call(text: &str) -> bool {
+    const WORDS: [&str; 4] = ["tool", "call", "function", "action"];
+    let line = text.rsplit('\n').next().unwrap_or(text).trim();
+    let tag = line.strip_prefix('<').and_then(|tag| tag.strip_suffix('>'));
+    let announces = |tag: &str| WORDS.iter().any(|word| tag.contains(word));
+    line == "[TOOL_CALLS]" || tag.is_some_and(|tag| !tag.contains(['<', '/']) && announces(tag))
+}
+
+/// Whether a text is nothing but white space and tags.
+fn is_tags(text: &str) -> bool {
+    let mut rest = text.trim();
+    while let Some(inner) = rest.strip_prefix('<') {
+        let Some((tag, after)) = inner.split_once('>') else {
+            return false;
+        };
+        if tag.contains(['<', '\n']) || tag.len() > 40 {
+            return false;
+        }
+        rest = after.trim_start();
+    }
+    rest.is_empty() || rest == "[TOOL_CALLS]" || rest == ","
 }
 
 /// What an object says that was announced as an action.

@@ -4,7 +4,7 @@ use bounded::schema::CheckError;
 use serde_json::Value;
 
 use super::cap::prefix;
-use crate::{event::Failure, tool::registry::Entry};
+use crate::{event::Failure, tool::registry::Entry, values};
 
 /// The longest arguments, in bytes.
 const MAX_BYTES: usize = 1024 * 1024;
@@ -31,6 +31,10 @@ pub(super) fn parse(raw: &str) -> Result<Value, Malformed> {
             "they have {} bytes, and {MAX_BYTES} is the limit",
             raw.len()
         );
+        return Err(malformed(prefix(raw, KEPT), &reason));
+    }
+    if values::may_be_too_many(raw) {
+        let reason = format!("they hold more than {} values", values::MAX_VALUES);
         return Err(malformed(prefix(raw, KEPT), &reason));
     }
     let value = serde_json::from_str(raw)

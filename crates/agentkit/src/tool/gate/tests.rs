@@ -174,6 +174,14 @@ fn refuses_arguments_that_are_too_large_or_too_deep() {
             .contains("they have 1048609 bytes, and 1048576 is the limit")
     );
 
+    // A megabyte of small values is a tree of many.
+    let many = format!(r#"{{"a": [{}[]]}}"#, "[],".repeat(100_000));
+    assert!(
+        refusal(admit(&gate, &many))
+            .1
+            .contains("they hold more than 100000 values")
+    );
+
     let nested = |levels: usize| format!("{}1{}", r#"{"a":"#.repeat(levels), "}".repeat(levels));
     assert_eq!(admit(&gate, &nested(64)).error, None);
     assert!(

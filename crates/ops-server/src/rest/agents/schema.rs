@@ -74,6 +74,8 @@ pub(crate) struct Applied {
     #[schema(value_type = Object)]
     definition: Value,
     change: Change,
+    /// What its author should know of it, for instance that a provider has no key here.
+    warnings: Option<Vec<String>>,
 }
 
 /// What became of it.

@@ -21,7 +21,7 @@ pub(super) fn outline(out: &mut Vec<u8>, agent: &Agent) {
 }
 
 /// Writes an agent, and what became of it if it was applied.
-pub(super) fn agent(out: &mut Vec<u8>, agent: &Agent, stored: Option<Stored>) {
+pub(super) fn agent(out: &mut Vec<u8>, agent: &Agent, stored: Option<(Stored, &[String])>) {
     let mut view = ObjectWriter::begin(out);
     view.plain("name", &agent.version.name);
     spec(&mut view, &agent.version.spec);
@@ -29,14 +29,17 @@ pub(super) fn agent(out: &mut Vec<u8>, agent: &Agent, stored: Option<Stored>) {
     view.time("created_at", Some(agent.created_at));
     view.time("updated_at", Some(agent.updated_at));
     view.raw("definition", Some(agent.version.spec.definition.as_str()));
-    if let Some(stored) = stored {
+    if let Some((stored, warnings)) = stored {
         view.plain("change", &change(stored));
+        if !warnings.is_empty() {
+            view.value("warnings", warnings);
+        }
     }
     view.end();
 }
 
 /// Writes what an apply would store, as if it were stored now.
-pub(super) fn preview(out: &mut Vec<u8>, seen: &AgentPreview, now: Micros) {
+pub(super) fn preview(out: &mut Vec<u8>, seen: &AgentPreview, warnings: &[String], now: Micros) {
     let current = seen.current.as_ref();
     let version = AgentVersion {
         tenant: ops_core::TenantId::DEFAULT,
@@ -54,7 +57,7 @@ pub(super) fn preview(out: &mut Vec<u8>, seen: &AgentPreview, now: Micros) {
             .filter(|_| same)
             .map_or(now, |agent| agent.updated_at),
     };
-    agent(out, &after, Some(seen.stored));
+    agent(out, &after, Some((seen.stored, warnings)));
 }
 
 /// Writes a version without its definition.

@@ -10,7 +10,10 @@ use agentkit::{Definition, definition::Format};
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use crate::exit::{self, Exit};
+use crate::{
+    exit::{self, Exit},
+    output::say,
+};
 
 /// A definition and where it was read.
 pub(in crate::commands) struct Wish {
@@ -18,6 +21,8 @@ pub(in crate::commands) struct Wish {
     pub(super) name: String,
     /// The definition.
     pub(in crate::commands) definition: Definition,
+    /// What was made of the file where it does not say so itself.
+    pub(super) notes: Vec<String>,
     path: PathBuf,
 }
 
@@ -43,9 +48,8 @@ impl Wish {
 }
 
 /// Reads a file, a folder of them, or standard input for `-`. What the tools and models of the server
-/// make of a definition is the server's to say.
+/// make of a definition is the server's to say. Of a folder, every file that is wrong is named.
 pub(in crate::commands) fn read(path: &Path) -> Result<Vec<Wish>> {
-    let usage = |message: String| exit::error(Exit::Usage, message);
     let cannot = |path: &Path, error: std::io::Error| {
         usage(format!("cannot read {}: {error}", path.display()))
     };
@@ -54,12 +58,14 @@ pub(in crate::commands) fn read(path: &Path) -> Result<Vec<Wish>> {
         std::io::stdin()
             .read_to_string(&mut text)
             .map_err(|error| cannot(path, error))?;
-        return Ok(vec![parse(path, &text, Format::guess(&text))?]);
+        return Ok(vec![
+            parse(path, &text, Format::guess(&text)).map_err(usage)?,
+        ]);
     }
     if !path.is_dir() {
         let text = std::fs::read_to_string(path).map_err(|error| cannot(path, error))?;
         let format = Format::of(path).unwrap_or_else(|| Format::guess(&text));
-        return Ok(vec![parse(path, &text, format)?]);
+        return Ok(vec![parse(path, &text, format).map_err(usage)?]);
     }
     let mut files: Vec<(PathBuf, Format)> = std::fs::read_dir(path)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
@@ -71,22 +77,35 @@ pub(in crate::commands) fn read(path: &Path) -> Result<Vec<Wish>> {
         .collect();
     files.sort_by(|one, two| one.0.cmp(&two.0));
     let mut wishes: BTreeMap<String, Wish> = BTreeMap::new();
+    let mut wrong = Vec::new();
     for (file, format) in files {
-        let text = std::fs::read_to_string(&file).map_err(|error| cannot(&file, error))?;
-        let wish = parse(&file, &text, format)?;
-        if let Some(other) = wishes.get(&wish.name) {
-            return Err(usage(format!(
-                "{} and {} both define the agent `{}`; rename one",
-                other.path.display(),
-                file.display(),
-                wish.name
-            )));
+        let read = match std::fs::read_to_string(&file) {
+            Ok(text) if is_about_the_folder(&file, &text, format) => {
+                say!("note: {} is left out: it is no agent", file.display());
+                continue;
+            }
+            Ok(text) => parse(&file, &text, format),
+            Err(error) => Err(format!("cannot read {}: {error}", file.display())),
+        };
+        match read {
+            Ok(wish) => match wishes.get(&wish.name) {
+                Some(other) => wrong.push(format!(
+                    "{} and {} both define the agent `{}`; rename one",
+                    other.path.display(),
+                    file.display(),
+                    wish.name
+                )),
+                None => drop(wishes.insert(wish.name.clone(), wish)),
+            },
+            Err(message) => wrong.push(message),
         }
-        wishes.insert(wish.name.clone(), wish);
+    }
+    if !wrong.is_empty() {
+        return Err(usage(wrong.join("\n")));
     }
     if wishes.is_empty() {
         return Err(usage(format!(
-            "{} has no definitions of agents: files `.toml` or `.md`",
+            "{} has no definitions of agents: files `.toml`, `.md`, `.yaml` or `.json`",
             path.display()
         )));
     }
@@ -99,12 +118,30 @@ pub(in crate::commands) fn read(path: &Path) -> Result<Vec<Wish>> {
     })
 }
 
-fn parse(path: &Path, text: &str, format: Format) -> Result<Wish> {
-    let definition = Definition::parse(text, format)
-        .map_err(|error| exit::error(Exit::Usage, format!("{}: {error}", path.display())))?;
+fn usage(message: String) -> anyhow::Error {
+    exit::error(Exit::Usage, message)
+}
+
+/// Whether a file of a folder is text about it, such as its `README.md`.
+fn is_about_the_folder(file: &Path, text: &str, format: Format) -> bool {
+    let text = text.trim_start_matches('\u{feff}').trim_start();
+    let has_settings = ["---", "+++", "```"]
+        .iter()
+        .any(|fence| text.starts_with(fence));
+    let stem = file.file_stem().and_then(|stem| stem.to_str());
+    let is_readme = stem.is_some_and(|stem| stem.eq_ignore_ascii_case("readme"));
+    format == Format::Markdown && (is_readme || !has_settings)
+}
+
+fn parse(path: &Path, text: &str, format: Format) -> Result<Wish, String> {
+    let stem = path.file_stem().and_then(|stem| stem.to_str());
+    let stem = stem.filter(|stem| *stem != "-");
+    let parsed = Definition::parse_file(text, format, stem)
+        .map_err(|error| format!("{}: {error}", path.display()))?;
     Ok(Wish {
-        name: definition.name.clone(),
-        definition,
+        name: parsed.definition.name.clone(),
+        definition: parsed.definition,
+        notes: parsed.notes,
         path: path.to_path_buf(),
     })
 }
@@ -201,5 +238,66 @@ mod tests {
             "{typo}"
         );
         assert!(said(&[]).contains("has no definitions"));
+        // tools/T14: one wrong file of many was told a run.
+        let both = said(&[
+            ("a.toml", "name = \"a\"\ntool = []"),
+            ("b.yaml", "name: b\nplanner: raect\n"),
+            ("c.json", "{"),
+            ("d.md", "---\nname: d\nplaner: react\n---\nx"),
+        ]);
+        for file in ["a.toml: ", "b.yaml: ", "c.json: ", "d.md: "] {
+            assert!(both.contains(file), "{file}: {both}");
+        }
+    }
+
+    /// tools/T14: definitions in YAML were passed over in silence, JSON was read as TOML, a README stopped
+    /// the folder, and agents of other tools were refused.
+    #[test]
+    fn every_format_is_read_and_agents_of_other_tools_are_mapped() {
+        let wishes = folder(&[
+            ("README.md", "# Agents\n\nThese are ours."),
+            ("notes.md", "Not an agent either."),
+            ("one.yaml", "name: one\nlimits:\n  max_steps: 3\n"),
+            ("two.yml", "name: two\n"),
+            ("three.json", "{\"name\": \"three\", \"tools\": []}"),
+            (
+                "Code Reviewer.md",
+                "---\ndescription: Use it: after a change. Say \"go\"\ntools: Read, Bash\nmodel: opus\n---\n\n\
+                 Use `${{ secrets.KEY }}`.",
+            ),
+            (
+                "helper.agent.md",
+                "---\nname: Our Helper\ntools: ['search', 'github/*']\nhandoffs:\n  - label: x\n---\nHelp.",
+            ),
+        ])
+        .unwrap();
+        let names: Vec<_> = wishes.iter().map(|wish| wish.name.as_str()).collect();
+        assert_eq!(
+            names,
+            ["code-reviewer", "one", "our-helper", "three", "two"]
+        );
+        let reviewer = &wishes[0];
+        assert_eq!(
+            reviewer.definition.instructions,
+            "Use `${{ secrets.KEY }}`."
+        );
+        assert!(!reviewer.definition.is_template());
+        assert_eq!(
+            reviewer.definition.description,
+            "Use it: after a change. Say \"go\""
+        );
+        let notes = reviewer.notes.join("\n");
+        for said in [
+            "name: `code-reviewer`",
+            "read line by line",
+            "tools: Read became read_file",
+            "tools Bash",
+            "model opus",
+            "text as it is",
+        ] {
+            assert!(notes.contains(said), "{said}: {notes}");
+        }
+        assert_eq!(wishes[1].definition.limits.max_steps, Some(3));
+        assert!(wishes[1].notes.is_empty());
     }
 }

@@ -3,18 +3,77 @@
 use anyhow::Result;
 use serde_json::Value;
 
-use crate::client::{Client, StreamEvent};
+use super::{Progress, decide};
+use crate::{
+    client::{Client, StreamEvent},
+    commands::asked_to_stop,
+    output::say,
+};
 
-/// Follows a task until it has ended or waits for a person, and says what that person has to do.
-pub(in crate::commands) async fn follow(
+/// What a task waits for.
+pub(super) struct Parked {
+    /// Its kind, as the task's `state_detail` says it.
+    pub(super) on: &'static str,
+    /// What a person has to do.
+    pub(super) sentence: String,
+}
+
+/// Follows a task until it has ended, or waits for a person and is not decided here: then the sentence says
+/// what that person has to do. None if the command is interrupted. `see` gets the events in place of the
+/// terminal if they are wanted as JSON.
+pub(in crate::commands) async fn until_it_rests(
     client: &Client,
     id: &str,
+    json: bool,
     mut see: impl FnMut(&StreamEvent),
-) -> Result<Option<String>> {
+) -> Result<Option<Option<String>>> {
     let mut last = 0;
     loop {
+        let mut progress = Progress::default();
+        let followed = follow(client, id, &mut last, |event| match json {
+            true => see(event),
+            false => progress.see(event),
+        });
+        let parked = tokio::select! {
+            followed = followed => followed?,
+            stop = asked_to_stop() => {
+                stop?;
+                drop(progress);
+                say!("{}", interrupted(client, id));
+                return Ok(None);
+            }
+        };
+        drop(progress);
+        let Some(parked) = parked else {
+            return Ok(Some(None));
+        };
+        if json || !decide::is_asked() {
+            return Ok(Some(Some(parked.sentence)));
+        }
+        let decided = tokio::select! {
+            decided = decide::decide(client, id, parked.on) => decided?,
+            stop = asked_to_stop() => {
+                stop?;
+                say!("{}", interrupted(client, id));
+                return Ok(None);
+            }
+        };
+        if !decided {
+            return Ok(Some(Some(parked.sentence)));
+        }
+    }
+}
+
+/// Follows a task from an event on until it has ended, or waits for a person.
+async fn follow(
+    client: &Client,
+    id: &str,
+    last: &mut u64,
+    mut see: impl FnMut(&StreamEvent),
+) -> Result<Option<Parked>> {
+    loop {
         let mut parked = None;
-        let followed = client.follow(id, &mut last, |event| {
+        let followed = client.follow(id, last, |event| {
             see(event);
             parked = parks(id, event);
             parked.is_none()
@@ -26,7 +85,7 @@ pub(in crate::commands) async fn follow(
         // A log is followed from its beginning: what it says there may be over.
         let task = client.get(&format!("/api/v1/tasks/{id}")).await?;
         if task["state"] == "waiting" && task["state_detail"]["on"] == on {
-            return Ok(Some(sentence));
+            return Ok(Some(Parked { on, sentence }));
         }
     }
 }
@@ -79,7 +138,7 @@ fn parks(id: &str, event: &StreamEvent) -> Option<(&'static str, String)> {
 }
 
 /// What an interrupt leaves behind.
-pub(in crate::commands) fn interrupted(client: &Client, id: &str) -> String {
+fn interrupted(client: &Client, id: &str) -> String {
     if client.is_embedded() {
         format!(
             "interrupted: nothing works on the task any more. It goes on with `opspawn task watch \

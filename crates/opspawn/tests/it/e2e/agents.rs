@@ -287,3 +287,92 @@ async fn mistakes_are_told_where_they_are_made() {
         .says(&["there is no agent `askr`"]);
     assert_calm(&server);
 }
+
+/// cli/C11: an earlier version could be seen, and not be gone back to.
+#[tokio::test]
+async fn a_version_is_named_and_gone_back_to() {
+    let place = Place::new();
+    let server = place.server().await;
+    let first = apply(&place, &asker("one")).await;
+    let digest = first.stdout.trim().rsplit(' ').next().unwrap().to_owned();
+    apply(&place, &asker("two")).await;
+    let version = format!("asker@{digest}");
+    let shown = place.cli(&["agent", "get", &version, "--json"]).run().await;
+    let shown = shown.ends(0).json();
+    assert!(
+        shown["definition"]["instructions"]
+            .as_str()
+            .unwrap()
+            .ends_with("one."),
+        "{shown:#}"
+    );
+    let back = place
+        .cli(&["agent", "rollback", &version])
+        .run()
+        .await
+        .ends(0);
+    assert_eq!(back.stdout.trim(), format!("agent asker changed {digest}"));
+    let now = place.cli(&["agent", "get", "asker", "--json"]).run().await;
+    assert_eq!(now.ends(0).json()["digest"], shown["digest"]);
+    let none = place.cli(&["agent", "rollback", "asker"]).run().await;
+    none.ends(2).says(&["write NAME@DIGEST"]);
+    assert_calm(&server);
+}
+
+/// tools/T14, tools/T8: an agent of another tool applies as it is, and what became of it is printed.
+#[tokio::test]
+async fn agents_of_other_tools_apply_and_wrong_files_are_all_named() {
+    let place = Place::new();
+    let server = place.server().await;
+    let folder = place.join("theirs");
+    std::fs::create_dir(&folder).unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
+    write("README.md", "# Theirs");
+    write(
+        "tester.md",
+        "---\nname: tester\ndescription: Tests: all of it\ntools: Read, Write, Bash\nmodel: sonnet\ncolor: blue\n---\n\
+         Use `${{ secrets.TOKEN }}` and {{ goal }}.",
+    );
+    let apply =
+        |folder: &std::path::Path| place.cli(&["agent", "apply", "-f", folder.to_str().unwrap()]);
+    let applied = apply(&folder).run().await.ends(0);
+    for said in [
+        "agent tester created ",
+        "  tools: Read, Write became read_file, write_file",
+        "  instructions: text as it is",
+        "color",
+        "model sonnet (the configured model answers)",
+        "tools Bash",
+    ] {
+        assert!(applied.stdout.contains(said), "{said}: {applied:#?}");
+    }
+    applied.says(&["README.md is left out"]);
+    let shown = place
+        .cli(&["agent", "get", "tester", "--json"])
+        .run()
+        .await
+        .ends(0)
+        .json();
+    assert_eq!(
+        shown["definition"],
+        json!({
+            "name": "tester", "description": "Tests: all of it", "template": false,
+            "tools": ["read_file", "write_file"],
+            "instructions": "Use `${{ secrets.TOKEN }}` and {{ goal }}.",
+        })
+    );
+    write("wrong.toml", "name = \"wrong\"\ntool = []");
+    write("bad.json", "{");
+    let refused = apply(&folder).run().await.ends(2);
+    refused.says(&[
+        "wrong.toml: there is no key `tool`",
+        "bad.json: it is not valid JSON",
+    ]);
+    std::fs::remove_file(folder.join("bad.json")).unwrap();
+    // Every one that the server refuses is named as well.
+    write("wrong.toml", "name = \"wrong\"\ntools = [\"raed_file\"]");
+    write("worse.toml", "name = \"worse\"\ntools = [\"wirte_file\"]");
+    let refused = apply(&folder).run().await.ends(2);
+    refused.says(&["did you mean `read_file`?", "did you mean `write_file`?"]);
+    assert_calm(&server);
+}

@@ -42,3 +42,41 @@ async fn a_rule_ends_the_calls_that_it_speaks_of() {
         doctor.stdout
     );
 }
+
+/// cli/C3: rules that could never match were taken in silence, and `doctor` said that all was well.
+#[tokio::test]
+async fn a_rule_that_can_never_match_is_refused_with_the_nearest_name() {
+    let place = Place::new();
+    std::fs::write(place.join("s.toml"), SCRIPT).unwrap();
+    let rule = |tool: &str, when: &str| {
+        format!("[[rule]]\ntool = \"{tool}\"\naction = \"deny\"\n{when}\n")
+    };
+    for (policy, says) in [
+        (rule("writefile", ""), "did you mean `write_file`?"),
+        (
+            rule("calculator", "when = { expresion = \"*\" }"),
+            "did you mean `expression`?",
+        ),
+    ] {
+        std::fs::write(place.join("p.toml"), &policy).unwrap();
+        let cli = |args: &[&str]| {
+            place
+                .cli(args)
+                .env("OPSPAWN_SCRIPT", place.join("s.toml"))
+                .env("OPSPAWN_POLICY", place.join("p.toml"))
+        };
+        let doctor = cli(&["doctor"]).run().await.ends(1);
+        assert!(doctor.stdout.contains("FAIL policy"), "{doctor:#?}");
+        assert!(doctor.stdout.contains(says), "{doctor:#?}");
+        let ran = cli(&["run", "x"]).run().await.ends(2);
+        assert!(ran.stderr.contains("can never match"), "{ran:#?}");
+    }
+    let _server = place.server().await;
+    let agent = "name = \"a\"\n[[policy.rule]]\ntool = \"writefile\"\naction = \"deny\"\n";
+    let apply = place.cli(&["agent", "apply", "-f", "-"]).stdin(agent);
+    let refused = apply.run().await.ends(2);
+    assert!(
+        refused.stderr.contains("did you mean `write_file`?"),
+        "{refused:#?}"
+    );
+}

@@ -37,6 +37,19 @@ async fn a_question_waits_through_a_kill_and_is_answered_from_the_command_line()
     let server = place.server().await;
     let watch = place.cli(&["task", "watch", &id]).run().await.ends(6);
     assert!(watch.stderr.contains("opspawn task signal"), "{watch:#?}");
+    let open = place
+        .cli(&["task", "questions", "--json"])
+        .run()
+        .await
+        .ends(0)
+        .json();
+    assert_eq!(
+        open["questions"],
+        json!([{
+            "task_id": id, "step": 2, "signal": "human.call_2",
+            "question": "Which colour?", "options": ["red", "blue"],
+        }])
+    );
     place
         .cli(&["task", "signal", &id, "red"])
         .run()

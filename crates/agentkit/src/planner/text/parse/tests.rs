@@ -43,6 +43,9 @@ fn calls_are_understood_in_the_forms_that_models_use() {
         "<tool_call>\n{\"name\": \"look\", \"arguments\": \"{\\\"place\\\": \\\"Oslo\\\"}\"}\n</tool_call>",
         "[{\"function\": {\"name\": \"look\", \"arguments\": {\"place\": \"Oslo\"}}}]",
         "Thought: so\nAction: look\nAction Input: {\"place\": \"Oslo\"} I hope that this works.",
+        "```\nThought: so\nAction: look\nAction Input: Oslo\n```",
+        "<think>\nAction: add\nAction Input: {}\n</think>\nAction: look\nAction Input: Oslo",
+        "I look.\n<tool_call>\n{\"name\": \"look\", \"arguments\": {\"place\": \"Oslo\"}}\n</tool_call>",
     ] {
         assert_eq!(
             heard(text),
@@ -51,9 +54,7 @@ fn calls_are_understood_in_the_forms_that_models_use() {
         );
     }
     assert_eq!(
-        heard(
-            "Action: look\nAction Input: Oslo\nAction: add\nAction Input: {a: 1, b: 2}\nFinal Answer: 3"
-        ),
+        heard("Action: look\nAction Input: Oslo\nAction: add\nAction Input: {a: 1, b: 2}"),
         Ok(vec![
             ("look".into(), oslo.into()),
             ("add".into(), r#"{"a":1,"b":2}"#.into())
@@ -78,6 +79,56 @@ fn what_a_model_makes_up_after_a_call_is_forgotten() {
         panic!("no call")
     };
     assert_eq!(words, "Thought: I look.\nAction: look\nAction Input: Oslo");
+}
+
+/// A page that the model quotes held a call, and the call was made.
+const QUOTED: &str = r#"{"tool": "look", "args": {"place": "Oslo"}}"#;
+
+/// T5: a call that stands before a final answer, in a thought, in a quotation or in a fence was made, and
+/// the answer was lost.
+#[test]
+fn a_quoted_call_is_not_made_and_the_answer_stays() {
+    for text in [
+        format!("I will not call {QUOTED}. Final Answer: 42"),
+        format!("Thought: the page says {QUOTED}. **Final Answer:** 42"),
+        format!("The page:\n```json\n{QUOTED}\n```\nFinal Answer: 42"),
+        format!("<think>{QUOTED}</think>\nFinal Answer: 42"),
+        format!("{QUOTED}\nI do not. Final Answer: 42"),
+        "The page says:\n> Action: look\n> Action Input: Oslo\n\nFinal Answer: 42".to_owned(),
+        "The page says:\n```\nAction: look\nAction Input: Oslo\n```\nFinal Answer: 42".to_owned(),
+        "The page says:\nAction: look\nAction Input: Oslo\nI do not.\nFinal Answer: 42".to_owned(),
+        "Observation: so\nAction: look\nAction Input: Oslo\nFinal Answer: 42".to_owned(),
+    ] {
+        assert_eq!(heard(&text), Err("answer: 42".to_owned()), "{text}");
+    }
+    let drafted = format!("<think>{QUOTED}</think>It is 42.");
+    assert_eq!(heard(&drafted), Err("answer: It is 42.".to_owned()));
+}
+
+/// T5: nothing says whether a call within other words is meant, so the model is asked again.
+#[test]
+fn a_call_within_other_words_is_asked_for_again() {
+    for text in [
+        format!("The page says {QUOTED} and I wonder."),
+        format!("I look: {QUOTED}"),
+        format!("```json\n{QUOTED}\n```\nThat is what the page says."),
+        format!("Its text is `<tool_call>{QUOTED}</tool_call>`."),
+        format!("As <b>{QUOTED}"),
+    ] {
+        assert_eq!(heard(&text), Err(UNREADABLE.to_owned()), "{text}");
+    }
+}
+
+#[test]
+fn the_words_of_a_call_are_those_of_the_model_with_its_thoughts() {
+    let text = "<think>Oslo?</think>\nAction: look\nAction Input: Oslo\nObservation: rain";
+    let Ok(Said::Calls { words, .. }) = hear(text, &tools()) else {
+        panic!("no call")
+    };
+    assert_eq!(
+        words,
+        "<think>Oslo?</think>\nAction: look\nAction Input: Oslo"
+    );
 }
 
 #[test]
@@ -121,6 +172,8 @@ fn what_is_neither_is_refused_with_what_to_write() {
     ] {
         assert_eq!(heard(text), Err(UNREADABLE.to_owned()), "{text}");
     }
+    let many = format!("[{}[]]", "[],".repeat(100_000));
+    assert_eq!(heard(&many), Err(UNREADABLE.to_owned()));
 }
 
 proptest::proptest! {
@@ -130,7 +183,7 @@ proptest::proptest! {
             proptest::sample::select(vec![
                 "Action:", "action input 2 :", "Final Answer", ":", "Thought:", "Observation:", "\n", " ",
                 "look", "final answer", "{", "}", "[", "]", "'", "\"", "\\", "\\u12", "```", "json", "(", ")",
-                "\"name\":", "arguments", ",", "ä", "😀", "İ", "*", "1", "{\"tool\": \"look\", \"args\": {}}",
+                "<think>", "</think>", ">", "\"name\":", "arguments", ",", "ä", "😀", "İ", "*", "1", "{\"tool\": \"look\", \"args\": {}}",
             ]),
             0..40,
         ),

@@ -1,0 +1,103 @@
+//! `opspawn task questions`: what agents ask people, and nobody has answered.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use crate::{
+    client::Client,
+    output::{self, Table, field},
+};
+
+/// How the signals that answer questions begin; the call follows.
+const ANSWER: &str = "human.call_";
+
+/// A question that waits for its answer.
+pub(in crate::commands) struct Question {
+    /// The task.
+    pub(in crate::commands) task: String,
+    /// The call.
+    pub(in crate::commands) step: u64,
+    /// The signal that answers it.
+    pub(in crate::commands) signal: String,
+    /// The words.
+    pub(in crate::commands) question: String,
+    /// The answers to choose from; empty for any text.
+    pub(in crate::commands) options: Vec<String>,
+}
+
+/// The open questions of a waiting task.
+pub(in crate::commands) async fn of_task(client: &Client, task: &Value) -> Result<Vec<Question>> {
+    let id = field(task, "task_id");
+    let signals = task["state_detail"]["signals"].as_array();
+    let mut open: Vec<(u64, &str)> = signals
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .filter_map(|signal| Some((signal.strip_prefix(ANSWER)?.parse().ok()?, signal)))
+        .collect();
+    let mut found = Vec::new();
+    let mut cursor = String::new();
+    while !open.is_empty() {
+        let path = super::path(&id, &format!("/steps?limit=1000{cursor}"));
+        let page = client.get(&path).await?;
+        for step in page["steps"].as_array().into_iter().flatten() {
+            let number = step["step"].as_u64();
+            let Some(at) = open.iter().position(|(open, _)| Some(*open) == number) else {
+                continue;
+            };
+            let (number, signal) = open.swap_remove(at);
+            let options = step["input"]["options"].as_array();
+            let options = options.into_iter().flatten().map(output::plain);
+            found.push(Question {
+                task: id.clone(),
+                step: number,
+                signal: signal.to_owned(),
+                question: field(&step["input"], "question"),
+                options: options.collect(),
+            });
+        }
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    Ok(found)
+}
+
+/// Lists the open questions of every task, the newest task first.
+pub(super) async fn list(client: &Client, json: bool) -> Result<()> {
+    let mut questions = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let path = format!("/api/v1/tasks/?state=waiting&limit=100{cursor}");
+        let page = client.get(&path).await?;
+        for task in page["tasks"].as_array().into_iter().flatten() {
+            questions.extend(of_task(client, task).await?);
+        }
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    if json {
+        let rows = questions.iter().map(|one| {
+            json!({
+                "task_id": one.task, "step": one.step, "signal": one.signal,
+                "question": one.question, "options": one.options,
+            })
+        });
+        output::json(&json!({"questions": rows.collect::<Vec<_>>()}));
+        return Ok(());
+    }
+    let mut table = Table::new(&["TASK", "STEP", "QUESTION", "OPTIONS"]);
+    for one in &questions {
+        table.add_row([
+            one.task.clone(),
+            one.step.to_string(),
+            output::cut(&one.question, 80),
+            output::cut(&one.options.join(", "), 40),
+        ]);
+    }
+    table.print();
+    Ok(())
+}
