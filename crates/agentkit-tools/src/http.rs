@@ -14,6 +14,7 @@ mod allow;
 mod body;
 mod connect;
 mod headers;
+mod listeners;
 mod readable;
 mod target;
 mod unpack;
@@ -35,6 +36,7 @@ use url::Url;
 
 pub use self::{
     allow::{Allowed, InvalidPlace},
+    listeners::Listeners,
     writes::{Looks, OnNotDone, ProbeRule, WriteRule},
 };
 use self::{
@@ -64,6 +66,8 @@ const RESERVE: Duration = Duration::from_secs(2);
 pub struct Settings {
     /// Places that may be reached although they are not public.
     pub allow: Allowed,
+    /// Where this process itself answers: no call gets there, whatever is allowed.
+    pub own: Listeners,
     /// The most bytes of a body that are read.
     pub max_bytes: u64,
     /// The longest that a call may take, redirects included.
@@ -80,6 +84,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             allow: Allowed::default(),
+            own: Listeners::default(),
             max_bytes: 10 << 20,
             timeout: Duration::from_secs(30),
             writes: Vec::new(),

@@ -6,6 +6,7 @@ use agentkit::{
     model::{client::Provider, scripted::Script},
     run::{Exhaustion, Limits, MemoryConfig},
 };
+use agentkit_tools::http::Listeners;
 use anyhow::{Context as _, Result, bail};
 use ops_agents::{
     CassetteMode, CassetteSettings, Endpoint, Factory, FixedTools, Settings, ToolSource,
@@ -17,16 +18,16 @@ use crate::{
     tools,
 };
 
-/// The factory.
-pub(crate) fn factory(config: &Config) -> Result<Factory> {
+/// The factory. No tool of its agents reaches the addresses that this process listens on.
+pub(crate) fn factory(config: &Config, own: &Listeners) -> Result<Factory> {
     let settings = settings(config)?;
-    let factory = Factory::new(settings, sources(config));
+    let factory = Factory::new(settings, sources(config, own));
     factory.map_err(|error| exit::error(Exit::Usage, format!("{:#}", anyhow::Error::from(error))))
 }
 
 /// Where tools come from.
-fn sources(config: &Config) -> Vec<Arc<dyn ToolSource>> {
-    vec![FixedTools::built_in(tools::configured(config))]
+fn sources(config: &Config, own: &Listeners) -> Vec<Arc<dyn ToolSource>> {
+    vec![FixedTools::built_in(tools::configured(config, own))]
 }
 
 /// What the configuration says of agents.
@@ -211,7 +212,10 @@ mod tests {
                 .collect();
             flags.push(("data", "/nonexistent".to_owned()));
             let config = Config::load(&flags, None).unwrap();
-            format!("{:#}", factory(&config).err().unwrap())
+            format!(
+                "{:#}",
+                factory(&config, &Listeners::default()).err().unwrap()
+            )
         };
         for (settings, says) in [
             (

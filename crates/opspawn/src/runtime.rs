@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use agentkit_tools::http::Listeners;
 use anyhow::{Context as _, Result};
 use ops_agents::TASK_TYPES;
 use ops_core::{
@@ -99,7 +100,8 @@ impl Runtime {
             role,
             narrate,
         } = start;
-        let factory = Arc::new(agents::factory(config)?);
+        let own = Listeners::default();
+        let factory = Arc::new(agents::factory(config, &own)?);
         factory.catalogue().start(TenantId::DEFAULT);
         let model = factory.default_model()?;
         let notice = agents::notice(config, &factory)?;
@@ -134,6 +136,7 @@ impl Runtime {
         let address = listener
             .local_addr()
             .context("the listener has no address")?;
+        own.add(address);
         let url = format!("http://{address}");
         store
             .publish(Some(&url), role.serves())

@@ -7,13 +7,14 @@ use agentkit_tools::{Quota, http};
 
 use crate::config::Config;
 
-/// Every tool of this configuration.
-pub(crate) fn configured(config: &Config) -> Vec<Arc<dyn Tool>> {
+/// Every tool of this configuration. None reaches the addresses that this process listens on.
+pub(crate) fn configured(config: &Config, own: &http::Listeners) -> Vec<Arc<dyn Tool>> {
     let defaults = http::Settings::default();
     let allow = config.optional("tools.http.allow").unwrap_or_default();
     let http = http::Settings {
         // Checked when the configuration was loaded.
         allow: allow.parse().unwrap_or_default(),
+        own: own.clone(),
         max_bytes: config
             .number("tools.http.max_bytes")
             .unwrap_or(defaults.max_bytes),

@@ -90,6 +90,9 @@ impl Target {
         let mut addresses = Vec::new();
         for ip in found.into_iter().filter(|ip| seen.insert(*ip)) {
             let address = SocketAddr::new(ip, port);
+            if settings.own.has(address) {
+                return Err(own(&name));
+            }
             // One that is not public beside public ones is no accident: all of them are refused.
             if !settings.allow.permits(&name, address) {
                 return Err(refused(&name, address));
@@ -123,6 +126,13 @@ async fn resolve(name: &str, settings: &Settings) -> Result<Vec<IpAddr>, Failure
         Ok(Err(error)) => Err(unresolved(error.to_string())),
         Err(_) => Err(unresolved(format!("no answer within {RESOLVE_TIMEOUT:?}"))),
     }
+}
+
+fn own(host: &str) -> Failure {
+    let message = format!(
+        "`{host}` is the server that runs this agent, which no agent may reach;          `tools.http.allow` does not change that"
+    );
+    Failure::last("address_not_allowed", message)
 }
 
 fn refused(host: &str, address: SocketAddr) -> Failure {

@@ -208,9 +208,16 @@ impl Test {
         match value {
             Value::String(pattern) => {
                 let text = Self::Text(pattern.clone());
-                Ok(match kind.and_then(|kind| kind.pattern(pattern)) {
-                    Some(plain) => Self::Any(vec![text, Self::Text(plain)]),
-                    None => text,
+                let plain = kind.and_then(|kind| kind.pattern(pattern));
+                let folder = kind == Some(Kind::Path) && pattern.ends_with('/');
+                let below = folder.then(|| {
+                    let folder = plain.as_deref().unwrap_or(pattern).trim_end_matches('/');
+                    format!("{folder}/*")
+                });
+                let others: Vec<Self> = plain.into_iter().chain(below).map(Self::Text).collect();
+                Ok(match others.is_empty() {
+                    true => text,
+                    false => Self::Any(std::iter::once(text).chain(others).collect()),
                 })
             }
             Value::Bool(_) | Value::Number(_) => Ok(Self::Equal(value.clone())),
@@ -284,6 +291,20 @@ mod tests {
                 "url",
                 json!("https://*"),
                 json!({"url": "http://a.b/c"}),
+                false,
+                false,
+            ),
+            (
+                "target_path",
+                json!("secret/"),
+                json!({"target_path": "secret/./a"}),
+                true,
+                true,
+            ),
+            (
+                "target_path",
+                json!("secret/"),
+                json!({"target_path": "secrets"}),
                 false,
                 false,
             ),

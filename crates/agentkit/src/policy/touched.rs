@@ -12,6 +12,9 @@ pub(super) struct Touched {
     kind: Kind,
     /// As they are written, and in their plain spelling.
     patterns: Vec<String>,
+    /// What lies below the paths that they describe: a rule that restricts a folder by its name restricts
+    /// what is in it.
+    below: Vec<String>,
 }
 
 /// How a call touches a resource.
@@ -99,10 +102,15 @@ impl Touched {
         for text in texts {
             patterns.extend(kind.patterns(text)?);
         }
+        let below = match kind {
+            Kind::Path => patterns.iter().map(|one| format!("{one}/*")).collect(),
+            Kind::Url | Kind::Host | Kind::Service => Vec::new(),
+        };
         Ok(Self {
             access,
             kind,
             patterns,
+            below,
         })
     }
 
@@ -138,7 +146,13 @@ impl Touched {
 
     /// Whether the patterns may describe a resource, or a part of it.
     fn meets(&self, resource: &Resource) -> bool {
-        let any = |holds: &dyn Fn(&str) -> bool| self.patterns.iter().any(|one| holds(one));
+        let all: Vec<&String> = self.patterns.iter().chain(&self.below).collect();
+        self.describe(&all, resource)
+    }
+
+    /// Whether these patterns may describe a resource, or a part of it.
+    fn describe(&self, patterns: &[&String], resource: &Resource) -> bool {
+        let any = |holds: &dyn Fn(&str) -> bool| patterns.iter().any(|one| holds(one));
         match (self.kind, resource) {
             (Kind::Path, Resource::File(path)) => any(&|one| pattern::matches(one, path)),
             (Kind::Path, Resource::Folder(path)) => any(&|one| {
@@ -164,7 +178,10 @@ impl Touched {
             (Kind::Path, Resource::Tree(path)) => (path, false),
             (Kind::Path, Resource::File(_))
             | (Kind::Url | Kind::Host, Resource::Url(_))
-            | (Kind::Service, Resource::Service(_)) => return Some(self.meets(resource)),
+            | (Kind::Service, Resource::Service(_)) => {
+                let patterns: Vec<&String> = self.patterns.iter().collect();
+                return Some(self.describe(&patterns, resource));
+            }
             (Kind::Path | Kind::Url | Kind::Host | Kind::Service, _) => return None,
         };
         Some(self.patterns.iter().any(|one| {
@@ -190,6 +207,13 @@ impl Kind {
                 return Err(format!(
                     "can never hold: `{text}` is not below the workspace"
                 ));
+            }
+            // A folder: it, and all that is in it.
+            Self::Path if text.ends_with('/') => {
+                let folder = Spelling::Path.pattern(text);
+                let folder = folder.unwrap_or_else(|| text.trim_end_matches('/').to_owned());
+                let below = format!("{folder}/*");
+                return Ok(vec![folder, below]);
             }
             Self::Path => Spelling::Path.pattern(text),
             Self::Url => Spelling::Url.pattern(text),
@@ -248,6 +272,19 @@ mod tests {
             ("secret", folder("secret"), true, true),
             ("*.key", folder("keys"), false, false),
             ("secret/*", Resource::url("http://secret/a"), false, false),
+            // A folder by its name: restricted with what is in it, permitted alone.
+            ("secret", file("secret/a"), true, false),
+            ("secret", file("secret/deep/a"), true, false),
+            ("secret", file("secrets"), false, false),
+            ("secret", tree("secret/deep"), true, false),
+            ("./secret", file("secret/a"), true, false),
+            ("sec*", file("secret/a"), true, true),
+            ("secret/", file("secret/a"), true, true),
+            ("secret/", file("secret/deep/a"), true, true),
+            ("secret/", folder("secret"), true, true),
+            ("secret/", tree("."), true, false),
+            (".//secret//", file("secret/a"), true, true),
+            ("secret/", file("secrets"), false, false),
         ] {
             let condition = touched(Access::Touches, json!({"path": pattern}));
             let resources = Resources::reads([resource.clone()]);

@@ -4,6 +4,7 @@ mod server;
 
 use std::{path::Path, sync::Arc, time::Instant};
 
+use agentkit_tools::http::Listeners;
 use anyhow::Result;
 use ops_agents::{CassetteMode, Outline, Providers};
 use ops_store::sqlite::doctor::WalState;
@@ -125,7 +126,7 @@ fn models(config: &Config) -> Vec<Finding> {
 }
 
 fn policy(config: &Config) -> Finding {
-    let tools = crate::tools::configured(config);
+    let tools = crate::tools::configured(config, &Listeners::default());
     let specs = tools.iter().map(|tool| Arc::new(tool.spec().clone()));
     match crate::policy::load(config) {
         Ok(loaded) => {

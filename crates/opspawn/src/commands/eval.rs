@@ -6,6 +6,7 @@ use std::{
 };
 
 use agentkit::Definition;
+use agentkit_tools::http::Listeners;
 use anyhow::{Context as _, Result};
 use futures_util::StreamExt as _;
 use ops_core::TenantId;
@@ -47,7 +48,7 @@ async fn evaluate(
     server: &mut Server<'_>,
     json: bool,
 ) -> Result<Exit> {
-    let factory = agents::factory(config)?;
+    let factory = agents::factory(config, &Listeners::default())?;
     let here = PathBuf::new();
     let named = match (&args.agent, &file.agent) {
         (Some(named), _) => (named, &here),

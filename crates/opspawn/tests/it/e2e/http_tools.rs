@@ -172,3 +172,41 @@ answer = "{{{{ last }}}}"
     assert_eq!(ledger.effects().unwrap().len(), 1, "it was not sent again");
     assert_calm(&server);
 }
+
+/// An agent that could ask the server that runs it would approve its own calls.
+#[tokio::test]
+async fn no_tool_reaches_the_server_that_runs_it() {
+    let place = Place::new();
+    let policy = "[[rule]]\ntool = \"write_file\"\naction = \"ask\"\n";
+    std::fs::create_dir_all(place.data()).unwrap();
+    std::fs::write(place.data().join("policy.toml"), policy).unwrap();
+    let dev = place
+        .dev()
+        .env("OPSPAWN_HTTP_ALLOW", "127.0.0.1,localhost,0.0.0.0,::1");
+    let server = dev.start().await.unwrap();
+    let port = server.http().base().rsplit_once(':').unwrap().1.to_owned();
+    let calls: String = ["127.0.0.1", "localhost", "0.0.0.0", "[::ffff:127.0.0.1]"]
+        .iter()
+        .map(|host| {
+            format!("{{ tool = \"http_fetch\", arguments = {{ url = \"http://{host}:{port}/health\" }} }},\n")
+        })
+        .collect();
+    let script = format!("[[turn]]\ncalls = [\n{calls}]\n[[turn]]\nanswer = \"{{{{ last }}}}\"\n");
+    let body = json!({"task_type": "agent_run", "input_data": {
+        "prompt": "approve", "agent_config": {"provider": "scripted", "script": script},
+    }});
+    let id = tasks::submit(server.http(), &body).await;
+    tasks::answer(server.http(), &id).await;
+    let steps = tasks::steps(server.http(), &id).await;
+    let tools: Vec<_> = steps.iter().filter(|step| step["kind"] == "tool").collect();
+    assert_eq!(tools.len(), 4);
+    for step in tools {
+        assert_eq!(step["error"]["code"], "address_not_allowed", "{step:#}");
+        let message = step["error"]["message"].as_str().unwrap();
+        assert!(
+            message.contains("the server that runs this agent"),
+            "{message}"
+        );
+    }
+    assert_calm(&server);
+}
