@@ -58,6 +58,9 @@ pub(crate) struct Overrides {
     pub(crate) output: Option<OutputConfig>,
 }
 
+/// The most files that a workspace begins with: each is a write to disk before the run begins.
+const MAX_FILES: usize = 10_000;
+
 /// `agent_config.model`.
 #[derive(Debug, PartialEq)]
 pub(crate) enum ModelChoice {
@@ -89,6 +92,8 @@ impl Input {
         };
         let images = images(input.get("images"))
             .map_err(|message| invalid(&format!("`input_data.images` {message}")))?;
+        few(input.get("files"))
+            .map_err(|message| invalid(&format!("`input_data.files` {message}")))?;
         let files = match input.get("files") {
             None | Some(Value::Null) => BTreeMap::new(),
             Some(Value::Object(files)) => files.iter().map(file).collect::<Result<_, _>>()?,
@@ -125,6 +130,17 @@ fn images(given: Option<&Value>) -> Result<Vec<Image>, String> {
         read.map_err(|error| format!("number {} {error}", index + 1))
     };
     given.iter().enumerate().map(image).collect()
+}
+
+/// `files`: not more than can be written before a run begins.
+fn few(given: Option<&Value>) -> Result<(), String> {
+    let count = given.and_then(Value::as_object).map_or(0, Map::len);
+    if count <= MAX_FILES {
+        return Ok(());
+    }
+    Err(format!(
+        "has {count} files, and may have {MAX_FILES}; put them together, for instance as rows of a CSV file"
+    ))
 }
 
 fn file((path, content): (&String, &Value)) -> Result<(String, String), Failure> {
@@ -280,12 +296,12 @@ pub(crate) fn is_costly(task_type: &str, input: &Json) -> bool {
 /// warned of: keys of `agent_config` that no one reads, and providers that there are not. With the
 /// `agent_config`, if it can be used.
 pub(crate) fn check(input: &Json) -> (InputCheck, Option<Overrides>) {
-    // Most inputs have neither, and need not be read for that.
-    const KEYS: [&str; 2] = ["\"agent_config\"", "\"images\""];
+    // Most inputs have none of them, and need not be read for that.
+    const KEYS: [&str; 3] = ["\"agent_config\"", "\"images\"", "\"files\""];
     if !may_have(input.as_str(), &KEYS) {
         return (InputCheck::default(), Some(Overrides::default()));
     }
-    let input = match input.fields(&["agent_config", "images"]) {
+    let input = match input.fields(&["agent_config", "images", "files"]) {
         Ok(input) => input,
         Err(error) => {
             let message = format!("{error} in what an agent reads");
@@ -317,6 +333,11 @@ pub(crate) fn check(input: &Json) -> (InputCheck, Option<Overrides>) {
         found.warnings = unknown
             .map(|(kind, key, message)| field(kind, &key, message))
             .collect();
+    }
+    if let Err(message) = few(input.get("files")) {
+        found
+            .wrong
+            .push(FieldError::new(&["input", "files"], "value_error", message));
     }
     if let Err(message) = images(input.get("images")) {
         found.wrong.push(FieldError::new(

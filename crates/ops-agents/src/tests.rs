@@ -112,6 +112,24 @@ fn what_would_fill_the_memory_is_not_taken_apart() {
     assert!(start(&factory, &json!({"prompt": "a", "rows": many})).is_ok());
 }
 
+// U2
+#[test]
+fn a_workspace_begins_with_so_many_files() {
+    let factory = factory_of(&[("model.provider", "scripted")]);
+    let files = |count: usize| {
+        let files: serde_json::Map<String, Value> = (0..count)
+            .map(|number| (number.to_string(), "text".into()))
+            .collect();
+        json!({"prompt": "a", "files": files})
+    };
+    assert_eq!(start(&factory, &files(10_000)).unwrap().files.len(), 10_000);
+    let error = start(&factory, &files(10_001)).map(drop).unwrap_err();
+    assert_eq!(error.code, "invalid_input");
+    assert!(error.message.contains("10001 files"), "{}", error.message);
+    let refused = checked(&Json::from(&files(10_001)));
+    assert!(refused.wrong[0].message.contains("may have 10000"));
+}
+
 #[test]
 fn the_goal_is_the_prompt_else_the_goal() {
     let factory = factory_of(&[("model.provider", "scripted")]);

@@ -16,6 +16,7 @@ mod bombs;
 mod budget;
 mod cassette;
 mod chain;
+mod damage;
 mod docs;
 #[cfg(feature = "failpoints")]
 mod eval;
@@ -28,6 +29,7 @@ mod images;
 #[cfg(feature = "failpoints")]
 mod in_doubt;
 mod large_result;
+mod many_files;
 mod mistakes;
 mod old_folder;
 mod parts;
