@@ -65,6 +65,9 @@ macro_rules! summed {
     (counters) => {
         "tenant_id, state, n"
     };
+    (idempotency) => {
+        "tenant_id, key, digest, task_id, created_at"
+    };
 }
 
 /// Whether a row is as it was written: an expression for a SELECT from this table.
@@ -101,6 +104,9 @@ macro_rules! intact {
     };
     (counters) => {
         $crate::sqlite::schema::sums::intact!(10, "0", counters)
+    };
+    (idempotency) => {
+        $crate::sqlite::schema::sums::intact!(11, "0", idempotency)
     };
     ($number:literal, $row:literal, $table:ident) => {
         concat!(
@@ -152,9 +158,10 @@ table!(SCHEDULE_RUNS, schedule_runs, "run_row");
 table!(AGENTS, agents, "name");
 table!(AGENT_VERSIONS, agent_versions, "version_row");
 table!(COUNTERS, counters, "state");
+table!(IDEMPOTENCY, idempotency, "key");
 
 /// Every summed table, in the order of the numbers that `row_intact` has for them.
-pub(crate) const ALL: [Summed; 11] = [
+pub(crate) const ALL: [Summed; 12] = [
     TASKS,
     TASK_REQUESTS,
     EVENTS,
@@ -166,6 +173,7 @@ pub(crate) const ALL: [Summed; 11] = [
     AGENTS,
     AGENT_VERSIONS,
     COUNTERS,
+    IDEMPOTENCY,
 ];
 
 impl Summed {

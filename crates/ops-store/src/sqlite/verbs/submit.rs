@@ -1,5 +1,7 @@
 //! Submit: a task, its request and its first event.
 
+use std::sync::LazyLock;
+
 use ops_core::{
     AgentDigest, Json, State, TaskId,
     ports::{Idempotency, NewTask, StoreError, TaskRecord},
@@ -12,12 +14,18 @@ use crate::sqlite::{
     queries::agents,
     schema::{
         rows::{self, Sparse, record_columns, signed},
+        sums::{IDEMPOTENCY, intact},
         terms,
     },
     values::{blob::INLINE, pack::Values},
     verbs::fork,
     writer::batch::Batch,
 };
+
+static INSERT_KEY: LazyLock<String> = LazyLock::new(|| {
+    let columns = ["tenant_id", "key", "digest", "task_id", "created_at"];
+    IDEMPOTENCY.insert(&columns, &[])
+});
 
 /// A task that was stored, or that the idempotency key had made before.
 #[derive(Debug)]
@@ -136,10 +144,7 @@ pub(crate) fn insert(
     ])?;
     terms::insert(batch.conn, &task)?;
     if let Some(idempotency) = &idempotency {
-        let mut insert = batch.conn.prepare_cached(
-            "INSERT INTO idempotency (tenant_id, key, digest, task_id, created_at) \
-             VALUES (?, ?, ?, ?, ?)",
-        )?;
+        let mut insert = batch.conn.prepare_cached(&INSERT_KEY)?;
         insert.execute(params![
             task.tenant.0,
             idempotency.key.stored(),
@@ -171,11 +176,14 @@ fn known(
 ) -> Result<Option<Sparse>, Fault> {
     let tenant = new.task.tenant.0;
     let key = idempotency.key.stored();
-    let mut select = batch.conn.prepare_cached(
-        "SELECT digest, task_id FROM idempotency WHERE tenant_id = ? AND key = ?",
-    )?;
+    let mut select = batch.conn.prepare_cached(concat!(
+        "SELECT digest, task_id, ",
+        intact!(idempotency),
+        " FROM idempotency WHERE tenant_id = ? AND key = ?"
+    ))?;
     let known = select
         .query_row((tenant, &key), |row| {
+            rows::intact(row, 2)?;
             Ok((row.get::<_, [u8; 32]>(0)?, row.get::<_, [u8; 16]>(1)?))
         })
         .optional()?;

@@ -6,7 +6,10 @@ use std::{fs, os::unix::fs::FileExt as _, path::Path, time::Duration};
 use ops_core::{
     Next, TaskId,
     event::StepStatus,
-    ports::{Blob, Clock as _, NewAgent, NewSchedule, Snapshot, StoreError, TaskFilter},
+    ports::{
+        Blob, Clock as _, Idempotency, IdempotencyKey, NewAgent, NewSchedule, Snapshot, StoreError,
+        TaskFilter,
+    },
 };
 use ops_store::sqlite::{BackupError, DATABASE_FILE, Damage, backup, doctor, restore};
 use rusqlite::Connection;
@@ -427,6 +430,50 @@ fn hex(id: TaskId) -> String {
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect()
+}
+
+#[tokio::test]
+async fn s7_a_damaged_idempotency_key_makes_no_second_task() {
+    let dir = tempfile::tempdir().unwrap();
+    let (world, store) = open_in(dir.path(), |_| {}).unwrap();
+    let keyed = || {
+        let mut new = world.new_task();
+        new.idempotency = Some(Idempotency {
+            key: IdempotencyKey::Client("k".into()),
+            digest: [7; 32],
+        });
+        new
+    };
+    let first = world.store.submit(keyed()).await.unwrap();
+    assert!(world.store.submit(keyed()).await.unwrap().existing);
+    let conn = database(dir.path());
+    let key = |set: &str| change(&conn, &format!("UPDATE idempotency SET {set}"));
+    // Another request would be found, or none.
+    for set in ["digest = zeroblob(32)", "task_id = zeroblob(16)"] {
+        key(set);
+        assert!(is_damaged(world.store.submit(keyed()).await), "{set}");
+    }
+    assert!(
+        problems(dir.path())
+            .iter()
+            .any(|line| line.contains("`idempotency`"))
+    );
+    assert_eq!(
+        world
+            .store
+            .count(TENANT, TaskFilter::default())
+            .await
+            .unwrap(),
+        1
+    );
+    // One that an older release stored is believed.
+    let id = hex(first.record.task.id);
+    key(&format!(
+        "sum = NULL, task_id = x'{id}', digest = x'{}'",
+        "07".repeat(32)
+    ));
+    assert!(world.store.submit(keyed()).await.unwrap().existing);
+    store.close();
 }
 
 #[tokio::test]
