@@ -45,7 +45,7 @@ fn read(config: &Config) -> Result<Loaded> {
     };
     let cannot = || format!("the policy file {} cannot be used", path.display());
     let file = PolicyFile::parse(&text).with_context(cannot)?;
-    let tools = crate::tools::configured(config);
+    let tools = crate::tools::configured(config, &agentkit_tools::http::Listeners::default());
     let specs: Vec<_> = tools
         .iter()
         .map(|tool| Arc::new(tool.spec().clone()))

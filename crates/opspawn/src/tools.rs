@@ -58,7 +58,7 @@ mod tests {
     #[test]
     fn the_page_on_tools_is_that_of_the_tools() {
         let config = Config::load(&[], None).unwrap();
-        let tools = configured(&config);
+        let tools = configured(&config, &http::Listeners::default());
         let mut specs: Vec<&ToolSpec> = tools.iter().map(|tool| tool.spec()).collect();
         specs.retain(|spec| !spec.name.starts_with("ledger_"));
         specs.sort_by(|one, two| one.name.cmp(&two.name));
