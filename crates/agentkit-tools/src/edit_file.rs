@@ -123,6 +123,7 @@ impl Tool for EditFile {
             Ok(ToolOutput {
                 content: result,
                 files: vec![(path, Some(content))],
+                parts: Vec::new(),
                 then: None,
             })
         })

@@ -11,9 +11,10 @@ use std::{
 use agentkit::{
     BoxFuture, Tool, ToolSpec,
     event::Failure,
-    tool::{Effect, Resource, Resources, ToolContext, ToolOutput},
+    model::Image,
+    tool::{Effect, OutputPart, Resource, Resources, ToolContext, ToolOutput},
 };
-use cap_std::fs::{Dir, File};
+use cap_std::fs::File;
 use encoding_rs::Encoding;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -43,7 +44,8 @@ struct Arguments {
 
 impl ReadFile {
     pub(crate) fn new() -> Self {
-        let description = "Reads a text file of the workspace. A long one comes in pages: go on at \
+        let description = "Reads a text file of the workspace, or shows an image (PNG, JPEG, GIF, \
+            WebP). A long text comes in pages: go on at \
             `next_offset` until that is null. Offsets are bytes of the text as UTF-8. With `line` \
             and `lines` it reads what is around a match of search_files.";
         let mut schema = json!({
@@ -98,29 +100,40 @@ impl Tool for ReadFile {
             blocking(context, move |root, abandoned| {
                 let (file, size) = open_file(root, &path)?;
                 if size <= MAX_WHOLE || encoding.is_some() {
-                    return whole(root, &path, window, lines, encoding);
+                    let bytes = read_whole(root, &path, MAX_WHOLE)?;
+                    return match Image::kind_of(&bytes).filter(|_| encoding.is_none()) {
+                        Some(kind) => Ok(image(kind, bytes)),
+                        None => whole(&path, bytes, window, lines, encoding).map(ToolOutput::from),
+                    };
                 }
                 let mut large = Large {
                     path: &path,
                     file,
                     size,
                 };
-                large.page(window, lines, abandoned)
+                large.page(window, lines, abandoned).map(ToolOutput::from)
             })
             .await
-            .map(ToolOutput::from)
         })
     }
 }
 
+/// An image, beside what is said of it.
+fn image(kind: &str, bytes: Vec<u8>) -> ToolOutput {
+    ToolOutput {
+        content: json!({"media_type": kind, "bytes": bytes.len()}),
+        parts: vec![OutputPart::Image(bytes.into())],
+        ..ToolOutput::default()
+    }
+}
+
 fn whole(
-    root: &Dir,
     path: &Path,
+    bytes: Vec<u8>,
     window: Window,
     lines: Option<Lines>,
     encoding: Option<&'static Encoding>,
 ) -> Result<Value, Failure> {
-    let bytes = read_whole(root, path, MAX_WHOLE)?;
     let text = encoding::decode(bytes, encoding).ok_or_else(|| {
         let message = format!(
             "`{}` is not text: it holds zero bytes or control characters",

@@ -79,6 +79,7 @@ impl Tool for WriteFile {
             Ok(ToolOutput {
                 content: json!({"path": path, "bytes": content.len()}),
                 files: vec![(path, Some(content))],
+                parts: Vec::new(),
                 then: None,
             })
         })

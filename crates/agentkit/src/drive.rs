@@ -4,6 +4,7 @@
 //! The outcome of a step and the intent of the next one are one append.
 
 mod command;
+mod media;
 mod memory_recorder;
 mod model_call;
 mod outside;
@@ -179,6 +180,7 @@ async fn to_the_end(
         blobs: Vec::new(),
         commands: Vec::new(),
         context: Context::default(),
+        images: media::Images::default(),
         broken_off: false,
     };
     let begun_micros = session.clock.now_micros();
@@ -290,6 +292,8 @@ struct Driver<'a> {
     commands: Vec<Command>,
     /// What the model was sent last.
     context: Context,
+    /// The images that it was shown with that.
+    images: media::Images,
     /// Whether intents were applied that are not recorded.
     broken_off: bool,
 }

@@ -1,14 +1,15 @@
 //! What happened in a run: the versioned, append-only bodies of its log.
 //!
 //! Every body is a JSON object with `type` and `v`. Readers ignore fields that they do not know and
-//! refuse a type or version that they do not know by its name. The keys `name`, `input`, `output`
-//! and `error` are the presentation keys: a surface that cannot read bodies may show them verbatim.
-//! The bytes of version 1 are fixtures under `tests/fixtures`.
+//! refuse a type or version that they do not know by its name. The keys `name`, `input`, `output`,
+//! `parts`, `error` and `initiator` are the presentation keys: a surface that cannot read bodies may
+//! show them verbatim. The stored bytes of each version are fixtures under `tests/fixtures`.
 //!
 //! Some events never come from the driver: what a person decides, what a signal carries and how a
 //! child task ended comes to a run from outside. Whoever keeps the log puts them into it whenever
 //! they come, also while a driver that does not see them yet writes on; the fold allows for that.
 
+mod content;
 mod key;
 mod machine;
 mod model;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use self::{
+    content::{ContentPart, Media},
     key::CallKey,
     machine::{CallPurpose, Initiator, Seen, ToolProbed},
     model::{FinishReason, ModelCompleted, ModelFailed, ModelStarted},
@@ -37,8 +39,12 @@ use crate::{
     model::Image,
 };
 
-/// The version that this crate writes in every body.
+/// The version that this crate writes in a body, but for those that say something which a reader of
+/// that version would miss.
 pub const VERSION: u16 = 1;
+/// The version of a `tool.completed` whose result has parts: a reader of version 1 would go on
+/// without them.
+pub const VERSION_WITH_PARTS: u16 = 2;
 
 /// The number of a step within its run: one model call or one tool call. Gapless from 1.
 ///
@@ -312,6 +318,15 @@ impl Event {
         }
     }
 
+    /// The version of the body.
+    #[must_use]
+    pub fn version(&self) -> u16 {
+        match self {
+            Self::ToolCompleted(completed) if !completed.parts.is_empty() => VERSION_WITH_PARTS,
+            _ => VERSION,
+        }
+    }
+
     /// The stored bytes: a JSON object with `v`, `type` and the body's own keys.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
@@ -322,7 +337,7 @@ impl Event {
             event: &'a Event,
         }
         serde_json::to_vec(&Versioned {
-            v: VERSION,
+            v: self.version(),
             event: self,
         })
         .expect("an event has string keys only, so it always serialises")
@@ -339,7 +354,12 @@ impl Event {
             r#type: String,
         }
         let head: Head = serde_json::from_slice(bytes).map_err(DecodeError::Malformed)?;
-        if head.v != VERSION || !Self::TYPES.contains(&head.r#type.as_str()) {
+        let is_known = match head.v {
+            VERSION => Self::TYPES.contains(&head.r#type.as_str()),
+            VERSION_WITH_PARTS => head.r#type == "tool.completed",
+            _ => false,
+        };
+        if !is_known {
             return Err(DecodeError::Unknown {
                 kind: head.r#type,
                 version: head.v,

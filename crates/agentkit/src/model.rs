@@ -9,7 +9,7 @@ mod parts;
 #[cfg(feature = "scripted")]
 pub mod scripted;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -21,7 +21,7 @@ pub use self::{
 };
 use crate::{
     BoxFuture,
-    event::{FinishReason, Purpose, StepId, Usage},
+    event::{FinishReason, Media, Purpose, StepId, Usage},
     tool::ToolSpec,
 };
 
@@ -135,6 +135,8 @@ pub struct Request {
     pub message_tokens: Option<u64>,
     /// About how many tokens the whole prompt has as its provider counts them, where the run knows.
     pub prompt_tokens: Option<u64>,
+    /// The images of the tools' results, by digest. One that is not here is left out.
+    pub images: Arc<BTreeMap<String, Arc<Image>>>,
 }
 
 /// A schema for the answer.
@@ -185,6 +187,9 @@ pub enum Message {
         content: String,
         /// Whether the call failed.
         is_error: bool,
+        /// The images among its parts: their bytes are in [`Request::images`].
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        images: Vec<Media>,
     },
 }
 

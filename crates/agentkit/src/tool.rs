@@ -3,6 +3,7 @@
 pub mod control;
 mod function;
 mod gate;
+mod output;
 mod probe;
 mod registry;
 mod resources;
@@ -19,6 +20,7 @@ pub(crate) use self::gate::doubt;
 pub use self::{
     function::{Function, function, function_in},
     gate::{Admission, Ask, Gate, GateLimits, INLINE_LIMIT, Outcome, json_prefix},
+    output::{OutputPart, ToolOutput},
     probe::{NotDone, Probe},
     registry::{Registry, RegistryBuilder, RegistryError},
     resources::{MAX_RESOURCES, Resource, Resources},
@@ -254,26 +256,6 @@ pub trait BlobReader: Send + Sync {
         offset: u64,
         len: u64,
     ) -> BoxFuture<'a, Result<Bytes, Failure>>;
-}
-
-/// What a tool returned.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct ToolOutput {
-    /// The result; text is a string.
-    pub content: Value,
-    /// Files of the workspace that it wrote, path relative to it; `None` for one it removed.
-    pub files: Vec<(String, Option<Bytes>)>,
-    /// What follows from the call.
-    pub then: Option<Then>,
-}
-
-impl From<Value> for ToolOutput {
-    fn from(content: Value) -> Self {
-        Self {
-            content,
-            ..Self::default()
-        }
-    }
 }
 
 /// The result of a tool call, as the version-1 toolkit names its parts.

@@ -1,7 +1,7 @@
 //! Events: the envelope that the engine reads, and the engine's own bodies.
 //!
 //! A run's body is opaque here. What a surface shows of one are the presentation keys `name`,
-//! `input`, `output` and `error` at the top of its JSON object, if it has them. A fork reads two keys
+//! `input`, `output`, `parts`, `error` and `initiator` at the top of its JSON object, if it has them. A fork reads two keys
 //! more (see [`crate::rules::fork`]): the outcome of a tool call that started a child names the child in
 //! `child.task`, and the first event of a call that the machine made by itself says
 //! `"initiator": "machine"`.

@@ -33,6 +33,8 @@ pub struct Step {
     pub until: Option<Micros>,
     /// What came out.
     pub output: Option<Value>,
+    /// The parts of a tool's result, if it has parts.
+    pub parts: Option<Value>,
     /// What went wrong.
     pub error: Option<Value>,
     /// What it used.
@@ -270,6 +272,7 @@ impl Step {
             input: None,
             until: None,
             output: None,
+            parts: None,
             error: None,
             usage: Usage::default(),
             started_at: event.at,
@@ -322,6 +325,7 @@ impl Step {
         for (key, slot) in [
             ("input", &mut self.input),
             ("output", &mut self.output),
+            ("parts", &mut self.parts),
             ("error", &mut self.error),
         ] {
             if let Some(value) = body.remove(key) {

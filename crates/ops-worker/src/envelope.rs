@@ -90,6 +90,12 @@ pub(crate) fn envelope(event: &Event, effects: &mut Effects) -> NewEvent {
                 .iter()
                 .map(|handle| handle.digest.clone())
                 .chain(files)
+                .chain(
+                    event
+                        .parts
+                        .iter()
+                        .filter_map(|part| Some(part.media()?.digest.clone())),
+                )
                 .collect()
         }
         _ => Vec::new(),

@@ -115,6 +115,45 @@ async fn long_files_are_read_in_pages() {
 }
 
 #[tokio::test]
+async fn an_image_is_shown_as_one() {
+    use agentkit::event::ContentPart;
+    let mut harness = Harness::new();
+    for (begin, kind) in [
+        (&b"\x89PNG\r\n\x1a\nrest"[..], "image/png"),
+        (b"\xff\xd8\xff\xe0rest", "image/jpeg"),
+        (b"RIFF\0\0\0\0WEBPrest", "image/webp"),
+    ] {
+        fs::write(harness.path().join("picture"), begin).unwrap();
+        let outcome = harness
+            .call("read_file", json!({"path": "picture"}))
+            .await
+            .unwrap();
+        let size = begin.len();
+        assert_eq!(outcome.output, json!({"media_type": kind, "bytes": size}));
+        let [ContentPart::Image { media }] = &outcome.parts[..] else {
+            panic!("{:?}", outcome.parts)
+        };
+        assert_eq!((&*media.media_type, media.bytes), (kind, size as u64));
+        assert_eq!(
+            outcome.blobs,
+            [(media.digest.clone(), begin.to_vec().into())]
+        );
+    }
+    // A recording begins like a WebP, and who names an encoding wants text.
+    fs::write(harness.path().join("sound"), b"RIFF\0\0\0\0WAVEfmt ").unwrap();
+    assert_eq!(
+        harness.code("read_file", json!({"path": "sound"})).await,
+        "not_text"
+    );
+    fs::write(harness.path().join("page"), b"GIF89a is a format").unwrap();
+    let read = json!({"path": "page", "encoding": "utf-8"});
+    assert_eq!(
+        harness.ok("read_file", read).await["text"],
+        "GIF89a is a format"
+    );
+}
+
+#[tokio::test]
 async fn what_is_no_text_file_is_refused() {
     let mut harness = Harness::new();
     fs::write(harness.path().join("image"), b"PNG\x89\x00").unwrap();

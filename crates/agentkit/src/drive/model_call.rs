@@ -48,7 +48,7 @@ impl Driver<'_> {
             .config()
             .map_or_else(Limits::default, |config| config.limits.clone());
         let model = self.model()?;
-        let asked = self.ask(&*model, &call.purpose, call.max_output_tokens);
+        let mut asked = self.ask(&*model, &call.purpose, call.max_output_tokens);
         self.push(Event::ModelStarted(ModelStarted {
             step: call.step,
             attempt: call.attempt,
@@ -60,6 +60,8 @@ impl Driver<'_> {
         self.flush(None).await?;
         crash_point!("model.after_intent");
         self.check_or_withdraw_model(&call).await?;
+        // Only now are the images of the last turn in the store: they were recorded with this intent.
+        self.show_images(&mut asked.request).await;
 
         let sink: Box<dyn DeltaSink> = match call.purpose {
             Purpose::Summary { .. } => Box::new(NoDeltas),

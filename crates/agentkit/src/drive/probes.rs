@@ -153,6 +153,7 @@ impl Driver<'_> {
             handle: None,
             files: Vec::new(),
             child: None,
+            parts: Vec::new(),
         }))?;
         Ok(())
     }
@@ -268,6 +269,7 @@ impl Driver<'_> {
                     handle,
                     files: Vec::new(),
                     child: None,
+                    parts: Vec::new(),
                 }))?;
                 Ok((step, Ok(output)))
             }

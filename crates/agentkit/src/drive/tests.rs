@@ -1,6 +1,7 @@
 //! The driver against a log that breaks off after any number of appends.
 
 mod deadline;
+mod images;
 mod keys;
 mod parallel;
 mod probes;

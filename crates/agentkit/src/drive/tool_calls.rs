@@ -163,6 +163,7 @@ impl<'a> Driver<'a> {
             self.blobs.push((handle.digest.clone(), bytes));
             handle
         });
+        self.blobs.extend(outcome.blobs);
         let mut files = Vec::with_capacity(outcome.files.len());
         for (delta, bytes) in outcome.files {
             if let (Some(digest), Some(bytes)) = (&delta.digest, bytes) {
@@ -176,6 +177,7 @@ impl<'a> Driver<'a> {
             handle,
             files,
             child,
+            parts: outcome.parts,
         })
     }
 

@@ -93,6 +93,7 @@ impl Driver<'_> {
             answers: Some(self.run.answers()),
             message_tokens: Some(self.run.memory().tokens()),
             prompt_tokens: Some(self.run.prompt_tokens()),
+            images: Arc::default(),
         };
         let mut kept = None;
         if dialect == Dialect::Text || !said.is_empty() || rules.is_some() {

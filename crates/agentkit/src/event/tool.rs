@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{CallKey, CallPurpose, CallWait, Failure, Initiator, StepId};
+use super::{CallKey, CallPurpose, CallWait, ContentPart, Failure, Initiator, StepId};
 use crate::{effect::Effect, tool::Resources};
 
 /// Body of `tool.called`.
@@ -91,6 +91,10 @@ pub struct ToolCompleted {
     /// The child task that began with this append, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub child: Option<ChildStarted>,
+    /// The parts of the result: the body is of version 2 then. `output` says in words what they are,
+    /// unless the tool returned a value beside them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<ContentPart>,
 }
 
 /// A child task that a tool call began.

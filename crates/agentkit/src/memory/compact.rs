@@ -6,9 +6,9 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Mark, Window, estimate_tokens};
+use super::{Mark, Window, estimate, estimate_tokens};
 use crate::{
-    event::{Handle, SegmentChange, SegmentOpened, StepId},
+    event::{Handle, Media, SegmentChange, SegmentOpened, StepId},
     model::Message,
 };
 
@@ -165,7 +165,7 @@ impl Window {
         self.tokens = self.marks.iter().map(|mark| mark.tokens).sum();
     }
 
-    fn rewrite(&mut self, change: impl Fn(&mut Arc<Message>, &Mark)) {
+    pub(super) fn rewrite(&mut self, change: impl Fn(&mut Arc<Message>, &Mark)) {
         for (message, mark) in self.messages.iter_mut().zip(&mut self.marks) {
             if mark.pinned {
                 continue;
@@ -225,7 +225,14 @@ fn again(step: StepId, kept: &BTreeMap<StepId, Handle>) -> String {
 }
 
 fn cleared(message: &mut Arc<Message>, kept: &BTreeMap<StepId, Handle>) {
-    if let Message::Tool { step, content, .. } = Arc::make_mut(message) {
+    if let Message::Tool {
+        step,
+        content,
+        images,
+        ..
+    } = Arc::make_mut(message)
+    {
+        images.clear();
         let bytes = content.len();
         let again = again(*step, kept);
         *content = format!("[{bytes} bytes, left out to save room{again}]");
@@ -233,8 +240,28 @@ fn cleared(message: &mut Arc<Message>, kept: &BTreeMap<StepId, Handle>) {
 }
 
 fn truncated(message: &mut Arc<Message>, max: usize, kept: &BTreeMap<StepId, Handle>) {
-    let is_longer = matches!(&**message, Message::Tool { content, .. } if content.len() > max);
-    if is_longer && let Message::Tool { step, content, .. } = Arc::make_mut(message) {
+    // An image counts as much as a text of its tokens, and cannot be cut.
+    let size = |content: &str, images: &[Media]| {
+        content.len() + images.len() * estimate::IMAGE_TOKENS as usize * 4
+    };
+    let is_longer = matches!(
+        &**message, Message::Tool { content, images, .. } if size(content, images) > max
+    );
+    if is_longer
+        && let Message::Tool {
+            step,
+            content,
+            images,
+            ..
+        } = Arc::make_mut(message)
+    {
+        if !images.is_empty() {
+            images.clear();
+            content.push_str("\n[its images are left out: they were more than your context holds]");
+        }
+        if content.len() <= max {
+            return;
+        }
         let bytes = content.len();
         content.truncate(content.floor_char_boundary(max));
         let again = again(*step, kept);

@@ -21,7 +21,12 @@ pub(crate) fn estimate_tokens(message: &Message) -> u64 {
     let bytes = match message {
         Message::System { content } => len(content),
         Message::User { content, images } => len(content) + images.len() as u64 * 4 * IMAGE_TOKENS,
-        Message::Tool { content, name, .. } => len(content) + len(name),
+        Message::Tool {
+            content,
+            name,
+            images,
+            ..
+        } => len(content) + len(name) + images.len() as u64 * 4 * IMAGE_TOKENS,
         Message::Assistant {
             content,
             calls,

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::*;
-use crate::event::{Handle, SegmentChange, SegmentOpened};
+use crate::event::{Handle, Media, SegmentChange, SegmentOpened};
 
 fn called(step: u32) -> MessageCall {
     MessageCall {
@@ -30,6 +30,7 @@ fn exchange(window: &mut Window, step: u32, size: usize) {
         name: "read".into(),
         content: "x".repeat(size),
         is_error: false,
+        images: Vec::new(),
     });
 }
 
@@ -319,4 +320,55 @@ proptest::proptest! {
             proptest::prop_assert_eq!(window.tokens(), added_up(&window));
         }
     }
+}
+
+#[test]
+fn images_count_and_go_with_the_results_that_hold_them() {
+    let image = |n: u32| Media {
+        media_type: "image/png".into(),
+        digest: format!("{n:064}"),
+        bytes: 9,
+    };
+    let shown = |window: &Window| -> Vec<usize> {
+        let images = |message: &Arc<Message>| match &**message {
+            Message::Tool { images, .. } => Some(images.len()),
+            _ => None,
+        };
+        window.messages().iter().filter_map(images).collect()
+    };
+    let with_images = || {
+        let mut window = filled();
+        let before = window.tokens();
+        for message in &mut window.messages {
+            if let Message::Tool { images, step, .. } = Arc::make_mut(message) {
+                images.push(image(step.0));
+            }
+        }
+        window.rewrite(|_, _| {});
+        window.tokens = window.marks.iter().map(|mark| mark.tokens).sum();
+        assert_eq!(window.tokens(), before + 10 * estimate::IMAGE_TOKENS);
+        window
+    };
+    let kept = BTreeMap::new();
+    let mut window = with_images();
+    let opened = SegmentOpened {
+        keep_from: StepId(15),
+        change: SegmentChange::Cleared,
+    };
+    window.compact(&opened, None, &kept);
+    assert_eq!(shown(&window), [0, 0, 0, 0, 0, 0, 0, 1, 1, 1]);
+    assert_eq!(added_up(&window), window.tokens());
+
+    // One that is cut to so little loses its image before its text.
+    let opened = SegmentOpened {
+        keep_from: StepId(19),
+        change: SegmentChange::Truncated { max_bytes: 1_000 },
+    };
+    window.compact(&opened, None, &kept);
+    assert_eq!(shown(&window).last(), Some(&0));
+    let Message::Tool { content, .. } = &**window.messages().last().unwrap() else {
+        panic!("a result")
+    };
+    assert!(content.starts_with(&"x".repeat(400)), "{content}");
+    assert!(content.contains("images are left out"), "{content}");
 }

@@ -53,14 +53,21 @@ impl Image {
     /// # Errors
     /// [`ImageError::Kind`] if it is none of these.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ImageError> {
-        let (media_type, _) = KINDS
-            .iter()
-            .find(|(_, begin)| bytes.starts_with(begin))
-            .ok_or(ImageError::Kind)?;
+        let media_type = Self::kind_of(bytes).ok_or(ImageError::Kind)?;
         Ok(Self::Inline {
-            media_type: (*media_type).to_owned(),
+            media_type: media_type.to_owned(),
             base64: STANDARD.encode(bytes),
         })
+    }
+
+    /// The media type of bytes that are a PNG, JPEG, GIF or WebP image.
+    #[must_use]
+    pub fn kind_of(bytes: &[u8]) -> Option<&'static str> {
+        let mut kinds = KINDS.iter();
+        let (media_type, _) = kinds.find(|(_, begin)| bytes.starts_with(begin))?;
+        // RIFF begins recordings and films as well.
+        let is_it = *media_type != "image/webp" || bytes.get(8..12) == Some(b"WEBP");
+        is_it.then_some(media_type)
     }
 
     /// Reads a `data` URL (RFC 2397) in base64, or an `http` or `https` URL.

@@ -111,6 +111,7 @@ mod tests {
             name: "look".into(),
             content: content.into(),
             is_error,
+            images: Vec::new(),
         };
         let said = |content: &str| Message::Assistant {
             content: content.into(),

@@ -148,7 +148,12 @@ impl Conversation {
             false => 0,
         };
         for state in calls {
-            let Progress::Settled { content, is_error } = state.progress else {
+            let Progress::Settled {
+                content,
+                is_error,
+                images,
+            } = state.progress
+            else {
                 continue;
             };
             let content = match state.edited {
@@ -161,6 +166,7 @@ impl Conversation {
                 name: state.call.name,
                 content,
                 is_error,
+                images,
             });
         }
         for content in std::mem::take(&mut self.added) {

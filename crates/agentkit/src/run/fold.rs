@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{
     event::{
-        Event, FinishReason, Initiator, ModelCompleted, ModelFailed, ModelStarted, Purpose,
-        Resolution, RunStarted, StepId, ToolCalled,
+        ContentPart, Event, FinishReason, Initiator, ModelCompleted, ModelFailed, ModelStarted,
+        Purpose, Resolution, RunStarted, StepId, ToolCalled,
     },
     memory::ShortTermMemory as _,
     model::{Message, ModelErrorKind},
@@ -87,7 +87,14 @@ impl Run {
                 if let Some(child) = &completed.child {
                     self.child_started(completed.step, child);
                 }
-                self.settle(event.kind(), completed.step, text(&completed.output), false)?;
+                let images = completed.parts.iter().filter_map(ContentPart::image);
+                let settled = Progress::Settled {
+                    content: text(&completed.output),
+                    is_error: false,
+                    images: images.cloned().collect(),
+                };
+                self.phase.progress(event.kind(), completed.step, settled)?;
+                self.close_turn();
             }
             Event::ToolFailed(failed) if self.is_late(failed.step) => {}
             Event::ToolFailed(failed) => {
@@ -290,7 +297,12 @@ impl Run {
         content: String,
         is_error: bool,
     ) -> Result<(), FoldError> {
-        let settled = Progress::Settled { content, is_error };
+        let images = Vec::new();
+        let settled = Progress::Settled {
+            content,
+            is_error,
+            images,
+        };
         self.phase.progress(kind, step, settled)?;
         self.close_turn();
         Ok(())

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{FoldError, Outcome};
-use crate::event::{CallWait, Purpose, StepId, ToolCalled, Verdict};
+use crate::event::{CallWait, Media, Purpose, StepId, ToolCalled, Verdict};
 
 /// What a run is doing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -148,7 +148,13 @@ impl CallState {
             Verdict::Refuse { error } => {
                 let content = error.message.clone();
                 let is_error = true;
-                (Progress::Settled { content, is_error }, 0)
+                let images = Vec::new();
+                let settled = Progress::Settled {
+                    content,
+                    is_error,
+                    images,
+                };
+                (settled, 0)
             }
         };
         Self {
@@ -220,5 +226,7 @@ pub enum Progress {
         content: String,
         /// Whether it failed.
         is_error: bool,
+        /// The images among the result's parts.
+        images: Vec<Media>,
     },
 }

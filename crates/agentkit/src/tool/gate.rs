@@ -6,6 +6,7 @@
 
 mod arguments;
 mod cap;
+mod parts;
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
@@ -20,7 +21,7 @@ use super::{
     registry::{Entry, RegistryError},
 };
 use crate::{
-    event::{Failure, FileDelta, Handle, StepId},
+    event::{ContentPart, Failure, FileDelta, Handle, StepId},
     policy::{Action, Permission, Policy, PolicyCheck, PolicyContext},
 };
 
@@ -88,6 +89,10 @@ pub struct Outcome {
     pub output: Value,
     /// The whole result, if it is too large to show.
     pub handle: Option<(Handle, Bytes)>,
+    /// The parts of the result.
+    pub parts: Vec<ContentPart>,
+    /// The bytes of the parts, by digest.
+    pub blobs: Vec<(String, Bytes)>,
     /// Files of the workspace that the call wrote, with their content; none for one it removed.
     pub files: Vec<(FileDelta, Option<Bytes>)>,
     /// What follows from the call.
@@ -433,7 +438,7 @@ async fn check_output(
 }
 
 fn check_wait(entry: &Entry, output: &ToolOutput) -> Result<(), Failure> {
-    if output.content.is_null() && output.files.is_empty() {
+    if output.content.is_null() && output.parts.is_empty() && output.files.is_empty() {
         return Ok(());
     }
     let message = format!(

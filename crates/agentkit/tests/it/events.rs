@@ -7,6 +7,8 @@ use agentkit::{Event, event::DecodeError};
 const V1: &str = include_str!("../fixtures/events_v1.jsonl");
 /// Bodies of version 1 with the fields that later releases added to it.
 const V1_ADDED: &str = include_str!("../fixtures/events_v1_added.jsonl");
+/// Bodies of version 2: results of tools with parts.
+const V2: &str = include_str!("../fixtures/events_v2.jsonl");
 
 #[test]
 fn version_one_reads_and_writes_the_same_bytes() {
@@ -33,6 +35,30 @@ fn fields_that_were_added_to_version_one_read_and_write_the_same_bytes() {
         let event = Event::decode(line.as_bytes()).unwrap_or_else(|e| panic!("{line}: {e:?}"));
         assert_eq!(String::from_utf8(event.encode()).unwrap(), line);
     }
+}
+
+#[test]
+fn a_result_with_parts_is_of_version_two_and_nothing_else_is() {
+    for line in V2.lines() {
+        let event = Event::decode(line.as_bytes()).unwrap_or_else(|e| panic!("{line}: {e:?}"));
+        assert_eq!(String::from_utf8(event.encode()).unwrap(), line);
+        assert_eq!(event.version(), 2);
+    }
+    // One without parts is as it ever was.
+    let Event::ToolCompleted(mut completed) =
+        Event::decode(V2.lines().next().unwrap().as_bytes()).unwrap()
+    else {
+        panic!("a result")
+    };
+    completed.parts.clear();
+    let plain = String::from_utf8(Event::ToolCompleted(completed).encode()).unwrap();
+    assert!(
+        plain.starts_with(r#"{"v":1,"#) && !plain.contains("parts"),
+        "{plain}"
+    );
+    let newer = Event::decode(br#"{"v":3,"type":"tool.completed","step":2,"output":1}"#);
+    let error = newer.unwrap_err().to_string();
+    assert!(error.contains("`tool.completed` version 3"), "{error}");
 }
 
 #[test]

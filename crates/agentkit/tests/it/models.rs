@@ -6,6 +6,7 @@ mod failures;
 mod overflow;
 mod replay;
 mod requests;
+mod results;
 mod server;
 mod strict;
 mod wire;
@@ -86,6 +87,7 @@ fn conversation() -> Request {
         name: "read_file".to_owned(),
         content: content.to_owned(),
         is_error,
+        images: Vec::new(),
     };
     Request {
         messages: vec![

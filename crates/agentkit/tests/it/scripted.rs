@@ -58,6 +58,7 @@ fn record(request: &mut Request, response: &Response, results: &[&str]) {
             name: call.name.clone(),
             content: (*content).to_owned(),
             is_error: content.starts_with("error"),
+            images: Vec::new(),
         })
         .map(Arc::new)
         .collect();

@@ -182,6 +182,7 @@ impl Tool for Look {
             2 => Ok(ToolOutput {
                 content: json!({"share": 1.0 / (1.0 + self.1.roll(9) as f64)}),
                 files: vec![(format!("f{}", self.1.roll(3)), Some("file".into()))],
+                parts: Vec::new(),
                 then: None,
             }),
             size => Ok(Value::from("page ".repeat(size as usize * 30)).into()),

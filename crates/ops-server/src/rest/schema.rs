@@ -4,6 +4,7 @@
 #![expect(dead_code, reason = "they are described, never made")]
 
 mod control;
+mod steps;
 
 use std::collections::BTreeMap;
 
@@ -15,9 +16,12 @@ use utoipa::{
     openapi::{Array, ArrayBuilder, Object, ObjectBuilder, Type},
 };
 
-pub(crate) use self::control::{
-    Approval, ApprovalList, ApprovalQuery, DeadLetters, IdempotencyKey, ReconciliationList,
-    Redriven, StepPath,
+pub(crate) use self::{
+    control::{
+        Approval, ApprovalList, ApprovalQuery, DeadLetters, IdempotencyKey, ReconciliationList,
+        Redriven, StepPath,
+    },
+    steps::{StepList, StepStatus},
 };
 
 /// Why a request was refused (RFC 9457).
@@ -285,70 +289,6 @@ pub(crate) struct TaskList {
     next_cursor: Option<String>,
     /// Ids or names of entries that are damaged and left out; not there if there are none.
     damaged: Option<Vec<String>>,
-}
-
-/// The steps of a task, in the order in which they began.
-#[derive(ToSchema)]
-pub(crate) struct StepList {
-    steps: Vec<Step>,
-    /// Null on the last page.
-    #[schema(required)]
-    next_cursor: Option<String>,
-}
-
-/// A model call, a tool call or a wait.
-#[derive(ToSchema)]
-pub(crate) struct Step {
-    /// The number of its first event.
-    seq: u64,
-    /// Its number in the run; null for a wait.
-    #[schema(required)]
-    step: Option<u32>,
-    /// `model`, `tool` or `wait`.
-    kind: String,
-    /// The model, the tool, or what is waited for.
-    name: String,
-    status: StepStatus,
-    /// How often it was begun; 0 for a tool call that was refused.
-    attempt: u32,
-    #[schema(required)]
-    effect: Option<Effect>,
-    /// Who asked for a tool call: the model, or the machine itself, as for a probe. Null for other
-    /// steps.
-    #[schema(required)]
-    initiator: Option<Initiator>,
-    /// What went in: any JSON. Of a wait, what it waits `on`, and `until` when, if the clock ends it.
-    input: Value,
-    /// What came out: any JSON.
-    output: Value,
-    /// `code`, `message` and `retryable`, if it failed.
-    #[schema(required, value_type = Option<Object>)]
-    error: Option<Value>,
-    usage: Usage,
-    #[schema(format = DateTime)]
-    started_at: String,
-    #[schema(required, format = DateTime)]
-    ended_at: Option<String>,
-}
-
-/// Who asked for a tool call.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Initiator {
-    Model,
-    Machine,
-}
-
-/// How a step stands.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum StepStatus {
-    Queued,
-    Started,
-    Waiting,
-    Completed,
-    Failed,
-    InDoubt,
 }
 
 /// What repeating a call does.

@@ -59,6 +59,7 @@ pub(super) fn write(out: &mut Vec<u8>, step: &Step) {
         (input, _) => view.value("input", input),
     }
     view.value("output", &step.output);
+    view.value("parts", &step.parts);
     view.value("error", &step.error);
     view::usage(view.key("usage"), &step.usage);
     view.time("started_at", Some(step.started_at));

@@ -1012,6 +1012,7 @@ impl Tool for Confused {
         let output = ToolOutput {
             content: json!("here"),
             files: vec![],
+            parts: Vec::new(),
             then: Some(Then::Wait(CallWait::Time { until_micros: 0 })),
         };
         Box::pin(std::future::ready(Ok(output)))

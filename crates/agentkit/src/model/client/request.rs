@@ -91,6 +91,12 @@ impl<'a> Outgoing<'a> {
                 text = text.saturating_sub(base64.len());
             }
         }
+        for image in self.request.images.values() {
+            shown += IMAGE_TOKENS;
+            if let Image::Inline { base64, .. } = &**image {
+                text = text.saturating_sub(base64.len());
+            }
+        }
         (text / 4) as u64 + shown
     }
 

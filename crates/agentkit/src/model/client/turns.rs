@@ -14,7 +14,7 @@ use serde_json::{Map, Value, value::RawValue};
 
 use super::request::Outgoing;
 use crate::{
-    event::StepId,
+    event::{Media, StepId},
     model::{Image, Message, MessageCall, parts},
 };
 
@@ -30,9 +30,17 @@ pub(super) struct Rules<'a, O> {
     pub(super) ids: Ids,
     /// What a tool's name may hold beside letters, digits, `_` and `-`.
     pub(super) name_marks: &'static str,
+    pub(super) result_images: ResultImages,
     /// Reads the parts that the model sent in a turn with so many calls; none if they cannot stand
     /// for the turn.
     pub(super) own: fn(&'a RawValue, usize) -> Option<O>,
+}
+
+/// Whether a surface takes images in the results of calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ResultImages {
+    Taken,
+    Refused,
 }
 
 /// Which ids of calls a surface takes.
@@ -63,7 +71,8 @@ pub(super) enum Turn<'a, O> {
     Result {
         id: CallId<'a>,
         name: Cow<'a, str>,
-        content: &'a str,
+        content: Cow<'a, str>,
+        images: Vec<&'a Image>,
         is_error: bool,
     },
 }
@@ -239,14 +248,46 @@ impl<'a> Outgoing<'a> {
                 name: tool,
                 content,
                 is_error,
-            } => Turn::Result {
-                id: ids.of_result(*step, provider_id),
-                name: name(tool, rules.name_marks),
-                content,
-                is_error: *is_error,
-            },
+                images,
+            } => {
+                let (content, images) = self.result(content, images, rules.result_images);
+                Turn::Result {
+                    id: ids.of_result(*step, provider_id),
+                    name: name(tool, rules.name_marks),
+                    content,
+                    images,
+                    is_error: *is_error,
+                }
+            }
         };
         self.request.messages.iter().map(turn).collect()
+    }
+
+    /// A result's text and the images that go with it; what does not go is said in the text.
+    fn result(
+        &self,
+        content: &'a str,
+        images: &'a [Media],
+        taken: ResultImages,
+    ) -> (Cow<'a, str>, Vec<&'a Image>) {
+        let known = &self.request.images;
+        let shown: Vec<&'a Image> = match taken {
+            ResultImages::Taken => images
+                .iter()
+                .filter_map(|media| known.get(&media.digest).map(|image| &**image))
+                .collect(),
+            ResultImages::Refused => Vec::new(),
+        };
+        let left_out = images.len() - shown.len();
+        if left_out == 0 {
+            return (Cow::Borrowed(content), shown);
+        }
+        let why = match taken {
+            ResultImages::Taken => "there is no room for more, or they are gone",
+            ResultImages::Refused => "this model is shown none in results of tools",
+        };
+        let note = format!("{content}\n[{left_out} of its images are left out: {why}]");
+        (Cow::Owned(note), shown)
     }
 
     /// The parts of a message as the model sent them, if this model did.

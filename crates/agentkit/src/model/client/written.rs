@@ -277,6 +277,7 @@ mod tests {
                 name: "read_file".to_owned(),
                 content: shown.to_owned(),
                 is_error: false,
+                images: Vec::new(),
             })],
             tools: vec![Arc::new(ToolSpec::new(
                 "list_files",

@@ -97,6 +97,7 @@ fn returned(step: u32, output: Value) -> Event {
         handle: None,
         files: vec![],
         child: None,
+        parts: Vec::new(),
     })
 }
 
@@ -144,6 +145,7 @@ fn child(step: u32, task: &str, reserved_tokens: Option<u64>) -> Event {
             reserved_tokens,
             reserved_cost_micros: reserved_tokens.map(|tokens| tokens * 10),
         }),
+        parts: Vec::new(),
     })
 }
 

@@ -8,7 +8,10 @@ use std::{
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::{GateLimits, Outcome};
+use super::{
+    GateLimits, Outcome,
+    parts::{self, Kept},
+};
 use crate::{
     event::{Failure, FileDelta, Handle, StepId},
     tool::{ToolOutput, digest_hex},
@@ -82,17 +85,26 @@ pub(super) fn output(
         })
         .collect::<Result<_, _>>()?;
 
-    let text = match output.content {
+    let mut kept = parts::keep(output.parts);
+    let content = kept.content(output.content);
+    let shown = |output: Value, kept: Kept| Outcome {
+        output,
+        handle: None,
+        parts: kept.parts,
+        blobs: kept.blobs,
+        files: Vec::new(),
+        then: None,
+    };
+    let text = match content {
         Value::String(text) if text.len() > limits.max_result => {
             return Err(too_large("its result"));
         }
         Value::String(text) if text.len() > limits.inline_limit => text,
         Value::String(text) => {
             return Ok(Outcome {
-                output: text.into(),
-                handle: None,
                 files,
                 then: output.then,
+                ..shown(text.into(), kept)
             });
         }
         content => {
@@ -100,21 +112,22 @@ pub(super) fn output(
                 json_size(&content, limits.max_result).ok_or_else(|| too_large("its result"))?;
             if size <= limits.inline_limit {
                 return Ok(Outcome {
-                    output: content,
-                    handle: None,
                     files,
                     then: output.then,
+                    ..shown(content, kept)
                 });
             }
             json_text(&content, size)
         }
     };
+    // What is too large to show is not recorded a second time as a part.
+    kept.forget_text();
     let handle = Handle {
         digest: digest_hex(text.as_bytes()),
         bytes: text.len() as u64,
     };
     let preview = json_prefix(&text, PREVIEW);
-    let shown = json!({
+    let start = json!({
         "preview": preview,
         "handle": step.to_string(),
         "bytes": handle.bytes,
@@ -122,10 +135,10 @@ pub(super) fn output(
         "note": "use read_result with this handle to read the rest",
     });
     Ok(Outcome {
-        output: shown,
         handle: Some((handle, Bytes::from(text))),
         files,
         then: output.then,
+        ..shown(start, kept)
     })
 }
 

@@ -264,6 +264,8 @@ async fn shows_small_results_whole() {
             Outcome {
                 output: content,
                 handle: None,
+                parts: Vec::new(),
+                blobs: Vec::new(),
                 files: Vec::new(),
                 then: None,
             }
@@ -319,6 +321,7 @@ async fn refuses_results_over_the_hard_cap() {
     let file = ToolOutput {
         content: json!(null),
         files: vec![("a.txt".to_owned(), Some(Bytes::from(vec![b'x'; 40_001])))],
+        parts: Vec::new(),
         then: None,
     };
     for output in [
@@ -355,6 +358,7 @@ async fn records_the_files_that_a_call_wrote() {
             ("a/b.txt".to_owned(), Some(Bytes::from_static(b"hello"))),
             ("old.txt".to_owned(), None),
         ],
+        parts: Vec::new(),
         then: None,
     };
     let files = run(&returns(output)).await.unwrap().files;
@@ -372,6 +376,7 @@ async fn records_the_files_that_a_call_wrote() {
         let output = ToolOutput {
             content: json!(1),
             files: vec![(path.to_owned(), None)],
+            parts: Vec::new(),
             then: None,
         };
         assert_eq!(

@@ -25,9 +25,9 @@ use super::*;
 
 /// A surface of a provider.
 #[derive(Debug, Clone, Copy)]
-struct Dialect {
+pub(super) struct Dialect {
     /// The folder of its answers.
-    name: &'static str,
+    pub(super) name: &'static str,
     provider: Provider,
     surface: Surface,
     /// Where its requests go.
@@ -41,7 +41,7 @@ struct Dialect {
     opaque: &'static [&'static str],
 }
 
-const DIALECTS: [Dialect; 6] = [
+pub(super) const DIALECTS: [Dialect; 6] = [
     Dialect {
         name: "chat",
         provider: Provider::OpenAi,
@@ -117,7 +117,7 @@ const DIALECTS: [Dialect; 6] = [
 const BOTH: [bool; 2] = [true, false];
 
 impl Dialect {
-    fn config(&self, server: &Server, stream: bool) -> Config {
+    pub(super) fn config(&self, server: &Server, stream: bool) -> Config {
         let mut config = Config {
             base_url: server.url.clone(),
             api_key: Some(KEY.into()),
@@ -144,7 +144,7 @@ impl Dialect {
         std::fs::read_to_string(root.join(self.name).join(format!("{case}.{kind}"))).ok()
     }
 
-    fn bytes(&self, case: &str, streamed: bool) -> Option<Vec<u8>> {
+    pub(super) fn bytes(&self, case: &str, streamed: bool) -> Option<Vec<u8>> {
         let body = self.body(case, streamed)?;
         Some(if streamed {
             stream(&body, 11)
@@ -171,7 +171,7 @@ impl Dialect {
     }
 
     /// The body that a conversation makes.
-    async fn sent(&self, request: &Request, stream: bool) -> (String, Value) {
+    pub(super) async fn sent(&self, request: &Request, stream: bool) -> (String, Value) {
         let server = Server::bytes(self.bytes("good", stream).unwrap()).await;
         let outcome = call(self.config(&server, stream), request).await.0;
         outcome.unwrap();
@@ -315,6 +315,7 @@ pub(super) fn continued(response: &Response) -> Request {
         name: call.name.clone(),
         content: format!("result of {}", call.name),
         is_error: false,
+        images: Vec::new(),
     });
     let results: Vec<Message> = results.collect();
     let answer = Message::Assistant {

@@ -418,6 +418,7 @@ async fn an_error_holds_neither_key_nor_conversation() {
         name: "read_file".to_owned(),
         content: secret.to_owned(),
         is_error: false,
+        images: Vec::new(),
     }));
     let bytes = format!("iVBORw0KGgo{}", "A".repeat(100));
     request.messages.push(Arc::new(Message::User {

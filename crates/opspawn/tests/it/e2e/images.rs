@@ -2,6 +2,10 @@
 
 use ops_testkit::{Aimock, require_aimock};
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
 
 use super::{place::Place, tasks, wire::SURFACES};
 
@@ -88,4 +92,90 @@ async fn what_is_no_image_is_refused_with_the_submit() {
         started[0]["images"][0]["media_type"], "image/png",
         "{started:#?}"
     );
+}
+
+/// Fetches a picture, looks at it, and tells what it was.
+const LOOKS: &str = r#"
+name = "looks"
+[[turn]]
+calls = [ { tool = "http_fetch", arguments = { url = "{{ goal }}/cat.png", save_as = "cat.png" } } ]
+[[turn]]
+calls = [ { tool = "read_file", arguments = { path = "cat.png" } } ]
+[[turn]]
+answer = "{{ result(-1) }}"
+"#;
+
+#[tokio::test]
+async fn a_file_that_is_an_image_is_a_part_of_the_result() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let site = listener.local_addr().unwrap().to_string();
+    let serving = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = vec![0; 4096];
+            let _ = stream.read(&mut request).await;
+            let length = PNG.len();
+            let head = format!("HTTP/1.1 200 X\r\ncontent-length: {length}\r\n\r\n");
+            let _ = stream.write_all(&[head.as_bytes(), PNG].concat()).await;
+        }
+    });
+    let place = Place::new();
+    let server = place
+        .dev()
+        .env("OPSPAWN_HTTP_ALLOW", &site)
+        .start()
+        .await
+        .unwrap();
+    let body = json!({"task_type": "agent_run", "input_data": {
+        "prompt": format!("http://{site}"),
+        "agent_config": {"provider": "scripted", "script": LOOKS},
+    }});
+    let id = tasks::submit(server.http(), &body).await;
+    let said: Value = serde_json::from_str(&tasks::answer(server.http(), &id).await).unwrap();
+    assert_eq!(said, json!({"media_type": "image/png", "bytes": PNG.len()}));
+
+    let steps = tasks::steps(server.http(), &id).await;
+    let looked = steps
+        .iter()
+        .find(|step| step["name"] == "read_file")
+        .unwrap();
+    let parts = looked["parts"].as_array().unwrap();
+    let [part] = &parts[..] else {
+        panic!("{parts:?}")
+    };
+    assert_eq!(
+        (&part["type"], &part["media_type"]),
+        (&json!("image"), &json!("image/png"))
+    );
+    assert_eq!(
+        (&looked["initiator"], &part["bytes"]),
+        (&json!("model"), &json!(PNG.len()))
+    );
+    let fetched = steps
+        .iter()
+        .find(|step| step["name"] == "http_fetch")
+        .unwrap();
+    assert_eq!(fetched["parts"], Value::Null);
+
+    let path = format!("/api/v1/tasks/{id}/events?limit=1000");
+    let page: Value = server.http().get(&path).await.unwrap().json().unwrap();
+    let versions: Vec<&Value> = page["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|event| event["type"] == "tool.completed")
+        .map(|event| &event["data"]["v"])
+        .collect();
+    assert_eq!(versions, [&json!(1), &json!(2)]);
+    // The bytes are kept by their digest, and an export has them.
+    let path = format!("/api/v1/tasks/{id}/export");
+    let export = server.http().get(&path).await.unwrap().text();
+    let digest = part["digest"].as_str().unwrap();
+    let blob = export
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .find(|line| line["type"] == "blob" && line["digest"] == digest)
+        .expect("the export has the image");
+    let (_, base64) = DATA.split_once(',').unwrap();
+    assert_eq!(blob["base64"], base64);
+    serving.abort();
 }

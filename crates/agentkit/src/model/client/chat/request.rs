@@ -14,7 +14,7 @@ use crate::model::{
         request::{ImageUrl, List, Outgoing, bytes},
         schema::is_strict,
         text::Text,
-        turns::{ArgumentsText, Call, CallId, Ids, Rules, Turn},
+        turns::{ArgumentsText, Call, CallId, Ids, ResultImages, Rules, Turn},
     },
 };
 
@@ -24,6 +24,7 @@ pub(in crate::model::client) fn body(outgoing: &Outgoing<'_>) -> Vec<u8> {
     let turns = outgoing.turns(&Rules {
         ids: Ids::Short,
         name_marks: "",
+        result_images: ResultImages::Refused,
         own: Own::read,
     });
     let thoughts = outgoing.learnt.thoughts();
@@ -182,6 +183,7 @@ impl<'a> WireMessage<'a> {
                     },
                 }
             }
+            // Content of this role is text alone.
             Turn::Result { id, content, .. } => Self::Tool {
                 tool_call_id: id,
                 content,

@@ -10,7 +10,7 @@ use crate::model::{
     client::{
         fields::Fields,
         request::{List, Mode, Outgoing, bytes},
-        turns::{self, Arguments, CallId, Ids, OwnPart, OwnParts, Rules, Turn},
+        turns::{self, Arguments, CallId, Ids, OwnPart, OwnParts, ResultImages, Rules, Turn},
     },
 };
 
@@ -181,13 +181,15 @@ struct Response<'a> {
     id: CallId<'a>,
     name: Cow<'a, str>,
     response: Outcome<'a>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    parts: Vec<Part<'a>>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "lowercase")]
 enum Outcome<'a> {
-    Result(&'a str),
-    Error(&'a str),
+    Result(Cow<'a, str>),
+    Error(Cow<'a, str>),
 }
 
 /// The conversation in turns: the sides alternate, and the results of parallel calls are one turn.
@@ -196,6 +198,7 @@ fn contents<'a>(outgoing: &Outgoing<'a>) -> Vec<Content<'a>> {
     let turns = outgoing.turns(&Rules {
         ids: Ids::Any,
         name_marks: ".:",
+        result_images: result_images(&outgoing.config.model),
         own: |parts, calls| OwnParts::read(parts, calls, kind),
     });
     for turn in turns {
@@ -216,13 +219,19 @@ fn contents<'a>(outgoing: &Outgoing<'a>) -> Vec<Content<'a>> {
                 id,
                 name,
                 content,
+                images,
                 is_error,
             } => {
                 let response = match is_error {
                     true => Outcome::Error(content),
                     false => Outcome::Result(content),
                 };
-                let function_response = Response { id, name, response };
+                let function_response = Response {
+                    id,
+                    name,
+                    response,
+                    parts: images.into_iter().map(shown).collect(),
+                };
                 ("user", vec![Part::Response { function_response }])
             }
         };
@@ -241,6 +250,19 @@ fn contents<'a>(outgoing: &Outgoing<'a>) -> Vec<Content<'a>> {
         }
     }
     contents
+}
+
+/// The results of calls hold images for models from Gemini 3 on.
+fn result_images(model: &str) -> ResultImages {
+    let major = model
+        .rsplit('/')
+        .next()
+        .and_then(|name| name.strip_prefix("gemini-"));
+    let major = major.and_then(|version| version.split(['.', '-']).next()?.parse::<u32>().ok());
+    match major {
+        Some(3..) => ResultImages::Taken,
+        Some(_) | None => ResultImages::Refused,
+    }
 }
 
 /// What a part is for the next request. A signature, wherever it stands, has to go back.
@@ -279,7 +301,14 @@ fn mended<'a>(raw: &'a RawValue, call: &turns::Call<'_>) -> OwnPart<'a> {
 }
 
 fn said<'a>(content: &'a str, images: &'a [Image]) -> Vec<Part<'a>> {
-    let image = |image: &'a Image| match image {
+    text(content)
+        .into_iter()
+        .chain(images.iter().map(shown))
+        .collect()
+}
+
+fn shown(image: &Image) -> Part<'_> {
+    match image {
         Image::Url { url } => Part::File {
             file_data: File { file_uri: url },
         },
@@ -289,11 +318,7 @@ fn said<'a>(content: &'a str, images: &'a [Image]) -> Vec<Part<'a>> {
                 data: base64,
             },
         },
-    };
-    text(content)
-        .into_iter()
-        .chain(images.iter().map(image))
-        .collect()
+    }
 }
 
 /// A turn that another model took.

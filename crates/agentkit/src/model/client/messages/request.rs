@@ -11,7 +11,7 @@ use crate::model::{
         fields::Fields,
         request::{List, Outgoing, bytes},
         text::Text,
-        turns::{self, Arguments, Call, CallId, Ids, OwnPart, OwnParts, Part, Rules},
+        turns::{self, Arguments, Call, CallId, Ids, OwnPart, OwnParts, Part, ResultImages, Rules},
     },
 };
 
@@ -126,10 +126,25 @@ enum Written<'a> {
     },
     ToolResult {
         tool_use_id: CallId<'a>,
-        content: &'a str,
+        content: ResultContent<'a>,
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         is_error: bool,
     },
+}
+
+/// What a call returned: text, or blocks.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum ResultContent<'a> {
+    Text(Cow<'a, str>),
+    Blocks(Vec<ResultBlock<'a>>),
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum ResultBlock<'a> {
+    Text { text: Cow<'a, str> },
+    Image { source: Source<'a> },
 }
 
 #[derive(Serialize)]
@@ -145,6 +160,7 @@ fn turns<'a>(outgoing: &Outgoing<'a>) -> Vec<Turn<'a>> {
     let said = outgoing.turns(&Rules {
         ids: Ids::Plain,
         name_marks: "",
+        result_images: ResultImages::Taken,
         own: |parts, calls| OwnParts::read(parts, calls, kind),
     });
     for turn in said {
@@ -172,11 +188,12 @@ fn turns<'a>(outgoing: &Outgoing<'a>) -> Vec<Turn<'a>> {
             turns::Turn::Result {
                 id,
                 content,
+                images,
                 is_error,
                 ..
             } => vec![Block::Ours(Written::ToolResult {
                 tool_use_id: id,
-                content,
+                content: returned(content, images),
                 is_error,
             })],
         };
@@ -240,13 +257,30 @@ fn text(text: &str) -> impl Iterator<Item = Block<'_>> {
         .into_iter()
 }
 
+/// A result. An empty text is no block.
+fn returned<'a>(content: Cow<'a, str>, images: Vec<&'a Image>) -> ResultContent<'a> {
+    if images.is_empty() {
+        return ResultContent::Text(content);
+    }
+    let text = (!content.is_empty()).then_some(ResultBlock::Text { text: content });
+    let images = images.into_iter().map(|image| ResultBlock::Image {
+        source: source(image),
+    });
+    ResultContent::Blocks(text.into_iter().chain(images).collect())
+}
+
 fn image(image: &Image) -> Block<'_> {
-    let source = match image {
+    Block::Ours(Written::Image {
+        source: source(image),
+    })
+}
+
+fn source(image: &Image) -> Source<'_> {
+    match image {
         Image::Url { url } => Source::Url { url },
         Image::Inline { media_type, base64 } => Source::Base64 {
             media_type,
             data: base64,
         },
-    };
-    Block::Ours(Written::Image { source })
+    }
 }

@@ -12,7 +12,9 @@ use crate::model::{
         request::{ImageUrl, List, Outgoing, bytes},
         schema::is_strict,
         text::Text,
-        turns::{ArgumentsText, Call, CallId, Ids, OwnPart, OwnParts, Part, Rules, Turn},
+        turns::{
+            ArgumentsText, Call, CallId, Ids, OwnPart, OwnParts, Part, ResultImages, Rules, Turn,
+        },
     },
 };
 
@@ -115,14 +117,22 @@ enum Item<'a> {
     Output {
         r#type: &'static str,
         call_id: CallId<'a>,
-        output: &'a str,
+        output: Output<'a>,
     },
+}
+
+/// What a call returned: text, or parts.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Output<'a> {
+    Text(Cow<'a, str>),
+    Parts(Vec<InputPart<'a>>),
 }
 
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum InputPart<'a> {
-    InputText { text: &'a str },
+    InputText { text: Cow<'a, str> },
     InputImage { image_url: ImageUrl<'a> },
 }
 
@@ -130,6 +140,7 @@ fn input<'a>(outgoing: &Outgoing<'a>) -> Vec<Item<'a>> {
     let turns = outgoing.turns(&Rules {
         ids: Ids::Plain,
         name_marks: "",
+        result_images: ResultImages::Taken,
         own: |parts, calls| OwnParts::read(parts, calls, kind),
     });
     turns.into_iter().flat_map(items).collect()
@@ -145,7 +156,7 @@ fn items<'a>(turn: Turn<'a, OwnParts<'a>>) -> Vec<Item<'a>> {
         } => vec![text("user", content)],
         Turn::User { content, images } => vec![Item::Parts {
             role: "user",
-            content: parts(content, images),
+            content: parts(content.into(), images),
         }],
         Turn::Model {
             calls,
@@ -162,10 +173,18 @@ fn items<'a>(turn: Turn<'a, OwnParts<'a>>) -> Vec<Item<'a>> {
                 .chain(calls.into_iter().map(call))
                 .collect()
         }
-        Turn::Result { id, content, .. } => vec![Item::Output {
+        Turn::Result {
+            id,
+            content,
+            images,
+            ..
+        } => vec![Item::Output {
             r#type: "function_call_output",
             call_id: id,
-            output: content,
+            output: match images.is_empty() {
+                true => Output::Text(content),
+                false => Output::Parts(parts(content, images)),
+            },
         }],
     }
 }
@@ -208,8 +227,11 @@ fn mended<'a>(raw: &'a RawValue, call: &Call<'_>) -> OwnPart<'a> {
     OwnPart::with(raw, changes)
 }
 
-fn parts<'a>(text: &'a str, images: &'a [Image]) -> Vec<InputPart<'a>> {
-    let images = images.iter().map(|image| InputPart::InputImage {
+fn parts<'a>(
+    text: Cow<'a, str>,
+    images: impl IntoIterator<Item = &'a Image>,
+) -> Vec<InputPart<'a>> {
+    let images = images.into_iter().map(|image| InputPart::InputImage {
         image_url: ImageUrl(image),
     });
     std::iter::once(InputPart::InputText { text })

@@ -67,6 +67,7 @@ fn ids(calls: &[(u32, &str)], ids: Ids, parts: Option<&str>) -> Vec<(String, Str
             name: "x".to_owned(),
             content: String::new(),
             is_error: false,
+            images: Vec::new(),
         });
     }
     let request = Request {
@@ -82,6 +83,7 @@ fn ids(calls: &[(u32, &str)], ids: Ids, parts: Option<&str>) -> Vec<(String, Str
     let turns = outgoing.turns(&Rules {
         ids,
         name_marks: "",
+        result_images: ResultImages::Taken,
         own: |raw, _| Some(raw),
     });
     let id = |turn: &Turn<'_, &RawValue>| match turn {
