@@ -117,13 +117,18 @@ impl Driver<'_> {
             saw: look.saw,
             settles_micros,
         }))?;
-        Ok(match look.saw {
+        let saw = match units::mutant!("agentkit.done_is_not_done") {
+            true => Seen::NotDone,
+            false => look.saw,
+        };
+        let settled = settles_micros <= now || units::mutant!("agentkit.not_done_counts_at_once");
+        Ok(match saw {
             Seen::Done => {
                 self.was_done(step, look)?;
                 Doubt::Settled
             }
             Seen::Unknown if look.refused => Doubt::Parks,
-            Seen::NotDone | Seen::Unknown if settles_micros > now => Doubt::Later(settles_micros),
+            Seen::NotDone | Seen::Unknown if !settled => Doubt::Later(settles_micros),
             Seen::NotDone if probe.not_done == NotDone::Rerun => {
                 let resolution = Resolution::Retry;
                 self.push(Event::ToolResolved(ToolResolved { step, resolution }))?;
