@@ -71,6 +71,7 @@ pub fn judge(
     // Whoever approves without a revision looked at what the step asked for, and knows of no edit: one
     // that came in between must not run by it. Denying never lets anything run.
     let seen = match action {
+        ApprovalAction::Approve if units::mutant!("ops-core.approves_any_edit") => revision,
         ApprovalAction::Approve => revision.or(Some(FIRST_REVISION)),
         ApprovalAction::Deny { .. } | ApprovalAction::Edit { .. } => revision,
     };
