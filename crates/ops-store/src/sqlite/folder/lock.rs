@@ -75,10 +75,7 @@ pub(crate) struct Lock {
 impl Lock {
     pub(crate) fn acquire(dir: &Path) -> Result<Self, OpenError> {
         let path = dir.join(LOCK_FILE);
-        let denied = |source| OpenError::Folder {
-            path: path.clone(),
-            source,
-        };
+        let denied = |source| OpenError::file(&path, source);
         let mut file = open(&path).map_err(denied)?;
         // Each process that looks whether a server runs holds the lock for a moment.
         for pause in [5, 20, 40, 0] {

@@ -87,6 +87,18 @@ pub enum OpenError {
         #[source]
         source: io::Error,
     },
+    /// This process, or the machine, has as many files open as it may.
+    #[error(
+        "{} cannot be opened: this process has as many files open as it may; raise `ulimit -n`",
+        path.display()
+    )]
+    OutOfFiles {
+        /// The folder or file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
     /// The database is there but cannot be written.
     #[error(
         "{} cannot be opened for writing; make the file and its folder writable for this user",
@@ -137,6 +149,15 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// What an error of the system means for a folder or a file in it.
+    pub(crate) fn file(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match is_out_of_files(&source) {
+            true => Self::OutOfFiles { path, source },
+            false => Self::Folder { path, source },
+        }
+    }
+
     /// What an error of SQLite means while a folder is being opened.
     pub(crate) fn sqlite(dir: &Path, source: rusqlite::Error) -> Self {
         let file = dir.join(DATABASE_FILE);
@@ -145,6 +166,11 @@ impl OpenError {
                 dir: dir.to_owned(),
                 source,
             };
+        }
+        if source.sqlite_error_code() == Some(ErrorCode::CannotOpen)
+            && let Err(source) = open_as_sqlite_does(dir)
+        {
+            return Self::OutOfFiles { path: file, source };
         }
         match source.sqlite_error_code() {
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
@@ -156,6 +182,28 @@ impl OpenError {
             _ => Self::Sqlite { file, source },
         }
     }
+}
+
+/// Opens as many files at once as SQLite does of one database: itself, its WAL, its index and the folder.
+/// SQLite does not say why it cannot open one of them, and has closed the others by then.
+///
+/// # Errors
+/// That as many files are open as may be; other errors are none.
+fn open_as_sqlite_does(dir: &Path) -> io::Result<()> {
+    let files: io::Result<Vec<File>> = (0..4).map(|_| File::open(dir)).collect();
+    match files {
+        Err(error) if is_out_of_files(&error) => Err(error),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+fn is_out_of_files(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let errno = error.raw_os_error();
+    [Errno::MFILE, Errno::NFILE]
+        .map(Errno::raw_os_error)
+        .map(Some)
+        .contains(&errno)
 }
 
 /// Refuses a SQLite with a known way to lose data.
@@ -170,10 +218,7 @@ pub(crate) fn check_version() -> Result<(), OpenError> {
 
 /// Creates the folder, durably.
 pub(crate) fn create_folder(dir: &Path) -> Result<(), OpenError> {
-    let denied = |source| OpenError::Folder {
-        path: dir.to_owned(),
-        source,
-    };
+    let denied = |source| OpenError::file(dir, source);
     if dir.is_dir() {
         return Ok(());
     }

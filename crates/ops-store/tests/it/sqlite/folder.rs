@@ -272,3 +272,40 @@ fn a_read_only_folder_is_named() {
     }
     mode(dir.path(), 0o755).unwrap();
 }
+
+/// security/S9: a process that may open no more files was told to make its folder writable.
+#[test]
+fn a_process_that_is_out_of_files_is_told_so() {
+    const CHILD: &str = "OPSPAWN_TEST_OUT_OF_FILES";
+    let Some(dir) = std::env::var_os(CHILD) else {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open_in(dir.path(), |_| {}).unwrap());
+        // The limit is the process's.
+        let name = "sqlite::folder::a_process_that_is_out_of_files_is_told_so";
+        let child = std::process::Command::new("sh")
+            .args(["-c", "ulimit -n 64; exec \"$0\" --exact --nocapture \"$1\""])
+            .arg(std::env::current_exe().unwrap())
+            .arg(name)
+            .env(CHILD, dir.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&child.stdout);
+        assert!(
+            child.status.success() && said.contains("1 passed"),
+            "{child:?}"
+        );
+        return;
+    };
+    let mut held: Vec<_> = std::iter::from_fn(|| fs::File::open("/dev/null").ok()).collect();
+    let mut refused = 0;
+    while let Err(error) = open_in(Path::new(&dir), |_| {}) {
+        let message = error.to_string();
+        assert!(
+            message.contains("raise `ulimit -n`"),
+            "{message}: {error:?}"
+        );
+        refused += 1;
+        held.pop().expect("with no file held it opens");
+    }
+    assert!(refused >= 3, "refused {refused} times");
+}
