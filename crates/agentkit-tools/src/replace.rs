@@ -5,9 +5,10 @@
 //! or the new, never a part.
 
 use std::{
+    collections::BTreeSet,
     io::{self, Write as _},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use agentkit::{StepId, event::Failure, tool::ToolContext};
@@ -157,14 +158,23 @@ impl<'a> Unfinished<'a> {
     /// what this one renames.
     fn new(dir: &'a Dir, step: StepId) -> Self {
         let name = format!("{UNFINISHED}{step}-{:016x}", rand::random::<u64>());
+        under_way().insert(name.clone());
         Self { dir, name }
     }
+}
+
+/// The files that threads of this process write. A thread whose call was abandoned may begin only after
+/// the next try of the call has: it must not take that one's file for what a crash left.
+fn under_way() -> MutexGuard<'static, BTreeSet<String>> {
+    static NAMES: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    NAMES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
         // After the rename it is not there, and nothing else can be done about an error.
         let _ = self.dir.remove_file(&self.name);
+        under_way().remove(&self.name);
     }
 }
 
@@ -173,7 +183,8 @@ fn remove_unfinished(dir: &Dir, step: StepId) -> io::Result<()> {
     let prefix = format!("{UNFINISHED}{step}-");
     for entry in dir.entries()? {
         let name = entry?.file_name();
-        if name.to_string_lossy().starts_with(&prefix) {
+        let text = name.to_string_lossy();
+        if text.starts_with(&prefix) && !under_way().contains(&*text) {
             match dir.remove_file(&name) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 Ok(()) | Err(_) => {}
@@ -181,4 +192,34 @@ fn remove_unfinished(dir: &Dir, step: StepId) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use cap_std::ambient_authority;
+
+    use super::*;
+
+    #[test]
+    fn an_abandoned_try_leaves_the_file_of_the_next_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = Dir::open_ambient_dir(folder.path(), ambient_authority()).unwrap();
+        let (step, path) = (StepId(7), Path::new("a.txt"));
+        let left_by_a_crash = format!("{UNFINISHED}{step}-0000000000000000");
+        dir.write(&left_by_a_crash, "half").unwrap();
+        let next = Unfinished::new(&dir, step);
+        dir.write(&next.name, "whole").unwrap();
+        let abandoned = CancellationToken::new();
+        abandoned.cancel();
+        assert!(write(&dir, path, b"late", step, &abandoned).is_err());
+        assert_eq!(dir.read_to_string(&next.name).unwrap(), "whole");
+        assert!(!dir.exists(&left_by_a_crash) && !dir.exists(path));
+        drop(next);
+        assert!(write(&dir, path, b"new", step, &CancellationToken::new()).is_ok());
+        let names = dir
+            .entries()
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name());
+        assert_eq!(names.collect::<Vec<_>>(), ["a.txt"]);
+    }
 }

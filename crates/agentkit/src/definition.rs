@@ -198,6 +198,19 @@ pub struct Mistake {
     pub path: Vec<String>,
     /// What is wrong, as a sentence that names the place.
     pub message: String,
+    /// Whether a newer release may read it: it has a key or a name that this one does not know.
+    pub may_be_newer: bool,
+}
+
+impl DefinitionError {
+    /// Whether a newer release may read the definition.
+    #[must_use]
+    pub fn may_be_newer(&self) -> bool {
+        match self {
+            Self::Syntax { .. } => false,
+            Self::Mistakes(mistakes) => mistakes.iter().any(|mistake| mistake.may_be_newer),
+        }
+    }
 }
 
 fn sentences(mistakes: &[Mistake]) -> String {

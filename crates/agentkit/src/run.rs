@@ -1,6 +1,7 @@
 //! The sans-IO run machine: a run is the fold of its events, and `next` says what to do.
 
 mod children;
+mod clock;
 mod conversation;
 mod fold;
 mod ledger;

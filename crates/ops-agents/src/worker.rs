@@ -107,7 +107,9 @@ fn given<'a>(job: &Job<'a>) -> Given<'a> {
 /// The definition of a task, if it has one.
 ///
 /// # Errors
-/// A definition that this release cannot read is of a newer release: the task waits for that.
+/// A definition with keys or names that this release does not know is of a newer release: the task waits
+/// for that. Any other that cannot be read, for instance one that is over a limit that came later, fails
+/// the task: nothing that may come is sure to help.
 fn definition(definition: Option<&Json>) -> Result<Option<Definition>, Failure> {
     let Some(definition) = definition else {
         return Ok(None);
@@ -115,9 +117,42 @@ fn definition(definition: Option<&Json>) -> Result<Option<Definition>, Failure> 
     Definition::from_json(&definition.to_value())
         .map(Some)
         .map_err(|error| {
-            Failure::passing(
-                "invalid_agent",
-                format!("the agent's definition cannot be read by this release: {error}"),
-            )
+            let message = format!("the agent's definition cannot be read by this release: {error}");
+            match error.may_be_newer() {
+                true => Failure::passing("invalid_agent", message),
+                false => Failure::last("invalid_agent", message),
+            }
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_definition_waits_for_a_newer_release_or_fails() {
+        let read = |text: &str| definition(Some(&Json::parse(text).unwrap()));
+        assert!(read(r#"{"name": "clerk"}"#).unwrap().is_some());
+        assert!(definition(None).unwrap().is_none());
+        for (text, retryable) in [
+            (r#"{"name": "clerk", "colour": "red"}"#, true),
+            (r#"{"name": "clerk", "planner": "telepathy"}"#, true),
+            (r#"{"name": "clerk", "limits": {"max_kelvin": 1}}"#, true),
+            (r#"{"name": "clerk", "policy": {"colour": "red"}}"#, true),
+            (r#"{"name": "clerk", "limits": {"max_steps": 0}}"#, false),
+            (r#"{"name": "clerk", "instructions": "{{ 1 + }}"}"#, false),
+            (
+                r#"{"name": "clerk", "output": {"schema": {"type": 7}}}"#,
+                false,
+            ),
+            ("[]", false),
+        ] {
+            let error = read(text).unwrap_err();
+            assert_eq!(
+                (&*error.code, error.retryable),
+                ("invalid_agent", retryable),
+                "{text}"
+            );
+        }
+    }
 }

@@ -46,6 +46,8 @@ pub enum TaskAction {
         step: u32,
         /// The outcome.
         resolution: Resolution,
+        /// The person who decides, as the client names them.
+        by: Option<String>,
     },
 }
 
@@ -109,6 +111,9 @@ pub struct Append {
     pub children: Vec<ChildSpec>,
     /// Approvals that the events ask for.
     pub approvals: Vec<NewApproval>,
+    /// What the run may use up, if the writer knows better than the task: the limits of its agent and of
+    /// the settings are among them.
+    pub limits: Option<Box<TaskLimits>>,
     /// What follows.
     pub next: Next,
 }
@@ -122,6 +127,7 @@ impl Append {
             events,
             children: Vec::new(),
             approvals: Vec::new(),
+            limits: None,
             next,
         }
     }
@@ -174,6 +180,22 @@ pub enum Next {
     Wait(WaitRequest),
     /// The worker confirms a cancel.
     Cancelled,
+}
+
+impl Rejection {
+    /// Whether a lease holder is refused because the lease is over.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        match self {
+            Self::StaleEpoch { .. } | Self::Terminal(_) | Self::WrongState(_) => true,
+            Self::WrongSeq { .. }
+            | Self::Cancelling
+            | Self::NotInDoubt(_)
+            | Self::NotDue
+            | Self::Tree { .. }
+            | Self::Child { .. } => false,
+        }
+    }
 }
 
 /// Why a command is refused. Nothing was written.

@@ -33,6 +33,7 @@
 pub mod approval;
 mod cause;
 pub mod claim;
+pub mod clock;
 mod decide;
 #[cfg(test)]
 mod fixtures;

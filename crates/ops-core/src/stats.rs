@@ -60,6 +60,8 @@ pub struct Work {
     pub usage: Usage,
     /// From ready to claimed.
     pub queue_wait: Times,
+    /// Writes that were refused because the lease of their writer was over.
+    pub stale_writes: u64,
 }
 
 impl Work {
@@ -93,6 +95,7 @@ impl Work {
         }
         self.usage += other.usage;
         self.queue_wait.merge(&other.queue_wait);
+        self.stale_writes += other.stale_writes;
     }
 }
 

@@ -89,6 +89,9 @@ pub struct TaskLimits {
     /// Microseconds from the first start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout_micros: Option<i64>,
+    /// Microseconds that it may wait for its first start, from when it could start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue_timeout_micros: Option<i64>,
     /// What it does where one of these, or of those that are configured, is used up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_exhausted: Option<OnExhausted>,
@@ -128,6 +131,12 @@ pub struct Lifecycle {
     pub run_started: bool,
     /// Somebody wants it to stand still: it ends its step, and nothing begins.
     pub paused: bool,
+    /// How long it may take, in microseconds from its first start; none for no limit that is known.
+    pub timeout: Option<i64>,
+    /// When it must have started; none for no limit.
+    pub start_by: Option<Micros>,
+    /// Where a limit is used up it waits for another one, and does not fail.
+    pub waits_for_limits: bool,
     /// Something from outside was logged that the holder of the lease may not have read.
     pub heard: bool,
     /// What it is tied to.

@@ -43,6 +43,19 @@ pub enum Opinion {
     },
 }
 
+/// Whether a name of somebody who decides can be one.
+pub(crate) fn check_name(by: Option<&str>) -> Result<(), Error> {
+    if by.is_none_or(|by| !by.is_empty() && by.len() <= MAX_BY) {
+        return Ok(());
+    }
+    let message = "must have 1 to 128 bytes";
+    Err(Error::invalid(vec![FieldError::new(
+        &["by"],
+        "value_error",
+        message,
+    )]))
+}
+
 impl Engine {
     /// Approvals, newest first.
     ///
@@ -110,15 +123,8 @@ impl Engine {
         by: Option<String>,
     ) -> Result<Approval, Error> {
         let mut fields = Vec::new();
-        if by
-            .as_ref()
-            .is_some_and(|by| by.is_empty() || by.len() > MAX_BY)
-        {
-            fields.push(FieldError::new(
-                &["by"],
-                "value_error",
-                "must have 1 to 128 bytes",
-            ));
+        if let Err(wrong) = check_name(by.as_deref()) {
+            fields.extend(wrong.fields);
         }
         let action = match opinion {
             Opinion::Approve => ApprovalAction::Approve,

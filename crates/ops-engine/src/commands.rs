@@ -7,7 +7,7 @@ use ops_core::{
     stats::Stats,
 };
 
-use crate::{Engine, Error, Step, steps::Fold};
+use crate::{Engine, Error, Step, approvals::check_name, steps::Fold};
 
 /// The most events of a page.
 pub(crate) const PAGE: u32 = 1_000;
@@ -108,19 +108,26 @@ impl Engine {
         Ok(self.store.counts(tenant).await?)
     }
 
-    /// Decides what became of a step that is in doubt.
+    /// Decides what became of a step that is in doubt. `by` is the person who decides, as the client
+    /// names them.
     ///
     /// # Errors
-    /// `task_not_found`, `not_in_doubt`, `task_final`, or a code of the storage.
+    /// `invalid_body`, `task_not_found`, `not_in_doubt`, `task_final`, or a code of the storage.
     pub async fn resolve(
         &self,
         caller: &Caller,
         task: TaskId,
         step: u32,
         resolution: Resolution,
+        by: Option<String>,
     ) -> Result<TaskRecord, Error> {
-        self.command(caller, task, TaskAction::Resolve { step, resolution })
-            .await?;
+        check_name(by.as_deref())?;
+        let action = TaskAction::Resolve {
+            step,
+            resolution,
+            by,
+        };
+        self.command(caller, task, action).await?;
         self.task(caller.tenant, task).await
     }
 
@@ -255,10 +262,12 @@ impl Engine {
         Ok(fold.finish(life))
     }
 
-    /// What the store has done since it was opened.
+    /// What the store has done since it was opened, and what became of the runs of schedules.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.store.stats()
+        let mut stats = self.store.stats();
+        stats.metrics.extend(self.schedule_runs.metrics());
+        stats
     }
 
     /// A slice of a large value that an event refers to; empty past its end.

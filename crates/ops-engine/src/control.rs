@@ -109,22 +109,25 @@ impl Engine {
                 ),
             ));
         }
-        if let Some(call) = name.strip_prefix(QUESTION) {
-            self.check_question(caller.tenant, task, call).await?;
-        }
+        let payload = match name.strip_prefix(QUESTION) {
+            Some(call) => self.answer(caller.tenant, task, call, payload).await?,
+            None => payload,
+        };
         self.command(caller, task, TaskAction::Signal { name, payload })
             .await?;
         self.task(caller.tenant, task).await
     }
 
-    /// Whether a call waits for its answer. The run names these signals, so that none may be kept for
-    /// a call that comes later: its question would be answered before it is put.
-    async fn check_question(
+    /// The answer to a call, if the call waits for one and takes this. The run names these signals, so
+    /// that none may be kept for a call that comes later: its question would be answered before it is
+    /// put.
+    async fn answer(
         &self,
         tenant: TenantId,
         task: TaskId,
         call: &str,
-    ) -> Result<(), Error> {
+        payload: Value,
+    ) -> Result<Value, Error> {
         let life = self.store.life(tenant, task).await?;
         if life.state.name().is_terminal() {
             return Err(StoreError::from(Rejection::Terminal(life.state.name())).into());
@@ -136,8 +139,12 @@ impl Engine {
         let is_open = |step: &Step| {
             step.number == number && number.is_some() && step.status == StepState::Waiting
         };
-        if steps.iter().any(is_open) {
-            return Ok(());
+        if let Some(step) = steps.iter().find(|step| is_open(step)) {
+            let asks = step.name == ASK_HUMAN;
+            return match step.input.as_ref().filter(|_| asks) {
+                Some(input) => chosen(input, payload).map_err(|wrong| Error::invalid(vec![wrong])),
+                None => Ok(payload),
+            };
         }
         let open: Vec<_> = steps
             .iter()
@@ -151,5 +158,70 @@ impl Engine {
         let call: String = call.chars().take(80).collect();
         let message = format!("no question waits for `{QUESTION}{call}`; {open}");
         Err(Error::new(Code::QuestionNotOpen, message))
+    }
+}
+
+/// The option that an answer chooses, if the question has options. A number or a truth value stands for
+/// the option that is written like it: a command line reads `1` as a number.
+fn chosen(question: &Value, payload: Value) -> Result<Value, FieldError> {
+    let options = question.get("options").and_then(Value::as_array);
+    let options: Vec<&str> = options
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    let text = match &payload {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(_) | Value::Bool(_) => Some(payload.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    };
+    match text {
+        _ if options.is_empty() => Ok(payload),
+        Some(text) if options.contains(&text.as_str()) => Ok(Value::String(text)),
+        Some(_) | None => {
+            let options: Vec<_> = options.iter().map(|option| format!("`{option}`")).collect();
+            let message = format!(
+                "is none of the options of the question: {}",
+                options.join(", ")
+            );
+            Err(FieldError::new(&["payload"], "enum", message))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_is_one_of_the_options() {
+        let free = json!({"question": "why?"});
+        let choice = json!({"question": "which?", "options": ["red", "1", "true", "red or blue"]});
+        for payload in [json!("anything"), json!({"a": 1}), json!(null)] {
+            assert_eq!(chosen(&free, payload.clone()), Ok(payload));
+        }
+        for (payload, expected) in [
+            (json!("red"), "red"),
+            (json!("red or blue"), "red or blue"),
+            (json!(1), "1"),
+            (json!(true), "true"),
+        ] {
+            assert_eq!(chosen(&choice, payload), Ok(json!(expected)));
+        }
+        for wrong in [
+            json!("blue"),
+            json!("Red"),
+            json!(" red"),
+            json!(1.0),
+            json!(null),
+            json!(["red"]),
+            json!({"answer": "red"}),
+        ] {
+            let error = chosen(&choice, wrong).unwrap_err();
+            assert_eq!(error.path, ["payload"]);
+            assert!(error.message.contains("`red`, `1`"), "{error:?}");
+        }
     }
 }

@@ -134,7 +134,14 @@ impl Engine {
         }
         let mut order = again(old);
         let log = self.log(caller.tenant, task).await?;
-        order.fork = Some(fork::redrive(&log, task)?);
+        let mut fork = fork::redrive(&log, task);
+        for end in &mut fork.lost {
+            // Retention may have deleted it.
+            if let Ok(record) = self.store.task(caller.tenant, end.child).await {
+                *end = fork::child_end(end.child, Some(&record));
+            }
+        }
+        order.fork = Some(fork);
         order.key = Some(OrderKey::Redrive(task));
         self.place(caller, order).await
     }

@@ -18,6 +18,7 @@ pub struct Hub {
     /// The next date that the timers know of; `i64::MAX` for none.
     next_due: AtomicI64,
     sooner: Notify,
+    clock_set: Notify,
 }
 
 impl Hub {
@@ -29,6 +30,7 @@ impl Hub {
             live,
             next_due: AtomicI64::new(i64::MAX),
             sooner: Notify::new(),
+            clock_set: Notify::new(),
         })
     }
 
@@ -50,6 +52,16 @@ impl Hub {
         if self.next_due.fetch_min(at.0, Ordering::SeqCst) > at.0 {
             self.sooner.notify_one();
         }
+    }
+
+    /// The clock was set: dates are to be held against it anew.
+    pub(crate) fn clock_set(&self) {
+        self.clock_set.notify_one();
+    }
+
+    /// Waits until the clock is set.
+    pub(crate) async fn when_clock_set(&self) {
+        self.clock_set.notified().await;
     }
 
     /// Waits until an earlier date is known.

@@ -3,6 +3,8 @@
 
 mod agents;
 mod approvals;
+mod bulk;
+mod clock_watch;
 mod commands;
 mod control;
 mod error;
@@ -26,9 +28,11 @@ use ops_core::{
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use self::schedule::RunCounts;
 pub use self::{
     agents::AgentPreview,
     approvals::{ApprovalPage, Opinion},
+    bulk::{Steer, Steered, SteeredPage},
     commands::{DoubtPage, EventPage, StepPage},
     error::{Error, FieldError},
     follow::{Followed, Follower, LogPage, Shared},
@@ -56,6 +60,7 @@ pub struct Engine {
     feeds: Arc<follow::Feeds>,
     /// Rings when a schedule was changed.
     schedules_changed: Notify,
+    schedule_runs: RunCounts,
 }
 
 /// What can be set.
@@ -123,6 +128,7 @@ impl Engine {
             settings,
             feeds: Arc::default(),
             schedules_changed: Notify::new(),
+            schedule_runs: RunCounts::default(),
         })
     }
 

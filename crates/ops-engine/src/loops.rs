@@ -4,10 +4,14 @@ use std::{collections::BTreeSet, time::Duration};
 
 use ops_core::ports::StoreError;
 
-use crate::Engine;
+use crate::{Engine, clock_watch::Look};
 
 /// Tasks that are moved on in one transaction.
 const BATCH: u32 = 256;
+/// Tasks that are corrected in one transaction, once the clock was set back.
+const CORRECTED: u32 = 4_096;
+/// The longest that timers sleep: dates are far away, and a timer of the runtime has its limits.
+const LONGEST_NAP: Duration = Duration::from_secs(3_600);
 /// How often leases are looked at: a lost worker is noticed that much later at the most.
 const LEASE_INTERVAL: Duration = Duration::from_secs(1);
 /// How often queues with ready tasks are rung again, in case a wake-up was lost.
@@ -18,7 +22,17 @@ const REST: Duration = Duration::from_secs(1);
 impl Engine {
     /// Moves on tasks whose delay or timer is over, at their time.
     pub(crate) async fn timers(&self) {
+        // What the clock was before the start is not known.
+        let mut checked: Option<Look> = None;
         loop {
+            let look = Look::at(&*self.clock);
+            if checked.is_none_or(|before| before.was_set_back(look))
+                && let Err(error) = self.correct_clocks().await
+            {
+                rest("timers", &error).await;
+                continue;
+            }
+            checked = Some(look);
             self.hub.forget_due();
             match self.upkeep.wake_due(BATCH).await {
                 Ok(due) if due.woken == BATCH => continue,
@@ -37,11 +51,31 @@ impl Engine {
         }
     }
 
+    /// Corrects what was made under a clock that was ahead.
+    async fn correct_clocks(&self) -> Result<(), StoreError> {
+        loop {
+            let corrected = self.upkeep.correct_clocks(CORRECTED).await?;
+            if corrected > 0 {
+                tracing::warn!(
+                    tasks = corrected,
+                    "tasks were written to while the clock was ahead; their waits and deadlines \
+                     count from now"
+                );
+            }
+            if corrected < CORRECTED {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits until something is due, or the clock is set.
     async fn until_due(&self) {
         loop {
             let Some(due) = self.hub.next_due() else {
-                self.hub.sooner().await;
-                continue;
+                tokio::select! {
+                    () = self.hub.sooner() => continue,
+                    () = self.hub.when_clock_set() => return,
+                }
             };
             let left = due.0.saturating_sub(self.clock.now().0);
             let Ok(left) = u64::try_from(left) else {
@@ -50,19 +84,26 @@ impl Engine {
             if left == 0 {
                 return;
             }
-            // The clock may be set meanwhile: never sleep past the next look at it.
-            let nap = Duration::from_micros(left).min(Duration::from_secs(60));
             tokio::select! {
-                () = tokio::time::sleep(nap) => {}
+                () = tokio::time::sleep(Duration::from_micros(left).min(LONGEST_NAP)) => {}
                 () = self.hub.sooner() => {}
+                () = self.hub.when_clock_set() => return,
             }
         }
     }
 
-    /// Takes back the leases of workers that are gone.
+    /// Takes back the leases of workers that are gone. Since it looks once a second, it also notices when
+    /// the clock was set, and has everything that goes by dates look again.
     pub(crate) async fn leases(&self) {
+        let mut last = Look::at(&*self.clock);
         loop {
             tokio::time::sleep(LEASE_INTERVAL).await;
+            let look = Look::at(&*self.clock);
+            if last.was_set(look) {
+                self.hub.clock_set();
+                self.schedules_changed.notify_one();
+            }
+            last = look;
             match self.upkeep.expire_sessions().await {
                 Ok(0) => {}
                 Ok(sessions) => {

@@ -2,6 +2,7 @@
 
 mod calendar;
 mod clock;
+mod counts;
 
 use ops_core::{
     Caller, Code, Json, Micros, TenantId,
@@ -10,9 +11,11 @@ use ops_core::{
         CatchUp, Fire, Occasion, Overlap, RunOutcome, Schedule, ScheduleName, ScheduleRun,
         ScheduleSpec,
     },
+    time::SECOND,
 };
 
 use self::calendar::Calendar;
+pub(crate) use self::counts::RunCounts;
 use crate::{
     Engine, Error, FieldError,
     submit::{Order, RetryRequest, Submit},
@@ -20,6 +23,8 @@ use crate::{
 
 /// The label that names the schedule of a task.
 pub const LABEL: &str = "schedule";
+/// The longest jitter of a schedule: a day.
+const MAX_JITTER: i64 = 24 * 3_600 * SECOND;
 /// The most dates that a preview shows.
 pub const MOST_PREVIEW: usize = 100;
 
@@ -229,7 +234,7 @@ impl Engine {
             let found = self.store.schedule(caller.tenant, parsed.clone()).await;
             let schedule = found.map_err(missing(name))?;
             let now = self.clock.now();
-            let task = self.task_of(&schedule, caller.actor.clone(), now);
+            let task = self.task_of(&schedule, caller.actor.clone(), now, None);
             let fire = Fire {
                 revision: schedule.revision,
                 occasion: Occasion::Asked,
@@ -285,6 +290,11 @@ impl Engine {
                 wish.cron
             );
             fields.push(FieldError::new(&["cron"], "never_due", message));
+        }
+        let jitter = wish.task.jitter_micros;
+        if jitter.is_some_and(|jitter| !(1..=MAX_JITTER).contains(&jitter)) {
+            let message = "must be more than 0, and a day at most";
+            fields.push(FieldError::new(&["jitter"], "value_error", message));
         }
         let agent = self
             .named_agent(tenant, wish.task.agent_id.as_deref())

@@ -58,6 +58,10 @@ pub struct Submit {
     pub concurrency_key: Option<String>,
     /// The queue that it waits in.
     pub queue: String,
+    /// How much later than its date a run of a schedule may start, in microseconds: only in the template
+    /// of a schedule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jitter_micros: Option<i64>,
 }
 
 /// How retryable failures are answered, as far as a request says. The rest is configured.
@@ -136,6 +140,7 @@ impl Submit {
             key: None,
             concurrency_key: None,
             queue: DEFAULT_QUEUE.to_owned(),
+            jitter_micros: None,
         }
     }
 }

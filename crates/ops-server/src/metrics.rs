@@ -169,6 +169,8 @@ impl Collector for Snapshot {
             "Price of model calls, where known",
             cost,
         )?;
+        let help = "Writes refused because the lease of their writer was over";
+        counter(out, "opspawn_stale_writes", help, work.stale_writes)?;
         let help = "From ready to claimed by a worker";
         times(out, "opspawn_queue_wait_seconds", help, &work.queue_wait)?;
 

@@ -4,6 +4,7 @@
 mod agents;
 mod approvals;
 mod body;
+mod bulk;
 mod control;
 mod create;
 mod cursor;
@@ -124,6 +125,9 @@ fn routes(version: &str) -> Routes {
     Routes::new(version)
         .add(routes!(tasks::list, create::create))
         .add(routes!(create::batch::create))
+        .add(routes!(bulk::cancel))
+        .add(routes!(bulk::pause))
+        .add(routes!(bulk::resume))
         .add(routes!(tasks::get))
         .add(routes!(tasks::cancel))
         .add(routes!(tasks::retry))

@@ -139,3 +139,24 @@ pub(crate) fn class(effect: Effect) -> EffectClass {
         Effect::Write => EffectClass::Write,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use agentkit::event::ToolFailed;
+
+    use super::*;
+
+    /// X12: a call of which nothing is known may have done anything.
+    #[test]
+    fn a_call_of_an_unknown_class_is_a_write() {
+        let failed = Event::ToolFailed(ToolFailed {
+            step: StepId(7),
+            error: agentkit::event::Failure::last("x", "y"),
+        });
+        let mut effects = Effects::new();
+        let effect = |effects: &mut Effects| envelope(&failed, effects).step.unwrap().effect;
+        assert_eq!(effect(&mut effects), EffectClass::Write);
+        effects.insert(7, EffectClass::Pure);
+        assert_eq!(effect(&mut effects), EffectClass::Pure);
+    }
+}

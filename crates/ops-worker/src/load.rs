@@ -108,6 +108,9 @@ pub(crate) async fn load(
             pace.note(&stored.event);
             let event = if TaskEvent::is_engine(&stored.event.kind) {
                 let event = TaskEvent::decode(&stored.event.body)?;
+                if let TaskEvent::ClockCorrected { from, to } = event {
+                    run.clock_corrected(from.0, to.0);
+                }
                 outside::from_engine(event, &run, world).await?
             } else {
                 Some(Event::decode(&stored.event.body)?)

@@ -36,7 +36,9 @@ pub(crate) async fn from_engine(
     world: &World<'_>,
 ) -> Result<Option<Event>, StoreError> {
     Ok(Some(match event {
-        TaskEvent::Resolved { step, resolution } => Event::ToolResolved(ToolResolved {
+        TaskEvent::Resolved {
+            step, resolution, ..
+        } => Event::ToolResolved(ToolResolved {
             step: StepId(step),
             resolution: match resolution {
                 core::Resolution::Done { output } => Resolution::Done { output },
@@ -85,6 +87,7 @@ pub(crate) async fn from_engine(
         | TaskEvent::Paused {}
         | TaskEvent::Resumed {}
         | TaskEvent::Edited { .. }
+        | TaskEvent::ClockCorrected { .. }
         | TaskEvent::Completed {}
         | TaskEvent::Failed { .. } => return Ok(None),
     }))
@@ -103,6 +106,23 @@ pub(crate) fn over(now: &Limits, limits: TaskLimits, started: i64) -> Limits {
         deadline_micros: deadline.or(now.deadline_micros),
         on_exhausted: limits.on_exhausted.map_or(now.on_exhausted, exhaustion),
         ..now.clone()
+    }
+}
+
+/// The limits of a run as the engine knows them. `started` as in [`over`].
+pub(crate) fn in_force(limits: &Limits, started: i64) -> TaskLimits {
+    TaskLimits {
+        max_steps: Some(limits.max_steps),
+        max_tokens: limits.max_tokens,
+        max_cost_micros: limits.max_cost_micros,
+        timeout_micros: limits
+            .deadline_micros
+            .map(|end| end.saturating_sub(started)),
+        queue_timeout_micros: None,
+        on_exhausted: Some(match limits.on_exhausted {
+            Exhaustion::Fail => OnExhausted::Fail,
+            Exhaustion::Wait => OnExhausted::Wait,
+        }),
     }
 }
 

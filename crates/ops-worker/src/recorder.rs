@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -23,6 +23,7 @@ use ops_core::{
     WaitRequest,
     event::{NewEvent, TaskError, TaskEvent},
     ports::{Blob, Delta, Live, Random, RunStore, Snapshot, StoreError, TaskRecord},
+    rules,
     task::TaskLimits,
 };
 use serde_json::{Map, Value};
@@ -55,8 +56,13 @@ pub(crate) struct TaskRecorder {
     pub(crate) pace: Mutex<Pace>,
     /// Said with every result, for instance that no LLM was asked.
     pub(crate) notice: Mutex<Option<String>>,
-    /// Limits that were given to the task while this run was at work, and that it has not heard of.
-    pub(crate) limits: Mutex<Vec<TaskLimits>>,
+    /// Events about its limits that others have logged while this run was at work, and that it has not
+    /// heard of.
+    pub(crate) limits: Mutex<Vec<TaskEvent>>,
+    /// When the task first started, in UTC microseconds.
+    pub(crate) started: AtomicI64,
+    /// Limits that the engine does not know to hold for the run, to be said with the next append.
+    pub(crate) in_force: Mutex<Option<TaskLimits>>,
 }
 
 impl TaskRecorder {
@@ -75,6 +81,7 @@ impl TaskRecorder {
                 children: asked.children.clone(),
                 approvals: asked.approvals.clone(),
                 events: events.clone(),
+                limits: self.in_force().map(Box::new),
                 next: next.clone(),
             };
             let command = RunCommand::append(self.epoch, append);
@@ -86,6 +93,7 @@ impl TaskRecorder {
                 Ok(life) => {
                     self.seq.store(life.seq, Ordering::SeqCst);
                     self.entitlement.pause(life.paused);
+                    *self.in_force() = None;
                     return Ok(life);
                 }
                 // The lease holds, so what others have written came from outside: a cancel, of which
@@ -116,15 +124,35 @@ impl TaskRecorder {
         let count = u32::try_from(last - after).unwrap_or(u32::MAX);
         let events = self.store.log(self.tenant, self.task, after, count);
         let Ok(events) = events.await else { return };
-        let given = events.iter().filter_map(|stored| {
-            let is_engine = TaskEvent::is_engine(&stored.event.kind);
-            match TaskEvent::decode(&stored.event.body) {
-                Ok(TaskEvent::Limited { limits }) if is_engine => Some(limits),
-                Ok(_) | Err(_) => None,
-            }
-        });
+        let engine = events
+            .iter()
+            .filter(|stored| TaskEvent::is_engine(&stored.event.kind))
+            .filter_map(|stored| TaskEvent::decode(&stored.event.body).ok());
         let mut limits = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
-        limits.extend(given);
+        for event in engine {
+            if let TaskEvent::Limited { limits: given } = &event {
+                let mut in_force = self.in_force();
+                *in_force = in_force.map(|below| rules::limits::lay_over(*given, below));
+            }
+            if let TaskEvent::Limited { .. } | TaskEvent::ClockCorrected { .. } = event {
+                limits.push(event);
+            }
+        }
+    }
+
+    /// Has the engine told which limits hold for the run, unless it knows them.
+    pub(crate) fn tell_limits(&self, limits: &Limits) {
+        let started = self.started.load(Ordering::SeqCst);
+        let mut in_force = outside::in_force(limits, started);
+        in_force.queue_timeout_micros = self.record.task.limits.queue_timeout_micros;
+        if self.record.in_force != Some(in_force) {
+            // The task has started: how long it might have waited is over.
+            *self.in_force() = Some(in_force);
+        }
+    }
+
+    fn in_force(&self) -> MutexGuard<'_, Option<TaskLimits>> {
+        self.in_force.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives the lease back, whatever became of the run. Its session goes on, so it would be held
@@ -383,10 +411,30 @@ impl Recorder for TaskRecorder {
 
     fn limits(&self, now: &Limits) -> Option<Limits> {
         let mut given = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
-        let life = &self.record.life;
-        let started = life.started_at.unwrap_or(life.updated_at).0;
-        let over = |now: Limits, limits| outside::over(&now, limits, started);
-        (!given.is_empty()).then(|| given.drain(..).fold(now.clone(), over))
+        if given.is_empty() {
+            return None;
+        }
+        let mut limits = now.clone();
+        for event in given.drain(..) {
+            match event {
+                TaskEvent::Limited { limits: given } => {
+                    let started = self.started.load(Ordering::SeqCst);
+                    limits = outside::over(&limits, given, started);
+                }
+                TaskEvent::ClockCorrected { from, to } => {
+                    let right = |at| rules::clock::corrected(Micros(at), from, to).0;
+                    limits.deadline_micros = limits.deadline_micros.map(right);
+                    let started = self.started.load(Ordering::SeqCst);
+                    if started > to.0 {
+                        let late = from.0.saturating_sub(to.0);
+                        self.started
+                            .store(started.saturating_sub(late), Ordering::SeqCst);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Some(limits)
     }
 
     fn new_child(&self) -> Result<String, Failure> {

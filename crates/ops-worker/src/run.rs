@@ -2,7 +2,10 @@
 
 use std::{
     panic::AssertUnwindSafe,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, AtomicU64},
+    },
 };
 
 use agentkit::{
@@ -144,6 +147,8 @@ impl Worker {
             pace: Mutex::default(),
             notice: Mutex::default(),
             limits: Mutex::default(),
+            started: AtomicI64::new(started(&record).0),
+            in_force: Mutex::default(),
         });
         // A panic must not leave a lease behind that its session keeps alive.
         let driven = AssertUnwindSafe(self.drive_task(&record, &recorder))
@@ -269,6 +274,7 @@ impl Worker {
         };
         let (agent, goal) = match run.config() {
             Some(config) => {
+                recorder.tell_limits(&config.limits);
                 let pinned = config.clone();
                 let resumed = match factory.ready(recorder, Some(config)).await? {
                     Ok(()) => {
@@ -306,6 +312,7 @@ impl Worker {
                     Err(error) => Err(error),
                 };
                 let prepared = prepared.map_err(|error| recorder::fail(&error))?;
+                recorder.tell_limits(&prepared.agent.config().limits);
                 let limits = factory.ask(|agents, job| agents.limits(job)).await;
                 let watch = Watch {
                     entitlement: &recorder.entitlement,

@@ -20,7 +20,7 @@ pub(crate) use self::{
     bench::Bench,
     run::Run,
     schedule::Schedule,
-    task::{List, Task},
+    task::{Filter, List, Task, Which},
     tool::Tool,
     upkeep::{Reconcile, Resolution, Retention, RetentionRun},
 };

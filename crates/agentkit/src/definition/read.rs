@@ -66,6 +66,7 @@ pub(super) fn definition(
         return Err(DefinitionError::Mistakes(vec![Mistake {
             path: Vec::new(),
             message: "a definition must be a table of keys".to_owned(),
+            may_be_newer: false,
         }]));
     };
     let mut top = Table {
@@ -134,6 +135,7 @@ pub(super) fn policy(value: &Value) -> Result<Option<PolicyFile>, DefinitionErro
         DefinitionError::Mistakes(vec![Mistake {
             path: vec!["policy".to_owned()],
             message: format!("`policy`: {message}"),
+            may_be_newer: true,
         }])
     };
     if value.is_null() {
@@ -150,7 +152,11 @@ impl Table<'_> {
     fn mistake(&mut self, key: &str, message: String) {
         let mut path = self.path.clone();
         path.push(key.to_owned());
-        self.mistakes.push(Mistake { path, message });
+        self.mistakes.push(Mistake {
+            path,
+            message,
+            may_be_newer: false,
+        });
     }
 
     fn wrong(&mut self, key: &str, what: &str) {
@@ -172,6 +178,14 @@ impl Table<'_> {
             let key: String = key.chars().take(80).collect();
             let place = self.place(&key);
             self.mistake(&key, format!("there is no key `{place}`; {hint}"));
+            self.may_be_newer();
+        }
+    }
+
+    /// A newer release may know what this one finds wrong.
+    fn may_be_newer(&mut self) {
+        if let Some(last) = self.mistakes.last_mut() {
+            last.may_be_newer = true;
         }
     }
 
@@ -374,6 +388,7 @@ impl Table<'_> {
         let name = self.text("planner")?;
         if let Err(failure) = planner::by_name(&name) {
             self.mistake("planner", format!("`planner`: {}", failure.message));
+            self.may_be_newer();
         }
         Some(name)
     }

@@ -93,6 +93,9 @@ pub enum CallWait {
     Time {
         /// When it comes.
         until_micros: i64,
+        /// How long the wait was to last; none where a date was asked for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        length_micros: Option<i64>,
     },
     /// A signal of a name. Signals of one name are taken in the order in which they came, by the
     /// calls in their order, one each.
@@ -121,7 +124,7 @@ impl CallWait {
     #[must_use]
     pub fn until_micros(&self) -> Option<i64> {
         match self {
-            Self::Time { until_micros } => Some(*until_micros),
+            Self::Time { until_micros, .. } => Some(*until_micros),
             Self::Signal { until_micros, .. } | Self::Children { until_micros, .. } => {
                 *until_micros
             }

@@ -141,6 +141,14 @@ pub enum TaskEvent {
         /// Those that are others now.
         limits: TaskLimits,
     },
+    /// The clock was ahead when the last event was written, and was set back since.
+    #[serde(rename = "task.clock_corrected")]
+    ClockCorrected {
+        /// The time of the last event.
+        from: Micros,
+        /// The time that the clock shows now.
+        to: Micros,
+    },
     /// A child ended.
     #[serde(rename = "task.child_ended")]
     ChildEnded(ChildEnd),
@@ -209,6 +217,9 @@ pub enum TaskEvent {
         /// What was decided.
         #[serde(flatten)]
         resolution: Resolution,
+        /// Who decided.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
     },
 }
 
@@ -230,7 +241,7 @@ pub enum DecodeError {
 
 impl TaskEvent {
     /// Every type that this release knows.
-    pub const TYPES: [&str; 23] = [
+    pub const TYPES: [&str; 24] = [
         "task.submitted",
         "task.leased",
         "task.released",
@@ -246,6 +257,7 @@ impl TaskEvent {
         "task.resumed",
         "task.signalled",
         "task.limited",
+        "task.clock_corrected",
         "task.child_ended",
         "task.forked",
         "task.noted",
@@ -275,6 +287,7 @@ impl TaskEvent {
             Self::Resumed {} => "task.resumed",
             Self::Signalled { .. } => "task.signalled",
             Self::Limited { .. } => "task.limited",
+            Self::ClockCorrected { .. } => "task.clock_corrected",
             Self::ChildEnded(_) => "task.child_ended",
             Self::Forked { .. } => "task.forked",
             Self::Noted { .. } => "task.noted",
@@ -337,6 +350,7 @@ impl TaskEvent {
             | Self::Resumed {}
             | Self::Signalled { .. }
             | Self::Limited { .. }
+            | Self::ClockCorrected { .. }
             | Self::ChildEnded(_)
             | Self::Forked { .. }
             | Self::Noted { .. }

@@ -5,12 +5,12 @@ use crate::{
     actor::Actor,
     approval::{Approval, ApprovalStatus},
     command::TaskCommand,
-    event::{StoredEvent, TaskError},
+    event::{ChildEnd, StoredEvent, TaskError},
     id::{TaskId, TenantId},
     json::Json,
     retry::RetryPolicy,
     stats::Stats,
-    task::{Lifecycle, StateName, Status, Task},
+    task::{Lifecycle, StateName, Status, Task, TaskLimits},
     time::Micros,
 };
 
@@ -44,6 +44,9 @@ pub struct Fork {
     pub resets: Vec<(u32, Option<serde_json::Value>)>,
     /// A message to the model before its next answer.
     pub note: Option<String>,
+    /// How children of the other task ended of which its log says no end: they went on when it was given
+    /// up, and their starts are taken over.
+    pub lost: Vec<ChildEnd>,
     /// Whether the other task is a dead letter, which this one takes off the list.
     pub redrives: bool,
 }
@@ -89,6 +92,9 @@ pub struct TaskRecord {
     pub result: Option<Json>,
     /// The error, once it failed.
     pub error: Option<TaskError>,
+    /// The limits that hold for its run, those of its agent and of the settings among them; none before
+    /// the run has begun.
+    pub in_force: Option<TaskLimits>,
 }
 
 /// What `submit` did.

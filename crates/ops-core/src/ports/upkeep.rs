@@ -6,7 +6,7 @@ use crate::time::Micros;
 /// What `wake_due` did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Due {
-    /// How many tasks it moved on.
+    /// How many tasks it moved on or ended.
     pub woken: u32,
     /// When the next one is due.
     pub next: Option<Micros>,
@@ -25,8 +25,13 @@ pub struct StoreHealth {
 pub trait UpkeepStore: Send + Sync {
     /// Ends the sessions whose heartbeats stopped, and takes their leases back; says how many.
     fn expire_sessions(&self) -> Fut<'_, Result<u32, StoreError>>;
-    /// Moves on the tasks whose delay or timer is over, at most `limit`.
+    /// Moves on the tasks whose delay or timer is over, and ends those that are past their deadline, at
+    /// most `limit`.
     fn wake_due(&self, limit: u32) -> Fut<'_, Result<Due, StoreError>>;
+    /// Corrects the tasks that were written to under a clock that was ahead, as
+    /// [`clock`](crate::rules::clock) says, at most `limit`; says how many. Those that nothing is due of
+    /// are corrected with their next event.
+    fn correct_clocks(&self, limit: u32) -> Fut<'_, Result<u32, StoreError>>;
     /// The queues that have ready tasks: what a sweeper wakes.
     fn ready_queues(&self) -> Fut<'_, Result<Vec<String>, StoreError>>;
     /// Whether the store can do its work, as far as it knows without asking the disk.

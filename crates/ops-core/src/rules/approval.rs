@@ -1,6 +1,6 @@
 //! What a decision about an approval does, and when one lapses.
 
-use super::{Cause, DecidedApproval, Transition, decide, links::Lapse};
+use super::{Cause, DecidedApproval, Transition, clock, decide, links::Lapse};
 use crate::{
     approval::{Approval, ApprovalStatus, NewApproval},
     command::Rejection,
@@ -135,6 +135,15 @@ pub fn lapse(approval: &Approval, lapse: Lapse, now: Micros) -> Option<ApprovalS
             _,
         ) => None,
     }
+}
+
+/// When an open approval lapses, now that the clock of its task was corrected from one time to another;
+/// none if that changes nothing.
+#[must_use]
+pub fn correct(approval: &Approval, from: Micros, to: Micros) -> Option<Micros> {
+    let expires_at = approval.asked.expires_at?;
+    let right = clock::corrected(expires_at, from, to);
+    (right != expires_at).then_some(right)
 }
 
 #[cfg(test)]

@@ -26,6 +26,10 @@ pub enum Cause {
     LoseLease,
     /// The task's delay, or the time that it waits, is over.
     Wake,
+    /// The task's deadline has passed, and no worker holds it.
+    Expire,
+    /// The clock is behind the task's last event: it was ahead.
+    CorrectClock,
     /// A claim found the task's concurrency key held by another task.
     Block {
         /// The key.

@@ -1,6 +1,9 @@
 //! The one author of transitions.
 
-use super::cause::{Cause, DecidedApproval};
+use super::{
+    cause::{Cause, DecidedApproval},
+    clock, limits,
+};
 use crate::{
     actor::Actor,
     approval::NewApproval,
@@ -48,7 +51,14 @@ pub fn decide(before: &Lifecycle, cause: Cause, now: Micros) -> Result<Transitio
     }
     let wrong_state = Err(Rejection::WrongState(name));
     let mut next = Builder::new(before, now);
+    match &cause {
+        // A writer that repeats an append looks for its events where it expected them.
+        Cause::Run(_) => {}
+        Cause::CorrectClock if !clock::was_ahead(before, now) => return wrong_state,
+        _ => next.correct_clock(before),
+    }
     match cause {
+        Cause::CorrectClock => {}
         Cause::Task(TaskCommand { actor, action }) => {
             next.actor = Some(actor);
             next.task(before, action)?;
@@ -83,6 +93,11 @@ pub fn decide(before: &Lifecycle, cause: Cause, now: Micros) -> Result<Transitio
         },
         Cause::Wake => match before.state.due() {
             Some(due) if due <= now => next.event(&TaskEvent::Woken {}),
+            Some(_) => return Err(Rejection::NotDue),
+            None => return wrong_state,
+        },
+        Cause::Expire => match limits::expires(before) {
+            Some(deadline) if deadline <= now => next.end(limits::expired(before), false),
             Some(_) => return Err(Rejection::NotDue),
             None => return wrong_state,
         },
@@ -158,21 +173,35 @@ struct Builder {
     approvals: Vec<NewApproval>,
     /// Who asked, if a command did; the events say so.
     actor: Option<Actor>,
+    /// The time of the events.
     now: Micros,
+    /// What the clock shows: delays count from here.
+    clock: Micros,
 }
 
 impl Builder {
-    fn new(before: &Lifecycle, now: Micros) -> Self {
-        // Time never runs backwards within a task, whatever the clock does.
-        let now = now.max(before.updated_at);
+    fn new(before: &Lifecycle, clock: Micros) -> Self {
         Self {
+            // Time does not run backwards within a task, unless an event says so.
+            now: clock.max(before.updated_at),
+            clock,
             events: Vec::new(),
             after: before.clone(),
             outcome: None,
             children: Vec::new(),
             approvals: Vec::new(),
             actor: None,
-            now,
+        }
+    }
+
+    /// Corrects a task that was written to under a clock that was ahead.
+    fn correct_clock(&mut self, before: &Lifecycle) {
+        if clock::was_ahead(before, self.clock) {
+            self.now = self.clock;
+            self.event(&TaskEvent::ClockCorrected {
+                from: before.updated_at,
+                to: self.clock,
+            });
         }
     }
 
@@ -217,14 +246,22 @@ impl Builder {
                 let awaited = matches!(before.state, State::Waiting(Wait::Budget { .. }));
                 self.external(&TaskEvent::Limited { limits }, awaited);
             }
-            TaskAction::Resolve { step, resolution } => {
+            TaskAction::Resolve {
+                step,
+                resolution,
+                by,
+            } => {
                 let State::Waiting(Wait::InDoubt { steps }) = &before.state else {
                     return Err(Rejection::NotInDoubt(step));
                 };
                 if !steps.contains(&step) {
                     return Err(Rejection::NotInDoubt(step));
                 }
-                self.event(&TaskEvent::Resolved { step, resolution });
+                self.event(&TaskEvent::Resolved {
+                    step,
+                    resolution,
+                    by,
+                });
                 let open = steps.iter().copied().filter(|open| *open != step);
                 let steps: Vec<u32> = open.collect();
                 if steps.is_empty() {
@@ -304,6 +341,9 @@ impl Builder {
             self.after = self.after.clone().apply_run(&event, self.now);
             self.events.push(event);
         }
+        if let Some(in_force) = &append.limits {
+            limits::hold(&mut self.after, in_force);
+        }
         self.after.ties.children |= !append.children.is_empty();
         self.after.ties.approvals |= !append.approvals.is_empty();
         self.children = append.children;
@@ -333,7 +373,7 @@ impl Builder {
     fn fail(&mut self, error: TaskError, retryable: bool) {
         let life = &self.after;
         if retryable && life.attempt < life.retry.max_attempts {
-            let until = life.retry.next_start(life.id, life.attempt, self.now);
+            let until = life.retry.next_start(life.id, life.attempt, self.clock);
             let attempt = life.attempt + 1;
             self.event(&TaskEvent::RetryScheduled {
                 attempt,

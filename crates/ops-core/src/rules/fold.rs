@@ -2,6 +2,7 @@
 
 use crate::{
     event::{NewEvent, StepStatus, TaskEvent},
+    rules::{clock, limits},
     task::{Lifecycle, State, Wait},
     time::Micros,
 };
@@ -78,8 +79,17 @@ impl Lifecycle {
                     other => other,
                 }
             }
+            TaskEvent::Limited { limits } => {
+                self.hear();
+                limits::hold(&mut self, limits);
+                self.state
+            }
+            TaskEvent::ClockCorrected { from, to } => {
+                self.hear();
+                clock::correct(&mut self, *from, *to);
+                self.state
+            }
             TaskEvent::Signalled { .. }
-            | TaskEvent::Limited { .. }
             | TaskEvent::Approved { .. }
             | TaskEvent::Denied { .. }
             | TaskEvent::Resolved { .. } => {

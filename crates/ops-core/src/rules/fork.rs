@@ -10,16 +10,26 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::{
-    event::{NewEvent, Resolution, StepKind, StepMark, StepStatus, StoredEvent, TaskEvent, Usage},
+    code::Code,
+    event::{
+        ChildEnd, NewEvent, Resolution, StepKind, StepMark, StepStatus, StoredEvent, TaskError,
+        TaskEvent, Usage,
+    },
     id::TaskId,
-    ports::Fork,
+    ports::{Fork, TaskRecord},
+    task::{State, StateName},
 };
 
 /// How the types of the engine's events about one task begin.
 pub const ENGINE_PREFIX: &str = "task.";
 /// The events among those that tell something to the run. The others are about leases and states of
 /// their own task, and no fork copies them.
-pub const TOLD: [&str; 3] = ["task.signalled", "task.child_ended", "task.noted"];
+pub const TOLD: [&str; 4] = [
+    "task.signalled",
+    "task.child_ended",
+    "task.noted",
+    "task.clock_corrected",
+];
 
 /// The step that is done anew.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -104,6 +114,7 @@ pub fn rerun(log: &[StoredEvent], from: TaskId, anew: Anew) -> Result<Fork, Refu
         also: Vec::new(),
         resets: Vec::new(),
         note: message,
+        lost: Vec::new(),
         redrives: false,
     };
     match first.mark.kind {
@@ -113,15 +124,22 @@ pub fn rerun(log: &[StoredEvent], from: TaskId, anew: Anew) -> Result<Fork, Refu
         StepKind::Tool if fork.note.is_some() => return Err(Refused::NoMessage(step)),
         StepKind::Tool => cut_at_call(log, &steps.turn(first), input.as_ref(), &mut fork),
     }
-    settle_children(log, fork)
+    let (fork, open) = settle_children(log, fork);
+    match open.first() {
+        Some((start, child)) => Err(Refused::Child {
+            child: *child,
+            start: *start,
+            step,
+        }),
+        None => Ok(fork),
+    }
 }
 
 /// What a new task takes over of the log of a dead letter: all of it. Calls that had not begun are
-/// judged anew.
-///
-/// # Errors
-/// [`Refused::Child`] if a child has not ended.
-pub fn redrive(log: &[StoredEvent], from: TaskId) -> Result<Fork, Refused> {
+/// judged anew. Children of which the log says no end are in [`Fork::lost`] as cancelled: they were
+/// stopped when their parent was given up. Where it is known how one ended, [`child_end`] says it.
+#[must_use]
+pub fn redrive(log: &[StoredEvent], from: TaskId) -> Fork {
     let steps = Steps::of(log);
     let asked = steps.firsts.iter().rev().find(|first| !first.of_machine);
     let turn = match asked {
@@ -138,9 +156,57 @@ pub fn redrive(log: &[StoredEvent], from: TaskId) -> Result<Fork, Refused> {
             .map(|step| (step, None))
             .collect(),
         note: None,
+        lost: Vec::new(),
         redrives: true,
     };
-    settle_children(log, fork)
+    let (mut fork, open) = settle_children(log, fork);
+    let lost = open.into_iter().map(|(_, child)| child_end(child, None));
+    fork.lost = lost.collect();
+    fork
+}
+
+/// A result up to this size, in bytes, is told to the run that goes on from a dead letter.
+const MAX_RESULT: usize = 8 << 10;
+
+/// How a child ended whose parent was given up before; `record` is the child, if it is still there. One
+/// that is being stopped counts as cancelled.
+#[must_use]
+pub fn child_end(child: TaskId, record: Option<&TaskRecord>) -> ChildEnd {
+    let mut end = ChildEnd {
+        child,
+        state: StateName::Cancelled,
+        result: None,
+        stored: None,
+        error: None,
+        used: Usage::default(),
+    };
+    let Some(record) = record else { return end };
+    end.used = record.life.usage;
+    end.used += record.life.children_usage;
+    let failed = |code: Code, message| TaskError {
+        code: code.as_str().to_owned(),
+        message,
+    };
+    match (&record.life.state, &record.result) {
+        (State::Completed, Some(result)) if result.as_str().len() <= MAX_RESULT => {
+            end.state = StateName::Completed;
+            end.result = Some(result.to_value());
+        }
+        (State::Completed, result) => {
+            let size = result.as_ref().map_or(0, |result| result.as_str().len());
+            end.state = StateName::Failed;
+            end.error = Some(failed(
+                Code::ValueTooLarge,
+                format!("its result of {size} bytes came after its parent was given up"),
+            ));
+        }
+        (State::Failed { .. }, _) => {
+            end.state = StateName::Failed;
+            end.error.clone_from(&record.error);
+        }
+        _ => {}
+    }
+    end
 }
 
 /// Whether a fork takes over events of this type, within the range that it names.
@@ -163,7 +229,12 @@ pub fn own_events(fork: &Fork) -> Vec<TaskEvent> {
     let note = fork.note.iter().map(|content| TaskEvent::Noted {
         content: content.clone(),
     });
-    std::iter::once(forked).chain(resets).chain(note).collect()
+    let lost = fork.lost.iter().cloned().map(TaskEvent::ChildEnded);
+    std::iter::once(forked)
+        .chain(lost)
+        .chain(resets)
+        .chain(note)
+        .collect()
 }
 
 /// The numbers of the events that a fork copies, ascending: `log` says the numbers and types of the
@@ -326,8 +397,9 @@ fn is_retry(body: &[u8]) -> bool {
 }
 
 /// The start and the end of a child go together. The end of one whose start is not taken over is left
-/// out: the run would not know the child. A start without its end refuses.
-fn settle_children(log: &[StoredEvent], mut fork: Fork) -> Result<Fork, Refused> {
+/// out: the run would not know the child. Starts without their ends are named, with their steps.
+fn settle_children(log: &[StoredEvent], mut fork: Fork) -> (Fork, Vec<(u32, TaskId)>) {
+    let mut open = Vec::new();
     let is_taken =
         |fork: &Fork, seq: u64| seq <= fork.until || fork.also.binary_search(&seq).is_ok();
     let ends: Vec<(u64, TaskId)> = log
@@ -343,11 +415,10 @@ fn settle_children(log: &[StoredEvent], mut fork: Fork) -> Result<Fork, Refused>
             fork.also
                 .retain(|seq| !ends.clone().any(|(end, _)| end == seq));
         } else if !ends.any(|(end, _)| is_taken(&fork, *end)) {
-            let step = fork.step;
-            return Err(Refused::Child { child, start, step });
+            open.push((start, child));
         }
     }
-    Ok(fork)
+    (fork, open)
 }
 
 /// The step of a call that started a child with its outcome, and the child: the outcome's body names

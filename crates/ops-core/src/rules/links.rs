@@ -4,10 +4,14 @@
 //! All of it commits with the transition, so that no crash comes between the two. A linked task that
 //! refuses, or that cannot be read, is left as it is and does not fail the others.
 
+use std::{cmp::Reverse, collections::BTreeMap};
+
 use super::{Cause, Outcome};
 use crate::{
     event::{ChildEnd, StoredResult},
+    id::TaskId,
     task::{Lifecycle, State, Wait},
+    time::Micros,
 };
 
 /// What follows a transition. The store loads the targets and decides about each.
@@ -18,9 +22,18 @@ pub enum Follow {
     StopChildren,
     /// Close the approvals of the task that are still open, as [`super::approval::lapse`] says.
     LapseApprovals(Lapse),
+    /// Move the dates of the approvals of the task that are still open, as [`super::approval::correct`]
+    /// says.
+    CorrectApprovals {
+        /// What the clock showed.
+        from: Micros,
+        /// What it shows now.
+        to: Micros,
+    },
     /// Tell the parent.
     TellParent(ChildEnd),
-    /// Ready a task that waits for the concurrency key of this one.
+    /// Ready tasks that wait for the concurrency key of this one, unless another task holds it: those
+    /// of [`turns`].
     ReleaseKey,
 }
 
@@ -50,6 +63,12 @@ pub fn follow(
     }
     if ties.approvals {
         let waited = matches!(before.state, State::Waiting(Wait::Approval { .. }));
+        if after.updated_at < before.updated_at {
+            follows.push(Follow::CorrectApprovals {
+                from: before.updated_at,
+                to: after.updated_at,
+            });
+        }
         if ended {
             follows.push(Follow::LapseApprovals(Lapse::All));
         } else if waited {
@@ -73,9 +92,36 @@ impl Follow {
             Self::StopChildren => Some(Cause::ParentStopped),
             Self::TellParent(end) => Some(Cause::ChildEnded(end)),
             Self::ReleaseKey => Some(Cause::Unblock),
-            Self::LapseApprovals(_) => None,
+            Self::LapseApprovals(_) | Self::CorrectApprovals { .. } => None,
         }
     }
+}
+
+/// A task that waits for a concurrency key and is not paused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiter<'a> {
+    /// The task.
+    pub task: TaskId,
+    /// Its queue.
+    pub queue: &'a str,
+    /// Its priority.
+    pub priority: u8,
+}
+
+/// Whose turn it is among those that wait for a free key: the first of each queue, by priority and age.
+///
+/// A claim decides which of them has the key, and blocks the others again. If a single one were
+/// readied, the key would wait with it for as long as its queue is full, held back by a rate, or served
+/// by nobody. Within a queue none could go before the first.
+#[must_use]
+pub fn turns<'a>(waiters: impl IntoIterator<Item = Waiter<'a>>) -> Vec<TaskId> {
+    let mut first: BTreeMap<&str, (Reverse<u8>, TaskId)> = BTreeMap::new();
+    for waiter in waiters {
+        let turn = (Reverse(waiter.priority), waiter.task);
+        let known = first.entry(waiter.queue).or_insert(turn);
+        *known = turn.min(*known);
+    }
+    first.into_values().map(|(_, task)| task).collect()
 }
 
 /// Whether the task was ready to begin and is paused now: it may be the one whose turn it was to take

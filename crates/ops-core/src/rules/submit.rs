@@ -7,6 +7,7 @@ use crate::{
     event::{NewEvent, TaskEvent, Usage},
     id::TaskId,
     ports::NewTask,
+    rules::limits,
     task::{Lifecycle, Parent, State, Task, TaskLimits, Ties},
     time::Micros,
 };
@@ -44,6 +45,9 @@ pub fn submit(new: &NewTask, copied: u64, now: Micros) -> Birth {
         lease_losses: 0,
         run_started: new.fork.is_some(),
         paused: false,
+        timeout: None,
+        start_by: None,
+        waits_for_limits: false,
         heard: false,
         ties: Ties {
             parent: task.parent.is_some(),
@@ -58,6 +62,10 @@ pub fn submit(new: &NewTask, copied: u64, now: Micros) -> Birth {
     };
     let mut life = blank.apply(&event, now.max(task.created_at));
     life.seq += copied;
+    limits::hold(&mut life, &task.limits);
+    let ready = task.created_at.max(task.run_at.unwrap_or(task.created_at));
+    let patience = task.limits.queue_timeout_micros;
+    life.start_by = patience.map(|patience| ready.plus(patience));
     Birth {
         life,
         event: event.envelope_by(Some(&new.actor)),
@@ -154,6 +162,7 @@ pub fn child(
                 max_tokens: least(spec.max_tokens, parent.limits.max_tokens),
                 max_cost_micros: least(spec.max_cost_micros, parent.limits.max_cost_micros),
                 timeout_micros: spec.deadline.map(left),
+                queue_timeout_micros: parent.limits.queue_timeout_micros,
                 on_exhausted: parent.limits.on_exhausted,
             },
             priority: parent.priority,

@@ -42,8 +42,12 @@ pub struct LifeRow {
     pub lease_losses: u32,
     /// Whether the run has events of its own.
     pub run_started: bool,
-    /// Paused, heard and the links, as [`Lifecycle::flags`] packs them.
+    /// Paused, heard, the links and the policy on limits, as [`Lifecycle::flags`] packs them.
     pub flags: u8,
+    /// How long it may take, in microseconds from its first start.
+    pub timeout: Option<i64>,
+    /// When it must have started.
+    pub start_by: Option<Micros>,
     /// What the model calls of the task used.
     pub usage: Usage,
     /// What children that have ended used.
@@ -112,6 +116,7 @@ const PARENT: u8 = 4;
 const CHILDREN: u8 = 8;
 const APPROVALS: u8 = 16;
 const KEY: u8 = 32;
+const WAITS_FOR_LIMITS: u8 = 64;
 
 impl Lifecycle {
     /// What is true of the task beside its state, as one number.
@@ -130,6 +135,7 @@ impl Lifecycle {
             (children, CHILDREN),
             (approvals, APPROVALS),
             (key, KEY),
+            (self.waits_for_limits, WAITS_FOR_LIMITS),
         ]
         .into_iter()
         .filter(|(holds, _)| *holds)
@@ -152,6 +158,9 @@ impl Lifecycle {
             lease_losses: row.lease_losses,
             run_started: row.run_started,
             paused: is(PAUSED),
+            timeout: row.timeout,
+            start_by: row.start_by,
+            waits_for_limits: is(WAITS_FOR_LIMITS),
             heard: is(HEARD),
             ties: Ties {
                 parent: is(PARENT),

@@ -7,14 +7,16 @@ use std::time::Duration;
 
 use ops_core::{
     Actor, Caller, Micros, TenantId,
-    ports::{Clock, NewTask, ScheduleChange, StoreError},
-    schedule::{Fire, Occasion, RunOutcome, Schedule, ScheduleRun},
-    time::SECOND,
+    ports::{NewTask, ScheduleChange, StoreError},
+    schedule::{Fire, Occasion, RunOutcome, Schedule, ScheduleName, ScheduleRun},
 };
+
+use sha2::{Digest as _, Sha256};
 
 use super::calendar::Calendar;
 use crate::{
     Engine,
+    clock_watch::Look,
     submit::{EngineLabels, Order, Submit},
 };
 
@@ -26,31 +28,6 @@ const WAITING: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
 /// How long the loop rests after something failed.
 const REST: Duration = Duration::from_secs(1);
-
-/// The clock was set back if it shows so much less than it would have to.
-const SET_BACK: i64 = SECOND;
-
-/// What the clocks showed at the last look.
-#[derive(Debug, Clone, Copy)]
-struct Look {
-    wall: Micros,
-    boot: i64,
-}
-
-impl Look {
-    fn at(clock: &dyn Clock) -> Self {
-        Self {
-            wall: clock.now(),
-            boot: clock.boot_micros(),
-        }
-    }
-
-    /// Whether the clock was set back between two looks.
-    fn was_set_back(self, later: Self) -> bool {
-        let passed = later.boot.saturating_sub(self.boot);
-        later.wall.0 < self.wall.0.saturating_add(passed).saturating_sub(SET_BACK)
-    }
-}
 
 impl Engine {
     /// Submits the tasks of schedules when they are due.
@@ -180,7 +157,7 @@ impl Engine {
                 missed: plan.missed,
             },
             runs: runs
-                .map(|date| (date, self.task_of(schedule, own(schedule), now)))
+                .map(|date| (date, self.task_of(schedule, own(schedule), now, Some(date))))
                 .collect(),
         };
         self.fire(schedule, fire).await.map(drop)
@@ -190,7 +167,7 @@ impl Engine {
         let Some(due) = schedule.waiting else {
             return Ok(());
         };
-        let task = self.task_of(schedule, own(schedule), self.clock.now());
+        let task = self.task_of(schedule, own(schedule), self.clock.now(), None);
         let fire = Fire {
             revision: schedule.revision,
             occasion: Occasion::Waited { due },
@@ -209,6 +186,7 @@ impl Engine {
             .store
             .fire_schedule(schedule.tenant, name.clone(), fire);
         let runs = fired.await?;
+        self.schedule_runs.note(&runs);
         for run in &runs {
             match &run.outcome {
                 RunOutcome::Started(task) => {
@@ -228,15 +206,21 @@ impl Engine {
         Ok(runs)
     }
 
-    /// The task of one run, or why there can be none.
+    /// The task of one run, or why there can be none. `date` is the one that it is due at, if it starts
+    /// by the calendar: it may start a little later.
     pub(super) fn task_of(
         &self,
         schedule: &Schedule,
         actor: Actor,
         now: Micros,
+        date: Option<Micros>,
     ) -> Result<NewTask, String> {
         let mut template: Submit = serde_json::from_str(schedule.spec.template.as_str())
             .map_err(|error| format!("the stored template cannot be read: {error}"))?;
+        if let (Some(date), Some(jitter)) = (date, template.jitter_micros.take()) {
+            let start = date.plus(delay(&schedule.name, date, jitter));
+            template.run_at = Some(start).filter(|start| *start > now);
+        }
         // A release before took this label from clients, and then replaced it.
         EngineLabels::taken_from(&mut template.labels);
         let order = Order {
@@ -270,7 +254,7 @@ impl Engine {
     pub(super) async fn change(
         &self,
         tenant: TenantId,
-        name: &ops_core::schedule::ScheduleName,
+        name: &ScheduleName,
         change: ScheduleChange,
     ) -> Result<Schedule, StoreError> {
         let changed = self.store.change_schedule(tenant, name.clone(), change);
@@ -280,6 +264,21 @@ impl Engine {
     }
 }
 
+/// How much later than its date a run starts: the same each time it is asked, and spread evenly over the
+/// names of schedules that have the same date.
+fn delay(name: &ScheduleName, date: Micros, jitter: i64) -> i64 {
+    let digest = Sha256::new()
+        .chain_update(name.as_str())
+        .chain_update(date.0.to_be_bytes())
+        .finalize();
+    let luck = digest
+        .iter()
+        .take(8)
+        .fold(0_u64, |sum, byte| (sum << 8) | u64::from(*byte));
+    let within = luck % u64::try_from(jitter).unwrap_or(0).max(1);
+    i64::try_from(within).unwrap_or(0)
+}
+
 /// A run that the clock starts is the schedule's own.
 fn own(schedule: &Schedule) -> Actor {
     Actor::Schedule(schedule.name.clone())
@@ -287,27 +286,28 @@ fn own(schedule: &Schedule) -> Actor {
 
 #[cfg(test)]
 mod tests {
+    use ops_core::time::SECOND;
+
     use super::*;
 
     #[test]
-    fn a_clock_that_goes_on_or_slips_was_not_set_back() {
-        let look = |wall, boot| Look {
-            wall: Micros(wall),
-            boot,
-        };
-        let first = look(100 * SECOND, 7 * SECOND);
-        for (wall, boot, back) in [
-            (160, 67, false),
-            // It slips by less than a second, or is set forward.
-            (160, 68, false),
-            (9_000, 67, false),
-            // A suspended machine: the boot clock goes on.
-            (4_000, 3_907, false),
-            (158, 67, true),
-            (90, 8, true),
-        ] {
-            let later = look(wall * SECOND, boot * SECOND);
-            assert_eq!(first.was_set_back(later), back, "{wall} {boot}");
+    fn runs_of_one_date_are_spread_and_a_run_asked_for_again_is_the_same() {
+        let (date, jitter) = (Micros(1_764_000_000 * SECOND), 600 * SECOND);
+        let delays: Vec<i64> = (0..100)
+            .map(|n| delay(&format!("report-{n}").parse().unwrap(), date, jitter))
+            .collect();
+        assert!(delays.iter().all(|delay| (0..jitter).contains(delay)));
+        // Some of a hundred are in each fifth.
+        for fifth in 0..5 {
+            let of = |delay: &&i64| **delay / (jitter / 5) == fifth;
+            assert!(delays.iter().filter(of).count() > 5, "{delays:?}");
         }
+        let name = "nightly".parse().unwrap();
+        assert_eq!(delay(&name, date, jitter), delay(&name, date, jitter));
+        assert_ne!(
+            delay(&name, date, jitter),
+            delay(&name, date.plus(SECOND), jitter)
+        );
+        assert_eq!(delay(&name, date, 1), 0);
     }
 }

@@ -87,6 +87,7 @@ fn a_step_that_somebody_resolved_as_failed_says_why() {
         resolution: Resolution::Failed {
             message: "it bounced".into(),
         },
+        by: None,
     };
     let steps = fold(&[resolved]);
     assert_eq!(steps[0].status, StepState::Failed);

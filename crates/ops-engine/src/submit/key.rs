@@ -64,6 +64,8 @@ pub(super) fn of_submit(submit: &Submit) -> [u8; 32] {
         key: _,
         concurrency_key,
         queue,
+        // No client's submit has one.
+        jitter_micros: _,
     } = submit;
     let terms = Terms {
         agent_id: agent_id.as_deref(),
@@ -222,6 +224,7 @@ mod tests {
             with(|s| s.priority = 1),
             with(|s| drop(s.labels.insert("n".into(), "n".into()))),
             with(|s| s.limits.max_steps = Some(1)),
+            with(|s| s.limits.queue_timeout_micros = Some(1)),
             with(|s| s.retry.get_or_insert_default().max_attempts = Some(1)),
             with(|s| s.run_at = Some(Micros(1))),
             with(|s| s.queue = "n".into()),

@@ -178,6 +178,11 @@ pub(crate) fn wrong_limits(limits: &TaskLimits, path: &[&str]) -> Vec<FieldError
             "timeout",
             "must be more than 0",
         ),
+        (
+            limits.queue_timeout_micros.is_none_or(|micros| micros > 0),
+            "queue_timeout",
+            "must be more than 0",
+        ),
     ];
     let wrong = parts.into_iter().filter(|(holds, _, _)| !holds);
     wrong

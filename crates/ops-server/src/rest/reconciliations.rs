@@ -72,9 +72,9 @@ pub(crate) async fn resolve(
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let body = app.bodies.json(&parts.headers, body).await?;
-    let resolution = parse(body.text())?;
+    let (resolution, by) = parse(body.text())?;
     let engine = &app.surface.engine;
-    let resolved = engine.resolve(&caller, task, step, resolution);
+    let resolved = engine.resolve(&caller, task, step, resolution, by);
     tasks::changed(task, resolved).await
 }
 
@@ -91,8 +91,11 @@ fn write(out: &mut Vec<u8>, task: TaskId, step: &Step) {
     view.end();
 }
 
-fn parse(text: &str) -> Result<Resolution, Problem> {
+/// What was decided, and who decided.
+fn parse(text: &str) -> Result<(Resolution, Option<String>), Problem> {
+    let mut by = None;
     let resolution = Resolve::read(text, |body, errors| {
+        by = body.by;
         let outcome = body.resolution?;
         let (output, message) = (body.output, body.message);
         // A `null` beside a resolution that takes none is a missing one.
@@ -123,7 +126,8 @@ fn parse(text: &str) -> Result<Resolution, Problem> {
             Outcome::Retry => Some(Resolution::Retry),
         }
     })?;
-    Ok(resolution.expect("a body without a mistake says what became of the step"))
+    let resolution = resolution.expect("a body without a mistake says what became of the step");
+    Ok((resolution, by))
 }
 
 body! {
@@ -135,6 +139,8 @@ body! {
         output: AnyOrNull,
         /// With `failed`, and required there: what the model is told.
         message: Text,
+        /// Who decides, for the log.
+        by: Text = {"minLength": 1, "maxLength": 128},
     }
     with {
         let of = |outcome: Outcome| json!({"properties": {"resolution": {"const": outcome.as_str()}}});

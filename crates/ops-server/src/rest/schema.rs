@@ -4,6 +4,7 @@
 #![expect(dead_code, reason = "they are described, never made")]
 
 mod control;
+mod limits;
 mod steps;
 
 use std::collections::BTreeMap;
@@ -19,8 +20,9 @@ use utoipa::{
 pub(crate) use self::{
     control::{
         Approval, ApprovalList, ApprovalQuery, DeadLetters, IdempotencyKey, ReconciliationList,
-        Redriven, StepPath,
+        Redriven, Steered, StepPath,
     },
+    limits::Limits,
     steps::{StepList, StepStatus},
 };
 
@@ -115,16 +117,6 @@ pub(crate) struct Submission {
     error: Option<Problem>,
 }
 
-/// What the run of a task does where a limit is used up.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum OnExhausted {
-    /// It fails.
-    Fail,
-    /// It waits until somebody raises the limit.
-    Wait,
-}
-
 /// A task and where it stands.
 #[derive(ToSchema)]
 pub(crate) struct Task {
@@ -188,6 +180,9 @@ pub(crate) struct Task {
     priority: u8,
     labels: BTreeMap<String, String>,
     limits: Limits,
+    /// Those in force for its run; null before it has begun.
+    #[schema(required)]
+    limits_in_force: Option<Limits>,
     /// Why it failed.
     #[schema(required)]
     error: Option<TaskError>,
@@ -242,23 +237,6 @@ pub(crate) struct StateDetail {
     message: Option<String>,
     /// Why the attempt before failed, of a task that waits for its next one.
     error: Option<TaskError>,
-}
-
-/// Limits as submitted or given later; null where the configured one applies.
-#[derive(ToSchema)]
-pub(crate) struct Limits {
-    #[schema(required)]
-    max_steps: Option<u32>,
-    #[schema(required)]
-    max_tokens: Option<u64>,
-    /// Money in USD.
-    #[schema(required)]
-    max_cost_usd: Option<f64>,
-    /// Seconds from the first start.
-    #[schema(required)]
-    timeout: Option<f64>,
-    #[schema(required)]
-    on_exhausted: Option<OnExhausted>,
 }
 
 /// Why a task failed.

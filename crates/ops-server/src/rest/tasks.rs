@@ -13,7 +13,7 @@ use ops_core::{
 };
 use ops_engine::{Accepted, Error};
 
-pub(super) use self::filter::Wish;
+pub(super) use self::filter::{ManyParameters, Wish};
 use super::{
     App, AppState, answer, create, etag,
     extract::{Caller, TaskPath, refused},

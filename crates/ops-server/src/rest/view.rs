@@ -66,6 +66,7 @@ fn fields(view: &mut ObjectWriter<'_>, record: &TaskRecord, beside: &Beside) {
         life,
         result,
         error,
+        in_force,
     } = record;
     let result = result.as_ref().map(ops_core::Json::as_str);
     view.plain("task_id", &task.id);
@@ -100,6 +101,10 @@ fn fields(view: &mut ObjectWriter<'_>, record: &TaskRecord, beside: &Beside) {
     view.value("priority", &task.priority);
     view.value("labels", &task.labels);
     limits(view.key("limits"), &task.limits);
+    match in_force {
+        Some(in_force) => limits(view.key("limits_in_force"), in_force),
+        None => view.raw("limits_in_force", None),
+    }
     view.value("error", error);
     usage(view.key("usage"), &life.usage);
     usage(view.key("children_usage"), &life.children_usage);
@@ -209,6 +214,7 @@ pub(crate) fn limits(out: &mut Vec<u8>, limits: &TaskLimits) {
         &limits.max_cost_micros.map(units::money::usd),
     );
     view.value("timeout", &limits.timeout_micros.map(seconds));
+    view.value("queue_timeout", &limits.queue_timeout_micros.map(seconds));
     view.value("on_exhausted", &limits.on_exhausted);
     view.end();
 }

@@ -88,7 +88,8 @@ async fn every_new_field_is_taken_and_shown() {
     app.agents(&["a"]).await;
     let body = json!({
         "task_type": "echo", "name": "n", "agent_id": "a", "priority": 7,
-        "labels": {"team": "x"}, "limits": {"max_steps": 5, "max_tokens": 100, "max_cost_usd": 0.25, "timeout": "1m"},
+        "labels": {"team": "x"}, "limits": {"max_steps": 5, "max_tokens": 100, "max_cost_usd": 0.25, "timeout": "1m",
+            "queue_timeout": "2m"},
         "retry": {"max_attempts": 1, "backoff": "2s"}
     });
     let id = app.submit(&body).await;
@@ -100,7 +101,7 @@ async fn every_new_field_is_taken_and_shown() {
     assert_eq!(
         task["limits"],
         json!({"max_steps": 5, "max_tokens": 100, "max_cost_usd": 0.25, "timeout": 60.0,
-            "on_exhausted": null})
+            "queue_timeout": 120.0, "on_exhausted": null})
     );
     assert_eq!(task["state"], "pending");
     assert_eq!(task["state_detail"], Value::Null);

@@ -20,6 +20,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0009_engine_keys.sql"),
     include_str!("../../migrations/sqlite/0010_checksums.sql"),
     include_str!("../../migrations/sqlite/0011_key_sums.sql"),
+    include_str!("../../migrations/sqlite/0012_deadlines.sql"),
 ];
 
 /// The schema that this release writes.

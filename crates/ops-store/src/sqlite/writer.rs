@@ -205,6 +205,10 @@ impl Writer {
 
     fn commit(&self, batch: &mut Batch<'_>, linger: &mut Linger) -> rusqlite::Result<()> {
         if !batch.changes.written {
+            let stale = batch.changes.work.stale_writes;
+            if stale > 0 {
+                self.meter.note(|stats| stats.work.stale_writes += stale);
+            }
             // Ends the transaction without touching the disk.
             return batch.sql.commit.execute(()).map(drop);
         }

@@ -5,7 +5,9 @@ pub(crate) mod agents;
 pub(crate) mod append;
 pub(crate) mod approvals;
 pub(crate) mod claim;
+pub(crate) mod clocks;
 pub(crate) mod control;
+pub(crate) mod deadlines;
 pub(crate) mod ends;
 pub(crate) mod fork;
 pub(crate) mod list;
@@ -28,7 +30,7 @@ macro_rules! conformance {
             claim: takes_priority_then_age, keeps_to_the_queue_and_the_number,
                 never_shares_a_task, needs_a_session_that_lives, keeps_to_the_rate_of_the_queue,
                 blocks_a_long_backlog_in_pieces;
-            append: writes_events_usage_and_losses, refuses_a_stale_epoch,
+            append: writes_events_usage_and_losses, refuses_a_stale_epoch, counts_stale_writes,
                 refuses_a_wrong_seq, refuses_before_and_after_the_lease,
                 fails_no_neighbour, counts_no_gap_under_concurrency;
             ends: completes, fails_for_good, retries_then_gives_up, ends_once,
@@ -38,12 +40,16 @@ macro_rules! conformance {
                 wakes_the_parent_once_all_have_ended, cancels_children_with_their_parent,
                 cancels_grandchildren_at_once, ends_children_that_their_parent_leaves,
                 runs_one_task_of_a_key, gives_a_key_to_the_next_in_turn, passes_on_a_turn_that_is_not_taken,
-                passes_over_those_that_are_blocked,
+                holds_no_key_for_a_queue_that_is_not_served, passes_over_those_that_are_blocked,
                 keeps_keys_of_tenants_apart;
             approvals: opens_with_the_append_and_is_decided_once, binds_an_edit_to_its_revision,
                 lapses_in_time_and_with_its_task, lists_by_status_and_task;
             fork: copies_the_log_up_to_a_step, keeps_what_was_told_to_the_run,
-                takes_a_dead_letter_off_the_list, refuses_what_is_not_there;
+                takes_a_dead_letter_off_the_list, tells_of_children_that_were_lost, refuses_what_is_not_there;
+            deadlines: ends_a_task_that_waits_for_its_next_attempt, ends_what_nobody_decides_or_takes_up,
+                leaves_alone_what_is_held_or_paused, keeps_to_the_limits_in_force,
+                ends_what_does_not_start_in_time;
+            clocks: ends_waits_that_were_made_ahead_of_time, corrects_approvals_and_what_is_held;
             control: cancels_in_each_state, stands_still_while_paused, tells_the_session_at_once, resolves_what_is_in_doubt, wakes_timers_when_due,
                 releases_a_task, lays_limits_over_those_that_were_asked_for;
             sessions: lists_what_is_cancelled, takes_leases_back_on_expiry,
@@ -57,6 +63,7 @@ macro_rules! conformance {
             schedules: keeps_what_is_wanted, lists_by_name, lists_those_of_every_tenant,
                 changes_only_what_is_as_expected, pauses_resumes_and_removes,
                 says_what_is_due, fires_once, fires_once_in_parallel,
+                looks_whether_a_fire_still_stands, counts_every_run_that_has_not_ended,
                 skips_or_queues_what_overlaps, runs_when_asked,
                 notes_what_was_missed_and_refused, keeps_the_last_runs,
                 hides_schedules_of_others;

@@ -8,6 +8,7 @@ mod lifetime;
 mod load;
 mod shared_values;
 mod suspects;
+mod syncs;
 mod tree;
 mod unreadable;
 

@@ -246,6 +246,13 @@ impl World {
         (session, claimed[0].life.clone())
     }
 
+    /// A fresh task in the hands of a fresh session, beside others that are ready.
+    pub(crate) async fn claim_another(&self, new: NewTask) -> (SessionId, Lifecycle) {
+        let mut new = new;
+        new.task.priority = 9;
+        self.running_new(new).await
+    }
+
     pub(crate) async fn apply(
         &self,
         task: TaskId,

@@ -169,6 +169,9 @@ impl UpkeepStore for Stalling {
         }
         self.store.wake_due(limit)
     }
+    fn correct_clocks(&self, limit: u32) -> Answer<'_, u32> {
+        self.store.correct_clocks(limit)
+    }
     fn ready_queues(&self) -> Answer<'_, Vec<String>> {
         self.store.ready_queues()
     }

@@ -3,7 +3,11 @@
 #[cfg(test)]
 mod faulty;
 #[cfg(test)]
+mod lease;
+#[cfg(test)]
 mod snapshots;
+#[cfg(test)]
+mod sweeper;
 #[cfg(test)]
 mod world;
 #[cfg(test)]

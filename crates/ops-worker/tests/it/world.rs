@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    path::PathBuf,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, Ordering},
@@ -15,14 +16,15 @@ use agentkit::{
     run::{Limits, RunConfig},
 };
 use ops_core::{
-    Actor, AgentDigest, AgentName, Caller, Json, Micros, StoredEvent, TaskAction, TenantId,
+    Actor, AgentDigest, AgentName, Caller, Json, Micros, StoredEvent, TaskAction, TaskId, TenantId,
     agent::AgentSpec,
     ports::{
         AgentDefinitions, AgentMistake, AgentStore as _, AgentTools, Clock, Expected, InputCheck,
-        NewAgent, Random, RunStore as _, Snapshot, StoreError, TaskInput, TaskRecord,
-        TaskStore as _,
+        Live, NewAgent, Queue, Random, RunStore, Snapshot, StoreError, TaskInput, TaskRecord,
+        TaskStore as _, UpkeepStore,
     },
     retry::RetryPolicy,
+    task::StateName,
 };
 use ops_engine::{Adapters, Engine, Hub, Submit};
 use ops_queue::{LocalLive, LocalQueue};
@@ -37,22 +39,42 @@ use crate::faulty::{Faulty, Stalling};
 pub(crate) const LEASE: Duration = Duration::from_secs(10);
 
 /// A clock that goes forward with real time, and by leaps.
-pub(crate) struct TestClock(Instant, AtomicI64);
+pub(crate) struct TestClock {
+    began: Instant,
+    leapt: AtomicI64,
+    /// How far the wall clock is ahead, in microseconds.
+    ahead: AtomicI64,
+}
 
 impl TestClock {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            began: Instant::now(),
+            leapt: AtomicI64::new(0),
+            ahead: AtomicI64::new(0),
+        })
+    }
+
     pub(crate) fn advance(&self, by: Duration) {
         let micros = i64::try_from(by.as_micros()).unwrap();
-        self.1.fetch_add(micros, Ordering::SeqCst);
+        self.leapt.fetch_add(micros, Ordering::SeqCst);
+    }
+
+    /// Sets the wall clock so far ahead of the right time.
+    pub(crate) fn set_ahead(&self, micros: i64) {
+        self.ahead.store(micros, Ordering::SeqCst);
     }
 }
 
 impl Clock for TestClock {
     fn now(&self) -> Micros {
-        Micros(1_700_000_000_000_000 + self.boot_micros())
+        let ahead = self.ahead.load(Ordering::SeqCst);
+        Micros(1_700_000_000_000_000 + self.boot_micros() + ahead)
     }
 
     fn boot_micros(&self) -> i64 {
-        i64::try_from(self.0.elapsed().as_micros()).unwrap() + self.1.load(Ordering::SeqCst)
+        let leapt = self.leapt.load(Ordering::SeqCst);
+        i64::try_from(self.began.elapsed().as_micros()).unwrap() + leapt
     }
 }
 
@@ -120,6 +142,8 @@ pub(crate) struct Faults {
     pub(crate) answer: Option<(&'static str, Value)>,
     /// Whether the answer to the first opening of a session is late by more than a lease.
     pub(crate) late: bool,
+    /// How far the wall clock is ahead until the task waits, in microseconds.
+    pub(crate) ahead: i64,
 }
 
 /// Runs one task with this agent until it has ended, and gives it back.
@@ -155,76 +179,152 @@ pub(crate) struct Left {
     pub(crate) early: bool,
 }
 
+/// A store in a temporary folder, with all that a worker and an engine need beside it.
+pub(crate) struct Bench {
+    folder: tempfile::TempDir,
+    pub(crate) clock: Arc<TestClock>,
+    pub(crate) store: Arc<SqliteStore>,
+    queue: Arc<dyn Queue>,
+    live: Arc<dyn Live>,
+    random: Arc<dyn Random>,
+    hub: Arc<Hub>,
+}
+
+impl Bench {
+    pub(crate) fn new() -> Self {
+        Self::with_queue(Arc::new(LocalQueue::default()))
+    }
+
+    pub(crate) fn with_queue(queue: Arc<dyn Queue>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = TestClock::new();
+        let live: Arc<dyn Live> = Arc::new(LocalLive::default());
+        let hub = Hub::new(Arc::clone(&queue), Arc::clone(&live));
+        let options = Options {
+            durability: Durability::Off,
+            observer: Arc::clone(&hub) as _,
+            ..Options::new(folder.path(), Arc::clone(&clock) as _)
+        };
+        Self {
+            store: Arc::new(SqliteStore::open(options).unwrap()),
+            folder,
+            clock,
+            queue,
+            live,
+            random: Arc::new(Counting(AtomicU8::new(1))),
+            hub,
+        }
+    }
+
+    pub(crate) fn engine(&self, upkeep: Arc<dyn UpkeepStore>) -> Arc<Engine> {
+        let retry = RetryPolicy {
+            max_attempts: 2,
+            initial_micros: 1_000,
+            ..RetryPolicy::default()
+        };
+        let settings = ops_engine::Settings {
+            task_types: ["agent_run".to_owned()].into(),
+            queues: ["default".to_owned()].into(),
+            retry,
+            max_input_bytes: 1_000,
+            retention: ops_core::ports::Retention::default(),
+        };
+        let adapters = Adapters {
+            store: Arc::clone(&self.store) as _,
+            upkeep,
+            live: Arc::clone(&self.live),
+            queue: Arc::clone(&self.queue),
+            clock: Arc::clone(&self.clock) as _,
+            random: Arc::clone(&self.random),
+            hub: Arc::clone(&self.hub),
+            workspaces: Arc::new(ops_worker::Folders {
+                dir: self.workspaces(),
+            }),
+            definitions: Arc::new(NoDefinitions),
+        };
+        Engine::new(adapters, settings)
+    }
+
+    pub(crate) fn worker(
+        &self,
+        store: Arc<dyn RunStore>,
+        agent: Agent,
+        concurrency: usize,
+    ) -> Arc<Worker> {
+        let settings = Settings {
+            concurrency,
+            queues: vec![QueueSettings::new("default")],
+            workspaces: self.workspaces(),
+            lease: LEASE,
+            grace: Duration::from_secs(1),
+        };
+        Worker::new(
+            store,
+            Arc::clone(&self.live),
+            Arc::clone(&self.queue),
+            Arc::clone(&self.clock) as _,
+            Arc::clone(&self.random),
+            Arc::new(One(agent)),
+            settings,
+        )
+    }
+
+    pub(crate) fn workspaces(&self) -> PathBuf {
+        self.folder.path().join("workspaces")
+    }
+
+    pub(crate) async fn log(&self, task: TaskId) -> Vec<StoredEvent> {
+        let mut log: Vec<StoredEvent> = Vec::new();
+        loop {
+            let after = log.last().map_or(0, |event| event.seq);
+            let page = self.store.log(TenantId::DEFAULT, task, after, 1_000).await;
+            let page = page.unwrap();
+            if page.is_empty() {
+                return log;
+            }
+            log.extend(page);
+        }
+    }
+}
+
+/// A task for whatever agent the worker has.
+pub(crate) async fn submit(engine: &Engine, wish: Submit) -> TaskId {
+    let caller = Caller::local(TenantId::DEFAULT);
+    let accepted = engine.submit(&caller, wish).await.unwrap();
+    accepted.submitted.record.task.id
+}
+
+pub(crate) fn wish() -> Submit {
+    Submit::new("agent_run".into(), Json::parse("{}").unwrap())
+}
+
 /// The same, with all that the store has of it.
 pub(crate) async fn run_and_read(agent: Agent, faults: Faults) -> Left {
-    let folder = tempfile::tempdir().unwrap();
-    let test_clock = Arc::new(TestClock(Instant::now(), AtomicI64::new(0)));
-    let clock: Arc<dyn Clock> = Arc::clone(&test_clock) as _;
-    let queue: Arc<dyn ops_core::ports::Queue> = Arc::new(LocalQueue::default());
-    let live: Arc<dyn ops_core::ports::Live> = Arc::new(LocalLive::default());
-    let random: Arc<dyn Random> = Arc::new(Counting(AtomicU8::new(1)));
-    let hub = Hub::new(Arc::clone(&queue), Arc::clone(&live));
-    let options = Options {
-        durability: Durability::Off,
-        observer: Arc::clone(&hub) as _,
-        ..Options::new(folder.path(), Arc::clone(&clock))
-    };
-    let store = Arc::new(SqliteStore::open(options).unwrap());
+    let bench = Bench::new();
+    let (clock, store) = (&bench.clock, &bench.store);
+    clock.set_ahead(faults.ahead);
     let none = (0, StoreError::SessionOver);
     let (events, events_fail) = faults.events.unwrap_or(none);
     let faulty = Arc::new(Faulty {
-        store: Arc::clone(&store),
+        store: Arc::clone(store),
         events: AtomicU32::new(events),
         events_fail,
         definition: faults.definition.clone(),
         answer: Mutex::new(faults.answer),
-        late: Mutex::new(faults.late.then_some(test_clock)),
+        late: Mutex::new(faults.late.then(|| Arc::clone(clock))),
         unheard: AtomicBool::new(false),
         early: AtomicBool::new(false),
     });
-    let retry = RetryPolicy {
-        max_attempts: 2,
-        initial_micros: 1_000,
-        ..RetryPolicy::default()
-    };
-    let settings = ops_engine::Settings {
-        task_types: ["agent_run".to_owned()].into(),
-        queues: ["default".to_owned()].into(),
-        retry,
-        max_input_bytes: 1_000,
-        retention: ops_core::ports::Retention::default(),
-    };
-    let adapters = Adapters {
-        store: Arc::clone(&store) as _,
-        upkeep: Arc::new(Stalling {
-            store: Arc::clone(&store),
-            wake_due: AtomicU32::new(faults.wake_due),
-        }),
-        live: Arc::clone(&live),
-        queue: Arc::clone(&queue),
-        clock: Arc::clone(&clock),
-        random: Arc::clone(&random),
-        hub,
-        workspaces: Arc::new(ops_worker::Folders {
-            dir: folder.path().join("workspaces"),
-        }),
-        definitions: Arc::new(NoDefinitions),
-    };
-    let engine = Engine::new(adapters, settings);
-    let mut wish = Submit::new("agent_run".into(), Json::parse("{}").unwrap());
+    let engine = bench.engine(Arc::new(Stalling {
+        store: Arc::clone(store),
+        wake_due: AtomicU32::new(faults.wake_due),
+    }));
+    let mut wish = wish();
     if faults.definition.is_some() {
         wish.agent_id = Some("clerk".into());
         store.put_agent(clerk()).await.unwrap();
     }
-    let caller = Caller::local(TenantId::DEFAULT);
-    let id = engine
-        .submit(&caller, wish)
-        .await
-        .unwrap()
-        .submitted
-        .record
-        .task
-        .id;
+    let id = submit(&engine, wish).await;
     if let Some((name, payload)) = faults.signal {
         // The engine takes an answer only once its question is open; a run must bear an earlier one.
         let signal = TaskAction::Signal {
@@ -235,30 +335,19 @@ pub(crate) async fn run_and_read(agent: Agent, faults: Faults) -> Left {
         let told = store.command(TenantId::DEFAULT, id, signal);
         told.await.unwrap();
     }
-    let settings = Settings {
-        concurrency: 2,
-        queues: vec![QueueSettings::new("default")],
-        workspaces: folder.path().join("workspaces"),
-        lease: LEASE,
-        grace: Duration::from_secs(1),
-    };
-    let worker = Worker::new(
-        Arc::clone(&faulty) as _,
-        live,
-        queue,
-        clock,
-        random,
-        Arc::new(One(agent)),
-        settings,
-    );
+    let worker = bench.worker(Arc::clone(&faulty) as _, agent, 2);
     let stop = CancellationToken::new();
     let running = tokio::spawn(worker.run(stop.clone()));
     let loops = tokio::spawn(Arc::clone(&engine).run(stop.clone()));
     let end = Instant::now() + Duration::from_secs(120);
     let record = loop {
         let record = engine.task(TenantId::DEFAULT, id).await.unwrap();
-        if record.life.state.name().is_terminal() {
+        let state = record.life.state.name();
+        if state.is_terminal() {
             break record;
+        }
+        if matches!(state, StateName::Waiting | StateName::Scheduled) {
+            clock.set_ahead(0);
         }
         assert!(Instant::now() < end, "the task hangs in {:?}", record.life);
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -267,16 +356,7 @@ pub(crate) async fn run_and_read(agent: Agent, faults: Faults) -> Left {
     running.await.unwrap();
     loops.await.unwrap();
     let snapshot = store.snapshot(TenantId::DEFAULT, id).await.unwrap();
-    let mut log: Vec<StoredEvent> = Vec::new();
-    loop {
-        let after = log.last().map_or(0, |event| event.seq);
-        let page = store.log(TenantId::DEFAULT, id, after, 1_000).await;
-        let page = page.unwrap();
-        if page.is_empty() {
-            break;
-        }
-        log.extend(page);
-    }
+    let log = bench.log(id).await;
     store.close();
     Left {
         record,

@@ -11,7 +11,10 @@ use agentkit::{
     },
     planner::{PlanStep, Planner},
     run::Run,
-    tool::{ToolContext, ToolOutput, control::AskHuman},
+    tool::{
+        ToolContext, ToolOutput,
+        control::{AskHuman, SleepUntil},
+    },
 };
 use ops_core::{Lifecycle, State, ports::StoreError, task::StateName};
 use serde_json::{Value, json};
@@ -97,6 +100,26 @@ async fn timers_go_on_after_the_store_failed() {
     };
     let record = run_through(Agent::builder(Arc::new(Panicking)).build().unwrap(), faults).await;
     assert_eq!(record.life.attempt, 2);
+}
+
+/// A hundred years.
+const AHEAD: i64 = 3_155_760_000_000_000;
+
+/// E4: the clock is ahead while a wait or a delay is made, and right again before that is over.
+#[tokio::test]
+async fn a_sleep_that_began_ahead_of_time_lasts_as_long_as_it_was_to_last() {
+    let script = "[[turn]]\ncalls = [{ tool = 'sleep_until', arguments = { seconds = 1 } }]\n\
+                  [[turn]]\nanswer = 'awake'";
+    let model = Arc::new(Scripted::new(Arc::new(Script::parse(script).unwrap())));
+    let faults = Faults {
+        ahead: AHEAD,
+        ..Faults::default()
+    };
+    let agent = Agent::builder(model).tool(SleepUntil::new());
+    let left = run_and_read(agent.build().unwrap(), faults).await;
+    assert_eq!(left.record.life.state.name(), StateName::Completed);
+    let kinds: Vec<_> = left.log.iter().map(|event| &*event.event.kind).collect();
+    assert!(kinds.contains(&"task.clock_corrected"), "{kinds:?}");
 }
 
 /// Answers with more than the store takes.

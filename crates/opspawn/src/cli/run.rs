@@ -47,6 +47,9 @@ pub(crate) struct Run {
     /// The longest that the task may take, such as 90s or 1h30m
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) timeout: Option<String>,
+    /// The longest that the task may wait for its first start
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) queue_timeout: Option<String>,
     /// The most steps that it may take
     #[arg(long, value_name = "N")]
     pub(crate) max_steps: Option<u32>,

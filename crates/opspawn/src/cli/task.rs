@@ -35,21 +35,12 @@ pub(crate) enum Task {
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
-    /// Cancel a task
-    Cancel {
-        /// The task: its id, how it begins, or `last`
-        id: String,
-    },
-    /// Make a task stand still; a step that is under way ends first
-    Pause {
-        /// The task: its id, how it begins, or `last`
-        id: String,
-    },
-    /// Let a paused task go on
-    Resume {
-        /// The task: its id, how it begins, or `last`
-        id: String,
-    },
+    /// Cancel a task, or all that a filter fits
+    Cancel(Which),
+    /// Make a task stand still, or all that a filter fits; a step that is under way ends first
+    Pause(Which),
+    /// Let a paused task go on, or all that a filter fits
+    Resume(Which),
     /// Give a task other limits; one that waits because a limit is used up goes on
     #[command(group(clap::ArgGroup::new("limit").required(true).multiple(true)))]
     Limit {
@@ -102,9 +93,34 @@ pub(crate) enum Task {
     },
 }
 
+/// One task, or those that a filter fits.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Which {
+    /// The task: its id, how it begins, or `last`
+    pub(crate) id: Option<String>,
+    #[command(flatten)]
+    pub(crate) filter: Filter,
+    /// With a filter, only name the tasks
+    #[arg(long, conflicts_with = "id")]
+    pub(crate) dry_run: bool,
+}
+
 /// Which tasks are listed.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct List {
+    #[command(flatten)]
+    pub(crate) filter: Filter,
+    /// At most so many
+    #[arg(long, default_value_t = 20)]
+    pub(crate) limit: u32,
+    /// Go on where the page before ended, with the same filter
+    #[arg(long, value_name = "CURSOR")]
+    pub(crate) cursor: Option<String>,
+}
+
+/// A filter of tasks.
+#[derive(Debug, Clone, Default, PartialEq, Args)]
+pub(crate) struct Filter {
     /// Only tasks in this state; several with commas between
     #[arg(long, value_name = "STATE")]
     pub(crate) state: Option<String>,
@@ -129,10 +145,4 @@ pub(crate) struct List {
     /// Only the children of this task
     #[arg(long, value_name = "TASK")]
     pub(crate) parent: Option<String>,
-    /// At most so many
-    #[arg(long, default_value_t = 20)]
-    pub(crate) limit: u32,
-    /// Go on where the page before ended, with the same filter
-    #[arg(long, value_name = "CURSOR")]
-    pub(crate) cursor: Option<String>,
 }

@@ -45,6 +45,9 @@ pub(crate) enum Reconcile {
         /// What it returned, as JSON or text (for `done`), or what the model is told (for `failed`)
         #[arg(long)]
         output: Option<String>,
+        /// Who decides [default: the user that runs the command]
+        #[arg(long, value_name = "NAME")]
+        by: Option<String>,
     },
 }
 

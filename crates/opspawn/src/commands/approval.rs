@@ -57,6 +57,11 @@ async fn perform(client: &Client, args: cli::Approval, json: bool) -> Result<Exi
     Ok(Exit::Ok)
 }
 
+/// The user that runs the command.
+pub(super) fn user() -> Option<String> {
+    std::env::var("USER").ok().filter(|name| !name.is_empty())
+}
+
 async fn path(client: &Client, step: &cli::Step, verb: &str) -> Result<String> {
     let task = super::task::id::resolve(client, &step.id).await?;
     let task = super::task::path_part(&task);
@@ -70,7 +75,6 @@ async fn judge(
     mut body: Value,
     word: cli::Word,
 ) -> Result<Value> {
-    let user = || std::env::var("USER").ok().filter(|name| !name.is_empty());
     body["by"] = word.by.or_else(user).into();
     body["revision"] = word.revision.into();
     let path = path(client, step, &format!("/{verb}")).await?;

@@ -45,8 +45,9 @@ async fn perform(client: &Client, args: cli::Reconcile, json: bool) -> Result<Ex
             step,
             resolution,
             output: said,
+            by,
         } => {
-            let body = match (resolution, said) {
+            let mut body = match (resolution, said) {
                 (cli::Resolution::Done, said) => {
                     let said = said.unwrap_or_else(|| "done, as somebody confirmed".to_owned());
                     let value = serde_json::from_str(&said).unwrap_or(Value::String(said));
@@ -65,6 +66,7 @@ async fn perform(client: &Client, args: cli::Reconcile, json: bool) -> Result<Ex
                     ));
                 }
             };
+            body["by"] = by.or_else(super::approval::user).into();
             let id = super::task::id::resolve(client, &id).await?;
             let id = super::task::path_part(&id);
             let task = client

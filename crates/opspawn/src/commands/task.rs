@@ -3,6 +3,7 @@
 mod export;
 pub(super) mod id;
 mod list;
+mod many;
 pub(super) mod questions;
 
 use anyhow::Result;
@@ -42,10 +43,10 @@ async fn perform(client: &Client, args: cli::Task, json: bool) -> Result<Exit> {
             let id = id::resolve(client, &id).await?;
             return export::export(client, &id, output.as_deref(), json).await;
         }
-        cli::Task::Cancel { id } => steer(client, &id, "/cancel", json!({}), json).await?,
+        cli::Task::Cancel(which) => return many::steer(client, &which, "cancel", json).await,
         cli::Task::Retry { id } => steer(client, &id, "/retry", json!({}), json).await?,
-        cli::Task::Pause { id } => steer(client, &id, "/pause", json!({}), json).await?,
-        cli::Task::Resume { id } => steer(client, &id, "/resume", json!({}), json).await?,
+        cli::Task::Pause(which) => return many::steer(client, &which, "pause", json).await,
+        cli::Task::Resume(which) => return many::steer(client, &which, "resume", json).await,
         cli::Task::Limit {
             id,
             max_steps,

@@ -40,6 +40,7 @@ mod queues;
 mod retention;
 mod run_flags;
 mod schedules;
+mod secrecy;
 mod surface;
 mod task_commands;
 mod tasks;

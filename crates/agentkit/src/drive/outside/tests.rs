@@ -1013,7 +1013,10 @@ impl Tool for Confused {
             content: json!("here"),
             files: vec![],
             parts: Vec::new(),
-            then: Some(Then::Wait(CallWait::Time { until_micros: 0 })),
+            then: Some(Then::Wait(CallWait::Time {
+                until_micros: 0,
+                length_micros: None,
+            })),
         };
         Box::pin(std::future::ready(Ok(output)))
     }

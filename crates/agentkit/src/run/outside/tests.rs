@@ -659,7 +659,13 @@ fn a_sleeping_call_goes_on_at_its_time() {
         started(Limits::default()),
         answered(1, 1),
         called(2, Effect::Pure, Verdict::Start),
-        waiting(2, CallWait::Time { until_micros: 50 }),
+        waiting(
+            2,
+            CallWait::Time {
+                until_micros: 50,
+                length_micros: None,
+            },
+        ),
     ];
     let run = fold(&log);
     let wait = Wait::Timer { until_micros: 50 };
@@ -671,13 +677,67 @@ fn a_sleeping_call_goes_on_at_its_time() {
     assert_eq!(next(&run, 1_000_000), settle);
 }
 
+/// E4: the clock stood at 1,000 and was set back to 100.
+#[test]
+fn what_was_to_come_by_a_wrong_clock_comes_as_much_sooner() {
+    let limits = Limits {
+        deadline_micros: Some(1_900),
+        ..Limits::default()
+    };
+    let begins = |step| called(step, Effect::Pure, Verdict::Start);
+    let time = |until_micros, length_micros| CallWait::Time {
+        until_micros,
+        length_micros,
+    };
+    let log = |wait| {
+        fold(&[
+            started(limits.clone()),
+            answered(1, 1),
+            begins(2),
+            waiting(2, wait),
+        ])
+    };
+    let until = |mut run: Run| {
+        run.clock_corrected(1_000, 100);
+        match next(&run, 100) {
+            Next::Wait(
+                Wait::Timer { until_micros: at }
+                | Wait::Signal {
+                    until_micros: Some(at),
+                    ..
+                },
+            ) => at,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(until(log(time(1_003, Some(3)))), 103);
+    assert_eq!(until(log(for_signal("s", Some(1_050)))), 150);
+    // The deadline is corrected as well, and comes before a date that the model asked for.
+    assert_eq!(until(log(time(5_000, None))), 1_000);
+    // A time that was made before the clock was ahead was right.
+    assert_eq!(until(log(for_signal("s", Some(700)))), 700);
+    let mut run = fold(&asked(Effect::Write, Some(1_020)));
+    run.clock_corrected(1_000, 100);
+    let expected = Wait::Approval {
+        steps: vec![StepId(2)],
+        until_micros: Some(120),
+    };
+    assert_eq!(next(&run, 100), Next::Wait(expected));
+}
+
 #[test]
 fn the_wait_names_the_first_kind_and_the_first_time() {
     let waits: [Event; 4] = [
         called(2, Effect::Pure, ask(Some(90))),
         waiting(3, for_signal("s", Some(80))),
         waiting(4, for_children(&["a"], Some(70))),
-        waiting(5, CallWait::Time { until_micros: 60 }),
+        waiting(
+            5,
+            CallWait::Time {
+                until_micros: 60,
+                length_micros: None,
+            },
+        ),
     ];
     let open = |from: usize, deadline_micros: Option<i64>| {
         let mut log = vec![

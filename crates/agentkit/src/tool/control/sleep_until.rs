@@ -61,28 +61,35 @@ impl Tool for SleepUntil {
     ) -> BoxFuture<'a, Result<ToolOutput, Failure>> {
         Box::pin(async move {
             let now = context.now_micros;
-            let until_micros = match super::arguments(arguments)? {
+            let (until_micros, length_micros) = match super::arguments(arguments)? {
                 Arguments {
                     until: Some(text),
                     seconds: None,
-                } => time::parse_rfc3339(&text).ok_or_else(|| {
-                    let text: String = text.chars().take(64).collect();
-                    let message = format!(
-                        "`{text}` is not a point in time like {}",
-                        time::rfc3339(now)
-                    );
-                    Failure::last("invalid_time", message)
-                })?,
+                } => match time::parse_rfc3339(&text) {
+                    Some(until) => (until, None),
+                    None => {
+                        let text: String = text.chars().take(64).collect();
+                        let message = format!(
+                            "`{text}` is not a point in time like {}",
+                            time::rfc3339(now)
+                        );
+                        return Err(Failure::last("invalid_time", message));
+                    }
+                },
                 Arguments {
                     until: None,
                     seconds: Some(seconds),
-                } => seconds.after(now),
+                } => (seconds.after(now), Some(seconds.micros())),
                 Arguments { .. } => {
                     let message = "give either `until` or `seconds`";
                     return Err(Failure::last("invalid_arguments", message));
                 }
             };
-            Ok(Then::Wait(CallWait::Time { until_micros }).into())
+            Ok(Then::Wait(CallWait::Time {
+                until_micros,
+                length_micros,
+            })
+            .into())
         })
     }
 }

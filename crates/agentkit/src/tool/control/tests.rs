@@ -59,12 +59,15 @@ async fn code(name: &str, arguments: Value) -> String {
 
 #[tokio::test]
 async fn sleep_until_takes_a_time_or_a_length() {
-    for (arguments, until_micros) in [
-        (json!({"until": "1970-01-01T00:03:20Z"}), 200_000_000),
-        (json!({"seconds": 1.5}), 101_500_000),
-        (json!({"seconds": 0}), 100_000_000),
+    for (arguments, until_micros, length_micros) in [
+        (json!({"until": "1970-01-01T00:03:20Z"}), 200_000_000, None),
+        (json!({"seconds": 1.5}), 101_500_000, Some(1_500_000)),
+        (json!({"seconds": 0}), 100_000_000, Some(0)),
     ] {
-        let wait = Then::Wait(CallWait::Time { until_micros });
+        let wait = Then::Wait(CallWait::Time {
+            until_micros,
+            length_micros,
+        });
         assert_eq!(then("sleep_until", arguments).await, wait);
     }
     for (arguments, expected) in [

@@ -28,6 +28,7 @@ fn events() -> Vec<(&'static str, TaskEvent)> {
     let resolved = |resolution| TaskEvent::Resolved {
         step: 7,
         resolution,
+        by: None,
     };
     vec![
         (
@@ -151,6 +152,13 @@ fn events() -> Vec<(&'static str, TaskEvent)> {
                 },
             },
         ),
+        (
+            "task.clock_corrected",
+            TaskEvent::ClockCorrected {
+                from: Micros(2_145_916_800_000_000),
+                to: later,
+            },
+        ),
         ("task.paused", TaskEvent::Paused {}),
         ("task.resumed", TaskEvent::Resumed {}),
         (
@@ -271,6 +279,14 @@ fn events() -> Vec<(&'static str, TaskEvent)> {
             }),
         ),
         ("step.resolved.retry", resolved(Resolution::Retry)),
+        (
+            "step.resolved.by",
+            TaskEvent::Resolved {
+                step: 7,
+                resolution: Resolution::Retry,
+                by: Some("ann".into()),
+            },
+        ),
     ]
 }
 

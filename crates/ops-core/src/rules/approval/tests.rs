@@ -111,6 +111,16 @@ fn what_is_closed_or_was_edited_meanwhile_refuses() {
     );
     seen.revision = Some(2);
     assert!(judge(&edited, &life, seen, Micros(5)).is_ok());
+    // Leave without a revision is for what the step asked for: nobody has looked at the edit.
+    let blind = judge(&edited, &life, decision(ApprovalAction::Approve), Micros(5));
+    assert_eq!(
+        blind.unwrap_err(),
+        Refused::Revision {
+            given: 1,
+            current: 2
+        }
+    );
+    assert!(judge(&edited, &life, decision(deny()), Micros(5)).is_ok());
 }
 
 /// security.md, "Missing": an approval without a revision approved any edit.

@@ -23,6 +23,9 @@ fn fresh() -> Lifecycle {
         lease_losses: 0,
         run_started: false,
         paused: false,
+        timeout: None,
+        start_by: None,
+        waits_for_limits: false,
         heard: false,
         ties: Ties::default(),
         usage: Usage::default(),
@@ -230,6 +233,7 @@ fn doubts_are_resolved_one_by_one() {
         asked(TaskAction::Resolve {
             step,
             resolution: Resolution::Retry,
+            by: None,
         })
     };
     assert_eq!(
@@ -537,9 +541,11 @@ fn any_cause() -> impl Strategy<Value = Cause> {
             by: None,
         }),
         4 => Just(Cause::Wake),
+        1 => Just(Cause::Expire),
+        1 => Just(Cause::CorrectClock),
         1 => Just(Cause::ParentStopped),
         1 => Just(asked(TaskAction::Cancel)),
-        4 => (0_u32..4, resolution).prop_map(|(step, resolution)| asked(TaskAction::Resolve { step, resolution })),
+        4 => (0_u32..4, resolution).prop_map(|(step, resolution)| asked(TaskAction::Resolve { step, resolution, by: None })),
     ]
 }
 
@@ -567,7 +573,10 @@ proptest! {
                     prop_assert!(!before.state.name().is_terminal());
                     prop_assert_eq!(decision.after.seq, before.seq + decision.events.len() as u64);
                     prop_assert!(decision.after.epoch >= before.epoch);
-                    prop_assert!(decision.after.updated_at >= before.updated_at);
+                    let is_correction =
+                        |event: &NewEvent| event.kind == "task.clock_corrected";
+                    let corrected = decision.events.iter().any(is_correction);
+                    prop_assert!(corrected || decision.after.updated_at >= before.updated_at);
                     let at = decision.after.updated_at;
                     log.extend(decision.events.into_iter().map(|event| (event, at)));
                     life = decision.after;

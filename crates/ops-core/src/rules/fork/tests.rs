@@ -3,9 +3,14 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    event::{ChildEnd, EffectClass},
-    rules::fixtures::id,
-    task::StateName,
+    command::Next,
+    event::EffectClass,
+    json::Json,
+    rules::{
+        Cause, Outcome, decide,
+        fixtures::{self, after, id, new_task, session},
+        submit::submit,
+    },
     time::Micros,
 };
 
@@ -216,7 +221,7 @@ fn an_approval_stays_with_the_task_that_asked_for_it() {
 #[test]
 fn what_a_dead_letter_had_not_begun_is_judged_anew() {
     let open = |text: &str| {
-        let fork = redrive(&log(text), task()).unwrap();
+        let fork = redrive(&log(text), task());
         let resets = fork.resets.iter().map(|(step, _)| *step);
         (fork.step, fork.until, resets.collect::<Vec<_>>())
     };
@@ -282,25 +287,84 @@ fn e1_the_end_of_a_child_that_is_not_taken_over_is_left_out() {
     assert!(left_out(&copy(&parent, &fork)));
 }
 
+/// A dead letter whose children went on is not lost: the run hears that they were stopped.
 #[test]
-fn a_dead_letter_with_a_child_that_has_not_ended_is_refused() {
-    let refused = redrive(&log("m1 M1 t2 C2 m3"), task()).unwrap_err();
-    let child = id(2);
+fn a_dead_letter_with_children_that_have_not_ended_goes_on_without_them() {
+    let fork = redrive(&log("m1 M1 t2 C2 t3 C3 e3 m4"), task());
+    assert_eq!(fork.lost, [child_end(id(2), None)]);
+    assert_eq!(fork.lost[0].state, StateName::Cancelled);
+    let own: Vec<_> = own_events(&fork).iter().map(TaskEvent::kind).collect();
+    assert_eq!(own, ["task.forked", "task.child_ended"]);
+    assert_eq!(redrive(&log("m1 M1 t2 C2 m3 e2"), task()).lost, []);
+}
+
+#[test]
+fn a_child_that_ended_after_its_parent_is_told_as_it_ended() {
+    let ended = |next: Option<Next>| {
+        let mut new = new_task(2);
+        new.retry.max_attempts = 1;
+        let fresh = submit(&new, 0, Micros(1)).life;
+        let session = session();
+        let running = after(&fresh, Cause::Claim { session });
+        let (life, outcome) = match next {
+            Some(next) => {
+                let cause = fixtures::next(&running, next);
+                let done = decide(&running, cause, Micros(9)).unwrap();
+                (done.after, done.outcome)
+            }
+            None => (running, None),
+        };
+        let (result, error) = match outcome {
+            Some(Outcome::Result(result)) => (Some(result), None),
+            Some(Outcome::Error(error)) => (None, Some(error)),
+            None => (None, None),
+        };
+        let record = TaskRecord {
+            task: new.task,
+            life,
+            result,
+            error,
+            in_force: None,
+        };
+        child_end(id(2), Some(&record))
+    };
+    let complete = |text: &str| {
+        let result = Json::parse(text).unwrap();
+        ended(Some(Next::Complete { result }))
+    };
+    let small = complete(r#"{"answer":"42"}"#);
     assert_eq!(
-        refused,
-        Refused::Child {
-            child,
-            start: 2,
-            step: 4
-        }
+        (small.state, small.result),
+        (StateName::Completed, Some(json!({"answer": "42"})))
     );
-    redrive(&log("m1 M1 t2 C2 m3 e2"), task()).unwrap();
+    let large = complete(&format!("\"{}\"", "x".repeat(9_000)));
+    assert_eq!((large.state, large.result), (StateName::Failed, None));
+    assert!(large.error.unwrap().message.contains("9002 bytes"));
+    let error = TaskError {
+        code: "broken".into(),
+        message: "so it is".into(),
+    };
+    let failed = ended(Some(Next::Fail {
+        error: error.clone(),
+        retryable: false,
+    }));
+    assert_eq!(
+        (failed.state, failed.error),
+        (StateName::Failed, Some(error))
+    );
+    assert_eq!(ended(None).state, StateName::Cancelled);
 }
 
 #[test]
 fn events_about_leases_and_states_are_not_copied() {
     for kind in TaskEvent::TYPES {
-        let told = ["task.signalled", "task.child_ended", "task.noted"].contains(&kind);
+        let told = [
+            "task.signalled",
+            "task.child_ended",
+            "task.noted",
+            "task.clock_corrected",
+        ]
+        .contains(&kind);
         assert_eq!(is_copied(kind), told || kind.starts_with("step."), "{kind}");
     }
     assert!(is_copied("model.completed"));

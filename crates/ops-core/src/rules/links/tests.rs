@@ -33,6 +33,7 @@ fn follows(before: &Lifecycle, cause: Cause) -> Vec<&'static str> {
             Follow::StopChildren => "children",
             Follow::LapseApprovals(Lapse::All) => "approvals",
             Follow::LapseApprovals(Lapse::Overdue) => "overdue",
+            Follow::CorrectApprovals { .. } => "dates",
             Follow::TellParent(_) => "parent",
             Follow::ReleaseKey => "key",
         })
@@ -153,4 +154,23 @@ fn a_parent_is_told_what_became_of_its_child() {
     };
     let large = end(complete, Some(stored.clone()));
     assert_eq!((large.result, large.stored), (None, Some(stored)));
+}
+
+/// E3: a key that waits for one queue is free for the others.
+#[test]
+fn the_first_of_each_queue_has_a_turn() {
+    let waiter = |n, queue, priority| Waiter {
+        task: crate::rules::fixtures::id(n),
+        queue,
+        priority,
+    };
+    let turns = turns([
+        waiter(1, "a", 5),
+        waiter(2, "a", 9),
+        waiter(3, "b", 0),
+        waiter(4, "b", 0),
+        waiter(5, "a", 9),
+    ]);
+    let expected = [2, 3].map(crate::rules::fixtures::id);
+    assert_eq!(turns, expected);
 }

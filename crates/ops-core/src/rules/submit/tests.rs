@@ -28,6 +28,7 @@ fn fork() -> Fork {
         also: Vec::new(),
         resets: Vec::new(),
         note: None,
+        lost: Vec::new(),
         redrives: false,
     }
 }

@@ -46,6 +46,45 @@ fn dates_follow_the_wall_clock_of_the_zone() {
     );
 }
 
+/// The forms that docs/rest.md describes.
+#[test]
+fn patterns_mean_what_the_documentation_says() {
+    for (cron, expected) in [
+        // A day of the month or a day of the week; with `+`, both.
+        ("0 0 1 * 5", ["2026-01-16", "2026-01-23"]),
+        ("0 0 1 * +5", ["2026-05-01", "2027-01-01"]),
+        // Only one of the two is given.
+        ("0 0 1 * *", ["2026-02-01", "2026-03-01"]),
+        ("0 0 * * 5", ["2026-01-16", "2026-01-23"]),
+        // Sunday is 0 and 7.
+        ("0 0 * * 0", ["2026-01-11", "2026-01-18"]),
+        ("0 0 * * 7", ["2026-01-11", "2026-01-18"]),
+        ("0 0 * * sun", ["2026-01-11", "2026-01-18"]),
+        // Six fields begin with the second, seven end with the year.
+        ("0 0 0 13 * *", ["2026-01-13", "2026-02-13"]),
+        ("0 0 0 13 * * 2028", ["2028-01-13", "2028-02-13"]),
+        ("0 0 0 13 * * 2027-2028/1", ["2027-01-13", "2027-02-13"]),
+        // The last day, the last Friday, the second Friday, the weekday nearest to the 15th.
+        ("0 0 L * *", ["2026-01-31", "2026-02-28"]),
+        ("0 0 * * 5L", ["2026-01-30", "2026-02-27"]),
+        ("0 0 * * 5#2", ["2026-02-13", "2026-03-13"]),
+        ("0 0 15W * *", ["2026-01-15", "2026-02-16"]),
+    ] {
+        let found = dates(cron, "UTC", "2026-01-10T12:00:00Z", 2);
+        let expected = expected.map(|day| format!("{day}T00:00:00Z"));
+        assert_eq!(found, expected, "{cron}");
+    }
+    // A plus anywhere else, a step from a single number, and eight fields mean nothing.
+    for wrong in [
+        "+5 0 * * *",
+        "0 0 +1 * *",
+        "0/10 * * * *",
+        "0 0 0 1 1 * 2028 9",
+    ] {
+        assert!(Calendar::new(wrong, "UTC").is_err(), "{wrong}");
+    }
+}
+
 #[test]
 fn an_hour_that_the_clock_skips_runs_right_after_the_gap() {
     // Berlin, 2026-03-29: 02:00 becomes 03:00, which is 01:00 UTC.

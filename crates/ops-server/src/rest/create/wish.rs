@@ -79,6 +79,8 @@ body! {
         max_cost_usd: Usd = {"exclusiveMinimum": 0},
         /// Time from the first start: seconds, or text like `500ms`, `30s`, `1.5h`, `1h30m`, `2d`.
         timeout: Seconds = {"exclusiveMinimum": 0},
+        /// How long the task may wait for its first start, from when it could start, as `timeout`.
+        queue_timeout: Seconds = {"exclusiveMinimum": 0},
         /// What it does where one of them is used up: `fail`, or `wait` until somebody raises the
         /// limit; without it, the configured one applies.
         on_exhausted: Choice<OnExhausted>,
@@ -132,6 +134,7 @@ impl SubmitLimits {
             max_tokens: self.max_tokens,
             max_cost_micros: self.max_cost_usd,
             timeout_micros: self.timeout,
+            queue_timeout_micros: self.queue_timeout,
             on_exhausted: self.on_exhausted,
         }
     }

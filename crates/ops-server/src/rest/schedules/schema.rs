@@ -63,6 +63,9 @@ pub(crate) struct Schedule {
     timezone: String,
     overlap: Overlap,
     catch_up: CatchUp,
+    /// Seconds that a run may start later than its date.
+    #[schema(required)]
+    jitter: Option<f64>,
     paused: bool,
     /// Null while it is paused, and once it is never due again.
     #[schema(required, format = DateTime)]

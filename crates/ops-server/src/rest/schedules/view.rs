@@ -25,6 +25,7 @@ pub(super) fn schedule(out: &mut Vec<u8>, seen: &ScheduleView) {
     view.value("timezone", &spec.timezone);
     view.plain("overlap", &spec.overlap.as_str());
     view.plain("catch_up", &spec.catch_up.as_str());
+    view.value("jitter", &task.jitter_micros.map(seconds));
     view.value("paused", &schedule.paused);
     view.time("next_run_at", schedule.next_at);
     view.time("waiting_since", schedule.waiting);

@@ -5,7 +5,7 @@ use ops_core::{
     ports::ExpectedSchedule,
     schedule::{CatchUp, Overlap},
 };
-use ops_engine::{FieldError, ScheduleWish};
+use ops_engine::{FieldError, ScheduleWish, Submit};
 use serde_json::json;
 
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     rest::{
         create::{self, wish::SubmitTask},
         etag::{Precondition, precondition},
-        shape::{self, Body, Choice, Flag, Nested, Text, body},
+        shape::{self, Body, Choice, Flag, Nested, Seconds, Text, body},
     },
 };
 
@@ -30,6 +30,8 @@ body! {
         overlap: Choice<Overlap>,
         /// What becomes of runs that were due while no server ran.
         catch_up: Choice<CatchUp>,
+        /// A run starts up to so much later than its date; a day at most. Seconds, or text like `10m`.
+        jitter: Seconds = {"exclusiveMinimum": 0, "maximum": 86_400},
         /// Left as it is unless given; a new one runs.
         paused: Flag,
         /// What is submitted, without `run_at` and `request_id`. It gets the label `schedule`.
@@ -63,7 +65,10 @@ pub(super) fn parse(text: &str, name: String) -> Result<ScheduleWish, Problem> {
             catch_up: body.catch_up.unwrap_or_default(),
             paused: body.paused,
             expected: ExpectedSchedule::Any,
-            task: task.unwrap_or_default(),
+            task: Submit {
+                jitter_micros: body.jitter,
+                ..task.unwrap_or_default()
+            },
             name,
         }
     })

@@ -115,6 +115,28 @@ pub(crate) struct RedrivenTask {
     error: Option<String>,
 }
 
+/// What became of many tasks.
+#[derive(ToSchema)]
+pub(crate) struct Steered {
+    tasks: Vec<SteeredTask>,
+    dry_run: bool,
+    /// Null on the last page.
+    #[schema(required)]
+    next_cursor: Option<String>,
+}
+
+/// What became of one.
+#[derive(ToSchema)]
+pub(crate) struct SteeredTask {
+    task_id: String,
+    /// The state that it is in now; in a dry run the one that it was found in. Null where it refused.
+    #[schema(required, schema_with = super::state)]
+    state: Option<String>,
+    /// Why it refused.
+    #[schema(required)]
+    error: Option<String>,
+}
+
 /// Steps that wait for somebody's word.
 #[derive(ToSchema)]
 pub(crate) struct ReconciliationList {

@@ -7,6 +7,7 @@ use ops_core::{
     ports::TaskFilter,
     task::{StateName, Status},
 };
+use ops_engine::DryRun;
 use utoipa::IntoParams;
 
 use crate::{
@@ -59,6 +60,39 @@ pub(super) struct Parameters {
     cursor: Option<String>,
 }
 
+/// The parameters of what is done to many tasks, for the document.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it is described, never made")]
+pub(in crate::rest) struct ManyParameters {
+    /// Only tasks with this status.
+    status: Option<schema::Status>,
+    /// Only tasks in one of these states. It may also hold several with commas between.
+    #[param(schema_with = schema::states)]
+    state: Option<Vec<String>>,
+    /// Only tasks of this agent.
+    agent: Option<String>,
+    /// Only tasks with this label, as `key=value`; of several, with all of them.
+    label: Option<Vec<String>>,
+    /// Only tasks whose name has this text within it (ASCII case aside), or whose id begins with it.
+    q: Option<String>,
+    /// Only tasks submitted at this time or later.
+    #[param(format = DateTime)]
+    created_after: Option<String>,
+    /// Only tasks submitted before this time.
+    #[param(format = DateTime)]
+    created_before: Option<String>,
+    /// Only the children of this task.
+    parent: Option<String>,
+    /// Tasks at the most.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: Option<u32>,
+    /// Only name them.
+    dry_run: Option<bool>,
+    /// `next_cursor` of the page before; the filter must be the same.
+    cursor: Option<String>,
+}
+
 const KNOWN: &[&str] = &[
     "status",
     "state",
@@ -72,15 +106,30 @@ const KNOWN: &[&str] = &[
     "cursor",
 ];
 
+/// Those of what is done to many tasks.
+const MANY: &[&str] = &[
+    "status",
+    "state",
+    "agent",
+    "label",
+    "q",
+    "created_after",
+    "created_before",
+    "parent",
+    "limit",
+    "dry_run",
+    "cursor",
+];
+
 /// A wish for a list.
 #[derive(Debug)]
 pub(in crate::rest) struct Wish {
     /// Which tasks.
-    pub(super) filter: TaskFilter,
+    pub(in crate::rest) filter: TaskFilter,
     /// How many of them at most.
-    pub(super) limit: u32,
+    pub(in crate::rest) limit: u32,
     /// What its cursors belong to.
-    pub(super) list: cursor::List,
+    pub(in crate::rest) list: cursor::List,
 }
 
 impl Wish {
@@ -91,18 +140,7 @@ impl Wish {
     pub(super) fn parse(tenant: TenantId, query: Option<&str>) -> Result<Self, Problem> {
         let mut query = Query::parse(query, KNOWN, &["state", "label"]);
         let limit = query.number("limit", 1..=MAX_LIMIT).unwrap_or(MAX_LIMIT);
-        let mut filter = TaskFilter {
-            states: states(&mut query),
-            status: status(&mut query),
-            agent: text(&mut query, "agent"),
-            labels: labels(&mut query),
-            text: text(&mut query, "q"),
-            created_after: time(&mut query, "created_after"),
-            created_before: time(&mut query, "created_before"),
-            parent: parent(&mut query),
-            ..TaskFilter::default()
-        };
-        contradictions(&filter, &mut query);
+        let mut filter = filter(&mut query);
         let list = cursor::List::new("tasks", tenant, &format!("{filter:?}"));
         filter.before = list.task(&mut query);
         query.check()?;
@@ -111,6 +149,42 @@ impl Wish {
             limit: u32::try_from(limit).unwrap_or(u32::MAX),
             list,
         })
+    }
+
+    /// Reads the query string of what is done to many tasks, and whether they are only to be named.
+    ///
+    /// # Errors
+    /// 422 that names every parameter that is wrong, and a filter that would fit every task: nobody is to
+    /// stop them all by a forgotten parameter.
+    pub(in crate::rest) fn many(
+        tenant: TenantId,
+        query: Option<&str>,
+    ) -> Result<(Self, DryRun), Problem> {
+        let mut query = Query::parse(query, MANY, &["state", "label"]);
+        let limit = query.number("limit", 1..=MAX_LIMIT).unwrap_or(100);
+        let dry_run = match query.flag("dry_run") {
+            true => DryRun::Yes,
+            false => DryRun::No,
+        };
+        let mut filter = filter(&mut query);
+        if filter == TaskFilter::default() {
+            let message = "is missing, and so is every other filter; to mean all tasks, name their \
+                           states, such as `pending,scheduled,waiting,running,paused`";
+            query.fail("state", "missing", message);
+        }
+        let ends = |state: &StateName| state.is_terminal();
+        if !filter.states.is_empty() && filter.states.iter().all(ends) {
+            query.fail("state", "value_error", "names only tasks that have ended");
+        }
+        let list = cursor::List::new("many tasks", tenant, &format!("{filter:?}"));
+        filter.before = list.task(&mut query);
+        query.check()?;
+        let wish = Self {
+            filter,
+            limit: u32::try_from(limit).unwrap_or(u32::MAX),
+            list,
+        };
+        Ok((wish, dry_run))
     }
 
     /// Reads the query string of the list of dead letters.
@@ -136,6 +210,23 @@ impl Wish {
             list,
         })
     }
+}
+
+/// The filter of a query string, without a place to begin.
+fn filter(query: &mut Query) -> TaskFilter {
+    let filter = TaskFilter {
+        states: states(query),
+        status: status(query),
+        agent: text(query, "agent"),
+        labels: labels(query),
+        text: text(query, "q"),
+        created_after: time(query, "created_after"),
+        created_before: time(query, "created_before"),
+        parent: parent(query),
+        ..TaskFilter::default()
+    };
+    contradictions(&filter, query);
+    filter
 }
 
 /// Says which parts of a filter exclude each other.

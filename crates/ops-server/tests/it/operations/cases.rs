@@ -313,6 +313,22 @@ pub(super) async fn of(app: &App, operation: &str) -> Case {
                 ],
             )
         }
+        "cancel_tasks" | "pause_tasks" | "resume_tasks" => {
+            let id = first(app).await;
+            let verb = operation.split('_').next().unwrap();
+            let many = |query: &str| at(format!("/api/v1/tasks:{verb}{query}"));
+            Case::new(
+                many(&format!("?q={id}&limit=5&dry_run=false")),
+                [
+                    many("").refused(422, "invalid_query"),
+                    many("?limit=5&dry_run=true").refused(422, "invalid_query"),
+                    many("?state=failed").refused(422, "invalid_query"),
+                    many("?state=pending&limit=0").refused(422, "invalid_query"),
+                    many("?state=pending&dry_run=perhaps").refused(422, "invalid_query"),
+                    many("?state=pending&cursor=x").refused(422, "invalid_query"),
+                ],
+            )
+        }
         "redrive_tasks" => {
             dead(app).await;
             let redrive = || at("/api/v1/dead-letters:redrive");
@@ -384,11 +400,14 @@ pub(super) async fn of(app: &App, operation: &str) -> Case {
             let put = || at("/api/v1/schedules/nightly");
             let mut never = whole_schedule();
             never["cron"] = "0 0 30 2 *".into();
+            let mut late = whole_schedule();
+            late["jitter"] = "2d".into();
             Case::new(
                 put().json(&whole_schedule()),
                 [
                     put().json(&json!({})).refused(422, "invalid_body"),
                     put().json(&never).refused(422, "invalid_body"),
+                    put().json(&late).refused(422, "invalid_body"),
                 ],
             )
         }
@@ -422,7 +441,7 @@ pub(super) async fn of(app: &App, operation: &str) -> Case {
         "resolve_step" => {
             let id = in_doubt(app).await;
             let step = |id: &str, step: u32| at(format!("/api/v1/reconciliations/{id}/{step}"));
-            let done = json!({"resolution": "done", "output": {"sent": true}});
+            let done = json!({"resolution": "done", "output": {"sent": true}, "by": "ann"});
             Case::new(
                 step(&id, 1).json(&done),
                 [
@@ -430,6 +449,9 @@ pub(super) async fn of(app: &App, operation: &str) -> Case {
                     step(&id, 7).json(&done).refused(409, "not_in_doubt"),
                     step(&id, 1)
                         .json(&json!({"resolution": "x"}))
+                        .refused(422, "invalid_body"),
+                    step(&id, 1)
+                        .json(&json!({"resolution": "retry", "by": ""}))
                         .refused(422, "invalid_body"),
                 ],
             )
@@ -594,7 +616,7 @@ async fn agents(app: &App, operation: &str) -> Case {
 fn whole_schedule() -> Value {
     json!({
         "name": "nightly", "cron": "30 2 * * *", "timezone": "Europe/Berlin",
-        "overlap": "queue_one", "catch_up": "all", "paused": false,
+        "overlap": "queue_one", "catch_up": "all", "paused": false, "jitter": "10m",
         "task": {"task_type": "echo", "retry": {"max_attempts": 2}},
     })
 }

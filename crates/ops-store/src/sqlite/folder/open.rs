@@ -297,3 +297,53 @@ pub(crate) fn open_reader(dir: &Path) -> rusqlite::Result<Connection> {
     conn.set_prepared_statement_cache_capacity(32);
     Ok(conn)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use ops_core::{Micros, ports::Clock};
+
+    use super::*;
+
+    struct Stopped;
+
+    impl Clock for Stopped {
+        fn now(&self) -> Micros {
+            Micros(0)
+        }
+
+        fn boot_micros(&self) -> i64 {
+            0
+        }
+    }
+
+    fn pragma(conn: &Connection, name: &str) -> String {
+        let value = |row: &rusqlite::Row<'_>| row.get::<_, rusqlite::types::Value>(0);
+        let value = conn.query_row(&format!("PRAGMA {name}"), (), value);
+        match value.unwrap() {
+            rusqlite::types::Value::Integer(number) => number.to_string(),
+            rusqlite::types::Value::Text(text) => text,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// X3: a commit is on disk when it is answered.
+    #[test]
+    fn the_writer_syncs_with_each_commit_unless_it_is_told_not_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut options = Options::new(dir.path(), Arc::new(Stopped));
+        let conn = open_writer(&options).unwrap();
+        for (name, value) in [
+            ("synchronous", "2"),
+            ("journal_mode", "wal"),
+            ("wal_autocheckpoint", "0"),
+        ] {
+            assert_eq!(pragma(&conn, name), value, "{name}");
+        }
+        drop(conn);
+        options.durability = Durability::Off;
+        let conn = open_writer(&options).unwrap();
+        assert_eq!(pragma(&conn, "synchronous"), "0");
+    }
+}

@@ -25,6 +25,10 @@ impl UpkeepStore for SqliteStore {
         Box::pin(self.write(move |batch| leases::wake_due(batch, limit)))
     }
 
+    fn correct_clocks(&self, limit: u32) -> Fut<'_, Result<u32, StoreError>> {
+        Box::pin(self.write(move |batch| leases::correct_clocks(batch, limit)))
+    }
+
     fn ready_queues(&self) -> Fut<'_, Result<Vec<String>, StoreError>> {
         Box::pin(self.readers.read(reads::ready_queues))
     }

@@ -28,15 +28,15 @@ macro_rules! life_columns {
              run_started, input_tokens, output_tokens, cost_micros, retry_max_attempts, \
              retry_initial_micros, retry_max_micros, retry_max_lease_losses, started_at, \
              updated_at, completed_at, flags, children_input_tokens, children_output_tokens, \
-             children_cost_micros, ",
+             children_cost_micros, timeout_micros, start_by, ",
             $crate::sqlite::schema::sums::intact!(tasks)
         )
     };
 }
 /// How many columns [`life`] reads.
-const LIFE_COLUMNS: usize = 25;
+const LIFE_COLUMNS: usize = 27;
 /// How many columns [`record`] reads.
-pub(crate) const RECORD_COLUMNS: usize = LIFE_COLUMNS + 23;
+pub(crate) const RECORD_COLUMNS: usize = LIFE_COLUMNS + 24;
 
 /// How many columns [`event`] reads.
 pub(crate) const EVENT_COLUMNS: usize = 14;
@@ -51,7 +51,7 @@ macro_rules! record_columns {
             $crate::sqlite::schema::rows::life_columns!(),
             ", tasks.tenant_id, task_id, queue, priority, result, result_digest, error, task_type, \
              name, agent_id, input, input_digest, labels, limits, retry_of, created_at, run_at, \
-             concurrency_key, parent_id, parent_step, depth_left, agent_digest, ",
+             concurrency_key, parent_id, parent_step, depth_left, agent_digest, in_force, ",
             $crate::sqlite::schema::sums::intact!(task_requests)
         )
     };
@@ -213,6 +213,8 @@ pub(crate) fn life(row: &Row<'_>, id: TaskId, at: usize) -> rusqlite::Result<Lif
         lease_losses: row.get(at + 8)?,
         run_started: row.get(at + 9)?,
         flags: row.get(at + 20)?,
+        timeout: row.get(at + 24)?,
+        start_by: micros(row, at + 25)?,
         usage: usage(row, at + 10)?,
         children_usage: usage(row, at + 21)?,
         retry: RetryPolicy {
@@ -336,6 +338,7 @@ pub(crate) fn record(row: &Row<'_>) -> rusqlite::Result<Sparse> {
             life: life(row, id, 0)?,
             result: document(row, at + 4)?,
             error: json::<TaskError>(row, at + 6)?,
+            in_force: json(row, at + 22)?,
         },
         input: row.get(at + 11)?,
         result: row.get(at + 5)?,

@@ -27,11 +27,11 @@ macro_rules! summed {
          cost_micros, retry_max_attempts, retry_initial_micros, retry_max_micros, \
          retry_max_lease_losses, started_at, updated_at, completed_at, result, result_digest, error, \
          flags, children_input_tokens, children_output_tokens, children_cost_micros, parent_row, \
-         concurrency_key"
+         concurrency_key, timeout_micros, start_by, expires_at"
     };
     (task_requests) => {
         "task_row, task_requests.tenant_id, task_type, name, agent_id, input, input_digest, labels, \
-         limits, retry_of, created_at, run_at, parent_id, parent_step, depth_left, agent_digest"
+         limits, retry_of, created_at, run_at, parent_id, parent_step, depth_left, agent_digest, in_force"
     };
     (events) => {
         "tenant_id, task_row, seq, epoch, at, kind, step, step_kind, step_status, effect, \

@@ -131,11 +131,16 @@ pub(crate) async fn command(command: &TaskCommand, cap: u64) -> Result<Values, S
             };
             (size, (size > 0).then(event))
         }
-        TaskAction::Resolve { step, resolution } => {
+        TaskAction::Resolve {
+            step,
+            resolution,
+            by,
+        } => {
             let size = large(size_of(resolution), cap)?;
             let event = || TaskEvent::Resolved {
                 step: *step,
                 resolution: resolution.clone(),
+                by: by.clone(),
             };
             (size, (size > 0).then(event))
         }
@@ -176,6 +181,7 @@ pub(crate) async fn run(
         approvals,
         next,
         expected_seq: _,
+        limits: _,
     } = append;
     let mut plain = Vec::new();
     for event in events {

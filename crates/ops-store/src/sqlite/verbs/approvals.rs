@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use ops_core::{
-    Approval, NewApproval, TaskId, TenantId,
+    Approval, Micros, NewApproval, TaskId, TenantId,
     ports::{ApprovalDecision, StoreError},
     rules::{approval, links::Lapse},
 };
@@ -54,6 +54,9 @@ static DECIDE: LazyLock<String> = LazyLock::new(|| {
 
 static LAPSE: LazyLock<String> =
     LazyLock::new(|| APPROVALS.update(&["status", "decided_at"], "approval_row = ?3"));
+
+static EXPIRES: LazyLock<String> =
+    LazyLock::new(|| APPROVALS.update(&["expires_at"], "approval_row = ?2"));
 
 /// Opens an approval with the append that asks for it.
 pub(crate) fn ask(batch: &Batch<'_>, task: &Loaded, asked: NewApproval) -> rusqlite::Result<()> {
@@ -124,6 +127,25 @@ pub(crate) fn lapse(batch: &Batch<'_>, task_row: i64, lapse: Lapse) -> Result<()
             .conn
             .prepare_cached(&LAPSE)?
             .execute((status.as_str(), batch.now.0, signed(row)))?;
+    }
+    Ok(())
+}
+
+/// Moves the dates of the open approvals of a task whose clock was corrected.
+pub(crate) fn correct(
+    batch: &Batch<'_>,
+    task_row: i64,
+    from: Micros,
+    to: Micros,
+) -> Result<(), Fault> {
+    for (row, found) in open(batch.conn, task_row)? {
+        let Some(expires_at) = approval::correct(&found, from, to) else {
+            continue;
+        };
+        batch
+            .conn
+            .prepare_cached(&EXPIRES)?
+            .execute((expires_at.0, signed(row)))?;
     }
     Ok(())
 }

@@ -29,7 +29,13 @@ use crate::sqlite::{
 };
 
 static LIMITS: LazyLock<String> =
-    LazyLock::new(|| TASK_REQUESTS.update(&["limits"], "task_row = ?2"));
+    LazyLock::new(|| TASK_REQUESTS.update(&["limits", "in_force"], "task_row = ?3"));
+
+/// A damaged row stays as it is.
+static IN_FORCE: LazyLock<String> = LazyLock::new(|| {
+    let condition = format!("task_row = ?2 AND {}", TASK_REQUESTS.intact);
+    TASK_REQUESTS.update(&["in_force"], &condition)
+});
 
 /// In place of an older one, or of one that is damaged.
 static SNAPSHOT: LazyLock<String> = LazyLock::new(|| {
@@ -79,30 +85,44 @@ pub(crate) fn ask(
     Ok(after)
 }
 
-/// Lays limits over those that were asked for: whoever does the task again begins with them.
+/// Lays limits over those that were asked for, since whoever does the task again begins with them, and over
+/// those that hold for its run.
 fn lay_over(batch: &Batch<'_>, row: i64, given: TaskLimits) -> Result<(), Fault> {
-    let asked: Option<String> = batch
+    let (asked, in_force): (Option<String>, Option<String>) = batch
         .conn
         .prepare_cached(concat!(
-            "SELECT limits, ",
+            "SELECT limits, in_force, ",
             intact!(task_requests),
             " FROM task_requests WHERE task_row = ?"
         ))?
         .query_row([row], |row| {
-            rows::intact(row, 1)?;
-            row.get(0)
+            rows::intact(row, 2)?;
+            Ok((row.get(0)?, row.get(1)?))
         })?;
     // What cannot be read is laid over as a whole.
-    let asked: TaskLimits = asked
-        .and_then(|text| serde_json::from_str(&text).ok())
-        .unwrap_or_default();
-    let Ok(limits) = Json::from_value(&limits::lay_over(given, asked)) else {
-        return Ok(());
+    let over = |text: Option<&str>| {
+        let below: Option<TaskLimits> = text.and_then(|text| serde_json::from_str(text).ok());
+        Json::from_value(&limits::lay_over(given, below.unwrap_or_default())).ok()
     };
-    batch
-        .conn
-        .prepare_cached(&LIMITS)?
-        .execute((limits.as_str(), row))?;
+    let in_force = in_force.and_then(|text| over(Some(&text)));
+    if let Some(asked) = over(asked.as_deref()) {
+        let in_force = in_force.as_ref().map(Json::as_str);
+        batch
+            .conn
+            .prepare_cached(&LIMITS)?
+            .execute((asked.as_str(), in_force, row))?;
+    }
+    Ok(())
+}
+
+/// Keeps the limits that hold for a run.
+fn keep_limits(batch: &Batch<'_>, row: i64, in_force: &TaskLimits) -> Result<(), Fault> {
+    if let Ok(in_force) = Json::from_value(in_force) {
+        batch
+            .conn
+            .prepare_cached(&IN_FORCE)?
+            .execute((in_force.as_str(), row))?;
+    }
     Ok(())
 }
 
@@ -118,9 +138,20 @@ pub(crate) fn record(
     if is_repeat(batch, &before, &command, values)? {
         return Ok(before.life);
     }
-    let transition =
-        decide(&before.life, Cause::Run(command), batch.now).map_err(StoreError::from)?;
-    carry_out(batch, &before, transition, values)
+    let in_force = match &command.action {
+        RunAction::Append(append) => append.limits.clone(),
+        RunAction::Release => None,
+    };
+    let decided = decide(&before.life, Cause::Run(command), batch.now);
+    let transition = decided.map_err(|rejection| {
+        batch.changes.work.stale_writes += u64::from(rejection.is_stale());
+        StoreError::from(rejection)
+    })?;
+    let after = carry_out(batch, &before, transition, values)?;
+    if let Some(in_force) = in_force {
+        keep_limits(batch, before.row, &in_force)?;
+    }
+    Ok(after)
 }
 
 /// Whether an append was committed before: see [`ops_core::rules::repeat`].
@@ -193,7 +224,10 @@ pub(crate) fn put_snapshot(
     snapshot: &PackedSnapshot,
 ) -> Result<(), Fault> {
     let before = batch.load(tenant, task)?.ok_or(StoreError::NotFound)?;
-    before.life.check_epoch(epoch).map_err(StoreError::from)?;
+    before.life.check_epoch(epoch).map_err(|rejection| {
+        batch.changes.work.stale_writes += 1;
+        StoreError::from(rejection)
+    })?;
     let mut upsert = batch.conn.prepare_cached(&SNAPSHOT)?;
     upsert.execute((
         tenant.0,

@@ -97,7 +97,7 @@ fn step(
     }
 }
 
-/// The tasks that a follow is about. Approvals are no tasks: they are closed here.
+/// The tasks that a follow is about. Approvals are no tasks: they are changed here.
 fn targets(
     batch: &mut Batch<'_>,
     row: i64,
@@ -106,9 +106,13 @@ fn targets(
     match follow {
         Follow::StopChildren => Ok(children(batch, row)?),
         Follow::TellParent(_) => Ok(parent(batch, row)?.into_iter().collect()),
-        Follow::ReleaseKey => Ok(next_of_key(batch, row)?.into_iter().collect()),
+        Follow::ReleaseKey => Ok(turns(batch, row)?),
         Follow::LapseApprovals(lapse) => {
             approvals::lapse(batch, row, *lapse)?;
+            Ok(Vec::new())
+        }
+        Follow::CorrectApprovals { from, to } => {
+            approvals::correct(batch, row, *from, *to)?;
             Ok(Vec::new())
         }
     }
@@ -137,24 +141,36 @@ fn parent(batch: &Batch<'_>, row: i64) -> rusqlite::Result<Option<(TenantId, Tas
         .optional()
 }
 
-/// The next task that waits for the key of a task, unless another one holds the key.
-fn next_of_key(batch: &Batch<'_>, row: i64) -> rusqlite::Result<Option<(TenantId, TaskId)>> {
-    batch
+/// Whose turn it is to take the key of a task: see [`ops_core::rules::links::turns`]. The index has the
+/// waiters by queue and in the order of their turn, so one row is read of each queue.
+fn turns(batch: &Batch<'_>, row: i64) -> rusqlite::Result<Vec<(TenantId, TaskId)>> {
+    let mut select = batch
         .conn
-        .prepare_cached(
-            "SELECT next.tenant_id, next.task_id FROM tasks AS done \
-             JOIN tasks AS next INDEXED BY tasks_blocked \
-             ON next.tenant_id = done.tenant_id AND next.concurrency_key = done.concurrency_key \
-             WHERE done.task_row = ? AND next.wait_on = 'concurrency' AND next.flags & 1 = 0 \
-             AND NOT EXISTS (SELECT 1 FROM tasks AS held INDEXED BY tasks_keyed \
-               WHERE held.tenant_id = done.tenant_id \
-               AND held.concurrency_key = done.concurrency_key \
-               AND held.concurrency_key IS NOT NULL \
-               AND held.completed_at IS NULL AND held.started_at IS NOT NULL) \
-             ORDER BY next.priority DESC, next.task_id LIMIT 1",
-        )?
-        .query_row([row], key)
-        .optional()
+        .prepare_cached("SELECT tenant_id, concurrency_key FROM tasks WHERE task_row = ?")?;
+    let (tenant, key): (u32, Option<String>) =
+        select.query_row([row], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let tenant = TenantId(tenant);
+    let mut found = Vec::new();
+    let Some(key) = key else { return Ok(found) };
+    if key_is_held(batch, tenant, &key)? {
+        return Ok(found);
+    }
+    let mut first = batch.conn.prepare_cached(
+        "SELECT queue, task_id FROM tasks INDEXED BY tasks_turns \
+         WHERE tenant_id = ? AND concurrency_key = ? AND queue > ? AND wait_on = 'concurrency' \
+         AND flags & 1 = 0 ORDER BY queue, priority DESC, task_id LIMIT 1",
+    )?;
+    let mut queue = String::new();
+    loop {
+        let next = first.query_row((tenant.0, &key, &queue), |row| {
+            Ok((row.get::<_, String>(0)?, row.get(1)?))
+        });
+        let Some((next, task)) = next.optional()? else {
+            return Ok(found);
+        };
+        found.push((tenant, TaskId::from_bytes(task)));
+        queue = next;
+    }
 }
 
 /// Whether another task has started under the same concurrency key and has not ended.

@@ -1,7 +1,11 @@
 //! Taking leases back, and waking what is due: causes that the store finds by itself. A task that
 //! cannot be read is reported and left as it is; the others go on.
 
-use ops_core::{Micros, SessionId, TaskId, TenantId, ports::Due, rules::Cause};
+use ops_core::{
+    Micros, SessionId, TaskId, TenantId,
+    ports::Due,
+    rules::{Cause, clock},
+};
 use rusqlite::{OptionalExtension as _, Params, Row};
 
 use crate::sqlite::{error::Fault, verbs::follow::apply, writer::batch::Batch};
@@ -33,32 +37,90 @@ fn lose(batch: &mut Batch<'_>, select: &str, params: impl Params) -> Result<u32,
     Ok(lost)
 }
 
-/// Moves on what is due. What cannot be moved is passed over: it takes no place from what is due
-/// after it, and does not count as the next to be due.
+/// When the clock changes a task.
+struct Times {
+    /// Those up to a time, after another one.
+    past: &'static str,
+    /// The first of those after another one.
+    next: &'static str,
+    cause: Cause,
+}
+
+/// A wait or a delay is over.
+const DUE: Times = Times {
+    past: "SELECT task_row, due_at, tenant_id, task_id FROM tasks \
+           WHERE due_at <= ? AND (due_at, task_row) > (?, ?) ORDER BY due_at, task_row LIMIT ?",
+    next: "SELECT due_at FROM tasks WHERE (due_at, task_row) > (?, ?) AND due_at <= ? \
+           ORDER BY due_at, task_row LIMIT 1",
+    cause: Cause::Wake,
+};
+
+/// The deadline has passed.
+const EXPIRED: Times = Times {
+    past: "SELECT task_row, expires_at, tenant_id, task_id FROM tasks \
+           WHERE expires_at <= ? AND (expires_at, task_row) > (?, ?) \
+           ORDER BY expires_at, task_row LIMIT ?",
+    next: "SELECT expires_at FROM tasks WHERE (expires_at, task_row) > (?, ?) AND expires_at <= ? \
+           ORDER BY expires_at, task_row LIMIT 1",
+    cause: Cause::Expire,
+};
+
+/// Moves on what is due, and ends what is past its deadline.
 pub(crate) fn wake_due(batch: &mut Batch<'_>, limit: u32) -> Result<Due, Fault> {
+    let ended = move_on(batch, &EXPIRED, limit)?;
+    let woken = move_on(batch, &DUE, limit - ended.woken)?;
+    Ok(Due {
+        woken: ended.woken + woken.woken,
+        next: ended.next.into_iter().chain(woken.next).min(),
+    })
+}
+
+/// What cannot be moved on is passed over: it takes no place from what is due after it, and does not
+/// count as the next to be due.
+fn move_on(batch: &mut Batch<'_>, times: &Times, limit: u32) -> Result<Due, Fault> {
     let mut woken = 0;
     let mut after = (i64::MIN, i64::MIN);
     while woken < limit {
-        let due = find(
-            batch,
-            "SELECT task_row, due_at, tenant_id, task_id FROM tasks \
-             WHERE due_at <= ? AND (due_at, task_row) > (?, ?) ORDER BY due_at, task_row LIMIT ?",
-            (batch.now.0, after.0, after.1, limit - woken),
-        )?;
+        let left = (batch.now.0, after.0, after.1, limit - woken);
+        let due = find(batch, times.past, left)?;
         let Some(last) = due.last() else { break };
         after = (last.due.unwrap_or(batch.now.0), last.row);
         for found in due {
-            woken += u32::from(one(batch, found, Cause::Wake)?);
+            woken += u32::from(one(batch, found, times.cause.clone())?);
         }
     }
-    let mut next = batch.conn.prepare_cached(
-        "SELECT due_at FROM tasks WHERE (due_at, task_row) > (?, ?) AND due_at <= ? \
-         ORDER BY due_at, task_row LIMIT 1",
-    )?;
+    let mut next = batch.conn.prepare_cached(times.next)?;
     let next = next
         .query_row((after.0, after.1, i64::MAX), |row| row.get(0).map(Micros))
         .optional()?;
     Ok(Due { woken, next })
+}
+
+/// Corrects the tasks that were written to under a clock that was ahead, if something is due of them or a
+/// session holds them; says how many.
+pub(crate) fn correct_clocks(batch: &mut Batch<'_>, limit: u32) -> Result<u32, Fault> {
+    let latest = batch.now.plus(clock::SLACK).0;
+    let (mut corrected, mut after) = (0, i64::MIN);
+    while corrected < limit {
+        let ahead = find(
+            batch,
+            "SELECT task_row, NULL, tenant_id, task_id FROM tasks WHERE task_row IN (\
+             SELECT task_row FROM tasks INDEXED BY tasks_due \
+             WHERE due_at IS NOT NULL AND updated_at > ?1 \
+             UNION SELECT task_row FROM tasks INDEXED BY tasks_expiring \
+             WHERE expires_at IS NOT NULL AND updated_at > ?1 \
+             UNION SELECT task_row FROM tasks INDEXED BY tasks_leased \
+             WHERE session_id IS NOT NULL AND updated_at > ?1) \
+             AND task_row > ?2 ORDER BY task_row LIMIT ?3",
+            (latest, after, limit - corrected),
+        )?;
+        let Some(last) = ahead.last() else { break };
+        after = last.row;
+        for found in ahead {
+            corrected += u32::from(one(batch, found, Cause::CorrectClock)?);
+        }
+    }
+    Ok(corrected)
 }
 
 /// A task that a cause is for.

@@ -5,7 +5,10 @@ use std::sync::LazyLock;
 use ops_core::{
     AgentDigest, Json, State, TaskId,
     ports::{Idempotency, NewTask, StoreError, TaskRecord},
-    rules::submit::{self as rule, Birth, Pin},
+    rules::{
+        limits,
+        submit::{self as rule, Birth, Pin},
+    },
 };
 use rusqlite::{OptionalExtension as _, params};
 
@@ -99,6 +102,9 @@ pub(crate) fn insert(
         life.flags(),
         parent,
         task.concurrency_key,
+        life.timeout,
+        life.start_by.map(|at| at.0),
+        limits::expires(&life).map(|at| at.0),
     ])?;
     if inserted == 0 {
         let message = format!("there is a task {} already; ids must be fresh", task.id);
@@ -121,7 +127,7 @@ pub(crate) fn insert(
     let labels = (!task.labels.is_empty())
         .then(|| Json::from_value(&task.labels).ok())
         .flatten();
-    let limits = (task.limits != ops_core::task::TaskLimits::default())
+    let asked = (task.limits != ops_core::task::TaskLimits::default())
         .then(|| Json::from_value(&task.limits).ok())
         .flatten();
     batch.sql.insert_request.execute(params![
@@ -133,7 +139,7 @@ pub(crate) fn insert(
         inline,
         input,
         labels.as_ref().map(Json::as_str),
-        limits.as_ref().map(Json::as_str),
+        asked.as_ref().map(Json::as_str),
         task.retry_of.as_ref().map(TaskId::as_bytes),
         task.created_at.0,
         task.run_at.map(|at| at.0),
@@ -165,6 +171,7 @@ pub(crate) fn insert(
         life,
         result: None,
         error: None,
+        in_force: None,
     })
 }
 

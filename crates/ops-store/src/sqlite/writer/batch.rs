@@ -11,7 +11,7 @@ use ops_core::{
     event::StoredResult,
     ports::{Hint, Notice, StoreError},
     rules::{
-        Outcome, Transition, lease,
+        Outcome, Transition, lease, limits,
         links::{self, Follow},
     },
 };
@@ -153,6 +153,9 @@ impl<'c> Batch<'c> {
         if before.life.state == after.state
             && before.life.flags() == after.flags()
             && before.life.children_usage == after.children_usage
+            && before.life.timeout == after.timeout
+            && before.life.started_at == after.started_at
+            && before.life.start_by == after.start_by
         {
             // The indexes with a column of this one hold no such row, unless it is a suspect: it
             // touches a single page.
@@ -208,6 +211,9 @@ impl<'c> Batch<'c> {
             signed(after.children_usage.input_tokens),
             signed(after.children_usage.output_tokens),
             signed(after.children_usage.cost_micros),
+            after.timeout,
+            after.start_by.map(|at| at.0),
+            limits::expires(after).map(|at| at.0),
             before.row,
             epoch,
             seq,
@@ -369,7 +375,7 @@ impl<'c> Batch<'c> {
         self.changes.notices.push(Notice {
             hint,
             ready,
-            due: after.state.due(),
+            due: limits::due(after),
         });
     }
 

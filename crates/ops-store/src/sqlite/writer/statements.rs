@@ -70,8 +70,11 @@ impl<'c> Statements<'c> {
                     "children_input_tokens",
                     "children_output_tokens",
                     "children_cost_micros",
+                    "timeout_micros",
+                    "start_by",
+                    "expires_at",
                 ],
-                "task_row = ?25 AND epoch = ?26 AND seq = ?27",
+                "task_row = ?28 AND epoch = ?29 AND seq = ?30",
             ))?,
             insert_event: conn.prepare(&EVENTS.insert(
                 &[
@@ -116,6 +119,9 @@ impl<'c> Statements<'c> {
                         "flags",
                         "parent_row",
                         "concurrency_key",
+                        "timeout_micros",
+                        "start_by",
+                        "expires_at",
                     ],
                     &[
                         ("dead_letter", "0"),

@@ -158,6 +158,7 @@ pub(crate) async fn pins_tasks_to_a_version(world: &World) {
         also: Vec::new(),
         resets: Vec::new(),
         note: None,
+        lost: Vec::new(),
         redrives: false,
     });
     let fork = world.submit_new(fork).await;

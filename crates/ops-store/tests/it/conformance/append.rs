@@ -1,11 +1,11 @@
 use ops_core::{
     Append, Next, Rejection, RunCommand,
     event::{StepStatus, Usage},
-    ports::StoreError,
+    ports::{Snapshot, StoreError},
     task::StateName,
 };
 
-use crate::world::{World, append, pair, state, step};
+use crate::world::{TENANT, World, append, json, pair, state, step};
 
 pub(crate) async fn writes_events_usage_and_losses(world: &World) {
     let (session, life) = world.running().await;
@@ -67,6 +67,44 @@ pub(crate) async fn refuses_a_stale_epoch(world: &World) {
     );
     assert_eq!(world.events(life.id).await, before);
     assert_eq!(world.task(life.id).await.life, current);
+}
+
+/// X12: what a worker without a lease tries to write is refused and counted.
+pub(crate) async fn counts_stale_writes(world: &World) {
+    let stale = || world.store.stats().work.stale_writes;
+    let (session, life) = world.running().await;
+    assert_eq!(stale(), 0);
+    world.store.close_session(session).await.unwrap();
+    // Nobody holds it, then somebody else does, and then it has ended.
+    let late = append(&life, pair(1), Next::Continue);
+    assert!(world.apply(life.id, late.clone()).await.is_err());
+    assert_eq!(stale(), 1);
+    let session = world.session().await;
+    let held = world.claim(session, 1).await.remove(0).life;
+    assert!(world.apply(life.id, late.clone()).await.is_err());
+    let release = RunCommand::release(life.epoch);
+    assert!(world.apply(life.id, release).await.is_err());
+    assert_eq!(stale(), 3);
+    let snapshot = Snapshot {
+        seq: 2,
+        version: 1,
+        body: b"{}".to_vec(),
+    };
+    let kept = world
+        .store
+        .put_snapshot(TENANT, life.id, life.epoch, snapshot);
+    assert!(kept.await.is_err());
+    assert_eq!(stale(), 4);
+    // One that does not know the last event holds its lease all the same.
+    let mut behind = held.clone();
+    behind.seq -= 1;
+    let behind = append(&behind, pair(1), Next::Continue);
+    assert!(world.apply(life.id, behind).await.is_err());
+    assert_eq!(stale(), 4);
+    let complete = Next::Complete { result: json("{}") };
+    world.append(&held, pair(1), complete).await.unwrap();
+    assert!(world.apply(life.id, late).await.is_err());
+    assert_eq!(stale(), 5);
 }
 
 pub(crate) async fn refuses_a_wrong_seq(world: &World) {

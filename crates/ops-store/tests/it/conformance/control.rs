@@ -97,7 +97,11 @@ pub(crate) async fn resolves_what_is_in_doubt(world: &World) {
         1
     );
 
-    let resolve = |step, resolution| TaskAction::Resolve { step, resolution };
+    let resolve = |step, resolution| TaskAction::Resolve {
+        step,
+        resolution,
+        by: Some("ann".into()),
+    };
     let refused = world
         .apply(life.id, resolve(9, Resolution::Retry))
         .await
@@ -134,7 +138,8 @@ pub(crate) async fn resolves_what_is_in_doubt(world: &World) {
         body,
         TaskEvent::Resolved {
             step: 2,
-            resolution: done
+            resolution: done,
+            by: Some("ann".into()),
         }
     );
     assert_eq!(

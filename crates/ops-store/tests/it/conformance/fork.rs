@@ -1,7 +1,8 @@
 use ops_core::{
     Lifecycle, Next, StoredEvent, TaskAction, TaskId, WaitRequest,
-    event::{StepStatus, TaskError, TaskEvent, Usage},
+    event::{ChildEnd, StepStatus, TaskError, TaskEvent, Usage},
     ports::{Fork, NewTask, StoreError},
+    task::StateName,
 };
 use serde_json::json;
 
@@ -16,6 +17,7 @@ fn fork(world: &World, from: TaskId, until: u64) -> NewTask {
         also: Vec::new(),
         resets: Vec::new(),
         note: None,
+        lost: Vec::new(),
         redrives: false,
     });
     new
@@ -135,6 +137,27 @@ pub(crate) async fn takes_a_dead_letter_off_the_list(world: &World) {
     world.submit_new(new).await;
     assert!(letters().await.is_empty());
     assert_eq!(world.task(dead.id).await.life, dead);
+}
+
+pub(crate) async fn tells_of_children_that_were_lost(world: &World) {
+    let old = two_appends(world).await;
+    let mut new = fork(world, old.id, old.seq);
+    let end = ChildEnd {
+        child: world.new_task().task.id,
+        state: StateName::Completed,
+        result: Some("x".repeat(20_000).into()),
+        stored: None,
+        error: None,
+        used: Default::default(),
+    };
+    new.fork.as_mut().unwrap().lost = vec![end.clone()];
+    let id = world.submit_new(new).await;
+    let copy = log(world, id).await;
+    let (last, before) = (&copy[copy.len() - 1], &copy[copy.len() - 2]);
+    assert_eq!(before.event.kind, "task.forked");
+    let told = TaskEvent::decode(&last.event.body).unwrap();
+    assert_eq!(told, TaskEvent::ChildEnded(end));
+    assert_eq!(world.task(id).await.life.seq, copy.len() as u64);
 }
 
 pub(crate) async fn refuses_what_is_not_there(world: &World) {

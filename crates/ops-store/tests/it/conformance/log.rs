@@ -296,6 +296,7 @@ pub(crate) async fn refuses_what_is_too_large(world: &World) {
     let resolve = TaskAction::Resolve {
         step: 1,
         resolution,
+        by: None,
     };
     assert_eq!(
         world.apply(doubtful.id, resolve).await.unwrap_err(),

@@ -258,6 +258,7 @@ pub(crate) async fn keeps_what_forks_and_parents_refer_to(world: &World) {
         also: Vec::new(),
         resets: Vec::new(),
         note: None,
+        lost: Vec::new(),
         redrives: false,
     });
     let fork = world.submit_new(fork).await;

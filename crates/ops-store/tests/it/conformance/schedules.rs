@@ -1,5 +1,5 @@
 use ops_core::{
-    Json, Micros, TaskAction, TaskId,
+    Json, Micros, Next, TaskAction, TaskId, WaitRequest,
     ports::{ExpectedSchedule, NewSchedule, ScheduleChange, StoreError},
     schedule::{
         CatchUp, Fire, Occasion, Overlap, RunOutcome, Schedule, ScheduleName, ScheduleRun,
@@ -8,7 +8,7 @@ use ops_core::{
     time::SECOND,
 };
 
-use crate::world::{OTHER, TENANT, World, big_json};
+use crate::world::{OTHER, TENANT, World, big_json, pair};
 
 const REMOVE: ScheduleChange = ScheduleChange::Remove {
     expected: ExpectedSchedule::Any,
@@ -287,6 +287,90 @@ pub(crate) async fn fires_once(world: &World) {
     assert!(fire(world, stale).await.is_empty());
     let total: u64 = world.store.counts(TENANT).await.unwrap().values().sum();
     assert_eq!(total, 1);
+}
+
+/// X12: a fire whose date was seen to moves nothing, and starts nothing.
+pub(crate) async fn looks_whether_a_fire_still_stands(world: &World) {
+    let schedule = put(world, new(world, Overlap::QueueOne, 0)).await;
+    let old = Fire {
+        occasion: Occasion::Due {
+            due: schedule.next_at.unwrap(),
+            next: schedule.next_at.map(|due| due.plus(SECOND)),
+            missed: true,
+        },
+        // Dates that no earlier run has.
+        runs: vec![(schedule.next_at.unwrap().plus(7), Ok(world.new_task()))],
+        ..due(world, &schedule, 1)
+    };
+    let first = started(&fire(world, due(world, &schedule, 1)).await[0]);
+    let ran = fire(world, due(world, &stored(world).await, 1)).await;
+    assert_eq!(ran[0].outcome, RunOutcome::Waiting);
+    let held = stored(world).await;
+    assert!(fire(world, old).await.is_empty());
+    assert_eq!(stored(world).await, held);
+
+    let release = |task| Fire {
+        revision: held.revision,
+        occasion: Occasion::Waited {
+            due: held.waiting.unwrap(),
+        },
+        runs: vec![(held.waiting.unwrap(), Ok(task))],
+    };
+    end(world, first).await;
+    let second = started(&fire(world, release(world.new_task())).await[0]);
+    end(world, second).await;
+    let noted = runs(world).await;
+    assert!(fire(world, release(world.new_task())).await.is_empty());
+    assert_eq!(runs(world).await, noted);
+    assert_eq!(noted.len(), 2);
+}
+
+/// X8: a run that waits for something has not ended.
+pub(crate) async fn counts_every_run_that_has_not_ended(world: &World) {
+    let until = now(world).plus(3_600 * SECOND);
+    let steps = vec![1];
+    let waits = [
+        Next::Wait(WaitRequest::Timer { until }),
+        Next::Wait(WaitRequest::Approval {
+            steps: steps.clone(),
+            until: None,
+        }),
+        Next::Wait(WaitRequest::InDoubt { steps }),
+        Next::Wait(WaitRequest::Signal {
+            names: vec!["go".into()],
+            until: None,
+        }),
+        Next::Fail {
+            error: crate::world::error("model_unreachable"),
+            retryable: true,
+        },
+    ];
+    let session = world.session().await;
+    for next in waits {
+        let schedule = put(world, new(world, Overlap::Skip, 0)).await;
+        let mut first = due(world, &schedule, 1);
+        if let (_, Ok(task)) = &mut first.runs[0] {
+            task.retry.initial_micros = 3_600 * SECOND;
+        }
+        let task = started(&fire(world, first).await[0]);
+        let busy = async |what: &str| {
+            let ran = fire(world, due(world, &stored(world).await, 1)).await;
+            assert_eq!(ran[0].outcome, RunOutcome::Skipped, "{what}");
+        };
+        busy("ready").await;
+        let life = world.claim(session, 1).await.remove(0).life;
+        assert_eq!(life.id, task);
+        busy("running").await;
+        world.append(&life, pair(1), next.clone()).await.unwrap();
+        busy(&format!("{next:?}")).await;
+        world.apply(task, TaskAction::Pause).await.unwrap();
+        busy("paused").await;
+        end(world, task).await;
+        let ran = fire(world, due(world, &stored(world).await, 1)).await;
+        end(world, started(&ran[0])).await;
+        let removed = world.store.change_schedule(TENANT, name("nightly"), REMOVE);
+        removed.await.unwrap();
+    }
 }
 
 pub(crate) async fn fires_once_in_parallel(world: &World) {

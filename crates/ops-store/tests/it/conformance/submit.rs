@@ -41,6 +41,7 @@ pub(crate) async fn keeps_every_field(world: &World) {
         max_tokens: Some(u64::from(u32::MAX) * 2),
         max_cost_micros: Some(9),
         timeout_micros: Some(7_000_000),
+        queue_timeout_micros: Some(8_000_000),
         on_exhausted: Some(OnExhausted::Wait),
     };
     new.task.priority = 9;

@@ -305,6 +305,45 @@ pub(crate) async fn passes_on_a_turn_that_is_not_taken(world: &World) {
     }
 }
 
+/// E3: the first in turn may be of a queue that is full, held back by a rate, or served by nobody.
+pub(crate) async fn holds_no_key_for_a_queue_that_is_not_served(world: &World) {
+    let holder = world.submit_new(keyed(world, "k")).await;
+    let session = world.session().await;
+    let life = claim_one(world, session).await;
+    assert_eq!(life.id, holder);
+    let other = || ClaimRequest {
+        session,
+        queue: "other".into(),
+        max: 10,
+        rate: None,
+    };
+    let mut elsewhere = Vec::new();
+    for _ in 0..2 {
+        let mut new = keyed(world, "k");
+        (new.task.queue, new.task.priority) = ("other".into(), 9);
+        elsewhere.push(world.submit_new(new).await);
+    }
+    let second = world.submit_new(keyed(world, "k")).await;
+    let third = world.submit_new(keyed(world, "k")).await;
+    assert!(world.store.claim(other()).await.unwrap().tasks.is_empty());
+    assert!(world.claim(session, 10).await.is_empty());
+    world.append(&life, pair(1), complete("{}")).await.unwrap();
+    // Nobody asks for the tasks of the other queue, whose turn would be first.
+    let next = claim_one(world, session).await;
+    assert_eq!(next.id, second);
+    // One task has the key, whoever asks.
+    assert!(world.store.claim(other()).await.unwrap().tasks.is_empty());
+    assert!(world.claim(session, 10).await.is_empty());
+    world.append(&next, pair(1), complete("{}")).await.unwrap();
+    let claimed = world.store.claim(other()).await.unwrap().tasks;
+    let ids: Vec<_> = claimed.iter().map(|record| record.task.id).collect();
+    assert_eq!(ids, [elsewhere[0]]);
+    assert!(world.claim(session, 10).await.is_empty());
+    let life = claimed[0].life.clone();
+    world.append(&life, pair(1), complete("{}")).await.unwrap();
+    assert_eq!(claim_one(world, session).await.id, third);
+}
+
 pub(crate) async fn passes_over_those_that_are_blocked(world: &World) {
     for _ in 0..5 {
         world.submit_new(keyed(world, "k")).await;

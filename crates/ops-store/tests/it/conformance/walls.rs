@@ -38,6 +38,7 @@ pub(crate) async fn hide_every_verb(world: &World) {
         TaskAction::Resolve {
             step: 1,
             resolution: Resolution::Retry,
+            by: None,
         }
         .into(),
     ] {

@@ -64,7 +64,7 @@ async fn a_full_database_loses_nothing() {
 
 /// Adds a line to the list that `cargo xtask test` prints; without one, a test must not pass that did
 /// nothing.
-fn skip(line: &str) {
+pub(super) fn skip(line: &str) {
     use std::io::Write as _;
     let list = std::env::var_os("OPSPAWN_TEST_SKIPS").unwrap_or_else(|| panic!("{line}"));
     let mut list = fs::OpenOptions::new().append(true).open(list).unwrap();

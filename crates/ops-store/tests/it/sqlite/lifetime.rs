@@ -299,6 +299,32 @@ async fn a_panic_in_the_writer_fails_its_group_only() {
     assert_eq!(store.stats().rollbacks, 1);
 }
 
+/// X1: a session whose leases could not be taken back is over all the same, and the next look ends it.
+#[tokio::test]
+async fn a_session_that_could_not_be_ended_is_ended_by_the_next_look() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(BrokenClock(TestClock::new(), AtomicBool::new(false)));
+    let (world, _store) = open_in(dir.path(), |options| options.clock = clock.clone()).unwrap();
+    let (session, life) = world.running().await;
+    clock.0.advance(60);
+    clock.1.store(true, Relaxed);
+    assert!(world.store.expire_sessions().await.is_err());
+    clock.1.store(false, Relaxed);
+    // It holds the lease still, and a heartbeat does not revive it.
+    assert_eq!(
+        world.task(life.id).await.life.state,
+        state::running(session)
+    );
+    for _ in 0..2 {
+        let over = world.store.heartbeat(session).await.unwrap_err();
+        assert_eq!(over, StoreError::SessionOver);
+    }
+    assert!(world.store.open_session(session).await.is_err());
+    assert_eq!(world.store.expire_sessions().await.unwrap(), 1);
+    assert_eq!(world.task(life.id).await.life.state, state::pending());
+    assert_eq!(world.store.expire_sessions().await.unwrap(), 0);
+}
+
 struct Panics;
 
 impl Observer for Panics {

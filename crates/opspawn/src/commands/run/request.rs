@@ -94,6 +94,7 @@ pub(super) fn body(args: &cli::Run) -> Result<Value> {
     let cost = args.max_cost_usd.map(money::usd);
     for (key, value) in [
         ("timeout", args.timeout.clone().into()),
+        ("queue_timeout", args.queue_timeout.clone().into()),
         ("max_steps", args.max_steps.into()),
         ("max_tokens", args.max_tokens.into()),
         ("max_cost_usd", cost.into()),

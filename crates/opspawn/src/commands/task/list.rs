@@ -17,29 +17,10 @@ use crate::{
 
 /// Lists tasks.
 pub(super) async fn ls(client: &Client, args: &cli::List, json: bool) -> Result<()> {
-    let parent = match &args.parent {
-        Some(parent) => Some(id::resolve(client, parent).await?),
-        None => None,
-    };
-    let now = SystemClock.now().0;
-    let since = args.since.as_deref().map(|text| time(text, now, "--since"));
-    let until = args.until.as_deref().map(|text| time(text, now, "--until"));
-    let mut query = format!("limit={}", args.limit);
-    let mut add = |key: &str, value: Option<&str>| {
-        if let Some(value) = value {
-            query.push_str(&format!("&{key}={}", client::escape(value)));
-        }
-    };
-    add("state", args.state.as_deref());
-    add("status", args.status.as_deref());
-    add("agent", args.agent.as_deref());
-    add("q", args.query.as_deref());
-    add("created_after", since.transpose()?.as_deref());
-    add("created_before", until.transpose()?.as_deref());
-    add("parent", parent.as_deref());
-    add("cursor", args.cursor.as_deref());
-    for label in &args.labels {
-        add("label", Some(label));
+    let mut query = query(client, &args.filter).await?;
+    query.push_str(&format!("&limit={}", args.limit));
+    if let Some(cursor) = &args.cursor {
+        query.push_str(&format!("&cursor={}", client::escape(cursor)));
     }
     let page = client.get(&format!("/api/v1/tasks/?{query}")).await?;
     if json {
@@ -54,6 +35,34 @@ pub(super) async fn ls(client: &Client, args: &cli::List, json: bool) -> Result<
         }
     }
     Ok(())
+}
+
+/// A filter as a query string.
+pub(super) async fn query(client: &Client, args: &cli::Filter) -> Result<String> {
+    let parent = match &args.parent {
+        Some(parent) => Some(id::resolve(client, parent).await?),
+        None => None,
+    };
+    let now = SystemClock.now().0;
+    let since = args.since.as_deref().map(|text| time(text, now, "--since"));
+    let until = args.until.as_deref().map(|text| time(text, now, "--until"));
+    let mut query = String::new();
+    let mut add = |key: &str, value: Option<&str>| {
+        if let Some(value) = value {
+            query.push_str(&format!("&{key}={}", client::escape(value)));
+        }
+    };
+    add("state", args.state.as_deref());
+    add("status", args.status.as_deref());
+    add("agent", args.agent.as_deref());
+    add("q", args.query.as_deref());
+    add("created_after", since.transpose()?.as_deref());
+    add("created_before", until.transpose()?.as_deref());
+    add("parent", parent.as_deref());
+    for label in &args.labels {
+        add("label", Some(label));
+    }
+    Ok(query)
 }
 
 /// A time, or one that lies so long before now, as the server reads it.

@@ -50,6 +50,9 @@ async fn a_question_waits_through_a_kill_and_is_answered_from_the_command_line()
             "question": "Which colour?", "options": ["red", "blue"],
         }])
     );
+    let green = place.cli(&["task", "signal", &id, "green"]).run().await;
+    let green = green.ends(2);
+    assert!(green.stderr.contains("`red`, `blue`"), "{green:#?}");
     place
         .cli(&["task", "signal", &id, "red"])
         .run()
@@ -61,6 +64,76 @@ async fn a_question_waits_through_a_kill_and_is_answered_from_the_command_line()
         .run()
         .await
         .ends(2);
+}
+
+/// Writes files small and large, below folders as well, and reads them after the question.
+const WRITES: &str = r#"
+[[turn]]
+calls = [
+  { tool = "write_file", arguments = { path = "a/b/kept.txt", content = "first" } },
+  { tool = "write_file", arguments = { path = "a/b/kept.txt", content = "second" } },
+  { tool = "write_file", arguments = { path = "large.txt", content = { "$expr" = "'0123456789abcdef' * 2000" } } },
+]
+[[turn]]
+calls = [{ tool = "ask_human", arguments = { question = "Go on?" } }]
+[[turn]]
+calls = [
+  { tool = "read_file", arguments = { path = "a/b/kept.txt" } },
+  { tool = "read_file", arguments = { path = "given.txt" } },
+  { tool = "search_files", arguments = { pattern = "0123456789abcdef" } },
+]
+[[turn]]
+answer = "{{ result(5) }} | {{ result(6) }} | {{ result(7) | length > 20 }}"
+"#;
+
+/// X11: the folder of a task is a copy of what its log says.
+#[tokio::test]
+async fn a_workspace_that_is_lost_is_brought_back_and_the_run_goes_on() {
+    let place = Place::new();
+    let mut server = place.server().await;
+    let mut body = scripted("write", WRITES);
+    body["input_data"]["files"] = json!({"given.txt": "given"});
+    let mut waiting = Vec::new();
+    for _ in 0..2 {
+        let id = tasks::submit(server.http(), &body).await;
+        tasks::in_state(server.http(), &id, &["waiting"]).await;
+        waiting.push(id);
+    }
+    let workspaces = place.data().join("workspaces");
+    let large = workspaces.join(&waiting[0]).join("large.txt");
+    assert_eq!(std::fs::metadata(large).unwrap().len(), 32_000);
+    // One loses a file while the server runs, the other everything while it does not.
+    std::fs::remove_file(workspaces.join(&waiting[0]).join("a/b/kept.txt")).unwrap();
+    answer_question(&server, &waiting[0]).await;
+    let is_whole = |answer: &str| {
+        let parts: Vec<_> = answer.split(" | ").collect();
+        assert!(
+            parts[0].contains("second") && parts[1].contains("given") && parts[2] == "True",
+            "{answer}"
+        );
+    };
+    is_whole(&tasks::answer(server.http(), &waiting[0]).await);
+    server.sigkill().unwrap();
+    std::fs::remove_dir_all(&workspaces).unwrap();
+    let server = place.server().await;
+    answer_question(&server, &waiting[1]).await;
+    is_whole(&tasks::answer(server.http(), &waiting[1]).await);
+    let large = workspaces.join(&waiting[1]).join("large.txt");
+    assert_eq!(std::fs::metadata(large).unwrap().len(), 32_000);
+}
+
+async fn answer_question(server: &ops_testkit::Opspawn, task: &str) {
+    let waiting = tasks::get(server.http(), task).await;
+    let name = waiting["state_detail"]["signals"][0].as_str().unwrap();
+    let signal = json!({"name": name, "payload": "yes"});
+    let path = format!("/api/v1/tasks/{task}/signals");
+    server
+        .http()
+        .post(&path, &signal)
+        .await
+        .unwrap()
+        .ok()
+        .unwrap();
 }
 
 const FAMILY: &str = r#"
@@ -363,4 +436,83 @@ async fn tasks_of_one_key_run_one_after_the_other() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     panic!("the second never had its turn: {turn:#}");
+}
+
+/// A parent that is given up while its child waits for somebody who never comes.
+const LEAVES: &str = r#"
+[[turn]]
+  [[turn.case]]
+  when = "goal == 'child'"
+  calls = [{ tool = "ask_human", arguments = { question = "Well?" } }]
+  [[turn.case]]
+  calls = [{ tool = "spawn_agent", arguments = { goal = "child" } }]
+[[turn]]
+error = "server_error"
+error_times = 1
+calls = [{ tool = "await_agents", arguments = { tasks = { "$expr" = "[(result(1) | fromjson).task]" } } }]
+[[turn]]
+answer = "{{ (last | fromjson)[0].status }}"
+"#;
+
+#[tokio::test]
+async fn a_dead_letter_whose_child_still_ran_goes_on_and_hears_of_it() {
+    let place = Place::new();
+    let tries = place.dev().env("OPSPAWN_MODEL_TRIES", "1");
+    let server = tries.start().await.unwrap();
+    let http = server.http();
+    let mut body = scripted("parent", LEAVES);
+    body["retry"] = json!({"max_attempts": 1});
+    let id = tasks::submit(http, &body).await;
+    assert_eq!(tasks::ended(http, &id).await["dead_letter"], json!(true));
+    let redrive = || place.cli(&["dead-letter", "redrive", "--all", "--json"]);
+    // A resumed run loads its script anew, so the first of them fails once more.
+    let redriven = redrive().run().await.ends(0).json_lines();
+    let again = redriven[0]["task_id"].as_str().unwrap().to_owned();
+    assert_eq!(tasks::ended(http, &again).await["dead_letter"], json!(true));
+    let redriven = redrive().run().await.ends(0).json_lines();
+    let new = redriven[0]["task_id"].as_str().unwrap().to_owned();
+    assert_eq!(tasks::answer(http, &new).await, "cancelled");
+    // The child is started and told of once.
+    assert_eq!(tasks::events(http, &new, "tool.called").await.len(), 2);
+    assert_eq!(tasks::events(http, &new, "task.child_ended").await.len(), 1);
+}
+
+#[tokio::test]
+async fn many_tasks_are_steered_by_a_filter() {
+    let place = Place::new();
+    let server = place.server().await;
+    let http = server.http();
+    let mut body = scripted("paint", ASKS);
+    let mut ids = Vec::new();
+    for team in ["a", "a", "b"] {
+        body["labels"] = json!({"team": team});
+        let id = tasks::submit(http, &body).await;
+        tasks::in_state(http, &id, &["waiting"]).await;
+        ids.push(id);
+    }
+    let cli = |args: &[&str]| place.cli(&[&["task"], args].concat());
+    let named = cli(&["cancel", "--label", "team=a", "--dry-run", "--json"]);
+    let named = named.run().await.ends(0).json_lines();
+    assert_eq!(named.len(), 2, "{named:#?}");
+    assert_eq!(named[0]["task_id"], json!(ids[1]));
+    assert_eq!(tasks::get(http, &ids[0]).await["state"], "waiting");
+    cli(&["pause", "--state", "waiting"]).run().await.ends(0);
+    for id in &ids {
+        assert_eq!(tasks::get(http, id).await["paused"], json!(true));
+    }
+    cli(&["resume", "--label", "team=b"]).run().await.ends(0);
+    assert_eq!(tasks::get(http, &ids[2]).await["paused"], json!(false));
+    assert_eq!(tasks::get(http, &ids[1]).await["paused"], json!(true));
+    let cancelled = cli(&["cancel", "--label", "team=a"]).run().await.ends(0);
+    assert!(cancelled.stdout.contains("2 tasks"), "{cancelled:#?}");
+    for (id, state) in ids.iter().zip(["cancelled", "cancelled", "waiting"]) {
+        assert_eq!(tasks::get(http, id).await["state"], state);
+    }
+    // Nobody means all of them by saying nothing.
+    cli(&["cancel"]).run().await.ends(2);
+    cli(&["cancel", &ids[2], "--label", "team=b"])
+        .run()
+        .await
+        .ends(2);
+    cli(&["cancel", "--state", "failed"]).run().await.ends(2);
 }

@@ -32,6 +32,8 @@ fn life(wait: Option<Value>) -> Lifecycle {
         lease_losses: 0,
         run_started: true,
         flags: 0,
+        timeout: None,
+        start_by: None,
         usage: Usage::default(),
         children_usage: Usage::default(),
         started_at: None,
@@ -63,6 +65,7 @@ async fn external_events_are_packed_before_the_writer_sees_them() {
     let resolve = |resolution| TaskAction::Resolve {
         step: 2,
         resolution,
+        by: Some("ann".into()),
     };
     let failed = Resolution::Failed {
         message: "x".repeat(1 << 20),
@@ -107,7 +110,7 @@ async fn edited_arguments_are_packed_before_the_writer_sees_them() {
             actor: Actor::Local,
             step: 2,
             action,
-            revision: None,
+            revision: Some(2),
             by: Some("ann".into()),
         };
         let values = decision(&asked, Some(open.clone()), 1 << 30).await.unwrap();
