@@ -105,7 +105,7 @@ pub(crate) struct Watch<'a> {
 
 impl Watch<'_> {
     fn end(&self) -> Option<Filled> {
-        if self.entitlement.check().is_err() {
+        if self.entitlement.check().is_err() && !units::mutant!("ops-worker.files_to_the_end") {
             return Some(Filled::Interrupted);
         }
         let now = self.entitlement.clock.now().0;

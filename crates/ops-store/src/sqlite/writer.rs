@@ -23,7 +23,7 @@ use ops_core::ports::{Clock, Observer};
 use rusqlite::Connection;
 
 use crate::sqlite::{
-    error::store_error,
+    error::{free_bytes, store_error},
     options::Durability,
     sessions::Sessions,
     writer::{
@@ -140,6 +140,9 @@ impl Writer {
     /// What is done while nobody asks for anything: see whether writes succeed again, and empty the WAL.
     fn idle(&self, batch: &Batch<'_>, wal: &mut WriteAheadLog<'_>) {
         if self.condition.is_failing() {
+            if !self.condition.may_recover(free_bytes(&self.dir)) {
+                return;
+            }
             // The same number again, but written: a page goes to the disk.
             let version = crate::sqlite::SCHEMA_VERSION;
             let probe = format!("BEGIN IMMEDIATE; PRAGMA user_version = {version}; COMMIT");
@@ -147,7 +150,8 @@ impl Writer {
                 Ok(()) => self.succeeded(),
                 Err(error) => {
                     self.roll_back(batch);
-                    self.condition.fail(store_error(&self.dir, &error));
+                    let error = store_error(&self.dir, &error);
+                    self.condition.fail(error, free_bytes(&self.dir));
                 }
             }
         } else if wal.empty() {
@@ -194,7 +198,7 @@ impl Writer {
                 self.roll_back(batch);
                 let error = store_error(&self.dir, &error);
                 // Once, not for each group until somebody has freed the disk.
-                if self.condition.fail(error.clone()) {
+                if self.condition.fail(error.clone(), free_bytes(&self.dir)) {
                     tracing::error!(%error, "writes fail");
                 }
                 done.drain(..).for_each(|job| job.fail(error.clone()));

@@ -41,7 +41,13 @@ async fn has_exactly(world: &World, stored: &[ops_core::TaskId]) {
 async fn a_full_database_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (world, store) = open_in(dir.path(), |options| options.max_pages = Some(120)).unwrap();
+    assert_eq!(world.store.health().failure, None);
     let stored = fill(&world).await;
+    // E7: it is said as long as writes fail, whoever asks.
+    for _ in 0..2 {
+        let failure = world.store.health().failure;
+        assert!(matches!(failure, Some(StoreError::Full(_))), "{failure:?}");
+    }
     assert!(stored.len() > 5, "{}", stored.len());
     has_exactly(&world, &stored).await;
     // A whole group fails together, and each of it is told.
@@ -108,6 +114,14 @@ async fn a_full_disk_works_again_once_there_is_space() {
     has_exactly(&world, &stored).await;
 
     fs::remove_file(&ballast).unwrap();
+    // E7: the store finds out by itself that there is space again.
+    for _ in 0..100 {
+        if world.store.health().failure.is_none() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(world.store.health().failure, None);
     for _ in 0..5 {
         stored.push(world.submit().await);
     }
