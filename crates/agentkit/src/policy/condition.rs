@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     pattern::matches,
-    spelling::Kind,
+    spelling::{Kind, UrlPatterns},
     touched::{Access, Touched},
 };
 use crate::tool::Resources;
@@ -38,6 +38,8 @@ struct Argument {
 enum Test {
     /// A text that matches this pattern as a whole.
     Text(String),
+    /// A URL that matches this pattern.
+    Url(UrlPatterns),
     /// This number or truth value.
     Equal(Value),
     /// A number within these bounds, both inclusive.
@@ -91,7 +93,10 @@ impl Condition {
             return Err(InvalidCondition(message));
         }
         let kind = parts.last().and_then(|name| Kind::of(name));
-        let test = Test::new(value, kind).map_err(invalid)?;
+        let mut test = Test::new(value, kind).map_err(invalid)?;
+        if parts.last().is_some_and(|name| name == "method") {
+            test = test.in_any_case();
+        }
         let stands_for = match &parts[..] {
             [name] => Touched::of_argument(name, value),
             _ => None,
@@ -148,7 +153,11 @@ impl Condition {
 
 impl Argument {
     fn may_hold(&self, arguments: &Value, resources: &Resources) -> bool {
-        let holds = |value| self.spellings(value).any(|value| self.test.holds(&value));
+        let judge = UrlPatterns::may_match;
+        let holds = |value| {
+            self.spellings(value)
+                .any(|value| self.test.holds(&value, judge))
+        };
         self.values(arguments).into_iter().any(holds)
             || self
                 .stands_for
@@ -158,7 +167,11 @@ impl Argument {
 
     fn surely_holds(&self, arguments: &Value, resources: &Resources) -> bool {
         let values = self.values(arguments);
-        let holds = |value| self.spellings(value).all(|value| self.test.holds(&value));
+        let judge = UrlPatterns::surely_match;
+        let holds = |value| {
+            self.spellings(value)
+                .all(|value| self.test.holds(&value, judge))
+        };
         let touched = self.stands_for.as_ref();
         let covered = touched.and_then(|touched| touched.covers_all(resources));
         (!values.is_empty() || covered.is_some())
@@ -206,6 +219,9 @@ impl Argument {
 impl Test {
     fn new(value: &Value, kind: Option<Kind>) -> Result<Self, String> {
         match value {
+            Value::String(pattern) if kind == Some(Kind::Url) => {
+                Ok(Self::Url(UrlPatterns::new([pattern.as_str()])))
+            }
             Value::String(pattern) => {
                 let text = Self::Text(pattern.clone());
                 let plain = kind.and_then(|kind| kind.pattern(pattern));
@@ -257,8 +273,22 @@ impl Test {
         }
     }
 
-    fn holds(&self, value: &Value) -> bool {
+    /// With the texts in upper case as well: methods of HTTP are, and a rule on `delete` means them.
+    fn in_any_case(self) -> Self {
         match self {
+            Self::Text(text) => {
+                let upper = text.to_ascii_uppercase();
+                Self::Any(vec![Self::Text(text), Self::Text(upper)])
+            }
+            Self::Any(tests) => Self::Any(tests.into_iter().map(Self::in_any_case).collect()),
+            other @ (Self::Url(_) | Self::Equal(_) | Self::Range { .. }) => other,
+        }
+    }
+
+    /// `judge` says whether a URL has to match in one of its readings, or in each.
+    fn holds(&self, value: &Value, judge: fn(&UrlPatterns, &str) -> bool) -> bool {
+        match self {
+            Self::Url(patterns) => value.as_str().is_some_and(|url| judge(patterns, url)),
             Self::Text(pattern) => value.as_str().is_some_and(|text| matches(pattern, text)),
             // 1 and 1.0 are one number to a person who writes a rule.
             Self::Equal(Value::Number(number)) => value.as_f64() == number.as_f64(),
@@ -266,7 +296,7 @@ impl Test {
             Self::Range { min, max } => value
                 .as_f64()
                 .is_some_and(|number| (*min..=*max).contains(&number)),
-            Self::Any(tests) => tests.iter().any(|test| test.holds(value)),
+            Self::Any(tests) => tests.iter().any(|test| test.holds(value, judge)),
         }
     }
 }
@@ -343,6 +373,48 @@ mod tests {
                 "cmd",
                 json!(["rm", "-*"]),
                 json!({"cmd": ["rm", "-rf"]}),
+                true,
+                true,
+            ),
+            (
+                "method",
+                json!("delete"),
+                json!({"method": "DELETE"}),
+                true,
+                true,
+            ),
+            (
+                "method",
+                json!(["put", "delete"]),
+                json!({"method": "DELETE"}),
+                true,
+                true,
+            ),
+            (
+                "method",
+                json!("delete"),
+                json!({"method": "GET"}),
+                false,
+                false,
+            ),
+            (
+                "url",
+                json!("http://h/a/*"),
+                json!({"url": "http://h/a/..%2fx"}),
+                true,
+                false,
+            ),
+            (
+                "url",
+                json!("http://h/a/*"),
+                json!({"url": "http://h//a/x"}),
+                true,
+                false,
+            ),
+            (
+                "url",
+                json!("http://h/a/*"),
+                json!({"url": "http://h/a/x%2Fy"}),
                 true,
                 true,
             ),

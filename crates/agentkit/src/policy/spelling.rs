@@ -3,6 +3,8 @@
 
 use reqwest::Url;
 
+use super::pattern;
+
 /// What an argument is, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -77,6 +79,125 @@ pub(crate) fn url(text: &str) -> Option<String> {
     Some(decoded(url.as_str()))
 }
 
+/// How often escapes are taken back: each server on the way may take one back.
+const MAX_DECODED: usize = 4;
+
+/// A URL as the most lenient server reads it, if that is not the plain spelling: with escaped slashes
+/// and dots taken back, no parameters of path segments, no empty segments, and without what `..` takes
+/// back then. `https://host/public/..%2fkeys` may be answered as `https://host/keys`.
+///
+/// RFC 3986 leaves these differences to the server, so nobody can tell here which one it makes: what
+/// restricts speaks of both readings, and what permits has to hold for both.
+pub(crate) fn lenient_url(text: &str) -> Option<String> {
+    let plain = url(text)?;
+    let (base, path, rest) = parts(&plain)?;
+    let path = self::path(&without_parameters(&taken_back(path)));
+    let lenient = format!("{base}{path}{}{rest}", last_slash(&plain, &path));
+    (lenient != plain).then_some(lenient)
+}
+
+/// A pattern of URLs for their lenient readings, if that is another pattern. A `*` may stand for any
+/// number of segments, so nobody knows what `..` takes back: there is none with both.
+fn lenient_pattern(pattern: &str) -> Option<String> {
+    let (base, path, rest) = parts(pattern)?;
+    let path = without_parameters(&taken_back(path));
+    if path.split('/').any(|part| part == "..") {
+        return None;
+    }
+    let path = self::path(&path);
+    let lenient = format!("{base}{path}{}{rest}", last_slash(pattern, &path));
+    (lenient != pattern).then_some(lenient)
+}
+
+/// What comes before the path of a URL, the path, and what comes after it.
+fn parts(url: &str) -> Option<(&str, &str, &str)> {
+    let start = url.find("://")? + 3;
+    let start = start + url[start..].find('/')?;
+    let end = url.find(['?', '#']).unwrap_or(url.len());
+    let path = url.get(start..end)?;
+    Some((&url[..start], path, &url[end..]))
+}
+
+/// The slash that ends the path of a URL: another place than the one without it.
+fn last_slash(url: &str, path: &str) -> &'static str {
+    let ends = parts(url).is_some_and(|(_, path, _)| taken_back(path).ends_with('/'));
+    if ends && path != "/" { "/" } else { "" }
+}
+
+/// With escapes of slashes, dots, semicolons and the percent sign taken back, and of what needs none.
+fn taken_back(path: &str) -> String {
+    let mut path = path.to_owned();
+    for _ in 0..MAX_DECODED {
+        let again = decode(&path, |byte| {
+            byte.is_ascii_alphanumeric() || b"-._~/\\;%".contains(&byte)
+        });
+        if again == path {
+            break;
+        }
+        path = again;
+    }
+    path.replace('\\', "/")
+}
+
+/// Without what follows a `;` in each segment. A `*` among it may stand for more segments, and stays.
+fn without_parameters(path: &str) -> String {
+    let parts: Vec<String> = path
+        .split('/')
+        .map(|part| match part.split_once(';') {
+            Some((name, parameters)) if parameters.contains('*') => format!("{name}*"),
+            Some((name, _)) => name.to_owned(),
+            None => part.to_owned(),
+        })
+        .collect();
+    parts.join("/")
+}
+
+/// Patterns of URLs: as they are written, in their plain spelling, and for lenient readings.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct UrlPatterns {
+    exact: Vec<String>,
+    lenient: Vec<String>,
+}
+
+impl UrlPatterns {
+    /// `texts` are patterns as they are written, with or without their plain spellings.
+    pub(super) fn new<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut patterns = Self {
+            exact: Vec::new(),
+            lenient: Vec::new(),
+        };
+        for text in texts {
+            let plain = url_pattern(text).filter(|plain| plain != text);
+            let plain = [Some(text.to_owned()), plain].into_iter().flatten();
+            for pattern in plain {
+                patterns.lenient.extend(lenient_pattern(&pattern));
+                patterns.exact.push(pattern);
+            }
+        }
+        patterns
+    }
+
+    /// Whether one of them may describe a URL, the way some server reads it.
+    pub(super) fn may_match(&self, url: &str) -> bool {
+        let lenient = lenient_url(url);
+        self.matches(url) || lenient.is_some_and(|url| self.matches_leniently(&url))
+    }
+
+    /// Whether they describe a URL whatever way a server reads it.
+    pub(super) fn surely_match(&self, url: &str) -> bool {
+        let lenient = lenient_url(url);
+        self.matches(url) && lenient.is_none_or(|url| self.matches_leniently(&url))
+    }
+
+    fn matches(&self, url: &str) -> bool {
+        self.exact.iter().any(|one| pattern::matches(one, url))
+    }
+
+    fn matches_leniently(&self, url: &str) -> bool {
+        self.matches(url) || self.lenient.iter().any(|one| pattern::matches(one, url))
+    }
+}
+
 /// The host of a URL in its plain spelling, without its port; the whole text if it is no such URL.
 pub(crate) fn host(url: &str) -> &str {
     let Some((_, rest)) = url.split_once("://") else {
@@ -112,6 +233,13 @@ fn url_pattern(text: &str) -> Option<String> {
 
 /// Without escapes of what needs none (RFC 3986, 6.2.2).
 fn decoded(text: &str) -> String {
+    decode(text, |byte| {
+        byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
+    })
+}
+
+/// Without escapes of these bytes, which are ASCII; other escapes are in upper case.
+fn decode(text: &str, is_plain: impl Fn(u8) -> bool) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('%') {
@@ -120,7 +248,7 @@ fn decoded(text: &str) -> String {
         let digits = rest.get(1..3);
         let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
         match (byte, digits) {
-            (Some(byte), _) if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => {
+            (Some(byte), _) if is_plain(byte) => {
                 out.push(char::from(byte));
                 rest = &rest[3..];
             }
@@ -191,6 +319,60 @@ mod tests {
             assert_eq!(url(text).unwrap(), plain, "{text}");
         }
         assert_eq!(url("no url"), None);
+    }
+
+    #[test]
+    fn a_url_has_a_lenient_reading_where_servers_differ() {
+        for (text, lenient) in [
+            ("http://h/public/..%2fx", Some("http://h/x")),
+            ("http://h/public/%2e%2e%2fx", Some("http://h/x")),
+            ("http://h/public/..%5cx", Some("http://h/x")),
+            ("http://h/public/..;/x", Some("http://h/x")),
+            (
+                "http://h/public/..;a=1/x?q=..%2f",
+                Some("http://h/x?q=..%2F"),
+            ),
+            ("http://h/public/%252e%252e%252fx", Some("http://h/x")),
+            ("http://h//deny/x", Some("http://h/deny/x")),
+            ("http://h/a//b/", Some("http://h/a/b/")),
+            ("http://h/a%2Fb", Some("http://h/a/b")),
+            ("http://h/a;v=1/b", Some("http://h/a/b")),
+            ("http://h/..%2f..%2f", Some("http://h/")),
+            ("http://h/a/../b", None),
+            ("http://h/", None),
+            ("http://h/a/b/?x=//y", None),
+            ("no url", None),
+        ] {
+            assert_eq!(lenient_url(text).as_deref(), lenient, "{text}");
+        }
+        // Each layer of escapes takes one more pass, and there are only so many.
+        let deep = format!("http://h/{}", "%25".repeat(50_000));
+        assert!(lenient_url(&deep).is_some());
+    }
+
+    #[test]
+    fn patterns_judge_both_readings_of_a_url() {
+        for (pattern, url, may, surely) in [
+            ("http://h/public/*", "http://h/public/a", true, true),
+            ("http://h/public/*", "http://h/public/..%2Fx", true, false),
+            ("http://h/public/*", "http://h/public/..;/x", true, false),
+            ("http://h/public/*", "http://h/public/..%5Cx", true, false),
+            ("http://h/public/*", "http://h/public//a", true, true),
+            ("http://h/public/*", "http://h/public/a%2Fb", true, true),
+            ("http://h/deny/*", "http://h//deny/x", true, false),
+            ("http://h/deny/*", "http://h/a/..%2Fdeny/x", true, false),
+            ("http://h/a%2Fb/*", "http://h/a%2Fb/c", true, true),
+            ("http://h/a%2fb/*", "http://h/a%2Fb/c", true, true),
+            // Another place for a server that tells them apart.
+            ("http://h/a%2Fb/*", "http://h/a/b/c", false, false),
+            ("http://h/a;v=*/c", "http://h/a;v=1/c", true, true),
+            ("*", "http://h/public/..%2Fx", true, true),
+            ("http://h/a/*", "http://h/b", false, false),
+        ] {
+            let patterns = UrlPatterns::new([pattern]);
+            assert_eq!(patterns.may_match(url), may, "{pattern} {url}");
+            assert_eq!(patterns.surely_match(url), surely, "{pattern} {url}");
+        }
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-use super::{pattern, spelling::Kind as Spelling};
+use super::{
+    pattern,
+    spelling::{Kind as Spelling, UrlPatterns},
+};
 use crate::tool::{Resource, Resources};
 
 /// Patterns of one kind of resource.
@@ -15,6 +18,8 @@ pub(super) struct Touched {
     /// What lies below the paths that they describe: a rule that restricts a folder by its name restricts
     /// what is in it.
     below: Vec<String>,
+    /// The same as patterns of URLs, if they are.
+    urls: UrlPatterns,
 }
 
 /// How a call touches a resource.
@@ -99,18 +104,20 @@ impl Touched {
             .filter(|texts| !texts.is_empty())
             .ok_or_else(|| format!("must give `{name}` as a pattern or a list of patterns"))?;
         let mut patterns = Vec::with_capacity(texts.len());
-        for text in texts {
+        for text in &texts {
             patterns.extend(kind.patterns(text)?);
         }
         let below = match kind {
             Kind::Path => patterns.iter().map(|one| format!("{one}/*")).collect(),
             Kind::Url | Kind::Host | Kind::Service => Vec::new(),
         };
+        let urls = texts.into_iter().filter(|_| kind == Kind::Url);
         Ok(Self {
             access,
             kind,
             patterns,
             below,
+            urls: UrlPatterns::new(urls),
         })
     }
 
@@ -161,7 +168,7 @@ impl Touched {
             (Kind::Path, Resource::Tree(path)) => any(&|one| {
                 pattern::matches(one, path) || pattern::matches_some_below(one, &below(path))
             }),
-            (Kind::Url, Resource::Url(url)) => any(&|one| pattern::matches(one, url)),
+            (Kind::Url, Resource::Url(url)) => self.urls.may_match(url),
             (Kind::Host, Resource::Url(_)) => {
                 let host = resource.host().unwrap_or_default();
                 any(&|one| pattern::matches(one, host))
@@ -176,8 +183,9 @@ impl Touched {
         let (path, is_folder) = match (self.kind, resource) {
             (Kind::Path, Resource::Folder(path)) => (path, true),
             (Kind::Path, Resource::Tree(path)) => (path, false),
+            (Kind::Url, Resource::Url(url)) => return Some(self.urls.surely_match(url)),
             (Kind::Path, Resource::File(_))
-            | (Kind::Url | Kind::Host, Resource::Url(_))
+            | (Kind::Host, Resource::Url(_))
             | (Kind::Service, Resource::Service(_)) => {
                 let patterns: Vec<&String> = self.patterns.iter().collect();
                 return Some(self.describe(&patterns, resource));
@@ -216,6 +224,11 @@ impl Kind {
                 return Ok(vec![folder, below]);
             }
             Self::Path => Spelling::Path.pattern(text),
+            Self::Url if !may_be_url(text) => {
+                return Err(format!(
+                    "can never hold: `{text}` has no scheme; write `https://{text}`, or `*://{text}`"
+                ));
+            }
             Self::Url => Spelling::Url.pattern(text),
             Self::Host if text.contains('/') || text.rsplit_once(':').is_some_and(is_port) => {
                 return Err(format!(
@@ -230,6 +243,17 @@ impl Kind {
             .flatten()
             .collect())
     }
+}
+
+/// Whether a pattern can match a URL: it has a scheme, or a `*` that may stand for one.
+fn may_be_url(pattern: &str) -> bool {
+    let beginning = pattern.split_once('*').map(|(beginning, _)| beginning);
+    let is_scheme = |text: &str| {
+        let name = text.trim_end_matches('/').trim_end_matches(':');
+        name.bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"+-".contains(&byte))
+    };
+    pattern.contains("://") || beginning.is_some_and(is_scheme)
 }
 
 fn is_port((_, port): (&str, &str)) -> bool {
@@ -327,6 +351,13 @@ mod tests {
                 false,
             ),
             (
+                json!({"url": "*.example.com/*"}),
+                url("http://a.example.com/"),
+                true,
+            ),
+            (json!({"url": "http*"}), url("http://a.example.com/"), true),
+            (json!({"url": "http:*"}), url("http://a.example.com/"), true),
+            (
                 json!({"service": "mail"}),
                 Resources::writes([Resource::service("mail")]),
                 true,
@@ -340,6 +371,29 @@ mod tests {
                 expected,
                 "{condition:?}"
             );
+        }
+    }
+
+    /// Servers differ in how they read such paths.
+    #[test]
+    fn a_url_that_servers_read_in_two_ways_is_judged_by_both() {
+        for (pattern, url, may, surely) in [
+            ("http://h/public/*", "http://h/public/..%2fx", true, false),
+            (
+                "http://h/public/*",
+                "http://h/public/%2e%2e%2fx",
+                true,
+                false,
+            ),
+            ("http://h/public/*", "http://h/public/..;/x", true, false),
+            ("http://h/public/*", "http://h/public/..%5cx", true, false),
+            ("http://h/public/*", "http://h/public/x%2Fy", true, true),
+            ("http://h/deny/*", "http://h//deny/x", true, false),
+        ] {
+            let resources = Resources::reads([Resource::url(url)]);
+            let table = touched(Access::Touches, json!({"url": pattern}));
+            assert_eq!(table.may_hold(&resources), may, "{pattern} {url}");
+            assert_eq!(table.surely_holds(&resources), surely, "{pattern} {url}");
         }
     }
 
@@ -409,6 +463,15 @@ mod tests {
             (
                 json!({"path": "a/../b"}),
                 "can never hold: `a/../b` is not below the workspace",
+            ),
+            (
+                json!({"url": "api.example.com/*"}),
+                "can never hold: `api.example.com/*` has no scheme; write `https://api.example.com/*`, or \
+                 `*://api.example.com/*`",
+            ),
+            (
+                json!({"url": ["https://a/*", "/v1/*"]}),
+                "can never hold: `/v1/*` has no scheme; write `https:///v1/*`, or `*:///v1/*`",
             ),
             (
                 json!({"host": "a.example:80"}),
