@@ -20,6 +20,7 @@ pub use self::{
 pub(crate) use self::{
     output::{held, in_words, refusal, too_many_refusals},
     plan_execute::plan_message,
+    react::answer_cut,
     text::{Said, hear, rewrite},
 };
 use crate::{

@@ -216,6 +216,8 @@ pub(super) fn yaml(text: &str) -> Result<Map<String, Value>, DefinitionError> {
     // Its text would show the source again, on many lines.
     let wrong = |error: serde_saphyr::Error| {
         let message = error.without_snippet().to_string();
+        // Its advice is for the programmer.
+        let message = message.replace(", set DuplicateKeyPolicy in Options if acceptable", "");
         syntax("YAML", message.trim_end())
     };
     match serde_saphyr::from_str(text).map_err(wrong)? {

@@ -61,6 +61,18 @@ fn every_key_is_read_and_the_one_form_reads_back() {
 }
 
 #[test]
+fn a_key_that_stands_twice_in_yaml_is_told_without_advice_for_programmers() {
+    let text = "---\nname: a\nmodel: openai/gpt-5\nname: b\n---\n\nBe kind.\n";
+    let error = Definition::parse(text, Format::guess(text)).unwrap_err();
+    let message = error.to_string();
+    assert!(
+        message.contains("duplicate mapping key: name") && message.contains("line"),
+        "{message}"
+    );
+    assert!(!message.contains("Options"), "{message}");
+}
+
+#[test]
 fn equal_definitions_have_one_digest_however_they_are_written() {
     let toml = "tools = []\nname = \"a\"\nmodel = \"openai/gpt-5\"\ninstructions = \"Be kind.\"\n\
                 limits = { timeout = \"90s\", max_steps = 3 }";

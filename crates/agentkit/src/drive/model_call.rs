@@ -29,6 +29,8 @@ const FIRST_DELAY: Duration = Duration::from_millis(500);
 const LONGEST_DELAY: Duration = Duration::from_secs(60);
 /// The most calls that one answer may ask for.
 const MOST_CALLS: usize = 128;
+/// The code of a call whose arguments cannot be used.
+const INVALID_ARGUMENTS: &str = "invalid_arguments";
 
 /// A model call that is next.
 pub(super) struct Call {
@@ -150,9 +152,11 @@ impl Driver<'_> {
         Ok(self.save_before(refusal).await?)
     }
 
-    /// Whether the provider withheld the answer, and another model may give one.
+    /// Whether the provider withheld the answer, so that this call has failed: where another model may
+    /// give an answer, and where the answer asks for calls. Calls of a withheld answer must not run.
     fn is_withheld(&self, response: &Response) -> bool {
-        response.finish == FinishReason::ContentFilter && self.run.next_model().is_some()
+        response.finish == FinishReason::ContentFilter
+            && (self.run.next_model().is_some() || !response.calls.is_empty())
     }
 
     /// Takes an answer in: the gate judges its calls, and those that may begin have their intent in
@@ -180,10 +184,14 @@ impl Driver<'_> {
                     .gate
                     .unread(&call.name, &call.arguments, unchecked("call")),
             };
+            let is_cut = response.finish == FinishReason::Length && is_beginning(&call.arguments);
+            let is_unread = |error: &mut Failure| is_cut && error.code == INVALID_ARGUMENTS;
+            // The gate saw arguments that are no JSON. The model has to know why they are none.
+            let _ = admission.error.take_if(is_unread);
             let refusal = if self.run.counted_step(step) > max_steps && !waits {
                 let message = format!("the run's {max_steps} steps are used up; answer now");
                 Some(Failure::last("step_limit", message))
-            } else if response.finish == FinishReason::Length && call.arguments.trim().is_empty() {
+            } else if is_cut {
                 Some(cut_off())
             } else if index + 1 == MOST_CALLS && asked > MOST_CALLS {
                 Some(too_many(asked))
@@ -362,11 +370,18 @@ impl Driver<'_> {
     }
 }
 
-/// What the model is told of a call whose arguments never came.
+/// What the model is told of a call whose arguments did not come, or not whole.
 fn cut_off() -> Failure {
-    let message = "the answer was cut at its output limit before the arguments of this call, so it did \
-                   not run; call again, with less in one answer";
-    Failure::last("invalid_arguments", message)
+    let message = "the answer was cut at its output limit before the end of this call's arguments, so \
+                   the call did not run; call again with smaller arguments, for instance a long text in \
+                   several pieces, each in an answer of its own";
+    Failure::last(INVALID_ARGUMENTS, message)
+}
+
+/// Whether arguments stop before their end.
+fn is_beginning(arguments: &str) -> bool {
+    let read = serde_json::from_str::<serde::de::IgnoredAny>(arguments);
+    read.is_err_and(|error| error.is_eof())
 }
 
 /// What it is told with the last call that is looked at.
@@ -417,7 +432,7 @@ fn gave_up(failure: &Failure, failures: u32) -> Failure {
 fn withheld(response: &Response) -> ModelError {
     let mut error = ModelError::new(
         ModelErrorKind::ContentFilter,
-        "the provider withheld the answer",
+        "the provider withheld the answer; rephrase the goal, or name a model to fall back on",
     );
     error.request_id.clone_from(&response.request_id);
     error

@@ -21,6 +21,10 @@ use crate::{
 
 /// The most items of a plan.
 const MOST_ITEMS: usize = 50;
+/// The longest title of an item, in bytes.
+const MAX_TITLE_BYTES: usize = 2_000;
+/// The most bytes of the titles of a plan. Each item that is done writes the whole plan again.
+const MAX_PLAN_BYTES: usize = 20_000;
 /// The most plans of a run.
 const MOST_PLANS: u32 = 4;
 /// How an answer begins that says that an item cannot be done.
@@ -155,6 +159,16 @@ fn items(text: &str) -> Result<Vec<String>, Failure> {
             "is a plan of {} steps, more than {MOST_ITEMS}",
             titles.len()
         );
+        return Err(unreadable(&what));
+    }
+    let longest = titles.iter().map(String::len).max().unwrap_or(0);
+    if longest > MAX_TITLE_BYTES {
+        let what = format!("is a plan with a step of {longest} bytes, more than {MAX_TITLE_BYTES}");
+        return Err(unreadable(&what));
+    }
+    let whole: usize = titles.iter().map(String::len).sum();
+    if whole > MAX_PLAN_BYTES {
+        let what = format!("is a plan of {whole} bytes, more than {MAX_PLAN_BYTES}");
         return Err(unreadable(&what));
     }
     Ok(titles)
@@ -320,6 +334,26 @@ mod tests {
                 .message
                 .contains("51 steps, more than 50")
         );
+    }
+
+    /// A plan is written again with each of its items.
+    #[test]
+    fn the_titles_of_a_plan_are_bounded() {
+        for (count, bytes, problem) in [
+            (1, 2_001, "a step of 2001 bytes, more than 2000"),
+            (50, 401, "a plan of 20050 bytes, more than 20000"),
+        ] {
+            let titles = vec!["x".repeat(bytes); count];
+            let json = json!({"steps": titles}).to_string();
+            let lines: String = titles.iter().map(|title| format!("1. {title}\n")).collect();
+            for text in [json, lines] {
+                let error = items(&text).unwrap_err();
+                assert_eq!(error.code, UNREADABLE);
+                assert!(error.message.contains(problem), "{error}");
+            }
+        }
+        let full = json!({"steps": vec!["x".repeat(400); 50]}).to_string();
+        assert_eq!(items(&full).unwrap().len(), 50);
     }
 
     #[test]

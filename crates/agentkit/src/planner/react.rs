@@ -42,6 +42,15 @@ impl Planner for ReactText {
     }
 }
 
+/// The failure of a run whose model does not come to the end of an answer.
+pub(crate) fn answer_cut() -> Failure {
+    Failure::last(
+        "answer_cut",
+        "the model's answer was cut, at its output limit or at the end of its context; raise \
+         `limits.max_output_tokens`, ask for less in one answer, or use a model with a larger context",
+    )
+}
+
 pub(super) fn plan(run: &Run) -> PlanStep {
     let Turn::Answered {
         text,
@@ -58,11 +67,7 @@ pub(super) fn plan(run: &Run) -> PlanStep {
                 output: answer.clone().unwrap_or_else(words),
             };
         }
-        FinishReason::Length => Failure::last(
-            "answer_cut",
-            "the model's answer was cut at its output limit; raise `limits.max_output_tokens`, or \
-             ask for less",
-        ),
+        FinishReason::Length => answer_cut(),
         FinishReason::ContentFilter => Failure::last(
             "model_content_filter",
             "the provider withheld the answer; rephrase the goal, or name a model to fall back on",

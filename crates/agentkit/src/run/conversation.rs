@@ -60,6 +60,9 @@ pub(super) struct Conversation {
     pub(super) answers: u32,
     /// Turns in a row whose calls were all invalid, or that said nothing.
     pub(super) repairs: u32,
+    /// Whether the last answer was cut at its output limit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) cut: bool,
     pub(super) plan: Option<Plan>,
     /// What a person added while calls were open; the model reads it after their results.
     added: Vec<String>,
@@ -70,6 +73,7 @@ impl Conversation {
     pub(super) fn answered(&mut self, completed: &ModelCompleted) {
         self.memory.reach(completed.step);
         self.answers += 1;
+        self.cut = completed.finish == FinishReason::Length;
         self.turn = Turn::Open;
         if let Some(error) = &completed.refused {
             self.refused = Some(Refused {

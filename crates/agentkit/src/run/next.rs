@@ -110,6 +110,9 @@ impl Run {
             return Next::OpenSegment(opened);
         }
         if self.conversation.repairs > config.limits.max_repairs {
+            if self.conversation.cut {
+                return Next::Done(Outcome::Failed(planner::answer_cut()));
+            }
             return failed(
                 "model_unusable",
                 format!(

@@ -5,6 +5,8 @@ mod budget;
 #[cfg(test)]
 mod chain;
 #[cfg(test)]
+mod cut;
+#[cfg(test)]
 mod events;
 #[cfg(test)]
 mod face;
