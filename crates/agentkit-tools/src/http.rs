@@ -293,21 +293,46 @@ impl Answer {
         .await
     }
 
-    /// As a file of the workspace, `max` bytes of content at most.
+    /// As a file of the workspace, `max` bytes of content at most; `has_limit` says that the caller
+    /// asked for no more than that.
+    ///
+    /// A file that is there is only replaced by what is whole and no error: otherwise a download that
+    /// breaks off would destroy what an earlier one brought.
     pub(crate) async fn saved(
         self,
         context: &ToolContext,
         path: PathBuf,
         max: u64,
+        has_limit: bool,
         quota: &Arc<Quota>,
     ) -> Result<ToolOutput, Failure> {
-        let (mut result, bytes) = off_thread(move || {
+        let failed = self.status.is_client_error() || self.status.is_server_error();
+        let (mut result, bytes, doubt) = off_thread(move || {
             let mut result = self.head();
             let content = self.body.unpacked(&self.headers, max);
             content.tell(&mut result);
-            (result, Bytes::from(content.bytes))
+            let doubt = match failed {
+                true => Some(format!("the status is {}", self.status.as_u16())),
+                false => content.missing(has_limit).map(str::to_owned),
+            };
+            (result, Bytes::from(content.bytes), doubt)
         })
         .await?;
+        if let Some(doubt) = doubt {
+            let place = path.clone();
+            let is_there = blocking(context, move |root, _| {
+                Ok(root.symlink_metadata(&place).is_ok())
+            });
+            if is_there.await? {
+                let shown = path.display();
+                let reason = format!(
+                    "`{shown}` is as it was: {doubt}, so the body did not replace it; fetch it again, or \
+                     save it under another name"
+                );
+                result["not_saved"] = reason.into();
+                return Ok(result.into());
+            }
+        }
         let content = bytes.clone();
         let place = Place::of(context, quota);
         let path = blocking(context, move |root, abandoned| {

@@ -106,6 +106,11 @@ impl Tool for HttpFetch {
             let given = arguments.clone();
             let arguments: Arguments = crate::arguments(arguments)?;
             let save_as = arguments.save_as.as_deref().map(file_path).transpose()?;
+            if save_as.is_some() && matches!(arguments.method, Verb::Head) {
+                let message = "HEAD brings no body, so there is nothing to save: leave `save_as` out, or \
+                               use GET";
+                return Err(Failure::last("invalid_arguments", message));
+            }
             let max_bytes = self.client.limit(arguments.max_bytes);
             let outgoing = Outgoing {
                 method: match arguments.method {
@@ -131,7 +136,11 @@ impl Tool for HttpFetch {
                 .map_err(|trouble| trouble.failure(context.effect))?;
             match save_as {
                 Some(path) if answer.is_final() => {
-                    answer.saved(context, path, max_bytes, &self.quota).await
+                    let has_limit = arguments.max_bytes.is_some();
+                    let quota = &self.quota;
+                    answer
+                        .saved(context, path, max_bytes, has_limit, quota)
+                        .await
                 }
                 Some(_) | None => answer
                     .shown(arguments.raw, max_bytes)

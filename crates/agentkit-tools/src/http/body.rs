@@ -135,6 +135,16 @@ impl Body {
 }
 
 impl Content {
+    /// Why this is not all that there is, unless what was asked for is just that much.
+    pub(super) fn missing(&self, has_limit: bool) -> Option<&str> {
+        match &self.end {
+            End::Whole => None,
+            End::Truncated if has_limit => None,
+            End::Truncated => Some("the body is larger than what is read of one"),
+            End::Broken(why) => Some(why),
+        }
+    }
+
     /// Adds to a result how much there is.
     pub(super) fn tell(&self, result: &mut Value) {
         result["bytes"] = self.bytes.len().into();

@@ -77,20 +77,31 @@ impl Condition {
                 .as_ref()
                 .ok_or_else(|| wrong("a `value` is missing"))
         };
+        let one = || match value()? {
+            Value::Array(_) => Err(wrong(
+                "a list is a `value` of `in`; give one text or number",
+            )),
+            Value::Object(_) => Err(wrong("`value` has to be a text, a number or a truth value")),
+            one => Ok(cell(one)),
+        };
         let text = || {
             let value = value()?.as_str();
             value.ok_or_else(|| wrong("`value` has to be a text"))
         };
         let test = match given.op {
-            Op::Equal => Test::Among(vec![cell(value()?)], true),
-            Op::Unequal => Test::Among(vec![cell(value()?)], false),
-            Op::Less => Test::Order(cell(value()?), &[Less]),
-            Op::LessOrEqual => Test::Order(cell(value()?), &[Less, Equal]),
-            Op::Greater => Test::Order(cell(value()?), &[Greater]),
-            Op::GreaterOrEqual => Test::Order(cell(value()?), &[Greater, Equal]),
+            Op::Equal => Test::Among(vec![one()?], true),
+            Op::Unequal => Test::Among(vec![one()?], false),
+            Op::Less => Test::Order(one()?, &[Less]),
+            Op::LessOrEqual => Test::Order(one()?, &[Less, Equal]),
+            Op::Greater => Test::Order(one()?, &[Greater]),
+            Op::GreaterOrEqual => Test::Order(one()?, &[Greater, Equal]),
             Op::In => {
                 let list = value()?.as_array();
                 let list = list.ok_or_else(|| wrong("`value` has to be a list"))?;
+                let is_nested = |item: &Value| item.is_array() || item.is_object();
+                if list.iter().any(is_nested) {
+                    return Err(wrong("`value` has to be a list of texts and numbers"));
+                }
                 Test::Among(list.iter().map(cell).collect(), true)
             }
             Op::Contains => Test::Contains(text()?.to_owned()),

@@ -66,7 +66,11 @@ struct State {
     count: usize,
     numbers: usize,
     sum: RBig,
+    /// The least or most of the numbers.
     extreme: Option<Cell>,
+    /// How many cells are texts and no numbers, and the least or most of them.
+    texts: usize,
+    extreme_text: Option<Cell>,
     distinct: BTreeSet<String>,
 }
 
@@ -118,6 +122,16 @@ impl Groups {
             distinct: 0,
             not_numbers: BTreeMap::new(),
         };
+        let mut names = BTreeSet::new();
+        if let Some(name) = groups
+            .names()
+            .into_iter()
+            .find(|name| !names.insert(name.clone()))
+        {
+            let message =
+                format!("the result would have two columns {name:?}: name one of them with `as`");
+            return Err(Failure::last("invalid_arguments", message));
+        }
         if groups.by.is_empty() {
             // All rows are one group, also where there is none.
             let states = groups.states();
@@ -168,7 +182,17 @@ impl Groups {
                     None => *self.not_numbers.entry(wanted.name.clone()).or_default() += 1,
                 },
                 Function::Min | Function::Max => {
-                    let better = state.extreme.as_ref().is_none_or(|best| {
+                    let extreme = match cell.number(self.decimal) {
+                        Some(_) => {
+                            state.numbers += 1;
+                            &mut state.extreme
+                        }
+                        None => {
+                            state.texts += 1;
+                            &mut state.extreme_text
+                        }
+                    };
+                    let better = extreme.as_ref().is_none_or(|best| {
                         let order = compare(cell, best, self.decimal);
                         if wanted.function == Function::Min {
                             order.is_lt()
@@ -177,7 +201,7 @@ impl Groups {
                         }
                     });
                     if better {
-                        state.extreme = Some(cell.clone());
+                        *extreme = Some(cell.clone());
                     }
                 }
                 Function::CountDistinct => {
@@ -197,11 +221,19 @@ impl Groups {
 
     /// Adds which cells could not be calculated with.
     pub(super) fn tell(&self, result: &mut Value) {
-        if !self.not_numbers.is_empty() {
-            result["not_numbers"] = self
-                .not_numbers
-                .iter()
-                .map(|(name, count)| (name.clone(), Value::from(*count)))
+        let mut not_numbers = self.not_numbers.clone();
+        // Texts beside numbers; texts alone, as dates are, have a least and a most of their own.
+        for (_, states) in self.groups.values() {
+            for (wanted, state) in self.wanted.iter().zip(states) {
+                if state.numbers > 0 && state.texts > 0 {
+                    *not_numbers.entry(wanted.name.clone()).or_default() += state.texts;
+                }
+            }
+        }
+        if !not_numbers.is_empty() {
+            result["not_numbers"] = not_numbers
+                .into_iter()
+                .map(|(name, count)| (name, Value::from(count)))
                 .collect::<serde_json::Map<_, _>>()
                 .into();
         }
@@ -232,6 +264,9 @@ fn value(function: Function, state: State) -> Cell {
         Function::Sum => exactly(state.sum),
         Function::Avg if state.numbers == 0 => Cell::Empty,
         Function::Avg => exactly(state.sum / RBig::from(state.numbers)),
-        Function::Min | Function::Max => state.extreme.unwrap_or(Cell::Empty),
+        Function::Min | Function::Max => {
+            let extreme = state.extreme.or(state.extreme_text);
+            extreme.unwrap_or(Cell::Empty)
+        }
     }
 }

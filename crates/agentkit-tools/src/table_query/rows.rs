@@ -1,6 +1,9 @@
 //! The rows of a table, from CSV or from JSON objects on lines.
 
-use std::{cmp::Ordering, collections::BTreeMap};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use agentkit::event::Failure;
 use dashu_int::{IBig, UBig};
@@ -88,12 +91,41 @@ impl Cell {
     }
 }
 
+/// A number with a comma for decimals, with a point instead. A point may separate thousands, as in
+/// `1.234.567,8`; anywhere else it could as well stand before decimals, so that is no number.
+fn with_point(text: &str) -> Option<String> {
+    let (whole, decimals) = match text.split_once(',') {
+        Some((whole, decimals)) => (whole, Some(decimals)),
+        None => (text, None),
+    };
+    if decimals.is_some_and(|decimals| decimals.contains(['.', ','])) {
+        return None;
+    }
+    let groups: Vec<&str> = whole.split('.').collect();
+    if let [first, others @ ..] = &groups[..]
+        && !others.is_empty()
+    {
+        let first = first.trim_start_matches(['-', '+']);
+        let is_grouped = matches!(first.len(), 1..=3)
+            && !first.starts_with('0')
+            && others.iter().all(|group| group.len() == 3);
+        if !is_grouped {
+            return None;
+        }
+    }
+    let whole = groups.concat();
+    Some(match decimals {
+        Some(decimals) => format!("{whole}.{decimals}"),
+        None => whole,
+    })
+}
+
 /// Reads `-1234.50`, `1e3` or, with a comma for decimals, `1.234,50`.
 pub(super) fn number(text: &str, decimal: Decimal) -> Option<RBig> {
     let text = text.trim();
     let text = match decimal {
         Decimal::Point => text.to_owned(),
-        Decimal::Comma => text.replace('.', "").replace(',', "."),
+        Decimal::Comma => with_point(text)?,
     };
     let (negative, text) = match text.as_bytes().first()? {
         b'-' => (true, &text[1..]),
@@ -183,6 +215,8 @@ pub(super) struct Table<'a> {
     source: Source<'a>,
     /// Rows with more or fewer cells than the header.
     uneven: usize,
+    /// Columns that got a name of their own, because another column has the one in the header.
+    renamed: Vec<String>,
 }
 
 enum Source<'a> {
@@ -202,8 +236,13 @@ impl<'a> Table<'a> {
         format: Option<Format>,
         delimiter: Option<&str>,
     ) -> Result<Self, Failure> {
-        let looks_like_json = text.trim_start().starts_with('{');
-        let format = format.unwrap_or(if looks_like_json {
+        let start = text.trim_start();
+        if format.is_none() && is_list(start) {
+            let problem = "it is one JSON array and no table: query it with `json_query`, or write one \
+                           object on each line";
+            return Err(invalid(problem));
+        }
+        let format = format.unwrap_or(if start.starts_with('{') {
             Format::Ndjson
         } else {
             Format::Csv
@@ -215,14 +254,25 @@ impl<'a> Table<'a> {
     }
 
     fn csv(text: &'a str, delimiter: Option<&str>) -> Result<Self, Failure> {
+        let (told, text, lines_before) = match separator_line(text) {
+            Some((delimiter, rest)) => (Some(delimiter), rest, 1),
+            None => (None, text, 0),
+        };
         let delimiter = match delimiter.map(str::as_bytes) {
             Some([one]) => *one,
             Some(_) => {
                 let message = "`delimiter` is one character of ASCII";
                 return Err(Failure::last("invalid_arguments", message));
             }
-            None => found_delimiter(text),
+            None => told.unwrap_or_else(|| found_delimiter(text)),
         };
+        if let Some(line) = stray_quote(text, delimiter) {
+            return Err(invalid(&format!(
+                "line {}: a cell begins with a quote that does not end before a delimiter; where the quote \
+                 belongs to the text, the cell is quoted and the quote doubled",
+                line + lines_before
+            )));
+        }
         let mut reader = csv::ReaderBuilder::new()
             .delimiter(delimiter)
             .flexible(true)
@@ -230,12 +280,13 @@ impl<'a> Table<'a> {
         let header = reader
             .headers()
             .map_err(|error| invalid(&error.to_string()))?;
-        let columns: Vec<String> = header.iter().map(|name| name.trim().to_owned()).collect();
+        let mut columns: Vec<String> = header.iter().map(|name| name.trim().to_owned()).collect();
         if columns.len() > MAX_COLUMNS {
             return Err(too_large("the table has more than 1000 columns"));
         }
         let reader = Box::new(reader);
         Ok(Self {
+            renamed: rename_repeated(&mut columns),
             columns,
             source: Source::Csv { reader, delimiter },
             uneven: 0,
@@ -263,6 +314,7 @@ impl<'a> Table<'a> {
                 places,
             },
             uneven: 0,
+            renamed: Vec::new(),
         })
     }
 
@@ -315,7 +367,80 @@ impl<'a> Table<'a> {
         if self.uneven > 0 {
             result["uneven_rows"] = self.uneven.into();
         }
+        if !self.renamed.is_empty() {
+            result["renamed_columns"] = self.renamed.clone().into();
+        }
     }
+}
+
+/// Whether a text is a JSON array of objects, or an empty one. A header of CSV may begin with `[` too.
+fn is_list(text: &str) -> bool {
+    let inner = text.strip_prefix('[').map(str::trim_start);
+    inner.is_some_and(|inner| inner.starts_with(['{', '[']) || inner.trim_end() == "]")
+}
+
+/// The delimiter in a first line such as `sep=;`, by which spreadsheets tell it, and the rest.
+fn separator_line(text: &str) -> Option<(u8, &str)> {
+    let (line, rest) = text.split_once('\n')?;
+    let line = line.strip_suffix('\r').unwrap_or(line);
+    let (name, value) = line.trim_matches('"').split_once('=')?;
+    match value.as_bytes() {
+        [delimiter] if name.eq_ignore_ascii_case("sep") => Some((*delimiter, rest)),
+        _ => None,
+    }
+}
+
+/// The line, from 1, of the first quote at the beginning of a cell that does not end like one: it has
+/// no end, or it ends lines later in the middle of a cell. Read on, it would swallow the rows between.
+fn stray_quote(text: &str, delimiter: u8) -> Option<usize> {
+    #[derive(Clone, Copy, PartialEq)]
+    enum In {
+        Start,
+        Plain,
+        Quoted,
+        /// After a quote within a quoted cell: its end, or the first of two.
+        Quote,
+    }
+    let (mut state, mut line, mut opened) = (In::Start, 1, 1);
+    for byte in text.bytes() {
+        let ends = byte == delimiter || byte == b'\n' || byte == b'\r';
+        state = match (state, byte) {
+            (In::Start, b'"') => {
+                opened = line;
+                In::Quoted
+            }
+            (In::Quoted, b'"') => In::Quote,
+            (In::Quoted, _) | (In::Quote, b'"') => In::Quoted,
+            (In::Start | In::Plain | In::Quote, _) if ends => In::Start,
+            (In::Quote, _) if opened < line => return Some(opened),
+            (In::Start | In::Plain | In::Quote, _) => In::Plain,
+        };
+        line += usize::from(byte == b'\n');
+    }
+    (state == In::Quoted).then_some(opened)
+}
+
+/// Gives columns whose name another one has already a name of their own, and tells which they are:
+/// the second `price` becomes `price_2`. Columns without a name stay so.
+fn rename_repeated(columns: &mut [String]) -> Vec<String> {
+    let mut taken: BTreeSet<String> = columns.iter().cloned().collect();
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    let mut renamed = Vec::new();
+    for column in columns.iter_mut().filter(|column| !column.is_empty()) {
+        let count = seen.entry(column.clone()).or_insert(0);
+        *count += 1;
+        if *count == 1 {
+            continue;
+        }
+        let mut name = format!("{column}_{count}");
+        while !taken.insert(name.clone()) {
+            *count += 1;
+            name = format!("{column}_{count}");
+        }
+        renamed.push(name.clone());
+        *column = name;
+    }
+    renamed
 }
 
 /// The members of an object.

@@ -403,6 +403,57 @@ async fn a_body_is_saved_to_a_file() {
     assert_eq!(server.requests().len(), asked);
 }
 
+/// tools/T7: a body that is not whole, or that is an error's, does not replace a file.
+#[tokio::test]
+async fn a_file_is_not_replaced_by_less_than_a_whole_body() {
+    let server = Server::start(|request| {
+        if request.starts_with("GET /broken") {
+            return b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\npart".to_vec();
+        }
+        let status = if request.contains("/gone") { 404 } else { 200 };
+        answer(status, "", b"fresh and long")
+    })
+    .await;
+    let mut harness = Harness::http(&Settings {
+        max_bytes: 10,
+        ..allow("127.0.0.1")
+    });
+    let file = harness.path().join("data.csv");
+    let read = || std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, "precious").unwrap();
+    for (path, why) in [
+        ("/broken", "the connection broke"),
+        ("/gone", "the status is 404"),
+        ("/large", "larger than what is read"),
+    ] {
+        let arguments = json!({"url": server.url(path), "save_as": "data.csv"});
+        let outcome = harness.call("http_fetch", arguments).await.unwrap();
+        let reason = outcome.output["not_saved"].as_str().unwrap();
+        assert!(reason.contains(why), "{path}: {reason}");
+        assert!(outcome.output.get("saved").is_none(), "{path}");
+        assert!(outcome.files.is_empty(), "{path}");
+        assert_eq!(read(), "precious", "{path}");
+    }
+    let asked = server.requests().len();
+    let head = json!({"url": server.url("/"), "method": "HEAD", "save_as": "data.csv"});
+    assert_eq!(harness.code("http_fetch", head).await, "invalid_arguments");
+    assert_eq!(
+        (read().as_str(), server.requests().len()),
+        ("precious", asked)
+    );
+    // So much was asked for.
+    let few = json!({"url": server.url("/"), "max_bytes": 5, "save_as": "data.csv"});
+    assert_eq!(harness.ok("http_fetch", few).await["saved"], "data.csv");
+    assert_eq!(read(), "fresh");
+    // Where there is no file, what came is better than nothing.
+    let new = json!({"url": server.url("/broken"), "save_as": "new.csv"});
+    let result = harness.ok("http_fetch", new).await;
+    assert_eq!(
+        (&result["saved"], &result["bytes"]),
+        (&json!("new.csv"), &json!(4))
+    );
+}
+
 /// tools/T7: many headers are fine, and too many are told as what they are.
 #[tokio::test]
 async fn many_headers_are_read_and_too_many_are_told() {
