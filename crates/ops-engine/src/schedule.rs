@@ -179,32 +179,36 @@ impl Engine {
     /// No runs until it is resumed.
     ///
     /// # Errors
-    /// `schedule_not_found`, or a code of the storage.
+    /// `schedule_not_found`, `schedule_changed` if it is not as expected, or a code of the storage.
     pub async fn pause_schedule(
         &self,
         tenant: TenantId,
         name: &str,
+        expected: ExpectedSchedule,
     ) -> Result<ScheduleView, Error> {
         let parsed = known(name)?;
-        let changed = self.change(tenant, &parsed, ScheduleChange::Pause).await;
+        let pause = ScheduleChange::Pause { expected };
+        let changed = self.change(tenant, &parsed, pause).await;
         Ok(self.seen(changed.map_err(missing(name))?, 1))
     }
 
     /// Runs again from now on.
     ///
     /// # Errors
-    /// `schedule_not_found`, or a code of the storage.
+    /// `schedule_not_found`, `schedule_changed` if it is not as expected, or a code of the storage.
     pub async fn resume_schedule(
         &self,
         tenant: TenantId,
         name: &str,
+        expected: ExpectedSchedule,
     ) -> Result<ScheduleView, Error> {
         let parsed = known(name)?;
         let found = self.store.schedule(tenant, parsed.clone()).await;
         let spec = found.map_err(missing(name))?.spec;
         let calendar = Calendar::new(&spec.cron, &spec.timezone).map_err(Error::invalid)?;
         let next_at = calendar.after(self.clock.now());
-        let changed = self.change(tenant, &parsed, ScheduleChange::Resume { next_at });
+        let resume = ScheduleChange::Resume { next_at, expected };
+        let changed = self.change(tenant, &parsed, resume);
         Ok(self.seen(changed.await.map_err(missing(name))?, 1))
     }
 
@@ -305,9 +309,6 @@ impl Engine {
             mut warnings,
             refused,
         } = self.check_input(&wish.task, definition).await;
-        // By the time that a run is due, it may be otherwise.
-        warnings
-            .extend(refused.map(|(code, message)| FieldError::new(&[], code.as_str(), message)));
         for warning in &mut warnings {
             warning.path.insert(0, "task".to_owned());
         }
@@ -330,6 +331,10 @@ impl Engine {
         }
         match (name, calendar) {
             (Ok(name), Some(calendar)) if fields.is_empty() => {
+                // A submit of the task is refused as well: each run would fail.
+                if let Some((code, message)) = refused {
+                    return Err(Error::new(code, message));
+                }
                 let new = NewSchedule {
                     tenant,
                     name,

@@ -56,11 +56,16 @@ impl ExpectedSchedule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ScheduleChange {
     /// No runs until it is resumed; one that waits is passed over.
-    Pause,
+    Pause {
+        /// What it must be.
+        expected: ExpectedSchedule,
+    },
     /// Runs again, next at this time. What was due meanwhile is no missed run.
     Resume {
         /// When it is due next.
         next_at: Option<Micros>,
+        /// What it must be.
+        expected: ExpectedSchedule,
     },
     /// Takes it away, with what is known of its runs. Its tasks stay.
     Remove {

@@ -133,6 +133,11 @@ fn pattern(text: &str) -> Result<Cron, FieldError> {
     if text.len() > MAX_PATTERN {
         return Err(wrong("it is too long"));
     }
+    if let Some((field, step, size)) = wide_step(text) {
+        return Err(wrong(&format!(
+            "the step in `{field}` is {step}, and there are {size} values to step over"
+        )));
+    }
     CronParser::new().parse(text.trim()).map_err(|error| {
         let why = error.to_string();
         let why = why.trim_end_matches('.');
@@ -141,6 +146,24 @@ fn pattern(text: &str) -> Result<Cron, FieldError> {
             .find_map(|prefix| why.strip_prefix(prefix))
             .unwrap_or(why);
         wrong(why)
+    })
+}
+
+/// A part of a pattern whose step is longer than what it steps over, with the step and how many values
+/// there are. The parser takes `0-59/61`, which would run hourly and not every 61 minutes.
+fn wide_step(text: &str) -> Option<(&str, u64, u64)> {
+    const SIZES: [u64; 6] = [60, 60, 24, 31, 12, 7];
+    let fields: Vec<&str> = text.split_whitespace().collect();
+    // Seconds may come first, and years after them all.
+    let sizes = match fields.len() {
+        5 => &SIZES[1..],
+        6 | 7 => &SIZES[..],
+        _ => return None,
+    };
+    fields.into_iter().zip(sizes).find_map(|(field, size)| {
+        let part = |part: &str| part.rsplit_once('/')?.1.parse().ok();
+        let step = field.split(',').filter_map(part).max()?;
+        (step > *size).then_some((field, step, *size))
     })
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ops_core::{
     Actor, Caller, Micros, TenantId,
-    ports::{NewTask, ScheduleChange, StoreError},
+    ports::{ExpectedSchedule, NewTask, ScheduleChange, StoreError},
     schedule::{Fire, Occasion, RunOutcome, Schedule, ScheduleName, ScheduleRun},
 };
 
@@ -246,9 +246,10 @@ impl Engine {
             schedule = %name, cron = spec.cron, timezone = spec.timezone,
             "this release cannot read the dates of a schedule, which is paused; apply it again"
         );
-        self.change(schedule.tenant, name, ScheduleChange::Pause)
-            .await
-            .map(drop)
+        let pause = ScheduleChange::Pause {
+            expected: ExpectedSchedule::Any,
+        };
+        self.change(schedule.tenant, name, pause).await.map(drop)
     }
 
     pub(super) async fn change(

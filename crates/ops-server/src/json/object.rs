@@ -170,7 +170,7 @@ impl<'a> Fields<'a> {
         let usd: f64 = self.get(name, ("float_type", "must be a number of USD"), errors)?;
         let micros = money::from_usd(usd).ok();
         if micros.is_none() {
-            let message = "must be a number of USD from 0.000001 to 1000000000, or 0";
+            let message = "must be a number of USD from 0.000001 to 1000000000";
             errors.push(self.error(Some(name), "float_range", message));
         }
         micros
@@ -235,7 +235,11 @@ impl<'a> Visitor<'a> for Take<'_, 'a> {
                     self.fields.values[index] = Some(map.next_value()?);
                 }
                 Some(_) | None => {
-                    map.next_value::<IgnoredAny>()?;
+                    let value: &RawValue = map.next_value()?;
+                    // As good as missing, also of a field that this release does not take.
+                    if index.is_none() && value.get() == "null" && later(&name).is_some() {
+                        continue;
+                    }
                     // A few say what is wrong as well as a million.
                     if self.strangers.len() < 20 {
                         self.strangers.push(name.chars().take(80).collect());

@@ -170,38 +170,52 @@ pub(crate) async fn remove(
 /// No runs until it is resumed.
 #[utoipa::path(
     post, path = "/api/v1/schedules/{name}/pause", tag = "Schedules", operation_id = "pause_schedule",
-    params(schema::Name),
+    params(
+        schema::Name,
+        ("If-Match" = Option<String>, Header,
+            description = "The `ETag` that the schedule must have; otherwise it is refused."),
+    ),
     responses(
         (status = 200, body = schema::Schedule, description = "The schedule."),
-        schema::NoSchedule,
+        schema::NoSchedule, schema::ScheduleChanged,
     ),
 )]
 pub(crate) async fn pause(
     State(app): AppState,
     caller: Caller,
     NamePath(name): NamePath,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    let expected = wish::expected(&headers)?;
     let engine = &app.surface.engine;
-    let changed = engine.pause_schedule(caller.tenant, &name).await?;
+    let changed = engine.pause_schedule(caller.tenant, &name, expected);
+    let changed = changed.await?;
     Ok(one(StatusCode::OK, &changed))
 }
 
 /// Runs again from now on.
 #[utoipa::path(
     post, path = "/api/v1/schedules/{name}/resume", tag = "Schedules", operation_id = "resume_schedule",
-    params(schema::Name),
+    params(
+        schema::Name,
+        ("If-Match" = Option<String>, Header,
+            description = "The `ETag` that the schedule must have; otherwise it is refused."),
+    ),
     responses(
         (status = 200, body = schema::Schedule, description = "The schedule."),
-        schema::NoSchedule,
+        schema::NoSchedule, schema::ScheduleChanged,
     ),
 )]
 pub(crate) async fn resume(
     State(app): AppState,
     caller: Caller,
     NamePath(name): NamePath,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    let expected = wish::expected(&headers)?;
     let engine = &app.surface.engine;
-    let changed = engine.resume_schedule(caller.tenant, &name).await?;
+    let changed = engine.resume_schedule(caller.tenant, &name, expected);
+    let changed = changed.await?;
     Ok(one(StatusCode::OK, &changed))
 }
 

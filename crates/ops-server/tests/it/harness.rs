@@ -10,7 +10,8 @@ use std::{
 };
 
 use ops_core::{
-    AgentDigest, AgentName, Append, Json, Micros, Next, RunCommand, SessionId, TaskId, TenantId,
+    AgentDigest, AgentName, Append, Code, Json, Micros, Next, RunCommand, SessionId, TaskId,
+    TenantId,
     agent::AgentSpec,
     event::{EffectClass, NewEvent, StepKind, StepMark, StepStatus, TaskError, Usage},
     ports::{
@@ -55,6 +56,10 @@ fn check(input: &Json) -> InputCheck {
         let message = "there is no provider `non_existent_provider`; the task will fail";
         let warning = FieldError::new(&path, "unknown_provider", message);
         found.warnings.push(warning);
+    }
+    if input.as_str().contains("provider_without_key") {
+        let message = "the provider has no key".to_owned();
+        found.refused = Some((Code::ProviderNotConfigured, message));
     }
     found
 }

@@ -312,6 +312,18 @@ async fn no_client_can_write_the_label_of_a_schedule() {
 }
 
 #[tokio::test]
+async fn a_schedule_of_a_task_that_a_submit_refuses_is_refused_as_well() {
+    let app = App::start().await;
+    let mut wish = nightly();
+    wish["task"]["input_data"] = json!({"prompt": "provider_without_key"});
+    for path in [PATH.to_owned(), format!("{PATH}?dry_run=true")] {
+        let refused = put(&app, &path, &wish).await;
+        refused.problem(422, "provider_not_configured");
+    }
+    app.get(PATH).await.problem(404, "schedule_not_found");
+}
+
+#[tokio::test]
 async fn a_change_may_name_the_revision_that_it_is_of() {
     let app = App::start().await;
     let send = async |method: &str, header: (&str, &str), body: &Value| {
@@ -351,6 +363,18 @@ async fn a_change_may_name_the_revision_that_it_is_of() {
             "{problem}"
         );
     }
+    for verb in ["pause", "resume"] {
+        let steer = async |tag: &str| {
+            let path = format!("{PATH}/{verb}");
+            request(app.addr, "POST", &path, &[("if-match", tag)], b"").await
+        };
+        steer("\"1\"").await.problem(412, "schedule_changed");
+        steer("x").await.problem(422, "invalid_body");
+        let now = app.get(PATH).await;
+        assert_eq!(now.json()["paused"], verb == "resume", "it was not {verb}d");
+        let tag = now.header("etag").unwrap().to_owned();
+        assert_eq!(steer(&tag).await.status, 200, "{verb}");
+    }
     let path = format!("{PATH}?dry_run=true");
     let headers = [("content-type", "application/json"), ("if-match", "\"1\"")];
     let body = nightly().to_string();
@@ -362,6 +386,7 @@ async fn a_change_may_name_the_revision_that_it_is_of() {
             .await
             .problem(422, "invalid_body");
     }
-    let removed = send("DELETE", ("if-match", "\"2\""), &json!({})).await;
+    // Pausing and resuming changed it as well.
+    let removed = send("DELETE", ("if-match", "\"4\""), &json!({})).await;
     assert_eq!(removed.status, 204);
 }

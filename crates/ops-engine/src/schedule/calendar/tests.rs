@@ -216,6 +216,21 @@ fn what_is_never_due_has_no_date() {
 fn mistakes_are_named_with_what_mends_them() {
     for (cron, zone, says) in [
         ("61 * * * *", "UTC", "`61 * * * *` is not a cron pattern"),
+        (
+            "0-59/61 * * * *",
+            "UTC",
+            "the step in `0-59/61` is 61, and there are 60 values",
+        ),
+        (
+            "0 0,0-23/25 * * *",
+            "UTC",
+            "the step in `0,0-23/25` is 25, and there are 24 values",
+        ),
+        (
+            "0-59/61 0 0 * * *",
+            "UTC",
+            "the step in `0-59/61` is 61, and there are 60 values",
+        ),
         ("* * *", "UTC", "is not a cron pattern"),
         ("", "UTC", "write minute, hour"),
         ("every day", "UTC", "`@daily`"),

@@ -305,7 +305,10 @@ mod tests {
 
     #[test]
     fn null_is_missing() {
-        let wish = read(r#"{"task_type":"a","input_data":null,"limits":null,"retry":null}"#);
+        let wish = read(
+            r#"{"task_type":"a","input_data":null,"limits":null,"retry":null,"callback_url":null,
+                "depends_on":null}"#,
+        );
         let Ok(wish) = wish else { panic!("refused") };
         assert_eq!(
             wish.submit,
@@ -362,7 +365,7 @@ mod tests {
             ),
             (
                 r#"{"task_type":"a","limits":{"max_cost_usd":-0.5}}"#,
-                "from 0.000001 to 1000000000, or 0",
+                "from 0.000001 to 1000000000\"",
             ),
             (
                 r#"{"task_type":"a","retry":{"max_attempts":"3"}}"#,

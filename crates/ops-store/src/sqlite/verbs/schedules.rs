@@ -104,11 +104,14 @@ pub(crate) fn change(
     change: ScheduleChange,
 ) -> Result<Schedule, Fault> {
     let (row, before) = schedules::one(batch.conn, tenant, name)?.ok_or(StoreError::NotFound)?;
+    let (ScheduleChange::Pause { expected }
+    | ScheduleChange::Resume { expected, .. }
+    | ScheduleChange::Remove { expected }) = change;
+    expected.check(Some(before.revision))?;
     let paused = match change {
-        ScheduleChange::Pause => true,
+        ScheduleChange::Pause { .. } => true,
         ScheduleChange::Resume { .. } => false,
-        ScheduleChange::Remove { expected } => {
-            expected.check(Some(before.revision))?;
+        ScheduleChange::Remove { .. } => {
             for table in ["schedule_runs", "schedules"] {
                 batch
                     .conn
@@ -128,8 +131,8 @@ pub(crate) fn change(
         paused,
         revision: before.revision + 1,
         next_at: match change {
-            ScheduleChange::Resume { next_at } => next_at,
-            ScheduleChange::Pause | ScheduleChange::Remove { .. } => None,
+            ScheduleChange::Resume { next_at, .. } => next_at,
+            ScheduleChange::Pause { .. } | ScheduleChange::Remove { .. } => None,
         },
         waiting: None,
         updated_at: batch.now,

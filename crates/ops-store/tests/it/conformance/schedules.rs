@@ -10,6 +10,8 @@ use ops_core::{
 
 use crate::world::{OTHER, TENANT, World, big_json, pair};
 
+const ANY: ExpectedSchedule = ExpectedSchedule::Any;
+const PAUSE: ScheduleChange = ScheduleChange::Pause { expected: ANY };
 const REMOVE: ScheduleChange = ScheduleChange::Remove {
     expected: ExpectedSchedule::Any,
 };
@@ -191,31 +193,45 @@ pub(crate) async fn pauses_resumes_and_removes(world: &World) {
         let changed = world.store.change_schedule(TENANT, name("nightly"), change);
         changed.await
     };
-    let paused = change(ScheduleChange::Pause).await.unwrap();
+    let paused = change(PAUSE).await.unwrap();
     assert_eq!(
         (paused.paused, paused.next_at, paused.revision),
         (true, None, 2)
     );
-    assert_eq!(change(ScheduleChange::Pause).await.unwrap(), paused);
+    assert_eq!(change(PAUSE).await.unwrap(), paused);
     let next_at = Some(now(world).plus(7 * SECOND));
-    let resumed = change(ScheduleChange::Resume { next_at }).await.unwrap();
+    let resumed = change(ScheduleChange::Resume {
+        next_at,
+        expected: ANY,
+    })
+    .await
+    .unwrap();
     assert_eq!((resumed.paused, resumed.next_at), (false, next_at));
     // Resuming what runs moves no date.
-    let again = change(ScheduleChange::Resume { next_at: None }).await;
+    let again = change(ScheduleChange::Resume {
+        next_at: None,
+        expected: ANY,
+    })
+    .await;
     assert_eq!(again.unwrap(), resumed);
 
     let run = fire(world, due(world, &resumed, 1)).await;
-    let wrong = ScheduleChange::Remove {
-        expected: ExpectedSchedule::Revision(9),
-    };
+    let expected = ExpectedSchedule::Revision(9);
     let changed = StoreError::ScheduleChanged(Some(resumed.revision));
-    assert_eq!(change(wrong).await.unwrap_err(), changed);
+    for wrong in [
+        ScheduleChange::Pause { expected },
+        ScheduleChange::Resume {
+            next_at: None,
+            expected,
+        },
+        ScheduleChange::Remove { expected },
+    ] {
+        assert_eq!(change(wrong).await.unwrap_err(), changed);
+    }
+    assert_eq!(stored(world).await.revision, resumed.revision);
     let removed = change(REMOVE).await.unwrap();
     assert_eq!(removed.name, name("nightly"));
-    assert_eq!(
-        change(ScheduleChange::Pause).await.unwrap_err(),
-        StoreError::NotFound
-    );
+    assert_eq!(change(PAUSE).await.unwrap_err(), StoreError::NotFound);
     assert!(
         !world
             .task(started(&run[0]))
@@ -441,7 +457,7 @@ pub(crate) async fn skips_or_queues_what_overlaps(world: &World) {
 
 pub(crate) async fn runs_when_asked(world: &World) {
     put(world, new(world, Overlap::Skip, 60)).await;
-    let change = ScheduleChange::Pause;
+    let change = PAUSE;
     let paused = world.store.change_schedule(TENANT, name("nightly"), change);
     let paused = paused.await.unwrap();
     let ask = |at| Fire {
@@ -510,8 +526,11 @@ pub(crate) async fn hides_schedules_of_others(world: &World) {
     let their_runs = store.schedule_runs(OTHER, name("nightly"), 10).await;
     assert_eq!(their_runs.unwrap_err(), hidden);
     for change in [
-        ScheduleChange::Pause,
-        ScheduleChange::Resume { next_at: None },
+        PAUSE,
+        ScheduleChange::Resume {
+            next_at: None,
+            expected: ANY,
+        },
         REMOVE,
     ] {
         let changed = store.change_schedule(OTHER, name("nightly"), change).await;
