@@ -105,7 +105,7 @@ codes! {
     QuestionNotOpen = "question_not_open", "No question waits for this answer",
         "Use a name that `state_detail.signals` of the task lists; an answered question takes no other.";
     AgentVersionNotFound = "agent_version_not_found", "The agent never had this version",
-        "See its versions with `opspawn agent show NAME`.";
+        "See its versions with `opspawn agent get NAME`.";
     IdempotencyMismatch = "idempotency_mismatch", "This idempotency key belongs to another request",
         "Use a new key for a new request.";
     IdempotencyInFlight = "idempotency_in_flight", "A request with this idempotency key is being served",

@@ -45,6 +45,25 @@ enum Unanswered {
     Refused(anyhow::Error),
 }
 
+/// Where the paths of a server's API begin, of its URL or that of its API.
+///
+/// # Errors
+/// If it is no URL of HTTP.
+pub(crate) fn base_of(url: &str) -> Result<String> {
+    let is_http = |parsed: &reqwest::Url| matches!(parsed.scheme(), "http" | "https");
+    if !reqwest::Url::parse(url).is_ok_and(|parsed| is_http(&parsed) && parsed.has_host()) {
+        return Err(exit::error(
+            Exit::Usage,
+            format!(
+                "the server's URL `{url}` is not like http://127.0.0.1:8080 (--url, OPSPAWN_URL)"
+            ),
+        ));
+    }
+    let url = url.trim_end_matches('/');
+    let url = url.strip_suffix("/api/v1").unwrap_or(url);
+    Ok(url.trim_end_matches('/').to_owned())
+}
+
 /// How often an embedded server looks whether other commands still use it.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -52,7 +71,7 @@ impl Client {
     /// The configured server, else that of the data folder, else an embedded one.
     pub(crate) async fn connect(config: &Config, role: Role) -> Result<Self> {
         if let Some(url) = config.optional("url") {
-            return Self::new(None, Server::at(url));
+            return Self::new(None, Server::at(&base_of(url)?));
         }
         let folder = Folder {
             config: config.clone(),
@@ -322,4 +341,32 @@ fn problem(status: StatusCode, body: &[u8]) -> anyhow::Error {
         code,
     }
     .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_named_by_its_url_or_that_of_its_api() {
+        for (url, base) in [
+            ("http://127.0.0.1:9401", "http://127.0.0.1:9401"),
+            ("http://h/", "http://h"),
+            ("https://h/api/v1", "https://h"),
+            ("https://h/ops/api/v1/", "https://h/ops"),
+        ] {
+            assert_eq!(base_of(url).unwrap(), base);
+        }
+        for url in [
+            "127.0.0.1:9401",
+            "localhost:9401",
+            "h",
+            "",
+            "ftp://h/",
+            "http://",
+        ] {
+            let error = base_of(url).unwrap_err().to_string();
+            assert!(error.contains("is not like http://"), "{url}: {error}");
+        }
+    }
 }

@@ -10,6 +10,7 @@ mod example;
 mod exit;
 #[cfg(feature = "failpoints")]
 mod faults;
+mod input;
 mod narrate;
 mod output;
 mod policy;

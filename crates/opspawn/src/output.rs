@@ -97,8 +97,44 @@ pub(crate) fn plain(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
-        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
+        // With the escapes of JSON alone.
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            clean_json(&value.to_string()).into_owned()
+        }
     }
+}
+
+/// The arguments of a call on one line of so many characters: first those that say where it acts, then
+/// the short ones. A long text would push out what a person decides on.
+pub(crate) fn arguments(value: &Value, limit: usize) -> String {
+    let whole = one_line(&plain(value));
+    let Value::Object(members) = value else {
+        return cut(&whole, limit);
+    };
+    if whole.chars().count() <= limit {
+        return whole;
+    }
+    let mut shown: Vec<_> = members
+        .iter()
+        .map(|(name, value)| {
+            let text = one_line(&clean_json(&value.to_string()));
+            let is_place = matches!(
+                name.rsplit('_').next(),
+                Some("path" | "url" | "method" | "host" | "to" | "name" | "id" | "command")
+            );
+            (!is_place, text.chars().count(), name, text)
+        })
+        .collect();
+    shown.sort_by_key(|one| (one.0, one.1));
+    let shown: Vec<String> = shown
+        .into_iter()
+        .map(|(_, _, name, text)| format!("{}:{}", json_text(name), cut(&text, limit / 2)))
+        .collect();
+    cut(&format!("{{{}}}", shown.join(",")), limit)
+}
+
+fn json_text(text: &str) -> String {
+    clean_json(&Value::from(text).to_string()).into_owned()
 }
 
 /// The text on one line, cut to so many characters.
@@ -110,4 +146,42 @@ pub(crate) fn cut(text: &str, limit: usize) -> String {
     let mut cut: String = line.chars().take(limit.saturating_sub(1)).collect();
     cut.push('…');
     cut
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn arguments_show_where_a_call_acts_before_long_texts() {
+        let long = "x".repeat(500);
+        for (value, shown) in [
+            (
+                json!({"content": "a", "path": "b"}),
+                r#"{"content":"a","path":"b"}"#,
+            ),
+            (
+                json!({"content": long, "mode": "w", "path": "secret/a.txt"}),
+                r#"{"path":"secret/a.txt","mode":"w","content":"xxxxxxxxxxxxxx…"#,
+            ),
+            (
+                json!({"body": long, "method": "DELETE", "url": "https://a.example/"}),
+                r#"{"method":"DELETE","url":"https://a.example/","body":"xxxxx…"#,
+            ),
+            (json!(long), &format!("{}…", &long[..59])),
+        ] {
+            assert_eq!(arguments(&value, 60), shown);
+        }
+        let long_path = json!({"path": format!("a/{long}"), "content": "c"});
+        let shown = arguments(&long_path, 60);
+        assert!(shown.contains(r#""content":"c""#), "{shown}");
+    }
+
+    #[test]
+    fn json_has_one_kind_of_escapes() {
+        let value = json!({"a": "\u{1b}[2J\u{202e}"});
+        assert_eq!(plain(&value), r#"{"a":"\u001b[2J\u202e"}"#);
+    }
 }

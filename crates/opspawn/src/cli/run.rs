@@ -33,7 +33,7 @@ pub(crate) struct Run {
     #[arg(long = "label", value_name = "KEY=VALUE")]
     pub(crate) labels: Vec<String>,
     /// The model, with or without its provider
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) model: Option<String>,
     /// The planner: react, react_text, plan_execute or placeholder
     #[arg(long, value_name = "NAME")]

@@ -1,7 +1,5 @@
 //! `opspawn approval`: leave that steps ask for.
 
-use std::io::Read as _;
-
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
@@ -13,6 +11,9 @@ use crate::{
     output::{self, Table, field, show},
     runtime::Role,
 };
+
+/// The longest arguments that are read.
+const MAX_INPUT_BYTES: u64 = 8 << 20;
 
 /// Dispatches.
 pub(super) async fn approval(config: &Config, args: cli::Approval, json: bool) -> Result<Exit> {
@@ -84,13 +85,8 @@ async fn judge(
 /// The arguments of `--input`.
 fn arguments(text: String) -> Result<Value> {
     let text = match text.as_str() {
-        "-" => {
-            let mut text = String::new();
-            std::io::stdin()
-                .read_to_string(&mut text)
-                .context("cannot read the arguments from standard input")?;
-            text
-        }
+        "-" => crate::input::stdin(MAX_INPUT_BYTES)
+            .context("cannot read the arguments from standard input")?,
         _ => text,
     };
     serde_json::from_str(&text)
@@ -123,7 +119,7 @@ async fn list(client: &Client, all: bool, task: Option<String>, json: bool) -> R
                 field(approval, "tool"),
                 field(approval, "status"),
                 field(approval, "expires_at"),
-                output::cut(&output::plain(&approval["input"]), 60),
+                output::arguments(&approval["input"], 60),
             ]);
         }
         match page["next_cursor"].as_str() {

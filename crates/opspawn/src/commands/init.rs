@@ -109,6 +109,14 @@ fn settings_file() -> String {
         let value = match (bare && !default.is_empty(), setting.kind) {
             (true, _) => default.to_owned(),
             (false, Kind::List) => "[]".to_owned(),
+            // An example, as nothing is no value of these.
+            (false, Kind::Choice(known)) if default.is_empty() => {
+                format!("{:?}", known.first().copied().unwrap_or_default())
+            }
+            (false, Kind::Number | Kind::Count | Kind::Percent) => "1".to_owned(),
+            (false, Kind::Switch) => "false".to_owned(),
+            (false, Kind::Usd) if default.is_empty() => "\"1.00\"".to_owned(),
+            (false, Kind::Duration) if default.is_empty() => "\"1m\"".to_owned(),
             (false, _) => format!("{default:?}"),
         };
         text.push_str(&format!(
@@ -138,9 +146,17 @@ mod tests {
 
         // Without the `#`, the settings that have a default say what is the case anyway.
         let lines = whole.lines().filter_map(|line| line.strip_prefix('#'));
-        let set: Vec<&str> = lines
-            .filter(|line| !line.starts_with(' ') && !line.ends_with("\"\""))
-            .collect();
+        let lines: Vec<&str> = lines.filter(|line| !line.starts_with(' ')).collect();
+        for line in &lines {
+            fs::write(&written, line).unwrap();
+            Config::load(&flags, None).unwrap_or_else(|error| panic!("{line}: {error:#}"));
+        }
+        let has_default = |line: &str| {
+            let key = line.split(" = ").next();
+            let mut settings = SETTINGS.iter();
+            settings.any(|setting| Some(setting.key) == key && setting.default.is_some())
+        };
+        let set: Vec<&str> = lines.into_iter().filter(|line| has_default(line)).collect();
         assert!(set.len() > 20, "{set:?}");
         fs::write(&written, set.join("\n")).unwrap();
         let same = Config::load(&flags, None).unwrap();

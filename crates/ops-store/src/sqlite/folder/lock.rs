@@ -2,8 +2,8 @@
 //! process that owns the folder for one command: it stays as long as others use its server.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{self, Read as _},
+    fs::{self, File, OpenOptions},
+    io,
     os::unix::fs::FileExt as _,
     path::Path,
     thread,
@@ -59,11 +59,23 @@ impl Serves {
 /// The process that has a folder open, if one has. What a dead process left behind counts nothing.
 #[must_use]
 pub fn running_server(dir: &Path) -> Option<LockInfo> {
-    let mut file = File::open(dir.join(LOCK_FILE)).ok()?;
+    let file = File::open(dir.join(LOCK_FILE)).ok()?;
     match flock(&file, FlockOperation::NonBlockingLockShared) {
         Ok(()) => None,
-        Err(_) => read_info(&mut file),
+        Err(_) => read_info(&file),
     }
+}
+
+/// How often, and at what distance in milliseconds, the lock of a process that ends is tried again.
+const ENDING_TRIES: usize = 50;
+const ENDING_PAUSE: u64 = 20;
+
+/// Whether a process has gone, or is about to. One that was killed holds its locks until the kernel has
+/// taken its memory and its files away, which may take a while; its command line is empty by then. Where
+/// nothing is known of processes, none ends.
+fn is_ending(pid: u32) -> bool {
+    let line = |pid: &str| fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    !line("self").is_empty() && line(&pid.to_string()).is_empty()
 }
 
 /// A held lock. The kernel gives it up with the process, however that ends.
@@ -76,9 +88,11 @@ impl Lock {
     pub(crate) fn acquire(dir: &Path) -> Result<Self, OpenError> {
         let path = dir.join(LOCK_FILE);
         let denied = |source| OpenError::file(&path, source);
-        let mut file = open(&path).map_err(denied)?;
+        let file = open(&path).map_err(denied)?;
         // Each process that looks whether a server runs holds the lock for a moment.
-        for pause in [5, 20, 40, 0] {
+        let mut pauses = [5, 20, 40].into_iter();
+        let mut ending = std::iter::repeat_n(ENDING_PAUSE, ENDING_TRIES);
+        loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {
                     let lock = Self { file };
@@ -90,13 +104,21 @@ impl Lock {
                     .map_err(denied)?;
                     return Ok(lock);
                 }
-                Err(rustix::io::Errno::WOULDBLOCK) => {
-                    thread::sleep(Duration::from_millis(pause));
-                }
+                Err(rustix::io::Errno::WOULDBLOCK) => {}
                 Err(errno) => return Err(denied(errno.into())),
             }
+            let is_ending = || read_info(&file).is_some_and(|info| is_ending(info.pid));
+            let pause = match pauses.next() {
+                Some(pause) => pause,
+                None if is_ending() => match ending.next() {
+                    Some(pause) => pause,
+                    None => break,
+                },
+                None => break,
+            };
+            thread::sleep(Duration::from_millis(pause));
         }
-        let info = read_info(&mut file);
+        let info = read_info(&file);
         Err(OpenError::Locked {
             dir: dir.to_owned(),
             pid: info.as_ref().map(|info| info.pid),
@@ -161,8 +183,62 @@ fn lock(file: &File, operation: FlockOperation) -> io::Result<bool> {
     }
 }
 
-fn read_info(file: &mut File) -> Option<LockInfo> {
-    let mut text = String::new();
-    file.take(4_096).read_to_string(&mut text).ok()?;
+fn read_info(file: &File) -> Option<LockInfo> {
+    // From the beginning, however often it is read.
+    let mut bytes = [0; 4_096];
+    let read = file.read_at(&mut bytes, 0).ok()?;
+    let text = std::str::from_utf8(&bytes[..read]).ok()?;
     serde_json::from_str(text.lines().next()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    /// Holds the lock of a folder in the name of a process.
+    fn held(dir: &Path, pid: u32) -> Lock {
+        let file = open(&dir.join(LOCK_FILE)).unwrap();
+        assert!(lock(&file, FlockOperation::NonBlockingLockExclusive).unwrap());
+        let lock = Lock { file };
+        let info = LockInfo {
+            pid,
+            url: None,
+            serves: Serves::default(),
+        };
+        lock.write(&info).unwrap();
+        lock
+    }
+
+    #[test]
+    fn the_lock_of_a_process_that_was_killed_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut child = Command::new("sleep")
+            .arg("60")
+            .stdin(Stdio::null())
+            .spawn()
+            .unwrap();
+        child.kill().unwrap();
+        // Not waited for: it is still known, as one that has ended.
+        let lock = held(folder.path(), child.id());
+        let release = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(300));
+            drop(lock);
+        });
+        Lock::acquire(folder.path()).unwrap();
+        release.join().unwrap();
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn the_lock_of_a_process_that_lives_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let _lock = held(folder.path(), std::process::id());
+        let error = Lock::acquire(folder.path()).unwrap_err();
+        let OpenError::Locked { pid, .. } = error else {
+            panic!("{error}")
+        };
+        assert_eq!(pid, Some(std::process::id()));
+    }
 }

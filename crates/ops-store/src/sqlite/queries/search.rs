@@ -251,10 +251,14 @@ fn searched(tenant: TenantId, filter: &TaskFilter, range: &Range) -> Place {
     if let Some(text) = &filter.text {
         let lower = text.to_ascii_lowercase();
         let (low, high) = ids_with_prefix(&lower);
+        let end = id_digits(&lower).unwrap_or_default().to_ascii_uppercase();
+        let length = Value::Integer(i64::try_from(end.len()).unwrap_or(0));
         place.and_task(
             "tasks.task_id IN (SELECT task_id FROM task_terms \
              WHERE tenant_id = ? AND kind = ? AND instr(lower(value), ?) > 0 \
-             UNION SELECT task_id FROM tasks WHERE tenant_id = ? AND task_id BETWEEN ? AND ?)",
+             UNION SELECT task_id FROM tasks WHERE tenant_id = ? AND task_id BETWEEN ? AND ? \
+             UNION SELECT task_id FROM tasks WHERE tenant_id = ? AND ? > 0 \
+             AND substr(hex(task_id), -?) = ?)",
             [
                 tenant.0.into(),
                 Value::Integer(Kind::Name as i64),
@@ -262,6 +266,10 @@ fn searched(tenant: TenantId, filter: &TaskFilter, range: &Range) -> Place {
                 tenant.0.into(),
                 Value::Blob(low),
                 Value::Blob(high),
+                tenant.0.into(),
+                length.clone(),
+                length,
+                end.into(),
             ],
         );
     }
@@ -291,15 +299,20 @@ fn searched(tenant: TenantId, filter: &TaskFilter, range: &Range) -> Place {
     place
 }
 
-/// The smallest and the largest id that begin with a text; an empty range if none does.
-fn ids_with_prefix(text: &str) -> (Vec<u8>, Vec<u8>) {
-    let none = (vec![1], vec![0]);
+/// The digits of a part of an id, if the text may be one.
+fn id_digits(text: &str) -> Option<String> {
     let digits = text.strip_prefix("task_").unwrap_or(text).replace('-', "");
     let hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
     // Fewer digits are rather a word that is looked for.
-    if !hex || !(4..=32).contains(&digits.len()) {
+    (hex && (4..=32).contains(&digits.len())).then_some(digits)
+}
+
+/// The smallest and the largest id that begin with a text; an empty range if none does.
+fn ids_with_prefix(text: &str) -> (Vec<u8>, Vec<u8>) {
+    let none = (vec![1], vec![0]);
+    let Some(digits) = id_digits(text) else {
         return none;
-    }
+    };
     let bound = |fill: &str| {
         let digits = format!("{digits}{}", fill.repeat(32 - digits.len()));
         u128::from_str_radix(&digits, 16).map(|id| id.to_be_bytes().to_vec())

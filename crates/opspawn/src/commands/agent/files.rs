@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    io::Read as _,
     path::{Path, PathBuf},
 };
 
@@ -12,8 +11,12 @@ use serde_json::{Value, json};
 
 use crate::{
     exit::{self, Exit},
+    input,
     output::say,
 };
+
+/// The largest file of a definition.
+const MAX_BYTES: u64 = 4 << 20;
 
 /// A definition and where it was read.
 pub(in crate::commands) struct Wish {
@@ -54,16 +57,13 @@ pub(in crate::commands) fn read(path: &Path) -> Result<Vec<Wish>> {
         usage(format!("cannot read {}: {error}", path.display()))
     };
     if path.to_str() == Some("-") {
-        let mut text = String::new();
-        std::io::stdin()
-            .read_to_string(&mut text)
-            .map_err(|error| cannot(path, error))?;
+        let text = input::stdin(MAX_BYTES).map_err(|error| cannot(path, error))?;
         return Ok(vec![
             parse(path, &text, Format::guess(&text)).map_err(usage)?,
         ]);
     }
     if !path.is_dir() {
-        let text = std::fs::read_to_string(path).map_err(|error| cannot(path, error))?;
+        let text = input::file(path, MAX_BYTES).map_err(|error| cannot(path, error))?;
         let format = Format::of(path).unwrap_or_else(|| Format::guess(&text));
         return Ok(vec![parse(path, &text, format).map_err(usage)?]);
     }
@@ -79,7 +79,7 @@ pub(in crate::commands) fn read(path: &Path) -> Result<Vec<Wish>> {
     let mut wishes: BTreeMap<String, Wish> = BTreeMap::new();
     let mut wrong = Vec::new();
     for (file, format) in files {
-        let read = match std::fs::read_to_string(&file) {
+        let read = match input::file(&file, MAX_BYTES) {
             Ok(text) if is_about_the_folder(&file, &text, format) => {
                 say!("note: {} is left out: it is no agent", file.display());
                 continue;

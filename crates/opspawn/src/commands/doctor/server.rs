@@ -11,7 +11,11 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Asks the server at a URL.
 pub(super) async fn look(url: &str) -> Vec<Finding> {
-    let url = url.trim_end_matches('/');
+    let url = match crate::client::base_of(url) {
+        Ok(url) => url,
+        Err(error) => return vec![finding("server", false, error.to_string())],
+    };
+    let url = url.as_str();
     let info = match ask(url, "/api/v1/info").await {
         Ok(info) => info,
         Err(message) => return vec![finding("server", false, message)],

@@ -7,7 +7,7 @@ use super::{Progress, decide};
 use crate::{
     client::{Client, StreamEvent},
     commands::asked_to_stop,
-    output::say,
+    output::{self, say},
 };
 
 /// What a task waits for.
@@ -96,9 +96,9 @@ fn parks(id: &str, event: &StreamEvent) -> Option<(&'static str, String)> {
         return None;
     }
     let wait = &event.data["data"]["wait"];
-    let steps = &wait["steps"];
+    let steps = listed(&wait["steps"]);
     // With one step, the printed command can be run as it is.
-    let step = match steps.as_array().map(Vec::as_slice) {
+    let step = match wait["steps"].as_array().map(Vec::as_slice) {
         Some([one]) => one.to_string(),
         Some(_) | None => "STEP".to_owned(),
     };
@@ -130,7 +130,7 @@ fn parks(id: &str, event: &StreamEvent) -> Option<(&'static str, String)> {
             format!(
                 "the task waits for {}. See `opspawn task logs {id}`, then answer with `opspawn \
                  task signal {id} ANSWER`",
-                wait["names"]
+                listed(&wait["names"])
             ),
         ),
         _ => return None,
@@ -188,4 +188,11 @@ pub(in crate::commands) async fn resumed(
             },
         )),
     })
+}
+
+/// The items of a list as people read them.
+fn listed(items: &Value) -> String {
+    let items = items.as_array().map_or(&[][..], Vec::as_slice);
+    let items: Vec<String> = items.iter().map(output::plain).collect();
+    items.join(", ")
 }

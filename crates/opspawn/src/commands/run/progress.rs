@@ -36,7 +36,7 @@ impl Progress {
             "tool.called" => Some(format!(
                 "{}({})",
                 text(&body["name"]),
-                short(&body["input"])
+                output::arguments(&body["input"], 120)
             )),
             "tool.completed" => Some(format!("  -> {}", short(&body["output"]))),
             "tool.failed" => Some(format!("  failed: {}", text(&body["error"]["message"]))),

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    io::Read as _,
     path::{Component, Path},
 };
 
@@ -14,6 +13,7 @@ use units::money;
 use crate::{
     cli, example,
     exit::{self, Exit},
+    input,
 };
 
 /// The largest file that a task is given.
@@ -24,6 +24,16 @@ pub(super) fn body(args: &cli::Run) -> Result<Value> {
     let mut input = Map::new();
     for given in &args.input {
         input.extend(input_of(given)?);
+    }
+    let goal_of_input = ["prompt", "goal"]
+        .into_iter()
+        .find(|key| input.contains_key(*key));
+    if let Some(key) = goal_of_input
+        && (args.goal.is_some() || args.example.is_some())
+    {
+        return Err(usage(format!(
+            "the goal is given twice: leave `{key}` of --input out, or the other one"
+        )));
     }
     let mut overrides = match input.remove("agent_config") {
         None => Map::new(),
@@ -116,11 +126,7 @@ fn goal(given: Option<&str>) -> Result<Option<String>> {
     let goal = match given {
         None => return Ok(None),
         Some("-") => {
-            let mut text = String::new();
-            std::io::stdin()
-                .read_to_string(&mut text)
-                .context("cannot read the goal from standard input")?;
-            text
+            input::stdin(MAX_FILE_BYTES).context("cannot read the goal from standard input")?
         }
         Some(goal) => goal.to_owned(),
     };
@@ -139,7 +145,7 @@ fn input_of(given: &str) -> Result<Map<String, Value>> {
         Err(error) => Err(usage(format!("{place} is not JSON: {error}"))),
     };
     if let Some(path) = given.strip_prefix('@') {
-        let text = std::fs::read_to_string(path)
+        let text = input::file(Path::new(path), MAX_FILE_BYTES)
             .map_err(|error| usage(format!("cannot read `{path}` (--input): {error}")))?;
         return object(&text, &format!("`{path}` (--input)"));
     }
@@ -225,7 +231,7 @@ fn image_of(image: &str) -> Result<String> {
 
 fn schema(path: &Path) -> Result<Value> {
     let shown = path.display();
-    let text = std::fs::read_to_string(path)
+    let text = input::file(path, MAX_FILE_BYTES)
         .map_err(|error| usage(format!("cannot read `{shown}` (--output-schema): {error}")))?;
     serde_json::from_str(&text).map_err(|error| {
         usage(format!(

@@ -18,7 +18,7 @@ const MIN_DIGITS: usize = 4;
 /// The whole id of the task that is meant.
 ///
 /// # Errors
-/// If no task or several tasks have such an id.
+/// If the text cannot be an id or a part of one, is too short, or is a part of several tasks' ids.
 pub(in crate::commands) async fn resolve(client: &Client, given: &str) -> Result<String> {
     if given == "last" {
         let page = client.get("/api/v1/tasks/?limit=1").await?;
@@ -26,6 +26,9 @@ pub(in crate::commands) async fn resolve(client: &Client, given: &str) -> Result
             Some(task) => Ok(field(task, "task_id")),
             None => Err(usage("there is no task yet".to_owned())),
         };
+    }
+    if let Some(problem) = problem(given) {
+        return Err(usage(problem));
     }
     let Some(begins) = prefix(given) else {
         // The server says what is wrong with it.
@@ -41,29 +44,54 @@ pub(in crate::commands) async fn resolve(client: &Client, given: &str) -> Result
         .into_iter()
         .flatten()
         .filter_map(|task| task["task_id"].as_str())
-        .filter(|id| id.starts_with(&begins))
+        .filter(|id| id.starts_with(&begins) || ends(id, given))
         .collect();
     match ids.as_slice() {
         [] => Ok(given.to_owned()),
         [one] => Ok((*one).to_owned()),
         [first, second, ..] => Err(usage(format!(
-            "{} tasks have an id that begins with `{given}`, such as {first} and {second}; write more \
-             of it",
+            "{} tasks have an id that begins or ends with `{given}`, such as {first} and {second}; \
+             write more of it",
             ids.len()
         ))),
     }
+}
+
+/// Why no task is meant, whatever tasks there are.
+fn problem(given: &str) -> Option<String> {
+    let digits = given.strip_prefix("task_").unwrap_or(given);
+    if digits.is_empty() {
+        return Some("the id of a task is empty; `opspawn task ls` lists them".to_owned());
+    }
+    if super::path_part(given) != given {
+        return Some(format!(
+            "`{given}` is no id of a task; `opspawn task ls` lists them, and `last` is the newest one"
+        ));
+    }
+    (digits.len() < MIN_DIGITS && is_hex(digits)).then(|| {
+        format!("`{given}` is too short for an id; write {MIN_DIGITS} characters of it or more")
+    })
+}
+
+fn is_hex(digits: &str) -> bool {
+    digits.chars().all(|c| c.is_ascii_hexdigit() || c == '-')
 }
 
 fn usage(message: String) -> anyhow::Error {
     exit::error(Exit::Usage, message)
 }
 
+/// Whether an id ends like this. Ids begin with the time, so that the end tells new ones apart sooner.
+fn ends(id: &str, given: &str) -> bool {
+    let end = given.to_ascii_lowercase().replace('-', "");
+    !end.starts_with("task_") && id.replace('-', "").ends_with(&end)
+}
+
 /// What the id of the task begins with, if the text is a part of one.
 fn prefix(given: &str) -> Option<String> {
     let digits = given.strip_prefix("task_").unwrap_or(given);
-    let fits = digits.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
     let whole = format!("task_{}", digits.to_ascii_lowercase());
-    (fits && digits.len() >= MIN_DIGITS && whole.len() < ID_LENGTH).then_some(whole)
+    (is_hex(digits) && digits.len() >= MIN_DIGITS && whole.len() < ID_LENGTH).then_some(whole)
 }
 
 #[cfg(test)]
@@ -84,6 +112,45 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(prefix(given).as_deref(), begins, "{given}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_an_id_names_it_as_well() {
+        let id = "task_01a20608-29a8-7d70-ba33-80800f9a78c2";
+        for (given, expected) in [
+            ("78c2", true),
+            ("78C2", true),
+            ("33-80800f9a78c2", true),
+            ("3380800f9a78c2", true),
+            ("78c", false),
+            ("task_78c2", false),
+        ] {
+            assert_eq!(ends(id, given), expected, "{given}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_id_asks_for_no_task() {
+        for (given, says) in [
+            ("", "is empty"),
+            ("task_", "is empty"),
+            ("..", "is no id"),
+            ("../agents", "is no id"),
+            ("task_01a2?x", "is no id"),
+            ("01", "too short"),
+            ("task_01", "too short"),
+        ] {
+            let problem = problem(given).unwrap_or_default();
+            assert!(problem.contains(says), "{given}: {problem}");
+        }
+        for given in [
+            "task_01a2",
+            "01a2",
+            "report",
+            "task_01a20608-29a8-7d70-ba33-80800f9a78c2",
+        ] {
+            assert_eq!(problem(given), None);
         }
     }
 }

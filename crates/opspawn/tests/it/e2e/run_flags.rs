@@ -156,7 +156,7 @@ async fn a_task_is_meant_by_the_beginning_of_its_id_or_as_the_last() {
     let both = &first[..9];
     assert!(last.starts_with(both), "ids begin with the time");
     let ran = place.cli(&["task", "get", both]).run().await.ends(2);
-    ran.says(&["2 tasks have an id that begins with", &first, &last]);
+    ran.says(&["2 tasks have an id that begins or ends with", &first, &last]);
     let ran = place.cli(&["task", "logs", "ffffffff"]).run().await.ends(2);
     ran.says(&["there is no task `ffffffff`"]);
     let again = place

@@ -61,6 +61,15 @@ async fn every_command(found: Found) {
         (&done.as_str().into(), 1)
     );
 
+    let end = &done[done.len() - 8..];
+    let by_end = cli(&["task", "get", end, "--json"]).run().await.ends(0);
+    assert_eq!(by_end.json()["task_id"], done.as_str());
+    for verb in ["get", "watch", "cancel", "logs"] {
+        let empty = cli(&["task", verb, ""]).run().await.ends(2);
+        empty.says(&["the id of a task is empty"]);
+        let short = cli(&["task", verb, "task_01"]).run().await.ends(2);
+        short.says(&["too short"]);
+    }
     let get = cli(&["task", "get", &done]).run().await.ends(0);
     assert!(get.stdout.contains("state     completed"), "{get:#?}");
     assert_eq!(
