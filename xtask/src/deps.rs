@@ -1,7 +1,10 @@
 //! Which crate may import which: the arrows of the architecture, checked against cargo's own
 //! resolution of the dependency graph (normal dependencies, all features, transitive).
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    fs,
+};
 
 use anyhow::{Context as _, bail};
 use serde_json::Value;
@@ -155,6 +158,8 @@ pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {
         ));
     }
     wrong.extend(Graph::read(&workspace.metadata(&[])?)?.slow("opspawn", SLOW));
+    let manifest = fs::read_to_string(workspace.root.join("Cargo.toml"))?;
+    wrong.extend(unoptimised(&manifest)?);
     if !wrong.is_empty() {
         bail!("{} forbidden arrows\n  {}", wrong.len(), wrong.join("\n  "));
     }
@@ -282,6 +287,28 @@ impl Graph {
         }
         paths
     }
+}
+
+/// Crates that `release` optimises less, in a row that `dist` inherits and does not take back: a release
+/// would be slow without a sign of it.
+fn unoptimised(manifest: &str) -> anyhow::Result<Vec<String>> {
+    let manifest: toml::Table = toml::from_str(manifest).context("Cargo.toml")?;
+    let level = |profile: &str, name: &str| {
+        let row = manifest
+            .get("profile")?
+            .get(profile)?
+            .get("package")?
+            .get(name)?;
+        row.get("opt-level")?.as_integer()
+    };
+    let rows = manifest
+        .get("profile")
+        .and_then(|profiles| profiles.get("release")?.get("package")?.as_table());
+    let names = rows.into_iter().flat_map(toml::Table::keys);
+    Ok(names
+        .filter(|name| level("dist", name) != Some(3))
+        .map(|name| format!("[profile.dist.package] does not set {name}.opt-level to 3 again"))
+        .collect())
 }
 
 fn matches(pattern: &str, name: &str) -> bool {
@@ -422,6 +449,21 @@ mod tests {
             ["core -> a -> opentelemetry-otlp (the default build has it)"]
         );
         assert!(graph.slow("core", &["lapin"]).is_empty());
+    }
+
+    #[test]
+    fn a_release_inherits_no_crate_that_is_not_optimised() {
+        let manifest = "[profile.release.package]\na.opt-level = 0\nb.opt-level = 0\n\
+                        [profile.dist.package]\na.opt-level = 3\n";
+        assert_eq!(
+            unoptimised(manifest).unwrap(),
+            ["[profile.dist.package] does not set b.opt-level to 3 again"]
+        );
+        assert!(
+            unoptimised("[profile.release]\nopt-level = 1\n")
+                .unwrap()
+                .is_empty()
+        );
     }
 
     #[test]
