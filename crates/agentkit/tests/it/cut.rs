@@ -116,7 +116,8 @@ async fn a_call_that_was_cut_is_told_so_and_not_that_it_is_bad_json() {
         vec![Ok(cut("{}")), Ok(cut("{]")), Ok(said("done"))],
     );
     let log = Arc::new(MemoryRecorder::default());
-    run(&agent(&[&whole], Limits::default()), &log).await;
+    let stop = run(&agent(&[&whole], Limits::default()), &log).await;
+    assert_eq!(stop, Stop::Completed(json!("done")));
     let refusals = refusals(&log);
     assert_eq!(refusals.len(), 1);
     assert!(refusals[0].1.contains("not valid JSON"), "{refusals:?}");
