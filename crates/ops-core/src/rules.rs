@@ -30,6 +30,7 @@
 //! }
 //! ```
 
+pub mod agents;
 pub mod approval;
 mod cause;
 pub mod claim;
@@ -43,6 +44,8 @@ pub mod lease;
 pub mod limits;
 pub mod links;
 pub mod repeat;
+pub mod retention;
+pub mod schedule;
 pub mod submit;
 
 pub use self::{

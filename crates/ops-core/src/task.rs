@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    row::{LifeRow, RowError, StateRow},
+    row::{LifeRow, PAUSED, RowError, StateRow},
     state::{State, StateName, Status},
     wait::{Wait, WaitRequest},
 };

@@ -14,6 +14,9 @@ use crate::{
     time::Micros,
 };
 
+/// Values of more bytes are kept by their digest: a parent is told where a larger result of its child is.
+pub const MAX_INLINE_BYTES: usize = 8 << 10;
+
 /// What follows a transition. The store loads the targets and decides about each.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Follow {

@@ -110,7 +110,8 @@ impl State {
     }
 }
 
-const PAUSED: u8 = 1;
+/// The flag of a paused task, of [`Lifecycle::flags`]: a store may look for those that are not.
+pub const PAUSED: u8 = 1;
 const HEARD: u8 = 2;
 const PARENT: u8 = 4;
 const CHILDREN: u8 = 8;

@@ -8,3 +8,4 @@ pub(crate) mod readers;
 pub(crate) mod reads;
 pub(crate) mod schedules;
 pub(crate) mod search;
+pub(crate) mod view;

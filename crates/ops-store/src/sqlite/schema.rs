@@ -1,6 +1,8 @@
 //! Migrations: numbered files, forward only. The number of the last one is the database's
 //! `user_version`, and it changes in the same transaction as the tables.
 
+#[cfg(test)]
+mod literals;
 pub(crate) mod rows;
 pub(crate) mod sums;
 pub(crate) mod terms;

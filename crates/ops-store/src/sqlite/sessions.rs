@@ -10,7 +10,7 @@ use std::{
 use ops_core::{
     SessionId, TaskId, TenantId,
     ports::{HeartbeatReply, StoreError},
-    rules::lease::Stop,
+    rules::lease::{Stop, is_expired},
 };
 
 use tokio::sync::Notify;
@@ -119,13 +119,15 @@ impl Sessions {
     pub(crate) fn expire(&self, now: i64) -> Vec<SessionId> {
         let mut ended = Vec::new();
         for (id, session) in lock(&self.open).iter_mut() {
-            if now.saturating_sub(session.heard_at) > self.ttl_micros {
+            if is_expired(session.heard_at, now, self.ttl_micros) {
                 session.over = true;
             }
             if session.over {
                 ended.push(*id);
             }
         }
+        // In one order, so that the same commands give the same histories.
+        ended.sort_unstable();
         ended
     }
 

@@ -58,7 +58,8 @@ macro_rules! conformance {
             log: reads_in_pages, bounds_the_bytes_of_a_page, says_where_a_task_stands,
                 finds_the_turn_of_an_event, keeps_large_values, reads_blobs_in_slices, refuses_what_is_too_large,
                 refuses_a_false_digest, keeps_the_newest_snapshot;
-            list: filters_and_orders, finds_by_terms_and_time, pages_through_everything, counts_states, names_ready_queues,
+            list: filters_and_orders, finds_by_terms_and_time, pages_through_everything,
+                sees_one_state_while_tasks_move, counts_states, names_ready_queues,
                 tells_the_observer;
             schedules: keeps_what_is_wanted, lists_by_name, lists_those_of_every_tenant,
                 changes_only_what_is_as_expected, pauses_resumes_and_removes,

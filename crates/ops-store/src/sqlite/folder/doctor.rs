@@ -19,7 +19,7 @@ use crate::sqlite::{
         open::{DATABASE_FILE, OpenError, open_reader},
         wal,
     },
-    queries::reads,
+    queries::{reads, view},
     schema::{self, SCHEMA_VERSION},
 };
 
@@ -114,7 +114,7 @@ pub fn ready_queues(dir: &Path) -> Result<Vec<String>, OpenError> {
     if schema::version(&conn).map_err(failed)? != SCHEMA_VERSION {
         return Ok(Vec::new());
     }
-    reads::ready_queues(&conn).map_err(failed)
+    view::read(&conn, reads::ready_queues).map_err(failed)
 }
 
 /// What is wrong with the structure of a database: its pages, and whether its indexes have what its tables

@@ -11,11 +11,10 @@ use ops_core::{
         TaskRecord,
     },
 };
-use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use crate::sqlite::{
-    queries::{agents, reads},
+    queries::{agents, reads, view::View},
     store::{SqliteStore, stopped},
     values::pack::{self, Values},
     verbs::{
@@ -143,7 +142,7 @@ impl RunStore for SqliteStore {
         digest: AgentDigest,
     ) -> Fut<'_, Result<Json, StoreError>> {
         Box::pin(async move {
-            let read = move |conn: &Connection| agents::by_digest(conn, tenant, digest);
+            let read = move |conn: &View<'_>| agents::by_digest(conn, tenant, digest);
             let found = self.readers.read(read).await?;
             found
                 .map(|version| version.spec.definition)
@@ -158,7 +157,7 @@ impl SqliteStore {
         if claimed.is_whole() {
             return Ok((claimed.take(), 0));
         }
-        let fill = move |conn: &Connection| {
+        let fill = move |conn: &View<'_>| {
             let unreadable = claimed.fill(conn)?;
             Ok((claimed, unreadable))
         };

@@ -8,11 +8,10 @@ use ops_core::{
     },
     stats::Stats,
 };
-use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use crate::sqlite::{
-    queries::{approvals, count, list, reads},
+    queries::{approvals, count, list, reads, view::View},
     schema::rows::Sparse,
     store::{SqliteStore, stopped},
     values::{
@@ -95,7 +94,7 @@ impl TaskStore for SqliteStore {
             let open = match decision.action {
                 ApprovalAction::Approve => {
                     let step = decision.step;
-                    let read = move |conn: &Connection| approvals::one(conn, tenant, task, step);
+                    let read = move |conn: &View<'_>| approvals::one(conn, tenant, task, step);
                     self.readers.read(read).await?.map(|(_, open)| open)
                 }
                 ApprovalAction::Deny { .. } | ApprovalAction::Edit { .. } => None,
@@ -212,7 +211,7 @@ impl TaskStore for SqliteStore {
         seq: u64,
     ) -> Fut<'_, Result<u64, StoreError>> {
         Box::pin(async move {
-            let read = move |conn: &Connection| reads::turn_start(conn, tenant, task, seq);
+            let read = move |conn: &View<'_>| reads::turn_start(conn, tenant, task, seq);
             self.readers.read(read).await?.ok_or(StoreError::NotFound)
         })
     }
@@ -242,7 +241,7 @@ impl SqliteStore {
         limit: u32,
     ) -> Result<Vec<StoredEvent>, StoreError> {
         let limit = limit.min(EVENT_PAGE);
-        let read = move |conn: &Connection| reads::events(conn, tenant, task, after, limit);
+        let read = move |conn: &View<'_>| reads::events(conn, tenant, task, after, limit);
         self.readers.read(read).await?.ok_or(StoreError::NotFound)
     }
 
@@ -255,7 +254,7 @@ impl SqliteStore {
         len: u64,
     ) -> Result<Vec<u8>, StoreError> {
         let digest = parse_digest(digest).ok_or(StoreError::NotFound)?;
-        let read = move |conn: &Connection| blob::read_slice(conn, tenant, &digest, offset, len);
+        let read = move |conn: &View<'_>| blob::read_slice(conn, tenant, &digest, offset, len);
         self.readers.read(read).await?.ok_or(StoreError::NotFound)
     }
 
@@ -271,7 +270,7 @@ impl SqliteStore {
         if sparse.is_whole() {
             return Ok(sparse.into_record());
         }
-        let fill = move |conn: &Connection| sparse.fill(conn).map(|()| sparse.into_record());
+        let fill = move |conn: &View<'_>| sparse.fill(conn).map(|()| sparse.into_record());
         self.readers.read(fill).await
     }
 }

@@ -5,11 +5,14 @@ use ops_core::{
     agent::{self, Agent, AgentSpec, AgentVersion},
     ports::Listed,
 };
-use rusqlite::{Connection, OptionalExtension as _, Row};
+use rusqlite::{OptionalExtension as _, Row};
 
-use crate::sqlite::schema::{
-    rows::{bounded, document, intact, named, shown, unreadable, unsigned},
-    sums::intact,
+use crate::sqlite::{
+    queries::view::View,
+    schema::{
+        rows::{bounded, document, intact, named, shown, unreadable, unsigned},
+        sums::intact,
+    },
 };
 
 /// What [`version`] reads, in its order.
@@ -68,7 +71,7 @@ fn found(row: &Row<'_>) -> rusqlite::Result<Agent> {
 }
 
 pub(crate) fn one(
-    conn: &Connection,
+    conn: &View<'_>,
     tenant: TenantId,
     name: &AgentName,
 ) -> rusqlite::Result<Option<Agent>> {
@@ -78,7 +81,7 @@ pub(crate) fn one(
 }
 
 pub(crate) fn page(
-    conn: &Connection,
+    conn: &View<'_>,
     tenant: TenantId,
     after: Option<&AgentName>,
     limit: u32,
@@ -93,7 +96,7 @@ pub(crate) fn page(
 }
 
 pub(crate) fn versions(
-    conn: &Connection,
+    conn: &View<'_>,
     tenant: TenantId,
     name: &AgentName,
     limit: u32,
@@ -110,7 +113,7 @@ pub(crate) fn versions(
 
 /// The version of a digest.
 pub(crate) fn by_digest(
-    conn: &Connection,
+    conn: &View<'_>,
     tenant: TenantId,
     digest: AgentDigest,
 ) -> rusqlite::Result<Option<AgentVersion>> {
@@ -125,7 +128,7 @@ pub(crate) fn by_digest(
 
 /// The version that a new task of an agent is pinned to; none if there is no such agent.
 pub(crate) fn current(
-    conn: &Connection,
+    conn: &View<'_>,
     tenant: TenantId,
     name: &str,
 ) -> rusqlite::Result<Option<AgentDigest>> {
@@ -148,7 +151,7 @@ pub(crate) fn current(
 
 /// The version that a task is pinned to.
 pub(crate) fn pinned(
-    conn: &Connection,
+    conn: &View<'_>,
     tenant: TenantId,
     task: TaskId,
 ) -> rusqlite::Result<Option<AgentDigest>> {

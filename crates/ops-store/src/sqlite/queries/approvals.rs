@@ -4,10 +4,11 @@ use ops_core::{
     Approval, ApprovalStatus, Micros, NewApproval, TaskId, TenantId,
     ports::{ApprovalFilter, Listed},
 };
-use rusqlite::{Connection, OptionalExtension as _, Row, types::Value};
+use rusqlite::{OptionalExtension as _, Row, types::Value};
 
 use crate::sqlite::{
     error::Fault,
+    queries::view::View,
     schema::{
         rows::{self, named, signed, unreadable},
         sums::intact,
@@ -29,7 +30,7 @@ const INPUT_SCHEMA: usize = 10;
 const PAGE: u32 = 1_000;
 
 /// The approvals of a task that are open, with their rows; those that can be read.
-pub(crate) fn open(conn: &Connection, task_row: i64) -> rusqlite::Result<Vec<(u64, Approval)>> {
+pub(crate) fn open(conn: &View<'_>, task_row: i64) -> rusqlite::Result<Vec<(u64, Approval)>> {
     let mut select = conn.prepare_cached(&format!(
         "SELECT {COLUMNS} FROM approvals \
          WHERE tenant_id = (SELECT tenant_id FROM tasks WHERE task_row = ?1) AND task_row = ?1 \
@@ -51,7 +52,7 @@ pub(crate) fn open(conn: &Connection, task_row: i64) -> rusqlite::Result<Vec<(u6
 
 /// The approval that a step asked for, with its row.
 pub(crate) fn one(
-    conn: &Connection,
+    conn: &View<'_>,
     tenant: TenantId,
     task: TaskId,
     step: u32,
@@ -67,7 +68,7 @@ pub(crate) fn one(
 
 /// Approvals, newest first.
 pub(crate) fn list(
-    conn: &Connection,
+    conn: &View<'_>,
     tenant: TenantId,
     now: Micros,
     filter: &ApprovalFilter,

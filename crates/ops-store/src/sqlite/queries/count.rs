@@ -5,17 +5,17 @@ use ops_core::{
     ports::TaskFilter,
     task::{StateName, Status},
 };
-use rusqlite::{Connection, params_from_iter};
+use rusqlite::params_from_iter;
 
 use crate::sqlite::{
-    queries::{reads, search},
+    queries::{reads, search, view::View},
     schema::rows::unsigned,
 };
 
 /// The number of tasks of a filter, wherever its page begins. The counters of the states tell where
 /// they can, so that a long list costs nothing.
 pub(crate) fn tasks(
-    conn: &Connection,
+    conn: &View<'_>,
     tenant: TenantId,
     filter: &TaskFilter,
 ) -> rusqlite::Result<u64> {
@@ -36,7 +36,7 @@ pub(crate) fn tasks(
     }
 }
 
-fn by_counters(conn: &Connection, tenant: TenantId, filter: &TaskFilter) -> rusqlite::Result<u64> {
+fn by_counters(conn: &View<'_>, tenant: TenantId, filter: &TaskFilter) -> rusqlite::Result<u64> {
     let counts = reads::counts(conn, tenant)?;
     let mut total = 0;
     for state in search::wanted(filter) {
@@ -76,7 +76,7 @@ fn has_both(state: StateName) -> bool {
     }
 }
 
-fn one_by_one(conn: &Connection, tenant: TenantId, filter: &TaskFilter) -> rusqlite::Result<u64> {
+fn one_by_one(conn: &View<'_>, tenant: TenantId, filter: &TaskFilter) -> rusqlite::Result<u64> {
     let mut total = 0;
     for place in search::places(tenant, filter) {
         let mut select = conn.prepare_cached(&format!(

@@ -4,11 +4,14 @@ use ops_core::{
     TaskId, TenantId,
     ports::{Listed, TaskFilter, TaskRecord},
 };
-use rusqlite::{Connection, OptionalExtension as _, params_from_iter};
+use rusqlite::{OptionalExtension as _, params_from_iter};
 
 use crate::sqlite::{
     error::Fault,
-    queries::search::{self, Place},
+    queries::{
+        search::{self, Place},
+        view::View,
+    },
     schema::rows::{self, MAX_DAMAGED, record_columns, unreadable},
 };
 
@@ -18,7 +21,7 @@ pub(crate) const PAGE: u32 = 128;
 /// The tasks of a filter, newest first: at most [`PAGE`] of them. Those that cannot be read are named, and
 /// take no place.
 pub(crate) fn tasks(
-    conn: &Connection,
+    conn: &View<'_>,
     tenant: TenantId,
     filter: &TaskFilter,
 ) -> rusqlite::Result<Listed<TaskRecord>> {
@@ -48,7 +51,7 @@ pub(crate) fn tasks(
     }
 }
 
-fn one(conn: &Connection, row: i64) -> rusqlite::Result<TaskRecord> {
+fn one(conn: &View<'_>, row: i64) -> rusqlite::Result<TaskRecord> {
     let mut select = conn.prepare_cached(concat!(
         "SELECT ",
         record_columns!(),
@@ -62,7 +65,7 @@ fn one(conn: &Connection, row: i64) -> rusqlite::Result<TaskRecord> {
 
 /// Ids and rows of the newest tasks of a filter.
 fn newest(
-    conn: &Connection,
+    conn: &View<'_>,
     tenant: TenantId,
     filter: &TaskFilter,
 ) -> rusqlite::Result<Vec<([u8; 16], i64)>> {
@@ -78,7 +81,7 @@ fn newest(
 
 /// Ids and rows of a place, newest first.
 fn rows_of(
-    conn: &Connection,
+    conn: &View<'_>,
     Place {
         sql,
         mut params,
@@ -116,8 +119,13 @@ mod tests {
 
     use ops_core::task::Status;
 
+    use rusqlite::Connection;
+
     use super::*;
-    use crate::sqlite::{queries::count, schema};
+    use crate::sqlite::{
+        queries::{count, view},
+        schema,
+    };
 
     /// A database with so many tasks, the oldest first; each is `pending` if the rest of its number
     /// by `every` is 0, else `completed`, and each hundredth of the pending ones was started.
@@ -163,13 +171,16 @@ mod tests {
             ..TaskFilter::default()
         };
         let tenant = TenantId::DEFAULT;
-        let mut found = Vec::new();
-        for place in search::places(tenant, &filter) {
-            found.append(&mut rows_of(conn, place, limit).unwrap());
-        }
+        let (found, total) = view::read(conn, |conn| {
+            let mut found = Vec::new();
+            for place in search::places(tenant, &filter) {
+                found.append(&mut rows_of(conn, place, limit)?);
+            }
+            Ok((found, count::tasks(conn, tenant, &filter)?))
+        })
+        .unwrap();
         let number = |id: [u8; 16]| std::str::from_utf8(&id).unwrap().parse().unwrap();
         let numbers = found.into_iter().map(|(id, _)| number(id)).collect();
-        let total = count::tasks(conn, tenant, &filter).unwrap();
         (numbers, total, work.load(Ordering::Relaxed))
     }
 

@@ -9,7 +9,11 @@ use ops_core::ports::StoreError;
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
-use crate::sqlite::{error::read_error, writer::inbox::lock};
+use crate::sqlite::{
+    error::read_error,
+    queries::view::{self, View},
+    writer::inbox::lock,
+};
 
 /// The connections; a read takes one, on a thread that may block.
 #[derive(Debug)]
@@ -45,10 +49,10 @@ impl Readers {
         }
     }
 
-    /// Reads what was committed before the call.
+    /// Reads one state of the database: at least what was committed before the call.
     pub(crate) async fn read<T: Send + 'static>(
         self: &Arc<Self>,
-        read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        read: impl FnOnce(&View<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let closed = || StoreError::Unavailable("the store is closed".into());
         let permit = Arc::clone(&self.free)
@@ -63,7 +67,9 @@ impl Readers {
                 conn,
             };
             let done = match &borrowed.conn {
-                Some(conn) => read(conn).map_err(|error| read_error(&readers.dir, &error)),
+                Some(conn) => {
+                    view::read(conn, read).map_err(|error| read_error(&readers.dir, &error))
+                }
                 None => Err(closed()),
             };
             drop(borrowed);

@@ -5,9 +5,10 @@ use ops_core::{
     ports::{Counts, EVENT_BYTES, Snapshot, TaskRecord},
     task::StateName,
 };
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::OptionalExtension as _;
 
 use crate::sqlite::{
+    queries::view::View,
     schema::{
         rows::{self, event_columns, life_columns, record_columns, signed, unreadable, unsigned},
         sums::intact,
@@ -17,7 +18,7 @@ use crate::sqlite::{
 
 /// One task.
 pub(crate) fn task(
-    conn: &Connection,
+    conn: &View<'_>,
     tenant: TenantId,
     task: TaskId,
 ) -> rusqlite::Result<Option<TaskRecord>> {
@@ -43,7 +44,7 @@ pub(crate) fn task(
 
 /// The row of a task and the number of its last event, if the tenant has it.
 fn task_row(
-    conn: &Connection,
+    conn: &View<'_>,
     tenant: TenantId,
     task: TaskId,
 ) -> rusqlite::Result<Option<(i64, u64)>> {
@@ -62,7 +63,7 @@ fn task_row(
 
 /// Where a task stands.
 pub(crate) fn life(
-    conn: &Connection,
+    conn: &View<'_>,
     tenant: TenantId,
     task: TaskId,
 ) -> rusqlite::Result<Option<Lifecycle>> {
@@ -79,7 +80,7 @@ pub(crate) fn life(
 /// Events after a number, as far as their bodies fit; none if there is no such task. Their numbers have
 /// no gap, and the last one is the one that the task's row names.
 pub(crate) fn events(
-    conn: &Connection,
+    conn: &View<'_>,
     tenant: TenantId,
     task: TaskId,
     after: u64,
@@ -122,7 +123,7 @@ pub(crate) fn events(
 
 /// The last event of a model step at or before a number. Goes back from there: a turn is short.
 pub(crate) fn turn_start(
-    conn: &Connection,
+    conn: &View<'_>,
     tenant: TenantId,
     task: TaskId,
     seq: u64,
@@ -141,7 +142,7 @@ pub(crate) fn turn_start(
 }
 
 /// How many tasks there are in each state that has any.
-pub(crate) fn counts(conn: &Connection, tenant: TenantId) -> rusqlite::Result<Counts> {
+pub(crate) fn counts(conn: &View<'_>, tenant: TenantId) -> rusqlite::Result<Counts> {
     let mut select = conn.prepare_cached(concat!(
         "SELECT state, n, ",
         intact!(counters),
@@ -162,7 +163,7 @@ pub(crate) fn counts(conn: &Connection, tenant: TenantId) -> rusqlite::Result<Co
 }
 
 /// The same as [`counts`], from the tasks themselves: a counter is damaged.
-fn counted(conn: &Connection, tenant: TenantId) -> rusqlite::Result<Counts> {
+fn counted(conn: &View<'_>, tenant: TenantId) -> rusqlite::Result<Counts> {
     tracing::error!(
         tenant = tenant.0,
         "the counters of a tenant are damaged; its tasks are counted one by one"
@@ -182,7 +183,7 @@ fn counted(conn: &Connection, tenant: TenantId) -> rusqlite::Result<Counts> {
 
 /// The newest snapshot; the outer option is the task.
 pub(crate) fn snapshot(
-    conn: &Connection,
+    conn: &View<'_>,
     tenant: TenantId,
     task: TaskId,
 ) -> rusqlite::Result<Option<Option<Snapshot>>> {
@@ -209,7 +210,7 @@ pub(crate) fn snapshot(
 
 /// The queues that have ready tasks. Jumps from one to the next within the index, so that a long
 /// backlog costs nothing.
-pub(crate) fn ready_queues(conn: &Connection) -> rusqlite::Result<Vec<String>> {
+pub(crate) fn ready_queues(conn: &View<'_>) -> rusqlite::Result<Vec<String>> {
     let mut select = conn.prepare_cached(
         "WITH RECURSIVE ready (name) AS ( \
            SELECT min(queue) FROM tasks WHERE state = 'pending' \

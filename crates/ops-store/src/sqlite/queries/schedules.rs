@@ -7,10 +7,11 @@ use ops_core::{
         CatchUp, Overlap, RunOutcome, Schedule, ScheduleName, ScheduleRun, ScheduleSpec, Trigger,
     },
 };
-use rusqlite::{Connection, OptionalExtension as _, Params, Row};
+use rusqlite::{OptionalExtension as _, Params, Row};
 
 use crate::sqlite::{
     error::Fault,
+    queries::view::View,
     schema::{
         rows::{bounded, document, intact, micros, named, shown, unsigned},
         sums::intact,
@@ -58,7 +59,7 @@ fn schedule(row: &Row<'_>) -> rusqlite::Result<Found> {
 
 /// One schedule.
 pub(crate) fn one(
-    conn: &Connection,
+    conn: &View<'_>,
     tenant: TenantId,
     name: &ScheduleName,
 ) -> rusqlite::Result<Option<Found>> {
@@ -73,7 +74,7 @@ pub(crate) fn one(
 
 /// Schedules by name.
 pub(crate) fn page(
-    conn: &Connection,
+    conn: &View<'_>,
     tenant: TenantId,
     after: Option<&ScheduleName>,
     limit: u32,
@@ -91,7 +92,7 @@ pub(crate) fn page(
 
 /// Schedules of every tenant.
 pub(crate) fn all(
-    conn: &Connection,
+    conn: &View<'_>,
     after: Option<&(TenantId, ScheduleName)>,
     limit: u32,
 ) -> rusqlite::Result<Vec<Schedule>> {
@@ -113,7 +114,7 @@ pub(crate) fn all(
 
 /// The last runs; none if there is no such schedule.
 pub(crate) fn runs(
-    conn: &Connection,
+    conn: &View<'_>,
     tenant: TenantId,
     name: &ScheduleName,
     limit: u32,
@@ -131,7 +132,8 @@ pub(crate) fn runs(
     runs.collect::<rusqlite::Result<_>>().map(Some)
 }
 
-fn run(row: &Row<'_>) -> rusqlite::Result<ScheduleRun> {
+/// A run from `due, at, cause, outcome, task_id, message`, and whether its row is intact.
+pub(crate) fn run(row: &Row<'_>) -> rusqlite::Result<ScheduleRun> {
     intact(row, 6)?;
     let task: Option<[u8; 16]> = row.get(4)?;
     let message: Option<String> = row.get(5)?;
@@ -155,7 +157,7 @@ fn run(row: &Row<'_>) -> rusqlite::Result<ScheduleRun> {
 }
 
 /// The schedules that ask for something by now.
-pub(crate) fn due(conn: &Connection, now: Micros, limit: u32) -> rusqlite::Result<DueSchedules> {
+pub(crate) fn due(conn: &View<'_>, now: Micros, limit: u32) -> rusqlite::Result<DueSchedules> {
     let due = readable(
         conn,
         concat!(
@@ -194,7 +196,7 @@ pub(crate) fn due(conn: &Connection, now: Micros, limit: u32) -> rusqlite::Resul
 }
 
 /// The schedules of a query; one that cannot be read is reported and holds up nobody else.
-fn readable(conn: &Connection, select: &str, params: impl Params) -> rusqlite::Result<Vec<Found>> {
+fn readable(conn: &View<'_>, select: &str, params: impl Params) -> rusqlite::Result<Vec<Found>> {
     let mut select = conn.prepare_cached(select)?;
     let mut rows = select.query(params)?;
     let mut found = Vec::new();
@@ -212,7 +214,7 @@ fn readable(conn: &Connection, select: &str, params: impl Params) -> rusqlite::R
 }
 
 /// Whether a task of the schedule has not ended.
-pub(crate) fn is_busy(conn: &Connection, tenant: TenantId, row: i64) -> rusqlite::Result<bool> {
+pub(crate) fn is_busy(conn: &View<'_>, tenant: TenantId, row: i64) -> rusqlite::Result<bool> {
     conn.prepare_cached(
         "SELECT EXISTS (SELECT 1 FROM schedule_runs AS run JOIN tasks USING (tenant_id, task_id) \
          WHERE run.tenant_id = ? AND schedule_row = ? AND outcome = 'started' \

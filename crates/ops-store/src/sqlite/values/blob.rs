@@ -19,7 +19,7 @@ use crate::sqlite::{
 pub(crate) type Digest = [u8; 32];
 
 /// Values up to this many bytes stay in the row that they belong to.
-pub(crate) const INLINE: usize = 8 << 10;
+pub(crate) const INLINE: usize = ops_core::rules::links::MAX_INLINE_BYTES;
 /// Bytes in a chunk before compression.
 const CHUNK: usize = 256 << 10;
 /// zstd's fastest ordinary level.

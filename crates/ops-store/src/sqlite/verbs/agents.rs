@@ -4,10 +4,11 @@ use std::sync::LazyLock;
 
 use ops_core::{
     AgentName, TenantId,
-    agent::{self, Agent, AgentSpec},
-    ports::{Expected, NewAgent, StoreError, Stored},
+    agent::{Agent, AgentSpec},
+    ports::{NewAgent, StoreError, Stored},
+    rules::agents::{self as rule, Put},
 };
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{OptionalExtension as _, params};
 
 use crate::sqlite::{
     error::Fault,
@@ -54,67 +55,29 @@ static INSERT_VERSION: LazyLock<String> = LazyLock::new(|| {
 });
 
 pub(crate) fn put(batch: &mut Batch<'_>, new: NewAgent) -> Result<(Agent, Stored), Fault> {
-    let NewAgent {
-        tenant,
-        name,
-        spec,
-        expected,
-    } = new;
-    let before = one(batch.conn, tenant, &name)?;
-    let current = before.as_ref().map(|agent| agent.version.spec.digest);
-    // A change that was made already is made again without harm.
-    let repeats = current == Some(spec.digest);
-    let fits = match expected {
-        Expected::Any => true,
-        Expected::Absent => current.is_none(),
-        Expected::Version(digest) => current == Some(digest) || repeats,
+    let tenant = new.tenant;
+    let before = one(&batch.view(), tenant, &new.name)?;
+    let starts = |agent: &AgentName| {
+        let found = one(&batch.view(), tenant, agent)?;
+        Ok::<_, Fault>(found.map(|agent| agent.version.spec.agents))
     };
-    if !fits {
-        return Err(StoreError::AgentChanged(current).into());
-    }
-    if let Some(before) = before.as_ref().filter(|_| repeats) {
-        return Ok((before.clone(), Stored::Unchanged));
-    }
-    check_agents(batch.conn, tenant, &name, &spec)?;
+    let change = match rule::put(before.as_ref(), &new, starts, batch.now)? {
+        Put::Unchanged(agent) => return Ok((agent, Stored::Unchanged)),
+        Put::Current(change) => change,
+    };
+    let NewAgent { name, spec, .. } = new;
     let row = version_row(batch, tenant, &name, &spec)?;
-    let revision = before.as_ref().map_or(1, |before| before.revision + 1);
     batch.conn.prepare_cached(&PUT)?.execute(params![
         tenant.0,
         name.as_str(),
         row,
-        signed(revision),
-        batch.now.0,
-        batch.now.0,
+        signed(change.revision),
+        change.created_at.0,
+        change.updated_at.0,
     ])?;
     batch.changes.written = true;
-    let stored = match before {
-        Some(_) => Stored::Changed,
-        None => Stored::Created,
-    };
-    let after = one(batch.conn, tenant, &name)?.ok_or(StoreError::NotFound)?;
-    Ok((after, stored))
-}
-
-/// The agents that it may start are there, and none of them leads back to it.
-fn check_agents(
-    conn: &Connection,
-    tenant: TenantId,
-    name: &AgentName,
-    spec: &AgentSpec,
-) -> Result<(), Fault> {
-    for agent in &spec.agents {
-        if agent != name && one(conn, tenant, agent)?.is_none() {
-            return Err(StoreError::NoAgent(agent.clone()).into());
-        }
-    }
-    let starts = |agent: &AgentName| {
-        let found = one(conn, tenant, agent)?;
-        Ok::<_, Fault>(found.map_or_else(Vec::new, |agent| agent.version.spec.agents))
-    };
-    match agent::cycle(name, &spec.agents, starts)? {
-        Some(circle) => Err(StoreError::AgentCycle(circle).into()),
-        None => Ok(()),
-    }
+    let after = one(&batch.view(), tenant, &name)?.ok_or(StoreError::NotFound)?;
+    Ok((after, change.stored))
 }
 
 /// The row of a version, which is new unless the agent had it before.

@@ -99,7 +99,8 @@ pub(crate) fn judge(
 ) -> Result<Approval, Fault> {
     let step = decision.step;
     let before = batch.load(tenant, task)?.ok_or(StoreError::NotFound)?;
-    let (row, found) = one(batch.conn, tenant, task, step)?.ok_or(StoreError::NoApproval(step))?;
+    let (row, found) =
+        one(&batch.view(), tenant, task, step)?.ok_or(StoreError::NoApproval(step))?;
     let (approval, transition) =
         approval::judge(&found, &before.life, decision, batch.now).map_err(StoreError::from)?;
     carry_out(batch, &before, transition, values)?;
@@ -119,7 +120,10 @@ pub(crate) fn judge(
 
 /// Closes the open approvals of a task that lapse by now. One that cannot be read stays as it is.
 pub(crate) fn lapse(batch: &Batch<'_>, task_row: i64, lapse: Lapse) -> Result<(), Fault> {
-    for (row, found) in open(batch.conn, task_row)? {
+    if units::mutant!("ops-store.own_lapse") {
+        return Ok(());
+    }
+    for (row, found) in open(&batch.view(), task_row)? {
         let Some(status) = approval::lapse(&found, lapse, batch.now) else {
             continue;
         };
@@ -138,7 +142,7 @@ pub(crate) fn correct(
     from: Micros,
     to: Micros,
 ) -> Result<(), Fault> {
-    for (row, found) in open(batch.conn, task_row)? {
+    for (row, found) in open(&batch.view(), task_row)? {
         let Some(expires_at) = approval::correct(&found, from, to) else {
             continue;
         };

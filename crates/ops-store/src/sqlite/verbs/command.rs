@@ -6,7 +6,9 @@ use ops_core::{
     Json, Lifecycle, RunAction, RunCommand, TaskAction, TaskCommand, TaskId, TenantId,
     ports::StoreError,
     rules::{
-        Cause, decide, limits,
+        Cause, decide,
+        lease::replaces,
+        limits,
         repeat::{self, Body, Recorded},
     },
     task::TaskLimits,
@@ -37,12 +39,19 @@ static IN_FORCE: LazyLock<String> = LazyLock::new(|| {
     TASK_REQUESTS.update(&["in_force"], &condition)
 });
 
-/// In place of an older one, or of one that is damaged.
+/// The version and the number of the kept one, unless it is damaged.
+static KEPT_SNAPSHOT: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT version, seq FROM snapshots WHERE tenant_id = ? AND task_id = ? AND {}",
+        SNAPSHOTS.intact
+    )
+});
+
+/// In place of another one.
 static SNAPSHOT: LazyLock<String> = LazyLock::new(|| {
     format!(
         "{} ON CONFLICT DO UPDATE SET seq = excluded.seq, version = excluded.version, \
-         size = excluded.size, codec = excluded.codec, body = excluded.body, sum = excluded.sum \
-         WHERE version <> excluded.version OR seq <= excluded.seq OR NOT {}",
+         size = excluded.size, codec = excluded.codec, body = excluded.body, sum = excluded.sum",
         SNAPSHOTS.insert(
             &[
                 "tenant_id",
@@ -55,7 +64,6 @@ static SNAPSHOT: LazyLock<String> = LazyLock::new(|| {
             ],
             &[]
         ),
-        SNAPSHOTS.intact,
     )
 });
 
@@ -228,6 +236,16 @@ pub(crate) fn put_snapshot(
         batch.changes.work.stale_writes += 1;
         StoreError::from(rejection)
     })?;
+    let old = batch
+        .conn
+        .prepare_cached(&KEPT_SNAPSHOT)?
+        .query_row((tenant.0, task.as_bytes()), |row| {
+            Ok((row.get(0)?, unsigned(row, 1)?))
+        })
+        .optional()?;
+    if old.is_some_and(|old| !replaces((snapshot.version, snapshot.seq), old)) {
+        return Ok(());
+    }
     let mut upsert = batch.conn.prepare_cached(&SNAPSHOT)?;
     upsert.execute((
         tenant.0,

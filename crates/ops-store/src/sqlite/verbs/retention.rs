@@ -4,12 +4,17 @@
 use ops_core::{
     Micros, TaskId, TenantId,
     ports::{Expired, Progress, Retention},
+    rules::retention::{self as rule, Kept},
     task::StateName,
 };
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{OptionalExtension as _, params};
 
 use crate::sqlite::{
-    error::Fault, schema::rows::unsigned, values::blob::Digest, writer::batch::Batch,
+    error::Fault,
+    queries::view::View,
+    schema::rows::{micros, unsigned},
+    values::blob::Digest,
+    writer::batch::Batch,
 };
 
 /// Events that are deleted in one transaction.
@@ -20,15 +25,14 @@ const CHUNKS: u32 = 8;
 const VALUES: u32 = 64;
 
 /// The tenants that have ended tasks of a state.
-fn tenants(conn: &Connection, state: StateName) -> rusqlite::Result<Vec<TenantId>> {
+fn tenants(conn: &View<'_>, state: StateName) -> rusqlite::Result<Vec<TenantId>> {
     conn.prepare_cached("SELECT tenant_id FROM counters WHERE state = ? AND n > 0")?
         .query_map([state.as_str()], |row| row.get(0).map(TenantId))?
         .collect()
 }
 
-/// What a query for expired tasks of a state ends with. An id begins with its time, so that no later
-/// one can have ended before it. The newest row stays: its number must not be given again while
-/// something of it is left. A child stays as long as its parent may ask for it.
+/// What a query for expired tasks of a state ends with: [`rule::may_delete`] as SQL, for a count that
+/// reads no task. An id begins with its time, so that no later one can have ended before it.
 macro_rules! of_state {
     () => {
         " FROM tasks INDEXED BY tasks_settled WHERE tenant_id = ? AND state = ? \
@@ -38,16 +42,7 @@ macro_rules! of_state {
     };
 }
 
-/// Above every id of that time.
-fn first_id(before: Micros) -> TaskId {
-    TaskId::new(Micros(before.0.max(0)), [0xff; 10])
-}
-
-pub(crate) fn expired(
-    conn: &Connection,
-    keep: Retention,
-    now: Micros,
-) -> rusqlite::Result<Expired> {
+pub(crate) fn expired(conn: &View<'_>, keep: Retention, now: Micros) -> rusqlite::Result<Expired> {
     let mut found = Expired::default();
     let mut select = conn.prepare_cached(concat!(
         "SELECT count(*), coalesce(sum(seq), 0)",
@@ -55,7 +50,7 @@ pub(crate) fn expired(
     ))?;
     for (state, before) in keep.cutoffs(now) {
         for tenant in tenants(conn, state)? {
-            let id = first_id(before);
+            let id = rule::above(before);
             let params = (tenant.0, state.as_str(), id.as_bytes(), before.0);
             let (tasks, events) =
                 select.query_row(params, |row| Ok((unsigned(row, 0)?, unsigned(row, 1)?)))?;
@@ -72,25 +67,15 @@ pub(crate) fn doom(batch: &mut Batch<'_>, keep: Retention, limit: u32) -> Result
     let mut found = Expired::default();
     let mut left = limit;
     for (state, before) in keep.cutoffs(batch.now) {
-        for tenant in tenants(batch.conn, state)? {
-            let id = first_id(before);
-            let rows: Vec<(i64, [u8; 16], u64)> = batch
-                .conn
-                .prepare_cached(concat!(
-                    "SELECT task_row, task_id, seq",
-                    of_state!(),
-                    " ORDER BY task_id LIMIT ?"
-                ))?
-                .query_map(
-                    (tenant.0, state.as_str(), id.as_bytes(), before.0, left),
-                    |row| Ok((row.get(0)?, row.get(1)?, unsigned(row, 2)?)),
-                )?
-                .collect::<rusqlite::Result<_>>()?;
-            for (row, id, events) in rows {
-                take_away(batch, tenant, row, &id)?;
+        for tenant in tenants(&batch.view(), state)? {
+            for old in oldest(&batch.view(), (tenant, state), before, left)? {
+                if !rule::may_delete(old.kept, keep, batch.now) {
+                    continue;
+                }
+                take_away(batch, tenant, old.row, old.kept.id.as_bytes())?;
                 batch.changes.count(tenant, state, -1);
                 *found.tasks.entry(state).or_default() += 1;
-                found.events += events;
+                found.events += old.events;
                 left -= 1;
             }
         }
@@ -98,8 +83,48 @@ pub(crate) fn doom(batch: &mut Batch<'_>, keep: Retention, limit: u32) -> Result
     Ok(found)
 }
 
+/// A task that may be deleted.
+struct Old {
+    row: i64,
+    events: u64,
+    kept: Kept,
+}
+
+/// The first ended tasks of a state, oldest first.
+fn oldest(
+    conn: &View<'_>,
+    (tenant, state): (TenantId, StateName),
+    before: Micros,
+    limit: u32,
+) -> rusqlite::Result<Vec<Old>> {
+    let id = rule::above(before);
+    let params = (tenant.0, state.as_str(), id.as_bytes(), before.0, limit);
+    conn.prepare_cached(concat!(
+        "SELECT task_row, task_id, seq, completed_at, \
+         task_row = (SELECT max(task_row) FROM tasks), \
+         EXISTS (SELECT 1 FROM tasks AS parent WHERE parent.task_row = tasks.parent_row \
+           AND parent.completed_at IS NULL)",
+        of_state!(),
+        " ORDER BY task_id LIMIT ?"
+    ))?
+    .query_map(params, |row| {
+        Ok(Old {
+            row: row.get(0)?,
+            events: unsigned(row, 2)?,
+            kept: Kept {
+                id: TaskId::from_bytes(row.get(1)?),
+                state,
+                completed_at: micros(row, 3)?,
+                is_newest: row.get(4)?,
+                parent_goes_on: row.get(5)?,
+            },
+        })
+    })?
+    .collect()
+}
+
 /// Tasks that were taken away and are to be purged.
-pub(crate) fn doomed(conn: &Connection, limit: u32) -> rusqlite::Result<Vec<(TenantId, TaskId)>> {
+pub(crate) fn doomed(conn: &View<'_>, limit: u32) -> rusqlite::Result<Vec<(TenantId, TaskId)>> {
     conn.prepare_cached("SELECT tenant_id, task_id FROM doomed LIMIT ?")?
         .query_map([limit], |row| {
             Ok((TenantId(row.get(0)?), TaskId::from_bytes(row.get(1)?)))

@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use ops_core::{
     TenantId,
     ports::{NewSchedule, ScheduleChange, StoreError},
+    rules::schedule::{self as rule, Changed, Put},
     schedule::{Schedule, ScheduleName},
 };
 use rusqlite::params;
@@ -52,49 +53,21 @@ static UPDATE: LazyLock<String> = LazyLock::new(|| {
     SCHEDULES.update(&columns, "schedule_row = ?11")
 });
 
-/// Stores a schedule. What is wanted already changes nothing; a change of anything but the dates
-/// keeps the next one, so that what was missed is still made up for.
+/// Stores a schedule, and says whether it is new.
 pub(crate) fn put(batch: &mut Batch<'_>, new: NewSchedule) -> Result<(Schedule, bool), Fault> {
-    let NewSchedule {
-        tenant,
-        name,
-        spec,
-        paused,
-        next_at,
-        expected,
-    } = new;
-    let known = schedules::one(batch.conn, tenant, &name)?;
+    let known = schedules::one(&batch.view(), new.tenant, &new.name)?;
     let before = known.as_ref().map(|(_, schedule)| schedule);
-    expected.check(before.map(|before| before.revision))?;
-    let paused = paused.or(before.map(|before| before.paused)) == Some(true);
-    let keeps_dates = |before: &&Schedule| {
-        !before.paused && before.spec.cron == spec.cron && before.spec.timezone == spec.timezone
-    };
-    let next_at = match before.filter(keeps_dates) {
-        _ if paused => None,
-        Some(before) => before.next_at,
-        None => next_at,
-    };
-    let after = Schedule {
-        tenant,
-        name,
-        spec,
-        paused,
-        revision: before.map_or(1, |before| before.revision + 1),
-        next_at,
-        waiting: before.and_then(|before| before.waiting).filter(|_| !paused),
-        created_at: before.map_or(batch.now, |before| before.created_at),
-        updated_at: batch.now,
-    };
-    let Some((row, before)) = known else {
-        insert(batch, &after)?;
-        return Ok((after, true));
-    };
-    if before.spec == after.spec && before.paused == after.paused {
-        return Ok((before, false));
+    match (rule::put(before, new, batch.now)?, &known) {
+        (Put::Changed(after), Some((row, before))) => {
+            update(batch, *row, before, &after)?;
+            Ok((after, false))
+        }
+        (Put::Created(after) | Put::Changed(after), _) => {
+            insert(batch, &after)?;
+            Ok((after, true))
+        }
+        (Put::Unchanged(before), _) => Ok((before, false)),
     }
-    update(batch, row, &before, &after)?;
-    Ok((after, false))
 }
 
 pub(crate) fn change(
@@ -103,15 +76,14 @@ pub(crate) fn change(
     name: &ScheduleName,
     change: ScheduleChange,
 ) -> Result<Schedule, Fault> {
-    let (row, before) = schedules::one(batch.conn, tenant, name)?.ok_or(StoreError::NotFound)?;
-    let (ScheduleChange::Pause { expected }
-    | ScheduleChange::Resume { expected, .. }
-    | ScheduleChange::Remove { expected }) = change;
-    expected.check(Some(before.revision))?;
-    let paused = match change {
-        ScheduleChange::Pause { .. } => true,
-        ScheduleChange::Resume { .. } => false,
-        ScheduleChange::Remove { .. } => {
+    let (row, before) = schedules::one(&batch.view(), tenant, name)?.ok_or(StoreError::NotFound)?;
+    match rule::change(&before, change, batch.now)? {
+        Changed::Unchanged => Ok(before),
+        Changed::To(after) => {
+            update(batch, row, &before, &after)?;
+            Ok(after)
+        }
+        Changed::Removed => {
             for table in ["schedule_runs", "schedules"] {
                 batch
                     .conn
@@ -121,25 +93,9 @@ pub(crate) fn change(
                     .execute((tenant.0, row))?;
             }
             batch.changes.written = true;
-            return Ok(before);
+            Ok(before)
         }
-    };
-    if before.paused == paused {
-        return Ok(before);
     }
-    let after = Schedule {
-        paused,
-        revision: before.revision + 1,
-        next_at: match change {
-            ScheduleChange::Resume { next_at, .. } => next_at,
-            ScheduleChange::Pause { .. } | ScheduleChange::Remove { .. } => None,
-        },
-        waiting: None,
-        updated_at: batch.now,
-        ..before.clone()
-    };
-    update(batch, row, &before, &after)?;
-    Ok(after)
 }
 
 fn insert(batch: &mut Batch<'_>, schedule: &Schedule) -> rusqlite::Result<()> {
@@ -169,7 +125,7 @@ fn update(
     before: &Schedule,
     after: &Schedule,
 ) -> rusqlite::Result<()> {
-    if let Some(waiting) = before.waiting.filter(|_| after.waiting.is_none()) {
+    if let Some(waiting) = rule::passed_over(before, after) {
         fire::pass_over(batch, (after.tenant, row), waiting)?;
     }
     let mut update = batch.conn.prepare_cached(&UPDATE)?;

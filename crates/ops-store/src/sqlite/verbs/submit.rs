@@ -62,8 +62,8 @@ pub(crate) fn insert(
 ) -> Result<TaskRecord, Fault> {
     new.task.agent_digest = match rule::pin(&new) {
         Pin::Version(digest) => Some(digest),
-        Pin::AsTask(task) => agents::pinned(batch.conn, new.task.tenant, task)?,
-        Pin::Current(name) => agents::current(batch.conn, new.task.tenant, name)?,
+        Pin::AsTask(task) => agents::pinned(&batch.view(), new.task.tenant, task)?,
+        Pin::Current(name) => agents::current(&batch.view(), new.task.tenant, name)?,
         Pin::Nothing => None,
     };
     let from = match &new.fork {

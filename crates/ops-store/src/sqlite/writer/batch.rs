@@ -19,6 +19,7 @@ use rusqlite::{Connection, params};
 
 use crate::sqlite::{
     error::Fault,
+    queries::view::View,
     schema::rows::{self, signed},
     sessions::{Interrupt, Sessions},
     values::{
@@ -71,6 +72,11 @@ impl<'c> Batch<'c> {
             queues: HashMap::new(),
             reported: HashSet::new(),
         })
+    }
+
+    /// What the group sees that is being written.
+    pub(crate) fn view(&self) -> View<'c> {
+        View::of_transaction(self.conn)
     }
 
     pub(crate) fn load(

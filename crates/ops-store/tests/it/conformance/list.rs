@@ -1,6 +1,11 @@
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU32, Ordering::SeqCst},
+};
+
 use ops_core::{
     Next, RunCommand, TaskAction, TaskId, WaitRequest,
-    ports::{Counts, TaskFilter},
+    ports::{ClaimRequest, Counts, TaskFilter},
     task::{StateName, Status},
 };
 
@@ -163,6 +168,64 @@ pub(crate) async fn pages_through_everything(world: &World) {
         ..Default::default()
     };
     assert!(world.store.tasks(TENANT, none).await.unwrap().is_empty());
+}
+
+/// E2: tasks that go on all the while are in every list of them, once, and every total counts them all,
+/// though each is now running and now ready again.
+pub(crate) async fn sees_one_state_while_tasks_move(world: &World) {
+    const TASKS: usize = 16;
+    let session = world.session().await;
+    for _ in 0..TASKS {
+        world.submit().await;
+    }
+    let mut held = world.claim(session, 100).await;
+    assert_eq!(held.len(), TASKS);
+    let (stop, turns) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicU32::new(0)),
+    );
+    let (store, stopped, turned) = (world.store.clone(), stop.clone(), turns.clone());
+    let moving = tokio::spawn(async move {
+        while !stopped.load(SeqCst) {
+            let mut releases = tokio::task::JoinSet::new();
+            for record in held {
+                let store = store.clone();
+                let release = RunCommand::release(record.life.epoch);
+                releases.spawn(async move {
+                    let released = store.record(TENANT, record.task.id, release, Vec::new());
+                    released.await.unwrap();
+                });
+            }
+            releases.join_all().await;
+            let request = ClaimRequest {
+                session,
+                queue: "default".into(),
+                max: 100,
+                rate: None,
+            };
+            held = store.claim(request).await.unwrap().tasks;
+            assert_eq!(held.len(), TASKS);
+            turned.fetch_add(1, SeqCst);
+        }
+    });
+    let filter = TaskFilter {
+        status: Some(Status::Running),
+        limit: 100,
+        ..TaskFilter::default()
+    };
+    let mut round = 0;
+    while round < 300 || (turns.load(SeqCst) < 20 && !moving.is_finished()) {
+        round += 1;
+        let found = list(world, filter.clone()).await;
+        let mut once = found.clone();
+        once.sort_unstable();
+        once.dedup();
+        assert_eq!((found.len(), once.len()), (TASKS, TASKS), "list {round}");
+        let total = world.store.count(TENANT, filter.clone()).await.unwrap();
+        assert_eq!(total, TASKS as u64, "total {round}");
+    }
+    stop.store(true, SeqCst);
+    moving.await.unwrap();
 }
 
 pub(crate) async fn counts_states(world: &World) {

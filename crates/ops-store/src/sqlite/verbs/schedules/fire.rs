@@ -1,27 +1,23 @@
 //! Seeing to the runs of a schedule: tasks, notes and the schedule's next date, all or nothing.
 
-use std::sync::LazyLock;
+use std::{collections::BTreeSet, sync::LazyLock};
 
 use ops_core::{
     Micros, TaskId, TenantId,
     ports::{NewTask, StoreError},
-    schedule::{
-        Occasion, Overlap, RunOutcome, Schedule, ScheduleName, ScheduleRun, Trigger, Verdict, admit,
-    },
+    rules::schedule::{self as rule, Act, Found, KEPT_RUNS},
+    schedule::{Occasion, RunOutcome, ScheduleName, ScheduleRun},
 };
 use rusqlite::params;
 
 use crate::sqlite::{
     error::Fault,
     queries::schedules as read,
-    schema::sums::{SCHEDULE_RUNS, SCHEDULES},
+    schema::sums::{SCHEDULE_RUNS, SCHEDULES, intact},
     values::pack::Values,
     verbs::submit,
     writer::batch::Batch,
 };
-
-/// How many runs of a schedule are kept, beside those whose tasks have not ended.
-const KEPT: u32 = 100;
 
 static MOVE_ON: LazyLock<String> =
     LazyLock::new(|| SCHEDULES.update(&["next_at", "waiting"], "schedule_row = ?3"));
@@ -69,95 +65,91 @@ pub(crate) fn fire(
     name: &ScheduleName,
     fire: Prepared,
 ) -> Result<Vec<ScheduleRun>, Fault> {
-    let (row, schedule) = read::one(batch.conn, tenant, name)?.ok_or(StoreError::NotFound)?;
-    if fire.revision != schedule.revision || !stands(&schedule, fire.occasion) {
-        return Ok(Vec::new());
-    }
+    let (row, schedule) = read::one(&batch.view(), tenant, name)?.ok_or(StoreError::NotFound)?;
     let key = (tenant, row);
-    let busy = read::is_busy(batch.conn, tenant, row)?;
-    let overlap = match fire.occasion {
-        Occasion::Asked => Overlap::Allow,
-        Occasion::Due { .. } => schedule.spec.overlap,
-        // Somebody asked for a run meanwhile: the one that waits goes on waiting.
-        Occasion::Waited { .. } if busy => return Ok(Vec::new()),
-        Occasion::Waited { .. } => Overlap::Allow,
+    let dates: Vec<(Micros, Option<&str>)> = fire
+        .runs
+        .iter()
+        .map(|(due, task)| (*due, task.as_ref().err().map(String::as_str)))
+        .collect();
+    let found = Found {
+        schedule: &schedule,
+        busy: read::is_busy(&batch.view(), tenant, row)?,
+        noted: noted(batch, key, rule::dates(fire.occasion, &dates))?,
+    };
+    let occasion = (fire.revision, fire.occasion);
+    let Some(fired) = rule::fire(found, occasion, &dates, batch.now) else {
+        return Ok(Vec::new());
     };
     batch.changes.written = true;
-    let (trigger, mut waiting, next) = match fire.occasion {
-        Occasion::Asked => (Trigger::Manual, schedule.waiting, schedule.next_at),
-        Occasion::Waited { .. } => (Trigger::Clock, None, schedule.next_at),
-        Occasion::Due { next, .. } => (Trigger::Clock, schedule.waiting, next),
-    };
+    let mut tasks: Vec<Option<Packed>> = fire.runs.into_iter().map(|(_, task)| task.ok()).collect();
     let mut runs = Vec::new();
-    if let Occasion::Due {
-        due, missed: true, ..
-    } = fire.occasion
-    {
-        let run = noted(batch, due, trigger, RunOutcome::Missed);
-        if note(batch, key, &run)? {
-            runs.push(run);
-        }
-    }
-    let verdicts = admit(overlap, busy, fire.runs.len());
-    for ((due, task), verdict) in fire.runs.into_iter().zip(verdicts) {
-        if let Occasion::Waited { .. } = fire.occasion {
-            forget(batch, key, due)?;
-        } else if is_noted(batch, key, due, trigger)? {
-            continue;
-        }
-        let outcome = match (verdict, task) {
-            (Verdict::Start, Ok(task)) => start(batch, task)?,
-            (Verdict::Start, Err(message)) => RunOutcome::Refused(message),
-            (Verdict::Wait, _) => {
-                if let Some(other) = waiting.replace(due) {
-                    pass_over(batch, key, other)?;
+    for act in fired.acts {
+        let run = match act {
+            Act::Note(run) => run,
+            Act::Start { run, due } => {
+                let Some(task) = tasks.get_mut(run).and_then(Option::take) else {
+                    continue;
+                };
+                ScheduleRun {
+                    due,
+                    at: batch.now,
+                    trigger: fired.trigger,
+                    outcome: start(batch, task)?,
                 }
-                RunOutcome::Waiting
             }
-            (Verdict::Skip, _) => RunOutcome::Skipped,
+            Act::Forget(due) => {
+                forget(batch, key, due)?;
+                continue;
+            }
+            Act::PassOver(due) => {
+                pass_over(batch, key, due)?;
+                continue;
+            }
         };
-        let run = noted(batch, due, trigger, outcome);
         note(batch, key, &run)?;
         runs.push(run);
     }
     batch.conn.prepare_cached(&MOVE_ON)?.execute((
-        next.map(|at| at.0),
-        waiting.map(|at| at.0),
+        fired.next_at.map(|at| at.0),
+        fired.waiting.map(|at| at.0),
         row,
     ))?;
     prune(batch, key)?;
     Ok(runs)
 }
 
-/// Whether what a fire found is still so.
-fn stands(schedule: &Schedule, occasion: Occasion) -> bool {
-    match occasion {
-        Occasion::Due { due, .. } => schedule.next_at == Some(due),
-        Occasion::Waited { due } => schedule.waiting == Some(due),
-        Occasion::Asked => true,
-    }
-}
-
 fn start(batch: &mut Batch<'_>, (new, values): Packed) -> Result<RunOutcome, Fault> {
     let id = new.task.id;
     match submit::submit(batch, new, &values) {
-        Ok(_) => Ok(RunOutcome::Started(id)),
-        Err(Fault::Refused(error)) => Ok(RunOutcome::Refused(error.to_string())),
+        Ok(_) => Ok(rule::started(Ok(id))),
+        Err(Fault::Refused(error)) => Ok(rule::started(Err(error))),
         Err(broken) => Err(broken),
     }
 }
 
-fn noted(batch: &Batch<'_>, due: Micros, trigger: Trigger, outcome: RunOutcome) -> ScheduleRun {
-    ScheduleRun {
-        due,
-        at: batch.now,
-        trigger,
-        outcome,
-    }
+/// The dates for which the clock's run was noted before.
+fn noted(
+    batch: &Batch<'_>,
+    (tenant, row): Key,
+    mut dates: BTreeSet<Micros>,
+) -> rusqlite::Result<BTreeSet<Micros>> {
+    let mut select = batch.conn.prepare_cached(
+        "SELECT 1 FROM schedule_runs WHERE tenant_id = ? AND schedule_row = ? AND due = ? \
+         AND cause = 'clock'",
+    )?;
+    let mut failed = Ok(());
+    dates.retain(|due| {
+        let exists = select.exists((tenant.0, row, due.0));
+        exists.unwrap_or_else(|error| {
+            failed = Err(error);
+            false
+        })
+    });
+    failed.map(|()| dates)
 }
 
-/// Notes a run; false if its date was seen to before.
-fn note(batch: &Batch<'_>, (tenant, row): Key, run: &ScheduleRun) -> rusqlite::Result<bool> {
+fn note(batch: &Batch<'_>, (tenant, row): Key, run: &ScheduleRun) -> rusqlite::Result<()> {
     let (outcome, task, message) = match &run.outcome {
         RunOutcome::Started(task) => ("started", Some(task), None),
         RunOutcome::Waiting => ("waiting", None, None),
@@ -166,36 +158,18 @@ fn note(batch: &Batch<'_>, (tenant, row): Key, run: &ScheduleRun) -> rusqlite::R
         RunOutcome::Refused(message) => ("refused", None, Some(message)),
     };
     let mut insert = batch.conn.prepare_cached(&NOTE)?;
-    let inserted = insert.execute(params![
-        tenant.0,
-        row,
-        run.due.0,
-        run.at.0,
-        run.trigger.as_str(),
-        outcome,
-        task.map(TaskId::as_bytes),
-        message,
-    ])?;
-    Ok(inserted > 0)
-}
-
-/// Whether the clock's run of this date was noted before: it is then seen to.
-fn is_noted(
-    batch: &Batch<'_>,
-    (tenant, row): Key,
-    due: Micros,
-    trigger: Trigger,
-) -> rusqlite::Result<bool> {
-    match trigger {
-        Trigger::Manual => Ok(false),
-        Trigger::Clock => batch
-            .conn
-            .prepare_cached(
-                "SELECT EXISTS (SELECT 1 FROM schedule_runs WHERE tenant_id = ? \
-                 AND schedule_row = ? AND due = ? AND cause = 'clock')",
-            )?
-            .query_row((tenant.0, row, due.0), |row| row.get(0)),
-    }
+    insert
+        .execute(params![
+            tenant.0,
+            row,
+            run.due.0,
+            run.at.0,
+            run.trigger.as_str(),
+            outcome,
+            task.map(TaskId::as_bytes),
+            message,
+        ])
+        .map(drop)
 }
 
 /// Takes back the note of a run that waited: what becomes of it now is noted anew.
@@ -223,18 +197,38 @@ pub(crate) fn pass_over(
         .map(drop)
 }
 
-/// Forgets old runs, but none whose task has not ended or that waits.
+/// Forgets old runs. The query finds those behind the last [`KEPT_RUNS`] whose tasks do not go on, and the
+/// rule decides about each. One that is damaged stays: the fire is written by now.
 fn prune(batch: &Batch<'_>, (tenant, row): Key) -> rusqlite::Result<()> {
-    batch
+    let mut select = batch.conn.prepare_cached(concat!(
+        "SELECT due, at, cause, outcome, task_id, message, ",
+        intact!(schedule_runs),
+        ", run_row FROM schedule_runs WHERE tenant_id = ?1 AND schedule_row = ?2 \
+         AND run_row <= (SELECT run_row FROM schedule_runs WHERE tenant_id = ?1 \
+           AND schedule_row = ?2 ORDER BY run_row DESC LIMIT 1 OFFSET ?3) \
+         AND outcome <> 'waiting' AND NOT EXISTS (SELECT 1 FROM tasks \
+           WHERE tasks.tenant_id = ?1 AND tasks.task_id = schedule_runs.task_id \
+           AND state NOT IN ('completed', 'failed', 'cancelled'))"
+    ))?;
+    let mut old = Vec::new();
+    let mut rows = select.query((tenant.0, row, KEPT_RUNS))?;
+    while let Some(found) = rows.next()? {
+        match read::run(found).map_err(Fault::from) {
+            Ok(run) if rule::is_forgotten(&run.outcome, KEPT_RUNS as usize, false) => {
+                old.push(found.get::<_, i64>(7)?);
+            }
+            Ok(_) => {}
+            Err(Fault::Refused(error)) => {
+                tracing::error!(%error, "a run of a schedule cannot be read and is kept");
+            }
+            Err(Fault::Broken(error)) => return Err(error),
+        }
+    }
+    let mut delete = batch
         .conn
-        .prepare_cached(
-            "DELETE FROM schedule_runs WHERE tenant_id = ?1 AND schedule_row = ?2 \
-             AND run_row <= (SELECT run_row FROM schedule_runs WHERE tenant_id = ?1 \
-               AND schedule_row = ?2 ORDER BY run_row DESC LIMIT 1 OFFSET ?3) \
-             AND outcome <> 'waiting' AND NOT EXISTS (SELECT 1 FROM tasks \
-               WHERE tasks.tenant_id = ?1 AND tasks.task_id = schedule_runs.task_id \
-               AND state NOT IN ('completed', 'failed', 'cancelled'))",
-        )?
-        .execute((tenant.0, row, KEPT))
-        .map(drop)
+        .prepare_cached("DELETE FROM schedule_runs WHERE run_row = ?")?;
+    for run_row in old {
+        delete.execute([run_row])?;
+    }
+    Ok(())
 }
