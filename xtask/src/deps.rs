@@ -34,7 +34,13 @@ const HEAVY: &[&str] = &["axum", "tonic", "lapin", "rmcp", "wasmtime"];
 const WIRES: &[&str] = &["axum", "tonic"];
 const ADAPTERS: &[&str] = &["ops-store", "ops-queue"];
 const ABOVE: &[&str] = &["ops-agents", "ops-engine", "ops-server", "ops-worker"];
-const TOP: &[&str] = &["opspawn", "opspawn-bench", "ops-testkit", "xtask"];
+const TOP: &[&str] = &[
+    "opspawn",
+    "opspawn-bench",
+    "ops-memory",
+    "ops-testkit",
+    "xtask",
+];
 
 /// One row for each crate of the workspace; a crate without a row is an error.
 const RULES: &[Rule] = &[
@@ -61,6 +67,17 @@ const RULES: &[Rule] = &[
     Rule {
         from: "ops-store",
         never: &[&["ops-queue"], ABOVE, AGENTS, HEAVY, TOP],
+    },
+    Rule {
+        from: "ops-memory",
+        never: &[
+            ADAPTERS,
+            ABOVE,
+            AGENTS,
+            SQL,
+            HEAVY,
+            &["opspawn", "ops-testkit", "xtask"],
+        ],
     },
     Rule {
         from: "ops-queue",
@@ -107,15 +124,26 @@ const RULES: &[Rule] = &[
     },
     Rule {
         from: "opspawn",
-        never: &[&["opspawn-bench", "ops-testkit", "xtask"]],
+        never: &[&["opspawn-bench", "ops-memory", "ops-testkit", "xtask"]],
     },
     Rule {
         from: "opspawn-bench",
-        never: &[ADAPTERS, ABOVE, SQL, &["ops-core", "opspawn", "xtask"]],
+        never: &[
+            ADAPTERS,
+            ABOVE,
+            SQL,
+            &["ops-core", "ops-memory", "opspawn", "xtask"],
+        ],
     },
     Rule {
         from: "ops-testkit",
-        never: &[AGENTS, ADAPTERS, ABOVE, SQL, &["opspawn", "xtask"]],
+        never: &[
+            AGENTS,
+            ADAPTERS,
+            ABOVE,
+            SQL,
+            &["opspawn", "ops-memory", "xtask"],
+        ],
     },
     Rule {
         from: "xtask",

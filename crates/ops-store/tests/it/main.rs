@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of a test are a test")]
 
+mod alike;
 mod conformance;
+mod memory;
 mod sqlite;
 mod world;

@@ -14,7 +14,7 @@ mod unreadable;
 
 use std::{path::Path, sync::Arc};
 
-use ops_store::{OpenError, Options, SqliteStore};
+use ops_store::{Durability, OpenError, Options, SqliteStore};
 
 use crate::world::{Seen, TestClock, World};
 
@@ -52,8 +52,20 @@ pub(crate) fn without_sums(dir: &Path) -> rusqlite::Connection {
 }
 
 pub(crate) fn open() -> World {
+    fresh(|_| {})
+}
+
+/// A store that does not wait for the disk, with small trees of tasks.
+pub(crate) fn open_undurable(max_tree_tasks: u64) -> World {
+    fresh(|options| {
+        options.durability = Durability::Off;
+        options.max_tree_tasks = max_tree_tasks;
+    })
+}
+
+fn fresh(set: impl FnOnce(&mut Options)) -> World {
     let dir = tempfile::tempdir().unwrap();
-    let (world, _) = open_in(dir.path(), |_| {}).unwrap();
+    let (world, _) = open_in(dir.path(), set).unwrap();
     World {
         _keep: Box::new(dir),
         ..world

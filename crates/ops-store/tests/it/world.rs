@@ -4,7 +4,7 @@ use std::{
     any::Any,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
 
@@ -20,6 +20,7 @@ use ops_core::{
     task::TaskLimits,
     time::SECOND,
 };
+use ops_memory::ManualClock;
 
 pub(crate) const TENANT: TenantId = TenantId::DEFAULT;
 pub(crate) const OTHER: TenantId = TenantId(2);
@@ -123,25 +124,35 @@ pub(crate) mod state {
 }
 
 /// Time that passes only when a test says so.
-pub(crate) struct TestClock(AtomicI64);
+pub(crate) struct TestClock(ManualClock);
 
 impl TestClock {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self(AtomicI64::new(1_764_000_000 * SECOND)))
+        Arc::new(Self(ManualClock::new(Micros(1_764_000_000 * SECOND))))
     }
 
     pub(crate) fn advance(&self, seconds: i64) {
-        self.0.fetch_add(seconds * SECOND, Relaxed);
+        self.0.pass(seconds * SECOND);
+    }
+
+    /// Sets the clock, forward or back, while no time passes.
+    pub(crate) fn set_by(&self, seconds: i64) {
+        self.0.step(seconds * SECOND);
+    }
+
+    /// Lets a microsecond pass.
+    pub(crate) fn tick(&self) {
+        self.0.pass(1);
     }
 }
 
 impl Clock for TestClock {
     fn now(&self) -> Micros {
-        Micros(self.0.load(Relaxed))
+        self.0.now()
     }
 
     fn boot_micros(&self) -> i64 {
-        self.0.load(Relaxed)
+        self.0.boot_micros()
     }
 }
 
@@ -180,7 +191,7 @@ pub(crate) struct World {
 impl World {
     /// A task with small values; each is a microsecond younger than the one before.
     pub(crate) fn new_task(&self) -> NewTask {
-        self.clock.0.fetch_add(1, Relaxed);
+        self.clock.tick();
         let now = self.clock.now();
         NewTask {
             task: Task {
