@@ -439,10 +439,8 @@ impl Factory {
         let own = self.mock.as_deref().or(self.script.as_deref());
         let script = script.or(own).unwrap_or(NO_SCRIPT);
         let script = Script::parse(script).map_err(|error| {
-            Failure::last(
-                "invalid_script",
-                format!("the task's script is not valid: {error}"),
-            )
+            let message = format!("the task's script is not valid: {error}");
+            Failure::last("invalid_script", message)
         })?;
         Ok(Arc::new(Scripted::new(Arc::new(script))))
     }
@@ -482,16 +480,13 @@ impl Factory {
     fn memory_of(&self, definition: Option<&Definition>) -> MemoryConfig {
         let own = definition.map(|definition| &definition.memory);
         let usual = &self.memory;
+        let compact_at = own.and_then(|memory| memory.compact_at);
+        let keep = own.and_then(|memory| memory.keep_exchanges);
+        let summarise = own.and_then(|memory| memory.summarise);
         MemoryConfig {
-            compact_at: own
-                .and_then(|memory| memory.compact_at)
-                .unwrap_or(usual.compact_at),
-            keep_exchanges: own
-                .and_then(|memory| memory.keep_exchanges)
-                .unwrap_or(usual.keep_exchanges),
-            summarise: own
-                .and_then(|memory| memory.summarise)
-                .unwrap_or(usual.summarise),
+            compact_at: compact_at.unwrap_or(usual.compact_at),
+            keep_exchanges: keep.unwrap_or(usual.keep_exchanges),
+            summarise: summarise.unwrap_or(usual.summarise),
         }
     }
 

@@ -494,8 +494,6 @@ pub(crate) const SETTINGS: &[Setting] = &[
 
 /// The declaration of a key.
 pub(super) fn find(key: &'static str) -> &'static Setting {
-    SETTINGS
-        .iter()
-        .find(|setting| setting.key == key)
-        .expect("settings are only asked for by keys that are declared")
+    let found = SETTINGS.iter().find(|setting| setting.key == key);
+    found.expect("settings are only asked for by keys that are declared")
 }

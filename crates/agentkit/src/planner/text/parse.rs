@@ -42,10 +42,9 @@ pub(crate) enum Said {
 pub(crate) fn hear(text: &str, tools: &[Arc<ToolSpec>]) -> Result<Said, Failure> {
     let whole = text.trim();
     if values::may_be_too_many(whole) {
-        return Err(unreadable(format!(
-            "holds more than {} values; answer with less",
-            values::MAX_VALUES
-        )));
+        let most = values::MAX_VALUES;
+        let what = format!("holds more than {most} values; answer with less");
+        return Err(unreadable(what));
     }
     let blanked = thoughts::blanked(whole);
     let text = form(&blanked);
@@ -104,11 +103,9 @@ fn read(text: &str, tools: &[Arc<ToolSpec>]) -> Result<Said, Failure> {
 /// The final answer after actions. After a result that the model made up, there is none: the calls
 /// before it are meant, and what follows is not.
 fn answer_after(lines: &[Line]) -> Option<&Line> {
-    lines
-        .iter()
-        .skip_while(|line| line.label != Label::Action)
-        .take_while(|line| line.label != Label::Observation)
-        .find(|line| line.label == Label::Answer)
+    let actions = lines.iter().skip_while(|line| line.label != Label::Action);
+    let mut until = actions.take_while(|line| line.label != Label::Observation);
+    until.find(|line| line.label == Label::Answer)
 }
 
 /// The final answer that follows something else on its line.
