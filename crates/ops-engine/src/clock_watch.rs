@@ -28,6 +28,15 @@ impl Look {
         self.stepped(later) < -STEP
     }
 
+    /// The one of two looks at which the clock was further ahead of the other clock.
+    pub(crate) fn further_ahead(self, other: Self) -> Self {
+        if other.stepped(self) >= 0 {
+            self
+        } else {
+            other
+        }
+    }
+
     /// Whether the clock was set between two looks.
     pub(crate) fn was_set(self, later: Self) -> bool {
         self.stepped(later).saturating_abs() > STEP
@@ -44,6 +53,18 @@ impl Look {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_look_of_the_clock_that_was_ahead_is_kept() {
+        let look = |wall, boot| Look {
+            wall: Micros(wall),
+            boot,
+        };
+        let (usual, later, ahead) = (look(100, 7), look(120, 27), look(9_000, 9));
+        assert_eq!(usual.further_ahead(ahead).wall, Micros(9_000));
+        assert_eq!(ahead.further_ahead(later).wall, Micros(9_000));
+        assert_eq!(later.further_ahead(usual).wall, Micros(120));
+    }
 
     #[test]
     fn a_clock_that_goes_on_or_slips_was_not_set() {

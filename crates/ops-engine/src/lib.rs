@@ -17,7 +17,10 @@ pub mod schedule;
 mod steps;
 pub mod submit;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+};
 
 use ops_core::{
     ports::{
@@ -28,7 +31,6 @@ use ops_core::{
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use self::schedule::RunCounts;
 pub use self::{
     agents::AgentPreview,
     approvals::{ApprovalPage, Opinion},
@@ -43,6 +45,7 @@ pub use self::{
     steps::{Initiator, Step, StepState},
     submit::{Accepted, ClientKey, RetryRequest, Submit},
 };
+use self::{clock_watch::Look, schedule::RunCounts};
 
 /// What the engine works with.
 pub struct Engine {
@@ -60,6 +63,9 @@ pub struct Engine {
     feeds: Arc<follow::Feeds>,
     /// Rings when a schedule was changed.
     schedules_changed: Notify,
+    /// What the clock showed when dates were computed that the loop of schedules has not looked at yet:
+    /// it may have been set back before the loop looks.
+    dated: Mutex<Option<Look>>,
     schedule_runs: RunCounts,
 }
 
@@ -128,6 +134,7 @@ impl Engine {
             settings,
             feeds: Arc::default(),
             schedules_changed: Notify::new(),
+            dated: Mutex::default(),
             schedule_runs: RunCounts::default(),
         })
     }

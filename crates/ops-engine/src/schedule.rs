@@ -18,6 +18,7 @@ use self::calendar::Calendar;
 pub(crate) use self::counts::RunCounts;
 use crate::{
     Engine, Error, FieldError,
+    clock_watch::Look,
     submit::{Order, RetryRequest, Submit},
 };
 
@@ -85,13 +86,14 @@ impl Engine {
         wish: ScheduleWish,
         preview: usize,
     ) -> Result<(ScheduleView, bool), Error> {
+        let look = Look::at(&*self.clock);
         let (new, warnings) = self.checked_schedule(tenant, wish).await?;
         let (mut schedule, created) = self.store.put_schedule(new).await?;
         if self.redate(&schedule).await? {
             let name = schedule.name.clone();
             schedule = self.store.schedule(tenant, name).await?;
         }
-        self.schedules_changed.notify_one();
+        self.dated_at(look);
         let view = ScheduleView {
             warnings,
             ..self.seen(schedule, preview)
@@ -206,10 +208,12 @@ impl Engine {
         let found = self.store.schedule(tenant, parsed.clone()).await;
         let spec = found.map_err(missing(name))?.spec;
         let calendar = Calendar::new(&spec.cron, &spec.timezone).map_err(Error::invalid)?;
+        let look = Look::at(&*self.clock);
         let next_at = calendar.after(self.clock.now());
         let resume = ScheduleChange::Resume { next_at, expected };
-        let changed = self.change(tenant, &parsed, resume);
-        Ok(self.seen(changed.await.map_err(missing(name))?, 1))
+        let changed = self.change(tenant, &parsed, resume).await;
+        self.dated_at(look);
+        Ok(self.seen(changed.map_err(missing(name))?, 1))
     }
 
     /// Takes a schedule away; its tasks stay.

@@ -3,7 +3,7 @@
 //! A date that was computed while the clock was ahead would stop a schedule until then. So dates are
 //! held against the calendar at the start, and whenever the clock was set back.
 
-use std::time::Duration;
+use std::{sync::PoisonError, time::Duration};
 
 use ops_core::{
     Actor, Caller, Micros, TenantId,
@@ -52,8 +52,10 @@ impl Engine {
     /// Sees to everything that is due, and says how long there is nothing more to do. `checked` is the
     /// last look at which every date was right.
     async fn see_to_schedules(&self, checked: &mut Option<Look>) -> Result<Duration, StoreError> {
+        let dated = self.take_dated();
         let look = Look::at(&*self.clock);
-        if checked.is_none_or(|before| before.was_set_back(look)) {
+        let set_back = |before: Look| before.was_set_back(look);
+        if checked.is_none_or(set_back) || dated.is_some_and(set_back) {
             *checked = None;
             self.redate_all().await?;
         }
@@ -250,6 +252,20 @@ impl Engine {
             expected: ExpectedSchedule::Any,
         };
         self.change(schedule.tenant, name, pause).await.map(drop)
+    }
+
+    /// A date that was computed at this look is stored: the loop holds it against its own.
+    pub(super) fn dated_at(&self, look: Look) {
+        {
+            let mut dated = self.dated.lock().unwrap_or_else(PoisonError::into_inner);
+            *dated = Some(dated.map_or(look, |before| before.further_ahead(look)));
+        }
+        self.schedules_changed.notify_one();
+    }
+
+    fn take_dated(&self) -> Option<Look> {
+        let mut dated = self.dated.lock().unwrap_or_else(PoisonError::into_inner);
+        dated.take()
     }
 
     pub(super) async fn change(
