@@ -83,7 +83,10 @@ impl Driver<'_> {
             biased;
             answer = model.call(&asked.request, &*sink).instrument(span.clone()) => answer,
             () = self.session.cancel.cancelled() => return Err(RecordError::Stopping.into()),
-            () = until(limits.deadline_micros, self.session.clock.now_micros()) => Err(deadline()),
+            () = until(
+                limits.deadline_micros.filter(|_| !units::mutant!("agentkit.hung_model_call")),
+                self.session.clock.now_micros(),
+            ) => Err(deadline()),
         };
         telemetry::answered(content, &span, &answer);
         drop(span);
@@ -415,6 +418,7 @@ fn is_hopeless(kind: ModelErrorKind, used_up: bool) -> bool {
 /// uniform in 0..=255 and adds up to a quarter, so that clients do not come back together.
 fn delay(failures: u32, retry_after: Option<Duration>, luck: u8) -> Duration {
     let doubled = FIRST_DELAY.saturating_mul(1 << failures.saturating_sub(1).min(16));
+    let retry_after = retry_after.filter(|_| !units::mutant!("agentkit.retry_after"));
     let base = retry_after.unwrap_or_else(|| doubled.min(LONGEST_DELAY));
     base.saturating_add(base / 1_020 * u32::from(luck))
 }

@@ -43,7 +43,7 @@ impl<'a> Driver<'a> {
             }
             crash_point!("run.after_effect");
             self.settle(step, outcome)?;
-            if !calls.is_empty() {
+            if !calls.is_empty() && !units::mutant!("agentkit.late_outcomes") {
                 let more = self.record_and_intend().await?;
                 calls.extend(more.iter().filter_map(|step| self.perform(*step)));
             }
@@ -79,7 +79,9 @@ impl<'a> Driver<'a> {
         let context = self.tool_context(call);
         let (name, input, effect) = (call.name.clone(), call.input.clone(), call.effect);
         let limits = self.run.config().map(|config| &config.limits);
-        let deadline = limits.and_then(|limits| limits.deadline_micros);
+        let deadline = limits
+            .and_then(|limits| limits.deadline_micros)
+            .filter(|_| !units::mutant!("agentkit.hung_tool"));
         let content = telemetry::Content::of(self.agent);
         let span = telemetry::execute_tool(content, call);
         let performed = async move {

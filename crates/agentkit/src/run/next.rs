@@ -74,6 +74,7 @@ impl Run {
     pub fn in_doubt(&self) -> Vec<StepId> {
         self.in_flight()
             .filter(|state| state.call.effect == Effect::Write)
+            .filter(|_| !units::mutant!("agentkit.write_runs_again"))
             .map(|state| state.call.step)
             .collect()
     }
@@ -247,7 +248,7 @@ impl Run {
             return Next::Start;
         };
         let limits = &config.limits;
-        if self.counted_step(step) > limits.max_steps {
+        if self.counted_step(step) > limits.max_steps && !units::mutant!("agentkit.step_limit") {
             return self.out_of_steps();
         }
         let used = self.ledger.spent_and_reserved().tokens;

@@ -107,9 +107,10 @@ impl<'c> Evaluator<'c> {
         &mut self,
         ask: impl FnOnce(&mut Self) -> Result<T, Spent>,
     ) -> Result<T, Spent> {
-        self.depth = self.depth.checked_sub(1).ok_or(Spent::Budget)?;
+        let less = u32::from(!units::mutant!("bounded.depth"));
+        self.depth = self.depth.checked_sub(less).ok_or(Spent::Budget)?;
         let answer = ask(self);
-        self.depth += 1;
+        self.depth += less;
         answer
     }
 

@@ -19,6 +19,7 @@ pub enum Stop {
 #[must_use]
 pub fn stop(life: &Lifecycle) -> Option<Stop> {
     match life.state {
+        _ if units::mutant!("ops-core.stop_is_not_told") => None,
         State::Cancelling { session } => Some(Stop::Cancel(session)),
         State::Running { session } if life.paused => Some(Stop::Pause(session)),
         State::Running { .. }

@@ -61,6 +61,7 @@ pub fn follow(
     let ties = after.ties;
     let ended = after.state.name().is_terminal();
     let stopped = ended || matches!(after.state, State::Cancelling { .. });
+    let stopped = stopped && !units::mutant!("ops-core.children_go_on");
     if ties.children && stopped && before.state != after.state {
         follows.push(Follow::StopChildren);
     }
@@ -81,7 +82,8 @@ pub fn follow(
     if ties.parent && ended {
         follows.push(Follow::TellParent(child_end(after, outcome, stored)));
     }
-    if ties.key && (ended || leaves_turn(before, after)) {
+    let key = ties.key && !units::mutant!("ops-core.key_is_kept");
+    if key && (ended || leaves_turn(before, after)) {
         follows.push(Follow::ReleaseKey);
     }
     follows
