@@ -361,6 +361,9 @@ impl Driver<'_> {
         let Err(refusal) = self.session.recorder.check() else {
             return Ok(());
         };
+        if units::mutant!("agentkit.no_check_before_an_intent") {
+            return Ok(());
+        }
         self.events = outcomes(&self.events);
         self.broken_off = true;
         self.save_before(refusal).await
@@ -372,6 +375,9 @@ impl Driver<'_> {
         let Err(refusal) = self.session.recorder.check() else {
             return Ok(());
         };
+        if units::mutant!("agentkit.no_check_before_a_call") {
+            return Ok(());
+        }
         self.withdraw(steps)?;
         Ok(self.save_before(refusal).await?)
     }

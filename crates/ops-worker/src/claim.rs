@@ -162,6 +162,9 @@ impl Worker {
         }
         beats.cancel();
         heart_stopped.await;
+        if units::mutant!("ops-worker.leaves_its_session_open") {
+            return;
+        }
         if let Err(error) = self.store.close_session(session.id).await {
             tracing::warn!(%error, "the session could not be closed; it will expire");
         }
@@ -184,6 +187,10 @@ impl Worker {
             let asked = self.clock.boot_micros();
             match self.store.heartbeat(session.id).await {
                 Ok(reply) => {
+                    let asked = match units::mutant!("ops-worker.extends_from_the_answer") {
+                        true => self.clock.boot_micros(),
+                        false => asked,
+                    };
                     self.extend(&session, asked);
                     for (_, task) in reply.cancel {
                         session.cancel(task);

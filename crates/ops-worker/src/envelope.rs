@@ -121,7 +121,11 @@ fn model(step: StepId, status: StepStatus) -> Option<StepMark> {
 }
 
 fn tool(step: StepId, status: StepStatus, effects: &Effects) -> Option<StepMark> {
-    let effect = effects.get(&step.0).copied().unwrap_or(EffectClass::Write);
+    let unknown = match units::mutant!("ops-worker.an_unknown_call_is_pure") {
+        true => EffectClass::Pure,
+        false => EffectClass::Write,
+    };
+    let effect = effects.get(&step.0).copied().unwrap_or(unknown);
     Some(StepMark {
         number: step.0,
         kind: StepKind::Tool,

@@ -130,6 +130,9 @@ impl Worker {
     pub(crate) async fn run_task(self: Arc<Self>, session: Arc<Session>, record: TaskRecord) {
         let (tenant, task) = (record.task.tenant, record.task.id);
         let epoch = record.life.epoch;
+        if units::mutant!("ops-worker.the_input_is_logged") {
+            tracing::info!(%task, input = record.task.input.as_str(), "a task starts");
+        }
         let entitlement = session.enter(task, epoch, Arc::clone(&self.clock));
         let record = Arc::new(record);
         let recorder = Arc::new(TaskRecorder {

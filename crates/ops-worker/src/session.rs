@@ -61,6 +61,9 @@ impl Session {
     /// The leases are gone: every call in flight is dropped.
     pub(crate) fn lose(&self) {
         self.valid_until.store(i64::MIN, Ordering::SeqCst);
+        if units::mutant!("ops-worker.a_lost_session_keeps_its_calls") {
+            return;
+        }
         for run in self.runs().values() {
             run.cancel.cancel();
         }

@@ -18,7 +18,7 @@ pub const SLACK: i64 = 5 * SECOND;
 /// Whether the task was written to under a clock that was ahead.
 #[must_use]
 pub fn was_ahead(life: &Lifecycle, now: Micros) -> bool {
-    life.updated_at > now.plus(SLACK)
+    life.updated_at > now.plus(SLACK) && !units::mutant!("ops-core.a_wrong_clock_is_believed")
 }
 
 /// A time that was made up to `from` and is still to come, as the corrected clock counts it.

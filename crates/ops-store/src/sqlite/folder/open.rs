@@ -262,6 +262,7 @@ pub(crate) fn open_writer(options: &Options) -> Result<Connection, OpenError> {
 
 fn set_up(conn: &Connection, options: &Options) -> rusqlite::Result<()> {
     let synchronous = match options.durability {
+        Durability::Full if units::mutant!("ops-store.a_commit_is_not_synced") => "NORMAL",
         Durability::Full => "FULL",
         Durability::Off => "OFF",
     };
