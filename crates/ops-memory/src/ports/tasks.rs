@@ -213,7 +213,11 @@ fn judge(
     let (number, open) = found.ok_or(StoreError::NoApproval(step))?;
     let (approval, transition) = approval::judge(open, life, decision, write.now)?;
     write.carry_out(key, transition, Vec::new())?;
-    let stored = (key.0, approval.clone());
-    write.data.approvals.insert(number, stored);
+    if let Some((_, stored)) = write.data.approvals.get_mut(&number) {
+        // The date may have been corrected with the task's clock just now.
+        let expires_at = stored.asked.expires_at;
+        *stored = approval.clone();
+        stored.asked.expires_at = expires_at;
+    }
     Ok(approval)
 }
