@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use ops_core::{
-    ChildSpec, Lifecycle, Micros, NewApproval, NewEvent, Rejection, StoredEvent,
+    ApprovalStatus, ChildSpec, Lifecycle, Micros, NewApproval, NewEvent, Rejection, StoredEvent,
     event::StoredResult,
     ports::{Blob, Hint, NewTask, Notice, StoreError},
     rules::{
@@ -216,6 +216,7 @@ impl<'d> Write<'d> {
     fn correct(&mut self, (tenant, task): Key, from: Micros, to: Micros) {
         for (owner, found) in self.data.approvals.values_mut() {
             if (*owner, found.task) == (tenant, task)
+                && found.status == ApprovalStatus::Pending
                 && let Some(expires_at) = approval::correct(found, from, to)
             {
                 found.asked.expires_at = Some(expires_at);
