@@ -67,10 +67,7 @@ pub fn inspect(dir: &Path) -> Result<Option<Report>, OpenError> {
     let server = running_server(dir);
     // While it is written to, its end is nobody's business.
     let state = match &server {
-        None => wal::look(dir).map_err(|source| OpenError::Folder {
-            path: wal::path(dir),
-            source,
-        })?,
+        None => wal::look(dir).map_err(|source| OpenError::file(&wal::path(dir), source))?,
         Some(_) => None,
     };
     let conn = open_reader(dir).map_err(failed)?;

@@ -14,10 +14,7 @@ use crate::sqlite::folder::{
 /// Whether the log has commits that SQLite will not read. A copy of it is kept then: the next write goes
 /// over it.
 pub(crate) fn lost_commits(dir: &Path) -> Result<bool, OpenError> {
-    let unreadable = |source| OpenError::Folder {
-        path: wal::path(dir),
-        source,
-    };
+    let unreadable = |source| OpenError::file(&wal::path(dir), source);
     let Some(state) = wal::look(dir).map_err(unreadable)? else {
         return Ok(false);
     };
