@@ -112,7 +112,7 @@ fn what_would_fill_the_memory_is_not_taken_apart() {
     assert!(start(&factory, &json!({"prompt": "a", "rows": many})).is_ok());
 }
 
-// U2
+// A task that begins with more files than it may.
 #[test]
 fn a_workspace_begins_with_so_many_files() {
     let factory = factory_of(&[("model.provider", "scripted")]);

@@ -224,7 +224,7 @@ mod tests {
         (session, entitlement)
     }
 
-    // U2: files of the input that are written outside of cancel, deadline and shutdown.
+    // Files of the input that are written outside of cancel, deadline and shutdown.
     #[tokio::test]
     async fn files_of_the_input_are_written_as_long_as_the_run_may_go_on() {
         let dir = tempfile::tempdir().unwrap();

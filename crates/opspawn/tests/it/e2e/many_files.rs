@@ -1,4 +1,4 @@
-//! U2: thousands of files that a task begins with are written before its first step. Cancel, the task's time
+//! Thousands of files that a task begins with are written before its first step. Cancel, the task's time
 //! and SIGTERM do not wait for them.
 
 use std::time::{Duration, Instant};
