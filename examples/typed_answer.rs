@@ -27,6 +27,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             RunEvent::Withdrawn { .. } => println!("words: withdrawn"),
             RunEvent::Event(event) => println!("event: {}", event.kind()),
             RunEvent::Answer(answer) => println!("answer: {answer}"),
+            // A later release may tell more.
+            _ => {}
         }
     }
     Ok(())

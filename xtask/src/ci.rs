@@ -6,7 +6,9 @@ use anyhow::bail;
 
 use crate::{
     cmd::{self, Workspace},
-    deny, deps, library, mutants, test, tidy,
+    deny, deps, library, mutants,
+    servers::Missing,
+    test, tidy,
 };
 
 type Stage = (&'static str, fn(&Workspace) -> anyhow::Result<()>);
@@ -23,9 +25,11 @@ const STAGES: &[Stage] = &[
     ("rustdoc", rustdoc),
     ("doc tests", test::doc_tests),
     ("mutants", |workspace| {
-        mutants::run(workspace, &mutants::Choice::default())
+        mutants::run(workspace, Missing::Install, &mutants::Choice::default())
     }),
-    ("tests", |workspace| test::tests(workspace, &[])),
+    ("tests", |workspace| {
+        test::tests(workspace, Missing::Install, &[])
+    }),
 ];
 
 /// Runs the stages in order and stops at the first that fails.

@@ -29,8 +29,9 @@ const OURS: &[&str] = &[
 const LEAF: &[&str] = &["opspawn-*"];
 const ENGINE: &[&str] = &["ops-*", "opspawn", "opspawn-bench", "xtask"];
 const AGENTS: &[&str] = &["opspawn-agentkit", "agentkit-*"];
-const SQL: &[&str] = &["rusqlite", "sqlx"];
-const HEAVY: &[&str] = &["axum", "tonic", "lapin", "rmcp", "wasmtime"];
+const SQL: &[&str] = &["rusqlite", "sqlx", "tokio-postgres"];
+const HEAVY: &[&str] = &["axum", "tonic", "lapin", "rmcp"];
+const WASM: &[&str] = &["wasmtime*"];
 const WIRES: &[&str] = &["axum", "tonic"];
 const ADAPTERS: &[&str] = &["ops-store", "ops-queue"];
 const ABOVE: &[&str] = &["ops-agents", "ops-engine", "ops-server", "ops-worker"];
@@ -46,27 +47,39 @@ const TOP: &[&str] = &[
 const RULES: &[Rule] = &[
     Rule {
         from: "opspawn-units",
-        never: &[OURS, LEAF, &["tokio", "serde"], SQL, HEAVY],
+        never: &[OURS, LEAF, &["tokio", "serde"], SQL, HEAVY, WASM],
     },
     Rule {
         from: "opspawn-bounded",
-        never: &[OURS, SQL, HEAVY],
+        never: &[OURS, SQL, HEAVY, WASM],
     },
     Rule {
         from: "opspawn-agentkit",
-        never: &[ENGINE, &["agentkit-*"], SQL, HEAVY],
+        never: &[ENGINE, &["agentkit-*"], SQL, HEAVY, WASM],
+    },
+    Rule {
+        from: "agentkit-sandbox",
+        never: &[ENGINE, AGENTS, SQL, HEAVY],
     },
     Rule {
         from: "agentkit-tools",
         never: &[ENGINE, SQL, HEAVY],
     },
     Rule {
+        from: "agentkit-mcp",
+        never: &[ENGINE, SQL, HEAVY],
+    },
+    Rule {
+        from: "agentkit-sql",
+        never: &[ENGINE, &["agentkit-mcp"], &["sqlx"], HEAVY],
+    },
+    Rule {
         from: "ops-core",
-        never: &[OURS, &["tokio"], SQL, HEAVY],
+        never: &[OURS, &["tokio"], SQL, HEAVY, WASM],
     },
     Rule {
         from: "ops-store",
-        never: &[&["ops-queue"], ABOVE, AGENTS, HEAVY, TOP],
+        never: &[&["ops-queue"], ABOVE, AGENTS, HEAVY, WASM, TOP],
     },
     Rule {
         from: "ops-memory",
@@ -76,6 +89,7 @@ const RULES: &[Rule] = &[
             AGENTS,
             SQL,
             HEAVY,
+            WASM,
             &["opspawn", "ops-testkit", "xtask"],
         ],
     },
@@ -131,7 +145,8 @@ const RULES: &[Rule] = &[
         never: &[
             ADAPTERS,
             ABOVE,
-            SQL,
+            // Through `ops-testkit`, which makes databases for tests.
+            &["rusqlite", "sqlx"],
             &["ops-core", "ops-memory", "opspawn", "xtask"],
         ],
     },
@@ -141,13 +156,13 @@ const RULES: &[Rule] = &[
             AGENTS,
             ADAPTERS,
             ABOVE,
-            SQL,
+            &["rusqlite", "sqlx"],
             &["opspawn", "ops-memory", "xtask"],
         ],
     },
     Rule {
         from: "xtask",
-        never: &[OURS, LEAF, SQL, HEAVY, &["tokio"]],
+        never: &[OURS, LEAF, SQL, HEAVY, WASM, &["tokio"]],
     },
 ];
 
@@ -157,10 +172,15 @@ const HOMES: &[(&str, &[&str])] = &[
     ("axum", &["ops-server", "ops-testkit"]),
     ("lapin", &["ops-queue"]),
     ("rmcp", &["agentkit-mcp", "ops-server"]),
-    ("rusqlite", &["ops-store"]),
+    ("rusqlite", &["agentkit-sql", "ops-store"]),
     ("sqlx", &["ops-store"]),
+    (
+        "tokio-postgres",
+        &["agentkit-sql", "ops-store", "ops-testkit"],
+    ),
     ("tonic", &["ops-proto", "ops-server", "ops-worker"]),
     ("wasmtime", &["agentkit-sandbox"]),
+    ("wasmtime-wasi", &["agentkit-sandbox"]),
 ];
 
 /// What takes long to build and is not needed by the first command of the README.

@@ -1,5 +1,5 @@
 //! agentkit as its users meet it: the README's program in a package outside the workspace, with the
-//! dependencies that the README names and nothing downloaded.
+//! dependencies that the README names and nothing downloaded. (library/L4: the first program did not compile.)
 
 use std::fs;
 

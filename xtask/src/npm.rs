@@ -1,4 +1,5 @@
-//! The one npm package that tests use: a mock of the model providers' wire that others wrote.
+//! The npm packages that tests use: a mock of the model providers' wire, MCP servers, and the conformance
+//! scenarios of MCP, all of which others wrote.
 
 use std::{
     fs,
@@ -7,7 +8,10 @@ use std::{
 
 use anyhow::Context as _;
 
-use crate::cmd::{self, Workspace};
+use crate::{
+    cmd::{self, Workspace},
+    servers::{Missing, apt},
+};
 
 const PINNED: &[&str] = &["package.json", "package-lock.json", ".npmrc"];
 const CLI: &str = "node_modules/@copilotkit/aimock/dist/cli.js";
@@ -15,15 +19,22 @@ const CLI: &str = "node_modules/@copilotkit/aimock/dist/cli.js";
 /// Installs the pinned package into the target folder unless it is there, and returns its command
 /// line program. `None`, said aloud, where npm is missing or cannot install: the tests that need
 /// it then skip themselves by name, or fail where the variable `CI` is set.
-pub(crate) fn aimock(workspace: &Workspace) -> anyhow::Result<Option<PathBuf>> {
+pub(crate) fn aimock(workspace: &Workspace, missing: Missing) -> anyhow::Result<Option<PathBuf>> {
     let folder = workspace.target.join("testkit").join("npm");
     let program = folder.join(CLI);
     let from = workspace.root.join("crates/ops-testkit/npm");
     if program.is_file() && installed(&from, &folder)? {
         return Ok(Some(program));
     }
-    if !cmd::answers(workspace.command("npm").arg("--version")) {
-        println!("npm is not installed: tests against aimock will be skipped");
+    let has_npm = || cmd::answers(workspace.command("npm").arg("--version"));
+    if !has_npm() && missing == Missing::Install {
+        apt(workspace, &["nodejs", "npm"])?;
+    }
+    if !has_npm() {
+        println!(
+            "npm is not installed: tests against aimock will be skipped; \
+             `cargo xtask test --install` installs it"
+        );
         return Ok(None);
     }
     let stamp = folder.join("installed.json");

@@ -6,9 +6,12 @@
 
 use std::{ffi::OsString, path::PathBuf, process::Command};
 
+use anyhow::ensure;
+
 use crate::{
     cmd::{self, Workspace},
-    npm,
+    npm, pypi,
+    servers::{Missing, Servers},
 };
 
 /// What every build of the tests has.
@@ -26,11 +29,15 @@ const IGNORED_TOO: [&str; 5] = [
 ];
 
 /// Doc tests first, so that the output closes with the summary of the tests themselves.
-pub(crate) fn run(workspace: &Workspace, runner: &[String]) -> anyhow::Result<()> {
+pub(crate) fn run(
+    workspace: &Workspace,
+    missing: Missing,
+    runner: &[String],
+) -> anyhow::Result<()> {
     if runner.is_empty() {
         doc_tests(workspace)?;
     }
-    tests(workspace, runner)
+    tests(workspace, missing, runner)
 }
 
 /// The examples in the documentation.
@@ -56,21 +63,31 @@ pub(crate) fn live(workspace: &Workspace) -> anyhow::Result<()> {
     cmd::run(&mut command)
 }
 
-/// Builds the binaries that tests start, then runs the unit and integration tests.
-pub(crate) fn tests(workspace: &Workspace, runner: &[String]) -> anyhow::Result<()> {
-    let aimock = npm::aimock(workspace)?;
+/// Builds the binaries and starts the servers that tests use, then runs the unit and integration tests.
+pub(crate) fn tests(
+    workspace: &Workspace,
+    missing: Missing,
+    runner: &[String],
+) -> anyhow::Result<()> {
+    let aimock = npm::aimock(workspace, missing)?;
+    pypi::packages(workspace, missing)?;
     cmd::run(
         workspace
-            .cargo(&["build", "--bins", "--tests"])
+            .cargo(&["build", "--bins", "--tests", "--examples"])
             .args(ONE_SET),
     )?;
 
+    let servers = Servers::start(workspace, missing)?;
     let mut command = if cmd::answers(&mut workspace.cargo(&["nextest", "--version"])) {
         let mut command = workspace.cargo(&["nextest", "run"]);
         if cmd::in_ci() {
             command.args(["--profile", "ci"]);
         }
         command.args(["--run-ignored", "all"]);
+        if !servers.without().is_empty() {
+            let modules = servers.without().join("|");
+            command.args(["-E", &format!("not test(/(^|::)({modules})::/)")]);
+        }
         command.args(ONE_SET).args(runner);
         command
     } else {
@@ -81,8 +98,12 @@ pub(crate) fn tests(workspace: &Workspace, runner: &[String]) -> anyhow::Result<
             command.arg("--");
         }
         command.args(IGNORED_TOO);
+        for module in servers.without() {
+            command.args(["--skip", &format!("{module}::")]);
+        }
         command
     };
+    servers.pass_on(&mut command);
     let skips = Skips::watch(workspace)?;
     skips.pass_on(&mut command);
     command.env(
@@ -93,8 +114,14 @@ pub(crate) fn tests(workspace: &Workspace, runner: &[String]) -> anyhow::Result<
         command.env("OPSPAWN_AIMOCK", aimock);
     }
     let result = cmd::run(&mut command);
-    skips.report();
-    result
+    drop(servers);
+    let skipped = skips.report();
+    result?;
+    ensure!(
+        skipped == 0 || missing == Missing::Skip,
+        "{skipped} tests were skipped, though all that tests need was to be installed"
+    );
+    Ok(())
 }
 
 /// The file in which tests that skip themselves write their names: a runner hides what a test
@@ -114,9 +141,12 @@ impl Skips {
         command.env("OPSPAWN_TEST_SKIPS", OsString::from(&self.0));
     }
 
-    fn report(&self) {
-        for line in std::fs::read_to_string(&self.0).unwrap_or_default().lines() {
+    /// Prints them, and says how many there are.
+    fn report(&self) -> usize {
+        let list = std::fs::read_to_string(&self.0).unwrap_or_default();
+        for line in list.lines() {
             println!("SKIPPED {line}");
         }
+        list.lines().count()
     }
 }

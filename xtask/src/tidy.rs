@@ -1,13 +1,18 @@
-//! What no other tool checks about the files of the repository.
+//! Checks of the repository's files that no other tool has.
 
-use std::{fs, path::Path};
+mod prose;
+mod source;
+mod words;
+
+use std::{collections::BTreeMap, fs, path::Path};
 
 use anyhow::{Context as _, bail};
 
+use self::{source::Source, words::Words};
 use crate::cmd::{self, Workspace};
 
 /// The longest a source file may be, its unit tests not counted.
-const LONGEST: usize = 500;
+const MAX_LINES: usize = 500;
 /// Marks of unfinished work; split, so that this file does not find itself.
 const MARKS: &[&str] = &[
     concat!("TO", "DO"),
@@ -33,6 +38,8 @@ pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {
     paths.sort_unstable();
     paths.dedup();
 
+    let words = Words::parse(&fs::read_to_string(workspace.root.join(words::FILE))?)?;
+    let mut prose = BTreeMap::new();
     let mut wrong = Vec::new();
     let mut count = 0;
     for path in &paths {
@@ -44,6 +51,11 @@ pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {
         wrong.extend(of_name(path));
         if let Ok(text) = String::from_utf8(bytes) {
             wrong.extend(of_text(path, &text));
+            if path.ends_with(".rs") {
+                let source = Source::read(&text);
+                wrong.extend(words.of_source(path, &source));
+                prose::add(&mut prose, path, &source);
+            }
         }
     }
     let index = workspace.root.join(DECISIONS).join("README.md");
@@ -51,10 +63,12 @@ pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {
         &paths,
         &fs::read_to_string(index).unwrap_or_default(),
     ));
+    let ceilings = fs::read_to_string(workspace.root.join(prose::FILE))?;
+    wrong.extend(prose::check(&ceilings, &prose)?);
     if !wrong.is_empty() {
         bail!("{} findings\n  {}", wrong.len(), wrong.join("\n  "));
     }
-    println!("tidy: {count} files");
+    println!("tidy: {count} files; {}", prose::total(&prose));
     Ok(())
 }
 
@@ -70,9 +84,9 @@ fn of_text(path: &str, text: &str) -> Vec<String> {
             .lines()
             .take_while(|line| line.trim() != "#[cfg(test)]")
             .count();
-        if lines > LONGEST {
+        if lines > MAX_LINES {
             wrong.push(format!(
-                "{path}: {lines} lines without its tests, {LONGEST} at most"
+                "{path}: {lines} lines without its tests, {MAX_LINES} at most"
             ));
         }
     }
@@ -114,7 +128,9 @@ fn of_tests(path: &str) -> bool {
 
 /// Files whose bytes are evidence: what a wire said, what a program printed.
 fn recorded(path: &str) -> bool {
-    path.ends_with(".snap") || path.split('/').any(|folder| folder == "fixtures")
+    path.ends_with(".snap")
+        || path.starts_with("fuzz/seeds/")
+        || path.split('/').any(|folder| folder == "fixtures")
 }
 
 fn code(path: &str) -> bool {
@@ -139,7 +155,7 @@ mod tests {
 
     #[test]
     fn length_is_counted_up_to_the_tests() {
-        let body = "//\n".repeat(LONGEST);
+        let body = "//\n".repeat(MAX_LINES);
         assert!(of_text("a.rs", &format!("{body}#[cfg(test)]\nmod tests {{}}\n")).is_empty());
         assert_eq!(
             of_text("a.rs", &format!("{body}//\n")),
@@ -178,6 +194,7 @@ mod tests {
         assert!(of_text("a.md", "").is_empty());
         assert!(of_text("tests/fixtures/a.sse", "x \ny").is_empty());
         assert!(of_text("tests/snapshots/a.snap", "x ").is_empty());
+        assert!(of_text("fuzz/seeds/sse/a", "x \ny").is_empty());
     }
 
     #[test]

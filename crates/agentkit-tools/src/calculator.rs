@@ -1,10 +1,12 @@
 //! `calculator`: exact arithmetic with fractions.
 //!
-//! `0.1 + 0.2` is `0.3`, and `1/3*3` is `1`. What has no exact form, such as `sqrt(2)`, is carried
+//! `0.1 + 0.2` is `0.3`, and `1/3*3` is `1`. A value without an exact form, such as `sqrt(2)`, is carried
 //! with a bound of its error, and the result says how many of its digits are right. What is too
 //! large, or so small that only zero would be left of it, is an error.
 
 mod function;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod near;
 mod number;
 mod parser;
@@ -24,6 +26,8 @@ use crate::workspace::stopped;
 
 /// The longest expression, in bytes.
 const MAX_LENGTH: usize = 64 * 1024;
+/// The longest expression that is evaluated where it is asked for, in bytes.
+const QUICK_LENGTH: usize = 256;
 
 pub(crate) struct Calculator(ToolSpec);
 
@@ -72,9 +76,13 @@ impl Tool for Calculator {
     ) -> BoxFuture<'a, Result<ToolOutput, Failure>> {
         Box::pin(async move {
             let Arguments { expression } = crate::arguments(arguments)?;
-            // A long one takes a second or two.
-            let work = tokio::task::spawn_blocking(move || evaluate(&expression));
-            let shown = work.await.map_err(|_| stopped())??;
+            let shown = if is_quick(&expression) {
+                evaluate(&expression)?
+            } else {
+                // A long one takes a second or two.
+                let work = tokio::task::spawn_blocking(move || evaluate(&expression));
+                work.await.map_err(|_| stopped())??
+            };
             let mut result = json!({"result": shown.text, "exact": shown.digits.is_none()});
             if let Some(digits) = shown.digits {
                 result["digits"] = digits.into();
@@ -87,6 +95,15 @@ impl Tool for Calculator {
 /// A fraction as it is shown: exactly, or with the digits that fit.
 pub(crate) fn shown(value: RBig) -> String {
     show::show(&number::Number::Exact(value)).text
+}
+
+/// Whether an expression takes microseconds: short, with numbers that are written out and the four basic
+/// operations only. Such an expression is not worth another thread, whose wakeups cost more than the work.
+fn is_quick(expression: &str) -> bool {
+    let is_basic = |byte: u8| byte.is_ascii_digit() || b".+-*/() ".contains(&byte);
+    expression.len() <= QUICK_LENGTH
+        && !expression.contains("**")
+        && expression.bytes().all(is_basic)
 }
 
 /// The value of an expression, as it is shown.
@@ -109,7 +126,7 @@ fn evaluate(expression: &str) -> Result<Shown, Failure> {
         })
 }
 
-/// What is wrong with an expression, and where.
+/// A mistake of an expression, and its place.
 #[derive(Debug)]
 struct Located {
     /// The byte at which it is.
@@ -117,15 +134,15 @@ struct Located {
     problem: Problem,
 }
 
-/// What is wrong with an expression.
+/// A mistake of an expression.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Problem {
-    /// It cannot be read.
+    /// The expression cannot be read.
     Syntax(String),
     DivisionByZero,
     TooLarge,
     TooSmall,
-    /// It takes too much work.
+    /// The expression takes too much work.
     TooLong,
     /// A function or operator has no value there.
     Undefined(&'static str),

@@ -13,16 +13,16 @@ use serde_json::{Value, json};
 
 use crate::{
     quota::Quota,
-    replace::{Place, replace},
+    replace::{Destination, replace},
     workspace::{blocking, failure, file_path, read_whole},
 };
 
 /// The largest file that is edited, before and after, in bytes.
 const MAX_FILE: usize = 16 << 20;
 /// How many places are told at most.
-const MAX_TOLD: usize = 10;
+const MAX_LISTED: usize = 10;
 /// How many characters of a text with other white space are told.
-const MAX_SHOWN: usize = 300;
+const EXCERPT_LIMIT: usize = 300;
 /// How many characters are compared to find it.
 const MAX_STEPS: usize = 50_000_000;
 
@@ -89,7 +89,7 @@ impl Tool for EditFile {
         Box::pin(async move {
             let arguments: Arguments = crate::arguments(arguments)?;
             let given = file_path(&arguments.path)?;
-            let place = Place::of(context, &self.quota);
+            let destination = Destination::of(context, &self.quota);
             let (path, edited) = blocking(context, move |root, abandoned| {
                 // A link stays one: what it leads to is edited.
                 let path = root
@@ -105,7 +105,13 @@ impl Tool for EditFile {
                     Failure::last("not_text", message)
                 })?;
                 let edited = edit(&content, &arguments)?;
-                let path = replace(root, &path, edited.content.as_bytes(), &place, abandoned)?;
+                let path = replace(
+                    root,
+                    &path,
+                    edited.content.as_bytes(),
+                    &destination,
+                    abandoned,
+                )?;
                 Ok((path, edited))
             })
             .await?;
@@ -124,7 +130,7 @@ impl Tool for EditFile {
                 content: result,
                 files: vec![(path, Some(content))],
                 parts: Vec::new(),
-                then: None,
+                follow_up: None,
             })
         })
     }
@@ -149,7 +155,7 @@ enum Ends {
 }
 
 impl Ends {
-    /// Those of most of the lines, if there are any.
+    /// The line ends of most of the lines, if there are any.
     fn of(text: &str) -> Option<Self> {
         let all = text.matches('\n').count();
         let crlf = text.matches("\r\n").count();
@@ -240,7 +246,7 @@ fn places(content: &str, text: &str) -> Vec<usize> {
     let mut places = Vec::new();
     let mut from = 0;
     while let Some(at) = content[from..].find(text)
-        && places.len() <= MAX_TOLD
+        && places.len() <= MAX_LISTED
     {
         places.push(from + at);
         from += at + text.chars().next().map_or(1, char::len_utf8);
@@ -256,7 +262,7 @@ fn missing(content: &str, path: &str, old: &str) -> Failure {
     let hint = match spaced_otherwise(content, old) {
         Some(there) => {
             let line = line_of(content, there.start);
-            let text: String = content[there].chars().take(MAX_SHOWN).collect();
+            let text: String = content[there].chars().take(EXCERPT_LIMIT).collect();
             format!("at line {line} it stands with other white space, as {text:?}")
         }
         None => "read the file and copy the text exactly".to_owned(),
@@ -296,10 +302,10 @@ fn spaced_otherwise(content: &str, text: &str) -> Option<Range<usize>> {
 fn ambiguous(content: &str, path: &str, places: &[usize]) -> Failure {
     let lines: Vec<_> = places
         .iter()
-        .take(MAX_TOLD)
+        .take(MAX_LISTED)
         .map(|at| line_of(content, *at).to_string())
         .collect();
-    let more = if places.len() > MAX_TOLD {
+    let more = if places.len() > MAX_LISTED {
         " and more"
     } else {
         ""

@@ -1,4 +1,4 @@
-//! Files as text: which encoding a file is in, and what it says.
+//! Files as text: the encoding of a file, and its text.
 //!
 //! A byte order mark decides. Then what is valid UTF-8 is that; UTF-16 without a mark is known by
 //! its zero bytes; and other text is taken for windows-1252, which is what spreadsheets write. What
@@ -31,17 +31,18 @@ pub(crate) struct How {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reason {
-    /// Nothing else was considered.
+    /// No other encoding was considered.
     Plain,
     Mark,
-    Asked,
+    Requested,
     Assumed,
 }
 
 impl How {
     /// What a result says of it; nothing of plain UTF-8.
     pub(crate) fn told(self) -> Option<String> {
-        let plain = self.encoding == UTF_8 && self.reason != Reason::Asked && self.replaced == 0;
+        let plain =
+            self.encoding == UTF_8 && self.reason != Reason::Requested && self.replaced == 0;
         (!plain).then(|| self.to_string())
     }
 }
@@ -52,7 +53,7 @@ impl fmt::Display for How {
         match self.reason {
             Reason::Plain => {}
             Reason::Mark => f.write_str(", as its byte order mark says")?,
-            Reason::Asked => f.write_str(", as asked for")?,
+            Reason::Requested => f.write_str(", as asked for")?,
             Reason::Assumed => f.write_str(", assumed as it is not UTF-8")?,
         }
         match self.replaced {
@@ -78,7 +79,7 @@ pub(crate) fn named(label: &str) -> Result<&'static Encoding, Failure> {
 /// are in; nothing if they are not text.
 pub(crate) fn decode(bytes: Vec<u8>, asked: Option<&'static Encoding>) -> Option<Text> {
     if let Some(encoding) = asked {
-        return Some(decoded(&bytes, encoding, Reason::Asked));
+        return Some(decoded(&bytes, encoding, Reason::Requested));
     }
     if let Some((encoding, length)) = Encoding::for_bom(&bytes) {
         // The mark of UTF-32LE begins like that of UTF-16LE.

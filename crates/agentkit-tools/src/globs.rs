@@ -1,4 +1,4 @@
-//! Which files and folders are looked at: globs, and the folders that hold what others wrote.
+//! Which files and folders are looked at: globs, and the folders that hold files of others.
 
 use std::path::{Path, PathBuf};
 
@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 const MAX_GLOBS: usize = 32;
 const MAX_LENGTH: usize = 256;
-/// Folders that are left out unless everything is asked for.
+/// Folders that are left out unless all folders are asked for.
 const LEFT_OUT: [&str; 2] = [".git", "node_modules"];
 /// How many folders that were left out are told.
-const MAX_TOLD: usize = 20;
+const MAX_LISTED: usize = 20;
 
 /// The arguments that say it.
 #[derive(Debug, Default, Deserialize)]
@@ -80,7 +80,7 @@ impl Filter {
         self.include.is_none() && !self.exclude.is_match(path)
     }
 
-    /// Whether what is in a folder is looked at.
+    /// Whether the content of a folder is looked at.
     pub(crate) fn enters(&mut self, path: &Path) -> bool {
         if self.exclude.is_match(path) {
             return false;
@@ -89,7 +89,7 @@ impl Filter {
         if self.everything || !LEFT_OUT.iter().any(|known| *known == name) {
             return true;
         }
-        if self.left_out.len() < MAX_TOLD {
+        if self.left_out.len() < MAX_LISTED {
             self.left_out.push(path.to_string_lossy().into_owned());
         }
         false
@@ -141,7 +141,7 @@ fn anchored(glob: &str) -> String {
     }
 }
 
-/// The path of something in a folder of the workspace.
+/// The path of an entry in a folder of the workspace.
 pub(crate) fn below(folder: &Path, name: impl AsRef<Path>) -> PathBuf {
     if folder.as_os_str() == "." {
         name.as_ref().into()

@@ -8,7 +8,7 @@ use regex::bytes::{Regex, RegexBuilder};
 const MAX_PATTERN: usize = 4 * 1024;
 /// The most memory of a compiled pattern, in bytes.
 const MAX_COMPILED: usize = 10 << 20;
-/// The most memory of what a pattern keeps while it searches, in bytes.
+/// The most bytes that a pattern keeps while it searches.
 const MAX_CACHE: usize = 4 << 20;
 /// Of a line, so much is shown on either side of where the match begins, in bytes.
 const MAX_BEFORE: usize = 100;
@@ -21,7 +21,7 @@ pub(crate) struct Hit {
     pub(crate) line: usize,
     /// Where the match begins, in bytes.
     pub(crate) offset: usize,
-    /// The line, or the part of a long one that is around the match.
+    /// The line, or the part of a long line that is around the match.
     pub(crate) text: String,
 }
 
@@ -99,7 +99,7 @@ pub(crate) fn newlines(bytes: &[u8]) -> usize {
     bytes.iter().filter(|byte| **byte == b'\n').count()
 }
 
-/// A line, or the part of a long one that is around the match.
+/// A line, or the part of a long line that is around the match.
 fn shown(content: &[u8], start: usize, at: usize, end: usize) -> String {
     let from = start.max(at.saturating_sub(MAX_BEFORE));
     let to = end.min(at + MAX_AFTER);

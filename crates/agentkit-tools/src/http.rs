@@ -13,7 +13,10 @@ mod address;
 mod allow;
 mod body;
 mod connect;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod headers;
+mod hosts;
 mod listeners;
 mod readable;
 mod target;
@@ -26,7 +29,7 @@ use agentkit::{
     BoxFuture,
     event::Failure,
     policy::Permission,
-    tool::{Effect, ToolContext, ToolOutput},
+    tool::{Effect, OUTCOME_UNKNOWN, ToolContext, ToolOutput},
 };
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
@@ -35,7 +38,8 @@ use tokio::time::Instant;
 use url::Url;
 
 pub use self::{
-    allow::{Allowed, InvalidPlace},
+    allow::{Allowed, InvalidLocation},
+    hosts::Hosts,
     listeners::Listeners,
     writes::{Looks, OnNotDone, ProbeRule, WriteRule},
 };
@@ -52,7 +56,7 @@ pub(crate) use self::{
 
 use crate::{
     quota::Quota,
-    replace::{Place, replace},
+    replace::{Destination, replace},
     workspace::{blocking, stopped},
 };
 
@@ -61,7 +65,7 @@ const MAX_REDIRECTS: usize = 5;
 /// Of the time of a call, so much at most is kept for what is done with a body that did not end.
 const RESERVE: Duration = Duration::from_secs(2);
 
-/// What the HTTP tools may do.
+/// Limits of the HTTP tools.
 #[derive(Clone)]
 pub struct Settings {
     /// Places that may be reached although they are not public.
@@ -116,7 +120,7 @@ impl Resolver for SystemResolver {
     }
 }
 
-/// What a tool sends.
+/// A request of a tool.
 pub(crate) struct Outgoing {
     pub(crate) method: Method,
     pub(crate) url: Url,
@@ -130,31 +134,30 @@ pub(crate) struct Outgoing {
 
 /// Why there is no answer.
 #[derive(Debug)]
-pub(crate) enum Trouble {
-    /// Nothing was sent.
+pub(crate) enum SendError {
+    /// No byte was sent.
     Before(Failure),
     /// The request, or a part of it, was sent.
     After(Failure),
 }
 
-impl Trouble {
-    /// What to tell of a request with this effect.
+impl SendError {
+    /// The failure of a request with this effect.
     pub(crate) fn failure(self, effect: Effect) -> Failure {
         match self {
             Self::Before(failure) => failure,
             Self::After(failure) if !effect.is_write() => failure,
+            // Without a word about sending it again: who reads this has the call settled, by its key, a probe or a
+            // person.
             Self::After(failure) => Failure::last(
-                &failure.code,
-                format!(
-                    "{}; it may have taken effect: check before sending it again",
-                    failure.message
-                ),
+                OUTCOME_UNKNOWN,
+                format!("{}; it may have taken effect", failure.message),
             ),
         }
     }
 }
 
-/// Sends requests to checked addresses. Cloning it is cheap.
+/// Sends requests to checked addresses. A clone is cheap.
 #[derive(Clone)]
 pub(crate) struct Client {
     settings: Arc<Settings>,
@@ -183,10 +186,10 @@ impl Client {
     }
 
     /// The answer to one request; redirects are answers like any other.
-    pub(crate) async fn send(&self, outgoing: &Outgoing) -> Result<Answer, Trouble> {
+    pub(crate) async fn send(&self, outgoing: &Outgoing) -> Result<Answer, SendError> {
         let target = Target::check(&outgoing.url, &self.settings)
             .await
-            .map_err(Trouble::Before)?;
+            .map_err(SendError::Before)?;
         let (status, headers, body) = self.connector.send(&target, outgoing).await?;
         Ok(Answer {
             url: outgoing.url.clone(),
@@ -203,10 +206,10 @@ impl Client {
         &self,
         mut outgoing: Outgoing,
         may_go: impl Fn(&Url) -> Permission,
-    ) -> Result<Answer, Trouble> {
+    ) -> Result<Answer, SendError> {
         for _ in 0..=MAX_REDIRECTS {
             let mut answer = self.send(&outgoing).await?;
-            let Some(next) = redirect(&answer).map_err(Trouble::After)? else {
+            let Some(next) = redirect(&answer).map_err(SendError::After)? else {
                 return Ok(answer);
             };
             let refusal = match may_go(&next) {
@@ -216,16 +219,16 @@ impl Client {
                 )),
                 Permission::Deny { reason } => Some(reason),
             };
-            if refusal.is_some() {
+            if refusal.is_some() && !units::mutant!("agentkit-tools.redirects_go_anywhere") {
                 answer.not_followed = refusal;
                 return Ok(answer);
             }
             if next.origin() != outgoing.url.origin() {
-                headers::keep_for_strangers(&mut outgoing.headers);
+                headers::keep_cross_origin(&mut outgoing.headers);
             }
             outgoing.url = next;
         }
-        Err(Trouble::After(Failure::last(
+        Err(SendError::After(Failure::last(
             "too_many_redirects",
             format!(
                 "the server redirected more than {MAX_REDIRECTS} times; fetch the place itself"
@@ -261,9 +264,9 @@ fn redirect(answer: &Answer) -> Result<Option<Url>, Failure> {
     Ok(Some(next))
 }
 
-/// What a server answered.
+/// Answer of a server.
 pub(crate) struct Answer {
-    /// Where it came from.
+    /// URL of the answer.
     url: Url,
     status: StatusCode,
     headers: HeaderMap,
@@ -319,9 +322,9 @@ impl Answer {
         })
         .await?;
         if let Some(doubt) = doubt {
-            let place = path.clone();
+            let destination = path.clone();
             let is_there = blocking(context, move |root, _| {
-                Ok(root.symlink_metadata(&place).is_ok())
+                Ok(root.symlink_metadata(&destination).is_ok())
             });
             if is_there.await? {
                 let shown = path.display();
@@ -334,9 +337,9 @@ impl Answer {
             }
         }
         let content = bytes.clone();
-        let place = Place::of(context, quota);
+        let destination = Destination::of(context, quota);
         let path = blocking(context, move |root, abandoned| {
-            replace(root, &path, &content, &place, abandoned)
+            replace(root, &path, &content, &destination, abandoned)
         })
         .await?;
         let path = path.to_string_lossy().into_owned();

@@ -1,4 +1,4 @@
-//! `http_fetch`: reads what is behind a URL.
+//! `http_fetch`: reads the content of a URL.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -133,7 +133,7 @@ impl Tool for HttpFetch {
                 .client
                 .follow(outgoing, may_go)
                 .await
-                .map_err(|trouble| trouble.failure(context.effect))?;
+                .map_err(|error| error.failure(context.effect))?;
             match save_as {
                 Some(path) if answer.is_final() => {
                     let has_limit = arguments.max_bytes.is_some();

@@ -1,4 +1,4 @@
-//! `http_request`: sends something to a URL.
+//! `http_request`: sends a request to a URL.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -89,7 +89,7 @@ impl HttpRequest {
         let spec = ToolSpec::new("http_request", description, schema)
             .effect(Effect::Write)
             .timeout(settings.timeout)
-            .settles(settings.writes.iter().map(|rule| rule.told()).collect());
+            .settles(settings.writes.iter().map(|rule| rule.summary()).collect());
         Self {
             spec,
             client: Client::new(settings),
@@ -163,7 +163,7 @@ impl Tool for HttpRequest {
                     .shown(arguments.raw, max_bytes)
                     .await
                     .map(ToolOutput::from),
-                Err(trouble) => Err(trouble.failure(context.effect)),
+                Err(error) => Err(error.failure(context.effect)),
             }
         })
     }

@@ -26,7 +26,7 @@ pub(crate) enum Node {
 }
 
 impl Node {
-    /// The member of that name, if this is an object that has one.
+    /// The member of that name, if this is an object with such a member.
     pub(crate) fn member(&self, name: &str) -> Option<&Self> {
         let Self::Object(members) = self else {
             return None;
@@ -37,7 +37,7 @@ impl Node {
         Some(&members[at].1)
     }
 
-    /// What a JSON Pointer (RFC 6901) leads to.
+    /// The target of a JSON Pointer (RFC 6901).
     pub(crate) fn pointer(&self, pointer: &str) -> Option<&Self> {
         if pointer.is_empty() {
             return Some(self);

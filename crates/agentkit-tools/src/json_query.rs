@@ -6,6 +6,8 @@
 
 mod document;
 mod evaluate;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod hint;
 mod parse;
 mod pattern;

@@ -5,9 +5,13 @@
 //! the gate in `tests/it`.
 
 mod calculator;
+pub mod command;
 mod current_time;
+pub mod declared;
 mod edit_file;
 mod encoding;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod globs;
 mod grep;
 pub mod http;
@@ -24,10 +28,11 @@ mod replace;
 mod search_files;
 mod search_result;
 mod table_query;
+mod walk;
 mod workspace;
 mod write_file;
 
-pub use quota::Quota;
+pub use quota::{Quota, QuotaCounts, QuotaLimits};
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! `list_files`: what is in a folder of the workspace.
+//! `list_files`: the content of a folder of the workspace.
 
 use std::{
     collections::BTreeMap,
@@ -23,7 +23,7 @@ use crate::{
 
 /// The most entries that are listed.
 const MAX_LISTED: usize = 10_000;
-/// The most entries that are looked at to find the first ones.
+/// The most entries that are looked at to find the first entries.
 const MAX_SEEN: usize = 1_000_000;
 
 pub(crate) struct ListFiles(ToolSpec);

@@ -16,7 +16,7 @@ const MIN_LIMIT: u64 = 4;
 /// Which lines are to be read.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Lines {
-    /// The first one, from 1.
+    /// The first line, from 1.
     pub(crate) first: u64,
     /// How many at most; none for as many as a page holds.
     pub(crate) count: Option<u64>,
@@ -105,12 +105,12 @@ fn line_start(bytes: &[u8], line: u64) -> usize {
     newlines.nth(before).map_or(bytes.len(), |(at, _)| at + 1)
 }
 
-/// What is to be read.
+/// A part to read.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Window {
-    /// Where it starts, in bytes.
+    /// Start of the part, in bytes.
     pub(crate) offset: u64,
-    /// How long it is at most, in bytes.
+    /// Most bytes of the part.
     pub(crate) limit: u64,
 }
 

@@ -118,7 +118,7 @@ impl Tool for ReadFile {
     }
 }
 
-/// An image, beside what is said of it.
+/// An image, beside its description.
 fn image(kind: &str, bytes: Vec<u8>) -> ToolOutput {
     ToolOutput {
         content: json!({"media_type": kind, "bytes": bytes.len()}),

@@ -14,10 +14,10 @@ use crate::{
     workspace::stopped,
 };
 
-/// How much is read if nobody says, in bytes.
+/// Bytes that are read unless the arguments say a number.
 const DEFAULT_LIMIT: u64 = 8 * 1024;
 /// How many handles are told at most.
-const MAX_TOLD: usize = 50;
+const MAX_LISTED: usize = 50;
 /// The largest result that is read whole to find a text or lines in it, in bytes.
 pub(crate) const MAX_WHOLE: u64 = 64 << 20;
 /// So much of a large result is read at once.
@@ -119,7 +119,7 @@ impl Tool for ReadResult {
     }
 }
 
-/// Work on a whole result, where it holds up nobody.
+/// Work on a whole result, on a thread of its own.
 pub(crate) async fn off_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
@@ -205,13 +205,13 @@ fn unknown(handle: &str, context: &ToolContext) -> Failure {
         .results
         .keys()
         .rev()
-        .take(MAX_TOLD)
+        .take(MAX_LISTED)
         .map(StepId::to_string)
         .collect();
     known.reverse();
     let known = match context.results.len() {
         0 => "this run has none".to_owned(),
-        count if count > MAX_TOLD => format!("the newest are {}", known.join(", ")),
+        count if count > MAX_LISTED => format!("the newest are {}", known.join(", ")),
         _ => format!("there are {}", known.join(", ")),
     };
     Failure::last(

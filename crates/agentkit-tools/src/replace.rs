@@ -11,12 +11,16 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use agentkit::{StepId, event::Failure, tool::ToolContext};
+use agentkit::{
+    StepId,
+    event::Failure,
+    tool::{ToolContext, TreeWorkspaces},
+};
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt as _};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    quota::Quota,
+    quota::{NewFile, Quota},
     workspace::{UNFINISHED, failure, stopped},
 };
 
@@ -24,16 +28,18 @@ use crate::{
 const PRIVATE: u32 = 0o600;
 
 /// Where a file is written, for which call, and how much may be there.
-pub(crate) struct Place {
+pub(crate) struct Destination {
     pub(crate) workspace: PathBuf,
+    pub(crate) tree: TreeWorkspaces,
     pub(crate) step: StepId,
     pub(crate) quota: Arc<Quota>,
 }
 
-impl Place {
+impl Destination {
     pub(crate) fn of(context: &ToolContext, quota: &Arc<Quota>) -> Self {
         Self {
             workspace: context.workspace.clone(),
+            tree: context.tree.clone(),
             step: context.step,
             quota: Arc::clone(quota),
         }
@@ -45,11 +51,17 @@ pub(crate) fn replace(
     root: &Dir,
     path: &Path,
     content: &[u8],
-    place: &Place,
+    destination: &Destination,
     abandoned: &CancellationToken,
 ) -> Result<PathBuf, Failure> {
-    let (step, size) = (place.step, content.len() as u64);
-    place.quota.check(root, &place.workspace, path, size)?;
+    let step = destination.step;
+    destination.quota.check(&NewFile {
+        root,
+        workspace: &destination.workspace,
+        tree: &destination.tree,
+        path,
+        size: content.len() as u64,
+    })?;
     write(root, path, content, step, abandoned).map_err(|error| match error {
         Stop::Abandoned => stopped(),
         Stop::Folder => {
@@ -178,7 +190,7 @@ impl Drop for Unfinished<'_> {
     }
 }
 
-/// Removes what a try of the same step left that crashed.
+/// Removes the file of a try of the same step that crashed.
 fn remove_unfinished(dir: &Dir, step: StepId) -> io::Result<()> {
     let prefix = format!("{UNFINISHED}{step}-");
     for entry in dir.entries()? {

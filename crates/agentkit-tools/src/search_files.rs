@@ -33,7 +33,7 @@ const MAX_SEARCHED: u64 = 1 << 30;
 /// The most files and folders that are looked at.
 const MAX_SEEN: usize = 100_000;
 /// How many files of one kind are told by name.
-const MAX_TOLD: usize = 20;
+const MAX_LISTED: usize = 20;
 
 pub(crate) struct SearchFiles(ToolSpec);
 
@@ -171,7 +171,7 @@ struct Told {
 impl Told {
     fn add(&mut self, value: impl FnOnce() -> Value) {
         self.count += 1;
-        if self.first.len() < MAX_TOLD {
+        if self.first.len() < MAX_LISTED {
             self.first.push(value());
         }
     }
@@ -196,7 +196,7 @@ struct Search<'a> {
     encoding: Option<&'static Encoding>,
     abandoned: &'a CancellationToken,
     matches: Vec<Value>,
-    /// What was not searched, and why.
+    /// Files that were not searched, and why.
     skipped: Told,
     /// Files whose encoding was found out.
     encodings: Told,

@@ -4,6 +4,8 @@
 //! groups and the rows are each bounded.
 
 mod condition;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod groups;
 mod rows;
 
@@ -33,7 +35,7 @@ const MAX_BYTES: u64 = 64 << 20;
 const DEFAULT_ROWS: usize = 100;
 const MAX_ROWS: usize = 1000;
 /// The most bytes of rows that are kept to be sorted, about.
-const MAX_KEPT: usize = 64 << 20;
+const MAX_SORT_BYTES: usize = 64 << 20;
 /// How many tables are in memory at once.
 const AT_ONCE: usize = 2;
 /// The most entries of a list among the arguments.
@@ -309,7 +311,7 @@ fn answer(
             None if keys.is_empty() && kept.len() >= wanted => {}
             None => {
                 kept_bytes += row.iter().map(Cell::size).sum::<usize>();
-                if kept_bytes > MAX_KEPT {
+                if kept_bytes > MAX_SORT_BYTES {
                     return Err(too_large("the rows to show or sort take too much memory"));
                 }
                 kept.push(row);

@@ -17,7 +17,7 @@ use cap_std::{
 use rustix::{fs::OFlags, io::Errno};
 use tokio_util::sync::CancellationToken;
 
-/// Names that begin like this are files that a write has not finished. Nobody sees them.
+/// Names that begin like this are files that a write has not finished. They are hidden from tools.
 pub(crate) const UNFINISHED: &str = ".opspawn-unfinished-";
 
 const MAX_PATH: usize = 4000;
@@ -48,7 +48,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
     }
 }
 
-/// What work fails with that was abandoned.
+/// The failure of work that was abandoned.
 pub(crate) fn stopped() -> Failure {
     Failure::passing("cancelled", "the call was stopped before it was done")
 }
@@ -154,7 +154,7 @@ pub(crate) fn read_whole(root: &Dir, path: &Path, max: u64) -> Result<Vec<u8>, F
     Ok(bytes)
 }
 
-/// What the file system said, with a stable code.
+/// The failure of the file system, with a stable code.
 pub(crate) fn failure(path: &Path, error: &io::Error) -> Failure {
     let path = path.display();
     let last = |code, message: &str| Failure::last(code, format!("`{path}` {message}"));

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::{
     quota::Quota,
-    replace::{Place, replace},
+    replace::{Destination, replace},
     workspace::{blocking, file_path},
 };
 
@@ -70,9 +70,9 @@ impl Tool for WriteFile {
             let path = file_path(&path)?;
             let content = Bytes::from(content);
             let bytes = content.clone();
-            let place = Place::of(context, &self.quota);
+            let destination = Destination::of(context, &self.quota);
             let path = blocking(context, move |root, abandoned| {
-                replace(root, &path, &bytes, &place, abandoned)
+                replace(root, &path, &bytes, &destination, abandoned)
             })
             .await?;
             let path = path.to_string_lossy().into_owned();
@@ -80,7 +80,7 @@ impl Tool for WriteFile {
                 content: json!({"path": path, "bytes": content.len()}),
                 files: vec![(path, Some(content))],
                 parts: Vec::new(),
-                then: None,
+                follow_up: None,
             })
         })
     }

@@ -12,7 +12,7 @@ use std::{
 
 use agentkit::{
     Agent, BoxFuture, Model, Tool, ToolSpec, Usage,
-    drive::{Batch, MemoryRecorder, RecordError, Recorder, Session, SystemClock, drive},
+    drive::{Batch, DriveEnvironment, MemoryRecorder, RecordError, Recorder, SystemClock, drive},
     event::{Failure, FinishReason},
     model::{DeltaSink, ModelError, Request, Response, ResponseCall},
     run::{Limits, Run},
@@ -108,14 +108,14 @@ async fn turns(run: &mut Run, count: u64) -> Duration {
         .limits(limits)
         .build()
         .expect("the tool is valid");
-    let session = Session::new(
+    let environment = DriveEnvironment::new(
         Arc::new(Nothing(Arc::clone(&looked), count)),
         Arc::new(SystemClock),
         std::env::temp_dir(),
         Arc::new(MemoryRecorder::default()),
     );
     let start = Instant::now();
-    let stopped = drive(&agent, "look", run, &session).await;
+    let stopped = drive(&agent, "look", run, &environment).await;
     let took = start.elapsed();
     assert!(stopped.is_err(), "only the recorder stops it");
     assert_eq!(looked.load(Ordering::Relaxed), count);

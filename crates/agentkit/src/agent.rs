@@ -1,5 +1,6 @@
 //! An agent: a model, a planner, tools behind a gate, and limits.
 
+mod approve;
 mod run;
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -7,10 +8,13 @@ use std::{collections::BTreeSet, sync::Arc};
 use schemars::JsonSchema;
 use serde_json::Value;
 
-pub use self::run::{Answer, RunBuilder, RunError, RunEvent, RunStream};
+pub use self::{
+    approve::{CallDecision, PendingCall},
+    run::{Answer, RunBuilder, RunError, RunEvent, RunStream},
+};
 use crate::{
     Goal,
-    drive::{self, Session, Stop},
+    drive::{self, DriveEnvironment, Stop},
     event::Wait,
     memory,
     model::Model,
@@ -23,7 +27,7 @@ use crate::{
     tool::{Gate, Registry, RegistryError, Tool},
 };
 
-/// An agent, ready to drive runs. Cloning it is cheap.
+/// An agent, ready to drive runs. A clone is cheap.
 #[derive(Clone)]
 pub struct Agent {
     pub(crate) config: Arc<RunConfig>,
@@ -32,6 +36,8 @@ pub struct Agent {
     pub(crate) planner: Arc<dyn Planner>,
     pub(crate) gate: Gate,
     pub(crate) model_tries: u32,
+    /// [`Agent::binding_children`].
+    pub(crate) child_policies: Vec<Value>,
     /// [`AgentBuilder::max_reasks`].
     max_reasks: Option<u32>,
     /// [`AgentBuilder::content_in_spans`].
@@ -54,11 +60,12 @@ pub struct AgentBuilder {
 
 /// An agent that cannot be put together.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum BuildError {
-    /// Something is wrong with a tool.
+    /// A tool is invalid.
     #[error(transparent)]
     Tool(#[from] RegistryError),
-    /// Something is wrong with the schema of its answers.
+    /// The schema of the answers is invalid.
     #[error(transparent)]
     Output(#[from] OutputError),
     /// Two models of the chain have one name, so the log of a run would not say which of them it used.
@@ -133,13 +140,21 @@ impl Agent {
         self
     }
 
-    /// The same agent with other answers. Their schema must be one that
-    /// [`planner::check_schema`] accepts, or the model's answers are refused.
+    /// The same agent with other answers. [`planner::check_schema`] must accept their schema, or the
+    /// model's answers are refused.
     #[must_use]
     pub fn with_output(mut self, output: Option<OutputConfig>) -> Self {
         if self.config.output != output {
             Arc::make_mut(&mut self.config).output = output;
         }
+        self
+    }
+
+    /// The same agent with the policies that bind the children that its runs begin, each the content of a policy file.
+    /// Whoever makes the agents of children holds them to these policies.
+    #[must_use]
+    pub fn binding_children(mut self, policies: Vec<Value>) -> Self {
+        self.child_policies = policies;
         self
     }
 
@@ -173,15 +188,15 @@ impl Agent {
         &self,
         goal: impl Into<Goal>,
         run: &mut Run,
-        session: &Session,
+        environment: &DriveEnvironment,
     ) -> Result<Value, RunError> {
         let mut goal = goal.into();
         loop {
-            match drive::drive(self, std::mem::take(&mut goal), run, session).await? {
+            match drive::drive(self, std::mem::take(&mut goal), run, environment).await? {
                 Stop::Completed(answer) => return Ok(answer),
                 Stop::Failed(failure) => return Err(failure.into()),
                 Stop::Waiting(wait @ Wait::Timer { .. }) => {
-                    drive::sleep_through(&wait, session).await;
+                    drive::sleep_through(&wait, environment).await;
                 }
                 Stop::Waiting(wait) => return Err(RunError::Waiting(wait)),
             }
@@ -212,9 +227,9 @@ impl AgentBuilder {
         self
     }
 
-    /// With another model that goes on where the ones before it cannot: when an error is final for
-    /// them, or their tries are used up. The run's log says from where on. The models of a chain have
-    /// different names: see [`Model::named`].
+    /// Adds another model, which goes on where the models before cannot: after a final error, or when their
+    /// tries are used up. The run's log names the model of each call. The models of a chain have different
+    /// names: see [`Model::named`].
     #[must_use]
     pub fn fallback(mut self, model: impl Model + 'static) -> Self {
         self.models.push(Arc::new(model));
@@ -235,8 +250,8 @@ impl AgentBuilder {
         self
     }
 
-    /// With the tools of a registry, beside those that are given one by one: the registry's schemas are
-    /// compiled once for many agents.
+    /// Adds the tools of a registry, beside the single tools: the registry's schemas are compiled once for
+    /// many agents.
     #[must_use]
     pub fn registry(mut self, registry: Registry) -> Self {
         self.registry = Some(registry);
@@ -264,7 +279,7 @@ impl AgentBuilder {
         self
     }
 
-    /// With a policy; without one, the tools that were given are allowed and nothing else.
+    /// Sets the policy; without a policy, the given tools are allowed and no others.
     #[must_use]
     pub fn policy(mut self, policy: Arc<dyn Policy>) -> Self {
         self.policy = Some(policy);
@@ -367,6 +382,7 @@ impl AgentBuilder {
             planner: self.planner,
             gate: Gate::new(registry, policy),
             model_tries: self.model_tries,
+            child_policies: Vec::new(),
             max_reasks: self.max_reasks,
             content_in_spans: self.content_in_spans,
         })

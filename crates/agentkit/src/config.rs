@@ -1,4 +1,4 @@
-//! The definition that a run is pinned to, and what it may use up.
+//! The pinned definition of a run, and its limits.
 
 use std::sync::Arc;
 
@@ -7,18 +7,18 @@ use serde_json::Value;
 
 use crate::model::Prices;
 
-/// The definition that a run is pinned to; recorded in `run.started`.
+/// The pinned definition of a run; recorded in `run.started`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunConfig {
     /// The agent's name.
     pub agent: String,
-    /// The version of its definition, if it has one.
+    /// The version of the definition, if the agent has a definition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_digest: Option<String>,
     /// Provider and model, for instance `openai/gpt-5`.
     pub model: String,
-    /// The chain of models, `model` first: where one cannot go on, the next one does. With what was
-    /// known of each when the run began. Empty where there is no other and nothing is known.
+    /// The chain of models, `model` first: where a model cannot go on, the next model does. With the facts about
+    /// each model at the begin of the run. Empty for a single model without facts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub models: Vec<PinnedModel>,
     /// The planner's name.
@@ -26,14 +26,14 @@ pub struct RunConfig {
     /// Instructions for the model.
     #[serde(default)]
     pub instructions: String,
-    /// The tools it may call, by name, with the digest of the definition. Shared by the runs of an
-    /// agent: every run has them in its first event and in its fold.
+    /// The callable tools, by name, with the digest of the definition. Shared by the runs of an
+    /// agent: every run has the tools in its first event and in its fold.
     #[serde(default)]
     pub tools: Arc<[PinnedTool]>,
     /// About how many tokens the tools' definitions have.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub tools_tokens: u64,
-    /// What it may use up.
+    /// Limits of the run.
     #[serde(default)]
     pub limits: Limits,
     /// How its conversation is kept within the model's context.
@@ -45,10 +45,10 @@ pub struct RunConfig {
     /// Sent with each request, if configured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
-    /// What the answer has to be, if it is not plain text.
+    /// Form of the answer; `None` for plain text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<OutputConfig>,
-    /// Anything else that the host wants to find again on resume.
+    /// Further values of the host, for a resume.
     #[serde(default, skip_serializing_if = "Value::is_null")]
     pub host: Value,
 }
@@ -74,12 +74,12 @@ fn is_zero(number: &u64) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct MemoryConfig {
-    /// The share of the context, in per cent, at which it begins.
+    /// Share of the context, in per cent, from which a compaction begins.
     pub compact_at: u8,
-    /// The newest exchanges that stay whole, as long as they fit. An exchange is a message of the
-    /// model, and what its calls returned.
+    /// Number of newest exchanges to keep whole, as long as they fit. An exchange is a message of the
+    /// model with the results of its calls.
     pub keep_exchanges: u32,
-    /// Whether the model sums up the older part; if not, that is left out.
+    /// Whether the model sums up the older part; otherwise the older part is left out.
     pub summarise: bool,
 }
 
@@ -99,12 +99,12 @@ impl MemoryConfig {
     }
 }
 
-/// What a run's answer has to be: JSON that matches a schema.
+/// Form of an answer: JSON that matches a schema.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OutputConfig {
     /// A JSON Schema. A `$ref` may only point into the schema itself.
     pub schema: Value,
-    /// How often the model is asked again for an answer that matches.
+    /// Number of further requests after an answer that does not match.
     #[serde(default = "default_reasks")]
     pub max_reasks: u32,
 }
@@ -116,7 +116,7 @@ fn default_reasks() -> u32 {
     DEFAULT_REASKS
 }
 
-/// What was known of a model when the run began.
+/// Facts about a model at the begin of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PinnedModel {
     /// Provider and model.
@@ -127,12 +127,12 @@ pub struct PinnedModel {
     /// Tokens of an answer at the most, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_output_tokens: Option<u64>,
-    /// What it costs, where known.
+    /// Prices, where known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub prices: Vec<Prices>,
 }
 
-/// A tool as it was when the run began.
+/// A tool at the begin of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PinnedTool {
     /// Its name.
@@ -141,47 +141,47 @@ pub struct PinnedTool {
     pub digest: String,
 }
 
-/// What a run may use up.
+/// Limits of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Limits {
     /// Model and tool calls together.
     pub max_steps: u32,
-    /// Input and output tokens together; none for no limit.
+    /// Input and output tokens together; `None` for no limit.
     pub max_tokens: Option<u64>,
-    /// Money in micro-USD; none for no limit.
+    /// Money in micro-USD; `None` for no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_cost_micros: Option<u64>,
-    /// UTC microseconds; none for no limit.
+    /// UTC microseconds; `None` for no limit.
     pub deadline_micros: Option<i64>,
-    /// Turns in a row whose calls were all invalid.
+    /// Turns in a row with only invalid calls.
     pub max_repairs: u32,
-    /// Tokens of a prompt at the most: the conversation and the tools' definitions. None for the
+    /// Tokens of a prompt at the most: the conversation and the tools' definitions. `None` for the
     /// model's context, less room for the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context_tokens: Option<u64>,
     /// Tokens of an answer at the most; sent only if set.
     pub max_output_tokens: Option<u64>,
-    /// What follows where one of these is used up.
+    /// Behaviour where a limit is used up.
     #[serde(skip_serializing_if = "Exhaustion::is_fail")]
     pub on_exhausted: Exhaustion,
-    /// Child tasks that the run may begin.
+    /// Most child tasks of the run.
     #[serde(skip_serializing_if = "is_default_children")]
     pub max_children: u32,
-    /// How many generations of child tasks may follow: at 0 it may begin none, and a child has one
+    /// Generations of child tasks below the run: a run with 0 begins no child, and a child has a generation
     /// less than its parent.
     #[serde(skip_serializing_if = "is_default_depth")]
     pub spawn_depth_left: u32,
 }
 
-/// What follows where a limit of a run is used up.
+/// Behaviour where a limit of a run is used up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Exhaustion {
     /// The run fails.
     #[default]
     Fail,
-    /// It waits until somebody raises the limit.
+    /// The run waits until a client raises the limit.
     Wait,
 }
 

@@ -1,13 +1,13 @@
-//! Agents as data: what an agent is, written in TOML, or in Markdown whose text is the instructions.
+//! Agents as data: definitions in TOML, or in Markdown with the instructions as its text.
 //!
 //! ```toml
 //! name = "researcher"
-//! description = "Finds out and cites"     # for people, and for agents that may start it
-//! model = ["openai/gpt-5", "anthropic/claude-sonnet-4-5"]   # a chain; or one name
+//! description = "Finds out and cites"     # for people, and for agents that start this agent
+//! model = ["openai/gpt-5", "anthropic/claude-sonnet-4-5"]   # a chain; or a name
 //! planner = "react"
 //! temperature = 0.2
-//! tools = ["read_file", "http_*"]         # names and patterns; without it, every tool
-//! agents = ["writer"]                     # those that it may start with spawn_agent
+//! tools = ["read_file", "http_*"]         # names and patterns; without the key, every tool
+//! agents = ["writer"]                     # agents to start with spawn_agent
 //! instructions = """
 //! You look things up for {{ input.customer }}. Today is {{ date }}.
 //! """
@@ -29,7 +29,7 @@
 //! ```
 //!
 //! Equal definitions have equal digests, however they are written: [`Definition::canonical`] is RFC
-//! 8785 JSON without what is left out, and [`Definition::digest`] its SHA-256.
+//! 8785 JSON without empty fields, and [`Definition::digest`] its SHA-256.
 
 mod braces;
 mod foreign;
@@ -49,81 +49,80 @@ use crate::{
     run::{DEFAULT_REASKS, Exhaustion, OutputConfig},
 };
 
-/// What an agent is.
+/// An agent as data.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Definition {
     /// Its name: 1 to 64 of `a-z`, `0-9`, `-`, `_` and `.`, a letter or digit first.
     pub name: String,
-    /// What it is good for.
+    /// Purpose of the agent.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub description: String,
-    /// Provider and model, the first choice first; empty for the configured ones.
+    /// Provider and model, the first choice first; empty for the configured models.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub model: Vec<String>,
     /// Instructions for the model: a template, see [`Definition::instructions`].
     #[serde(skip_serializing_if = "String::is_empty")]
     pub instructions: String,
-    /// False for instructions that are text, whatever braces they have; none for a template.
+    /// `Some(false)` for instructions that are text, with any braces; `None` for a template.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub template: Option<bool>,
-    /// The planner; none for the configured one.
+    /// The planner; `None` for the configured planner.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub planner: Option<String>,
-    /// Sent with each request, if it is there.
+    /// Temperature of each request; `None` leaves the field out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
     /// The script of a scripted model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub script: Option<String>,
-    /// Names and patterns of its tools, such as `http_*`, or `github/*` for those of one source; none for
-    /// every tool that there is.
+    /// Names and patterns of tools, such as `http_*`, or `github/*` for the tools of a source; `None` for every tool.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tools: Option<Vec<String>>,
-    /// The agents that it may start.
+    /// Agents to start with `spawn_agent`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub agents: Vec<String>,
-    /// What its answers have to be, if they are not plain text.
+    /// Form of the answers; `None` for plain text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<Output>,
-    /// What it remembers within a run.
+    /// Short-term memory of a run.
     #[serde(skip_serializing_if = "Memory::is_default")]
     pub memory: Memory,
-    /// What a run may use up.
+    /// Limits of a run.
     #[serde(skip_serializing_if = "Limits::is_default")]
     pub limits: Limits,
-    /// A policy file's content, which binds it beside the server's policy; null for none.
+    /// Content of a policy file that binds the agent beside the server's policy; `null` for no policy.
     #[serde(skip_serializing_if = "Value::is_null")]
     pub policy: Value,
 }
 
-/// What an agent's answers have to be: JSON that matches a schema.
+/// Form of answers: JSON that matches a schema.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Output {
     /// A JSON Schema.
     pub schema: Value,
-    /// How often the model is asked again; none for the usual number.
+    /// Number of further requests after an answer that does not match; `None` for the usual number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_reasks: Option<u32>,
 }
 
-/// What an agent remembers within a run; what is none falls back to the configuration.
+/// Short-term memory of a run; `None` falls back to the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Memory {
     /// Tokens of a prompt at the most.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context_tokens: Option<u64>,
-    /// The share of the context, in per cent, at which the conversation is made smaller.
+    /// Share of the context, in per cent, from which the conversation is compacted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compact_at: Option<u8>,
-    /// The newest exchanges that stay whole then.
+    /// Number of newest exchanges to keep whole in a compaction.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_exchanges: Option<u32>,
-    /// Whether the model sums up the older part; if not, it is left out.
+    /// Whether the model sums up the older part; otherwise the older part is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub summarise: Option<bool>,
 }
 
-/// What a run may use up; what is none falls back to the configuration.
+/// Limits of a run; `None` falls back to the configuration.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Limits {
     /// Model and tool calls together.
@@ -138,7 +137,7 @@ pub struct Limits {
     /// Seconds from the first start; written as a number of them, or like `90s` or `10m`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<f64>,
-    /// Tokens of one answer.
+    /// Tokens of an answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_output_tokens: Option<u64>,
     /// Child tasks.
@@ -147,7 +146,7 @@ pub struct Limits {
     /// Generations of child tasks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spawn_depth: Option<u32>,
-    /// What follows where one of these is used up.
+    /// Behaviour where a limit is used up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_exhausted: Option<Exhaustion>,
 }
@@ -165,17 +164,17 @@ pub enum Format {
     Json,
 }
 
-/// A definition that was read from a file.
+/// A definition from a file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parsed {
     /// The definition.
     pub definition: Definition,
-    /// What was made of the file where it does not say so itself: whether its text is a template, and of
-    /// a file for another tool, what its settings became and what was left out.
+    /// Choices of the reader, for the author: whether the text is a template, and for a file of a foreign tool the
+    /// mapped settings and the settings left out.
     pub notes: Vec<String>,
 }
 
-/// A definition that cannot be used.
+/// An unusable definition.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DefinitionError {
     /// The text is not of its format.
@@ -186,19 +185,19 @@ pub enum DefinitionError {
         /// Where and why.
         message: String,
     },
-    /// Parts of it are wrong: all of them.
+    /// Every wrong part of the definition.
     #[error("{}", sentences(.0))]
     Mistakes(Vec<Mistake>),
 }
 
-/// One part of a definition that is wrong.
+/// A wrong part of a definition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistake {
     /// Where: keys, outermost first.
     pub path: Vec<String>,
-    /// What is wrong, as a sentence that names the place.
+    /// The mistake, as a sentence with the place.
     pub message: String,
-    /// Whether a newer release may read it: it has a key or a name that this one does not know.
+    /// Whether a newer release may read the definition: a key or a name is unknown to this release.
     pub may_be_newer: bool,
 }
 
@@ -219,7 +218,7 @@ fn sentences(mistakes: &[Mistake]) -> String {
 }
 
 impl Format {
-    /// The format of a file, by its name; none if it is no definition's.
+    /// The format of a file, by its name; `None` for other files.
     #[must_use]
     pub fn of(path: &Path) -> Option<Self> {
         match path.extension()?.to_str()? {
@@ -231,8 +230,7 @@ impl Format {
         }
     }
 
-    /// The format of a text without a name: one that begins with a fence is Markdown, and one that begins
-    /// with a brace is JSON.
+    /// The format of a text without a name: Markdown begins with a fence, JSON with a brace, and the rest is TOML.
     #[must_use]
     pub fn guess(text: &str) -> Self {
         let text = text.trim_start_matches('\u{feff}').trim_start();
@@ -248,13 +246,13 @@ impl Definition {
     /// Reads a definition.
     ///
     /// # Errors
-    /// Everything in it that is wrong. An unknown key is named with the nearest that there is.
+    /// Every mistake. An unknown key comes with the nearest known key.
     pub fn parse(text: &str, format: Format) -> Result<Self, DefinitionError> {
         Self::parse_file(text, format, None).map(|parsed| parsed.definition)
     }
 
-    /// Reads a definition from a file, whose name without its extension names an agent that has no name.
-    /// Markdown that was written for Claude Code, Copilot or a like tool is mapped, and the notes say how.
+    /// Reads a definition from a file. The name of the file, without its extension, names an agent without a name.
+    /// Markdown for Claude Code, Copilot or a like tool is mapped, and the notes tell the mapping.
     ///
     /// # Errors
     /// As [`Definition::parse`].
@@ -276,7 +274,7 @@ impl Definition {
         })
     }
 
-    /// Reads a definition that is JSON.
+    /// Reads a definition from JSON.
     ///
     /// # Errors
     /// As [`Definition::parse`].
@@ -290,20 +288,20 @@ impl Definition {
         self.template != Some(false)
     }
 
-    /// Its one form: RFC 8785 JSON, without what it leaves out.
+    /// The canonical form: RFC 8785 JSON without empty fields.
     #[must_use]
     pub fn canonical(&self) -> String {
         serde_json_canonicalizer::to_string(self)
             .expect("a definition has string keys and finite numbers, so it always serialises")
     }
 
-    /// SHA-256 of its one form, in hex.
+    /// SHA-256 of the canonical form, in hex.
     #[must_use]
     pub fn digest(&self) -> String {
         crate::tool::digest_hex(self.canonical().as_bytes())
     }
 
-    /// What its answers have to be, as a run is pinned to it.
+    /// Form of the answers, as a run is pinned to the form.
     #[must_use]
     pub fn output(&self) -> Option<OutputConfig> {
         let output = self.output.as_ref()?;
@@ -313,10 +311,18 @@ impl Definition {
         })
     }
 
-    /// The policy that it brings along, if it does.
+    /// The policy of a definition: the content of a policy file, or `null` for no policy.
     ///
     /// # Errors
-    /// None, for a definition that was read.
+    /// The mistake in the policy.
+    pub fn policy_of(value: &Value) -> Result<Option<PolicyFile>, DefinitionError> {
+        read::policy(value)
+    }
+
+    /// The policy of the definition, if there is a policy.
+    ///
+    /// # Errors
+    /// Never, for a definition from [`Definition::parse`].
     pub fn policy(&self) -> Result<Option<PolicyFile>, DefinitionError> {
         read::policy(&self.policy)
     }

@@ -1,32 +1,39 @@
-//! The driver: the only code that performs what the run machine asks for.
+//! The driver: the only code that performs the effects of the run machine.
 //!
-//! It records the intent of every call before it makes the call and the outcome before it goes on.
-//! The outcome of a step and the intent of the next one are one append.
+//! The driver records the intent of every call before the call and the outcome before the next effect. The
+//! outcome of a step and the intent of the next step are one append.
 
+mod budget;
 mod command;
+mod environment;
+mod external;
 mod media;
 mod memory_recorder;
 mod model_call;
-mod outside;
+mod preview;
 mod probes;
-mod session;
+mod prompt;
+mod shown;
 mod tool_calls;
-mod words;
 
 use bytes::Bytes;
 use serde_json::Value;
 use tracing::Instrument as _;
 
 pub use self::{
-    command::{Approval, ChildLimits, ChildSpec, Command},
+    budget::CallBudget,
+    command::{Approval, ChildLimits, ChildSpec, Command, Preview},
+    environment::{
+        Deltas, DriveEnvironment, Random, RunClock, SystemClock, SystemRandom, sleep_through,
+    },
     memory_recorder::MemoryRecorder,
-    session::{Clock, Deltas, Random, Session, SystemClock, SystemRandom},
+    shown::{Prompt, prompt},
 };
 use crate::{
     Agent, BoxFuture, Goal,
     event::{
-        CallKey, Event, Failure, Resolution, RunCompleted, RunFailed, RunStarted, StepId,
-        ToolCalled, ToolResolved, ToolStarted, Verdict, Wait, WaitStarted,
+        CallKey, Event, Failure, GateDecision, Resolution, RunCompleted, RunFailed, RunStarted,
+        StepId, ToolCalled, ToolResolved, ToolStarted, Wait, WaitStarted,
     },
     memory::Context,
     run::{CallState, FoldError, Limits, Next, Outcome, Progress, Run},
@@ -35,13 +42,13 @@ use crate::{
 
 /// Keeps the log of a run.
 pub trait Recorder: Send + Sync {
-    /// Appends to the log, durably and as a whole, and carries out what follows with it.
+    /// Appends to the log, durably and as a whole, and carries out the batch's commands.
     fn append<'a>(&'a self, batch: Batch<'a>) -> BoxFuture<'a, Result<(), RecordError>>;
 
-    /// Whether an effect may begin now: the lease still holds and nobody wants the run stopped.
+    /// Whether an effect may begin now: the lease still holds and no stop was requested.
     ///
     /// # Errors
-    /// Why it may not.
+    /// Why the effect may not begin.
     fn check(&self) -> Result<(), RecordError>;
 
     /// A fresh id for a child task.
@@ -50,10 +57,16 @@ pub trait Recorder: Send + Sync {
     /// Why the run can have no children; the call that asks for one fails with it.
     fn new_child(&self) -> Result<String, Failure>;
 
-    /// The limits that somebody has given the run since this was asked last, in place of those that
-    /// it has; they are in the log already. It is asked after each append.
+    /// The limits that were changed since the previous call, in place of the present limits; the log has
+    /// them already. The driver calls this after each append.
     fn limits(&self, now: &Limits) -> Option<Limits> {
         let _ = now;
+        None
+    }
+
+    /// The budgets that the run shares with others; `None` if no budget is about the run. The recorder may refuse an
+    /// intent whose reservation has no room: see [`RecordError::Ended`].
+    fn budget(&self) -> Option<CallBudget> {
         None
     }
 }
@@ -61,24 +74,23 @@ pub trait Recorder: Send + Sync {
 /// One append.
 #[derive(Debug)]
 pub struct Batch<'a> {
-    /// What happened, in order.
+    /// The events, in order.
     pub events: &'a [Event],
     /// Values that the events refer to by digest.
     pub blobs: Vec<(String, Bytes)>,
-    /// What takes place with the events, and not without them. Each goes with an event that
-    /// [`outcomes`] keeps.
+    /// Commands that commit together with the events. Each belongs to an event that [`outcomes`] keeps.
     pub commands: Vec<Command>,
     /// How the drive ends with this append, if it does.
     pub stop: Option<&'a Stop>,
-    /// The run after these events: the fold of its log with them. None where the run knows of
-    /// intents that are not recorded, because it is broken off.
+    /// The run after these events: the fold of its log with them. `None` where the run knows of intents
+    /// that are not recorded, because the drive is broken off.
     pub run: Option<&'a Run>,
 }
 
 /// Why the log takes no more.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
-    /// Somebody else has the run now.
+    /// Another worker has the run now.
     #[error("the lease on the run is over")]
     LeaseLost,
     /// The run is cancelled.
@@ -101,9 +113,9 @@ pub enum RecordError {
 pub enum Stop {
     /// With an answer.
     Completed(Value),
-    /// Without one. A retryable failure leaves the run open: it may be driven again.
+    /// Without an answer. A retryable failure leaves the run open: the run may be driven again.
     Failed(Failure),
-    /// It waits, and holds nothing meanwhile.
+    /// The run waits, and holds no resource meanwhile.
     Waiting(Wait),
 }
 
@@ -140,24 +152,24 @@ fn quoted(names: &[String]) -> String {
     format!("`{}`", names.join("`, `"))
 }
 
-/// Drives a run until it ends or waits. `run` is the fold of its log, empty for a new one; it is
-/// kept up to date. A run that has begun takes its own goal, or an empty one.
+/// Drives a run until the run ends or waits. `run` is the fold of its log, empty for a new run; the drive
+/// keeps `run` up to date. A run that has begun takes its own goal, or an empty goal.
 ///
 /// # Errors
-/// [`DriveError`] if the recorder refuses, if the run has begun with another goal, or if it goes on
-/// with a model that the agent does not have; what was recorded until then stands.
+/// [`DriveError`] if the recorder refuses, if the run has begun with another goal, or if the run goes on
+/// with a model that the agent does not have; the events recorded until then stand.
 pub async fn drive(
     agent: &Agent,
     goal: impl Into<Goal>,
     run: &mut Run,
-    session: &Session,
+    environment: &DriveEnvironment,
 ) -> Result<Stop, DriveError> {
     let goal = goal.into();
     if run.config().is_some() && !goal.is_empty() && !run.began_with(&goal) {
         return Err(DriveError::OtherGoal);
     }
     let span = telemetry::drive(agent);
-    let stop = to_the_end(agent, goal, run, session)
+    let stop = to_the_end(agent, goal, run, environment)
         .instrument(span.clone())
         .await;
     if let Ok(Stop::Failed(failure)) = &stop {
@@ -170,11 +182,11 @@ async fn to_the_end(
     agent: &Agent,
     mut goal: Goal,
     run: &mut Run,
-    session: &Session,
+    environment: &DriveEnvironment,
 ) -> Result<Stop, DriveError> {
     let mut driver = Driver {
         agent,
-        session,
+        environment,
         run,
         events: Vec::new(),
         blobs: Vec::new(),
@@ -183,13 +195,13 @@ async fn to_the_end(
         images: media::Images::default(),
         broken_off: false,
     };
-    let begun_micros = session.clock.now_micros();
-    let read_micros = session.read_micros.unwrap_or(begun_micros);
+    let begun_micros = environment.clock.now_micros();
+    let read_micros = environment.read_micros.unwrap_or(begun_micros);
     if let Some(stop) = driver.recover().await? {
         return Ok(stop);
     }
     loop {
-        let now = session.clock.now_micros();
+        let now = environment.clock.now_micros();
         match driver.run.next(&*agent.planner, now) {
             Next::Start => driver.start(std::mem::take(&mut goal))?,
             Next::CallModel {
@@ -213,8 +225,14 @@ async fn to_the_end(
                 }
             }
             Next::OpenSegment(opened) => driver.push(Event::SegmentOpened(opened))?,
-            Next::CallTools { steps } => driver.call_tools(&steps).await?,
-            Next::Judge { steps } => driver.judge(&steps).await?,
+            Next::CallTools { steps } => {
+                if let Some(stop) = driver.call_tools(&steps).await? {
+                    return Ok(stop);
+                }
+            }
+            Next::Recheck { steps } => driver.recheck(&steps).await?,
+            Next::Preview { step } => driver.preview(step).await?,
+            Next::Escalate(escalated) => driver.push(Event::ToolEscalated(escalated))?,
             Next::Settle { step, result } => {
                 // Somebody may have answered in time: whoever reads the log anew knows.
                 if driver.run.may_be_answered(step, read_micros)
@@ -225,36 +243,20 @@ async fn to_the_end(
                 driver.settle_waiting(step, result)?;
             }
             Next::Wait(wait) => return driver.wait(wait).await,
-            Next::Done(Outcome::Failed(_)) if driver.hears_of_limits().await? => {}
+            Next::Done(Outcome::Failed(_)) if driver.apply_new_limits().await? => {}
             Next::Done(outcome) => return driver.finish(outcome).await,
         }
     }
 }
 
-/// Sleeps until a timer wait is over; returns at once for any other wait.
-pub async fn sleep_through(wait: &Wait, session: &Session) {
-    match wait {
-        Wait::Timer { until_micros } => {
-            let left = until_micros.saturating_sub(session.clock.now_micros());
-            let left = std::time::Duration::from_micros(u64::try_from(left).unwrap_or(0));
-            tokio::time::sleep(left).await;
-        }
-        Wait::InDoubt { .. }
-        | Wait::Approval { .. }
-        | Wait::Signal { .. }
-        | Wait::Children { .. }
-        | Wait::Budget { .. } => {}
-    }
-}
-
-/// The same events without their intents: what has not begun yet does not begin.
+/// The same events without their intents: calls that have not begun do not begin.
 #[must_use]
 pub fn outcomes(events: &[Event]) -> Vec<Event> {
     let keep = |event: &Event| match event {
         Event::ModelStarted(_) | Event::ToolStarted(_) | Event::WaitStarted(_) => None,
-        Event::ToolCalled(called) if called.verdict == Verdict::Start => {
+        Event::ToolCalled(called) if called.decision == GateDecision::Start => {
             Some(Event::ToolCalled(ToolCalled {
-                verdict: Verdict::Queue,
+                decision: GateDecision::Queue,
                 ..called.clone()
             }))
         }
@@ -267,6 +269,7 @@ pub fn outcomes(events: &[Event]) -> Vec<Event> {
         | Event::ToolFailed(_)
         | Event::ToolWaiting(_)
         | Event::ToolProbed(_)
+        | Event::ToolEscalated(_)
         | Event::ToolResolved(_)
         | Event::ToolApproved(_)
         | Event::ToolDenied(_)
@@ -284,13 +287,13 @@ pub fn outcomes(events: &[Event]) -> Vec<Event> {
 
 struct Driver<'a> {
     agent: &'a Agent,
-    session: &'a Session,
+    environment: &'a DriveEnvironment,
     run: &'a mut Run,
     /// Applied, but not recorded yet.
     events: Vec<Event>,
     blobs: Vec<(String, Bytes)>,
     commands: Vec<Command>,
-    /// What the model was sent last.
+    /// The conversation of the last request.
     context: Context,
     /// The images that it was shown with that.
     images: media::Images,
@@ -306,7 +309,7 @@ impl Driver<'_> {
         Ok(())
     }
 
-    /// Work that may take a while; none if the run's deadline comes first.
+    /// Work that may take a while; `None` if the run's deadline comes first.
     ///
     /// # Errors
     /// The run is stopping.
@@ -316,12 +319,12 @@ impl Driver<'_> {
         tokio::select! {
             biased;
             result = work => Ok(Some(result)),
-            () = self.session.cancel.cancelled() => Err(RecordError::Stopping),
-            () = model_call::until(deadline, self.session.clock.now_micros()) => Ok(None),
+            () = self.environment.cancel.cancelled() => Err(RecordError::Stopping),
+            () = model_call::until(deadline, self.environment.clock.now_micros()) => Ok(None),
         }
     }
 
-    /// Records what was pushed.
+    /// Records the pushed events.
     async fn flush(&mut self, stop: Option<&Stop>) -> Result<(), RecordError> {
         if self.events.is_empty() && stop.is_none() {
             return Ok(());
@@ -333,10 +336,10 @@ impl Driver<'_> {
             stop,
             run: (!self.broken_off).then_some(&*self.run),
         };
-        self.session.recorder.append(batch).await?;
+        self.environment.recorder.append(batch).await?;
         self.events.clear();
         let now = self.run.config().map(|config| &config.limits);
-        if let Some(limits) = now.and_then(|now| self.session.recorder.limits(now)) {
+        if let Some(limits) = now.and_then(|now| self.environment.recorder.limits(now)) {
             self.run.limit(&limits);
         }
         Ok(())
@@ -344,7 +347,7 @@ impl Driver<'_> {
 
     /// Records the outcomes that are left, before a failure is: whether the run has other limits by
     /// now, so that it may go on.
-    async fn hears_of_limits(&mut self) -> Result<bool, RecordError> {
+    async fn apply_new_limits(&mut self) -> Result<bool, RecordError> {
         let left = outcomes(&self.events);
         if self.run.outcome().is_some() || left.is_empty() || left != self.events {
             return Ok(false);
@@ -355,10 +358,10 @@ impl Driver<'_> {
         Ok(limits(self.run) != before)
     }
 
-    /// Goes on only if an effect may begin. If not, the outcomes so far are still recorded, but no
-    /// intent is: what has not begun must not look as if it had.
+    /// Goes on only if an effect may begin. Otherwise the outcomes so far are still recorded, but no intent
+    /// is: a call that has not begun must not look as if it had.
     async fn check_or_save(&mut self) -> Result<(), RecordError> {
-        let Err(refusal) = self.session.recorder.check() else {
+        let Err(refusal) = self.environment.recorder.check() else {
             return Ok(());
         };
         if units::mutant!("agentkit.no_check_before_an_intent") {
@@ -369,10 +372,10 @@ impl Driver<'_> {
         self.save_before(refusal).await
     }
 
-    /// Goes on only if the calls may begin whose intents were just recorded. If not, the log says
-    /// that none of them has: without an outcome they would be in doubt.
+    /// Goes on only if the calls may begin whose intents were just recorded. Otherwise the log says that
+    /// none of them has begun: without an outcome they would be in doubt.
     async fn check_or_withdraw(&mut self, steps: &[StepId]) -> Result<(), DriveError> {
-        let Err(refusal) = self.session.recorder.check() else {
+        let Err(refusal) = self.environment.recorder.check() else {
             return Ok(());
         };
         if units::mutant!("agentkit.no_check_before_a_call") {
@@ -392,7 +395,7 @@ impl Driver<'_> {
         })
     }
 
-    /// Records what was pushed, if it can be recorded, before the drive ends with a refusal.
+    /// Records the pushed events, if possible, before the drive ends with a refusal.
     async fn save_before(&mut self, refusal: RecordError) -> Result<(), RecordError> {
         match refusal {
             // Of a cancelled run, the recorder sees to what is recorded.
@@ -404,9 +407,14 @@ impl Driver<'_> {
         Err(refusal)
     }
 
-    /// Sees to what a crash left in flight: calls that may run again do, and probes look after the
-    /// others. What they do not settle is in doubt.
-    async fn recover(&mut self) -> Result<Option<Stop>, DriveError> {
+    /// Settles the calls that a crash left in flight: calls that may run again do, and probes look after
+    /// the others. A call without a settling probe is in doubt.
+    ///
+    /// Without this order a crash between a call and its outcome would do harm either way: to run every
+    /// such call again sends a payment twice, and to drop them all loses the answers of calls that only
+    /// read. The effect class decides for each call, and is read from the log: a definition that changed
+    /// since cannot turn a recorded `write` into a call that runs again.
+    pub(super) async fn recover(&mut self) -> Result<Option<Stop>, DriveError> {
         if let Some(wait) = self.settle_doubts().await? {
             return Ok(Some(self.wait(wait).await?));
         }
@@ -424,7 +432,7 @@ impl Driver<'_> {
                 }
                 Progress::Queued
                 | Progress::Reset
-                | Progress::Asked { .. }
+                | Progress::AwaitingApproval { .. }
                 | Progress::Approved
                 | Progress::Waiting { .. }
                 | Progress::Settled { .. } => None,
@@ -436,10 +444,10 @@ impl Driver<'_> {
         Ok(None)
     }
 
-    /// A key for a call that an earlier release recorded without one.
+    /// A key for a call that an earlier release recorded without a key.
     fn missing_key(&self, state: &CallState) -> Option<CallKey> {
         let missing = state.call.key.is_none();
-        missing.then(|| self.session.call_key())
+        missing.then(|| self.environment.call_key())
     }
 
     fn start(&mut self, goal: Goal) -> Result<(), FoldError> {

@@ -29,8 +29,9 @@ pub use self::{
     plan::{Plan, PlanItem, PlanItemStatus, PlanUpdated},
     segment::{Purpose, SegmentChange, SegmentOpened},
     tool::{
-        ChildStarted, FileDelta, Handle, Resolution, ToolApproved, ToolCalled, ToolCompleted,
-        ToolDenied, ToolFailed, ToolReset, ToolResolved, ToolStarted, ToolWaiting, Verdict,
+        ChildStarted, Escalation, FileDelta, GateDecision, Handle, PreviewCall, Resolution,
+        ToolApproved, ToolCalled, ToolCompleted, ToolDenied, ToolEscalated, ToolFailed, ToolReset,
+        ToolResolved, ToolStarted, ToolWaiting,
     },
     wait::{CallWait, ChildEnded, ChildResult, SignalReceived, Wait, WaitStarted},
 };
@@ -39,8 +40,8 @@ use crate::{
     model::Image,
 };
 
-/// The version that this crate writes in a body, but for those that say something which a reader of
-/// that version would miss.
+/// The version of most bodies; a body whose meaning a reader of this version would miss has a higher
+/// version.
 pub const VERSION: u16 = 1;
 /// The version of a `tool.completed` whose result has parts: a reader of version 1 would go on
 /// without them.
@@ -48,7 +49,7 @@ pub const VERSION_WITH_PARTS: u16 = 2;
 
 /// The number of a step within its run: one model call or one tool call. Gapless from 1.
 ///
-/// It is also the call id that this crate gives a tool call; the provider's own id is data.
+/// The number is also the call id that this crate gives a tool call; the provider's own id is data.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default,
 )]
@@ -69,11 +70,11 @@ pub struct Usage {
     pub input_tokens: u64,
     /// Tokens in the answer, reasoning included.
     pub output_tokens: u64,
-    /// Of the input tokens, those that the provider served from its cache.
+    /// Input tokens that the provider served from its cache.
     pub cached_tokens: u64,
     /// Of the output tokens, those spent on reasoning.
     pub reasoning_tokens: u64,
-    /// Price in micro-USD, where it is known.
+    /// Price in micro-USD, where known.
     pub cost_micros: u64,
 }
 
@@ -108,10 +109,10 @@ pub enum Event {
     /// A model call answered.
     #[serde(rename = "model.completed")]
     ModelCompleted(ModelCompleted),
-    /// A model call failed; it may be made again.
+    /// A model call failed; the driver may repeat the call.
     #[serde(rename = "model.failed")]
     ModelFailed(ModelFailed),
-    /// The plan was made, or one of its items was worked off.
+    /// The plan was made, or an item of the plan was completed.
     #[serde(rename = "plan.updated")]
     PlanUpdated(PlanUpdated),
     /// The model asked for a tool call, and the gate gave its verdict.
@@ -126,32 +127,35 @@ pub enum Event {
     /// A tool call failed; the model is told.
     #[serde(rename = "tool.failed")]
     ToolFailed(ToolFailed),
-    /// A tool call began something whose result comes from outside.
+    /// A tool call began an operation whose result is an external event.
     #[serde(rename = "tool.waiting")]
     ToolWaiting(ToolWaiting),
     /// A probe looked whether a tool call whose outcome was lost took effect.
     #[serde(rename = "tool.probed")]
     ToolProbed(ToolProbed),
-    /// From outside: somebody decided what became of a tool call that was in doubt. Or the driver
-    /// takes an intent back whose call has not begun.
+    /// Nobody approved a tool call in time, and another group is asked.
+    #[serde(rename = "tool.escalated")]
+    ToolEscalated(ToolEscalated),
+    /// External: a person settled a tool call that was in doubt. Or the driver takes an intent back whose
+    /// call has not begun.
     #[serde(rename = "tool.resolved")]
     ToolResolved(ToolResolved),
-    /// From outside: somebody approved a tool call.
+    /// External: a person approved a tool call.
     #[serde(rename = "tool.approved")]
     ToolApproved(ToolApproved),
-    /// From outside: somebody denied a tool call.
+    /// External: a person denied a tool call.
     #[serde(rename = "tool.denied")]
     ToolDenied(ToolDenied),
     /// From outside, in a fork of another run's log: a tool call has not happened in this run.
     #[serde(rename = "tool.reset")]
     ToolReset(ToolReset),
-    /// From outside: somebody sent the run a signal.
+    /// External: the run got a signal.
     #[serde(rename = "signal.received")]
     SignalReceived(SignalReceived),
     /// From outside: a child task ended.
     #[serde(rename = "child.ended")]
     ChildEnded(ChildEnded),
-    /// From outside, in a fork of another run's log: the person says something more.
+    /// External, in a fork of another run's log: another message of the person.
     #[serde(rename = "message.added")]
     MessageAdded(MessageAdded),
     /// From outside: the run has other limits from here on.
@@ -174,9 +178,9 @@ pub enum Event {
 /// Body of `run.started`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunStarted {
-    /// What the agent is to do.
+    /// The agent's goal.
     pub goal: String,
-    /// What it is shown with that.
+    /// Images that belong to the goal.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub images: Vec<Image>,
     /// The definition that the run is pinned to.
@@ -186,14 +190,14 @@ pub struct RunStarted {
 /// Body of `message.added`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MessageAdded {
-    /// What the person says. The model reads it once the calls of its last answer are settled.
+    /// The person's message. The model reads the message once the calls of its last answer are settled.
     pub content: String,
 }
 
 /// Body of `limits.changed`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LimitsChanged {
-    /// All of them. What was used counts against them.
+    /// All limits of the run. Earlier usage counts against them.
     pub limits: Limits,
 }
 
@@ -207,7 +211,7 @@ pub struct RunCompleted {
 /// Body of `run.failed`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunFailed {
-    /// What went wrong.
+    /// The failure.
     pub error: Failure,
 }
 
@@ -217,7 +221,7 @@ pub struct RunFailed {
 pub struct Failure {
     /// Stable, in `snake_case`, for instance `rate_limited` or `invalid_arguments`.
     pub code: String,
-    /// What happened, why, and how to mend it. Never a prompt, never a key.
+    /// The problem, its cause and its remedy. Never a prompt, never a key.
     pub message: String,
     /// Whether another try may help. Of a model call or a run, the driver tries again; of a tool call it is
     /// recorded for readers, and the model, which sees the message, decides whether to call again.
@@ -234,7 +238,8 @@ impl Failure {
             retryable: false,
         }
     }
-    /// An error that may go away.
+    /// An error that may go away. A failed run may then be driven again. From a tool, the log says so
+    /// (`retryable`) and the model reads the message: the machine repeats no call that failed, the model may.
     pub fn passing(code: &str, message: impl Into<String>) -> Self {
         Self {
             code: code.to_owned(),
@@ -262,7 +267,7 @@ pub enum DecodeError {
 
 impl Event {
     /// Every type that this release knows.
-    pub const TYPES: [&str; 23] = [
+    pub const TYPES: [&str; 24] = [
         "run.started",
         "model.started",
         "model.completed",
@@ -274,6 +279,7 @@ impl Event {
         "tool.failed",
         "tool.waiting",
         "tool.probed",
+        "tool.escalated",
         "tool.resolved",
         "tool.approved",
         "tool.denied",
@@ -303,6 +309,7 @@ impl Event {
             Self::ToolFailed(_) => "tool.failed",
             Self::ToolWaiting(_) => "tool.waiting",
             Self::ToolProbed(_) => "tool.probed",
+            Self::ToolEscalated(_) => "tool.escalated",
             Self::ToolResolved(_) => "tool.resolved",
             Self::ToolApproved(_) => "tool.approved",
             Self::ToolDenied(_) => "tool.denied",

@@ -50,7 +50,7 @@
 //! [`agent::RunBuilder`] runs it for a typed answer, or as a stream of events. [`drive::drive`] runs
 //! it over a log of your own, which is what makes a run durable.
 
-/// A crash point, by its name; nothing without the feature `failpoints`.
+/// A crash point, by its name; no code without the feature `failpoints`.
 #[cfg(feature = "failpoints")]
 macro_rules! crash_point {
     ($name:literal) => {
@@ -69,6 +69,8 @@ pub mod definition;
 pub mod drive;
 mod effect;
 pub mod event;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod goal;
 pub mod memory;
 pub mod model;

@@ -20,7 +20,7 @@ use crate::{
     model::{Message, MessageCall},
 };
 
-/// What an agent remembers within a run.
+/// Memory of an agent within a run.
 pub trait ShortTermMemory {
     /// Adds the newest message.
     fn add_message(&mut self, message: Message);
@@ -28,15 +28,15 @@ pub trait ShortTermMemory {
     /// such as the instructions and the goal, always stay, calls and their results are never parted,
     /// and the newest exchange stays even if it alone is too large.
     fn get_context(&self, max_tokens: u64) -> Vec<Arc<Message>>;
-    /// Forgets everything.
+    /// Forgets all messages.
     fn clear(&mut self);
 }
 
-/// The conversation of a run. It grows until it is compacted: the log alone keeps everything.
+/// The conversation of a run. The conversation grows until compaction: the log alone keeps all messages.
 ///
-/// A *segment* is the part of a run in which messages are only ever added. Compacting the
-/// conversation, or going on with another model, begins the next one; opaque parts of a provider,
-/// which are bound to what came before them, end with their segment.
+/// A *segment* is the part of a run in which messages are only ever added. Compacting the conversation, or
+/// going on with another model, begins the next segment; opaque parts of a provider, which are bound to
+/// earlier messages, end with their segment.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Window {
     messages: Vec<Arc<Message>>,
@@ -46,14 +46,18 @@ pub struct Window {
     /// The last step that the run has reached.
     step: StepId,
     segment: u32,
+    /// The index of the pinned record of effects. All messages before the record are pinned as well, so that
+    /// the index stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    record: Option<usize>,
 }
 
-/// What is known of a message beside its words.
+/// Properties of a message beside its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Mark {
     /// The last step when it came; a tool's result is of its own step.
     step: StepId,
-    /// It is never compacted.
+    /// The message is never compacted.
     pinned: bool,
     /// About how many tokens it has.
     tokens: u64,
@@ -81,6 +85,33 @@ impl Window {
     /// Adds a message that is never compacted.
     pub fn add_pinned(&mut self, message: Message) {
         self.push(message, self.step, true);
+    }
+
+    /// Pins the record of effects behind the instructions and the goal, in the place of the one before.
+    pub(crate) fn pin_record(&mut self, text: String) {
+        if let Some(index) = self.record.take() {
+            self.messages.remove(index);
+            self.marks.remove(index);
+        }
+        let index = self.marks.iter().take_while(|mark| mark.pinned).count();
+        let message = Message::user(text);
+        let mark = Mark {
+            step: self.marks[..index]
+                .last()
+                .map_or(self.step, |mark| mark.step),
+            pinned: true,
+            tokens: estimate_tokens(&message),
+        };
+        self.messages.insert(index, Arc::new(message));
+        self.marks.insert(index, mark);
+        self.record = Some(index);
+        self.tokens = self.marks.iter().map(|mark| mark.tokens).sum();
+    }
+
+    /// Tokens of the pinned record of effects.
+    pub(crate) fn record_tokens(&self) -> u64 {
+        let mark = self.record.and_then(|index| self.marks.get(index));
+        mark.map_or(0, |mark| mark.tokens)
     }
 
     /// Messages that come from here on belong to this step, or follow it.
@@ -136,8 +167,8 @@ impl Window {
         });
     }
 
-    /// Where exchanges begin that may be compacted, newest first: a message of the model, with what
-    /// follows it up to its next one.
+    /// Where exchanges begin that may be compacted, newest first: a message of the model, and the messages
+    /// up to its next one.
     fn exchanges(&self) -> impl Iterator<Item = usize> {
         let begins = |index: &usize| {
             !self.marks[*index].pinned

@@ -25,7 +25,7 @@ use crate::{
     tool::ToolSpec,
 };
 
-/// A model that answers one request at a time. It holds no state of a run.
+/// A model: answers requests, and holds no state of a run.
 pub trait Model: Send + Sync {
     /// Provider and model, for instance `openai/gpt-5`.
     fn name(&self) -> &str;
@@ -35,20 +35,26 @@ pub trait Model: Send + Sync {
         true
     }
 
-    /// What the model table knows of it, if it has a row there.
+    /// The row of the model table, if the model has a row.
     fn info(&self) -> Option<&ModelInfo> {
         None
     }
 
-    /// Makes one call, without retrying. Dropping the future cancels it.
+    /// Tools whose definitions the provider refuses: requests are sent without these tools.
+    fn tools_left_out(&self, tools: &[Arc<ToolSpec>]) -> Vec<String> {
+        let _ = tools;
+        Vec::new()
+    }
+
+    /// Makes a call, without a retry. Dropping the future cancels the call.
     fn call<'a>(
         &'a self,
         request: &'a Request,
         deltas: &'a dyn DeltaSink,
     ) -> BoxFuture<'a, Result<Response, ModelError>>;
 
-    /// The same model under a name of its own, for a chain that has it twice: two regions or two keys
-    /// of one provider. The first part of the name stays the provider, for instance `openai/gpt-5@eu`.
+    /// The same model under a further name, for a chain with the model twice: two regions or two keys
+    /// of a provider. The first part of the name stays the provider, for instance `openai/gpt-5@eu`.
     fn named(self, name: impl Into<String>) -> Named<Self>
     where
         Self: Sized,
@@ -60,7 +66,7 @@ pub trait Model: Send + Sync {
     }
 }
 
-/// A model under another name: see [`Model::named`].
+/// A model under a further name: see [`Model::named`].
 #[derive(Debug, Clone)]
 pub struct Named<M> {
     name: String,
@@ -78,6 +84,10 @@ impl<M: Model> Model for Named<M> {
 
     fn info(&self) -> Option<&ModelInfo> {
         self.model.info()
+    }
+
+    fn tools_left_out(&self, tools: &[Arc<ToolSpec>]) -> Vec<String> {
+        self.model.tools_left_out(tools)
     }
 
     fn call<'a>(
@@ -102,6 +112,10 @@ impl<M: Model + ?Sized> Model for Arc<M> {
         (**self).info()
     }
 
+    fn tools_left_out(&self, tools: &[Arc<ToolSpec>]) -> Vec<String> {
+        (**self).tools_left_out(tools)
+    }
+
     fn call<'a>(
         &'a self,
         request: &'a Request,
@@ -111,44 +125,43 @@ impl<M: Model + ?Sized> Model for Arc<M> {
     }
 }
 
-/// What a model is asked.
+/// A request to a model.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
-    /// What it is for. No provider is told; a scripted model answers accordingly.
+    /// Purpose of the request. Providers never see the purpose; a scripted model answers accordingly.
     pub purpose: Purpose,
-    /// The conversation so far, oldest first; shared with the run, which may be long.
+    /// The conversation so far, oldest first; shared with the run, as conversations may be long.
     pub messages: Vec<Arc<Message>>,
-    /// The tools that it may call.
+    /// Tools that the model may call.
     pub tools: Vec<Arc<ToolSpec>>,
     /// Only sent if configured.
     pub max_output_tokens: Option<u64>,
-    /// Only sent if configured, and to models that accept it: newer ones reject it.
+    /// Sent if configured, to models that accept a temperature: newer models reject the field.
     pub temperature: Option<f64>,
-    /// What the answer has to look like. It is sent where the model can be held to it; whoever
-    /// reads the answer checks it all the same.
+    /// Form of the answer. The schema is sent to models that can be held to a schema; the reader of the answer
+    /// checks the answer all the same.
     pub response_schema: Option<ResponseSchema>,
-    /// How often a model has answered in the run, for one that follows a script: the conversation
-    /// does not hold every answer.
+    /// Number of answers in the run so far, for scripted models: the conversation does not hold every answer.
     pub answers: Option<u32>,
-    /// About how many tokens the messages have, where the run has counted them as they came: a model
-    /// that counts none itself need not add up a long conversation.
+    /// Estimated tokens of the messages, where the run has counted: a model without a counter need not add up a
+    /// long conversation.
     pub message_tokens: Option<u64>,
     /// About how many tokens the whole prompt has as its provider counts them, where the run knows.
     pub prompt_tokens: Option<u64>,
-    /// The images of the tools' results, by digest. One that is not here is left out.
+    /// The images of the tools' results, by digest. An image without an entry is left out.
     pub images: Arc<BTreeMap<String, Arc<Image>>>,
 }
 
 /// A schema for the answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ResponseSchema {
-    /// A name for it: letters, digits, `_` and `-`.
+    /// Name of the schema: letters, digits, `_` and `-`.
     pub name: String,
     /// A JSON Schema.
     pub schema: Value,
 }
 
-/// One message of a conversation.
+/// A message of a conversation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "role", rename_all = "snake_case")]
 pub enum Message {
@@ -157,25 +170,25 @@ pub enum Message {
         /// The text.
         content: String,
     },
-    /// What the person asks, or what the machine tells the model.
+    /// Words of the person, or of the machine to the model.
     User {
         /// The text.
         content: String,
-        /// What the person shows.
+        /// Images of the person.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         images: Vec<Image>,
     },
-    /// What the model said.
+    /// An answer of the model.
     Assistant {
         /// The text.
         content: String,
-        /// The calls it asked for, in its order.
+        /// The requested calls, in the order of the model.
         calls: Vec<MessageCall>,
         /// Opaque provider parts, replayed unchanged.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         parts: Option<Value>,
     },
-    /// What a tool call returned.
+    /// The result of a tool call.
     Tool {
         /// The call.
         step: StepId,
@@ -216,16 +229,16 @@ pub struct MessageCall {
     pub arguments: Value,
 }
 
-/// What a model answered.
+/// An answer of a model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Response {
     /// The text.
     pub content: String,
-    /// The calls it asks for, in its order.
+    /// The requested calls, in the order of the model.
     pub calls: Vec<ResponseCall>,
-    /// What it used.
+    /// Usage of the call.
     pub usage: Usage,
-    /// Why it stopped.
+    /// Reason of the end of the answer.
     pub finish: FinishReason,
     /// The model as the provider names it.
     pub model: String,
@@ -235,18 +248,18 @@ pub struct Response {
     pub request_id: Option<String>,
 }
 
-/// A call that a model asks for.
+/// A call requested by a model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ResponseCall {
     /// The provider's id of the call.
     pub provider_id: String,
     /// The tool.
     pub name: String,
-    /// The arguments exactly as they came: JSON text, one hopes.
+    /// The arguments exactly as received: usually JSON text.
     pub arguments: String,
 }
 
-/// Follows an answer while it is made. Deltas are never log output and may be lost.
+/// Follows the making of an answer. Deltas are never log output and may be lost.
 pub trait DeltaSink: Send + Sync {
     /// More text of the answer.
     fn text(&self, delta: &str);

@@ -1,5 +1,7 @@
-//! Planners: what an agent does next, seen from the folded run.
+//! Planners: the next step of an agent, from the folded run.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod lenient;
 mod output;
 mod plan_execute;
@@ -18,10 +20,10 @@ pub use self::{
     react::{React, ReactText},
 };
 pub(crate) use self::{
-    output::{held, in_words, refusal, too_many_refusals},
+    output::{as_instructions, held, refusal, too_many_refusals},
     plan_execute::plan_message,
     react::answer_cut,
-    text::{Said, hear, rewrite},
+    text::{Parsed, parse_reply, rewrite},
 };
 use crate::{
     event::{Failure, Plan, Purpose},
@@ -29,11 +31,11 @@ use crate::{
     run::Run,
 };
 
-/// What a planner wants done next.
+/// The next step by a planner's choice.
 #[derive(Debug, Clone, PartialEq)]
 pub enum PlanStep {
     /// Ask the model, with the conversation so far.
-    AskModel,
+    CallModel,
     /// The run is done.
     FinalAnswer {
         /// The answer.
@@ -48,37 +50,38 @@ pub enum PlanStep {
 
 /// How the model is asked.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Ask {
-    /// What the call is for; recorded with it.
+pub struct Prompt {
+    /// The call's purpose; recorded with the call.
     pub purpose: Purpose,
     /// Said at the end of the conversation, for this call only.
-    pub say: Option<String>,
-    /// What an answer without calls has to look like.
+    pub closing_message: Option<String>,
+    /// Schema of an answer without calls.
     pub schema: Option<ResponseSchema>,
 }
 
-/// What an answer without calls is.
+/// Reading of an answer without calls.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reading {
     /// The answer of the run.
     Answer(Value),
-    /// A plan, or what became of an item of it: the run goes on.
+    /// A plan, or the result of a plan's item: the run goes on.
     Plan(Plan),
-    /// Nothing that can be used; the model is told why, and asked again.
+    /// Unusable; the model gets the reason with another request.
     Refused(Failure),
 }
 
 /// How calls and answers are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
-    /// With the provider's own tool calling, unless the model table says that the model has none.
+    /// With the provider's own tool calling, unless the model table says that the model has no tool
+    /// calling.
     Native,
     /// As text, with any model.
     Text,
 }
 
-/// Decides what is next whenever nothing is in flight, and what the model's words mean. It is pure:
-/// it sees the run and nothing else. What it makes of an answer is recorded and never made again.
+/// Decides the next step whenever no call is in flight, and interprets the model's answers. A planner is
+/// pure: its only input is the run. The reading of an answer is recorded and never computed again.
 pub trait Planner: Send + Sync {
     /// The name that configuration and log know it by.
     fn name(&self) -> &'static str;
@@ -86,16 +89,16 @@ pub trait Planner: Send + Sync {
     /// The next step.
     fn plan(&self, run: &Run) -> PlanStep;
 
-    /// How the model is asked: unless said, with the schema of the run's answer, if it has one.
-    fn ask(&self, run: &Run) -> Ask {
-        Ask {
+    /// The prompt of a model call. The default has the schema of the run's answer, if the run has a schema.
+    fn prompt(&self, run: &Run) -> Prompt {
+        Prompt {
             schema: output::response_schema(run),
-            ..Ask::default()
+            ..Prompt::default()
         }
     }
 
-    /// What an answer without calls is: unless said, the answer of the run. An answer is held to the
-    /// run's schema afterwards.
+    /// Interprets an answer without calls. The default takes the answer as the run's. The driver checks the
+    /// answer against the run's schema afterwards.
     fn read(&self, run: &Run, text: &str) -> Reading {
         output::read(run, text)
     }
@@ -115,8 +118,8 @@ impl<P: Planner + ?Sized> Planner for Arc<P> {
         (**self).plan(run)
     }
 
-    fn ask(&self, run: &Run) -> Ask {
-        (**self).ask(run)
+    fn prompt(&self, run: &Run) -> Prompt {
+        (**self).prompt(run)
     }
 
     fn read(&self, run: &Run, text: &str) -> Reading {
@@ -134,7 +137,7 @@ pub const NAMES: [&str; 4] = ["react", "react_text", "plan_execute", "placeholde
 /// The planner of a name.
 ///
 /// # Errors
-/// With the code `unknown_planner` if there is none.
+/// With the code `unknown_planner` for an unknown name.
 pub fn by_name(name: &str) -> Result<Arc<dyn Planner>, Failure> {
     match name {
         "react" => Ok(Arc::new(React)),
@@ -150,7 +153,7 @@ pub fn by_name(name: &str) -> Result<Arc<dyn Planner>, Failure> {
     }
 }
 
-/// Makes no model call: it answers with the goal, to try everything around an agent.
+/// Makes no model call: answers with the goal, to try an agent's surroundings.
 #[derive(Debug, Clone, Copy)]
 pub struct Placeholder;
 

@@ -1,14 +1,15 @@
-//! The sans-IO run machine: a run is the fold of its events, and `next` says what to do.
+//! The sans-IO run machine: a run is the fold of its events, and `next` gives the next effect.
 
 mod children;
 mod clock;
 mod conversation;
+mod effects;
+mod external;
 mod fold;
 mod ledger;
 mod machine;
 mod next;
 mod order;
-mod outside;
 mod phase;
 mod results;
 mod segment;
@@ -23,6 +24,7 @@ pub(crate) use self::order::{Stage, Unsettled, may_begin};
 pub use self::{
     children::Child,
     conversation::{Refused, Turn},
+    effects::{EffectOfCall, EffectOutcome, Effects},
     fold::FoldError,
     next::Next,
     phase::{CallState, Progress},
@@ -42,8 +44,8 @@ use crate::{
     model::Message,
 };
 
-/// The version of the fold: a snapshot of another one is folded again from the log.
-pub const FOLD_VERSION: u32 = 7;
+/// The version of the fold: a snapshot of another version is ignored, and the log is folded again.
+pub const FOLD_VERSION: u32 = 8;
 
 /// A run: the fold of its events. Each part changes by its own methods; the fold says which events
 /// reach which parts.
@@ -51,7 +53,7 @@ pub const FOLD_VERSION: u32 = 7;
 pub struct Run {
     goal: String,
     config: Option<RunConfig>,
-    /// Limits that it was given before it had begun.
+    /// Limits that the run got before its begin.
     early_limits: Option<Limits>,
     last_step: u32,
     phase: Phase,
@@ -61,6 +63,7 @@ pub struct Run {
     ledger: Ledger,
     results: Results,
     files: BTreeMap<String, Option<String>>,
+    effects: Effects,
     children: Children,
     signals: Signals,
 }
@@ -71,7 +74,7 @@ struct Chain {
     /// The index of the model in use, from 0. Two entries of an older chain may share a name, so a name
     /// does not say which of them is in use.
     index: usize,
-    /// Failed calls of the model in use since the last one that answered.
+    /// Failed calls of the model in use since its last answer.
     failures: u32,
 }
 
@@ -81,7 +84,7 @@ struct Chain {
 pub enum Outcome {
     /// With an answer.
     Completed(Value),
-    /// Without one.
+    /// Without an answer.
     Failed(Failure),
 }
 
@@ -125,7 +128,7 @@ impl Run {
         &self.conversation.turn
     }
 
-    /// The last answer that cannot be used, until there is one that can.
+    /// The last unusable answer, until a usable answer comes.
     #[must_use]
     pub fn refused(&self) -> Option<&Refused> {
         self.conversation.refused.as_ref()
@@ -137,20 +140,20 @@ impl Run {
         self.conversation.answers
     }
 
-    /// The plan, with a planner that makes one.
+    /// The plan, with a planner that makes plans.
     #[must_use]
     pub fn plan(&self) -> Option<&Plan> {
         self.conversation.plan.as_ref()
     }
 
-    /// What the recorded model calls used.
+    /// Usage of the recorded model calls.
     #[must_use]
     pub fn usage(&self) -> Usage {
         self.ledger.usage()
     }
 
-    /// Tokens that count against the budget: those used, those charged for calls whose outcome is
-    /// not known, and those of child tasks.
+    /// Tokens that count against the budget: used tokens, tokens charged for calls without a known outcome,
+    /// and tokens of child tasks.
     #[must_use]
     pub fn charged_tokens(&self) -> u64 {
         self.ledger.spent().tokens
@@ -176,7 +179,7 @@ impl Run {
         self.chain.index
     }
 
-    /// The model that goes on where the one in use cannot, if the chain has one.
+    /// The model that goes on where the model in use cannot, if the chain has another model.
     #[must_use]
     pub fn next_model(&self) -> Option<&str> {
         let chain = &self.config.as_ref()?.models;
@@ -184,12 +187,12 @@ impl Run {
         Some(&next.name)
     }
 
-    /// What was known of the model in use when the run began.
+    /// Facts about the model in use when the run began.
     fn pinned_model(&self) -> Option<&PinnedModel> {
         self.config.as_ref()?.models.get(self.chain.index)
     }
 
-    /// Failed calls of the model in use since the last one that answered.
+    /// Failed calls of the model in use since its last answer.
     #[must_use]
     pub fn model_failures(&self) -> u32 {
         self.chain.failures
@@ -245,13 +248,19 @@ impl Run {
         self.children.all()
     }
 
-    /// The files that its tools wrote: path and digest, none for a removed one.
+    /// The files that the run's tools wrote: path and digest, `None` for a removed file.
     #[must_use]
     pub fn files(&self) -> &BTreeMap<String, Option<String>> {
         &self.files
     }
 
-    /// How it ended, once it has.
+    /// The record of calls that changed something.
+    #[must_use]
+    pub fn effects(&self) -> &Effects {
+        &self.effects
+    }
+
+    /// The run's end, once the run has ended.
     #[must_use]
     pub fn outcome(&self) -> Option<&Outcome> {
         match &self.phase {

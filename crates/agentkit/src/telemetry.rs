@@ -8,7 +8,7 @@
 //!
 //! [GenAI semantic conventions]: https://opentelemetry.io/docs/specs/semconv/gen-ai/
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tracing::{Level, Span, enabled, field, info_span};
 
@@ -21,6 +21,24 @@ use crate::{
 
 /// The target of every span.
 pub const TARGET: &str = "agentkit::telemetry";
+
+/// Names the span that is under way, as the header `traceparent` of W3C Trace Context.
+type Traceparent = fn() -> Option<String>;
+
+static TRACEPARENT: OnceLock<Traceparent> = OnceLock::new();
+
+/// Sets how the span that is under way is named for other processes. The first call counts: there is one subscriber in a
+/// process.
+pub fn set_traceparent(source: fn() -> Option<String>) {
+    let _ = TRACEPARENT.set(source);
+}
+
+/// The span that is under way as a W3C `traceparent`, for a request to another process; `None` without a subscriber
+/// that has such names.
+#[must_use]
+pub fn traceparent() -> Option<String> {
+    TRACEPARENT.get().and_then(|source| source())
+}
 
 /// A drive of an agent: from its begin or its resume to its end or its next wait.
 pub(crate) fn drive(agent: &Agent) -> Span {
@@ -80,13 +98,13 @@ pub(crate) fn chat(
     if let Some(temperature) = request.temperature {
         span.record("gen_ai.request.temperature", temperature);
     }
-    if content == Content::Shown {
+    if content == Content::Recorded {
         span.record("gen_ai.input.messages", messages(request));
     }
     span
 }
 
-/// What came of a model call.
+/// Records the result of a model call.
 pub(crate) fn answered(content: Content, span: &Span, answer: &Result<Response, ModelError>) {
     if span.is_disabled() {
         return;
@@ -106,7 +124,7 @@ pub(crate) fn answered(content: Content, span: &Span, answer: &Result<Response, 
                 count(usage.cached_tokens),
             );
             span.record("opspawn.cost_micros", count(usage.cost_micros));
-            if content == Content::Shown {
+            if content == Content::Recorded {
                 span.record("gen_ai.output.messages", &*response.content);
             }
         }
@@ -135,19 +153,19 @@ pub(crate) fn execute_tool(content: Content, call: &ToolCalled) -> Span {
         otel.status_code = field::Empty,
     );
     span.record("opspawn.effect", json(&call.effect).trim_matches('"'));
-    if content == Content::Shown {
+    if content == Content::Recorded {
         span.record("gen_ai.tool.call.arguments", json(&call.input));
     }
     span
 }
 
-/// What came of a tool call.
+/// Records the result of a tool call.
 pub(crate) fn returned(content: Content, span: &Span, outcome: &Result<tool::Outcome, Failure>) {
     if span.is_disabled() {
         return;
     }
     match outcome {
-        Ok(outcome) if content == Content::Shown => {
+        Ok(outcome) if content == Content::Recorded => {
             span.record("gen_ai.tool.call.result", json(&outcome.output));
         }
         Ok(_) => {}
@@ -164,15 +182,15 @@ pub(crate) fn failed(span: &Span, code: &str) {
 /// Whether spans hold prompts, answers, arguments and results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Content {
-    Shown,
+    Recorded,
     Hidden,
 }
 
 impl Content {
-    /// What the agent was built with.
+    /// The agent's setting.
     pub(crate) fn of(agent: &Agent) -> Self {
         match agent.content_in_spans {
-            true => Self::Shown,
+            true => Self::Recorded,
             false => Self::Hidden,
         }
     }

@@ -29,7 +29,7 @@ pub(crate) struct Budget(u64);
 
 /// What is written where it is asked for: less than a millisecond.
 #[cfg(feature = "scripted")]
-pub(crate) const SMALL: Budget = Budget(2_000);
+pub(crate) const INLINE_BUDGET: Budget = Budget(2_000);
 /// What is written at all: 64 MiB of text, or some tenths of a second.
 pub(crate) const FULL: Budget = Budget(1_000_000);
 
@@ -88,8 +88,8 @@ pub(crate) fn render(
 ) -> Result<String, Error> {
     let budget = environment.fuel().unwrap_or(FULL.0);
     let template = environment.get_template(name)?;
-    let (written, is_spent) = owned::metered(4 * budget, || template.render(context));
-    match is_spent {
+    let (written, is_spent) = owned::within_budget(4 * budget, || template.render(context));
+    match is_spent && !units::mutant!("agentkit.lists_cost_nothing") {
         true => Err(Error::from(ErrorKind::OutOfFuel)),
         false => written,
     }

@@ -8,5 +8,7 @@
 //!   an async runtime stay free.
 //! - The caller's cancellation ends work that runs, not only work that waits.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod pool;
 pub mod schema;

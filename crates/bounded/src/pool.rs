@@ -20,12 +20,12 @@ use tokio::sync::oneshot;
 
 /// Pieces of work that run at once.
 pub const THREADS: usize = 2;
-/// The stack of each thread, in bytes; only what is used takes memory.
+/// The stack of each thread, in bytes; only used pages take memory.
 pub const STACK: usize = 64 * 1024 * 1024;
 /// How long a thread waits for more work. Its end gives back the stack that it used.
 const IDLE: Duration = Duration::from_secs(5);
 
-/// Tells a piece of work that nobody waits for its result any more.
+/// Tells a piece of work that its caller has gone away.
 #[derive(Debug, Clone, Default)]
 pub struct Stop(Arc<AtomicBool>);
 
@@ -86,7 +86,7 @@ pub async fn run<T: Send + 'static>(work: impl FnOnce(&Stop) -> T + Send + 'stat
     }
 }
 
-/// Runs a piece of work on a stack as large as those of the pool, and waits for it. For programs
+/// Runs a piece of work on a stack as large as a stack of the pool, and waits for it. For programs
 /// without an async runtime; inside one, [`run`] keeps its threads free.
 ///
 /// # Panics
@@ -176,12 +176,12 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn a_few_pieces_run_at_once_and_all_of_them_end() {
         static RUNNING: AtomicUsize = AtomicUsize::new(0);
-        static MOST: AtomicUsize = AtomicUsize::new(0);
+        static PEAK: AtomicUsize = AtomicUsize::new(0);
         let all: Vec<_> = (0..20)
             .map(|number| {
                 tokio::spawn(run(move |_| {
                     let now = RUNNING.fetch_add(1, Ordering::SeqCst) + 1;
-                    MOST.fetch_max(now, Ordering::SeqCst);
+                    PEAK.fetch_max(now, Ordering::SeqCst);
                     std::thread::sleep(Duration::from_millis(5));
                     RUNNING.fetch_sub(1, Ordering::SeqCst);
                     number
@@ -191,7 +191,7 @@ mod tests {
         for (number, task) in all.into_iter().enumerate() {
             assert_eq!(task.await.unwrap(), number);
         }
-        assert!((1..=THREADS).contains(&MOST.load(Ordering::SeqCst)));
+        assert!((1..=THREADS).contains(&PEAK.load(Ordering::SeqCst)));
     }
 
     #[tokio::test(flavor = "current_thread")]

@@ -5,7 +5,7 @@
 //!
 //! # What is bounded
 //! - A schema: its bytes, its depth, its subschemas, and what its patterns weigh, all before anything
-//!   is built. [`SchemaError::code`] tells a schema that is too large from one that is not valid.
+//!   is built. [`SchemaError::code`] tells a schema that is too large from an invalid schema.
 //! - A check: its steps. Each subschema is asked about each part of a value once at most, so that an
 //!   ordinary schema and an ordinary value stay far below the bound; what goes over it is refused
 //!   with [`CheckError::TooCostly`].
@@ -47,7 +47,7 @@ use std::{fmt, sync::Arc};
 use serde_json::Value;
 
 use self::{
-    evaluate::{Budget, Evaluator, FULL, OUTSIDE, SMALL, Spent},
+    evaluate::{Budget, Evaluator, FULL, INLINE_BUDGET, NO_RESOURCE, Spent},
     keyword::Compiled,
 };
 pub use self::{
@@ -61,7 +61,7 @@ const LIGHT_BYTES: u64 = 32 * 1024;
 /// Patterns of fewer bytes than this, all together, are not costly.
 const LIGHT_PATTERNS: usize = 512;
 
-/// A compiled JSON Schema: drafts 4, 6, 7, 2019-09 and 2020-12, formats checked. Cloning it is cheap.
+/// A compiled JSON Schema: drafts 4, 6, 7, 2019-09 and 2020-12, formats checked. A clone is cheap.
 #[derive(Clone)]
 pub struct Schema {
     compiled: Arc<Compiled>,
@@ -70,21 +70,21 @@ pub struct Schema {
 /// A schema that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SchemaError {
-    /// It is not valid, or refers to something that is not part of it.
+    /// The schema is not valid, or refers outside of itself.
     #[error("{}{reason}", place(.at))]
     Invalid {
         /// Where, as a JSON Pointer.
         at: String,
-        /// What is wrong there.
+        /// The mistake there, in a sentence.
         reason: String,
     },
-    /// It is larger than a schema may be.
+    /// The schema is larger than a schema may be.
     #[error("it is too large: {limit}")]
     TooLarge {
         /// The limit that it is over.
         limit: Limit,
     },
-    /// It refers to itself without looking at a part of the value.
+    /// The schema refers to itself without looking at a part of the value.
     #[error(
         "a `$ref` leads back to itself on the same value, so that no check would end; let it stand \
          under `properties` or `items`"
@@ -92,13 +92,13 @@ pub enum SchemaError {
     Circle,
 }
 
-/// What bounds a schema.
+/// Bound of a schema.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Limit {
     /// Its text.
     #[error("it has more than {} KiB; leave out descriptions, or split it", compile::MAX_BYTES / 1024)]
     Bytes,
-    /// How deep it nests.
+    /// Depth of nesting.
     #[error(
         "it nests deeper than {} levels; use `$defs` and `$ref`",
         compile::MAX_DEPTH
@@ -129,10 +129,10 @@ pub enum Limit {
 /// Why a value was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CheckError {
-    /// It does not match.
+    /// The value does not match.
     #[error("{0}")]
     Violations(Violations),
-    /// Whether it matches would take too long to find out.
+    /// Checking the value would take too long.
     #[error(
         "whether it matches the schema takes more than {} million steps to find out; send a smaller \
          value, or use a schema with fewer alternatives and simpler patterns",
@@ -194,12 +194,12 @@ impl fmt::Debug for Schema {
 }
 
 impl Schema {
-    /// Compiles a schema, unless it is one that was used lately. A large one takes up to some tenths
+    /// Compiles a schema, unless the schema was used lately. A large one takes up to some tenths
     /// of a second: inside an async runtime, [`Schema::prepare`] keeps its threads free.
     ///
     /// # Errors
-    /// Why it cannot be used. A `$ref` may only point into the schema itself, or to a draft's own
-    /// schema: nothing is ever fetched.
+    /// The reason why the schema cannot be used. A `$ref` may only point into the schema itself, or to a draft's own
+    /// schema: no document is ever fetched.
     pub fn compile(schema: &Value) -> Result<Self, SchemaError> {
         if let Some(compiled) = cache::get(schema) {
             return Ok(Self { compiled });
@@ -227,9 +227,9 @@ impl Schema {
     /// Checks a value: here if that costs little, else on the pool. Dropping the future ends the check.
     ///
     /// # Errors
-    /// What is wrong with the value.
+    /// The mistakes of the value.
     pub async fn check(&self, value: &Value) -> Result<(), CheckError> {
-        if let Ok(checked) = self.attempt(value, SMALL, None) {
+        if let Ok(checked) = self.attempt(value, INLINE_BUDGET, None) {
             return checked;
         }
         let (schema, value) = (self.clone(), value.clone());
@@ -242,7 +242,7 @@ impl Schema {
     /// # Errors
     /// As [`Schema::check`].
     pub fn check_blocking(&self, value: &Value) -> Result<(), CheckError> {
-        match self.attempt(value, SMALL, None) {
+        match self.attempt(value, INLINE_BUDGET, None) {
             Ok(checked) => checked,
             Err(_) => pool::on_large_stack(|| self.finish(value, None)),
         }
@@ -259,7 +259,7 @@ impl Schema {
             let checked = self.check(&value).await;
             return (value, checked);
         }
-        match self.mended(&mut value, SMALL, None) {
+        match self.mended(&mut value, INLINE_BUDGET, None) {
             Ok(()) => {
                 let checked = self.check(&value).await;
                 (value, checked)
@@ -279,7 +279,7 @@ impl Schema {
 
     fn mended(&self, value: &mut Value, budget: Budget, stop: Option<&Stop>) -> Result<(), Spent> {
         let mut evaluator = Evaluator::new(&self.compiled, budget, stop);
-        let edits = evaluator.edits(self.compiled.root, value, OUTSIDE)?;
+        let edits = evaluator.edits(self.compiled.root, value, NO_RESOURCE)?;
         edits.apply(value);
         Ok(())
     }
@@ -292,10 +292,10 @@ impl Schema {
     ) -> Result<Result<(), CheckError>, Spent> {
         let root = self.compiled.root;
         let mut evaluator = Evaluator::new(&self.compiled, budget, stop);
-        if evaluator.holds(root, value, OUTSIDE)? {
+        if evaluator.holds(root, value, NO_RESOURCE)? {
             return Ok(Ok(()));
         }
-        let violations = evaluator.violations(root, value, OUTSIDE);
+        let violations = evaluator.violations(root, value, NO_RESOURCE);
         Ok(Err(CheckError::Violations(violations)))
     }
 
@@ -312,7 +312,7 @@ fn is_light(schema: &Value) -> Result<bool, SchemaError> {
     Ok(bytes <= LIGHT_BYTES && pattern_bytes(schema) <= LIGHT_PATTERNS)
 }
 
-/// Bytes of what may be patterns. A count such as `{100}` makes much of little, so that each counts
+/// Bytes of possible patterns. A count such as `{100}` makes much of little, so that each counts
 /// for more.
 fn pattern_bytes(value: &Value) -> usize {
     let of = |pattern: &str| {

@@ -1,4 +1,4 @@
-//! What definitions of agents and inputs of tasks mean here: models, tools and policy are those of the
+//! The meaning of definitions of agents and of inputs of tasks: models, tools and policy are those of the
 //! settings.
 
 use agentkit::{
@@ -22,10 +22,10 @@ use serde_json::Value;
 use units::{ModelName, nearest};
 
 use crate::{
-    ask::AskedBy,
     factory::Factory,
     input::{self, TASK_TYPES},
     providers::named_twice,
+    request::RequestedBy,
     tools::{Health, Wanted},
 };
 
@@ -67,7 +67,11 @@ impl AgentDefinitions for Factory {
             .filter(|model| !model.is_scripted())
             .filter_map(|model| {
                 let failure = self.providers.unconfigured(&model)?;
-                Some(format!("`model`: {}", failure.message))
+                Some(format!(
+                    "`model`: {}; until then, tasks of the agent are refused, also where another model of the list \
+                     could answer",
+                    failure.message
+                ))
             });
         warnings.extend(missing);
         let chain = match definition.model.is_empty() {
@@ -126,7 +130,7 @@ impl AgentDefinitions for Factory {
                 .map(|state| ToolSourceHealth {
                     name: state.name,
                     tools: state.tools,
-                    trouble: match state.health {
+                    error: match state.health {
                         Health::Ready => None,
                         Health::Starting => Some("it has not answered yet".to_owned()),
                         Health::Away { message } => Some(message),
@@ -173,7 +177,7 @@ fn name_of(effect: Effect) -> String {
 }
 
 impl Factory {
-    /// What these settings do not have of what a definition names.
+    /// The names in a definition that these settings do not have.
     #[must_use]
     pub fn mistakes(&self, definition: &Definition) -> Vec<AgentMistake> {
         let mut mistakes = Vec::new();
@@ -225,8 +229,8 @@ impl Factory {
         }
     }
 
-    /// What is wrong with a name or pattern of tools, as far as it is known now: a source that was never
-    /// listed may have any tool.
+    /// The mistake in a name or pattern of tools, as far as the lists are known now: a source that was
+    /// never listed may have any tool.
     fn no_tool(&self, pattern: &str) -> Option<String> {
         let tenant = TenantId::DEFAULT;
         let listed = self.catalogue.listed(tenant);
@@ -237,6 +241,10 @@ impl Factory {
         };
         if wanted.clone().is_some_and(taken) {
             return None;
+        }
+        let tool = pattern.rsplit('/').next().unwrap_or_default();
+        if let Some(why) = self.catalogue.why_held(tenant, tool) {
+            return Some(why);
         }
         let named = wanted.and_then(|wanted| wanted.source);
         let Some(source) = named else {
@@ -250,7 +258,6 @@ impl Factory {
             Some((name, true)) => {
                 let own = listed.iter().filter(|tool| tool.source == *name);
                 let known: Vec<&str> = own.map(|tool| tool.spec.name.as_str()).collect();
-                let tool = pattern.rsplit('/').next().unwrap_or_default();
                 let hint = nearest::hint(tool, known);
                 Some(format!(
                     "the tool source `{name}` has no tool `{tool}`; {hint}"
@@ -265,7 +272,7 @@ impl Factory {
     }
 }
 
-/// No provider is configured, and none is chosen.
+/// No provider is configured, and no provider is chosen.
 pub(crate) fn not_configured() -> Failure {
     Failure::last(
         NOT_CONFIGURED,
@@ -275,7 +282,7 @@ pub(crate) fn not_configured() -> Failure {
     )
 }
 
-/// A task that begins without a provider is not tried again: only a restart configures one.
+/// A task that begins without a provider is not tried again: only a restart configures a provider.
 pub(crate) fn never_again(failure: Failure) -> Failure {
     let retryable = failure.retryable && failure.code != NOT_CONFIGURED;
     Failure {
@@ -289,7 +296,7 @@ pub(crate) fn instructions(
     definition: &Definition,
     goal: &str,
     input: &Json,
-    by: &AskedBy<'_>,
+    by: &RequestedBy<'_>,
     tools: &[PinnedTool],
 ) -> Result<String, Failure> {
     let date = jiff::Timestamp::from_microsecond(by.started.0)

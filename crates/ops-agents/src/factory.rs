@@ -1,6 +1,8 @@
 //! Puts agents together: models, planner, tools, policy and limits.
 
 mod begun;
+mod memory;
+mod policies;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -15,27 +17,27 @@ use agentkit::{
         scripted::{Script, ScriptError, Scripted},
     },
     planner,
-    policy::{Policy, PolicyFile, Strictest},
+    policy::{Policy, PolicyFile},
     run::{Limits, MemoryConfig, RunConfig},
     tool::{Registry, RegistryError, control::SpawnAgent},
 };
 use ops_core::TenantId;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use units::ModelName;
 
 use self::begun::{pinned, recorded};
 use crate::{
-    ask::{Ask, Made},
     definitions,
     input::{Input, ModelChoice, Overrides},
     limits::{Given, Usual},
     providers::Providers,
+    request::{AgentRequest, Made},
     settings::Settings,
     tape::Tape,
-    tools::{Catalogue, CatalogueError, Selection, ToolSource, Wanted},
+    tools::{Catalogue, CatalogueError, PROXY_SOURCE, Selection, ToolSource, Wanted},
 };
 
-/// What the scripted model answers where it was chosen by name and has no script.
+/// The scripted model's script, where the model was chosen by name and has no script.
 const NO_SCRIPT: &str = r#"
 name = "no-script"
 [[turn]]
@@ -46,15 +48,17 @@ const KEEP: usize = 64;
 /// The tools of agents that start others.
 const SPAWN: &str = "spawn_agent";
 const AWAIT: &str = "await_agents";
-/// What a run finds again on resume: the tools of sources that are not built in, by source.
+/// Key of a run's pinned tools: the tools of sources that are not built in, by source.
 const SOURCES: &str = "tool_sources";
+/// The key of a run's policies beside the server's and the agent's policy.
+const POLICIES: &str = "policies";
 
 /// Makes agents.
 pub struct Factory {
     pub(crate) providers: Providers,
     tape: Tape,
     pub(crate) catalogue: Catalogue,
-    /// The script of tasks that bring none; none if it is not set.
+    /// The script of tasks without a script of their own; `None` if unset.
     script: Option<String>,
     /// Answers every task, for load tests.
     mock: Option<String>,
@@ -66,7 +70,7 @@ pub struct Factory {
     memory: MemoryConfig,
     content_in_spans: bool,
     policy: PolicyFile,
-    /// Agents that differ in nothing but their limits, by everything else.
+    /// Agents that differ only in their limits, by their other properties.
     ready: Mutex<HashMap<Key, Ready>>,
 }
 
@@ -102,9 +106,13 @@ struct Key {
     digest: Option<String>,
     /// Its tools, each with its digest.
     tools: Vec<(String, String)>,
+    /// Names of tools that are held.
+    held: Vec<String>,
+    /// Further policies, as JSON.
+    policies: Vec<String>,
 }
 
-/// An agent that is ready, with what is behind its gate.
+/// An agent that is ready, with the tools behind its gate.
 #[derive(Clone)]
 struct Ready {
     agent: Agent,
@@ -115,7 +123,7 @@ struct Ready {
 /// Which models a task asks for, and with which script.
 struct Choice {
     models: Vec<ModelName>,
-    /// The script, if one of the models is scripted.
+    /// The script, if a model of the chain is scripted.
     script: Option<String>,
 }
 
@@ -123,7 +131,7 @@ impl Factory {
     /// A factory for these settings, with tools from these sources.
     ///
     /// # Errors
-    /// Settings that contradict each other or name what there is not.
+    /// Settings that contradict each other or name unknown models, providers or tools.
     pub fn new(
         settings: Settings,
         sources: Vec<Arc<dyn ToolSource>>,
@@ -166,7 +174,7 @@ impl Factory {
         &self.catalogue
     }
 
-    /// The model that tasks get unless they ask for another; none if no provider is configured.
+    /// The model of tasks that name no model; `None` if no provider is configured.
     ///
     /// # Errors
     /// If its client cannot be made.
@@ -179,18 +187,18 @@ impl Factory {
         self.model(&name, None).map(Some)
     }
 
-    /// Makes an agent, once the tool sources that it names are there.
+    /// Makes an agent, once its tool sources are there.
     ///
     /// # Errors
-    /// What is wrong with the input or the definition, for instance an unknown provider; and a tool
-    /// source that the agent names and that is not there in time.
-    pub async fn make(&self, ask: &Ask<'_>) -> Result<Made, Failure> {
-        let patterns = ask
+    /// The mistake in the input or the definition, for instance an unknown provider; and a tool source that
+    /// the agent names and that is not there in time.
+    pub async fn make(&self, request: &AgentRequest<'_>) -> Result<Made, Failure> {
+        let patterns = request
             .definition
             .and_then(|definition| definition.tools.as_deref());
         let patterns = patterns.unwrap_or_default().iter().map(String::as_str);
-        self.wait_for_tools(ask.by.tenant, patterns).await?;
-        self.make_now(ask)
+        self.wait_for_tools(request.by.tenant, patterns).await?;
+        self.make_now(request)
     }
 
     /// Waits for the tool sources that patterns of tools name.
@@ -215,20 +223,21 @@ impl Factory {
     }
 
     /// Makes an agent with the tools that are there.
-    pub(crate) fn make_now(&self, ask: &Ask<'_>) -> Result<Made, Failure> {
-        let Ask {
+    pub(crate) fn make_now(&self, request: &AgentRequest<'_>) -> Result<Made, Failure> {
+        let AgentRequest {
             definition,
             digest,
             input,
             by,
-        } = ask;
+        } = request;
         let Input {
             goal,
             files,
             overrides,
+            has_proxy,
         } = Input::read(input)?;
         let Choice { models, script } = self.choose(&overrides, *definition)?;
-        let tools = self.select(by.tenant, *definition)?;
+        let tools = self.select(by.tenant, *definition, has_proxy)?;
         let instructions = match (overrides.instructions, definition) {
             (Some(instructions), _) => instructions,
             (None, Some(definition)) => {
@@ -249,6 +258,8 @@ impl Factory {
             script: script.clone(),
             digest,
             tools: pinned(&tools.tools),
+            held: tools.registry.held().keys().cloned().collect(),
+            policies: policies::texts(&overrides.policies),
         };
         let given = Given {
             limits: by.limits,
@@ -256,16 +267,23 @@ impl Factory {
             depth_left: by.depth_left,
         };
         let limits = self.limits.of(given, *definition);
-        let host = match tools.sources.is_empty() {
+        let mut host = Map::new();
+        if !tools.sources.is_empty() {
+            host.insert(SOURCES.to_owned(), json!(tools.sources));
+        }
+        if !overrides.policies.is_empty() {
+            host.insert(POLICIES.to_owned(), Value::from(overrides.policies.clone()));
+        }
+        let host = match host.is_empty() {
             true => Value::Null,
-            false => json!({ SOURCES: tools.sources }),
+            false => Value::Object(host),
         };
         let Ready {
             agent,
             tools,
             policy,
         } = self
-            .ready(key, *definition, tools.registry)
+            .ready(key, *definition, tools.registry, &overrides.policies)
             .map_err(definitions::never_again)?;
         let own_output = definition.and_then(|definition| definition.output());
         let agent = agent.with(limits, script, host);
@@ -278,7 +296,7 @@ impl Factory {
         })
     }
 
-    /// The agent of a run that has begun, by what the run is pinned to.
+    /// The agent of a run that has begun, from the run's pinned configuration.
     pub(crate) fn again(
         &self,
         tenant: TenantId,
@@ -287,6 +305,9 @@ impl Factory {
         config: &RunConfig,
     ) -> Result<Agent, Failure> {
         let tools = self.catalogue.pinned(tenant, &config.tools)?;
+        let policies = config.host[POLICIES]
+            .as_array()
+            .map_or(&[][..], Vec::as_slice);
         let key = Key {
             tenant,
             models: recorded(config)?,
@@ -295,8 +316,10 @@ impl Factory {
             script: config.script.clone(),
             digest,
             tools: pinned(&config.tools),
+            held: tools.registry.held().keys().cloned().collect(),
+            policies: policies::texts(policies),
         };
-        let Ready { agent, .. } = self.ready(key, definition, tools.registry)?;
+        let Ready { agent, .. } = self.ready(key, definition, tools.registry, policies)?;
         let agent = agent.with(
             config.limits.clone(),
             config.script.clone(),
@@ -305,12 +328,12 @@ impl Factory {
         Ok(agent.with_output(config.output.clone()))
     }
 
-    /// What a task may use up.
+    /// The limits of a task's run.
     pub(crate) fn limits_of(&self, given: Given<'_>, definition: Option<&Definition>) -> Limits {
         self.limits.of(given, definition)
     }
 
-    /// Why no agent can be made for a task that asks for these models; none if one can.
+    /// Why no agent can be made for a task with these models; `None` if an agent can.
     pub(crate) fn unconfigured(
         &self,
         overrides: &Overrides,
@@ -327,9 +350,8 @@ impl Factory {
         (failure.code == definitions::NOT_CONFIGURED).then_some(failure)
     }
 
-    /// The models that a task asks for, else those of its agent. A task that names a provider or a
-    /// model gets that and no other. Without a provider, the scripted model stands in for a task that
-    /// has a script.
+    /// The models that a task names, else those of its agent. A task that names a provider or a model gets
+    /// that and no other. Without a provider, the scripted model serves a task that has a script.
     fn choose(
         &self,
         overrides: &Overrides,
@@ -375,6 +397,7 @@ impl Factory {
         key: Key,
         definition: Option<&Definition>,
         tools: Registry,
+        policies: &[Value],
     ) -> Result<Ready, Failure> {
         if let Some(ready) = self.locked().get(&key) {
             return Ok(ready.clone());
@@ -393,13 +416,13 @@ impl Factory {
                 .map_err(invalid)?,
             Some(_) | None => tools,
         };
-        let policy = self.policy_of(definition, &tools)?;
+        let policy = policies::of(&self.policy, definition, policies, &tools)?;
         let mut builder = Agent::builder(first)
             .name(definition.map_or("default", |definition| &definition.name))
             .instructions(&key.instructions)
             .planner(planner)
             .model_tries(self.model_tries)
-            .memory(self.memory_of(definition))
+            .memory(memory::of(definition, &self.memory))
             .registry(tools.clone())
             .policy(Arc::clone(&policy));
         if let Some(digest) = &key.digest {
@@ -418,7 +441,8 @@ impl Factory {
         }
         let agent = builder
             .build()
-            .map_err(|error| Failure::last("invalid_agent", error.to_string()))?;
+            .map_err(|error| Failure::last("invalid_agent", error.to_string()))?
+            .binding_children(policies::of_children(definition, policies));
         let made = Ready {
             agent,
             tools,
@@ -450,6 +474,7 @@ impl Factory {
         &self,
         tenant: TenantId,
         definition: Option<&Definition>,
+        has_proxy: bool,
     ) -> Result<Selection, Failure> {
         let patterns = definition.and_then(|definition| definition.tools.as_ref());
         let wanted: Option<Vec<Wanted>> = patterns.map(|patterns| {
@@ -458,36 +483,9 @@ impl Factory {
         });
         let starts = definition.is_some_and(|definition| !definition.agents.is_empty());
         let always: &[&str] = if starts { &[SPAWN, AWAIT] } else { &[] };
-        self.catalogue.select(tenant, wanted.as_deref(), always)
-    }
-
-    /// The policy of a definition, beside the server's own.
-    fn policy_of(
-        &self,
-        definition: Option<&Definition>,
-        tools: &Registry,
-    ) -> Result<Arc<dyn Policy>, Failure> {
-        let names = || tools.specs().into_iter().map(|spec| spec.name.clone());
-        let usual: Arc<dyn Policy> = Arc::new(self.policy.policy(names()));
-        let own = definition.map(Definition::policy).transpose();
-        let own = own.map_err(|error| Failure::last("invalid_agent", error.to_string()))?;
-        Ok(match own.flatten() {
-            Some(own) => Arc::new(Strictest(vec![usual, Arc::new(own.policy(names()))])),
-            None => usual,
-        })
-    }
-
-    fn memory_of(&self, definition: Option<&Definition>) -> MemoryConfig {
-        let own = definition.map(|definition| &definition.memory);
-        let usual = &self.memory;
-        let compact_at = own.and_then(|memory| memory.compact_at);
-        let keep = own.and_then(|memory| memory.keep_exchanges);
-        let summarise = own.and_then(|memory| memory.summarise);
-        MemoryConfig {
-            compact_at: compact_at.unwrap_or(usual.compact_at),
-            keep_exchanges: keep.unwrap_or(usual.keep_exchanges),
-            summarise: summarise.unwrap_or(usual.summarise),
-        }
+        let without: &[&str] = if has_proxy { &[] } else { &[PROXY_SOURCE] };
+        self.catalogue
+            .select(tenant, wanted.as_deref(), always, without)
     }
 
     fn locked(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Ready>> {

@@ -1,9 +1,9 @@
-//! What a task's input says of its agent.
+//! The part of a task's input that concerns its agent.
 
 use std::collections::BTreeMap;
 
 use agentkit::{
-    Goal,
+    Definition, Goal,
     event::Failure,
     model::{Image, scripted::Script},
     planner::{self, OutputError, check_new_schema, check_schema},
@@ -20,7 +20,7 @@ use crate::providers;
 pub const TASK_TYPES: [&str; 2] = ["agent_run", "agent_task"];
 
 /// The keys of `input_data.agent_config`.
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
     "provider",
     "llm_provider",
     "model",
@@ -30,21 +30,28 @@ const KEYS: [&str; 9] = [
     "script",
     "output_schema",
     "max_reasks",
+    "policies",
 ];
+/// Whether an agent gets the tools that reach every MCP server; true unless it is said.
+const INJECT_PROXY: &str = "inject_mcp_proxy";
 /// The most images that a task may bring.
-const MOST_IMAGES: usize = 20;
+const MAX_IMAGES: usize = 20;
 /// The most tries that a task may ask for.
-const MOST_REASKS: u32 = 20;
+const MAX_REASKS: u32 = 20;
+/// The most policies of a task: one policy for each agent above the task, and some more.
+const MAX_POLICIES: usize = 32;
 
 /// The parts of `input_data` that an agent run reads.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Input {
     /// `prompt`, else `goal`, with `images`.
     pub(crate) goal: Goal,
-    /// `files`: what the workspace begins with, by path.
+    /// `files`: the initial files of the workspace, by path.
     pub(crate) files: BTreeMap<String, String>,
     /// `agent_config`.
     pub(crate) overrides: Overrides,
+    /// `inject_mcp_proxy`: whether the tools are given that reach every MCP server.
+    pub(crate) has_proxy: bool,
 }
 
 /// `input_data.agent_config`.
@@ -56,6 +63,8 @@ pub(crate) struct Overrides {
     pub(crate) instructions: Option<String>,
     pub(crate) script: Option<String>,
     pub(crate) output: Option<OutputConfig>,
+    /// Policies of the task beside the server's and the agent's policy.
+    pub(crate) policies: Vec<Value>,
 }
 
 /// The most files that a workspace begins with: each is a write to disk before the run begins.
@@ -74,7 +83,14 @@ impl Input {
     /// Reads a task's input.
     pub(crate) fn read(input: &Json) -> Result<Self, Failure> {
         let input = input
-            .fields(&["prompt", "goal", "images", "files", "agent_config"])
+            .fields(&[
+                "prompt",
+                "goal",
+                "images",
+                "files",
+                "agent_config",
+                INJECT_PROXY,
+            ])
             .map_err(|error| invalid(&format!("`input_data` {error} in what an agent reads")))?;
         let goal = ["prompt", "goal"]
             .iter()
@@ -108,10 +124,12 @@ impl Input {
             Some(Value::Object(config)) => Overrides::read(config)?,
             Some(_) => return Err(invalid("`input_data.agent_config` must be an object")),
         };
+        let has_proxy = input.get(INJECT_PROXY) != Some(&Value::Bool(false));
         Ok(Self {
             goal: Goal { text: goal, images },
             files,
             overrides,
+            has_proxy,
         })
     }
 }
@@ -120,8 +138,8 @@ impl Input {
 fn images(given: Option<&Value>) -> Result<Vec<Image>, String> {
     let given = match given {
         None | Some(Value::Null) => return Ok(Vec::new()),
-        Some(Value::Array(given)) if given.len() <= MOST_IMAGES => given,
-        Some(Value::Array(_)) => return Err(format!("must be {MOST_IMAGES} at most")),
+        Some(Value::Array(given)) if given.len() <= MAX_IMAGES => given,
+        Some(Value::Array(_)) => return Err(format!("must be {MAX_IMAGES} at most")),
         Some(_) => return Err("must be a list of texts".to_owned()),
     };
     let image = |(index, text): (usize, &Value)| {
@@ -172,6 +190,7 @@ impl Overrides {
                 instructions: plain("instructions")?,
                 script: plain("script")?,
                 output: output(config)?,
+                policies: policies(config)?,
             })
         };
         read().map_err(|Wrong { key, message, .. }| {
@@ -185,7 +204,7 @@ const PROVIDER: [&str; 2] = ["provider", "llm_provider"];
 /// The spellings of the model.
 const MODEL: [&str; 2] = ["model", "llm_model"];
 
-/// A value of `agent_config` that has two spellings, under the one that is used.
+/// A value of `agent_config` that has two spellings, under the spelling in use.
 fn spelled<'a>(
     config: &'a Map<String, Value>,
     [ours, theirs]: [&'static str; 2],
@@ -201,7 +220,7 @@ fn spelled<'a>(
     }
 }
 
-/// What is wrong with a key of `agent_config`.
+/// The mistake in a key of `agent_config`.
 struct Wrong {
     key: &'static str,
     message: String,
@@ -226,8 +245,8 @@ fn output(config: &Map<String, Value>) -> Result<Option<OutputConfig>, Wrong> {
         Some(count) => count
             .as_u64()
             .and_then(|count| u32::try_from(count).ok())
-            .filter(|count| *count <= MOST_REASKS)
-            .ok_or_else(|| Wrong::new("max_reasks", format!("must be 0 to {MOST_REASKS}")))?,
+            .filter(|count| *count <= MAX_REASKS)
+            .ok_or_else(|| Wrong::new("max_reasks", format!("must be 0 to {MAX_REASKS}")))?,
     };
     let Some(schema) = given("output_schema") else {
         return Ok(None);
@@ -240,8 +259,26 @@ fn output(config: &Map<String, Value>) -> Result<Option<OutputConfig>, Wrong> {
     }))
 }
 
-/// As [`output`], and whether the schema says what it seems to. A task that an earlier release accepted
-/// runs, whatever its schema says.
+/// `agent_config.policies`: each like a policy file.
+fn policies(config: &Map<String, Value>) -> Result<Vec<Value>, Wrong> {
+    let wrong = |message: String| Wrong::new("policies", message);
+    let given = match config.get("policies") {
+        None | Some(Value::Null) => return Ok(Vec::new()),
+        Some(Value::Array(given)) => given,
+        Some(_) => return Err(wrong("must be a list of policies".to_owned())),
+    };
+    if given.len() > MAX_POLICIES {
+        return Err(wrong(format!("must be {MAX_POLICIES} policies at most")));
+    }
+    for policy in given {
+        let read = Definition::policy_of(policy);
+        read.map_err(|error| wrong(format!("cannot be used: {error}")))?;
+    }
+    Ok(given.clone())
+}
+
+/// As [`output`], and checks the schema's keywords as well. A task that an earlier release accepted runs,
+/// whatever its schema.
 fn new_output(config: &Map<String, Value>) -> Result<(), Wrong> {
     match output(config)? {
         Some(output) => check_new_schema(&output.schema).map_err(unusable),
@@ -279,7 +316,7 @@ fn twice(config: &Map<String, Value>) -> Option<Wrong> {
     Some(Wrong::new(key, providers::named_twice(names)?))
 }
 
-/// Whether an input may have one of these keys. Most have none, and need not be read for that. An
+/// Whether an input may have a key of this list. Most inputs have none, and need no further reading. An
 /// escape may stand for any character of a key.
 fn may_have(input: &str, keys: &[&str]) -> bool {
     keys.iter().any(|key| input.contains(key)) || input.contains("\\u")
@@ -320,6 +357,7 @@ pub(crate) fn check(input: &Json) -> (InputCheck, Option<Overrides>) {
     if let Some(config) = input.get("agent_config").and_then(Value::as_object) {
         let mut wrong = named(config);
         wrong.extend(new_output(config).err());
+        wrong.extend(policies(config).err());
         wrong.extend(
             [PROVIDER, MODEL]
                 .into_iter()
@@ -349,16 +387,16 @@ pub(crate) fn check(input: &Json) -> (InputCheck, Option<Overrides>) {
     (found, overrides)
 }
 
-/// A warning: its kind, the key, and what is to be known of it.
+/// A warning: its kind, the key, and the message.
 type Warned = (&'static str, String, String);
 
 /// The most keys that warnings name.
-const MOST_WARNINGS: usize = 20;
+const MAX_WARNINGS: usize = 20;
 
 /// Keys of `agent_config` that are not known here: they are passed over, as version 1 did.
 fn unknown_keys(config: &Map<String, Value>) -> impl Iterator<Item = Warned> {
     let unknown = config.keys().filter(|key| !KEYS.contains(&key.as_str()));
-    unknown.take(MOST_WARNINGS).map(|key| {
+    unknown.take(MAX_WARNINGS).map(|key| {
         let key: String = key.chars().take(80).collect();
         let hint = nearest::hint(&key, KEYS);
         let message = format!("unknown field `{key}` of `agent_config` is passed over; {hint}");
@@ -379,7 +417,7 @@ fn unknown_providers(config: &Map<String, Value>) -> impl Iterator<Item = Warned
     let named = provider.into_iter().chain(listed);
     let unknown =
         named.filter_map(|(key, provider)| Some((key, providers::check(provider).err()?)));
-    unknown.take(MOST_WARNINGS).map(|(key, failure)| {
+    unknown.take(MAX_WARNINGS).map(|(key, failure)| {
         let message = format!(
             "{}; the task will fail",
             failure.message.trim_end_matches('.')

@@ -1,4 +1,4 @@
-//! What a run may use up: what its task says, else its agent, else the settings.
+//! The limits of a run: those of its task, else of its agent, else of the settings.
 
 use agentkit::{Definition, run::Limits};
 use ops_core::{Micros, task::TaskLimits};
@@ -13,7 +13,7 @@ pub(crate) struct Usual {
     timeout_micros: Option<i64>,
 }
 
-/// What a task brings along.
+/// The terms of a task.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Given<'a> {
     pub(crate) limits: &'a TaskLimits,

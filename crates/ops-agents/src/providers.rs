@@ -7,7 +7,7 @@ use agentkit::{
     event::Failure,
     model::{
         Catalog, ModelInfo,
-        client::{Client, Config as ClientConfig, Surface},
+        client::{ApiSurface, Client, Config as ClientConfig},
     },
 };
 use units::{
@@ -25,14 +25,14 @@ use crate::{
 /// The providers that this release has.
 pub const PROVIDERS: &[&str] = &["openai", "anthropic", "google", "openrouter", "scripted"];
 
-/// The model of `openai` where none is named.
+/// The model of `openai` where no model is named.
 const OPENAI_MODEL: &str = "gpt-4o-mini";
 
-/// Every provider, and the models of tasks that ask for none.
+/// Every provider, and the models of tasks that name no model.
 pub struct Providers {
     /// The first choice first; empty where no provider is configured.
     chain: Vec<ModelName>,
-    /// The provider of models that are named without one, a name of [`PROVIDERS`]; none where no
+    /// The provider of models that are named without a provider, a name of [`PROVIDERS`]; `None` where no
     /// provider is configured.
     first: Option<String>,
     endpoints: Vec<Endpoint>,
@@ -47,12 +47,12 @@ impl Endpoint {
     }
 }
 
-/// What is known of a model before it is called, for people.
+/// Facts about a model before its first call, for people.
 pub struct Outline {
     /// Provider and model.
     pub name: ModelName,
-    /// The surface that it is called on; none for the scripted model.
-    pub surface: Option<Surface>,
+    /// The surface of the model's API; `None` for the scripted model.
+    pub surface: Option<ApiSurface>,
     /// Whether a key is sent.
     pub has_key: bool,
     /// Whether its price is known.
@@ -63,7 +63,7 @@ impl Providers {
     /// The providers of these settings.
     ///
     /// # Errors
-    /// A model or a provider that there is not, or none where one has to be named.
+    /// An unknown model or provider, or no provider where a model needs a provider.
     pub fn new(settings: &Settings) -> Result<Self, FactoryError> {
         let endpoints = settings.endpoints.clone();
         let configured = endpoints.iter().find(|endpoint| endpoint.is_configured());
@@ -124,11 +124,11 @@ impl Providers {
         Ok(providers)
     }
 
-    /// Whether the models of tasks that ask for none can be called: a missing key or a wrong base URL is
-    /// told at the start rather than by the first task.
+    /// Whether the models of tasks that name no model can be called: a missing key or a wrong base URL is
+    /// reported at the start rather than by the first task.
     ///
     /// # Errors
-    /// What is missing.
+    /// The missing setting.
     pub fn check_default(&self) -> Result<(), FactoryError> {
         let called = self.chain.iter().filter(|name| !name.is_scripted());
         for name in called {
@@ -138,7 +138,7 @@ impl Providers {
         Ok(())
     }
 
-    /// The models of tasks that ask for none, the first choice first.
+    /// The models of tasks that name no model, the first choice first.
     pub(crate) fn default_chain(&self) -> &[ModelName] {
         &self.chain
     }
@@ -171,9 +171,10 @@ impl Providers {
         }
     }
 
-    /// The model that is meant by a name: with its provider (`openai/gpt-5`), or one of the provider
-    /// that is named beside it, or of the usual one. OpenRouter's own names begin with those of other
-    /// providers: where it is the usual one, they are its models unless that provider is configured.
+    /// The model that is meant by a name: with its provider (`openai/gpt-5`), or a model of the provider
+    /// that is named beside the name, or of the usual provider. OpenRouter's own names begin with those of
+    /// other providers: where OpenRouter is the usual provider, they are its models unless that provider is
+    /// configured.
     fn meant(&self, provider: Option<&str>, name: &str) -> Result<ModelName, Failure> {
         let prefix = name.split_once('/').map(|(prefix, _)| prefix);
         let prefix = prefix.filter(|prefix| PROVIDERS.contains(prefix));
@@ -205,12 +206,12 @@ impl Providers {
         Ok(name)
     }
 
-    /// What is known of a model.
+    /// Facts about a model.
     pub(crate) fn info(&self, name: &ModelName) -> ModelInfo {
         self.catalog.info(name.as_str())
     }
 
-    /// Why a model of a provider that there is cannot be called; none if it can.
+    /// Why a model of a known provider cannot be called; `None` if the model can.
     pub(crate) fn unconfigured(&self, name: &ModelName) -> Option<Failure> {
         let provider = name.provider();
         match self.endpoint(provider) {
@@ -242,7 +243,7 @@ impl Providers {
         }
     }
 
-    /// What is known of the models of tasks that ask for none.
+    /// Facts about the models of tasks that name no model.
     #[must_use]
     pub fn outline(&self) -> Vec<Outline> {
         let outline = |name: &ModelName| {
@@ -293,8 +294,8 @@ fn of(provider: &str, model: &str) -> Result<ModelName, Failure> {
     ModelName::of(provider, model).map_err(not_a_name)
 }
 
-/// What is wrong with a chain that has one model twice: its second place could not be told from the
-/// first, and the model would only be asked again what it cannot answer.
+/// The mistake in a chain that has one model twice: its second place could not be told from the first, and
+/// the model would only get the same request again.
 pub(crate) fn named_twice<'a>(chain: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let mut seen = BTreeSet::new();
     let twice = chain.into_iter().find(|name| !seen.insert(*name))?;

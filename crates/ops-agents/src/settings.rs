@@ -1,4 +1,4 @@
-//! What agents are made with: the part of a configuration that this crate reads.
+//! Settings of agents: the part of a configuration that this crate reads.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -18,18 +18,18 @@ const MODEL_TIMEOUT: Duration = Duration::from_secs(300);
 /// Tries of a model call that fails in a passing way.
 const MODEL_TRIES: u32 = 5;
 
-/// What agents are made with. The names in the messages are those of `opspawn`'s settings.
+/// Settings of agents. The names in the messages are those of `opspawn`'s settings.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// How to reach the providers; one that is not among them has neither a key nor a base URL.
+    /// How to reach the providers; a provider without an endpoint has neither a key nor a base URL.
     pub endpoints: Vec<Endpoint>,
-    /// `model.provider`: the provider of tasks that ask for none; unless set, the first endpoint.
+    /// `model.provider`: the provider of tasks that name no provider; unless set, the first endpoint.
     pub provider: Option<String>,
-    /// `model.name`: the model of tasks that ask for none, with or without its provider.
+    /// `model.name`: the model of tasks that name no model, with or without its provider.
     pub model: Option<String>,
     /// `model.fallback`: the models that go on where it cannot, each with its provider.
     pub fallback: Vec<String>,
-    /// What is known of models.
+    /// Facts about models.
     pub catalog: Catalog,
     /// Whether answers are asked for as a stream.
     pub stream: bool,
@@ -41,15 +41,15 @@ pub struct Settings {
     pub temperature: Option<f64>,
     /// Where the answers of models are kept, or come from.
     pub cassette: Option<CassetteSettings>,
-    /// `agent.script`: the script of the scripted model, for tasks that bring none.
+    /// `agent.script`: the script of the scripted model, for tasks without a script.
     pub script: Option<String>,
     /// Answers every task with a mock after so many milliseconds, for load tests.
     pub mock_delay_ms: Option<u64>,
     /// Instructions of agents without a definition.
     pub instructions: String,
-    /// The planner of agents that name none.
+    /// The planner of agents that name no planner.
     pub planner: String,
-    /// What a run may use up unless its task or its agent says otherwise.
+    /// Limits of a run unless its task or its agent sets them.
     pub limits: Limits,
     /// How long a task may take from its first start, unless it or its agent says otherwise.
     pub timeout: Option<Duration>,
@@ -95,7 +95,7 @@ impl Default for Settings {
 pub struct Endpoint {
     /// The provider.
     pub provider: Provider,
-    /// Where requests go; none for the provider's own address.
+    /// Address of requests; `None` for the provider's own address.
     pub base_url: Option<String>,
     /// The key.
     pub api_key: Option<ApiKey>,
@@ -118,13 +118,13 @@ impl std::fmt::Debug for Endpoint {
 /// A cassette.
 #[derive(Clone)]
 pub struct CassetteSettings {
-    /// What is done with it.
+    /// Mode of the cassette.
     pub mode: CassetteMode,
     /// Its folder.
     pub folder: PathBuf,
-    /// Patterns of what never reaches it.
+    /// Patterns of text that never reaches the cassette.
     pub redact: Vec<String>,
-    /// Texts that never reach it: the keys that are configured.
+    /// Texts that never reach the cassette: the configured keys.
     pub secrets: Vec<String>,
 }
 
@@ -138,11 +138,11 @@ impl std::fmt::Debug for CassetteSettings {
     }
 }
 
-/// What is done with a cassette.
+/// Mode of a cassette.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CassetteMode {
     /// The answers of models are kept.
     Record,
-    /// Models answer from it, and none is called.
+    /// Models answer from the cassette, and no provider is called.
     Replay,
 }

@@ -1,4 +1,4 @@
-//! The cassette, if there is one.
+//! The cassette, if configured.
 
 use std::sync::Arc;
 
@@ -15,9 +15,9 @@ use crate::{
     settings::{CassetteMode, Settings},
 };
 
-/// What is done with the answers of models.
+/// Use of the answers of models.
 pub(crate) enum Tape {
-    /// Nothing.
+    /// No cassette.
     Off,
     /// They are kept.
     Record(Cassette),

@@ -58,11 +58,11 @@ fn start(factory: &Factory, input: &Value) -> Result<Made, Failure> {
         ..TaskLimits::default()
     };
     let input = Json::from(input);
-    let ask = Ask {
+    let request = AgentRequest {
         definition: None,
         digest: None,
         input: &input,
-        by: AskedBy {
+        by: RequestedBy {
             tenant: TenantId::DEFAULT,
             id: "task".to_owned(),
             name: "",
@@ -72,7 +72,7 @@ fn start(factory: &Factory, input: &Value) -> Result<Made, Failure> {
             depth_left: None,
         },
     };
-    let made = factory.make(&ask).now_or_never();
+    let made = factory.make(&request).now_or_never();
     made.expect("nothing is waited for")
 }
 
@@ -582,7 +582,7 @@ fn the_page_on_rest_has_every_type_of_event_and_no_other() {
 /// library/L1: a chain with one model twice was taken, and its run never ended.
 #[test]
 fn a_chain_names_a_model_once() {
-    const SAYS: &str = "names `google/x` twice";
+    const MESSAGE: &str = "names `google/x` twice";
     let factory = factory_of(&TWO);
     let twice = json!({"model": ["google/x", "anthropic/y", "google/x"]});
     for key in ["model", "llm_model"] {
@@ -590,7 +590,10 @@ fn a_chain_names_a_model_once() {
         let input = Json::from(&json!({"prompt": "x", "agent_config": config}));
         let (found, _) = crate::input::check(&input);
         let wrong: Vec<_> = found.wrong.iter().map(|field| &field.message).collect();
-        assert!(matches!(&*wrong, [one] if one.contains(SAYS)), "{wrong:?}");
+        assert!(
+            matches!(&*wrong, [one] if one.contains(MESSAGE)),
+            "{wrong:?}"
+        );
     }
     // A task that an earlier release accepted runs, with each model once.
     let input = json!({"prompt": "x", "agent_config": twice});
@@ -602,7 +605,7 @@ fn a_chain_names_a_model_once() {
         agentkit::Definition::from_json(&json!({"name": "a", "model": twice["model"]}));
     let mistakes = factory.mistakes(&definition.unwrap());
     assert!(
-        matches!(&*mistakes, [one] if one.message.contains(SAYS)),
+        matches!(&*mistakes, [one] if one.message.contains(MESSAGE)),
         "{mistakes:?}"
     );
     let settings = settings_of(&[
@@ -611,7 +614,7 @@ fn a_chain_names_a_model_once() {
         ("model.fallback", "google/x"),
     ]);
     let error = Factory::new(settings, Vec::new()).err().unwrap();
-    assert!(error.to_string().contains(SAYS), "{error}");
+    assert!(error.to_string().contains(MESSAGE), "{error}");
 }
 
 /// A definition whose models have no key here, or whose script nobody follows, was taken without a word.

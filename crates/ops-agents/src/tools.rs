@@ -1,13 +1,15 @@
-//! Tools come from sources: built-ins, and whatever else is configured.
+//! Tools come from sources: built-ins, and the other configured sources.
 
 mod catalogue;
 mod held;
+mod mcp;
 mod source;
 mod wanted;
 
 pub(crate) use self::{catalogue::Selection, wanted::Wanted};
 pub use self::{
     catalogue::{Catalogue, CatalogueError, ListedTool, SourceState},
+    mcp::{McpSources, PROXY_SOURCE, records_folder},
     source::{FixedTools, Health, SourceContext, SourceError, ToolSource},
 };
 

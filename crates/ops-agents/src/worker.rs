@@ -12,10 +12,10 @@ use ops_worker::{Agents, Job, Prepared};
 use serde_json::Value;
 
 use crate::{
-    ask::{Ask, AskedBy},
     factory::Factory,
     input::{self, Input},
     limits::Given,
+    request::{AgentRequest, RequestedBy},
 };
 
 impl Agents for Factory {
@@ -40,11 +40,11 @@ impl Agents for Factory {
 
     fn start(&self, job: &Job<'_>) -> Result<Prepared, Failure> {
         let definition = definition(job.definition)?;
-        let made = self.make_now(&Ask {
+        let made = self.make_now(&AgentRequest {
             definition: definition.as_ref(),
             digest: job.task.agent_digest.map(|digest| digest.to_string()),
             input: &job.task.input,
-            by: asked_by(job),
+            by: requested_by(job),
         })?;
         Ok(Prepared {
             agent: made.agent,
@@ -79,13 +79,13 @@ impl Agents for Factory {
     }
 }
 
-fn asked_by<'a>(job: &Job<'a>) -> AskedBy<'a> {
+fn requested_by<'a>(job: &Job<'a>) -> RequestedBy<'a> {
     let Given {
         limits,
         started,
         depth_left,
     } = given(job);
-    AskedBy {
+    RequestedBy {
         tenant: job.task.tenant,
         id: job.task.id.to_string(),
         name: job.task.name.as_deref().unwrap_or_default(),
@@ -104,13 +104,13 @@ fn given<'a>(job: &Job<'a>) -> Given<'a> {
     }
 }
 
-/// The definition of a task, if it has one.
+/// The definition of a task, if the task has a definition.
 ///
 /// # Errors
 /// A definition with keys or names that this release does not know is of a newer release: the task waits
-/// for that. Any other that cannot be read, for instance one that is over a limit that came later, fails
-/// the task: nothing that may come is sure to help.
-fn definition(definition: Option<&Json>) -> Result<Option<Definition>, Failure> {
+/// for that release. Any other unreadable definition, for instance a definition above a later limit, fails
+/// the task: no later release is sure to help.
+pub(crate) fn definition(definition: Option<&Json>) -> Result<Option<Definition>, Failure> {
     let Some(definition) = definition else {
         return Ok(None);
     };

@@ -1,5 +1,5 @@
-//! Agents: named definitions and their versions. What a definition means is opaque here; the engine
-//! asks [`AgentDefinitions`](crate::ports::AgentDefinitions).
+//! Agents: named definitions and their versions. Definitions are opaque here; the engine asks
+//! [`AgentDefinitions`](crate::ports::AgentDefinitions) for their meaning.
 
 use std::{fmt, str::FromStr};
 
@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::{id::TenantId, json::Json, time::Micros};
 
 /// The most agents that are looked through for a cycle.
-const MOST_LOOKED_AT: usize = 10_000;
+const MAX_VISITED: usize = 10_000;
 
 /// The name of an agent, unique within its tenant.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -98,22 +98,22 @@ pub struct AgentSpec {
     pub definition: Json,
     /// SHA-256 of that form.
     pub digest: AgentDigest,
-    /// What it is good for, in a sentence; empty if it does not say.
+    /// The agent's purpose, in a sentence; empty if the definition does not say.
     pub description: String,
     /// The agents that it may start.
     pub agents: Vec<AgentName>,
 }
 
-/// One version of an agent. It never changes.
+/// One version of an agent. A version never changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentVersion {
     /// Whose it is.
     pub tenant: TenantId,
     /// The agent.
     pub name: AgentName,
-    /// What it is.
+    /// The definition.
     pub spec: AgentSpec,
-    /// When it was first applied.
+    /// Time of the first apply.
     pub created_at: Micros,
 }
 
@@ -124,17 +124,17 @@ pub struct Agent {
     pub version: AgentVersion,
     /// Counts its changes, from 1.
     pub revision: u64,
-    /// When it was made.
+    /// Time of the first version.
     pub created_at: Micros,
-    /// When it was last changed.
+    /// Time of the last change.
     pub updated_at: Micros,
 }
 
-/// The agents that would start each other in a circle if `name` may start `agents`: the first and
-/// the last of them are the same. `starts` says what another one may start.
+/// The agents that would start each other in a circle if `name` may start `agents`: the first and the last
+/// agent of the circle are the same. `starts` gives the agents that another agent may start.
 ///
 /// # Errors
-/// What `starts` fails with.
+/// The error of `starts`.
 pub fn cycle<E>(
     name: &AgentName,
     agents: &[AgentName],
@@ -151,7 +151,7 @@ pub fn cycle<E>(
         if last == name {
             return Ok(Some(path));
         }
-        if seen.len() >= MOST_LOOKED_AT || !seen.insert(last.clone()) {
+        if seen.len() >= MAX_VISITED || !seen.insert(last.clone()) {
             continue;
         }
         for next in starts(last)?.into_iter().rev() {

@@ -19,7 +19,7 @@ macro_rules! choice {
                 match self { $(Self::$variant => $text),* }
             }
 
-            /// The value of this name, if there is one.
+            /// The value of this name; `None` for an unknown name.
             #[must_use]
             pub fn from_name(name: &str) -> Option<Self> {
                 match name { $($text => Some(Self::$variant),)* _ => None }

@@ -52,6 +52,10 @@ codes! {
         "Use one of the task types that the message names.";
     TaskNotFound = "task_not_found", "There is no such task",
         "List the tasks with `opspawn task ls`.";
+    StepNotFound = "step_not_found", "The task has no such step",
+        "List the steps with `opspawn task logs ID`.";
+    PromptUnavailable = "prompt_unavailable", "The prompt of the step cannot be made again here",
+        "Configure the models and tools of the task's agent, or read the steps with `opspawn task logs ID`.";
     MalformedRequest = "malformed_request", "The request is not valid HTTP/1.1",
         "Send HTTP/1.1, without TLS unless a proxy ends it, and the whole body.";
     RequestTimeout = "request_timeout", "The request came too slowly",
@@ -70,6 +74,8 @@ codes! {
         "Look at its current version, and apply to that.";
     AgentCycle = "agent_cycle", "Agents would start each other in a circle",
         "Take one of the named agents out of another's `agents`.";
+    AgentInUse = "agent_in_use", "Agents or schedules name this agent",
+        "Take the agent out of the agents and schedules that the message names, then remove the agent.";
     ScheduleNotFound = "schedule_not_found", "There is no such schedule",
         "List the schedules with `opspawn schedule ls`.";
     ScheduleChanged = "schedule_changed", "The schedule is not at the revision that the request names",
@@ -104,6 +110,12 @@ codes! {
         "See the open ones with `opspawn reconcile ls`.";
     QuestionNotOpen = "question_not_open", "No question waits for this answer",
         "Use a name that `state_detail.signals` of the task lists; an answered question takes no other.";
+    McpServerNotFound = "mcp_server_not_found", "There is no such MCP server",
+        "List the servers with `opspawn mcp ls`; they are in `mcp_servers.yaml` of the data folder.";
+    McpDefinitionChanged = "mcp_definition_changed", "The MCP server lists another definition by now, or none",
+        "Look at it with `opspawn mcp diff`, and approve what it shows.";
+    ReloadRefused = "reload_refused", "The configuration has a mistake, and nothing was changed",
+        "Correct what the message names, and reload again.";
     AgentVersionNotFound = "agent_version_not_found", "The agent never had this version",
         "See its versions with `opspawn agent get NAME`.";
     IdempotencyMismatch = "idempotency_mismatch", "This idempotency key belongs to another request",

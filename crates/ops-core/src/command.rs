@@ -1,24 +1,26 @@
-//! What may be asked of a task, by whom, and why a command may be refused.
+//! Commands for a task, who gives them, and why a command is refused.
 //!
-//! A caller names a [`TaskCommand`], the holder of a lease a [`RunCommand`]. Transitions that no caller
-//! may cause, such as a claim or a lost lease, are causes of [`crate::rules`]: only a store names those.
+//! A caller names a [`TaskCommand`], the holder of a lease a [`RunCommand`]. Transitions that no caller may
+//! cause, such as a claim or a lost lease, are causes of [`crate::rules`]: only a store names such causes.
 
 use crate::{
     actor::Actor,
     approval::NewApproval,
+    budget::BudgetEntry,
     event::{NewEvent, Resolution, TaskError},
     id::TaskId,
     json::Json,
+    rules::budget::Kind,
     task::{StateName, TaskLimits, WaitRequest},
     time::Micros,
 };
 
-/// What a person or a client asks of one task.
+/// A command of a person or a client for one task.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskCommand {
     /// Who asks.
     pub actor: Actor,
-    /// What for.
+    /// The action.
     pub action: TaskAction,
 }
 
@@ -35,7 +37,7 @@ pub enum TaskAction {
     Signal {
         /// Which call the payload is for.
         name: String,
-        /// What the call returns.
+        /// The call's return value.
         payload: serde_json::Value,
     },
     /// Set the limits that are named.
@@ -62,19 +64,19 @@ impl TaskAction {
     }
 }
 
-/// What the holder of a lease asks of the task.
+/// A command of the holder of a task's lease.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunCommand {
     /// The epoch of the lease: another one refuses the command.
     pub epoch: u64,
-    /// What for.
+    /// The action.
     pub action: RunAction,
 }
 
 /// The actions of a [`RunCommand`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum RunAction {
-    /// Record what happened, and what is next.
+    /// Record events, and the task's next state.
     Append(Append),
     /// Give the lease back: the worker stops.
     Release,
@@ -100,21 +102,23 @@ impl RunCommand {
     }
 }
 
-/// What the holder of a lease records, in one piece.
+/// An append by the holder of a lease; all of its parts commit together.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Append {
     /// The number of the last event that the writer knows.
     pub expected_seq: u64,
-    /// What happened.
+    /// The run's new events.
     pub events: Vec<NewEvent>,
     /// Children that begin with the append.
     pub children: Vec<ChildSpec>,
     /// Approvals that the events ask for.
     pub approvals: Vec<NewApproval>,
-    /// What the run may use up, if the writer knows better than the task: the limits of its agent and of
-    /// the settings are among them.
+    /// Changes of the ledgers of budgets; empty unless budgets are about the task.
+    pub budget: Vec<BudgetEntry>,
+    /// The run's limits, if the writer knows better than the task: the agent's limits and the settings are
+    /// among them.
     pub limits: Option<Box<TaskLimits>>,
-    /// What follows.
+    /// The task's next state.
     pub next: Next,
 }
 
@@ -127,14 +131,15 @@ impl Append {
             events,
             children: Vec::new(),
             approvals: Vec::new(),
+            budget: Vec::new(),
             limits: None,
             next,
         }
     }
 }
 
-/// A child that a run asks for. The engine makes the task: tenant, type, queue, priority, labels and
-/// retry policy are the parent's, and limits are at most what the parent has left.
+/// A child task requested by a run. The engine makes the task: tenant, type, queue, priority, labels and
+/// retry policy are the parent's, and limits are at most the remainder of the parent's limits.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ChildSpec {
     /// The id, made by the worker so that a repeated append names the same child.
@@ -143,11 +148,11 @@ pub struct ChildSpec {
     pub step: u32,
     /// The input of the task.
     pub input: Json,
-    /// The agent; none for the parent's.
+    /// The child's agent; `None` for the parent's agent.
     pub agent: Option<String>,
-    /// What surfaces call the task.
+    /// Display name of the task.
     pub name: Option<String>,
-    /// Steps; none for the parent's limit.
+    /// Steps; `None` for the parent's limit.
     pub max_steps: Option<u32>,
     /// Tokens, set aside of the parent's budget.
     pub max_tokens: Option<u64>,
@@ -159,7 +164,7 @@ pub struct ChildSpec {
     pub depth_left: u32,
 }
 
-/// What follows an append; it commits with the events.
+/// The task's state after an append; the change commits with the events.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Next {
     /// The run goes on.
@@ -169,7 +174,7 @@ pub enum Next {
         /// The result object.
         result: Json,
     },
-    /// The attempt ends; a retryable failure may be followed by another one.
+    /// The attempt ends; after a retryable failure another attempt may follow.
     Fail {
         /// Why.
         error: TaskError,
@@ -193,12 +198,13 @@ impl Rejection {
             | Self::NotInDoubt(_)
             | Self::NotDue
             | Self::Tree { .. }
-            | Self::Child { .. } => false,
+            | Self::Child { .. }
+            | Self::Budget { .. } => false,
         }
     }
 }
 
-/// Why a command is refused. Nothing was written.
+/// Reason for refusing a command. A refused command writes nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
     /// The task has ended.
@@ -229,30 +235,55 @@ pub enum Rejection {
     /// The step is not in doubt.
     #[error("step {0} is not in doubt")]
     NotInDoubt(u32),
-    /// It is not time yet.
+    /// The command came too early.
     #[error("it is not time yet")]
     NotDue,
     /// The tree of a task and its children has as many tasks as it may have.
     #[error(
-        "step {step} asks for {asked} more tasks, and of the {most} tasks that a task, its children and \
+        "step {step} asks for {requested} more tasks, and of the {limit} tasks that a task, its children and \
          theirs may be together there are {tasks}; do the work in fewer tasks, or raise `limits.tree_tasks`"
     )]
     Tree {
         /// The step that asks for the first of the children.
         step: u32,
         /// How many children the run asks for.
-        asked: u64,
+        requested: u64,
         /// How many tasks there are.
         tasks: u64,
         /// How many there may be.
+        limit: u64,
+    },
+    /// A budget has no room for the next model call.
+    #[error(
+        "the budget `{budget}` has {} left of {}, and the next model call may use {}; raise the budget{}",
+        kind.show(most.saturating_sub(*used)),
+        kind.show(*most),
+        kind.show(*asked),
+        match until {
+            Some(_) => ", or wait for its next window",
+            None => "",
+        }
+    )]
+    Budget {
+        /// The name of the budget.
+        budget: String,
+        /// The limit that is used up.
+        kind: Kind,
+        /// The worst case of the call.
+        asked: u64,
+        /// How much is used, with the worst cases of calls under way.
+        used: u64,
+        /// The most of the window.
         most: u64,
+        /// The end of the window, if it ends.
+        until: Option<Micros>,
     },
     /// A child cannot be started as the run asks.
     #[error("the child of step {step} cannot be started: {why}")]
     Child {
         /// The step that asks for the child.
         step: u32,
-        /// Why, and how to mend it.
+        /// The reason, and how to mend the command.
         why: String,
     },
 }

@@ -1,10 +1,10 @@
 //! Events: the envelope that the engine reads, and the engine's own bodies.
 //!
-//! A run's body is opaque here. What a surface shows of one are the presentation keys `name`,
-//! `input`, `output`, `parts`, `error` and `initiator` at the top of its JSON object, if it has them. A fork reads two keys
-//! more (see [`crate::rules::fork`]): the outcome of a tool call that started a child names the child in
-//! `child.task`, and the first event of a call that the machine made by itself says
-//! `"initiator": "machine"`.
+//! A run's body is opaque here. Surfaces show the presentation keys `name`, `input`, `output`, `parts`,
+//! `error` and `initiator` at the top of a body's JSON object. A fork reads two keys more (see
+//! [`crate::rules::fork`]): the outcome of a tool call that started a child names the child in
+//! `child.task`, and the first event of a call that the machine made by itself says `"initiator":
+//! "machine"`.
 
 mod task_event;
 
@@ -20,9 +20,9 @@ pub use crate::usage::Usage;
 pub struct NewEvent {
     /// The body's type, for instance `model.completed`.
     pub kind: String,
-    /// The step that it belongs to, if it belongs to one.
+    /// The event's step, if the event belongs to a step.
     pub step: Option<StepMark>,
-    /// What it used.
+    /// Tokens and money used by the event's call.
     pub usage: Usage,
     /// SHA-256 digests, in hex, of the blobs that the body refers to.
     pub blobs: Vec<String>,
@@ -35,26 +35,26 @@ pub struct NewEvent {
 pub struct StoredEvent {
     /// Its number within the task: gapless from 1.
     pub seq: u64,
-    /// When it was committed.
+    /// Time of the commit.
     pub at: Micros,
     /// The event.
     pub event: NewEvent,
 }
 
-/// Which step an event belongs to, and what it says of it.
+/// The step of an event, and the step's status after the event.
 ///
-/// Steps are numbered in the order in which they begin, and a model step begins only when every
-/// step before it is over: the events of one turn, a model step and the tool steps that it asked
-/// for, lie together in the log. So a page of steps costs what the page costs.
+/// Steps are numbered in the order in which they begin, and a model step begins only when every step before
+/// it is over: the events of one turn, which are a model step and the tool steps of its calls, lie together
+/// in the log. So reading a page of steps costs in proportion to the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StepMark {
     /// The step's number within the run.
     pub number: u32,
-    /// What the step is.
+    /// Kind of the step.
     pub kind: StepKind,
-    /// What the event says of it.
+    /// Status after the event.
     pub status: StepStatus,
-    /// What repeating it does.
+    /// Effect of a repetition.
     pub effect: EffectClass,
 }
 
@@ -75,7 +75,7 @@ macro_rules! named {
                 match self { $(Self::$variant => $text),* }
             }
 
-            /// The value of this name, if there is one.
+            /// The value of this name; `None` for an unknown name.
             #[must_use]
             pub fn from_name(name: &str) -> Option<Self> {
                 Self::ALL.iter().copied().find(|value| value.as_str() == name)
@@ -87,7 +87,7 @@ macro_rules! named {
 pub(crate) use named;
 
 named! {
-    /// What a step is.
+    /// Kind of a step.
     StepKind {
         /// A model call.
         Model = "model",
@@ -96,32 +96,32 @@ named! {
     }
 }
 named! {
-    /// What an event says of its step.
+    /// Status of a step after an event.
     StepStatus {
-        /// Known, but not begun: it has no intent yet.
+        /// Known, but not begun: the step has no intent yet.
         Queued = "queued",
-        /// Its intent is recorded; it may have taken effect.
+        /// The intent is recorded; the call may have taken effect.
         Started = "started",
-        /// It returned.
+        /// The call returned.
         Completed = "completed",
-        /// It failed.
+        /// The call failed.
         Failed = "failed",
         /// Its result, or the leave to run it, comes from outside.
         Waiting = "waiting",
-        /// Somebody decided what became of it, or that it runs again.
+        /// A person decided about a step in doubt, or asked for another run of the step.
         Resolved = "resolved",
     }
 }
 named! {
-    /// What repeating a step does.
+    /// Effect of repeating a step.
     EffectClass {
-        /// Changes nothing.
+        /// No effect.
         Pure = "pure",
         /// Leaves the same state however often it runs.
         Idempotent = "idempotent",
-        /// Changes the world, once for each key of a call: it is repeated with the same key.
+        /// Changes the world once for each key of a call: the call is repeated with the same key.
         Keyed = "keyed",
-        /// Anything else: never repeated silently.
+        /// Any other effect: never repeated silently.
         Write = "write",
     }
 }
@@ -131,24 +131,24 @@ named! {
 pub struct TaskError {
     /// Stable, in `snake_case`.
     pub code: String,
-    /// What happened, why, and how to mend it.
+    /// The problem, its cause and its remedy.
     pub message: String,
 }
 
-/// What becomes of a step that was in doubt.
+/// Decision about a step in doubt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "resolution", rename_all = "snake_case")]
 pub enum Resolution {
-    /// It took effect and returned this.
+    /// The call took effect and returned this output.
     Done {
-        /// What the model is told it returned.
+        /// The return value to show the model.
         output: serde_json::Value,
     },
-    /// It did not take effect, and is not tried again.
+    /// The call did not take effect, and is not tried again.
     Failed {
-        /// What the model is told.
+        /// The message to show the model.
         message: String,
     },
-    /// It did not take effect; it runs again.
+    /// The call did not take effect; the step runs again.
     Retry,
 }

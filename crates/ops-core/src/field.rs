@@ -1,13 +1,13 @@
 //! Parts of an input.
 
-/// One offending part of an input, or one that its client should know of.
+/// An invalid part of an input, or a part that deserves a warning.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldError {
-    /// Where it is: names of fields, outermost first, as the types of the engine name them
-    /// (`idempotency_key`, `input`, `arguments`, `limits.max_cost`). A surface translates those that it
-    /// names otherwise. Within `input` and `arguments` they are the keys of the document.
+    /// Location: names of fields, outermost first, as the types of the engine name them (`idempotency_key`,
+    /// `input`, `arguments`, `limits.max_cost`). A surface translates the names that it spells otherwise.
+    /// Within `input` and `arguments` the names are the keys of the document.
     pub path: Vec<String>,
-    /// What is wrong with it.
+    /// The mistake, for the client.
     pub message: String,
     /// A stable kind, for instance `missing` or `unknown_field`.
     pub kind: &'static str,

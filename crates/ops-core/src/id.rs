@@ -1,4 +1,4 @@
-//! Identifiers. Every one is a newtype, so that none is taken for another.
+//! Identifiers. Every id is a newtype, so that the compiler refuses a task's id in place of a tenant's.
 
 use std::{fmt, str::FromStr};
 
@@ -107,7 +107,7 @@ uuid_id!(
     "session_"
 );
 
-/// The id of an API key: what may be shown of it.
+/// The public id of an API key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(String);
 

@@ -1,4 +1,4 @@
-//! JSON text that is known to be valid, carried without parsing it again.
+//! Valid JSON text, carried without parsing the text again.
 
 mod canonical;
 mod pick;
@@ -32,10 +32,10 @@ impl Json {
         serde_json::from_str::<&RawValue>(text).map(|raw| Self(raw.get().into()))
     }
 
-    /// The text of anything that serialises with string keys.
+    /// The text of a value that serialises with string keys.
     ///
     /// # Errors
-    /// If it has a key that is not a string.
+    /// If a key is not a string.
     pub fn from_value<T: Serialize>(value: &T) -> Result<Self, serde_json::Error> {
         serde_json::to_string(value).map(|text| Self(text.into()))
     }
@@ -46,11 +46,11 @@ impl Json {
         &self.0
     }
 
-    /// These fields of an object; of anything else there are none. The rest is passed over: a tree of
-    /// many small values takes a hundred times as much as their text.
+    /// These fields of an object; no fields of another value. The reader skips the rest: a tree of many
+    /// small values takes a hundred times as much memory as their text.
     ///
     /// # Errors
-    /// [`TooManyValues`] if a tree of these fields would have more than [`TooManyValues::MOST`].
+    /// [`TooManyValues`] if a tree of these fields would have more than [`TooManyValues::MAX_VALUES`].
     pub fn fields(&self, names: &[&str]) -> Result<Map<String, Value>, TooManyValues> {
         pick::fields(&self.0, names)
     }

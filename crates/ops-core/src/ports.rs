@@ -1,12 +1,16 @@
-//! What the engine asks of the world. Adapters implement these; only the binary names adapters.
+//! The engine's ports to the world. Adapters implement the traits; only the binary names adapters.
 //!
-//! The store is several ports, by who calls: surfaces ([`TaskStore`], [`AgentStore`],
-//! [`ScheduleStore`]), whoever holds a lease ([`RunStore`]), and the engine's loops ([`UpkeepStore`],
-//! [`RetentionStore`]). Every id-taking verb takes the tenant.
+//! The store has one port for each kind of caller: surfaces ([`TaskStore`], [`AgentStore`],
+//! [`ScheduleStore`]), holders of leases ([`RunStore`]), and the engine's loops ([`UpkeepStore`],
+//! [`RetentionStore`]). Every verb that takes an id takes the tenant as well.
 
 mod agents;
+mod budgets;
 mod error;
 mod listed;
+mod mcp;
+mod queue;
+mod reload;
 mod retention;
 mod runs;
 mod schedules;
@@ -19,27 +23,34 @@ use std::{future::Future, pin::Pin};
 pub use self::{
     agents::{
         AgentDefinitions, AgentMistake, AgentStore, AgentTool, AgentTools, Expected, InputCheck,
-        NewAgent, Stored, TaskInput, ToolSourceHealth,
+        NewAgent, NoPrompts, PromptError, Prompts, Stored, TaskInput, ToolSourceHealth,
     },
+    budgets::BudgetStore,
     error::StoreError,
     listed::Listed,
+    mcp::{McpServerView, McpServers, McpStore, NoMcpServers},
+    queue::{FoundBy, Queue, QueueHealth, Wakeup},
+    reload::{NoReload, Reload, ReloadRefused, Reloaded},
     retention::{Expired, Progress, Retention, RetentionStore, Workspaces},
     runs::{Blob, ClaimRequest, Claimed, HeartbeatReply, More, RunStore, Snapshot},
     schedules::{DueSchedules, ExpectedSchedule, NewSchedule, ScheduleChange, ScheduleStore},
     tasks::{
         ApprovalAction, ApprovalDecision, ApprovalFilter, Counts, EVENT_BYTES, Fork, Idempotency,
-        IdempotencyKey, LIST_BYTES, NewTask, Submitted, TaskFilter, TaskRecord, TaskStore,
+        IdempotencyKey, LIST_BYTES, LeftOut, NewTask, Submitted, TaskFilter, TaskRecord, TaskStore,
     },
     upkeep::{Due, StoreHealth, UpkeepStore},
     world::{
-        Clock, Delta, Follow, Heard, HeardHint, Hint, Hints, Live, Notice, Observer, Queue, Random,
+        Clock, Delta, Follow, Hint, HintUpdate, Hints, Live, LogUpdate, Notice, Observer, Random,
     },
 };
 
 /// A boxed future, so that the ports are object-safe without a runtime.
 pub type Fut<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// What surfaces ask of a store by way of the engine.
-pub trait Store: TaskStore + AgentStore + ScheduleStore + RetentionStore {}
+/// All ports of a store that surfaces reach through the engine.
+pub trait Store: TaskStore + AgentStore + ScheduleStore + RetentionStore + BudgetStore {}
 
-impl<S: TaskStore + AgentStore + ScheduleStore + RetentionStore + ?Sized> Store for S {}
+impl<S: TaskStore + AgentStore + ScheduleStore + RetentionStore + BudgetStore + ?Sized> Store
+    for S
+{
+}

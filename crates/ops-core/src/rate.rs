@@ -11,17 +11,17 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// `count` tasks for each `period` microseconds, `burst` of them at once at the most. None if
-    /// one of them is below 1, or the tasks would follow each other within a microsecond.
+    /// `count` tasks for each `period` microseconds, `burst` of them at once at the most. `None` if a
+    /// number is below 1, or the tasks would follow each other within a microsecond.
     #[must_use]
     pub fn new(count: u32, period: i64, burst: u32) -> Option<Self> {
         let interval = period.checked_div(i64::from(count))?;
         (interval >= 1 && burst >= 1).then_some(Self { interval, burst })
     }
 
-    /// How many tasks may be taken up now, if the next one after those so far was expected at
-    /// `expected`. An expectation further ahead than the rate ever has one comes from a clock that
-    /// was set back since; it counts as the furthest one.
+    /// How many tasks may be taken up now, if the next task was expected at `expected`. An expectation
+    /// further ahead than the rate allows comes from a clock that was set back since; the rate's furthest
+    /// expectation replaces the value.
     #[must_use]
     pub fn allows(&self, expected: Micros, now: Micros) -> u32 {
         let ahead = self.ahead(expected, now);
@@ -36,7 +36,7 @@ impl Rate {
         now.plus(self.ahead(expected, now).saturating_add(spent))
     }
 
-    /// When one more may be taken up, if none may now.
+    /// When another task may be taken up, if no task may now.
     #[must_use]
     pub fn next(&self, expected: Micros, now: Micros) -> Micros {
         let ahead = self.ahead(expected, now);

@@ -13,11 +13,11 @@ use crate::{
 pub struct RetryPolicy {
     /// Attempts in all, the first one included; at least 1.
     pub max_attempts: u32,
-    /// The delay before the second attempt, in microseconds; it doubles with each further one.
+    /// The delay before the second attempt, in microseconds; the delay doubles with each further attempt.
     pub initial_micros: i64,
     /// The longest delay, in microseconds.
     pub max_micros: i64,
-    /// Lost leases in a row without a recorded outcome after which the task is dead-lettered: it
+    /// Lost leases in a row without a recorded outcome after which the task is dead-lettered: the task
     /// probably kills its workers.
     pub max_lease_losses: u32,
 }

@@ -6,8 +6,8 @@
 //! nothing. Numbers that SQL needs are bound from the constants here.
 //!
 //! A [`State`](crate::task::State), a [`Wait`](crate::task::Wait), a
-//! [`Lifecycle`](crate::task::Lifecycle) and a [`Transition`] are made here, or decoded from a row. Nobody
-//! else can:
+//! [`Lifecycle`](crate::task::Lifecycle) and a [`Transition`] are made here, or decoded from a row; a
+//! [`Fork`](crate::ports::Fork) is made here alone. Other crates cannot make them:
 //!
 //! ```compile_fail,E0639
 //! let done = ops_core::State::Failed { dead_letter: false };
@@ -29,13 +29,29 @@
 //!     }
 //! }
 //! ```
+//! ```compile_fail,E0639
+//! fn fork(from: ops_core::TaskId) -> ops_core::ports::Fork {
+//!     ops_core::ports::Fork {
+//!         from,
+//!         step: 1,
+//!         until: 0,
+//!         also: Vec::new(),
+//!         resets: Vec::new(),
+//!         note: None,
+//!         lost: Vec::new(),
+//!         redrives: false,
+//!     }
+//! }
+//! ```
 
 pub mod agents;
 pub mod approval;
+pub mod budget;
 mod cause;
 pub mod claim;
 pub mod clock;
 mod decide;
+pub mod deduplicate;
 #[cfg(test)]
 mod fixtures;
 mod fold;
@@ -43,7 +59,7 @@ pub mod fork;
 pub mod lease;
 pub mod limits;
 pub mod links;
-pub mod repeat;
+pub mod mcp;
 pub mod retention;
 pub mod schedule;
 pub mod submit;

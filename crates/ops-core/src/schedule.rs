@@ -1,5 +1,5 @@
-//! A schedule: a task template, and when tasks are made of it. The calendar itself (cron patterns,
-//! time zones) is the engine's; here is what becomes of the runs that it says are due.
+//! A schedule: a task template, and the dates of its runs. The calendar itself (cron patterns, time zones)
+//! is the engine's; this module decides about due runs.
 
 use std::{fmt, str::FromStr};
 
@@ -14,9 +14,9 @@ use crate::{
 };
 
 /// The most runs that [`CatchUp::All`] makes up for.
-pub const MOST_MISSED: usize = 100;
+pub const MAX_MISSED: usize = 100;
 
-/// The name of a schedule, unique within its tenant: what people call it by.
+/// The name of a schedule, unique within its tenant.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct ScheduleName(String);
@@ -53,42 +53,44 @@ impl fmt::Display for ScheduleName {
 }
 
 choice! {
-    /// What becomes of a run that is due while an earlier one has not ended.
+    /// Treatment of a run that is due while an earlier run has not ended.
     Overlap {
-        /// It is passed over.
+        /// The run is skipped.
         #[default]
         Skip = "skip",
-        /// It starts when the earlier one has ended; one waits at the most, the newest.
+        /// The run starts when the earlier run has ended; at most one run waits, the newest.
         QueueOne = "queue_one",
-        /// It starts at once.
+        /// The run starts at once.
         Allow = "allow",
+        /// It starts at once, and the earlier ones are cancelled.
+        CancelOther = "cancel_other",
     }
 }
 choice! {
-    /// What becomes of runs that were due while no server ran.
+    /// Treatment of runs that were due while no server ran.
     CatchUp {
         /// They are passed over.
         None = "none",
         /// The last of them is made up for.
         #[default]
         Latest = "latest",
-        /// Each is made up for, at most [`MOST_MISSED`] of them: the newest.
+        /// Each is made up for, at most [`MAX_MISSED`] of them: the newest.
         All = "all",
     }
 }
 
-/// What somebody wants of a schedule.
+/// The wanted form of a schedule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScheduleSpec {
     /// When: a cron pattern.
     pub cron: String,
     /// The IANA name of the time zone that the pattern is read in.
     pub timezone: String,
-    /// What becomes of a run while an earlier one has not ended.
+    /// Treatment of a run while an earlier run has not ended.
     pub overlap: Overlap,
-    /// What becomes of runs that were missed.
+    /// Treatment of missed runs.
     pub catch_up: CatchUp,
-    /// What is submitted; opaque to the store.
+    /// The task to submit; opaque to the store.
     pub template: Json,
 }
 
@@ -99,19 +101,19 @@ pub struct Schedule {
     pub tenant: TenantId,
     /// Its name.
     pub name: ScheduleName,
-    /// What is wanted.
+    /// The wanted form.
     pub spec: ScheduleSpec,
-    /// Whether it is stopped until somebody resumes it.
+    /// Whether the schedule is paused until a client resumes the schedule.
     pub paused: bool,
-    /// Counts the changes of the spec and of `paused`; a fire names the one that it was made for.
+    /// Number of changes to the spec and to `paused`; a fire names its revision.
     pub revision: u64,
-    /// When it is due next; none while it is paused, and if it never is again.
+    /// The next due date; `None` while the schedule is paused, and after the last date.
     pub next_at: Option<Micros>,
-    /// The run that waits for an earlier one to end, by the time that it was due.
+    /// Due date of the run that waits for an earlier run to end.
     pub waiting: Option<Micros>,
-    /// When it was made.
+    /// Time of creation.
     pub created_at: Micros,
-    /// When it was last changed; a run is no change.
+    /// Time of the last change; a run is no change.
     pub updated_at: Micros,
 }
 
@@ -119,8 +121,8 @@ pub struct Schedule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trigger {
     /// The clock.
-    Clock,
-    /// Somebody asked for it.
+    Due,
+    /// A client requested the run.
     Manual,
 }
 
@@ -129,22 +131,22 @@ impl Trigger {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Clock => "clock",
+            Self::Due => "clock",
             Self::Manual => "manual",
         }
     }
 }
 
-/// What became of a run.
+/// Outcome of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RunOutcome {
     /// A task was submitted.
     Started(TaskId),
-    /// It waits for an earlier one to end.
+    /// The run waits for an earlier run to end.
     Waiting,
-    /// An earlier one had not ended.
+    /// The run was skipped: an earlier run had not ended.
     Skipped,
-    /// No server ran when it was due, and neither when those were that came after it.
+    /// The run was missed: no server ran at its date, nor at a later date of the schedule.
     Missed,
     /// The template was refused.
     Refused(String),
@@ -153,28 +155,28 @@ pub enum RunOutcome {
 /// One run of a schedule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScheduleRun {
-    /// When it was due.
+    /// Due date.
     pub due: Micros,
-    /// When it was seen to.
+    /// Time of the decision about the run.
     pub at: Micros,
-    /// Why there was one.
+    /// Cause of the run.
     pub trigger: Trigger,
-    /// What became of it.
+    /// Outcome of the run.
     pub outcome: RunOutcome,
 }
 
-/// What to do with a schedule that is due.
+/// A fire: the tasks of a schedule's due runs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fire {
-    /// The revision that it was made for; it does nothing if there is another one by now.
+    /// The schedule's revision at the time of the fire; another revision makes the fire void.
     pub revision: u64,
     /// Which of the schedule's runs it sees to.
     pub occasion: Occasion,
-    /// The runs in the order of their dates: a task each, or why there can be none.
+    /// The runs in the order of their dates: a task each, or why the run has no task.
     pub runs: Vec<(Micros, Result<NewTask, String>)>,
 }
 
-/// What a fire sees to. It names what it found, so that the same one cannot be seen to twice.
+/// The due runs of a fire. The occasion names the schedule's state, so that no fire is committed twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Occasion {
     /// The clock has reached `due`.
@@ -183,7 +185,7 @@ pub enum Occasion {
         due: Micros,
         /// Its next `next_at`.
         next: Option<Micros>,
-        /// Whether `due` and those after it, up to the first run, are passed over.
+        /// Whether `due` and the dates after, up to the first run, are skipped.
         missed: bool,
     },
     /// The run that waited may start.
@@ -191,36 +193,38 @@ pub enum Occasion {
         /// The schedule's `waiting`.
         due: Micros,
     },
-    /// Somebody asks for a run now, whatever else runs.
-    Asked,
+    /// A client requested a run now, whatever else runs.
+    Manual,
 }
 
-/// What becomes of one run.
+/// Decision about one run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// It starts.
+pub enum Disposition {
+    /// The run starts.
     Start,
-    /// It waits for the earlier one, in place of another that did.
+    /// The run waits for the earlier run, and replaces another waiting run.
     Wait,
-    /// It is passed over.
+    /// The run is skipped.
     Skip,
 }
 
-/// What becomes of so many runs that are due at once, oldest first, while an earlier one has
-/// (`busy`) or has not ended.
+/// Decides about so many runs that are due at once, oldest first, while an earlier run has (`busy`) or has
+/// not ended.
 #[must_use]
-pub fn admit(overlap: Overlap, busy: bool, runs: usize) -> Vec<Verdict> {
-    let mut verdicts = Vec::with_capacity(runs);
+pub fn admit(overlap: Overlap, busy: bool, runs: usize) -> Vec<Disposition> {
+    let mut dispositions = Vec::with_capacity(runs);
     for index in 0..runs {
         let free = !busy && index == 0;
-        verdicts.push(match overlap {
-            Overlap::Allow => Verdict::Start,
-            Overlap::Skip | Overlap::QueueOne if free => Verdict::Start,
-            Overlap::QueueOne if index + 1 == runs => Verdict::Wait,
-            Overlap::Skip | Overlap::QueueOne => Verdict::Skip,
+        dispositions.push(match overlap {
+            Overlap::Allow => Disposition::Start,
+            Overlap::Skip | Overlap::QueueOne if free => Disposition::Start,
+            Overlap::QueueOne if index + 1 == runs => Disposition::Wait,
+            // Of several at once, the newest would cancel the others.
+            Overlap::CancelOther if index + 1 == runs => Disposition::Start,
+            Overlap::Skip | Overlap::QueueOne | Overlap::CancelOther => Disposition::Skip,
         });
     }
-    verdicts
+    dispositions
 }
 
 #[cfg(test)]
@@ -250,13 +254,15 @@ mod tests {
 
     #[test]
     fn overlapping_runs_are_admitted_by_policy() {
-        use Verdict::{Skip, Start, Wait};
+        use Disposition::{Skip, Start, Wait};
         for (overlap, busy, expected) in [
             (Overlap::Allow, true, vec![Start, Start, Start]),
             (Overlap::Skip, false, vec![Start, Skip, Skip]),
             (Overlap::Skip, true, vec![Skip, Skip, Skip]),
             (Overlap::QueueOne, false, vec![Start, Skip, Wait]),
             (Overlap::QueueOne, true, vec![Skip, Skip, Wait]),
+            (Overlap::CancelOther, false, vec![Skip, Skip, Start]),
+            (Overlap::CancelOther, true, vec![Skip, Skip, Start]),
         ] {
             assert_eq!(admit(overlap, busy, 3), expected, "{overlap:?} {busy}");
         }

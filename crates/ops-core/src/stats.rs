@@ -1,4 +1,4 @@
-//! What a store counts, for metrics and benchmarks.
+//! Counters of a store, for metrics and benchmarks.
 
 use crate::{
     event::{NewEvent, StepKind, StepStatus},
@@ -11,7 +11,7 @@ pub const BOUNDS: [f64; 15] = [
     600.0,
 ];
 
-/// How long something took, by classes.
+/// Durations, by classes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Times {
     /// How many fell into each class.
@@ -21,7 +21,7 @@ pub struct Times {
 }
 
 impl Times {
-    /// Adds one that took so many microseconds.
+    /// Adds a duration in microseconds.
     pub fn add(&mut self, micros: u64) {
         #[expect(clippy::cast_precision_loss, reason = "a class, not a sum")]
         let seconds = micros as f64 / 1e6;
@@ -47,7 +47,7 @@ pub struct Calls {
     pub failed: u64,
 }
 
-/// What was committed for tasks.
+/// Work that was committed for tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Work {
     /// Tasks that were accepted.
@@ -56,7 +56,7 @@ pub struct Work {
     pub model_calls: Calls,
     /// Tool calls that ended.
     pub tool_calls: Calls,
-    /// What events say was used.
+    /// Usage that events report.
     pub usage: Usage,
     /// From ready to claimed.
     pub queue_wait: Times,
@@ -83,7 +83,7 @@ impl Work {
         }
     }
 
-    /// Adds what another group did.
+    /// Adds the work of another group.
     pub fn merge(&mut self, other: &Self) {
         self.submits += other.submits;
         for (calls, others) in [
@@ -99,21 +99,21 @@ impl Work {
     }
 }
 
-/// What a store has done since it was opened.
+/// Counters of a store since the store was opened.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Stats {
-    /// What was committed for tasks.
+    /// Work that was committed for tasks.
     pub work: Work,
-    /// What else the dialect counts.
+    /// Further counters of the dialect.
     pub metrics: Vec<Metric>,
 }
 
-/// Something that a dialect of the store counts.
+/// A counter of one dialect of the store.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Metric {
     /// The name, for instance `opspawn_store_fsyncs`.
     pub name: &'static str,
-    /// What is counted, in a few words.
+    /// Meaning of the counter, in a few words.
     pub help: &'static str,
     /// How much.
     pub value: Value,
@@ -124,7 +124,9 @@ pub struct Metric {
 pub enum Value {
     /// A number that only grows.
     Counter(u64),
-    /// How long something took.
+    /// A number of now.
+    Gauge(u64),
+    /// Durations.
     Times(Times),
 }
 

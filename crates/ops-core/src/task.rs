@@ -1,4 +1,4 @@
-//! A task: what was asked, and where it stands.
+//! A task: its input and its lifecycle.
 
 mod row;
 mod state;
@@ -16,6 +16,7 @@ pub use self::{
 use crate::{
     agent::AgentDigest,
     choice::choice,
+    event::TaskError,
     id::{TaskId, TenantId},
     json::Json,
     retry::RetryPolicy,
@@ -23,7 +24,7 @@ use crate::{
     usage::Usage,
 };
 
-/// What was asked. It does not change after the submit, its limits excepted.
+/// A task as submitted. Only its limits change after the submit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Task {
     /// The id.
@@ -36,29 +37,30 @@ pub struct Task {
     pub name: Option<String>,
     /// The agent that is to run.
     pub agent_id: Option<String>,
-    /// The version of the agent that it is pinned to. Of a new task the store sets it, unless it is
-    /// set: to the current one, or to that of the task whose log it goes on from.
+    /// The version of the agent that the task is pinned to. The store sets the version of a new task,
+    /// unless the submit has set a version: to the current version, or to the version of the task whose log
+    /// is copied.
     pub agent_digest: Option<AgentDigest>,
     /// The input, a JSON object.
     pub input: Json,
-    /// Labels to find it by.
+    /// Labels for filters.
     pub labels: BTreeMap<String, String>,
-    /// What its run may use up.
+    /// Limits of the task's run.
     pub limits: TaskLimits,
     /// 0 to 9; higher is claimed first.
     pub priority: u8,
     /// The queue that it waits in.
     pub queue: String,
-    /// Tasks with the same key run one after the other: it is held from a task's first start to its
+    /// Tasks with the same key run one after the other: a task holds the key from its first start to its
     /// end.
     pub concurrency_key: Option<String>,
-    /// The task that this one does again: a retry, a rerun or a redrive.
+    /// The task that this task repeats: as a retry, a rerun or a redrive.
     pub retry_of: Option<TaskId>,
-    /// The task whose agent started this one.
+    /// The task whose agent started this task.
     pub parent: Option<Parent>,
-    /// When it was submitted.
+    /// Time of the submit.
     pub created_at: Micros,
-    /// When it was to start, if that was asked.
+    /// Requested start of a delayed task.
     pub run_at: Option<Micros>,
 }
 
@@ -73,7 +75,7 @@ pub struct Parent {
     pub depth_left: u32,
 }
 
-/// What the run of a task may use up; what is none falls back to the configuration.
+/// Limits of a task's run; a limit that is `None` falls back to the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TaskLimits {
@@ -89,33 +91,33 @@ pub struct TaskLimits {
     /// Microseconds from the first start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout_micros: Option<i64>,
-    /// Microseconds that it may wait for its first start, from when it could start.
+    /// Microseconds that the task may wait for its first start, from its earliest start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue_timeout_micros: Option<i64>,
-    /// What it does where one of these, or of those that are configured, is used up.
+    /// Behaviour where a limit of the task or of the configuration is used up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_exhausted: Option<OnExhausted>,
 }
 
 choice! {
-    /// What the run of a task does where a limit is used up.
+    /// Behaviour of a task's run where a limit is used up.
     OnExhausted {
-        /// It fails.
+        /// The task fails.
         #[default]
         Fail = "fail",
-        /// It waits until somebody raises the limit.
+        /// The task waits until a client raises the limit.
         Wait = "wait",
     }
 }
 
-/// Where a task stands: the fold of its engine events. Small, and loaded for each decision. Only the
-/// rules make one, or a store that decodes a row.
+/// The lifecycle of a task: the fold of its engine events. Small, and loaded for each decision. Only the
+/// rules make a lifecycle, or a store that decodes a row.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Lifecycle {
     /// The task.
     pub id: TaskId,
-    /// The state, with what belongs to it.
+    /// The state and its data.
     pub state: State,
     /// The current attempt, from 1.
     pub attempt: u32,
@@ -129,21 +131,21 @@ pub struct Lifecycle {
     pub lease_losses: u32,
     /// Whether the agent run has events of its own, so that a claim must load them.
     pub run_started: bool,
-    /// Somebody wants it to stand still: it ends its step, and nothing begins.
+    /// A pause was requested: the run ends its step, and no other step begins.
     pub paused: bool,
-    /// How long it may take, in microseconds from its first start; none for no limit that is known.
+    /// Longest duration in microseconds, from the task's first start; `None` for no known limit.
     pub timeout: Option<i64>,
-    /// When it must have started; none for no limit.
+    /// Latest first start; `None` for no limit.
     pub start_by: Option<Micros>,
-    /// Where a limit is used up it waits for another one, and does not fail.
+    /// Whether the task waits where a limit is used up; otherwise the task fails.
     pub waits_for_limits: bool,
-    /// Something from outside was logged that the holder of the lease may not have read.
-    pub heard: bool,
-    /// What it is tied to.
-    pub ties: Ties,
-    /// What its model calls used.
+    /// An external event was logged that the holder of the lease may not have read.
+    pub external_pending: bool,
+    /// Links to other records.
+    pub relations: Relations,
+    /// Usage of the task's model calls.
     pub usage: Usage,
-    /// What its children used that have ended, and theirs.
+    /// Usage of the task's ended children, and of their children.
     pub children_usage: Usage,
     /// The first lease.
     pub started_at: Option<Micros>,
@@ -151,24 +153,41 @@ pub struct Lifecycle {
     pub updated_at: Micros,
     /// The terminal event.
     pub completed_at: Option<Micros>,
+    /// Failure of the last attempt that failed; `None` once the task has completed.
+    pub failure: Option<TaskError>,
 }
 
-/// What a task is tied to: what has to be looked after when it ends.
+/// Links of a task to other records: the rules follow them when the task ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Ties {
-    /// It has a parent, which is told of its end.
+pub struct Relations {
+    /// The task has a parent; the parent gets notice of the task's end.
     pub parent: bool,
-    /// It has children, which do not outlive it.
+    /// The task has children; the children do not outlive the task.
     pub children: bool,
-    /// It has asked for approvals, which lapse with it.
+    /// The task has requested approvals; open approvals lapse with the task.
     pub approvals: bool,
-    /// It has a concurrency key, which others may wait for.
+    /// The task has a concurrency key; other tasks may wait for the key.
     pub key: bool,
 }
 
 impl Lifecycle {
-    /// The version-1 status: what has not ended reads `pending` before its first start and
-    /// `running` after it.
+    /// The error of a failed task.
+    #[must_use]
+    pub fn error(&self) -> Option<&TaskError> {
+        match self.state {
+            State::Failed { .. } => self.failure.as_ref(),
+            State::Pending
+            | State::Scheduled { .. }
+            | State::Paused
+            | State::Running { .. }
+            | State::Cancelling { .. }
+            | State::Waiting(_)
+            | State::Completed
+            | State::Cancelled => None,
+        }
+    }
+
+    /// The version-1 status: a live task reads `pending` before its first start and `running` after it.
     #[must_use]
     pub fn status(&self) -> Status {
         match self.state {

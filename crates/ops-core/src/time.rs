@@ -1,4 +1,4 @@
-//! Time as it is stored: UTC, integer microseconds.
+//! Time in stored form: UTC, integer microseconds.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! What model calls use.
+//! Usage of model calls.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,9 +1,9 @@
-//! Agents: named, versioned definitions. What they mean is the binary's to say.
+//! Agents: named, versioned definitions. The binary supplies their meaning.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use ops_core::{
-    AgentDigest, AgentName, Code, Json, TenantId,
+    AgentDigest, AgentName, Code, Json, TaskId, TenantId,
     agent::{Agent, AgentSpec, AgentVersion, cycle},
     ports::{AgentTools, Expected, Listed, NewAgent, StoreError, Stored},
 };
@@ -13,16 +13,16 @@ use crate::{Engine, Error, FieldError};
 /// Agents that are read at once.
 const PAGE: u32 = 1_000;
 
-/// What an apply would do.
+/// Preview of an apply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentPreview {
     /// The agent.
     pub name: AgentName,
-    /// What it would be.
+    /// The definition in canonical form.
     pub spec: AgentSpec,
-    /// What it is, if it is there.
+    /// The present agent, if the agent exists.
     pub current: Option<Agent>,
-    /// What would become of it.
+    /// The outcome of such an apply.
     pub stored: Stored,
 }
 
@@ -50,10 +50,10 @@ impl Engine {
         Ok(self.store.put_agent(new).await?)
     }
 
-    /// What [`Engine::apply_agent`] would do. Nothing is written.
+    /// Previews [`Engine::apply_agent`]. The preview writes nothing.
     ///
     /// # Errors
-    /// Those of [`Engine::apply_agent`], but for `agent_changed`.
+    /// The errors of [`Engine::apply_agent`], but for `agent_changed`.
     pub async fn preview_agent(
         &self,
         tenant: TenantId,
@@ -101,7 +101,26 @@ impl Engine {
         })
     }
 
-    /// What the author of a definition that was applied should know of it: a sentence each.
+    /// Takes an agent away. Its tasks go on with the versions that they are pinned to, and can be rerun; a new
+    /// task of the agent is refused, and so is a retry.
+    ///
+    /// # Errors
+    /// `agent_not_found`, `agent_changed` if the agent is not as expected, `agent_in_use` while agents or
+    /// schedules name the agent, or a code of the storage.
+    pub async fn remove_agent(
+        &self,
+        tenant: TenantId,
+        name: &str,
+        expected: Expected,
+    ) -> Result<(), Error> {
+        let removed = self
+            .store
+            .remove_agent(tenant, known(name)?, expected)
+            .await;
+        removed.map_err(missing(name))
+    }
+
+    /// Warnings for the author of an applied definition: a sentence each.
     #[must_use]
     pub fn agent_warnings(&self, definition: &Json) -> Vec<String> {
         self.definitions.warnings(definition)
@@ -116,7 +135,7 @@ impl Engine {
         found.map_err(missing(name))
     }
 
-    /// Agents in the order of their names, after this one.
+    /// Agents in the order of their names, after the agent of this name.
     ///
     /// # Errors
     /// A code of the storage.
@@ -129,7 +148,7 @@ impl Engine {
         Ok(self.store.agents(tenant, after, limit).await?)
     }
 
-    /// The versions of an agent, the one that was applied first last.
+    /// The versions of an agent, the version that was applied first last.
     ///
     /// # Errors
     /// `agent_not_found`, or a code of the storage.
@@ -173,8 +192,21 @@ impl Engine {
         self.definitions.tools(tenant)
     }
 
-    /// The current definition of the agent that a task names, if it names one. Agents stay, so that what
-    /// holds now holds when the task is stored.
+    /// The definition that a task is pinned to; `None` for a task without an agent.
+    pub(crate) async fn pinned_agent(
+        &self,
+        tenant: TenantId,
+        task: TaskId,
+    ) -> Result<Option<Json>, Error> {
+        let Some(digest) = self.store.task(tenant, task).await?.task.agent_digest else {
+            return Ok(None);
+        };
+        let version = self.store.agent_version(tenant, digest).await?;
+        Ok(Some(version.spec.definition))
+    }
+
+    /// The current definition of the agent that a task names; `None` for a task without an agent. A
+    /// task whose agent is removed before the task is stored has no version, and fails with `unknown_agent`.
     pub(crate) async fn named_agent(
         &self,
         tenant: TenantId,
@@ -264,7 +296,7 @@ fn not_found(name: &str) -> Error {
     Error::new(Code::AgentNotFound, format!("there is no agent `{name}`"))
 }
 
-/// A name that cannot be one is that of no agent.
+/// An invalid name is a name of no agent.
 fn known(name: &str) -> Result<AgentName, Error> {
     name.parse().map_err(|_| not_found(name))
 }

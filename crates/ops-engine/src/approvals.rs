@@ -1,4 +1,4 @@
-//! Approvals: what waits for somebody's leave, and giving it.
+//! Approvals: steps that wait for a decision, and the decision.
 
 use bounded::schema::Schema;
 use ops_core::{
@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{Engine, Error, FieldError};
 
-/// The longest name of somebody who decides, in bytes.
+/// The longest name of a person who decides, in bytes.
 const MAX_BY: usize = 128;
 /// The longest reason, in bytes.
 const MAX_REASON: usize = 4_096;
@@ -22,28 +22,28 @@ pub struct ApprovalPage {
     pub approvals: Vec<Approval>,
     /// The number to go on before, if there are more.
     pub next: Option<u64>,
-    /// Those that cannot be read: a task and a step each.
+    /// Unreadable approvals: a task and a step each.
     pub damaged: Vec<String>,
 }
 
-/// What somebody thinks of a step that asks for leave.
+/// A decision about a step that requested approval.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Opinion {
-    /// It may run.
+pub enum StepDecision {
+    /// The step may run.
     Approve,
-    /// It never runs.
+    /// The step never runs.
     Deny {
         /// Why; the model is told.
         reason: String,
     },
-    /// It should run with other arguments, which need leave as well.
+    /// The step should run with other arguments, which need approval as well.
     Edit {
         /// The arguments.
         input: Value,
     },
 }
 
-/// Whether a name of somebody who decides can be one.
+/// Checks the length of a deciding person's name.
 pub(crate) fn check_name(by: Option<&str>) -> Result<(), Error> {
     if by.is_none_or(|by| !by.is_empty() && by.len() <= MAX_BY) {
         return Ok(());
@@ -107,18 +107,17 @@ impl Engine {
         Ok(self.store.approval(tenant, task, step).await?)
     }
 
-    /// Decides about a step that asks for leave. `revision` is the one that was looked at.
+    /// Decides about a step that requested approval. `revision` is the revision that the person looked at.
     ///
     /// # Errors
-    /// `approval_not_found`, `approval_decided`, `approval_changed`, `invalid_body` if edited
-    /// arguments do not fit the tool's schema, `task_not_found`, `task_final`, or a code of the
-    /// storage.
-    pub async fn judge(
+    /// `approval_not_found`, `approval_decided`, `approval_changed`, `invalid_body` if edited arguments do
+    /// not fit the tool's schema, `task_not_found`, `task_final`, or a code of the storage.
+    pub async fn decide_approval(
         &self,
         caller: &Caller,
         task: TaskId,
         step: u32,
-        opinion: Opinion,
+        decision: StepDecision,
         revision: Option<u32>,
         by: Option<String>,
     ) -> Result<Approval, Error> {
@@ -126,18 +125,18 @@ impl Engine {
         if let Err(wrong) = check_name(by.as_deref()) {
             fields.extend(wrong.fields);
         }
-        let action = match opinion {
-            Opinion::Approve => ApprovalAction::Approve,
-            Opinion::Deny { reason } => {
+        let action = match decision {
+            StepDecision::Approve => ApprovalAction::Approve,
+            StepDecision::Deny { reason } => {
                 if reason.len() > MAX_REASON {
                     let message = "must have 4096 bytes at most";
                     fields.push(FieldError::new(&["reason"], "value_error", message));
                 }
                 ApprovalAction::Deny { reason }
             }
-            Opinion::Edit { input } => {
+            StepDecision::Edit { input } => {
                 let open = self.store.approval(caller.tenant, task, step).await?;
-                fields.append(&mut violations(&open.asked.input_schema, &input).await);
+                fields.append(&mut violations(&open.request.input_schema, &input).await);
                 let digest = digest(&input)?;
                 ApprovalAction::Edit { input, digest }
             }
@@ -152,12 +151,15 @@ impl Engine {
             revision,
             by,
         };
-        Ok(self.store.judge(caller.tenant, task, decision).await?)
+        Ok(self
+            .store
+            .decide_approval(caller.tenant, task, decision)
+            .await?)
     }
 }
 
-/// Why arguments do not fit a tool's schema. A schema that does not compile fits nothing: what it
-/// was meant to forbid must not slip through.
+/// Why arguments do not fit a tool's schema. A schema that does not compile fits no arguments: arguments
+/// that a correct schema forbids must not slip through.
 async fn violations(schema: &Value, input: &Value) -> Vec<FieldError> {
     let field = |path: &str, message: String, kind| FieldError {
         path: std::iter::once("arguments")

@@ -6,9 +6,9 @@ use ops_core::{
     task::StateName,
 };
 
-use crate::{DryRun, Engine, Error, commands::FEW};
+use crate::{DryRun, Engine, Error, commands::TASKS_PER_READ};
 
-/// What is done to many tasks.
+/// Command for many tasks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Steer {
     /// Stop them and their children.
@@ -19,16 +19,16 @@ pub enum Steer {
     Resume,
 }
 
-/// What became of one of them.
+/// Outcome for one of the tasks.
 #[derive(Debug)]
 pub struct Steered {
     /// The task.
     pub task: TaskId,
-    /// The state that it is in now; in a dry run the one that it was found in.
+    /// The state after the command; in a dry run the present state.
     pub state: Result<StateName, Error>,
 }
 
-/// What became of a page of them.
+/// Outcome for a page of tasks.
 #[derive(Debug, Default)]
 pub struct SteeredPage {
     /// The tasks, newest first.
@@ -38,11 +38,11 @@ pub struct SteeredPage {
 }
 
 impl Engine {
-    /// Steers the tasks that a filter fits and that have not ended, newest first, at most `limit`, each on
-    /// its own account. `dry_run` only names them.
+    /// Steers the live tasks that a filter fits, newest first, at most `limit`, each on its own account.
+    /// `dry_run` only names the tasks.
     ///
     /// # Errors
-    /// A code of the storage. Why one task refuses is said beside it.
+    /// A code of the storage. The refusal of one task is in the task's entry.
     pub async fn steer_all(
         &self,
         caller: &Caller,
@@ -58,11 +58,12 @@ impl Engine {
         let mut left = limit;
         loop {
             // One more shows whether there is a next page.
-            let wanted = FEW.min(left.saturating_add(1));
+            let wanted = TASKS_PER_READ.min(left.saturating_add(1));
             let filter = TaskFilter {
                 states: states.clone(),
                 before,
                 limit: wanted,
+                without_large: true,
                 ..filter.clone()
             };
             let records = self.store.tasks(caller.tenant, filter).await?;
@@ -108,7 +109,7 @@ impl Engine {
     }
 }
 
-/// Those of the states that are no ends, all of them if none is named; none if only ends are.
+/// The live states of a list, all of them if the list is empty; `None` if the list has only final states.
 fn not_ended(states: &[StateName]) -> Option<Vec<StateName>> {
     let wanted = match states {
         [] => &StateName::ALL[..],

@@ -1,14 +1,15 @@
-//! The wall clock held against one that never steps: whether it was set, and which way.
+//! Compares the wall clock with a clock that never steps: whether the wall clock was set, and in which
+//! direction.
 //!
-//! Dates are times of the wall clock. When it is set forward, something may be due at once; when it is set
-//! back, what was made under it may be due far too late.
+//! Dates are times of the wall clock. When the clock is set forward, a date may be due at once; when the
+//! clock is set back, dates that were made under the old time may be due far too late.
 
 use ops_core::{Micros, ports::Clock, time::SECOND};
 
 /// The clock was set if it shows so much less or more than it would have to.
 const STEP: i64 = SECOND;
 
-/// What the clocks showed at a look.
+/// Both clocks at the time of a look.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Look {
     wall: Micros,
@@ -28,7 +29,7 @@ impl Look {
         self.stepped(later) < -STEP
     }
 
-    /// The one of two looks at which the clock was further ahead of the other clock.
+    /// The look at which the wall clock was further ahead of the other clock.
     pub(crate) fn further_ahead(self, other: Self) -> Self {
         if other.stepped(self) >= 0 {
             self

@@ -1,8 +1,8 @@
-//! What surfaces ask of the engine.
+//! Commands and queries for surfaces.
 
 use ops_core::{
-    Caller, Code, Lifecycle, State, StoredEvent, TaskAction, TaskId, TenantId,
-    event::{Resolution, TaskError, TaskEvent},
+    Caller, Code, Lifecycle, StoredEvent, TaskAction, TaskId, TenantId,
+    event::Resolution,
     ports::{Counts, LIST_BYTES, Listed, StoreError, TaskFilter, TaskRecord},
     stats::Stats,
 };
@@ -12,7 +12,7 @@ use crate::{Engine, Error, Step, approvals::check_name, steps::Fold};
 /// The most events of a page.
 pub(crate) const PAGE: u32 = 1_000;
 /// Tasks that are read at once where the work is with each of them.
-pub(crate) const FEW: u32 = 32;
+pub(crate) const TASKS_PER_READ: u32 = 32;
 /// A page of steps ends where their events have so many bytes.
 const STEP_BYTES: usize = 4 << 20;
 
@@ -52,35 +52,7 @@ impl Engine {
         Ok(self.store.task(tenant, task).await?)
     }
 
-    /// Why the attempt before failed, of a task that waits for its next one. Its own error is set once
-    /// it has failed for good.
-    ///
-    /// # Errors
-    /// A code of the storage.
-    pub async fn last_failure(&self, record: &TaskRecord) -> Result<Option<TaskError>, Error> {
-        let TaskRecord { task, life, .. } = record;
-        let State::Scheduled { .. } = life.state else {
-            return Ok(None);
-        };
-        if life.attempt <= 1 {
-            return Ok(None);
-        }
-        // It is the last event, but for those of people since.
-        let after = life.seq.saturating_sub(u64::from(FEW));
-        let events = self.store.events(task.tenant, task.id, after, FEW).await?;
-        let failure = events.iter().rev().find_map(|event| {
-            if event.event.kind != "task.retry_scheduled" {
-                return None;
-            }
-            match TaskEvent::decode(&event.event.body) {
-                Ok(TaskEvent::RetryScheduled { error, .. }) => Some(error),
-                Ok(_) | Err(_) => None,
-            }
-        });
-        Ok(failure)
-    }
-
-    /// Tasks, newest first. Those that cannot be read are named beside them.
+    /// Tasks, newest first. Unreadable tasks are named beside them.
     ///
     /// # Errors
     /// A code of the storage.
@@ -92,7 +64,7 @@ impl Engine {
         Ok(self.store.tasks(tenant, filter).await?)
     }
 
-    /// How many tasks a filter fits, whatever the page.
+    /// The number of tasks that a filter fits, over all pages.
     ///
     /// # Errors
     /// A code of the storage.
@@ -108,8 +80,7 @@ impl Engine {
         Ok(self.store.counts(tenant).await?)
     }
 
-    /// Decides what became of a step that is in doubt. `by` is the person who decides, as the client
-    /// names them.
+    /// Settles a step that is in doubt. `by` is the person who decides, as the client names them.
     ///
     /// # Errors
     /// `invalid_body`, `task_not_found`, `not_in_doubt`, `task_final`, or a code of the storage.
@@ -131,8 +102,8 @@ impl Engine {
         self.task(caller.tenant, task).await
     }
 
-    /// The steps that are in doubt, of the newest tasks first: those of at most `limit` tasks before
-    /// one, and of fewer where the steps are large.
+    /// The steps that are in doubt, of the newest tasks first: the steps of at most `limit` tasks before a
+    /// task, and of fewer where the steps are large.
     ///
     /// # Errors
     /// A code of the storage.
@@ -149,7 +120,8 @@ impl Engine {
                 in_doubt: true,
                 before,
                 // One more shows whether there are more.
-                limit: FEW.min(left.saturating_add(1)),
+                limit: TASKS_PER_READ.min(left.saturating_add(1)),
+                without_large: true,
                 ..TaskFilter::default()
             };
             let full = filter.limit;
@@ -183,7 +155,7 @@ impl Engine {
         Ok(steps)
     }
 
-    /// The tool calls of a task's last turn: those that are open are among them.
+    /// The tool calls of a task's last turn, open calls among them.
     pub(crate) async fn last_turn(
         &self,
         tenant: TenantId,
@@ -194,7 +166,7 @@ impl Engine {
         Ok(self.fold(tenant, life, turn, fold).await?.steps)
     }
 
-    /// Where a task stands: its record without what was asked and what came of it.
+    /// A task's lifecycle: its record without input and result.
     ///
     /// # Errors
     /// `task_not_found`, or a code of the storage.
@@ -262,7 +234,7 @@ impl Engine {
         Ok(fold.finish(life))
     }
 
-    /// What the store has done since it was opened, and what became of the runs of schedules.
+    /// Counters of the store since the store was opened, and outcomes of the runs of schedules.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let mut stats = self.store.stats();
@@ -291,33 +263,16 @@ impl Engine {
         })
     }
 
-    /// Whether a worker of this installation serves a queue. One that was taken out of the
-    /// configuration may still have tasks.
-    #[must_use]
-    pub fn serves(&self, queue: &str) -> bool {
-        self.settings.queues.contains(queue)
-    }
-
-    /// What a person has to see to in the store, though it works.
+    /// Warnings of a store that works, for the operator.
     ///
     /// # Errors
-    /// The code of what every write fails with, if they do.
+    /// The code that every write fails with, while writes fail.
     pub fn storage_warnings(&self) -> Result<Vec<String>, Error> {
         let health = self.upkeep.health();
         match health.failure {
             Some(failure) => Err(failure.into()),
             None => Ok(health.warnings),
         }
-    }
-
-    /// The queues whose tasks are ready, and that nobody serves.
-    ///
-    /// # Errors
-    /// A code of the storage.
-    pub async fn unserved_queues(&self) -> Result<Vec<String>, Error> {
-        let mut queues = self.upkeep.ready_queues().await?;
-        queues.retain(|queue| !self.serves(queue));
-        Ok(queues)
     }
 
     pub(crate) async fn command(

@@ -11,17 +11,17 @@ use crate::{Engine, Error, FieldError, Step, StepState, submit};
 
 /// The longest name of a signal, in bytes.
 const MAX_SIGNAL_NAME: usize = 128;
-/// What the name of a signal begins with that answers a question: the id of its call follows.
+/// Prefix of the name of a signal that answers a question: the id of the call follows.
 const QUESTION: &str = "human.";
 /// The tool that puts questions.
 const ASK_HUMAN: &str = "ask_human";
 
 impl Engine {
-    /// Stops a task and its children: at once if no worker holds it, else as soon as its worker
-    /// confirms. Asking again while it is being cancelled, or once it is cancelled, changes nothing.
+    /// Stops a task and its children: at once if no worker holds the task, else as soon as its worker
+    /// confirms. A repeated request changes nothing.
     ///
     /// # Errors
-    /// `task_not_found`, `task_final` if it ended otherwise, or a code of the storage.
+    /// `task_not_found`, `task_final` if the task ended otherwise, or a code of the storage.
     pub async fn cancel(&self, caller: &Caller, task: TaskId) -> Result<TaskRecord, Error> {
         match self.command(caller, task, TaskAction::Cancel).await {
             Ok(_) | Err(StoreError::Rejected(Rejection::Cancelling)) => {}
@@ -35,8 +35,8 @@ impl Engine {
         self.task(caller.tenant, task).await
     }
 
-    /// Makes a task stand still: at once if no worker holds it, else when its step has ended. What it
-    /// waits for may still come. Asking again changes nothing.
+    /// Pauses a task: at once if no worker holds the task, else when its step has ended. The event that the
+    /// task waits for may still come. A repeated request changes nothing.
     ///
     /// # Errors
     /// `task_not_found`, `task_final`, `task_cancelling`, or a code of the storage.
@@ -45,7 +45,7 @@ impl Engine {
         self.task(caller.tenant, task).await
     }
 
-    /// Lets a paused task go on. One that is not paused is left as it is.
+    /// Resumes a paused task. A task that is not paused stays unchanged.
     ///
     /// # Errors
     /// `task_not_found`, `task_final`, or a code of the storage.
@@ -54,8 +54,8 @@ impl Engine {
         self.task(caller.tenant, task).await
     }
 
-    /// Gives a task's run other limits, those that are named. A run that waits because one is used up
-    /// goes on; one that a worker holds has them from when it is next taken up.
+    /// Changes the named limits of a task's run. A run that waits because a limit is used up goes on; a run
+    /// that a worker holds takes the limits at its next lease.
     ///
     /// # Errors
     /// `invalid_body`, `task_not_found`, `task_final`, or a code of the storage.
@@ -78,9 +78,9 @@ impl Engine {
         self.task(caller.tenant, task).await
     }
 
-    /// Records an external event for a task's run. A call that waits for a signal of this name returns
-    /// the payload; if none does yet, the first that will. A name with `QUESTION` before it answers
-    /// a question, which must be open.
+    /// Records an external event for a task's run. A call that waits for a signal of this name returns the
+    /// payload; without such a call, the next call that waits. A name that begins with `QUESTION` answers a
+    /// question, which must be open.
     ///
     /// # Errors
     /// `invalid_body`, `question_not_open`, `task_not_found`, `task_final`, or a code of the storage.
@@ -118,9 +118,8 @@ impl Engine {
         self.task(caller.tenant, task).await
     }
 
-    /// The answer to a call, if the call waits for one and takes this. The run names these signals, so
-    /// that none may be kept for a call that comes later: its question would be answered before it is
-    /// put.
+    /// Answers a call, if the call waits for an answer and takes this payload. The run names these signals,
+    /// so that no answer may be kept for a later call: the question would be answered before the run asks.
     async fn answer(
         &self,
         tenant: TenantId,

@@ -9,9 +9,9 @@ use ops_core::{Code, Rejection, ports::StoreError};
 pub struct Error {
     /// The stable code, with its title and remedy.
     pub code: Code,
-    /// What happened and why.
+    /// The problem and its cause.
     pub message: String,
-    /// Each offending part of the input, if that is what is wrong.
+    /// Each invalid part of the input; empty for other problems.
     pub fields: Vec<FieldError>,
 }
 
@@ -51,7 +51,7 @@ impl From<StoreError> for Error {
                 Rejection::Terminal(_) => Code::TaskFinal,
                 Rejection::NotInDoubt(_) => Code::NotInDoubt,
                 Rejection::Cancelling => Code::TaskCancelling,
-                Rejection::Child { .. } => Code::RunFailed,
+                Rejection::Child { .. } | Rejection::Budget { .. } => Code::RunFailed,
                 Rejection::Tree { .. } => Code::TooManyTasks,
                 Rejection::WrongState(_)
                 | Rejection::StaleEpoch { .. }
@@ -65,6 +65,8 @@ impl From<StoreError> for Error {
             StoreError::ScheduleChanged(_) => Code::ScheduleChanged,
             StoreError::NoAgent(_) => Code::UnknownAgent,
             StoreError::AgentCycle(_) => Code::AgentCycle,
+            StoreError::AgentInUse(_) => Code::AgentInUse,
+            StoreError::McpRefused(_) => Code::McpDefinitionChanged,
             StoreError::IdempotencyMismatch => Code::IdempotencyMismatch,
             StoreError::Full(_) => Code::StorageFull,
             StoreError::TooLarge { .. } => Code::BodyTooLarge,

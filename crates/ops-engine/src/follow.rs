@@ -1,9 +1,14 @@
-//! Following a task: its log and the pieces of its answers, from any place, without a gap or a repeat.
+//! Following a task: its log and the pieces of its answers, from any position, without a gap or a
+//! repetition.
 //!
-//! A [`Follower`] is driven by its reader: it first reads the log up to where it stood when the
-//! follower came, then gives what the task's shared [feed](feed) brings, and asks for nothing more
-//! until that is taken. A follower whose reader is slow holds one page; once the reader goes on, it is
-//! behind the feed, and reads the log by itself until it has caught up.
+//! A [`Follower`] is driven by its reader: the follower first reads the log up to the event that was the
+//! last when the follower came, then gives the pieces of the task's shared [feed](feed), and requests no
+//! further piece until the reader has taken the present one.
+//!
+//! A follower whose reader is slow holds one page, and never a queue that grows: a tab left open in a
+//! browser would otherwise hold a busy task's whole log in memory. Once such a reader goes on, the follower
+//! is behind the feed. A feed that only sent its next piece would then skip events; so the follower reads
+//! the log by itself until it has caught up, and only then returns to the feed.
 
 mod feed;
 mod shared;
@@ -28,14 +33,14 @@ const PAGE: u32 = 64;
 /// A tenant's task.
 type Key = (TenantId, TaskId);
 
-/// Events of a log that follow each other; there is at least one.
+/// Events of a log that follow each other, at least one event.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LogPage {
     /// The events, in order.
     pub events: Vec<StoredEvent>,
-    /// The number of the first one.
+    /// The number of the first event.
     pub first: u64,
-    /// The number of the last one.
+    /// The number of the last event.
     pub last: u64,
     /// Whether the last one ends the task: its log has no more.
     pub ended: bool,
@@ -56,12 +61,12 @@ pub enum Followed {
     /// A piece of an answer that is being made. Pieces are not of the log and may be lost; a higher
     /// attempt of the same step starts the answer anew.
     Delta(Arc<Shared<Delta>>),
-    /// The task has ended, and everything of its log was given.
+    /// The task has ended, and the reader has the whole log.
     End {
         /// The number of its last event.
         last: u64,
     },
-    /// Nothing came for as long as the reader said.
+    /// No event came within the reader's silence.
     Quiet,
 }
 
@@ -90,8 +95,8 @@ enum Phase {
 }
 
 impl Engine {
-    /// Follows a task after an event; 0 is the start of its log. All followers of a task share one
-    /// reader of what is added to its log.
+    /// Follows a task after an event; 0 is the start of its log. All followers of a task share one reader
+    /// of the log's new events.
     ///
     /// # Errors
     /// `task_not_found`, or a code of the storage.
@@ -130,14 +135,14 @@ impl Engine {
         })
     }
 
-    /// Listens to hints about the tasks of a tenant: that a task is there, or that its log has grown.
-    /// A reader listens first and then queries; one that is told that it missed some queries again.
+    /// Subscribes to hints about the tasks of a tenant: a new task, or a log that has grown. A reader
+    /// subscribes first and then queries; after missed hints the reader queries again.
     #[must_use]
     pub fn hints(&self, tenant: TenantId) -> Box<dyn Hints> {
         self.live.hints(tenant)
     }
 
-    /// The events after a number, and whether there are more; none at the log's end.
+    /// The events after a number, and whether the log has more; `None` at the log's end.
     async fn log_page(
         &self,
         (tenant, task): Key,
@@ -158,9 +163,9 @@ impl Engine {
 }
 
 impl Follower {
-    /// The next thing, or [`Followed::Quiet`] after so long a silence. None after the end; none
-    /// without an [`Followed::End`] before it means that the stream broke off, and the reader comes
-    /// again with the number of its last event.
+    /// The next event, or [`Followed::Quiet`] after so long a silence. `None` after the end. `None` without
+    /// an [`Followed::End`] before means that the stream broke off: the reader follows again from the
+    /// number of its last event.
     ///
     /// # Errors
     /// `task_not_found` if the task was deleted, or a code of the storage.
@@ -183,8 +188,8 @@ impl Follower {
                     None => self.phase = Phase::Level,
                 },
                 Phase::Level => {
-                    if let Some(heard) = self.listen(silence).await {
-                        return Ok(Some(heard));
+                    if let Some(external_pending) = self.listen(silence).await {
+                        return Ok(Some(external_pending));
                     }
                 }
             }
@@ -200,7 +205,7 @@ impl Follower {
         Followed::Events(page)
     }
 
-    /// Waits for the feed; none if there is something else to do first.
+    /// Waits for the feed; `None` if the follower has other work first.
     async fn listen(&mut self, silence: Duration) -> Option<Followed> {
         match tokio::time::timeout(silence, self.feed.recv()).await {
             Ok(Ok(Piece::Events(page)))

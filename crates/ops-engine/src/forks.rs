@@ -1,5 +1,5 @@
-//! Doing a task again: from its start, from one of its steps, or from where it was given up. The
-//! original is never changed.
+//! Repeating a task: from its start, from one of its steps, or from the point at which the task was given
+//! up. The original never changes.
 
 use ops_core::{
     Caller, Code, Json, State, StoredEvent, TaskId, TenantId,
@@ -10,14 +10,14 @@ use serde_json::Value;
 
 use crate::{
     Accepted, Engine, Error, FieldError, Submit,
-    commands::{FEW, PAGE},
+    commands::{PAGE, TASKS_PER_READ},
     submit::{EngineLabels, Order, OrderKey, of_rerun, of_retry},
 };
 
 /// How a task is to be done again.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Rerun {
-    /// The first step that is done anew; the ones before it are taken over. None for all of them.
+    /// The first step that is done anew; the copy keeps the steps before. `None` for all steps.
     pub from_step: Option<u32>,
     /// Other arguments for that step, if it is a tool call.
     pub input: Option<Value>,
@@ -29,17 +29,17 @@ pub struct Rerun {
     pub key: Option<String>,
 }
 
-/// What became of a dead letter.
+/// Outcome for a dead letter.
 #[derive(Debug)]
 pub struct Redriven {
     /// The dead letter.
     pub from: TaskId,
-    /// The task that goes on from it; none in a dry run.
+    /// The new task; `None` in a dry run.
     pub task: Result<Option<TaskId>, Error>,
 }
 
 impl Engine {
-    /// Does an ended task again, as a new one with the same input. `key` is the client's, which makes a
+    /// Repeats an ended task, as a new task with the same input. `key` is the client's, which makes a
     /// repeated request find the same task.
     ///
     /// # Errors
@@ -59,15 +59,15 @@ impl Engine {
         let mut order = again(old);
         let digest = of_retry(task);
         order.key = key.map(|key| OrderKey::Client { key, digest });
-        self.place(caller, order).await
+        self.accept(caller, order).await
     }
 
-    /// Does a task again from one of its steps, as a new task whose log begins with the same events.
-    /// What the calls before that step returned is taken over; they are neither made nor paid again.
+    /// Repeats a task from one of its steps, as a new task whose log begins with the same events. The new
+    /// task keeps the results of the calls before that step; the calls are neither made nor paid again.
     ///
     /// # Errors
-    /// `task_not_found`, `cannot_rerun` if there is no such step or it is not a place to go on from,
-    /// `invalid_body` if the wish does not fit the step, or a code of [`Engine::submit`].
+    /// `task_not_found`, `cannot_rerun` if the step does not exist or no run can go on there,
+    /// `invalid_body` if the request does not fit the step, or a code of [`Engine::submit`].
     pub async fn rerun(
         &self,
         caller: &Caller,
@@ -111,7 +111,7 @@ impl Engine {
                 order.fork = Some(fork::rerun(&log, task, anew)?);
             }
         }
-        self.place(caller, order).await
+        self.accept(caller, order).await
     }
 
     /// Goes on from a dead letter with a new task that has its log and all its attempts again.
@@ -143,13 +143,13 @@ impl Engine {
         }
         order.fork = Some(fork);
         order.key = Some(OrderKey::Redrive(task));
-        self.place(caller, order).await
+        self.accept(caller, order).await
     }
 
-    /// Redrives dead letters, newest first, at most `limit`; `dry_run` only names them.
+    /// Redrives dead letters, newest first, at most `limit`; `dry_run` only names the dead letters.
     ///
     /// # Errors
-    /// A code of the storage. What is wrong with one dead letter is said beside it.
+    /// A code of the storage. The refusal of one dead letter is in its entry.
     pub async fn redrive_all(
         &self,
         caller: &Caller,
@@ -161,7 +161,7 @@ impl Engine {
             let filter = TaskFilter {
                 dead_letter: true,
                 before,
-                limit: FEW.min(left),
+                limit: TASKS_PER_READ.min(left),
                 ..TaskFilter::default()
             };
             let records = self.store.tasks(caller.tenant, filter).await?;
@@ -197,12 +197,12 @@ impl Engine {
     }
 }
 
-/// Whether something is only to be shown.
+/// Whether a command only shows its effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DryRun {
-    /// Nothing is changed.
+    /// The command changes nothing.
     Yes,
-    /// It is done.
+    /// The command takes effect.
     No,
 }
 

@@ -1,4 +1,4 @@
-//! What happens right after a commit: workers and readers are woken, timers learn of new dates.
+//! Notices right after a commit: to workers, to readers, and to timers about new dates.
 
 use std::sync::{
     Arc,
@@ -7,7 +7,7 @@ use std::sync::{
 
 use ops_core::{
     Micros,
-    ports::{Live, Notice, Observer, Queue},
+    ports::{FoundBy, Hint, Live, Notice, Observer, Queue},
 };
 use tokio::sync::Notify;
 
@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 pub struct Hub {
     queue: Arc<dyn Queue>,
     live: Arc<dyn Live>,
-    /// The next date that the timers know of; `i64::MAX` for none.
+    /// The next date that the timers know; `i64::MAX` for no date.
     next_due: AtomicI64,
     sooner: Notify,
     clock_set: Notify,
@@ -34,7 +34,7 @@ impl Hub {
         })
     }
 
-    /// The next date that is known, if there is one.
+    /// The next known date, if the timers know a date.
     pub(crate) fn next_due(&self) -> Option<Micros> {
         match self.next_due.load(Ordering::SeqCst) {
             i64::MAX => None,
@@ -54,7 +54,7 @@ impl Hub {
         }
     }
 
-    /// The clock was set: dates are to be held against it anew.
+    /// The clock was set: the timers compare their dates with the clock anew.
     pub(crate) fn clock_set(&self) {
         self.clock_set.notify_one();
     }
@@ -81,5 +81,22 @@ impl Observer for Hub {
             }
             self.live.hint(notice.hint);
         }
+    }
+
+    fn ready(&self, queue: &str, by: FoundBy) {
+        self.queue.found(queue, by);
+    }
+
+    fn rings(&self, queue: &str) -> bool {
+        self.queue.rings(queue)
+    }
+
+    fn changed(&self, hint: Hint) {
+        self.live.hint(hint);
+    }
+
+    fn overdue(&self) {
+        // A date long past is due now.
+        self.due(Micros(0));
     }
 }

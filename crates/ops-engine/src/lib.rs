@@ -1,8 +1,9 @@
-//! The engine: commands that surfaces call, and loops that keep tasks moving, over the ports of
-//! `ops-core`. It knows no agent, no HTTP and no concrete adapter.
+//! The engine: commands that surfaces call, and loops that keep tasks moving, over the ports of `ops-core`.
+//! The engine knows no agent, no HTTP and no concrete adapter.
 
 mod agents;
 mod approvals;
+mod budgets;
 mod bulk;
 mod clock_watch;
 mod commands;
@@ -10,10 +11,14 @@ mod control;
 mod error;
 mod follow;
 mod forks;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod hub;
 mod loops;
+mod prompts;
 mod retention;
 pub mod schedule;
+mod served;
 mod steps;
 pub mod submit;
 
@@ -23,8 +28,10 @@ use std::{
 };
 
 use ops_core::{
+    budget::Budget,
     ports::{
-        AgentDefinitions, Clock, Live, Queue, Random, Retention, Store, UpkeepStore, Workspaces,
+        AgentDefinitions, Clock, Live, Prompts, Queue, Random, Retention, Store, UpkeepStore,
+        Workspaces,
     },
     retry::RetryPolicy,
 };
@@ -33,7 +40,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::{
     agents::AgentPreview,
-    approvals::{ApprovalPage, Opinion},
+    approvals::{ApprovalPage, StepDecision},
+    budgets::BudgetState,
     bulk::{Steer, Steered, SteeredPage},
     commands::{DoubtPage, EventPage, StepPage},
     error::{Error, FieldError},
@@ -41,13 +49,13 @@ pub use self::{
     forks::{DryRun, Redriven, Rerun},
     hub::Hub,
     retention::Deleted,
-    schedule::{SchedulePage, ScheduleView, ScheduleWish},
+    schedule::{SchedulePage, ScheduleRequest, ScheduleView},
     steps::{Initiator, Step, StepState},
     submit::{Accepted, ClientKey, RetryRequest, Submit},
 };
 use self::{clock_watch::Look, schedule::RunCounts};
 
-/// What the engine works with.
+/// State and ports of the engine.
 pub struct Engine {
     store: Arc<dyn Store>,
     upkeep: Arc<dyn UpkeepStore>,
@@ -58,30 +66,37 @@ pub struct Engine {
     hub: Arc<Hub>,
     workspaces: Arc<dyn Workspaces>,
     definitions: Arc<dyn AgentDefinitions>,
+    prompts: Arc<dyn Prompts>,
     settings: Settings,
     /// The tasks that are followed.
     feeds: Arc<follow::Feeds>,
     /// Rings when a schedule was changed.
     schedules_changed: Notify,
-    /// What the clock showed when dates were computed that the loop of schedules has not looked at yet:
-    /// it may have been set back before the loop looks.
+    /// The clock's look for dates that the loop of schedules has not checked yet: the clock may have been
+    /// set back before the loop's check.
     dated: Mutex<Option<Look>>,
     schedule_runs: RunCounts,
+    /// The queues that live workers of all processes serve, at the last look.
+    served: Mutex<BTreeSet<String>>,
 }
 
-/// What can be set.
+/// Settings of the engine.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The task types that a worker has registered.
     pub task_types: BTreeSet<String>,
-    /// The queues that a worker serves.
+    /// The queues that are configured: tasks are accepted for them.
     pub queues: BTreeSet<String>,
+    /// Whether a worker of this process serves these queues.
+    pub works: bool,
     /// How retryable failures are answered unless the task says otherwise.
     pub retry: RetryPolicy,
     /// The largest input, in bytes of JSON.
     pub max_input_bytes: usize,
     /// How long tasks are kept after they ended.
     pub retention: Retention,
+    /// The budgets that tasks share.
+    pub budgets: Vec<Budget>,
 }
 
 /// The adapters that the binary wires in.
@@ -102,8 +117,10 @@ pub struct Adapters {
     pub hub: Arc<Hub>,
     /// The folders of tasks.
     pub workspaces: Arc<dyn Workspaces>,
-    /// Says what a definition of an agent means.
+    /// Interprets definitions of agents.
     pub definitions: Arc<dyn AgentDefinitions>,
+    /// Shows the prompts of model calls.
+    pub prompts: Arc<dyn Prompts>,
 }
 
 impl Engine {
@@ -120,6 +137,7 @@ impl Engine {
             hub,
             workspaces,
             definitions,
+            prompts,
         } = adapters;
         Arc::new(Self {
             store,
@@ -131,15 +149,17 @@ impl Engine {
             hub,
             workspaces,
             definitions,
+            prompts,
             settings,
             feeds: Arc::default(),
             schedules_changed: Notify::new(),
             dated: Mutex::default(),
             schedule_runs: RunCounts::default(),
+            served: Mutex::default(),
         })
     }
 
-    /// Runs the loops of a server until told to stop: those of [`Engine::run_tasks`], schedules and
+    /// Runs the loops of a server until stopped: the loops of [`Engine::run_tasks`], schedules and
     /// retention.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         tokio::select! {
@@ -154,8 +174,8 @@ impl Engine {
         }
     }
 
-    /// Runs the loops that keep tasks moving (timers, lost leases, the sweeper) until told to stop:
-    /// those of a process that is there for one command, and begins nothing of its own accord.
+    /// Runs the loops that keep tasks moving (timers, lost leases, the sweeper) until stopped: the loops of
+    /// a process that serves one command, and begins no task of its own accord.
     pub async fn run_tasks(self: Arc<Self>, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}

@@ -1,4 +1,4 @@
-//! The loops. None of them writes, or even asks, while nothing is due: an idle server is idle.
+//! The loops. No loop writes, or even queries, while no date is due: an idle server is idle.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -11,13 +11,13 @@ const BATCH: u32 = 256;
 /// Tasks that are corrected in one transaction, once the clock was set back.
 const CORRECTED: u32 = 4_096;
 /// The longest that timers sleep: dates are far away, and a timer of the runtime has its limits.
-const LONGEST_NAP: Duration = Duration::from_secs(3_600);
+const MAX_SLEEP: Duration = Duration::from_secs(3_600);
 /// How often leases are looked at: a lost worker is noticed that much later at the most.
 const LEASE_INTERVAL: Duration = Duration::from_secs(1);
 /// How often queues with ready tasks are rung again, in case a wake-up was lost.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// How long a loop rests after the store failed.
-const REST: Duration = Duration::from_secs(1);
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 impl Engine {
     /// Moves on tasks whose delay or timer is over, at their time.
@@ -29,7 +29,7 @@ impl Engine {
             if checked.is_none_or(|before| before.was_set_back(look))
                 && let Err(error) = self.correct_clocks().await
             {
-                rest("timers", &error).await;
+                back_off("timers", &error).await;
                 continue;
             }
             checked = Some(look);
@@ -43,7 +43,7 @@ impl Engine {
                 }
                 // The dates were forgotten: they must be read before anything waits for one.
                 Err(error) => {
-                    rest("timers", &error).await;
+                    back_off("timers", &error).await;
                     continue;
                 }
             }
@@ -51,7 +51,7 @@ impl Engine {
         }
     }
 
-    /// Corrects what was made under a clock that was ahead.
+    /// Corrects the dates of tasks that were written under a clock that was ahead.
     async fn correct_clocks(&self) -> Result<(), StoreError> {
         loop {
             if units::mutant!("ops-engine.clocks_are_not_corrected") {
@@ -71,7 +71,7 @@ impl Engine {
         }
     }
 
-    /// Waits until something is due, or the clock is set.
+    /// Waits until a date is due, or the clock is set.
     async fn until_due(&self) {
         loop {
             let Some(due) = self.hub.next_due() else {
@@ -88,15 +88,15 @@ impl Engine {
                 return;
             }
             tokio::select! {
-                () = tokio::time::sleep(Duration::from_micros(left).min(LONGEST_NAP)) => {}
+                () = tokio::time::sleep(Duration::from_micros(left).min(MAX_SLEEP)) => {}
                 () = self.hub.sooner() => {}
                 () = self.hub.when_clock_set() => return,
             }
         }
     }
 
-    /// Takes back the leases of workers that are gone. Since it looks once a second, it also notices when
-    /// the clock was set, and has everything that goes by dates look again.
+    /// Takes back the leases of dead workers. Since the loop runs once a second, the loop also notices when
+    /// the clock was set, and then has every loop with dates look again.
     pub(crate) async fn leases(&self) {
         let mut last = Look::at(&*self.clock);
         loop {
@@ -112,7 +112,7 @@ impl Engine {
                 Ok(sessions) => {
                     tracing::warn!(sessions, "worker sessions expired; leases taken back")
                 }
-                Err(error) => rest("leases", &error).await,
+                Err(error) => back_off("leases", &error).await,
             }
         }
     }
@@ -121,6 +121,7 @@ impl Engine {
     pub(crate) async fn sweeper(&self) {
         let mut warned = BTreeSet::new();
         loop {
+            self.look_for_workers().await;
             match self.upkeep.ready_queues().await {
                 Ok(queues) => {
                     for queue in queues {
@@ -136,14 +137,14 @@ impl Engine {
                         }
                     }
                 }
-                Err(error) => rest("sweeper", &error).await,
+                Err(error) => back_off("sweeper", &error).await,
             }
             tokio::time::sleep(SWEEP_INTERVAL).await;
         }
     }
 }
 
-async fn rest(name: &'static str, error: &StoreError) {
+async fn back_off(name: &'static str, error: &StoreError) {
     tracing::error!(loop_name = name, %error, "the store failed; trying again in a second");
-    tokio::time::sleep(REST).await;
+    tokio::time::sleep(RETRY_DELAY).await;
 }

@@ -1,5 +1,5 @@
-//! Retention: tasks that ended long enough ago are deleted with everything that is theirs alone, in
-//! small pieces beside the work that goes on.
+//! Retention: deletes tasks that ended long enough ago, with all records that are theirs alone, in small
+//! pieces beside other work.
 
 use std::time::Duration;
 
@@ -14,18 +14,18 @@ use crate::{Engine, Error};
 /// Tasks that are taken away in one transaction.
 const BATCH: u32 = 64;
 /// The most tasks that one request deletes.
-const MOST: u64 = 1_000;
+const MAX_DELETED: u64 = 1_000;
 /// The rest between two transactions: the others come first.
 const BREATH: Duration = Duration::from_millis(2);
-/// How often it is looked for tasks that have been kept long enough, at the most and at the least.
+/// The shortest and the longest pause between two looks for expired tasks.
 const INTERVAL: std::ops::RangeInclusive<i64> = SECOND..=3_600 * SECOND;
 /// How long the loop rests after the store failed.
-const REST: Duration = Duration::from_secs(10);
+const RETRY_DELAY: Duration = Duration::from_secs(10);
 
-/// What a request to delete has done.
+/// Outcome of a request to delete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deleted {
-    /// What was deleted.
+    /// Counts of deleted tasks and events.
     pub expired: Expired,
     /// Whether there is more.
     pub more: bool,
@@ -38,10 +38,10 @@ impl Engine {
         self.settings.retention
     }
 
-    /// What would be deleted now.
+    /// Counts the tasks that a request would delete now.
     ///
     /// # Errors
-    /// `retention_unset` if everything is kept for ever, or a code of the storage.
+    /// `retention_unset` if all tasks are kept for ever, or a code of the storage.
     pub async fn expired(&self, keep: Retention) -> Result<Expired, Error> {
         some(keep)?;
         Ok(self.store.expired(keep).await?)
@@ -50,14 +50,14 @@ impl Engine {
     /// Deletes tasks that have been kept long enough, a thousand at the most.
     ///
     /// # Errors
-    /// `retention_unset` if everything is kept for ever, or a code of the storage.
+    /// `retention_unset` if all tasks are kept for ever, or a code of the storage.
     pub async fn delete_expired(&self, keep: Retention) -> Result<Deleted, Error> {
         some(keep)?;
-        Ok(self.delete(keep, MOST).await?)
+        Ok(self.delete(keep, MAX_DELETED).await?)
     }
 
-    /// Deletes what has been kept long enough, again and again. First it ends what a process before
-    /// this one has begun.
+    /// Deletes expired tasks, again and again. First the loop completes the deletions that an earlier
+    /// process began.
     pub(crate) async fn retention_loop(&self) {
         let keep = self.settings.retention;
         let kept = [keep.completed, keep.failed, keep.cancelled];
@@ -65,7 +65,7 @@ impl Engine {
         let pause = (shortest / 10).clamp(*INTERVAL.start(), *INTERVAL.end());
         let pause = Duration::from_micros(u64::try_from(pause).unwrap_or(0));
         loop {
-            match self.delete(keep, MOST).await {
+            match self.delete(keep, MAX_DELETED).await {
                 Ok(deleted) => {
                     let tasks: u64 = deleted.expired.tasks.values().sum();
                     if tasks > 0 {
@@ -83,7 +83,7 @@ impl Engine {
                 }
                 Err(error) => {
                     tracing::error!(%error, "retention failed; trying again in ten seconds");
-                    tokio::time::sleep(REST).await;
+                    tokio::time::sleep(RETRY_DELAY).await;
                 }
             }
         }
@@ -91,22 +91,29 @@ impl Engine {
 
     async fn delete(&self, keep: Retention, most: u64) -> Result<Deleted, StoreError> {
         let mut deleted = Expired::default();
-        let mut count = 0;
-        self.purge_doomed().await?;
+        let (mut count, mut batch) = (0, BATCH);
+        self.purge_tombstones().await?;
         let more = loop {
             if count >= most {
                 break true;
             }
-            let doomed = self.store.doom(keep, BATCH).await?;
-            if doomed.tasks.is_empty() {
+            let tombstones = match self.store.mark_deleted(keep, batch).await {
+                // The space that is left may do for fewer tasks.
+                Err(StoreError::Full(_)) if batch > 1 => {
+                    batch /= 4;
+                    continue;
+                }
+                marked => marked?,
+            };
+            if tombstones.tasks.is_empty() {
                 break false;
             }
-            deleted.events += doomed.events;
-            for (state, tasks) in doomed.tasks {
+            deleted.events += tombstones.events;
+            for (state, tasks) in tombstones.tasks {
                 *deleted.tasks.entry(state).or_default() += tasks;
                 count += tasks;
             }
-            self.purge_doomed().await?;
+            self.purge_tombstones().await?;
         };
         Ok(Deleted {
             expired: deleted,
@@ -114,11 +121,11 @@ impl Engine {
         })
     }
 
-    /// Deletes what is left of tasks that were taken away. Their folders go first: as long as one is
-    /// there, the task is in the list.
-    async fn purge_doomed(&self) -> Result<(), StoreError> {
+    /// Deletes the remaining rows of tombstones. Their folders go first: the tombstone stays until its
+    /// folder is gone, so that a crash in between leaves no folder that no record names.
+    async fn purge_tombstones(&self) -> Result<(), StoreError> {
         loop {
-            let tasks = self.store.doomed(BATCH).await?;
+            let tasks = self.store.tombstones(BATCH).await?;
             if tasks.is_empty() {
                 break;
             }

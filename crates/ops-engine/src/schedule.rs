@@ -1,4 +1,4 @@
-//! Schedules: what surfaces ask of them. Their dates are in `calendar`, the loop in `clock`.
+//! Schedules: commands for surfaces. Dates are in `calendar`, the loop in `clock`.
 
 mod calendar;
 mod clock;
@@ -14,7 +14,7 @@ use ops_core::{
     time::SECOND,
 };
 
-use self::calendar::Calendar;
+pub(crate) use self::calendar::Calendar;
 pub(crate) use self::counts::RunCounts;
 use crate::{
     Engine, Error, FieldError,
@@ -27,39 +27,39 @@ pub const LABEL: &str = "schedule";
 /// The longest jitter of a schedule: a day.
 const MAX_JITTER: i64 = 24 * 3_600 * SECOND;
 /// The most dates that a preview shows.
-pub const MOST_PREVIEW: usize = 100;
+pub const MAX_PREVIEW: usize = 100;
 
 /// A wish for a schedule.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ScheduleWish {
+pub struct ScheduleRequest {
     /// Its name.
     pub name: String,
     /// When: a cron pattern.
     pub cron: String,
     /// The zone that it is read in.
     pub timezone: String,
-    /// What becomes of a run while an earlier one has not ended.
+    /// Treatment of a run while an earlier run has not ended.
     pub overlap: Overlap,
-    /// What becomes of missed runs.
+    /// Treatment of missed runs.
     pub catch_up: CatchUp,
-    /// Whether it is stopped; none leaves that as it is.
+    /// Whether the schedule is paused; `None` keeps the present state.
     pub paused: Option<bool>,
-    /// What the stored one must be.
+    /// Precondition on the stored schedule.
     pub expected: ExpectedSchedule,
-    /// What it submits; without a start, an idempotency key or a task that it does again.
+    /// The task to submit; without a start, an idempotency key or a task to repeat.
     pub task: Submit,
 }
 
-/// A schedule with what can be computed of it.
+/// A schedule with its computed dates.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScheduleView {
     /// The schedule.
     pub schedule: Schedule,
-    /// What it submits.
+    /// The task to submit.
     pub task: Submit,
-    /// Its next dates; those that it would have, if it is paused.
+    /// The next dates; of a paused schedule, the dates after a resume.
     pub next: Vec<Micros>,
-    /// What the client that applies it should know of its task.
+    /// Warnings about the task, for the client that applies the schedule.
     pub warnings: Vec<FieldError>,
 }
 
@@ -70,24 +70,24 @@ pub struct SchedulePage {
     pub schedules: Vec<ScheduleView>,
     /// Whether there are more.
     pub more: bool,
-    /// Names of those that cannot be read.
+    /// Names of unreadable schedules.
     pub damaged: Vec<String>,
 }
 
 impl Engine {
-    /// Stores a schedule in place of one of the same name; says whether it is new.
+    /// Stores a schedule in place of a schedule of the same name; tells whether the schedule is new.
     ///
     /// # Errors
-    /// `invalid_body` names each offending field; `schedule_changed` if it is not as expected; or a code
-    /// of [`Engine::submit`] or the storage.
+    /// `invalid_body` names each invalid field; `schedule_changed` if the precondition fails; or a code of
+    /// [`Engine::submit`] or the storage.
     pub async fn apply_schedule(
         &self,
         tenant: TenantId,
-        wish: ScheduleWish,
+        request: ScheduleRequest,
         preview: usize,
     ) -> Result<(ScheduleView, bool), Error> {
         let look = Look::at(&*self.clock);
-        let (new, warnings) = self.checked_schedule(tenant, wish).await?;
+        let (new, warnings) = self.checked_schedule(tenant, request).await?;
         let (mut schedule, created) = self.store.put_schedule(new).await?;
         if self.redate(&schedule).await? {
             let name = schedule.name.clone();
@@ -101,17 +101,17 @@ impl Engine {
         Ok((view, created))
     }
 
-    /// What [`Engine::apply_schedule`] would store. Nothing is written.
+    /// Previews [`Engine::apply_schedule`]. The preview writes nothing.
     ///
     /// # Errors
-    /// Those of [`Engine::apply_schedule`].
+    /// The errors of [`Engine::apply_schedule`].
     pub async fn preview_schedule(
         &self,
         tenant: TenantId,
-        wish: ScheduleWish,
+        request: ScheduleRequest,
         preview: usize,
     ) -> Result<ScheduleView, Error> {
-        let (new, warnings) = self.checked_schedule(tenant, wish).await?;
+        let (new, warnings) = self.checked_schedule(tenant, request).await?;
         let current = match self.store.schedule(tenant, new.name.clone()).await {
             Ok(schedule) => Some(schedule.revision),
             Err(StoreError::NotFound) => None,
@@ -151,7 +151,7 @@ impl Engine {
         Ok(self.seen(schedule.map_err(missing(name))?, preview))
     }
 
-    /// Schedules in the order of their names, after this one, each with its next dates.
+    /// Schedules in the order of their names, after the schedule of this name, each with its next dates.
     ///
     /// # Errors
     /// A code of the storage.
@@ -232,10 +232,10 @@ impl Engine {
         Ok(self.seen(removed.map_err(missing(name))?, 0))
     }
 
-    /// Starts a run now, beside its dates, whether it is paused or an earlier run has not ended.
+    /// Starts a run now, beside its dates, even if the schedule is paused or an earlier run has not ended.
     ///
     /// # Errors
-    /// `schedule_not_found`, a code of [`Engine::submit`], or one of the storage.
+    /// `schedule_not_found`, a code of [`Engine::submit`], or a code of the storage.
     pub async fn run_schedule(&self, caller: &Caller, name: &str) -> Result<ScheduleRun, Error> {
         let parsed = known(name)?;
         loop {
@@ -245,7 +245,7 @@ impl Engine {
             let task = self.task_of(&schedule, caller.actor.clone(), now, None);
             let fire = Fire {
                 revision: schedule.revision,
-                occasion: Occasion::Asked,
+                occasion: Occasion::Manual,
                 runs: vec![(now, Ok(task.map_err(refused)?))],
             };
             let runs = self.fire(&schedule, fire).await.map_err(missing(name))?;
@@ -263,7 +263,7 @@ impl Engine {
         }
     }
 
-    /// What became of the last runs, newest first.
+    /// Outcomes of the last runs, newest first.
     ///
     /// # Errors
     /// `schedule_not_found`, or a code of the storage.
@@ -277,49 +277,49 @@ impl Engine {
         runs.await.map_err(missing(name))
     }
 
-    /// What is to be stored, and what its client should know of it.
+    /// The schedule to store, and warnings for its client.
     async fn checked_schedule(
         &self,
         tenant: TenantId,
-        mut wish: ScheduleWish,
+        mut request: ScheduleRequest,
     ) -> Result<(NewSchedule, Vec<FieldError>), Error> {
         let now = self.clock.now();
         let mut fields = Vec::new();
-        let name = wish.name.parse::<ScheduleName>();
+        let name = request.name.parse::<ScheduleName>();
         if let Err(error) = &name {
             fields.push(FieldError::new(&["name"], "value_error", error.to_string()));
         }
-        let calendar = Calendar::new(&wish.cron, &wish.timezone);
+        let calendar = Calendar::new(&request.cron, &request.timezone);
         let calendar = calendar.map_err(|mut wrong| fields.append(&mut wrong)).ok();
         let next_at = calendar.as_ref().and_then(|calendar| calendar.after(now));
         if calendar.is_some() && next_at.is_none() {
             let message = format!(
                 "`{}` is never due: no such date is to come; look at its day, month and year",
-                wish.cron
+                request.cron
             );
             fields.push(FieldError::new(&["cron"], "never_due", message));
         }
-        let jitter = wish.task.jitter_micros;
+        let jitter = request.task.jitter_micros;
         if jitter.is_some_and(|jitter| !(1..=MAX_JITTER).contains(&jitter)) {
             let message = "must be more than 0, and a day at most";
             fields.push(FieldError::new(&["jitter"], "value_error", message));
         }
         let agent = self
-            .named_agent(tenant, wish.task.agent_id.as_deref())
+            .named_agent(tenant, request.task.agent_id.as_deref())
             .await;
         let definition = agent.as_ref().ok().cloned().flatten();
         let InputCheck {
             wrong,
             mut warnings,
             refused,
-        } = self.check_input(&wish.task, definition).await;
+        } = self.check_input(&request.task, definition).await;
         for warning in &mut warnings {
             warning.path.insert(0, "task".to_owned());
         }
         // What the configuration says when a schedule is applied goes on to hold for it.
         let policy = |retry: RetryRequest| retry.over(self.settings.retry).into();
-        wish.task.retry = wish.task.retry.map(policy);
-        let order = Order::of(wish.task.clone());
+        request.task.retry = request.task.retry.map(policy);
+        let order = Order::of(request.task.clone());
         let valid = match self.validate(&order, wrong, now) {
             Ok(()) => agent.map(drop),
             Err(error) => Err(error),
@@ -344,15 +344,15 @@ impl Engine {
                     name,
                     spec: ScheduleSpec {
                         timezone: calendar.timezone().to_owned(),
-                        cron: wish.cron.trim().to_owned(),
-                        overlap: wish.overlap,
-                        catch_up: wish.catch_up,
-                        template: Json::from_value(&wish.task)
+                        cron: request.cron.trim().to_owned(),
+                        overlap: request.overlap,
+                        catch_up: request.catch_up,
+                        template: Json::from_value(&request.task)
                             .expect("a template has string keys only, so it always serialises"),
                     },
-                    paused: wish.paused,
+                    paused: request.paused,
                     next_at,
-                    expected: wish.expected,
+                    expected: request.expected,
                 };
                 Ok((new, warnings))
             }
@@ -360,12 +360,12 @@ impl Engine {
         }
     }
 
-    /// Dates of a paused schedule are the ones that it would have.
+    /// Dates of a paused schedule are the dates after a resume.
     fn seen(&self, schedule: Schedule, preview: usize) -> ScheduleView {
         let spec = &schedule.spec;
         let calendar = Calendar::new(&spec.cron, &spec.timezone).ok();
         let now = self.clock.now();
-        let preview = preview.min(MOST_PREVIEW);
+        let preview = preview.min(MAX_PREVIEW);
         let next = calendar.map_or_else(Vec::new, |calendar| calendar.preview(now, preview));
         ScheduleView {
             task: serde_json::from_str(spec.template.as_str()).unwrap_or_default(),
@@ -384,7 +384,7 @@ fn not_found(name: &str) -> Error {
     )
 }
 
-/// A name that cannot be one is that of no schedule.
+/// An invalid name is a name of no schedule.
 fn known(name: &str) -> Result<ScheduleName, Error> {
     name.parse().map_err(|_| not_found(name))
 }

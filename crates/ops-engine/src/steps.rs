@@ -13,31 +13,31 @@ use crate::StepPage;
 pub struct Step {
     /// The number of its first event.
     pub seq: u64,
-    /// Its number within the run; none for a wait.
+    /// Number within the run; `None` for a wait.
     pub number: Option<u32>,
     /// `model`, `tool` or `wait`.
     pub kind: &'static str,
-    /// The model, the tool, or what is waited for.
+    /// The model, the tool, or the condition of a wait.
     pub name: String,
-    /// How it stands.
+    /// Present state.
     pub status: StepState,
-    /// How often it was begun.
+    /// Number of attempts that began.
     pub attempt: u32,
-    /// What repeating it does.
+    /// Effect of a repetition.
     pub effect: Option<EffectClass>,
-    /// Who asked for it, if it is a tool call.
+    /// Initiator of a tool call.
     pub initiator: Option<Initiator>,
-    /// What went in.
+    /// Input.
     pub input: Option<Value>,
     /// When the clock ends it, if it is a wait that the clock ends.
     pub until: Option<Micros>,
-    /// What came out.
+    /// Output.
     pub output: Option<Value>,
     /// The parts of a tool's result, if it has parts.
     pub parts: Option<Value>,
-    /// What went wrong.
+    /// Failure.
     pub error: Option<Value>,
-    /// What it used.
+    /// Usage.
     pub usage: Usage,
     /// Its first intent.
     pub started_at: Micros,
@@ -64,11 +64,11 @@ pub enum StepState {
     Started,
     /// Its result, or the leave to run it, comes from outside.
     Waiting,
-    /// It returned.
+    /// The call returned.
     Completed,
-    /// It failed.
+    /// The call failed.
     Failed,
-    /// It had begun when its worker was lost, and nobody has decided what became of it.
+    /// The call had begun when its worker was lost, and has no decision yet.
     InDoubt,
 }
 
@@ -88,26 +88,26 @@ impl StepState {
 }
 
 impl Step {
-    /// Whether nobody knows what became of it.
+    /// Whether the step is in doubt.
     #[must_use]
     pub fn is_in_doubt(&self) -> bool {
         self.status == StepState::InDoubt
     }
 }
 
-/// Folds a log into a page of steps; bodies are read for the steps of the page alone. It begins
-/// with the turn that the page begins in (see [`ops_core::event::StepMark`]), so that it knows which
-/// steps began before the page.
+/// Folds a log into a page of steps; bodies are read for the steps of the page alone. The fold begins with
+/// the turn that the page begins in (see [`ops_core::event::StepMark`]), so that the fold knows which steps
+/// began before the page.
 pub(crate) struct Fold {
     after: u64,
     limit: usize,
-    /// What the events of the page may have, in bytes.
+    /// Most bytes of the page's events.
     bytes: usize,
     steps: Vec<Step>,
     /// Steps before the page, by number: their later events are passed over.
     earlier: Vec<u32>,
     more: bool,
-    /// Nothing that comes can change the page any more.
+    /// No later event can change the page any more.
     whole: bool,
 }
 
@@ -337,7 +337,7 @@ impl Step {
         }
     }
 
-    /// What a person said who forbade it.
+    /// The reason of a denial.
     fn deny(&mut self, event: &StoredEvent) {
         if event.event.kind == "step.denied"
             && let Ok(TaskEvent::Denied { reason, .. }) = TaskEvent::decode(&event.event.body)
@@ -385,7 +385,7 @@ enum Retryable {
     No,
 }
 
-/// What went wrong with a step, as a run puts it.
+/// The failure of a step, in the form of a run's failures.
 fn failure(code: &str, message: &str, retryable: Retryable) -> Value {
     let retryable = retryable == Retryable::Yes;
     serde_json::json!({"code": code, "message": message, "retryable": retryable})

@@ -22,13 +22,13 @@ pub(crate) use self::{
 };
 use crate::{Engine, Error, error::FieldError};
 
-/// The queue of tasks that name none.
+/// The queue of tasks that name no queue.
 pub const DEFAULT_QUEUE: &str = "default";
-/// An input up to this size is looked at at once, unless something in it is costly.
-const SMALL: usize = 64 << 10;
+/// The engine checks an input up to this size at once, unless a part of the input is costly.
+const INLINE_LIMIT: usize = 64 << 10;
 
-/// A request for a task: what a client may say of one. Stored as the template of a schedule, without
-/// what belongs to one task only.
+/// A client's request for a task. Stored as the template of a schedule, without the fields of one task
+/// only.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Submit {
@@ -42,13 +42,13 @@ pub struct Submit {
     pub agent_id: Option<String>,
     /// 0 to 9; higher goes first.
     pub priority: u8,
-    /// Labels to find it by.
+    /// Labels for filters.
     pub labels: BTreeMap<String, String>,
-    /// What its run may use up.
+    /// Limits of the task's run.
     pub limits: TaskLimits,
-    /// How retryable failures are answered; none for the configured policy.
+    /// Retry policy for retryable failures; `None` for the configured policy.
     pub retry: Option<RetryRequest>,
-    /// When it may start.
+    /// Earliest start.
     #[serde(skip)]
     pub run_at: Option<Micros>,
     /// Makes a repeated request find the same task.
@@ -83,7 +83,7 @@ pub struct RetryRequest {
 }
 
 impl RetryRequest {
-    /// The policy, with what the request does not say from `base`.
+    /// The policy, with missing fields from `base`.
     #[must_use]
     pub fn over(self, base: RetryPolicy) -> RetryPolicy {
         let initial_micros = self.initial_micros.unwrap_or(base.initial_micros);
@@ -124,7 +124,7 @@ impl Default for Submit {
 }
 
 impl Submit {
-    /// A task of this type with this input, and nothing else.
+    /// A task of this type with this input, and default terms.
     #[must_use]
     pub fn new(task_type: String, input: Json) -> Self {
         Self {
@@ -150,7 +150,7 @@ impl Submit {
 pub struct Accepted {
     /// The task.
     pub submitted: Submitted,
-    /// What its client should know.
+    /// Warnings for the client.
     pub warnings: Vec<FieldError>,
 }
 
@@ -163,8 +163,8 @@ struct Checked {
 }
 
 impl Checked {
-    /// The same task under the digest of an older release, if there may be one. Cheap: the input is
-    /// shared.
+    /// The same task under the digest of an older release, if an older release may have stored the key.
+    /// Cheap: the input is shared.
     fn as_before(&self) -> Option<NewTask> {
         let former = self.former?;
         let mut new = self.new.clone();
@@ -174,17 +174,17 @@ impl Checked {
 }
 
 impl Engine {
-    /// Accepts a task; it is on disk when this returns.
+    /// Accepts a task; the task is on disk on return.
     ///
     /// # Errors
-    /// `invalid_body`, `unknown_task_type`, `unknown_agent`, `provider_not_configured`,
-    /// `body_too_large`, `idempotency_mismatch`, or a code of the storage.
+    /// `invalid_body`, `unknown_task_type`, `unknown_agent`, `provider_not_configured`, `body_too_large`,
+    /// `idempotency_mismatch`, or a code of the storage.
     pub async fn submit(&self, caller: &Caller, request: Submit) -> Result<Accepted, Error> {
-        self.place(caller, Order::of(request)).await
+        self.accept(caller, Order::of(request)).await
     }
 
     /// Accepts a task of a client or of the engine itself.
-    pub(crate) async fn place(&self, caller: &Caller, order: Order) -> Result<Accepted, Error> {
+    pub(crate) async fn accept(&self, caller: &Caller, order: Order) -> Result<Accepted, Error> {
         let checked = self.checked(caller, order).await?;
         let before = checked.as_before();
         let stored = match (self.store.submit(checked.new).await, before) {
@@ -197,11 +197,10 @@ impl Engine {
         })
     }
 
-    /// Accepts tasks, each on its own account: one that is refused fails no other. What was accepted
-    /// is on disk when this returns.
+    /// Accepts tasks independently: a refused task fails no other. Accepted tasks are on disk on return.
     ///
     /// # Errors
-    /// Those of [`Engine::submit`], for each.
+    /// The errors of [`Engine::submit`], for each task.
     pub async fn submit_all(
         &self,
         caller: &Caller,
@@ -235,7 +234,7 @@ impl Engine {
         outcomes.collect()
     }
 
-    /// Looks again for those whose key an older release may have stored.
+    /// Looks again for the tasks whose key an older release may have stored.
     async fn submit_as_before(
         &self,
         stored: &mut [Result<Submitted, StoreError>],
@@ -258,12 +257,16 @@ impl Engine {
         }
     }
 
-    /// The task of an order and what its client should know, if nothing keeps the task from being
-    /// accepted.
+    /// The task of an order and warnings for its client, if the engine may accept the task.
     async fn checked(&self, caller: &Caller, order: Order) -> Result<Checked, Error> {
-        let agent = self
-            .named_agent(caller.tenant, order.submit.agent_id.as_deref())
-            .await;
+        let agent = match &order.fork {
+            // The agent may have been removed since; its versions stay.
+            Some(fork) => self.pinned_agent(caller.tenant, fork.from).await,
+            None => {
+                let name = order.submit.agent_id.as_deref();
+                self.named_agent(caller.tenant, name).await
+            }
+        };
         let definition = agent.as_ref().ok().cloned().flatten();
         let InputCheck {
             wrong,
@@ -271,6 +274,7 @@ impl Engine {
             refused,
         } = self.check_input(&order.submit, definition).await;
         let former = order.former();
+        self.look_for_worker_of(&order.submit.queue).await;
         let new = self.new_task(caller, order, wrong, self.clock.now())?;
         agent?;
         match refused {
@@ -284,7 +288,7 @@ impl Engine {
         }
     }
 
-    /// Checks the input of a request. A large or costly one is read on the pool, where it holds up no
+    /// Checks the input of a request. The pool reads a large or costly input, where the work holds up no
     /// other request.
     pub(crate) async fn check_input(
         &self,
@@ -296,7 +300,7 @@ impl Engine {
             input: &request.input,
             definition: definition.as_ref(),
         };
-        let is_small = request.input.as_str().len() <= SMALL;
+        let is_small = request.input.as_str().len() <= INLINE_LIMIT;
         if is_small && !self.definitions.is_costly_input(&task) {
             return self.definitions.check_input(&task);
         }
@@ -312,7 +316,7 @@ impl Engine {
         .await
     }
 
-    /// The task of an order, if nothing is wrong with its input nor with anything else.
+    /// The task of an order, if its input and its terms are valid.
     pub(crate) fn new_task(
         &self,
         caller: &Caller,

@@ -7,14 +7,16 @@ use std::{
 
 use bytes::Bytes;
 use ops_core::{
-    AgentDigest, AgentName, Approval, Lifecycle, Micros, SessionId, State, StoredEvent, TaskId,
-    TenantId, Wait,
+    AgentDigest, AgentName, Approval, Micros, State, StoredEvent, TaskId, TenantId, Wait,
     agent::{Agent, AgentVersion},
+    budget::{Amount, Window},
     event::StepKind,
+    mcp::McpPins,
     ports::{EVENT_BYTES, Snapshot, StoreError, TaskRecord},
     rules::links::{Waiter, turns},
     schedule::{RunOutcome, Schedule, ScheduleName, ScheduleRun},
     stats::Work,
+    verbs::Key,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -23,13 +25,10 @@ use crate::sessions::Sessions;
 /// The most events that are read in one go.
 const EVENT_PAGE: u32 = 1_024;
 
-/// A task of a tenant.
-pub(crate) type Key = (TenantId, TaskId);
-
 /// A task.
 pub(crate) struct Row {
     /// Tasks are numbered as they are stored.
-    pub(crate) number: u64,
+    pub(crate) number: i64,
     pub(crate) record: TaskRecord,
     /// The events, each with the epoch that it was written under.
     pub(crate) log: Vec<(u64, StoredEvent)>,
@@ -47,7 +46,7 @@ pub(crate) struct Scheduled {
 }
 
 /// What is left of a task that was taken away.
-pub(crate) struct Doomed {
+pub(crate) struct Tombstone {
     pub(crate) key: Key,
     pub(crate) events: usize,
     pub(crate) values: BTreeSet<String>,
@@ -56,35 +55,37 @@ pub(crate) struct Doomed {
 /// Everything that is stored.
 pub(crate) struct Data {
     pub(crate) tasks: BTreeMap<Key, Row>,
-    pub(crate) numbered: u64,
+    pub(crate) numbered: i64,
     pub(crate) idempotency: BTreeMap<(TenantId, String), ([u8; 32], TaskId)>,
-    pub(crate) approvals: BTreeMap<u64, (TenantId, Approval)>,
+    pub(crate) approvals: BTreeMap<i64, (TenantId, Approval)>,
     pub(crate) values: BTreeMap<(TenantId, String), Bytes>,
     pub(crate) rates: BTreeMap<String, Micros>,
+    pub(crate) ledgers: BTreeMap<(TenantId, Window), Amount>,
     pub(crate) agents: BTreeMap<(TenantId, AgentName), Agent>,
     pub(crate) versions: Vec<AgentVersion>,
     pub(crate) schedules: BTreeMap<(TenantId, ScheduleName), Scheduled>,
-    pub(crate) doomed: Vec<Doomed>,
+    pub(crate) mcp_servers: BTreeMap<(TenantId, String), McpPins>,
+    pub(crate) tombstones: Vec<Tombstone>,
     pub(crate) loose: BTreeSet<(TenantId, String)>,
     pub(crate) sessions: Sessions,
     pub(crate) work: Work,
-    pub(crate) max_tree_tasks: u64,
 }
 
 impl Data {
-    pub(crate) fn new(session_ttl: Duration, max_tree_tasks: u64) -> Self {
+    pub(crate) fn new(session_ttl: Duration) -> Self {
         Self {
-            max_tree_tasks,
             tasks: BTreeMap::new(),
             numbered: 0,
             idempotency: BTreeMap::new(),
             approvals: BTreeMap::new(),
             values: BTreeMap::new(),
             rates: BTreeMap::new(),
+            ledgers: BTreeMap::new(),
             agents: BTreeMap::new(),
             versions: Vec::new(),
             schedules: BTreeMap::new(),
-            doomed: Vec::new(),
+            mcp_servers: BTreeMap::new(),
+            tombstones: Vec::new(),
             loose: BTreeSet::new(),
             sessions: Sessions::new(session_ttl),
             work: Work::default(),
@@ -93,10 +94,6 @@ impl Data {
 
     pub(crate) fn row(&self, key: Key) -> Result<&Row, StoreError> {
         self.tasks.get(&key).ok_or(StoreError::NotFound)
-    }
-
-    pub(crate) fn life(&self, key: Key) -> Result<&Lifecycle, StoreError> {
-        Ok(&self.row(key)?.record.life)
     }
 
     /// Events after a number, as far as their bodies fit.
@@ -147,57 +144,26 @@ impl Data {
         Ok(bytes[start..end].to_vec())
     }
 
-    /// The tasks that a session holds, in the order of their numbers.
-    pub(crate) fn held_by(&self, session: SessionId) -> Vec<Key> {
-        let held = self
-            .tasks
-            .iter()
-            .filter(|(_, row)| row.record.life.state.session() == Some(session));
-        let mut held: Vec<_> = held.map(|(key, row)| (row.number, *key)).collect();
-        held.sort_unstable();
-        held.into_iter().map(|(_, key)| key).collect()
-    }
-
-    /// The children of a task that have not ended.
-    pub(crate) fn open_children(&self, (tenant, task): Key) -> Vec<Key> {
-        let is_child = |row: &Row| {
+    /// The children of a task.
+    pub(crate) fn children_of(&self, (tenant, task): Key) -> impl Iterator<Item = (Key, &Row)> {
+        let is_child = move |row: &Row| {
             let parent = row.record.task.parent;
             parent.is_some_and(|parent| parent.task == task)
-                && row.record.life.completed_at.is_none()
         };
-        let of_tenant = self.tasks.iter().filter(|(key, _)| key.0 == tenant);
-        let children = of_tenant.filter(|(_, row)| is_child(row));
-        children.map(|(key, _)| *key).collect()
-    }
-
-    /// How many tasks there are from the eldest of a task's parents down.
-    pub(crate) fn tree_size(&self, key: Key) -> u64 {
-        let mut eldest = key;
-        while let Some(parent) = self.parent(eldest) {
-            eldest = parent;
-        }
-        let (mut open, mut size) = (vec![eldest], 0);
-        while let Some(key) = open.pop() {
-            size += 1;
-            let of_tenant = self.tasks.iter().filter(|(other, _)| other.0 == key.0);
-            let children = of_tenant.filter(|(_, row)| {
-                let parent = row.record.task.parent;
-                parent.is_some_and(|parent| parent.task == key.1)
-            });
-            open.extend(children.map(|(child, _)| *child));
-        }
-        size
+        let of_tenant = self.tasks.iter().filter(move |(key, _)| key.0 == tenant);
+        let children = of_tenant.filter(move |(_, row)| is_child(row));
+        children.map(|(key, row)| (*key, row))
     }
 
     /// The parent of a task, unless it was deleted.
-    pub(crate) fn parent(&self, (tenant, task): Key) -> Option<Key> {
+    pub(crate) fn parent_of(&self, (tenant, task): Key) -> Option<Key> {
         let parent = self.tasks.get(&(tenant, task))?.record.task.parent?;
         let key = (tenant, parent.task);
         self.tasks.contains_key(&key).then_some(key)
     }
 
     /// Whether a task has started under a concurrency key and has not ended.
-    pub(crate) fn key_is_held(&self, tenant: TenantId, key: &str) -> bool {
+    pub(crate) fn is_held(&self, tenant: TenantId, key: &str) -> bool {
         self.tasks.iter().any(|((owner, _), row)| {
             let life = &row.record.life;
             *owner == tenant
@@ -208,12 +174,12 @@ impl Data {
     }
 
     /// The tasks whose turn it is to take the key of a task, unless another one holds the key.
-    pub(crate) fn turns_of_key(&self, (tenant, task): Key) -> Vec<Key> {
+    pub(crate) fn turns(&self, (tenant, task): Key, now: Micros) -> Vec<Key> {
         let done = self.tasks.get(&(tenant, task));
         let Some(key) = done.and_then(|row| row.record.task.concurrency_key.as_deref()) else {
             return Vec::new();
         };
-        if self.key_is_held(tenant, key) {
+        if self.is_held(tenant, key) {
             return Vec::new();
         }
         let waits = |row: &Row| {
@@ -228,15 +194,16 @@ impl Data {
             task: *id,
             queue: &row.record.task.queue,
             priority: row.record.task.priority,
+            since: row.record.life.updated_at,
         });
-        let turns = turns(waiters).into_iter();
+        let turns = turns(waiters, now).into_iter();
         turns.map(|task| (tenant, task)).collect()
     }
 
     /// The approval that a step asked for, with its number.
-    pub(crate) fn approval(&self, (tenant, task): Key, step: u32) -> Option<(u64, &Approval)> {
+    pub(crate) fn approval_of(&self, (tenant, task): Key, step: u32) -> Option<(i64, &Approval)> {
         let found = self.approvals.iter().find(|(_, (owner, approval))| {
-            *owner == tenant && approval.task == task && approval.asked.step == step
+            *owner == tenant && approval.task == task && approval.request.step == step
         });
         found.map(|(number, (_, approval))| (*number, approval))
     }
@@ -251,7 +218,7 @@ impl Data {
     }
 
     /// Whether the task of a run has not ended.
-    pub(crate) fn goes_on(&self, tenant: TenantId, outcome: &RunOutcome) -> bool {
+    fn goes_on(&self, tenant: TenantId, outcome: &RunOutcome) -> bool {
         let RunOutcome::Started(task) = outcome else {
             return false;
         };
@@ -260,15 +227,14 @@ impl Data {
     }
 
     /// The version of a digest.
-    pub(crate) fn version(&self, tenant: TenantId, digest: AgentDigest) -> Option<&AgentVersion> {
+    pub(crate) fn version_of(
+        &self,
+        tenant: TenantId,
+        digest: AgentDigest,
+    ) -> Option<&AgentVersion> {
         let mut versions = self.versions.iter();
         versions.find(|version| version.tenant == tenant && version.spec.digest == digest)
     }
-}
-
-/// Tasks in the order of their turn: highest priority first, then oldest.
-pub(crate) fn in_turn(record: &TaskRecord, id: TaskId) -> (std::cmp::Reverse<u8>, TaskId) {
-    (std::cmp::Reverse(record.task.priority), id)
 }
 
 /// SHA-256 of a value, in hex.

@@ -1,8 +1,8 @@
 //! Which tasks a filter fits.
 
-use ops_core::{State, TaskId, TenantId, Wait, ports::TaskFilter};
+use ops_core::{State, TaskId, TenantId, Wait, ports::TaskFilter, verbs::Key};
 
-use crate::data::{Data, Key, Row};
+use crate::data::{Data, Row};
 
 /// The tasks of a filter, newest first, wherever its page begins and however many it takes.
 pub(crate) fn fitting<'d>(
@@ -31,6 +31,7 @@ fn fits(data: &Data, filter: &TaskFilter, key: Key, row: &Row) -> bool {
         dead_letter,
         parent,
         limit: _,
+        without_large: _,
     } = filter;
     let first = |at| TaskId::new(at, [0; 10]);
     (states.is_empty() || states.contains(&life.state.name()))

@@ -1,23 +1,19 @@
 //! The store's ports in memory, for tests: no SQL, no disk, and no rule of its own.
 //!
-//! Each verb is what [`ops_core::rules`] describes: find rows, let a rule decide about each, write, and
-//! for each follow-up find its targets and go on. Where rows are found by a scan, a database has an index.
-//! So a test that needs a store needs no folder, and a dialect whose histories differ from the ones here
-//! has a rule of its own.
+//! The writing verbs are those of [`ops_core::verbs`]. Where this store finds rows by a scan, a database has an
+//! index. So a test that needs a store needs no folder, and a dialect whose histories differ from the histories
+//! here has a rule of its own.
 //!
-//! Reading order: `data` (rows and queries), `write` (transitions and what follows from them), `submit`,
-//! `claim`, `sessions`, and `ports`, the verbs as callers see them.
+//! Reading order: `data` (rows and queries), `rows` (the port of the verbs), `sessions`, and `ports`, the verbs
+//! for their callers.
 
-mod check;
-mod claim;
 mod clock;
 mod data;
 mod filter;
 mod ports;
+mod rows;
 mod sessions;
 mod store;
-mod submit;
-mod write;
 
 pub use clock::ManualClock;
 pub use store::{MemoryStore, Options};

@@ -10,30 +10,23 @@ use ops_core::{
     SessionId,
     ports::{HeartbeatReply, StoreError},
     rules::lease::{Stop, is_expired},
+    verbs::Key,
 };
 use tokio::sync::Notify;
-
-use crate::data::Key;
 
 /// The sessions that are known.
 pub(crate) struct Sessions {
     ttl_micros: i64,
-    known: BTreeMap<SessionId, Session>,
+    known: BTreeMap<SessionId, SessionEntry>,
 }
 
-struct Session {
-    heard_at: i64,
+struct SessionEntry {
+    last_heartbeat: i64,
     /// Whether it has ended; it is forgotten once its leases were taken back.
     over: bool,
     cancel: BTreeSet<Key>,
     pause: BTreeSet<Key>,
-    bell: Arc<Notify>,
-}
-
-/// A change to the tasks that a session is to stop.
-pub(crate) enum Interrupt {
-    Begun(Stop, Key),
-    Ended(Stop, Key),
+    stop_notify: Arc<Notify>,
 }
 
 impl Sessions {
@@ -45,17 +38,17 @@ impl Sessions {
     }
 
     pub(crate) fn open(&mut self, id: SessionId, now: i64) -> Result<(), StoreError> {
-        let session = self.known.entry(id).or_insert_with(|| Session {
-            heard_at: now,
+        let session = self.known.entry(id).or_insert_with(|| SessionEntry {
+            last_heartbeat: now,
             over: false,
             cancel: BTreeSet::new(),
             pause: BTreeSet::new(),
-            bell: Arc::default(),
+            stop_notify: Arc::default(),
         });
         if session.over {
             return Err(StoreError::SessionOver);
         }
-        session.heard_at = now;
+        session.last_heartbeat = now;
         Ok(())
     }
 
@@ -66,15 +59,17 @@ impl Sessions {
     ) -> Result<HeartbeatReply, StoreError> {
         let session = self.known.get_mut(&id).filter(|session| !session.over);
         let session = session.ok_or(StoreError::SessionOver)?;
-        session.heard_at = now;
+        session.last_heartbeat = now;
         Ok(HeartbeatReply {
             cancel: session.cancel.iter().copied().collect(),
             pause: session.pause.iter().copied().collect(),
         })
     }
 
-    pub(crate) fn bell(&self, id: SessionId) -> Option<Arc<Notify>> {
-        self.known.get(&id).map(|session| Arc::clone(&session.bell))
+    pub(crate) fn stop_notify(&self, id: SessionId) -> Option<Arc<Notify>> {
+        self.known
+            .get(&id)
+            .map(|session| Arc::clone(&session.stop_notify))
     }
 
     pub(crate) fn is_open(&self, id: SessionId) -> bool {
@@ -99,7 +94,7 @@ impl Sessions {
         let expired = self
             .known
             .iter()
-            .filter(|(_, session)| is_expired(session.heard_at, now, self.ttl_micros));
+            .filter(|(_, session)| is_expired(session.last_heartbeat, now, self.ttl_micros));
         expired.map(|(id, _)| *id).collect()
     }
 
@@ -107,26 +102,28 @@ impl Sessions {
         self.known.remove(&id);
     }
 
-    pub(crate) fn note(&mut self, changes: Vec<Interrupt>) {
-        for change in changes {
-            let (Interrupt::Begun(stop, key) | Interrupt::Ended(stop, key)) = change;
-            let (Stop::Cancel(id) | Stop::Pause(id)) = stop;
-            let Some(session) = self.known.get_mut(&id) else {
-                continue;
-            };
-            let tasks = match stop {
-                Stop::Cancel(_) => &mut session.cancel,
-                Stop::Pause(_) => &mut session.pause,
-            };
-            match change {
-                Interrupt::Begun(..) => {
-                    tasks.insert(key);
-                    session.bell.notify_one();
-                }
-                Interrupt::Ended(..) => {
-                    tasks.remove(&key);
-                }
+    /// Takes note of what tasks' sessions were to stop, and are to stop now.
+    pub(crate) fn note(&mut self, stops: Vec<(Key, Option<Stop>, Option<Stop>)>) {
+        for (key, was, is) in stops {
+            if let Some((_, tasks)) = was.and_then(|stop| self.stopping(stop)) {
+                tasks.remove(&key);
+            }
+            if let Some((stop_notify, tasks)) = is.and_then(|stop| self.stopping(stop)) {
+                tasks.insert(key);
+                stop_notify.notify_one();
             }
         }
+    }
+
+    /// The tasks that a session is to stop in this way, and whom to tell.
+    fn stopping(&mut self, stop: Stop) -> Option<(Arc<Notify>, &mut BTreeSet<Key>)> {
+        let (Stop::Cancel(id) | Stop::Pause(id)) = stop;
+        let session = self.known.get_mut(&id)?;
+        let stop_notify = Arc::clone(&session.stop_notify);
+        let tasks = match stop {
+            Stop::Cancel(_) => &mut session.cancel,
+            Stop::Pause(_) => &mut session.pause,
+        };
+        Some((stop_notify, tasks))
     }
 }

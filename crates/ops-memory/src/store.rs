@@ -5,9 +5,12 @@ use std::{
     time::Duration,
 };
 
-use ops_core::ports::{Clock, Fut, Notice, Observer, StoreError};
+use ops_core::{
+    ports::{Clock, Fut, Notice, Observer, StoreError},
+    verbs::Write,
+};
 
-use crate::{data::Data, write::Write};
+use crate::data::Data;
 
 /// How a store is made.
 pub struct Options {
@@ -48,6 +51,7 @@ impl Observer for Nobody {
 pub struct MemoryStore {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) cap: u64,
+    max_tree_tasks: u64,
     observer: Arc<dyn Observer>,
     data: Mutex<Data>,
 }
@@ -66,8 +70,9 @@ impl MemoryStore {
         Self {
             clock,
             cap: max_value_bytes,
+            max_tree_tasks,
             observer,
-            data: Mutex::new(Data::new(session_ttl, max_tree_tasks)),
+            data: Mutex::new(Data::new(session_ttl)),
         }
     }
 
@@ -83,17 +88,19 @@ impl MemoryStore {
     /// Writes, and tells the observer. Work that is refused must have written nothing.
     pub(crate) fn write<T>(
         &self,
-        work: impl FnOnce(&mut Write<'_>) -> Result<T, StoreError>,
+        work: impl FnOnce(&mut Write<'_, Data>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let mut data = self.lock();
-        let mut write = Write::new(&mut data, self.clock.now());
-        let done = work(&mut write);
-        let notices = write.commit();
+        let mut write = Write::new(&mut *data, self.clock.now(), self.max_tree_tasks);
+        let answer = work(&mut write);
+        let done = write.finish();
+        data.work.merge(&done.work);
+        data.sessions.note(done.stops);
         drop(data);
-        if !notices.is_empty() {
-            self.observer.committed(&notices);
+        if !done.notices.is_empty() {
+            self.observer.committed(&done.notices);
         }
-        done
+        answer
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use ops_core::{
     TaskId, TenantId,
-    ports::{Delta, Follow, Fut, Heard, Hint, Hints, Live, Queue},
+    ports::{Delta, Follow, Fut, Hint, Hints, Live, LogUpdate, Queue, Wakeup},
 };
 use tokio::sync::{Notify, broadcast};
 
@@ -19,27 +19,30 @@ const BACKLOG: usize = 64;
 /// Wakes the workers of this process. Wake-ups that nobody has taken yet are one.
 #[derive(Debug, Default)]
 pub struct LocalQueue {
-    bells: Mutex<HashMap<String, Arc<Notify>>>,
+    notifiers: Mutex<HashMap<String, Arc<Notify>>>,
 }
 
 impl LocalQueue {
-    fn bell(&self, queue: &str) -> Arc<Notify> {
-        let mut bells = lock(&self.bells);
-        if let Some(bell) = bells.get(queue) {
-            return Arc::clone(bell);
+    fn notifier(&self, queue: &str) -> Arc<Notify> {
+        let mut notifiers = lock(&self.notifiers);
+        if let Some(notifier) = notifiers.get(queue) {
+            return Arc::clone(notifier);
         }
-        Arc::clone(bells.entry(queue.to_owned()).or_default())
+        Arc::clone(notifiers.entry(queue.to_owned()).or_default())
     }
 }
 
 impl Queue for LocalQueue {
     fn wake(&self, queue: &str) {
-        self.bell(queue).notify_one();
+        self.notifier(queue).notify_one();
     }
 
-    fn wait<'a>(&'a self, queue: &'a str) -> Fut<'a, ()> {
-        let bell = self.bell(queue);
-        Box::pin(async move { bell.notified().await })
+    fn wait<'a>(&'a self, queue: &'a str) -> Fut<'a, Wakeup> {
+        let notifier = self.notifier(queue);
+        Box::pin(async move {
+            notifier.notified().await;
+            Wakeup::default()
+        })
     }
 }
 
@@ -50,7 +53,7 @@ pub struct LocalLive {
     readers: Arc<hints::Readers>,
 }
 
-type Topics = HashMap<(TenantId, TaskId), broadcast::Sender<Heard>>;
+type Topics = HashMap<(TenantId, TaskId), broadcast::Sender<LogUpdate>>;
 
 impl LocalLive {
     /// How many tasks are followed.
@@ -59,22 +62,22 @@ impl LocalLive {
         lock(&self.topics).len()
     }
 
-    fn send(&self, tenant: TenantId, task: TaskId, heard: Heard) {
+    fn send(&self, tenant: TenantId, task: TaskId, next_update: LogUpdate) {
         if let Some(topic) = lock(&self.topics).get(&(tenant, task)) {
             // No receiver is no error: the last follower is just leaving.
-            let _ = topic.send(heard);
+            let _ = topic.send(next_update);
         }
     }
 }
 
 impl Live for LocalLive {
     fn hint(&self, hint: Hint) {
-        self.send(hint.tenant, hint.task, Heard::Log);
+        self.send(hint.tenant, hint.task, LogUpdate::Log);
         self.readers.tell(hint);
     }
 
     fn delta(&self, tenant: TenantId, task: TaskId, delta: Delta) {
-        self.send(tenant, task, Heard::Delta(delta));
+        self.send(tenant, task, LogUpdate::Delta(delta));
     }
 
     fn follow(&self, tenant: TenantId, task: TaskId) -> Box<dyn Follow> {
@@ -96,21 +99,21 @@ impl Live for LocalLive {
 }
 
 struct Follower {
-    receiver: Option<broadcast::Receiver<Heard>>,
+    receiver: Option<broadcast::Receiver<LogUpdate>>,
     key: (TenantId, TaskId),
     topics: Arc<Mutex<Topics>>,
 }
 
 impl Follow for Follower {
-    fn next(&mut self) -> Fut<'_, Heard> {
+    fn next(&mut self) -> Fut<'_, LogUpdate> {
         Box::pin(async move {
             let Some(receiver) = &mut self.receiver else {
                 return std::future::pending().await;
             };
             match receiver.recv().await {
-                Ok(heard) => heard,
+                Ok(next_update) => next_update,
                 // Whatever was missed, the log has it.
-                Err(broadcast::error::RecvError::Lagged(_)) => Heard::Log,
+                Err(broadcast::error::RecvError::Lagged(_)) => LogUpdate::Log,
                 Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
             }
         })
@@ -171,7 +174,7 @@ mod tests {
         let mut follower = live.follow(TenantId::DEFAULT, task());
         let _other = live.follow(TenantId(2), task());
         live.hint(hint);
-        assert_eq!(follower.next().await, Heard::Log);
+        assert_eq!(follower.next().await, LogUpdate::Log);
         for offset in 0..100 {
             let delta = Delta {
                 step: 1,
@@ -183,7 +186,7 @@ mod tests {
         }
         assert_eq!(
             follower.next().await,
-            Heard::Log,
+            LogUpdate::Log,
             "one that falls behind reads the log"
         );
         drop(follower);

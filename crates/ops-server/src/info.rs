@@ -1,4 +1,4 @@
-//! What the server says about itself.
+//! The server's description of itself.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -12,11 +12,11 @@ pub struct ServerInfo {
     pub mode: String,
     /// The model that agents use unless a task says otherwise.
     pub model: ModelInfo,
-    /// What stores the tasks, for instance `sqlite`.
+    /// The store of the tasks, for instance `sqlite`.
     pub storage: String,
     /// How far an acknowledged write is from being lost, for instance `full` or `ephemeral`.
     pub durability: String,
-    /// The data folder, if there is one.
+    /// The data folder, if the server has a data folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_dir: Option<String>,
     /// What everything that shows a result must say, for instance that the model is no LLM.
@@ -31,7 +31,7 @@ pub struct ModelInfo {
     pub provider: String,
     /// Its name.
     pub name: String,
-    /// Whether it is a language model; the scripted one is not.
+    /// Whether the model is a language model; the scripted model is not.
     pub is_llm: bool,
 }
 

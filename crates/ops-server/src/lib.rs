@@ -3,9 +3,12 @@
 //! [`router`] makes the routes, [`serve()`] brings them to a port. Surfaces read event envelopes
 //! and the lifecycle; they know no agent, no SQL and no broker.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod info;
 mod json;
 mod metrics;
+mod part;
 mod problem;
 mod query;
 mod rest;
@@ -14,6 +17,7 @@ mod time;
 
 pub use self::{
     info::{ModelInfo, ServerInfo},
-    rest::{Surface, event_view, router},
+    part::Part,
+    rest::{RestSettings, event_view, health_router, router},
     serve::{Hosts, serve},
 };

@@ -1,12 +1,13 @@
-//! Counters of the surface, and everything that `/metrics` shows, in the Prometheus text format.
+//! Counters of the surface, and all metrics that `/metrics` shows, in the Prometheus text format.
 
 use std::{fmt, sync::Arc};
 
 use ops_core::{
-    ports::Counts,
+    ports::{Counts, McpServerView},
     stats::{BOUNDS, Calls, Stats, Times, Value},
     task::StateName,
 };
+use ops_engine::BudgetState;
 use prometheus_client::{
     collector::Collector,
     encoding::{
@@ -24,7 +25,7 @@ use prometheus_client::{
 
 pub(crate) use prometheus_client::encoding::prometheus_text::CONTENT_TYPE;
 
-/// What the surface itself counts.
+/// Counters of the surface itself.
 pub(crate) struct Metrics {
     registry: Registry,
     requests: Family<Request, Counter>,
@@ -70,7 +71,7 @@ impl Metrics {
         }
     }
 
-    /// Takes note of an answer; without a route if there is nothing at the path.
+    /// Takes note of an answer; without a route if the path has no route.
     pub(crate) fn answered(&self, method: &http::Method, route: Option<Arc<str>>, status: u16) {
         let known = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"];
         let method = known.into_iter().find(|known| *known == method.as_str());
@@ -88,12 +89,20 @@ impl Metrics {
         Following(self.followers.clone())
     }
 
-    /// The text of everything.
-    pub(crate) fn text(&self, tasks: Option<Counts>, stats: Stats) -> String {
+    /// The text of all metrics.
+    pub(crate) fn text(
+        &self,
+        tasks: Option<Counts>,
+        stats: Stats,
+        mcp: Vec<McpServerView>,
+        budgets: Vec<BudgetState>,
+    ) -> String {
         let mut rest = Registry::default();
         rest.register_collector(Box::new(Snapshot {
             tasks,
             stats,
+            mcp,
+            budgets,
             process: Process::read(),
         }));
         let mut out = String::with_capacity(8_192);
@@ -113,12 +122,14 @@ impl Drop for Following {
     }
 }
 
-/// What is read when it is asked for.
+/// Values that are read for an answer.
 #[derive(Debug)]
 struct Snapshot {
-    /// None if the database cannot be read.
+    /// Missing if the database cannot be read.
     tasks: Option<Counts>,
     stats: Stats,
+    mcp: Vec<McpServerView>,
+    budgets: Vec<BudgetState>,
     process: Process,
 }
 
@@ -177,9 +188,16 @@ impl Collector for Snapshot {
         for metric in &stats.metrics {
             match &metric.value {
                 Value::Counter(count) => counter(out, metric.name, metric.help, *count)?,
+                Value::Gauge(count) => {
+                    let count = i64::try_from(*count).unwrap_or(i64::MAX);
+                    gauge(out, metric.name, metric.help, count)?;
+                }
                 Value::Times(took) => times(out, metric.name, metric.help, took)?,
             }
         }
+
+        mcp_servers(out, &self.mcp)?;
+        budgets(out, &self.budgets)?;
 
         let process = &self.process;
         let help = "User and system CPU time";
@@ -197,6 +215,67 @@ impl Collector for Snapshot {
         }
         Ok(())
     }
+}
+
+/// How the MCP servers are. There are as many as the file of servers has.
+fn mcp_servers(out: &mut DescriptorEncoder<'_>, servers: &[McpServerView]) -> fmt::Result {
+    if servers.is_empty() {
+        return Ok(());
+    }
+    let help = "Whether an MCP server answers";
+    let mut all = describe(out, "opspawn_mcp_server_ready", help, MetricType::Gauge)?;
+    for server in servers {
+        let labels = [("server", server.name.as_str())];
+        ConstGauge::new(i64::from(server.status == "ready")).encode(all.encode_family(&labels)?)?;
+    }
+    let help = "Definitions of an MCP server that are held until a person approves them";
+    let mut all = describe(out, "opspawn_mcp_held_definitions", help, MetricType::Gauge)?;
+    for server in servers {
+        let pins = server.pins.iter().flat_map(|pins| &pins.pins);
+        let held = pins.filter(|pin| pin.state().is_held()).count();
+        let labels = [("server", server.name.as_str())];
+        ConstGauge::new(i64::try_from(held).unwrap_or(i64::MAX))
+            .encode(all.encode_family(&labels)?)?;
+    }
+    let help = "Calls of tools of an MCP server, by outcome";
+    let mut all = describe(out, "opspawn_mcp_calls", help, MetricType::Counter)?;
+    for server in servers {
+        let [total, failed, unknown] = server.calls;
+        let outcomes = [
+            ("completed", total.saturating_sub(failed)),
+            ("failed", failed.saturating_sub(unknown)),
+            ("unknown", unknown),
+        ];
+        for (outcome, count) in outcomes {
+            let labels = [("server", server.name.as_str()), ("outcome", outcome)];
+            ConstCounter::new(count).encode(all.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
+}
+
+/// How much of each limit of a budget is used: 1 is all. There are as many as the configuration has.
+fn budgets(out: &mut DescriptorEncoder<'_>, budgets: &[BudgetState]) -> fmt::Result {
+    if budgets.is_empty() {
+        return Ok(());
+    }
+    let help = "The used share of a budget's present window";
+    let mut all = describe(out, "opspawn_budget_used_ratio", help, MetricType::Gauge)?;
+    for state in budgets {
+        let (most, used) = (state.budget.most, state.used);
+        let limits = [
+            ("tokens", most.tokens, used.tokens),
+            ("cost", most.cost_micros, used.cost_micros),
+        ];
+        for (limit, most, used) in limits {
+            let Some(most) = most else { continue };
+            let labels = [("budget", state.budget.name.as_str()), ("limit", limit)];
+            // Both as money is shown: a ratio needs no more digits.
+            let ratio = seconds(used) / seconds(most.max(1));
+            ConstGauge::new(ratio).encode(all.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
 }
 
 fn describe<'s>(
@@ -249,7 +328,7 @@ fn seconds(micros: u64) -> f64 {
     micros as f64 / 1e6
 }
 
-/// What the process uses; in part only where there is a /proc.
+/// Resources of the process; in part only where there is a /proc.
 #[derive(Debug)]
 struct Process {
     cpu_seconds: f64,

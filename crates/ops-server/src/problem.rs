@@ -38,7 +38,7 @@ pub(crate) struct Part {
 impl Part {
     /// A part of the request's `place`: `body`, `query`, ...
     pub(crate) fn of(place: &str, field: FieldError) -> Self {
-        let header = field.path == [IDEMPOTENCY_KEY];
+        let header = field.path == [IDEMPOTENCY_KEY] || field.path == [LAST_EVENT_ID];
         let place = if header { "header" } else { place };
         Self {
             loc: std::iter::once(place.to_owned())
@@ -61,6 +61,7 @@ fn status(code: Code) -> Option<StatusCode> {
         Code::UnknownQueue
         | Code::UnknownAgent
         | Code::AgentCycle
+        | Code::ReloadRefused
         | Code::ProviderNotConfigured => StatusCode::UNPROCESSABLE_ENTITY,
         Code::MalformedRequest => StatusCode::BAD_REQUEST,
         Code::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -69,15 +70,18 @@ fn status(code: Code) -> Option<StatusCode> {
         Code::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Code::TaskNotFound
+        | Code::StepNotFound
         | Code::ScheduleNotFound
         | Code::AgentNotFound
         | Code::AgentVersionNotFound
         | Code::RouteNotFound
+        | Code::McpServerNotFound
         | Code::ApprovalNotFound => StatusCode::NOT_FOUND,
         Code::AgentChanged | Code::ScheduleChanged => StatusCode::PRECONDITION_FAILED,
         Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Code::ForbiddenHost => StatusCode::FORBIDDEN,
         Code::TaskFinal
+        | Code::PromptUnavailable
         | Code::TaskNotFinal
         | Code::TaskCancelling
         | Code::CannotRerun
@@ -85,7 +89,9 @@ fn status(code: Code) -> Option<StatusCode> {
         | Code::ApprovalDecided
         | Code::ApprovalChanged
         | Code::NotInDoubt
+        | Code::AgentInUse
         | Code::QuestionNotOpen
+        | Code::McpDefinitionChanged
         | Code::IdempotencyInFlight => StatusCode::CONFLICT,
         Code::Overloaded | Code::StorageUnavailable | Code::ShuttingDown => {
             StatusCode::SERVICE_UNAVAILABLE
@@ -180,6 +186,8 @@ impl Problem {
 
 /// The header that makes a submit repeatable.
 pub(crate) const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
+/// The header that says where a stream goes on.
+pub(crate) const LAST_EVENT_ID: &str = "Last-Event-ID";
 
 fn sentence(field: &FieldError) -> String {
     match field.kind {

@@ -99,7 +99,7 @@ impl Query {
         self.errors.push(FieldError::new(&[name], kind, message));
     }
 
-    /// Refuses the request if anything was wrong.
+    /// Refuses the request if a parameter was wrong.
     ///
     /// # Errors
     /// 422 that names every parameter that is wrong.

@@ -4,6 +4,7 @@
 mod agents;
 mod approvals;
 mod body;
+mod budgets;
 mod bulk;
 mod control;
 mod create;
@@ -14,7 +15,11 @@ mod etag;
 mod events;
 mod export;
 mod extract;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
+mod mcp;
 mod reconciliations;
+mod reload;
 mod retention;
 mod routes;
 mod schedules;
@@ -38,21 +43,28 @@ use axum::{
 };
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, Uri, header};
-use ops_core::Code;
+use ops_core::{
+    Code,
+    ports::{McpServers, NoMcpServers, NoReload, Reload},
+};
 use ops_engine::Engine;
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::routes;
 
 pub use self::events::event_view;
 use self::{document::Document, routes::Routes};
-use crate::{ServerInfo, metrics::Metrics, problem::Problem};
+use crate::{Part, ServerInfo, metrics::Metrics, problem::Problem};
 
-/// What the routes work with.
+/// Parts that the routes work with.
 #[derive(Clone)]
-pub struct Surface {
+pub struct RestSettings {
     /// The engine whose commands the routes call.
     pub engine: Arc<Engine>,
-    /// What the server says about itself.
+    /// The MCP servers.
+    pub mcp: Arc<dyn McpServers>,
+    /// Reads the configuration anew.
+    pub reload: Arc<dyn Reload>,
+    /// The server's description of itself.
     pub info: ServerInfo,
     /// The largest request body, in bytes.
     pub max_body_bytes: usize,
@@ -62,27 +74,32 @@ pub struct Surface {
     pub keep_alive: Duration,
     /// Ends the event streams; the token that [`crate::serve()`] is given.
     pub stop: CancellationToken,
+    /// Parts of the process that `/ready` and `/metrics` tell about.
+    pub parts: Vec<Arc<dyn Part>>,
 }
 
-impl Surface {
+impl RestSettings {
     /// A surface with the default limits: bodies of 10 MiB, 30 s between two pieces of one, 15 s
     /// of silence.
     #[must_use]
     pub fn new(engine: Arc<Engine>, info: ServerInfo, stop: CancellationToken) -> Self {
         Self {
             engine,
+            mcp: Arc::new(NoMcpServers),
+            reload: Arc::new(NoReload),
             info,
             max_body_bytes: 10 << 20,
             body_timeout: Duration::from_secs(30),
             keep_alive: Duration::from_secs(15),
             stop,
+            parts: Vec::new(),
         }
     }
 }
 
 /// The state of the routes.
 struct App {
-    surface: Surface,
+    settings: RestSettings,
     bodies: body::Reader,
     health: Bytes,
     document: Document,
@@ -93,14 +110,25 @@ type AppState = State<Arc<App>>;
 
 /// Every REST route, each with and without a trailing slash. [`crate::serve()`] brings them to a
 /// port; it alone adds request ids and turns panics into answers.
-pub fn router(surface: Surface) -> Router {
-    let (routes, document) = routes(&surface.info.version).finish();
+pub fn router(settings: RestSettings) -> Router {
+    let version = settings.info.version.clone();
+    assemble(routes(&version), settings)
+}
+
+/// The routes that say how a process is, for one that serves nothing else.
+pub fn health_router(settings: RestSettings) -> Router {
+    let version = settings.info.version.clone();
+    assemble(health_routes(Routes::new(&version)), settings)
+}
+
+fn assemble(routes: Routes, settings: RestSettings) -> Router {
+    let (routes, document) = routes.finish();
     let app = Arc::new(App {
-        health: surface.info.health().into(),
+        health: settings.info.health().into(),
         document: Document::new(&document),
-        bodies: body::Reader::new(surface.max_body_bytes, surface.body_timeout),
+        bodies: body::Reader::new(settings.max_body_bytes, settings.body_timeout),
         metrics: Metrics::new(),
-        surface,
+        settings,
     });
     routes
         .fallback(nothing_here)
@@ -109,7 +137,7 @@ pub fn router(surface: Surface) -> Router {
         .with_state(app)
 }
 
-/// Counts what is answered.
+/// Counts answers.
 async fn count(State(app): AppState, request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let path = request.extensions().get::<MatchedPath>();
@@ -122,7 +150,7 @@ async fn count(State(app): AppState, request: Request, next: Next) -> Response {
 
 /// The route table. The handlers of one path stand together.
 fn routes(version: &str) -> Routes {
-    Routes::new(version)
+    health_routes(Routes::new(version))
         .add(routes!(tasks::list, create::create))
         .add(routes!(create::batch::create))
         .add(routes!(bulk::cancel))
@@ -137,6 +165,7 @@ fn routes(version: &str) -> Routes {
         .add(routes!(control::signal))
         .add(routes!(control::rerun))
         .add(routes!(steps::list))
+        .add(routes!(steps::prompt))
         .add(routes!(events::list))
         .add(routes!(export::export))
         .add(routes!(reconciliations::list))
@@ -150,31 +179,48 @@ fn routes(version: &str) -> Routes {
         .add(routes!(dead_letters::redrive))
         .add(routes!(dead_letters::redrive_all))
         .add(routes!(agents::list))
-        .add(routes!(agents::get, agents::apply))
+        .add(routes!(agents::get, agents::apply, agents::remove))
         .add(routes!(agents::versions))
         .add(routes!(agents::version))
         .add(routes!(tools::list))
+        .add(routes!(mcp::list))
+        .add(routes!(mcp::get))
+        .add(routes!(mcp::approve))
         .add(routes!(schedules::list))
         .add(routes!(schedules::get, schedules::apply, schedules::remove))
         .add(routes!(schedules::pause))
         .add(routes!(schedules::resume))
         .add(routes!(schedules::run))
         .add(routes!(schedules::runs))
+        .add(routes!(budgets::list))
         .add(routes!(retention::show))
         .add(routes!(retention::run))
-        .add(routes!(server::health))
-        .add(routes!(server::health_v1))
-        .add(routes!(server::ready))
-        .add(routes!(server::info))
-        .add(routes!(server::metrics))
+        .add(routes!(reload::reload))
         .add(routes!(document::openapi))
         .add(routes!(document::docs))
         .add(routes!(document::style))
 }
 
+/// The routes that say how the process is.
+fn health_routes(routes: Routes) -> Routes {
+    routes
+        .add(routes!(server::health))
+        .add(routes!(server::health_v1))
+        .add(routes!(server::ready))
+        .add(routes!(server::info))
+        .add(routes!(server::metrics))
+}
+
 async fn nothing_here(uri: Uri) -> Problem {
     let path: String = uri.path().chars().take(200).collect();
-    Problem::new(Code::RouteNotFound, format!("there is nothing at `{path}`"))
+    let more = match path.as_str() {
+        "/" => ": the API is at `/api/v1`, and `/docs` describes it",
+        _ => "",
+    };
+    Problem::new(
+        Code::RouteNotFound,
+        format!("there is nothing at `{path}`{more}"),
+    )
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Problem {

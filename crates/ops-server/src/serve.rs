@@ -1,7 +1,7 @@
 //! From a port to the routes: accepting, limits, and the end.
 
 mod connection;
-mod gate;
+mod dispatch;
 mod host;
 mod io;
 
@@ -20,18 +20,18 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub use self::host::Hosts;
-use self::{connection::Shared, gate::Gate};
+use self::{connection::Shared, dispatch::Dispatcher};
 
 /// How connections are served.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Whose requests are answered.
     pub hosts: Hosts,
-    /// Connections at once; one more is told 503. Keep it below the limit on open files.
+    /// Connections at once; one more is told 503. Keep the number below the limit on open files.
     pub max_connections: usize,
     /// How long a request header may take, and how long a connection may be idle.
     pub header_timeout: Duration,
-    /// How long a client may take nothing of an answer.
+    /// How long a client may take no byte of an answer.
     pub write_timeout: Duration,
     /// How long requests in flight may take once the server stops.
     pub grace: Duration,
@@ -52,10 +52,10 @@ impl Default for Settings {
 /// Refusals for want of a free connection that are written at once; beyond it connections are
 /// closed without a word.
 const MAX_REFUSALS: usize = 256;
-/// How long nothing is accepted after the system could not give a connection.
-const ACCEPT_REST: Duration = Duration::from_millis(50);
-/// How long nothing more is logged about it.
-const COMPLAINT_REST: Duration = Duration::from_secs(60);
+/// How long no connection is accepted after the system could not give a connection.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+/// How long the log is silent about the same failure.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 /// `EMFILE`, on every system that this runs on.
 const OUT_OF_FILES: i32 = 24;
 
@@ -69,9 +69,9 @@ pub async fn serve(
 ) {
     let free = Arc::new(Semaphore::new(settings.max_connections));
     let refusals = Arc::new(Semaphore::new(MAX_REFUSALS));
-    let gate = Gate::new(routes, settings.hosts, listener.local_addr().ok());
+    let dispatcher = Dispatcher::new(routes, settings.hosts, listener.local_addr().ok());
     let grace = settings.grace;
-    let shared = Arc::new(Shared::new(gate, settings, stop.clone()));
+    let shared = Arc::new(Shared::new(dispatcher, settings, stop.clone()));
     let mut open = JoinSet::new();
     let mut complaints = Complaints::default();
     loop {
@@ -135,9 +135,9 @@ struct Complaints {
 }
 
 impl Complaints {
-    /// The line that is due, if one is.
+    /// The line that is due, if a line is due.
     fn about(&mut self, error: &std::io::Error, now: Instant) -> Option<String> {
-        let is_due = self.last.is_none_or(|last| now - last >= COMPLAINT_REST);
+        let is_due = self.last.is_none_or(|last| now - last >= LOG_INTERVAL);
         if !is_due {
             self.held_back += 1;
             return None;
@@ -169,7 +169,7 @@ async fn accept(listener: &TcpListener, complaints: &mut Complaints) -> (TcpStre
                 if let Some(line) = complaints.about(&error, Instant::now()) {
                     tracing::warn!("{line}");
                 }
-                tokio::time::sleep(ACCEPT_REST).await;
+                tokio::time::sleep(ACCEPT_BACKOFF).await;
             }
         }
     }
@@ -194,7 +194,7 @@ mod tests {
         let mut complaints = Complaints::default();
         let begun = Instant::now();
         let lines: Vec<_> = (0..2_400)
-            .filter_map(|n| complaints.about(&error, begun + ACCEPT_REST * n))
+            .filter_map(|n| complaints.about(&error, begun + ACCEPT_BACKOFF * n))
             .collect();
         assert_eq!(lines.len(), 2, "{lines:?}");
         assert!(lines[0].contains("raise `ulimit -n`"), "{lines:?}");

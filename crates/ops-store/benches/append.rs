@@ -239,7 +239,7 @@ fn report(name: &str, before: ops_store::sqlite::Stats, world: &World, took: Dur
         (after.items - before.items) as f64 / transactions as f64,
         (after.commits.sum_micros - before.commits.sum_micros) as f64 / transactions as f64,
         after.checkpoints - before.checkpoints,
-        after.linger_micros - before.linger_micros,
+        after.commit_delay_micros - before.commit_delay_micros,
     );
 }
 

@@ -22,12 +22,21 @@ mod verbs;
 mod writer;
 
 pub use folder::{
-    backup::{Backup, BackupError, Damage, backup, restore},
+    backup::{Backup, BackupError, Compacted, Damage, backup, compact, restore},
     doctor,
-    lock::{Guest, LOCK_FILE, LockInfo, Serves, running_server, without_guests},
+    lock::{Guest, LOCK_FILE, Lock, LockInfo, Serves, running_server, without_guests},
     open::{DATABASE_FILE, OpenError},
+};
+#[cfg(feature = "postgres")]
+pub(crate) use folder::{
+    backup::{discard_damaged, make as make_backup},
+    open::open_reader,
 };
 pub use options::{Durability, Options};
 pub use schema::SCHEMA_VERSION;
+#[cfg(feature = "postgres")]
+pub(crate) use schema::sums::ALL as SUMMED;
 pub use store::SqliteStore;
+#[cfg(feature = "postgres")]
+pub(crate) use values::blob::{Chunk, unpack};
 pub use writer::stats::Stats;

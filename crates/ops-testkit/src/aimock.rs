@@ -57,12 +57,43 @@ const CLI: &str = "testkit/npm/node_modules/@copilotkit/aimock/dist/cli.js";
 #[derive(Clone, Debug)]
 pub struct AimockPath(PathBuf);
 
+/// A file of an npm package, which `cargo xtask test` installs where npm is there. Elsewhere the caller gets
+/// `None` and must return: the test is [skipped](skip).
+///
+/// # Panics
+/// If the package is missing, where [`skip`] panics.
+pub fn npm_package(file: &str) -> Option<PathBuf> {
+    let target = programs::target().map(|target| target.join("testkit/npm/node_modules"));
+    let found = target
+        .map(|target| target.join(file))
+        .filter(|path| path.is_file());
+    if found.is_none() {
+        skip(&format!("the npm package of {file} is not installed"));
+    }
+    found
+}
+
+/// The Python of the environment with the SDK of MCP, which `cargo xtask test` makes, and the server of `pypi/server.py`. Else
+/// `None`, and the test is [skipped](skip).
+///
+/// # Panics
+/// If the environment is missing, where [`skip`] panics.
+pub fn python_mcp_server() -> Option<[PathBuf; 2]> {
+    let target = programs::target().map(|target| target.join("testkit/pypi"));
+    let found = target.filter(|folder| folder.join("installed.txt").is_file());
+    if found.is_none() {
+        skip("the Python packages of tests are not installed");
+    }
+    let server = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("pypi/server.py");
+    Some([found?.join("bin/python"), server])
+}
+
 /// Finds aimock, which `cargo xtask test` installs where npm is there. Elsewhere the caller gets
 /// `None` and must return: the test is [skipped](skip). Tests that need it are `#[ignore]`d, so that
 /// no other runner counts them as passed.
 ///
 /// # Panics
-/// If it is missing, where [`skip`] panics.
+/// If the package is missing, where [`skip`] panics.
 pub fn require_aimock() -> Option<AimockPath> {
     let told = env::var_os("OPSPAWN_AIMOCK").map(PathBuf::from);
     let installed = || programs::target().map(|target| target.join(CLI));

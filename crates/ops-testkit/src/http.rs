@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A small JSON client for one plain-HTTP address. Each request has a connection of its own, so
 /// none survives a restart of the server unseen.
@@ -117,7 +117,7 @@ impl Http {
                 body,
             })
         };
-        tokio::time::timeout(PATIENCE, exchange)
+        tokio::time::timeout(TIMEOUT, exchange)
             .await
             .context("no whole answer within 30 s")?
     }

@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::mpsc;
 
-const KEPT_LINES: usize = 2_000;
+const MAX_LINES: usize = 2_000;
 const DEATH: Duration = Duration::from_secs(5);
 
 /// Which of its two outputs a program says on that it is ready.
@@ -45,10 +45,10 @@ struct Lines {
 impl Lines {
     fn push(&mut self, line: String) {
         let is_alarm = line.contains("panicked") || line.contains(" ERROR ");
-        if is_alarm && self.alarms.len() < KEPT_LINES {
+        if is_alarm && self.alarms.len() < MAX_LINES {
             self.alarms.push(line.clone());
         }
-        if self.last.len() == KEPT_LINES {
+        if self.last.len() == MAX_LINES {
             self.last.pop_front();
         }
         self.last.push_back(line);

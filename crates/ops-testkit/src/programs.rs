@@ -111,18 +111,63 @@ impl Ledger {
     }
 }
 
+/// Where `opspawn-mcp-stub` is: an MCP server over stdio that misbehaves by a plan, its argument.
+///
+/// # Errors
+/// It is not built.
+pub fn mcp_stub() -> anyhow::Result<PathBuf> {
+    built("opspawn-mcp-stub")
+}
+
+/// A running `opspawn-mcp-stub` over streamable HTTP.
+#[derive(Debug)]
+pub struct McpStub {
+    process: Process,
+    http: Http,
+}
+
+impl McpStub {
+    /// Starts it on a free port with a plan.
+    pub async fn start(plan: &Value) -> anyhow::Result<Self> {
+        let mut command = Command::new(mcp_stub()?);
+        command.arg("--http").arg(plan.to_string());
+        let (process, base) = Process::start(command, Stream::Stdout, START, ready).await?;
+        Ok(Self {
+            process,
+            http: Http::new(&base),
+        })
+    }
+
+    /// Where it answers.
+    pub fn url(&self) -> String {
+        format!("{}/mcp", self.http.base())
+    }
+
+    /// A client for the stub itself.
+    pub fn http(&self) -> &Http {
+        &self.http
+    }
+
+    /// The process, to stop or kill it.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+}
+
 async fn start(name: &str, log: Option<&Path>, args: &[&str]) -> anyhow::Result<(Process, Http)> {
     let mut command = Command::new(built(name)?);
     command.arg("--until-stdin-closes").args(args);
     if let Some(log) = log {
         command.arg("--log").arg(log);
     }
-    let (process, base) = Process::start(command, Stream::Stdout, START, |line| {
-        let line: Value = serde_json::from_str(line).ok()?;
-        Some(line.get("ready")?.as_str()?.to_owned())
-    })
-    .await?;
+    let (process, base) = Process::start(command, Stream::Stdout, START, ready).await?;
     Ok((process, Http::new(&base)))
+}
+
+/// The address in a ready line.
+fn ready(line: &str) -> Option<String> {
+    let line: Value = serde_json::from_str(line).ok()?;
+    Some(line.get("ready")?.as_str()?.to_owned())
 }
 
 /// A program of the workspace that cargo built beside the running test.

@@ -19,13 +19,13 @@ use crate::clock;
 #[derive(Debug)]
 pub struct StandIn {
     url: String,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    asked: Arc<Mutex<Vec<SeenRequest>>>,
     task: JoinHandle<()>,
 }
 
 /// A request that a [`StandIn`] received.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub struct SeenRequest {
     /// Its path.
     pub path: String,
     /// Its body.
@@ -55,12 +55,12 @@ pub enum Answer {
     Silence,
 }
 
-type Script = dyn Fn(&Asked) -> Answer + Send + Sync;
+type Script = dyn Fn(&SeenRequest) -> Answer + Send + Sync;
 
 impl StandIn {
     /// Listens on a free port of this machine. `script` must not wait.
     pub async fn start(
-        script: impl Fn(&Asked) -> Answer + Send + Sync + 'static,
+        script: impl Fn(&SeenRequest) -> Answer + Send + Sync + 'static,
     ) -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}", listener.local_addr()?);
@@ -82,7 +82,7 @@ impl StandIn {
     }
 
     /// The requests so far, in the order in which they came.
-    pub fn asked(&self) -> Vec<Asked> {
+    pub fn asked(&self) -> Vec<SeenRequest> {
         lock(&self.asked).clone()
     }
 
@@ -99,12 +99,12 @@ impl Drop for StandIn {
     }
 }
 
-fn lock(asked: &Mutex<Vec<Asked>>) -> MutexGuard<'_, Vec<Asked>> {
+fn lock(asked: &Mutex<Vec<SeenRequest>>) -> MutexGuard<'_, Vec<SeenRequest>> {
     asked.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Serves one request of a connection.
-async fn serve(mut stream: TcpStream, all: Arc<Mutex<Vec<Asked>>>, script: Arc<Script>) {
+async fn serve(mut stream: TcpStream, all: Arc<Mutex<Vec<SeenRequest>>>, script: Arc<Script>) {
     let Some((path, body)) = read(&mut stream).await else {
         return;
     };
@@ -114,7 +114,7 @@ async fn serve(mut stream: TcpStream, all: Arc<Mutex<Vec<Asked>>>, script: Arc<S
         let repeat = before.clone().count();
         let news = all.iter().filter(|before| before.repeat == 0).count();
         let nth = before.map(|before| before.nth).next().unwrap_or(news);
-        let asked = Asked {
+        let asked = SeenRequest {
             path,
             body,
             nth,

@@ -9,14 +9,15 @@ use agentkit::{
 };
 use ops_core::{Json, Micros, Task};
 
-/// Makes the agent of a task. The agent factory implements it: it knows models, planners and tools.
+/// Makes the agent of a task. The agent factory implements this port: the factory knows models, planners
+/// and tools.
 pub trait Agents: Send + Sync {
-    /// Waits until the agent of a task can be made, for instance until a source of tools that it names is
-    /// there. `config` is what a run that has begun is pinned to. The lease of the task is kept meanwhile,
-    /// and dropping the future gives up.
+    /// Waits until the agent of a task can be made, for instance until a source of tools that the agent
+    /// names is there. `config` is the pinned configuration of a run that has begun. The worker keeps the
+    /// task's lease meanwhile, and dropping the future gives up.
     ///
     /// # Errors
-    /// What does not come in time.
+    /// The part that does not come in time.
     fn ready<'a>(
         &'a self,
         job: &'a Job<'a>,
@@ -29,7 +30,7 @@ pub trait Agents: Send + Sync {
     /// The agent of a task whose run has not begun.
     ///
     /// # Errors
-    /// What is wrong with the task, for instance an unknown provider; the task fails with it.
+    /// The mistake in the task, for instance an unknown provider; the task fails with this error.
     fn start(&self, job: &Job<'_>) -> Result<Prepared, Failure>;
 
     /// The agent of a run that has begun, by the definition that it is pinned to, and the files that
@@ -43,11 +44,11 @@ pub trait Agents: Send + Sync {
         config: &RunConfig,
     ) -> Result<(Agent, BTreeMap<String, String>), Failure>;
 
-    /// What a task may use up by what was asked and what is configured.
+    /// The limits of a task's run, from the request and the configuration.
     fn limits(&self, job: &Job<'_>) -> Limits;
 
-    /// Whether the others may take more than a millisecond for this task: it has a template, a script
-    /// or a schema. They are then called on the pool of such work.
+    /// Whether the other methods may take more than a millisecond for this task: the task has a template, a
+    /// script or a schema. The worker then calls them on the pool of such work.
     fn is_costly(&self, job: &Job<'_>) -> bool {
         let _ = job;
         false
@@ -57,19 +58,19 @@ pub trait Agents: Send + Sync {
 /// A task whose agent is wanted.
 #[derive(Debug, Clone, Copy)]
 pub struct Job<'a> {
-    /// What was asked.
+    /// The task as submitted.
     pub task: &'a Task,
     /// When the task first started.
     pub started: Micros,
-    /// The definition that the task is pinned to; none where it names no agent.
+    /// The definition that the task is pinned to; `None` for a task without an agent.
     pub definition: Option<&'a Json>,
 }
 
-/// An agent with what it is to do.
+/// An agent and its goal.
 pub struct Prepared {
     /// The agent.
     pub agent: Agent,
-    /// What it is to do.
+    /// The goal.
     pub goal: Goal,
     /// Files that its workspace begins with, by path.
     pub files: BTreeMap<String, String>,

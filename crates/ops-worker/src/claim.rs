@@ -1,17 +1,25 @@
 //! Claiming: a session, its heartbeats, and as many runs as there are slots.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
-use futures_util::future::join_all;
+use agentkit::tool::TreeWorkspaces;
+use futures_util::{FutureExt as _, future::join_all};
 use ops_core::{
     SessionId, TaskId,
-    ports::{ClaimRequest, Clock, Live, More, Queue, Random, RunStore, StoreError},
+    budget::Budget,
+    ports::{
+        ClaimRequest, Clock, Live, More, Queue, Random, RunStore, StoreError, TaskRecord, Wakeup,
+    },
     rate::Rate,
 };
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Agents, session::Session, slots::Slots};
+use crate::{Agents, session::WorkerSession, slots::Slots, workspace::trees};
 
 /// Tasks that are claimed at once.
 const BATCH: usize = 64;
@@ -20,13 +28,13 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 /// How long dropped runs may take to end.
 const ABORT: Duration = Duration::from_secs(5);
 /// How long the worker rests after the store failed.
-const REST: Duration = Duration::from_secs(1);
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 /// How long a worker waits at the most before it looks again whether a rate lets a task through.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
+const MAX_WAIT: Duration = Duration::from_secs(10);
 /// How often a worker whose leases may be over looks whether a heartbeat was answered.
-const STALE_REST: Duration = Duration::from_millis(20);
+const STALE_POLL: Duration = Duration::from_millis(20);
 
-/// What can be set.
+/// Settings of a worker.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Runs at once, of all queues together.
@@ -39,6 +47,8 @@ pub struct Settings {
     pub lease: Duration,
     /// How long runs may take to reach a boundary when the worker stops.
     pub grace: Duration,
+    /// The budgets of tasks.
+    pub budgets: Vec<Budget>,
 }
 
 /// A queue that a worker works on.
@@ -48,7 +58,7 @@ pub struct QueueSettings {
     pub name: String,
     /// Its runs at once in this worker, if they are fewer than the worker has.
     pub concurrency: Option<usize>,
-    /// How fast its tasks are taken up, by all workers together; none for no limit.
+    /// How fast the queue's tasks are taken up, by all workers together; `None` for no limit.
     pub rate: Option<Rate>,
 }
 
@@ -101,17 +111,28 @@ impl Worker {
         self.settings.workspaces.join(task.to_string())
     }
 
-    /// Works until told to stop; then runs end at their next boundary, and what did not end goes
-    /// back for others to resume.
+    /// The workspaces of the tree that a task is of. Where the tree cannot be written down, the task's own.
+    pub(crate) fn tree(&self, record: &TaskRecord, workspace: &Path) -> TreeWorkspaces {
+        let task = &record.task;
+        let parent = task.parent.as_ref().map(|parent| parent.task);
+        let entered = trees::enter(&self.settings.workspaces, task.id, parent);
+        entered.unwrap_or_else(|error| {
+            tracing::warn!(%error, task = %task.id, "the task's files do not count among its tree's");
+            TreeWorkspaces::alone(workspace.to_owned())
+        })
+    }
+
+    /// Works until stopped; then runs end at their next boundary, and unfinished tasks go back for other
+    /// workers to resume.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            let session = Arc::new(Session::new(SessionId::new(
+            let session = Arc::new(WorkerSession::new(SessionId::new(
                 self.clock.now(),
                 self.random.id_bytes(),
             )));
             // The lease counts from before the question: the answer may be late.
             let asked = self.clock.boot_micros();
-            match self.store.open_session(session.id).await {
+            match self.open(session.id).await {
                 Ok(()) => {
                     self.extend(&session, asked);
                     self.work(session, &stop).await;
@@ -119,7 +140,7 @@ impl Worker {
                 Err(error) => {
                     tracing::error!(%error, "no session; trying again in a second");
                     tokio::select! {
-                        () = tokio::time::sleep(REST) => {}
+                        () = tokio::time::sleep(RETRY_DELAY) => {}
                         () = stop.cancelled() => {}
                     }
                 }
@@ -127,8 +148,15 @@ impl Worker {
         }
     }
 
-    /// One session: until it is lost or the worker stops.
-    async fn work(self: &Arc<Self>, session: Arc<Session>, stop: &CancellationToken) {
+    /// Opens a session that serves the queues of the settings.
+    async fn open(&self, session: SessionId) -> Result<(), StoreError> {
+        self.store.open_session(session).await?;
+        let queues = self.settings.queues.iter().map(|queue| queue.name.clone());
+        self.store.serve_queues(session, queues.collect()).await
+    }
+
+    /// One session: until the session is lost or the worker stops.
+    async fn work(self: &Arc<Self>, session: Arc<WorkerSession>, stop: &CancellationToken) {
         let runs = TaskTracker::new();
         let beats = CancellationToken::new();
         let heart = tokio::spawn(Arc::clone(self).beat(Arc::clone(&session), beats.clone()));
@@ -171,13 +199,13 @@ impl Worker {
     }
 
     /// The leases hold for so long after a question that was answered.
-    fn extend(&self, session: &Session, asked_micros: i64) {
+    fn extend(&self, session: &WorkerSession, asked_micros: i64) {
         let lease = i64::try_from(self.settings.lease.as_micros()).unwrap_or(i64::MAX);
         session.extend(asked_micros.saturating_add(lease));
     }
 
     /// Says that the session is alive until it is over, or the worker is done.
-    async fn beat(self: Arc<Self>, session: Arc<Session>, done: CancellationToken) {
+    async fn beat(self: Arc<Self>, session: Arc<WorkerSession>, done: CancellationToken) {
         loop {
             tokio::select! {
                 () = tokio::time::sleep(HEARTBEAT) => {}
@@ -204,7 +232,7 @@ impl Worker {
     }
 
     /// Works on every queue.
-    async fn claim(self: &Arc<Self>, session: &Arc<Session>, runs: &TaskTracker) {
+    async fn claim(self: &Arc<Self>, session: &Arc<WorkerSession>, runs: &TaskTracker) {
         let all = Arc::new(Semaphore::new(self.settings.concurrency.max(1)));
         let queues = self.settings.queues.iter().map(|queue| {
             let slots = Slots::new(&all, queue.concurrency);
@@ -213,22 +241,34 @@ impl Worker {
         join_all(queues).await;
     }
 
-    /// Fills free slots as long as the queue has work, and waits for it when there is none.
+    /// Fills free slots as long as the queue has work, and then waits for more work.
     async fn claim_from(
         self: &Arc<Self>,
         queue: &QueueSettings,
         slots: Slots,
-        session: &Arc<Session>,
+        session: &Arc<WorkerSession>,
         runs: &TaskTracker,
     ) {
+        // Held until the transaction of the claim is over: a worker that dies before wakes another worker.
+        let mut wakeup = None::<Wakeup>;
         loop {
-            let Ok(free) = slots.free(BATCH).await else {
+            let free = match slots.free(BATCH).now_or_never() {
+                Some(free) => free,
+                None => {
+                    // The slots went to another queue. Another worker is to have the wake-up.
+                    if wakeup.take().is_some() {
+                        self.queue.pass_on(&queue.name);
+                    }
+                    slots.free(BATCH).await
+                }
+            };
+            let Ok(free) = free else {
                 return;
             };
             // A worker that stood still hears first whether its session goes on.
             if !session.holds(self.clock.boot_micros()) {
                 drop(free);
-                tokio::time::sleep(STALE_REST).await;
+                tokio::time::sleep(STALE_POLL).await;
                 continue;
             }
             let request = ClaimRequest {
@@ -246,10 +286,15 @@ impl Worker {
                 Err(error) => {
                     tracing::error!(%error, "cannot claim; trying again in a second");
                     drop(free);
-                    tokio::time::sleep(REST).await;
+                    tokio::time::sleep(RETRY_DELAY).await;
                     continue;
                 }
             };
+            drop(wakeup.take());
+            let fills = claimed.tasks.len() >= free.len() && free.len() < BATCH;
+            if fills && claimed.more == More::Now {
+                self.queue.pass_on(&queue.name);
+            }
             // Never more tasks than were asked for.
             for (record, slot) in claimed.tasks.into_iter().zip(free) {
                 let (worker, session) = (Arc::clone(self), Arc::clone(session));
@@ -260,12 +305,12 @@ impl Worker {
             }
             match claimed.more {
                 More::Now => {}
-                More::Rung => self.queue.wait(&queue.name).await,
+                More::Rung => wakeup = Some(self.queue.wait(&queue.name).await),
                 More::At(time) => {
                     let micros = time.0.saturating_sub(self.clock.now().0);
                     let wait = Duration::from_micros(u64::try_from(micros).unwrap_or(0));
                     // The clock may be set meanwhile.
-                    tokio::time::sleep(wait.min(LONGEST_WAIT)).await;
+                    tokio::time::sleep(wait.min(MAX_WAIT)).await;
                 }
             }
         }

@@ -1,16 +1,37 @@
-//! Envelopes for the events of a run: what the engine reads of them.
+//! Envelopes for the events of a run: the part that the engine reads.
 
 use std::collections::HashMap;
 
 use agentkit::{
     Event,
-    event::{Resolution, StepId, Verdict},
+    event::{GateDecision, Resolution, StepId},
     tool::Effect,
 };
-use ops_core::event::{EffectClass, NewEvent, StepKind, StepMark, StepStatus, Usage};
+use ops_core::{
+    Micros, WaitRequest,
+    event::{EffectClass, NewEvent, StepKind, StepMark, StepStatus, TaskError, Usage},
+};
 
 /// The effect classes of the calls of a run, by step: later events of a call do not repeat them.
 pub(crate) type Effects = HashMap<u32, EffectClass>;
+
+/// The wait of a run for a time, after these events: a delay before a further try if a model call has failed.
+pub(crate) fn timer(until: Micros, events: &[Event]) -> WaitRequest {
+    let failed = events.iter().rev().find_map(|event| match event {
+        Event::ModelFailed(failed) => Some(&failed.error),
+        _ => None,
+    });
+    match failed {
+        Some(failure) => WaitRequest::Retry {
+            until,
+            error: TaskError {
+                code: failure.code.clone(),
+                message: failure.message.clone(),
+            },
+        },
+        None => WaitRequest::Timer { until },
+    }
+}
 
 /// The envelope of an event of a run.
 pub(crate) fn envelope(event: &Event, effects: &mut Effects) -> NewEvent {
@@ -24,6 +45,7 @@ pub(crate) fn envelope(event: &Event, effects: &mut Effects) -> NewEvent {
         | Event::SegmentOpened(_)
         | Event::PlanUpdated(_)
         | Event::ToolProbed(_)
+        | Event::ToolEscalated(_)
         | Event::RunCompleted(_)
         | Event::RunFailed(_) => (None, Usage::default()),
         Event::ModelStarted(event) => (model(event.step, StepStatus::Started), Usage::default()),
@@ -38,11 +60,11 @@ pub(crate) fn envelope(event: &Event, effects: &mut Effects) -> NewEvent {
         Event::ModelFailed(event) => (model(event.step, StepStatus::Failed), Usage::default()),
         Event::ToolCalled(event) => {
             effects.insert(event.step.0, class(event.effect));
-            let status = match &event.verdict {
-                Verdict::Start => StepStatus::Started,
-                Verdict::Queue => StepStatus::Queued,
-                Verdict::Ask { .. } => StepStatus::Waiting,
-                Verdict::Refuse { .. } => StepStatus::Failed,
+            let status = match &event.decision {
+                GateDecision::Start => StepStatus::Started,
+                GateDecision::Queue => StepStatus::Queued,
+                GateDecision::Ask { .. } => StepStatus::Waiting,
+                GateDecision::Refuse { .. } => StepStatus::Failed,
             };
             (tool(event.step, status, effects), Usage::default())
         }
@@ -150,7 +172,7 @@ mod tests {
 
     use super::*;
 
-    /// X12: a call of which nothing is known may have done anything.
+    /// tests/X12: an unknown call may have had any effect.
     #[test]
     fn a_call_of_an_unknown_class_is_a_write() {
         let failed = Event::ToolFailed(ToolFailed {

@@ -1,24 +1,28 @@
-//! The worker: it claims tasks, drives their agent runs and appends what happened.
+//! The worker: claims tasks, drives their agent runs and appends the runs' events.
 //!
-//! Only this crate sees both worlds: the tasks of `ops-core` and the runs of `agentkit`. The lease
-//! is what entitles it to act; it checks its lease before each effect, and every append names it.
+//! Only this crate sees both worlds: the tasks of `ops-core` and the runs of `agentkit`. The lease entitles
+//! the worker to act; the worker checks its lease before each effect, and every append names the lease.
 
 mod agents;
+mod children;
 mod claim;
 mod envelope;
-mod family;
+mod external;
+mod live_sink;
 mod load;
-mod outside;
 mod recorder;
+mod refused;
 mod run;
 mod session;
 mod slots;
 mod snapshot;
+mod spending;
 mod workspace;
 
 pub use self::{
     agents::{Agents, Job, Prepared},
     claim::{QueueSettings, Settings, Worker},
-    outside::exhaustion,
+    external::exhaustion,
+    load::{LoadError, at_model_call},
     workspace::{Folders, WorkspaceError, checked_path, private_folder},
 };

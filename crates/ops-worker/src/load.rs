@@ -1,19 +1,22 @@
 //! Loading a run: the newest snapshot and the log after it.
 
+mod call;
+
 use agentkit::{
     Event,
     event::DecodeError,
     run::{FOLD_VERSION, FoldError, Run},
 };
 use ops_core::{
-    TaskId,
+    StoredEvent, TaskId,
     event::{self as core, TaskEvent},
     ports::StoreError,
 };
 
+pub use self::call::at_model_call;
 use crate::{
-    outside::{self, World},
-    snapshot::Pace,
+    external::{self, World},
+    snapshot::SnapshotPolicy,
 };
 
 /// Events that are read at once.
@@ -21,7 +24,7 @@ const PAGE: u32 = 1_000;
 
 /// Why a run could not be loaded.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum LoadError {
+pub enum LoadError {
     /// Storage failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -42,15 +45,22 @@ pub(crate) enum LoadError {
     /// The log has a hole, or ends before the task's last event.
     #[error("event {0} is missing")]
     Missing(u64),
+    /// The log has more bytes than are folded for one answer.
+    #[error("the log has more than {0} bytes before the call")]
+    TooLarge(usize),
 }
 
 impl LoadError {
-    /// Whether the store could not be asked: it may answer later.
+    /// Whether the store failed to answer: the store may answer later.
     pub(crate) fn is_of_the_store(&self) -> bool {
         match self {
             Self::Store(StoreError::Unreadable(_)) => false,
             Self::Store(_) => true,
-            Self::Run(_) | Self::Engine(_) | Self::Fold { .. } | Self::Missing(_) => false,
+            Self::Run(_)
+            | Self::Engine(_)
+            | Self::Fold { .. }
+            | Self::Missing(_)
+            | Self::TooLarge(_) => false,
         }
     }
 
@@ -63,7 +73,8 @@ impl LoadError {
             | Self::Run(_)
             | Self::Engine(_)
             | Self::Fold { .. }
-            | Self::Missing(_) => false,
+            | Self::Missing(_)
+            | Self::TooLarge(_) => false,
         }
     }
 }
@@ -77,7 +88,7 @@ pub(crate) async fn load(
     world: &World<'_>,
     task: TaskId,
     last: u64,
-) -> Result<(Run, Pace), LoadError> {
+) -> Result<(Run, SnapshotPolicy), LoadError> {
     let (store, tenant) = (world.store, world.tenant);
     let snapshot = match store.snapshot(tenant, task).await {
         // One that cannot be read is as good as none: the log is the truth.
@@ -92,9 +103,13 @@ pub(crate) async fn load(
         .and_then(|snapshot| {
             // Likewise.
             let run = serde_json::from_slice::<Run>(&snapshot.body).ok()?;
-            Some((run, snapshot.seq, Pace::after(snapshot.body.len())))
+            Some((
+                run,
+                snapshot.seq,
+                SnapshotPolicy::after(snapshot.body.len()),
+            ))
         });
-    let (mut run, mut seq, mut pace) = usable.unwrap_or_default();
+    let (mut run, mut seq, mut snapshots) = usable.unwrap_or_default();
     loop {
         let events = store.log(tenant, task, seq, PAGE).await?;
         if events.is_empty() {
@@ -105,17 +120,8 @@ pub(crate) async fn load(
                 return Err(LoadError::Missing(seq + 1));
             }
             seq = stored.seq;
-            pace.note(&stored.event);
-            let event = if TaskEvent::is_engine(&stored.event.kind) {
-                let event = TaskEvent::decode(&stored.event.body)?;
-                if let TaskEvent::ClockCorrected { from, to } = event {
-                    run.clock_corrected(from.0, to.0);
-                }
-                outside::from_engine(event, &run, world).await?
-            } else {
-                Some(Event::decode(&stored.event.body)?)
-            };
-            if let Some(event) = event {
+            snapshots.note(&stored.event);
+            if let Some(event) = event_of(stored, &mut run, world).await? {
                 run.apply(&event).map_err(|error| LoadError::Fold {
                     seq: stored.seq,
                     error,
@@ -126,7 +132,23 @@ pub(crate) async fn load(
     if seq < last {
         return Err(LoadError::Missing(seq + 1));
     }
-    Ok((run, pace))
+    Ok((run, snapshots))
+}
+
+/// What a stored event says to the run so far. A corrected clock changes the run by itself.
+async fn event_of(
+    stored: &StoredEvent,
+    run: &mut Run,
+    world: &World<'_>,
+) -> Result<Option<Event>, LoadError> {
+    if !TaskEvent::is_engine(&stored.event.kind) {
+        return Ok(Some(Event::decode(&stored.event.body)?));
+    }
+    let event = TaskEvent::decode(&stored.event.body)?;
+    if let TaskEvent::ClockCorrected { from, to } = event {
+        run.clock_corrected(from.0, to.0);
+    }
+    Ok(external::from_engine(event, run, world).await?)
 }
 
 #[cfg(test)]

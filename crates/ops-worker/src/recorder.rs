@@ -11,7 +11,7 @@ use std::{
 
 use agentkit::{
     BoxFuture, Event,
-    drive::{Batch, RecordError, Recorder, Stop, outcomes},
+    drive::{Batch, CallBudget, Command, RecordError, Recorder, Stop, outcomes},
     event::{Failure, StepId, Wait},
     model::DeltaSink,
     run::{FOLD_VERSION, Limits, Run},
@@ -22,22 +22,25 @@ use ops_core::{
     Append, Code, Json, Lifecycle, Micros, Next, Rejection, RunCommand, TaskId, TenantId,
     WaitRequest,
     event::{NewEvent, TaskError, TaskEvent},
-    ports::{Blob, Delta, Live, Random, RunStore, Snapshot, StoreError, TaskRecord},
+    ports::{Blob, Live, Random, RunStore, Snapshot, StoreError, TaskRecord},
     rules,
     task::TaskLimits,
 };
 use serde_json::{Map, Value};
 
 use crate::{
+    children::{self, AppendRequests},
     envelope::{self, Effects},
-    family::{self, Asked},
-    outside,
-    session::Entitlement,
-    snapshot::Pace,
+    external,
+    live_sink::LiveSink,
+    refused::refused,
+    session::LeaseGuard,
+    snapshot::SnapshotPolicy,
+    spending::Spending,
 };
 
 /// How long an append rests before it is tried again while the store cannot be used.
-const REST: Duration = Duration::from_secs(1);
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// Records one leased run.
 pub(crate) struct TaskRecorder {
@@ -50,10 +53,10 @@ pub(crate) struct TaskRecorder {
     pub(crate) task: TaskId,
     pub(crate) epoch: u64,
     pub(crate) seq: AtomicU64,
-    pub(crate) entitlement: Entitlement,
+    pub(crate) lease_guard: LeaseGuard,
     pub(crate) effects: Mutex<Effects>,
     pub(crate) files: Mutex<BTreeSet<String>>,
-    pub(crate) pace: Mutex<Pace>,
+    pub(crate) snapshots: Mutex<SnapshotPolicy>,
     /// Said with every result, for instance that no LLM was asked.
     pub(crate) notice: Mutex<Option<String>>,
     /// Events about its limits that others have logged while this run was at work, and that it has not
@@ -61,25 +64,28 @@ pub(crate) struct TaskRecorder {
     pub(crate) limits: Mutex<Vec<TaskEvent>>,
     /// When the task first started, in UTC microseconds.
     pub(crate) started: AtomicI64,
+    /// The budgets of the task.
+    pub(crate) spending: Spending,
     /// Limits that the engine does not know to hold for the run, to be said with the next append.
     pub(crate) in_force: Mutex<Option<TaskLimits>>,
 }
 
 impl TaskRecorder {
-    /// Appends under the lease. A failing store is tried again as long as the lease may hold: what
-    /// was done must not be forgotten, and repeating an append is harmless.
+    /// Appends under the lease. The recorder retries a failing store as long as the lease may hold: a
+    /// call's outcome must not be forgotten, and repeating an append is harmless.
     pub(crate) async fn append_events(
         &self,
         events: Vec<NewEvent>,
         blobs: Vec<Blob>,
-        asked: Asked,
+        requests: AppendRequests,
         next: Next,
     ) -> Result<Lifecycle, StoreError> {
         loop {
             let append = Append {
                 expected_seq: self.seq.load(Ordering::SeqCst),
-                children: asked.children.clone(),
-                approvals: asked.approvals.clone(),
+                children: requests.children.clone(),
+                approvals: requests.approvals.clone(),
+                budget: requests.budget.clone(),
                 events: events.clone(),
                 limits: self.in_force().map(Box::new),
                 next: next.clone(),
@@ -92,7 +98,7 @@ impl TaskRecorder {
             {
                 Ok(life) => {
                     self.seq.store(life.seq, Ordering::SeqCst);
-                    self.entitlement.pause(life.paused);
+                    self.lease_guard.pause(life.paused);
                     *self.in_force() = None;
                     return Ok(life);
                 }
@@ -102,24 +108,24 @@ impl TaskRecorder {
                 Err(StoreError::Rejected(Rejection::WrongSeq { given, current }))
                     if current > given =>
                 {
-                    self.pace().stop();
+                    self.snapshots().stop();
                     self.listen(given, current).await;
                     self.seq.store(current, Ordering::SeqCst);
                 }
                 Err(error @ (StoreError::Full(_) | StoreError::Unavailable(_)))
-                    if !self.entitlement.is_aborted()
-                        && self.entitlement.check() != Err(RecordError::LeaseLost) =>
+                    if !self.lease_guard.is_aborted()
+                        && self.lease_guard.check() != Err(RecordError::LeaseLost) =>
                 {
                     tracing::error!(task = %self.task, %error, "cannot record; trying again");
-                    tokio::time::sleep(REST).await;
+                    tokio::time::sleep(RETRY_DELAY).await;
                 }
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// Notes the limits among the events that others have written after the first of these two. What
-    /// cannot be read now, whoever holds the task next reads.
+    /// Notes the limits among the events that others have written after the first of these two. Events that
+    /// cannot be read now, the next holder of the task reads.
     async fn listen(&self, after: u64, last: u64) {
         let count = u32::try_from(last - after).unwrap_or(u32::MAX);
         let events = self.store.log(self.tenant, self.task, after, count);
@@ -141,9 +147,10 @@ impl TaskRecorder {
     }
 
     /// Has the engine told which limits hold for the run, unless it knows them.
-    pub(crate) fn tell_limits(&self, limits: &Limits) {
+    pub(crate) fn report_limits(&self, limits: &Limits) {
         let started = self.started.load(Ordering::SeqCst);
-        let mut in_force = outside::in_force(limits, started);
+        self.spending.limit(limits);
+        let mut in_force = external::in_force(limits, started);
         in_force.queue_timeout_micros = self.record.task.limits.queue_timeout_micros;
         if self.record.in_force != Some(in_force) {
             // The task has started: how long it might have waited is over.
@@ -155,8 +162,8 @@ impl TaskRecorder {
         self.in_force.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives the lease back, whatever became of the run. Its session goes on, so it would be held
-    /// for ever if nobody did; if somebody else has the task, the store refuses.
+    /// Gives the lease back, however the run ended. The worker's session goes on, so the lease would
+    /// otherwise be held for ever; if another worker has the task, the store refuses.
     pub(crate) async fn give_back(&self) {
         loop {
             let command = RunCommand::release(self.epoch);
@@ -166,10 +173,10 @@ impl TaskRecorder {
                 .await
             {
                 Err(error @ (StoreError::Full(_) | StoreError::Unavailable(_)))
-                    if !self.entitlement.is_aborted() =>
+                    if !self.lease_guard.is_aborted() =>
                 {
                     tracing::error!(task = %self.task, %error, "cannot give the lease back; trying again");
-                    tokio::time::sleep(REST).await;
+                    tokio::time::sleep(RETRY_DELAY).await;
                 }
                 released => {
                     tracing::debug!(task = %self.task, released = released.is_ok(), "gave the lease back");
@@ -179,22 +186,52 @@ impl TaskRecorder {
         }
     }
 
-    /// Confirms a cancel, with the outcomes that are known. No child begins any more, so a call that
-    /// asks for one has none: its child would be in the log, and nowhere else.
+    /// Confirms a cancel, with the known outcomes. No child begins any more, so a call that requests a
+    /// child gets none: its child would be in the log without a task.
     pub(crate) async fn confirm_cancel(
         &self,
         events: &[Event],
         blobs: Vec<Blob>,
     ) -> Result<(), RecordError> {
         let mut events = outcomes(events);
-        events.retain(|event| !begins_child(event));
+        // No child begins with the record of these.
+        events.retain(|event| !matches!(event, Event::ToolCompleted(done) if done.child.is_some()));
+        let requests = AppendRequests {
+            budget: self.spending.entries(&events),
+            ..AppendRequests::default()
+        };
         let events = self.envelopes(&events);
-        let asked = Asked::default();
         match self
-            .append_events(events, blobs, asked, Next::Cancelled)
+            .append_events(events, blobs, requests, Next::Cancelled)
             .await
         {
             Ok(_) => Ok(()),
+            Err(error) => Err(refused(&error)),
+        }
+    }
+
+    /// Records the outcomes of an append without its intent, which has no room in a budget; the task waits or fails.
+    async fn rest(
+        &self,
+        (events, commands): (&[Event], &[Command]),
+        blobs: Vec<Blob>,
+        refusal: &Rejection,
+    ) -> Result<(), RecordError> {
+        let known = outcomes(events);
+        let mut requests = children::requests(commands, &self.record.task);
+        requests.budget = self.spending.entries(&known);
+        let now = self.lease_guard.clock.now();
+        let next = self.spending.next(refusal, self.epoch, now);
+        let known = self.envelopes(&known);
+        match self
+            .append_events(known, blobs.clone(), requests, next)
+            .await
+        {
+            Ok(_) => Err(RecordError::Ended),
+            Err(StoreError::Rejected(Rejection::Cancelling)) => {
+                self.confirm_cancel(events, blobs).await?;
+                Err(RecordError::Ended)
+            }
             Err(error) => Err(refused(&error)),
         }
     }
@@ -218,20 +255,22 @@ impl TaskRecorder {
             .collect()
     }
 
-    fn pace(&self) -> MutexGuard<'_, Pace> {
-        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    fn snapshots(&self) -> MutexGuard<'_, SnapshotPolicy> {
+        self.snapshots
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps a snapshot of a run that goes on, if one is due.
+    /// Stores a snapshot of a run that goes on, if a snapshot is due.
     async fn snapshot(&self, run: &Run, seq: u64) {
-        if !self.pace().is_due() {
+        if !self.snapshots().is_due() {
             return;
         }
         let Ok(body) = serde_json::to_vec(run) else {
             return;
         };
         // Also of one that is not kept: it is not tried again with each step.
-        *self.pace() = Pace::after(body.len());
+        *self.snapshots() = SnapshotPolicy::after(body.len());
         let snapshot = Snapshot {
             seq,
             version: FOLD_VERSION,
@@ -245,16 +284,16 @@ impl TaskRecorder {
         }
     }
 
-    fn next(&self, stop: Option<&Stop>) -> Next {
+    fn next(&self, stop: Option<&Stop>, events: &[Event]) -> Next {
         match stop {
             None => Next::Continue,
             Some(Stop::Completed(answer)) => Next::Complete {
                 result: self.result(answer),
             },
             Some(Stop::Failed(failure)) => fail(failure),
-            Some(Stop::Waiting(Wait::Timer { until_micros })) => Next::Wait(WaitRequest::Timer {
-                until: Micros(*until_micros),
-            }),
+            Some(Stop::Waiting(Wait::Timer { until_micros })) => {
+                Next::Wait(envelope::timer(Micros(*until_micros), events))
+            }
             Some(Stop::Waiting(Wait::InDoubt { steps })) => {
                 let steps = steps.iter().map(|step| step.0).collect();
                 Next::Wait(WaitRequest::InDoubt { steps })
@@ -320,40 +359,6 @@ pub(crate) fn fail(failure: &Failure) -> Next {
     }
 }
 
-/// Whether a child begins with the record of this.
-fn begins_child(event: &Event) -> bool {
-    matches!(event, Event::ToolCompleted(completed) if completed.child.is_some())
-}
-
-fn refused(error: &StoreError) -> RecordError {
-    match error {
-        StoreError::Rejected(Rejection::Cancelling) => RecordError::Cancelled,
-        StoreError::NotFound
-        | StoreError::SessionOver
-        | StoreError::Rejected(
-            Rejection::Terminal(_)
-            | Rejection::WrongState(_)
-            | Rejection::StaleEpoch { .. }
-            | Rejection::WrongSeq { .. }
-            | Rejection::NotInDoubt(_)
-            | Rejection::NotDue,
-        ) => RecordError::LeaseLost,
-        StoreError::Rejected(Rejection::Child { .. } | Rejection::Tree { .. })
-        | StoreError::IdempotencyMismatch
-        | StoreError::Full(_)
-        | StoreError::TooLarge { .. }
-        | StoreError::NoApproval(_)
-        | StoreError::Decided(_)
-        | StoreError::WrongRevision { .. }
-        | StoreError::AgentChanged(_)
-        | StoreError::ScheduleChanged(_)
-        | StoreError::NoAgent(_)
-        | StoreError::AgentCycle(_)
-        | StoreError::Unreadable(_)
-        | StoreError::Unavailable(_) => RecordError::Unavailable(error.to_string()),
-    }
-}
-
 impl Recorder for TaskRecorder {
     fn append<'a>(&'a self, batch: Batch<'a>) -> BoxFuture<'a, Result<(), RecordError>> {
         Box::pin(async move {
@@ -363,15 +368,20 @@ impl Recorder for TaskRecorder {
                 .map(|(digest, bytes)| Blob { digest, bytes })
                 .collect();
             let events = self.envelopes(batch.events);
-            events.iter().for_each(|event| self.pace().note(event));
-            let next = self.next(batch.stop);
+            events.iter().for_each(|event| self.snapshots().note(event));
+            let next = self.next(batch.stop, batch.events);
             let whole = self.seq.load(Ordering::SeqCst) + events.len() as u64;
-            let asked = family::asked(&batch.commands, &self.record.task);
-            match self.append_events(events, blobs.clone(), asked, next).await {
+            let mut requests = children::requests(&batch.commands, &self.record.task);
+            requests.budget = self.spending.entries(batch.events);
+            match self
+                .append_events(events, blobs.clone(), requests, next)
+                .await
+            {
                 Ok(life) => {
+                    self.spending.recorded(batch.events, life.updated_at);
                     if life.seq != whole {
                         // What else the log has by now is not in the run.
-                        self.pace().stop();
+                        self.snapshots().stop();
                     } else if let Some(run) = batch.run {
                         self.snapshot(run, whole).await;
                     }
@@ -380,6 +390,10 @@ impl Recorder for TaskRecorder {
                 Err(StoreError::Rejected(Rejection::Cancelling)) => {
                     self.confirm_cancel(batch.events, blobs).await?;
                     Err(RecordError::Ended)
+                }
+                Err(StoreError::Rejected(refusal @ Rejection::Budget { .. })) => {
+                    self.rest((batch.events, &batch.commands), blobs, &refusal)
+                        .await
                 }
                 // It would be as large, or as wrong, the next time.
                 Err(
@@ -392,10 +406,9 @@ impl Recorder for TaskRecorder {
                         _ => Code::RunFailed,
                     };
                     let failure = Failure::last(code.as_str(), error.to_string());
-                    match self
-                        .append_events(Vec::new(), Vec::new(), Asked::default(), fail(&failure))
-                        .await
-                    {
+                    let none = AppendRequests::default();
+                    let failed = self.append_events(Vec::new(), Vec::new(), none, fail(&failure));
+                    match failed.await {
                         Ok(_) => Err(RecordError::Ended),
                         Err(error) => Err(refused(&error)),
                     }
@@ -406,7 +419,11 @@ impl Recorder for TaskRecorder {
     }
 
     fn check(&self) -> Result<(), RecordError> {
-        self.entitlement.check()
+        self.lease_guard.check()
+    }
+
+    fn budget(&self) -> Option<CallBudget> {
+        self.spending.asks()
     }
 
     fn limits(&self, now: &Limits) -> Option<Limits> {
@@ -419,7 +436,7 @@ impl Recorder for TaskRecorder {
             match event {
                 TaskEvent::Limited { limits: given } => {
                     let started = self.started.load(Ordering::SeqCst);
-                    limits = outside::over(&limits, given, started);
+                    limits = external::over(&limits, given, started);
                 }
                 TaskEvent::ClockCorrected { from, to } => {
                     let right = |at| rules::clock::corrected(Micros(at), from, to).0;
@@ -434,11 +451,12 @@ impl Recorder for TaskRecorder {
                 _ => {}
             }
         }
+        self.spending.limit(&limits);
         Some(limits)
     }
 
     fn new_child(&self) -> Result<String, Failure> {
-        let id = TaskId::new(self.entitlement.clock.now(), self.random.id_bytes());
+        let id = TaskId::new(self.lease_guard.clock.now(), self.random.id_bytes());
         Ok(id.to_string())
     }
 }
@@ -469,28 +487,5 @@ impl agentkit::drive::Deltas for TaskRecorder {
             attempt,
             offset: AtomicU64::new(0),
         })
-    }
-}
-
-struct LiveSink {
-    live: Arc<dyn Live>,
-    tenant: TenantId,
-    task: TaskId,
-    step: u32,
-    attempt: u32,
-    offset: AtomicU64,
-}
-
-impl DeltaSink for LiveSink {
-    fn text(&self, delta: &str) {
-        let offset = self.offset.fetch_add(delta.len() as u64, Ordering::SeqCst);
-        let Self { step, attempt, .. } = *self;
-        let delta = Delta {
-            step,
-            attempt,
-            offset,
-            text: delta.into(),
-        };
-        self.live.delta(self.tenant, self.task, delta);
     }
 }

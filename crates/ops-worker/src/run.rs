@@ -10,7 +10,7 @@ use std::{
 
 use agentkit::{
     Agent, Goal,
-    drive::{self, DriveError, RecordError, Session as DriveSession},
+    drive::{self, DriveEnvironment, DriveError, RecordError},
     event::Failure,
     run::{Run, RunConfig},
 };
@@ -25,20 +25,21 @@ use tracing::Instrument as _;
 use crate::{
     Worker,
     agents::{Agents, Job},
+    children::AppendRequests,
     envelope,
-    family::Asked,
+    external::World,
     load,
-    outside::World,
     recorder::{self, TaskRecorder},
-    session::{Entitlement, Session},
-    snapshot::Pace,
+    session::{LeaseGuard, WorkerSession},
+    snapshot::SnapshotPolicy,
+    spending::Spending,
     workspace::{self, Filled, Watch},
 };
 
 /// How long a task rests that another release or another configuration can go on with.
 const LATER: i64 = 60 * SECOND;
 
-/// What makes the agent of a task, here or on the pool of costly work.
+/// Makes the agent of a task, here or on the pool of costly work.
 struct Factory {
     agents: Arc<dyn Agents>,
     record: Arc<TaskRecord>,
@@ -46,23 +47,23 @@ struct Factory {
 }
 
 impl Factory {
-    async fn ask<T: Send + 'static>(
+    async fn call_agents<T: Send + 'static>(
         &self,
-        ask: impl FnOnce(&dyn Agents, &Job<'_>) -> T + Send + 'static,
+        call_agents: impl FnOnce(&dyn Agents, &Job<'_>) -> T + Send + 'static,
     ) -> T {
         let job = self.job();
         if !self.agents.is_costly(&job) {
-            return ask(&*self.agents, &job);
+            return call_agents(&*self.agents, &job);
         }
         let factory = Self {
             agents: Arc::clone(&self.agents),
             record: Arc::clone(&self.record),
             definition: self.definition.clone(),
         };
-        bounded::pool::run(move |_| ask(&*factory.agents, &factory.job())).await
+        bounded::pool::run(move |_| call_agents(&*factory.agents, &factory.job())).await
     }
 
-    /// Waits for what the agent needs, unless the run is interrupted meanwhile.
+    /// Waits for the parts that the agent needs, unless the run is interrupted meanwhile.
     async fn ready(
         &self,
         recorder: &TaskRecorder,
@@ -71,7 +72,7 @@ impl Factory {
         let job = self.job();
         tokio::select! {
             ready = self.agents.ready(&job, config) => Ok(ready),
-            () = recorder.entitlement.cancel.cancelled() => Err(Halt::Interrupted),
+            () = recorder.lease_guard.cancel.cancelled() => Err(Halt::Interrupted),
         }
     }
 
@@ -85,25 +86,26 @@ impl Factory {
 }
 
 /// When a leased task first started.
-fn started(record: &TaskRecord) -> Micros {
+pub(crate) fn started(record: &TaskRecord) -> Micros {
     record.life.started_at.unwrap_or(record.life.updated_at)
 }
 
 /// How a leased task came to rest.
-enum Rest {
+enum RunEnd {
     /// As the log says.
     Recorded,
     /// The lease goes back: the worker stops.
     Release,
-    /// Somebody cancelled it; nothing of it runs any more.
+    /// The task was cancelled; no part of the run goes on.
     Cancelled,
-    /// Somebody else has it.
+    /// Another worker has the task.
     Lost,
     /// The attempt ends with this.
     Failed(Failure),
 }
 
-/// A run whose workspace was filled goes on, as does one whose time was over before: it says so itself.
+/// A run goes on whose workspace was filled, and a run whose time was over before: the run ends itself
+/// then.
 fn go_on(filled: Filled) -> Result<(), Halt> {
     match filled {
         Filled::Whole | Filled::TimeOver => Ok(()),
@@ -113,7 +115,7 @@ fn go_on(filled: Filled) -> Result<(), Halt> {
 
 /// Why a task is not driven.
 enum Halt {
-    /// It comes to rest like this.
+    /// The task's next state.
     Next(Next),
     /// The lease is over, the task is cancelled, or the worker waits no longer.
     Interrupted,
@@ -127,13 +129,13 @@ impl From<Next> for Halt {
 
 impl Worker {
     /// Drives a leased task until it rests.
-    pub(crate) async fn run_task(self: Arc<Self>, session: Arc<Session>, record: TaskRecord) {
+    pub(crate) async fn run_task(self: Arc<Self>, session: Arc<WorkerSession>, record: TaskRecord) {
         let (tenant, task) = (record.task.tenant, record.task.id);
         let epoch = record.life.epoch;
         if units::mutant!("ops-worker.the_input_is_logged") {
             tracing::info!(%task, input = record.task.input.as_str(), "a task starts");
         }
-        let entitlement = session.enter(task, epoch, Arc::clone(&self.clock));
+        let lease_guard = session.enter(task, epoch, Arc::clone(&self.clock));
         let record = Arc::new(record);
         let recorder = Arc::new(TaskRecorder {
             store: Arc::clone(&self.store),
@@ -144,39 +146,45 @@ impl Worker {
             task,
             epoch,
             seq: AtomicU64::new(record.life.seq),
-            entitlement,
+            lease_guard,
             effects: Mutex::default(),
             files: Mutex::default(),
-            pace: Mutex::default(),
+            snapshots: Mutex::default(),
             notice: Mutex::default(),
             limits: Mutex::default(),
             started: AtomicI64::new(started(&record).0),
+            spending: Spending::of(&self.settings.budgets, &record.task),
             in_force: Mutex::default(),
         });
         // A panic must not leave a lease behind that its session keeps alive.
         let driven = AssertUnwindSafe(self.drive_task(&record, &recorder))
             .catch_unwind()
             .await;
-        let rest = driven.unwrap_or_else(|_| {
+        let retry_later = driven.unwrap_or_else(|_| {
             let message = "the worker panicked while it ran this task, which is a defect of it or \
                            of a model client; its log has the details";
-            Rest::Failed(Failure::passing(Code::WorkerPanicked.as_str(), message))
+            RunEnd::Failed(Failure::passing(Code::WorkerPanicked.as_str(), message))
         });
-        let ended = match rest {
-            Rest::Recorded => Ok(()),
-            Rest::Lost | Rest::Release => Err(()),
-            Rest::Failed(failure) => recorder
+        let ended = match retry_later {
+            RunEnd::Recorded => Ok(()),
+            RunEnd::Lost | RunEnd::Release => Err(()),
+            RunEnd::Failed(failure) => recorder
                 .append_events(
                     Vec::new(),
                     Vec::new(),
-                    Asked::default(),
+                    AppendRequests::default(),
                     recorder::fail(&failure),
                 )
                 .await
                 .map(|_| ())
                 .map_err(|_| ()),
-            Rest::Cancelled => recorder
-                .append_events(Vec::new(), Vec::new(), Asked::default(), Next::Cancelled)
+            RunEnd::Cancelled => recorder
+                .append_events(
+                    Vec::new(),
+                    Vec::new(),
+                    AppendRequests::default(),
+                    Next::Cancelled,
+                )
                 .await
                 .map(|_| ())
                 .map_err(|_| ()),
@@ -187,30 +195,32 @@ impl Worker {
         session.leave(task, epoch);
     }
 
-    async fn drive_task(&self, record: &Arc<TaskRecord>, recorder: &Arc<TaskRecorder>) -> Rest {
+    async fn drive_task(&self, record: &Arc<TaskRecord>, recorder: &Arc<TaskRecorder>) -> RunEnd {
         let read = self.clock.now();
         let (agent, goal, mut run) = match self.prepare(record, recorder).await {
             Ok(prepared) => prepared,
-            Err(Halt::Interrupted) => return rest_when_interrupted(&recorder.entitlement),
+            Err(Halt::Interrupted) => return end_when_interrupted(&recorder.lease_guard),
             Err(Halt::Next(next)) => {
                 return match recorder
-                    .append_events(Vec::new(), Vec::new(), Asked::default(), next)
+                    .append_events(Vec::new(), Vec::new(), AppendRequests::default(), next)
                     .await
                 {
-                    Ok(_) => Rest::Recorded,
-                    Err(_) if recorder.entitlement.is_cancelled() => Rest::Cancelled,
-                    Err(_) => Rest::Lost,
+                    Ok(_) => RunEnd::Recorded,
+                    Err(_) if recorder.lease_guard.is_cancelled() => RunEnd::Cancelled,
+                    Err(_) => RunEnd::Lost,
                 };
             }
         };
-        let session = DriveSession {
+        let workspace = self.workspace(record.task.id);
+        let session = DriveEnvironment {
             recorder: Arc::clone(recorder) as _,
-            clock: Arc::new(DriveClock(Arc::clone(&self.clock))),
-            random: Arc::new(DriveRandom(Arc::clone(&self.random))),
-            workspace: self.workspace(record.task.id),
+            clock: Arc::new(ClockAdapter(Arc::clone(&self.clock))),
+            random: Arc::new(RandomAdapter(Arc::clone(&self.random))),
+            tree: self.tree(record, &workspace),
+            workspace,
             blobs: Arc::clone(recorder) as _,
             deltas: agent.model().is_llm().then(|| Arc::clone(recorder) as _),
-            cancel: recorder.entitlement.cancel.clone(),
+            cancel: recorder.lease_guard.cancel.clone(),
             read_micros: Some(read.0),
         };
         let span = tracing::info_span!(
@@ -223,12 +233,12 @@ impl Worker {
         );
         let driven = drive::drive(&agent, goal, &mut run, &session);
         match driven.instrument(span).await {
-            Ok(_) => Rest::Recorded,
-            Err(error) => rest_after(&error, &recorder.entitlement, record),
+            Ok(_) => RunEnd::Recorded,
+            Err(error) => end_after(&error, &recorder.lease_guard, record),
         }
     }
 
-    /// The agent, its goal and its run; or what becomes of a task for which they cannot be had.
+    /// The agent, its goal and its run; or the end of a task that has no such agent.
     async fn prepare(
         &self,
         record: &Arc<TaskRecord>,
@@ -243,10 +253,10 @@ impl Worker {
             definition: definition.map(Arc::new),
         };
         // Submitted and leased: the log says no more, and there is no run yet.
-        let (run, pace) = if record.life.seq <= 2 {
-            <(Run, Pace)>::default()
+        let (run, snapshots) = if record.life.seq <= 2 {
+            <(Run, SnapshotPolicy)>::default()
         } else {
-            let limits = factory.ask(|agents, job| agents.limits(job)).await;
+            let limits = factory.call_agents(|agents, job| agents.limits(job)).await;
             let world = World {
                 store: &*self.store,
                 tenant: task.tenant,
@@ -257,8 +267,10 @@ impl Worker {
             loaded.map_err(|error| {
                 tracing::error!(task = %task.id, %error, "the run's log cannot be folded");
                 match error {
-                    error if error.is_of_newer_release() => self.rest(LATER),
-                    error if error.is_of_the_store() => self.rest(patience(record.life.epoch)),
+                    error if error.is_of_newer_release() => self.retry_later(LATER),
+                    error if error.is_of_the_store() => {
+                        self.retry_later(retry_delay(record.life.epoch))
+                    }
                     error => broken(
                         Code::LogDamaged.as_str(),
                         format!("the task's log cannot be read: {error}"),
@@ -266,7 +278,10 @@ impl Worker {
                 }
             })?
         };
-        *recorder.pace.lock().unwrap_or_else(PoisonError::into_inner) = pace;
+        *recorder
+            .snapshots
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = snapshots;
         let workspace = self.workspace(task.id);
         let files_failed = |error: workspace::WorkspaceError| {
             recorder::fail(&Failure {
@@ -277,11 +292,12 @@ impl Worker {
         };
         let (agent, goal) = match run.config() {
             Some(config) => {
-                recorder.tell_limits(&config.limits);
+                recorder.report_limits(&config.limits);
                 let pinned = config.clone();
                 let resumed = match factory.ready(recorder, Some(config)).await? {
                     Ok(()) => {
-                        let resumed = factory.ask(move |agents, job| agents.resume(job, &pinned));
+                        let resumed =
+                            factory.call_agents(move |agents, job| agents.resume(job, &pinned));
                         resumed.await
                     }
                     Err(error) => Err(error),
@@ -291,14 +307,14 @@ impl Worker {
                         // Nothing is wrong with the run: it goes on once the configuration is back.
                         true => {
                             tracing::error!(task = %task.id, %error, "the run cannot go on yet");
-                            self.rest(LATER)
+                            self.retry_later(LATER)
                         }
                         false => recorder::fail(&error),
                     }
                 })?;
                 files.retain(|path, _| !run.files().contains_key(path));
                 let watch = Watch {
-                    entitlement: &recorder.entitlement,
+                    lease_guard: &recorder.lease_guard,
                     deadline: config.limits.deadline_micros,
                 };
                 let seeded = workspace::seed(&workspace, files, &watch).await;
@@ -311,14 +327,14 @@ impl Worker {
             }
             None => {
                 let prepared = match factory.ready(recorder, None).await? {
-                    Ok(()) => factory.ask(|agents, job| agents.start(job)).await,
+                    Ok(()) => factory.call_agents(|agents, job| agents.start(job)).await,
                     Err(error) => Err(error),
                 };
                 let prepared = prepared.map_err(|error| recorder::fail(&error))?;
-                recorder.tell_limits(&prepared.agent.config().limits);
-                let limits = factory.ask(|agents, job| agents.limits(job)).await;
+                recorder.report_limits(&prepared.agent.config().limits);
+                let limits = factory.call_agents(|agents, job| agents.limits(job)).await;
                 let watch = Watch {
-                    entitlement: &recorder.entitlement,
+                    lease_guard: &recorder.lease_guard,
                     deadline: limits.deadline_micros,
                 };
                 let seeded = workspace::seed(&workspace, prepared.files, &watch).await;
@@ -355,13 +371,13 @@ impl Worker {
                         Code::StorageDamaged.as_str(),
                         format!("the definition of the task's agent cannot be read: {error}"),
                     )),
-                    _ => self.rest(LATER),
+                    _ => self.retry_later(LATER),
                 })
             }
         }
     }
 
-    /// Tells the recorder what it needs to know of the run so far.
+    /// Tells the recorder about the run so far.
     fn brief(&self, recorder: &TaskRecorder, agent: &Agent, run: &Run) {
         let calls = run.calls().iter().chain(run.machine_calls());
         let effects = calls.map(|state| (state.call.step.0, envelope::class(state.call.effect)));
@@ -390,7 +406,7 @@ impl Worker {
         }
     }
 
-    fn rest(&self, micros: i64) -> Next {
+    fn retry_later(&self, micros: i64) -> Next {
         Next::Wait(WaitRequest::Timer {
             until: Micros(self.clock.now().0.saturating_add(micros)),
         })
@@ -399,60 +415,60 @@ impl Worker {
 
 /// How long a task rests whose log the store did not give: longer each time, since a store that is
 /// gone for a while fails every task once in each of them.
-fn patience(epoch: u64) -> i64 {
+fn retry_delay(epoch: u64) -> i64 {
     let doublings = epoch.saturating_sub(1).min(6);
     (SECOND << doublings).min(LATER)
 }
 
-fn rest_when_interrupted(entitlement: &Entitlement) -> Rest {
-    if entitlement.is_cancelled() {
-        return Rest::Cancelled;
+fn end_when_interrupted(lease_guard: &LeaseGuard) -> RunEnd {
+    if lease_guard.is_cancelled() {
+        return RunEnd::Cancelled;
     }
-    match entitlement.check() {
-        Err(RecordError::LeaseLost) => Rest::Lost,
-        _ => Rest::Release,
+    match lease_guard.check() {
+        Err(RecordError::LeaseLost) => RunEnd::Lost,
+        _ => RunEnd::Release,
     }
 }
 
-fn rest_after(error: &DriveError, entitlement: &Entitlement, record: &TaskRecord) -> Rest {
+fn end_after(error: &DriveError, lease_guard: &LeaseGuard, record: &TaskRecord) -> RunEnd {
     match error {
         // The recorder has confirmed a cancel that the store told it of; one that the heartbeat
         // told of is confirmed now.
-        DriveError::Record(RecordError::Ended) => Rest::Recorded,
+        DriveError::Record(RecordError::Ended) => RunEnd::Recorded,
         DriveError::Record(RecordError::Cancelled | RecordError::Stopping) => {
-            rest_when_interrupted(entitlement)
+            end_when_interrupted(lease_guard)
         }
         DriveError::Record(RecordError::LeaseLost) => {
             tracing::warn!(task = %record.task.id, epoch = record.life.epoch, "the lease is over");
-            Rest::Lost
+            RunEnd::Lost
         }
         DriveError::Record(RecordError::Unavailable(_)) => {
             tracing::error!(task = %record.task.id, %error, "the run stopped");
-            Rest::Release
+            RunEnd::Release
         }
         DriveError::Fold(_) => {
             let message = format!("the task's log is not lawful: {error}");
-            Rest::Failed(Failure::last(Code::LogDamaged.as_str(), message))
+            RunEnd::Failed(Failure::last(Code::LogDamaged.as_str(), message))
         }
         // Defects of the agents' maker: the run is as its log says, and another release may go on.
         DriveError::NoModel { .. } | DriveError::OtherGoal => {
             tracing::error!(task = %record.task.id, %error, "the run cannot go on");
-            Rest::Failed(Failure::passing("invalid_agent", error.to_string()))
+            RunEnd::Failed(Failure::passing("invalid_agent", error.to_string()))
         }
     }
 }
 
-struct DriveClock(Arc<dyn ops_core::ports::Clock>);
+struct ClockAdapter(Arc<dyn ops_core::ports::Clock>);
 
-impl drive::Clock for DriveClock {
+impl drive::RunClock for ClockAdapter {
     fn now_micros(&self) -> i64 {
         self.0.now().0
     }
 }
 
-struct DriveRandom(Arc<dyn ops_core::ports::Random>);
+struct RandomAdapter(Arc<dyn ops_core::ports::Random>);
 
-impl drive::Random for DriveRandom {
+impl drive::Random for RandomAdapter {
     fn bytes(&self) -> [u8; 16] {
         let mut bytes = [0; 16];
         bytes[..10].copy_from_slice(&self.0.id_bytes());
@@ -467,7 +483,7 @@ mod tests {
 
     #[test]
     fn a_task_rests_longer_each_time_but_not_for_ever() {
-        let seconds = |epoch| patience(epoch) / SECOND;
+        let seconds = |epoch| retry_delay(epoch) / SECOND;
         let first: Vec<_> = (0..=8).map(seconds).collect();
         assert_eq!(first, [1, 1, 2, 4, 8, 16, 32, 60, 60]);
         assert_eq!(seconds(u64::MAX), 60);

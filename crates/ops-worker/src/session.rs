@@ -1,4 +1,4 @@
-//! The worker's session: what entitles it to act, and who asks it to stop.
+//! The worker's session: its right to act, and requests to stop.
 
 use std::{
     collections::HashMap,
@@ -13,7 +13,7 @@ use ops_core::{SessionId, TaskId, TenantId, ports::Clock};
 use tokio_util::sync::CancellationToken;
 
 /// A session and the runs that it holds.
-pub(crate) struct Session {
+pub(crate) struct WorkerSession {
     pub(crate) id: SessionId,
     /// Until when the leases hold, in boot microseconds.
     valid_until: AtomicI64,
@@ -29,16 +29,16 @@ struct RunHandle {
     paused: std::sync::Arc<AtomicBool>,
 }
 
-/// What a run knows of its session.
-pub(crate) struct Entitlement {
-    pub(crate) session: std::sync::Arc<Session>,
+/// The session as a run sees it.
+pub(crate) struct LeaseGuard {
+    pub(crate) session: std::sync::Arc<WorkerSession>,
     pub(crate) clock: std::sync::Arc<dyn Clock>,
     pub(crate) cancel: CancellationToken,
     cancelled: std::sync::Arc<AtomicBool>,
     paused: std::sync::Arc<AtomicBool>,
 }
 
-impl Session {
+impl WorkerSession {
     pub(crate) fn new(id: SessionId) -> Self {
         Self {
             id,
@@ -81,7 +81,7 @@ impl Session {
         }
     }
 
-    /// Somebody cancelled a task: its calls in flight are dropped.
+    /// A task was cancelled: its calls in flight are dropped.
     pub(crate) fn cancel(&self, task: TaskId) {
         for run in self
             .runs()
@@ -107,7 +107,7 @@ impl Session {
         task: TaskId,
         epoch: u64,
         clock: std::sync::Arc<dyn Clock>,
-    ) -> Entitlement {
+    ) -> LeaseGuard {
         let handle = RunHandle::default();
         self.runs().insert((task, epoch), handle.clone());
         let RunHandle {
@@ -115,7 +115,7 @@ impl Session {
             cancelled,
             paused,
         } = handle;
-        Entitlement {
+        LeaseGuard {
             session: std::sync::Arc::clone(self),
             clock,
             cancel,
@@ -133,7 +133,7 @@ impl Session {
     }
 }
 
-impl Entitlement {
+impl LeaseGuard {
     /// Whether an effect may begin now.
     pub(crate) fn check(&self) -> Result<(), RecordError> {
         if !self.session.holds(self.clock.boot_micros()) {
@@ -154,12 +154,12 @@ impl Entitlement {
         self.paused.store(paused, Ordering::SeqCst);
     }
 
-    /// Whether the worker's patience is over: nothing is tried again.
+    /// Whether the worker waits no longer: the recorder retries nothing.
     pub(crate) fn is_aborted(&self) -> bool {
         self.session.stopping.load(Ordering::SeqCst) && self.cancel.is_cancelled()
     }
 
-    /// Whether somebody cancelled the task.
+    /// Whether the task was cancelled.
     pub(crate) fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::SeqCst)
     }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
-/// The slots of a queue: each is one of the worker's, and one of its own if it has a number of its
-/// own.
+/// The slots of a queue: each is a slot of the worker, and a slot of the queue if the queue has a number of
+/// its own.
 pub(crate) struct Slots {
     all: Arc<Semaphore>,
     own: Option<Arc<Semaphore>>,
@@ -25,7 +25,7 @@ impl Slots {
         }
     }
 
-    /// Waits for a free slot and takes it, and what else is free, up to `most`.
+    /// Waits for a free slot and takes the slot, with further free slots, up to `most`.
     pub(crate) async fn free(&self, most: usize) -> Result<Vec<Slot>, AcquireError> {
         // The queue's own first: who waits for that holds none that another queue could use.
         let own = match &self.own {

@@ -9,12 +9,12 @@
 
 use ops_core::event::NewEvent;
 
-/// A log that has fewer events after its last snapshot than this is folded as fast as one is read.
+/// A log that has fewer events after its last snapshot than this is folded as fast as a snapshot is read.
 const EVENTS: u64 = 256;
 
 /// How far a log has grown since its last snapshot.
 #[derive(Debug, Default)]
-pub(crate) struct Pace {
+pub(crate) struct SnapshotPolicy {
     /// The bytes of the last snapshot.
     size: usize,
     events: u64,
@@ -22,7 +22,7 @@ pub(crate) struct Pace {
     stopped: bool,
 }
 
-impl Pace {
+impl SnapshotPolicy {
     /// A log whose last snapshot has so many bytes.
     pub(crate) fn after(size: usize) -> Self {
         Self {
@@ -31,7 +31,7 @@ impl Pace {
         }
     }
 
-    /// No further snapshots: the run lacks something of its log.
+    /// Stops taking snapshots: the run lacks a part of its log.
     pub(crate) fn stop(&mut self) {
         self.stopped = true;
     }
@@ -66,25 +66,25 @@ mod tests {
 
     #[test]
     fn a_run_that_lacks_something_of_its_log_has_no_further_one() {
-        let mut pace = Pace::default();
-        (0..300).for_each(|_| pace.note(&event()));
-        assert!(pace.is_due());
-        pace.stop();
-        assert!(!pace.is_due());
+        let mut snapshots = SnapshotPolicy::default();
+        (0..300).for_each(|_| snapshots.note(&event()));
+        assert!(snapshots.is_due());
+        snapshots.stop();
+        assert!(!snapshots.is_due());
     }
 
     /// The sizes of the snapshots of a log of so many events of 100 bytes, where a run has `share`
     /// bytes for each event; and the most events that a resume folds.
     fn sizes(events: u64, share: usize, most: usize) -> (Vec<usize>, u64) {
         let event = event();
-        let (mut pace, mut sizes, mut folded) = (Pace::default(), Vec::new(), 0);
+        let (mut snapshots, mut sizes, mut folded) = (SnapshotPolicy::default(), Vec::new(), 0);
         for number in 1..=events {
-            pace.note(&event);
-            folded = folded.max(pace.events);
-            if pace.is_due() {
+            snapshots.note(&event);
+            folded = folded.max(snapshots.events);
+            if snapshots.is_due() {
                 let size = (usize::try_from(number).unwrap() * share).min(most);
                 sizes.push(size);
-                pace = Pace::after(size);
+                snapshots = SnapshotPolicy::after(size);
             }
         }
         (sizes, folded)

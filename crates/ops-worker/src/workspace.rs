@@ -1,4 +1,6 @@
-//! A task's folder: made when it is needed, and filled from the blob store where files are missing.
+//! A task's folder: made on demand, and filled from the blob store where files are missing.
+
+pub(crate) mod trees;
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +14,7 @@ use ops_core::{
     ports::{Fut, RunStore, StoreError, Workspaces},
 };
 
-use crate::session::Entitlement;
+use crate::session::LeaseGuard;
 
 /// Why a workspace could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +38,7 @@ pub enum WorkspaceError {
 /// The path of a file in a workspace.
 ///
 /// # Errors
-/// If it is empty, absolute, or has a part that is not a plain name.
+/// If the path is empty, absolute, or has a part that is not a plain name.
 pub fn checked_path(workspace: &Path, path: &str) -> Result<PathBuf, WorkspaceError> {
     let relative = Path::new(path);
     let plain = |part: Component<'_>| matches!(part, Component::Normal(_));
@@ -46,11 +48,11 @@ pub fn checked_path(workspace: &Path, path: &str) -> Result<PathBuf, WorkspaceEr
     Ok(workspace.join(relative))
 }
 
-/// Makes the folder of all workspaces, for its owner alone, as the database is. One that an older release
-/// made for everybody is closed.
+/// Makes the folder of all workspaces, for its owner alone, as the database is. A folder that an older
+/// release opened to all users is closed.
 ///
 /// # Errors
-/// If it cannot be made or closed.
+/// If the folder cannot be made or closed.
 pub fn private_folder(dir: &Path) -> io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true).mode(0o700).create(dir)?;
@@ -70,11 +72,17 @@ pub struct Folders {
 
 impl Workspaces for Folders {
     fn remove(&self, task: TaskId) -> Fut<'_, ()> {
-        let folder = self.dir.join(task.to_string());
+        let all = self.dir.clone();
         Box::pin(async move {
+            let folder = all.join(task.to_string());
             let shown = folder.display().to_string();
-            let removed =
-                tokio::task::spawn_blocking(move || std::fs::remove_dir_all(folder)).await;
+            let remove = move || {
+                if let Err(error) = trees::leave(&all, task) {
+                    tracing::warn!(%error, %task, "the entry of a deleted task in its tree stays");
+                }
+                std::fs::remove_dir_all(folder)
+            };
+            let removed = tokio::task::spawn_blocking(remove).await;
             match removed.unwrap_or_else(|_| Err(io::Error::other("it was broken off"))) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     tracing::warn!(%error, folder = shown, "the folder of a deleted task stays");
@@ -96,19 +104,20 @@ pub(crate) enum Filled {
     Interrupted,
 }
 
-/// What may end the filling of a workspace between two files. Thousands of files take minutes on a slow disk.
+/// Conditions that end the filling of a workspace between two files. Thousands of files take minutes on a
+/// slow disk.
 pub(crate) struct Watch<'a> {
-    pub(crate) entitlement: &'a Entitlement,
+    pub(crate) lease_guard: &'a LeaseGuard,
     /// The run's deadline, in UTC microseconds.
     pub(crate) deadline: Option<i64>,
 }
 
 impl Watch<'_> {
     fn end(&self) -> Option<Filled> {
-        if self.entitlement.check().is_err() && !units::mutant!("ops-worker.files_to_the_end") {
+        if self.lease_guard.check().is_err() && !units::mutant!("ops-worker.files_to_the_end") {
             return Some(Filled::Interrupted);
         }
-        let now = self.entitlement.clock.now().0;
+        let now = self.lease_guard.clock.now().0;
         let over = self.deadline.is_some_and(|deadline| deadline <= now);
         over.then_some(Filled::TimeOver)
     }
@@ -200,12 +209,12 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::session::Session;
+    use crate::session::WorkerSession;
 
     /// A clock that stands still.
-    struct Still;
+    struct FixedClock;
 
-    impl ops_core::ports::Clock for Still {
+    impl ops_core::ports::Clock for FixedClock {
         fn now(&self) -> ops_core::Micros {
             ops_core::Micros(1_000)
         }
@@ -215,13 +224,13 @@ mod tests {
         }
     }
 
-    fn leased() -> (Arc<Session>, Entitlement) {
+    fn leased() -> (Arc<WorkerSession>, LeaseGuard) {
         let id = ops_core::SessionId::from_bytes([1; 16]);
-        let session = Arc::new(Session::new(id));
+        let session = Arc::new(WorkerSession::new(id));
         session.extend(2_000);
         let task = TaskId::new(ops_core::Micros(1), [0; 10]);
-        let entitlement = session.enter(task, 1, Arc::new(Still));
-        (session, entitlement)
+        let lease_guard = session.enter(task, 1, Arc::new(FixedClock));
+        (session, lease_guard)
     }
 
     // Files of the input that are written outside of cancel, deadline and shutdown.
@@ -234,9 +243,9 @@ mod tests {
                 .collect()
         };
         let count = || std::fs::read_dir(dir.path()).unwrap().count();
-        let (session, entitlement) = leased();
+        let (session, lease_guard) = leased();
         let watch = |deadline| Watch {
-            entitlement: &entitlement,
+            lease_guard: &lease_guard,
             deadline,
         };
         let filled = async |deadline| seed(dir.path(), files(), &watch(deadline)).await.unwrap();
@@ -247,17 +256,17 @@ mod tests {
         assert_eq!((begun, count()), (Filled::Whole, 1));
         session.stop();
         assert_eq!((filled(None).await, count()), (Filled::Interrupted, 1));
-        let (session, entitlement) = leased();
+        let (session, lease_guard) = leased();
         session.cancel(TaskId::new(ops_core::Micros(1), [0; 10]));
         let watch = Watch {
-            entitlement: &entitlement,
+            lease_guard: &lease_guard,
             deadline: None,
         };
         let cancelled = seed(dir.path(), files(), &watch).await.unwrap();
         assert_eq!((cancelled, count()), (Filled::Interrupted, 1));
     }
 
-    // S9: workspaces that everybody reads, beside a database that only its owner does.
+    // security/S9: workspaces that everybody reads, beside a database that only its owner does.
     #[tokio::test]
     async fn a_workspace_is_its_owners_alone() {
         let dir = tempfile::tempdir().unwrap();
@@ -268,9 +277,9 @@ mod tests {
         private_folder(&all).unwrap();
         assert_eq!(mode(&all), 0o700);
         let files = BTreeMap::from([("a/b.txt".to_owned(), "text".to_owned())]);
-        let (session, entitlement) = leased();
+        let (session, lease_guard) = leased();
         let watch = Watch {
-            entitlement: &entitlement,
+            lease_guard: &lease_guard,
             deadline: None,
         };
         let filled = seed(&all.join("task_1"), files, &watch).await.unwrap();

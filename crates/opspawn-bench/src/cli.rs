@@ -28,6 +28,15 @@ pub(crate) enum Bench {
     Sse(Sse),
     /// Start on an existing database, and idle
     Start,
+    /// Run `true` in the sandbox, beside bubblewrap
+    Sandbox(Calls),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Calls {
+    /// Calls of each, in turns of one hundred
+    #[arg(long, default_value_t = 1_000)]
+    pub(crate) calls: usize,
 }
 
 #[derive(Debug, Args)]

@@ -28,7 +28,7 @@ use crate::{
 /// The steps whose CPU is compared: the first ones and the last ones.
 const WINDOW: usize = 100;
 /// How often a page is asked for.
-const ASKED: usize = 20;
+const PAGE_READS: usize = 20;
 
 /// When, and the CPU so far; both in microseconds.
 type Sample = (f64, f64);
@@ -224,7 +224,7 @@ async fn pages(url: &str, id: &str) -> Result<Value> {
         for (name, after) in places {
             let path = format!("/api/v1/tasks/{id}/{list}?limit=100&after={after}");
             let mut times = Vec::new();
-            for _ in 0..ASKED {
+            for _ in 0..PAGE_READS {
                 let begin = Instant::now();
                 connection.send(Method::GET, &path, Bytes::new()).await?;
                 times.push(begin.elapsed().as_secs_f64() * 1e3);

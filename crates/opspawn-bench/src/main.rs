@@ -13,6 +13,7 @@ mod figures;
 mod http;
 mod long;
 mod process;
+mod sandbox;
 mod server;
 mod sse;
 mod start;
@@ -48,6 +49,7 @@ async fn run(binary: &Binary, bench: Bench) -> Result<()> {
         Bench::Agents(load) => agents::agents(binary, &load).await,
         Bench::Sse(load) => sse::sse(binary, &load).await,
         Bench::Start => start::start(binary).await,
+        Bench::Sandbox(load) => sandbox::sandbox(binary, &load).await,
     }
 }
 

@@ -26,6 +26,11 @@ const PASSED_ON: &[&str] = &["PATH", "TMPDIR", "RUST_BACKTRACE"];
 pub(crate) struct Binary(PathBuf);
 
 impl Binary {
+    /// The file.
+    pub(crate) fn path(&self) -> &std::path::Path {
+        &self.0
+    }
+
     /// The file that was named, else the `opspawn` beside this program.
     pub(crate) fn new(named: Option<PathBuf>) -> Result<Self> {
         let file = match named {

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// What each model call of the followed tasks takes.
-const PACE_MS: u64 = 1_000;
+const MODEL_LATENCY_MS: u64 = 1_000;
 /// The receive buffer of a client that does not read.
 const STALLED_BUFFER: u32 = 4 << 10;
 /// Followers that connect at once.
@@ -33,7 +33,7 @@ const BULK: (usize, usize) = (128, 60_000);
 /// How long a task may go on before its followers are there and after they have left.
 const SPARE: usize = 300;
 /// After the end of the measurement, the time in which what was committed before it must come.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What one follower saw.
 #[derive(Default)]
@@ -66,9 +66,9 @@ pub(crate) async fn sse(binary: &Binary, load: &cli::Sse) -> Result<()> {
     let mut ids = Vec::new();
     for _ in 0..tasks {
         let turns = SPARE + usize::try_from(load.seconds).unwrap_or(SPARE);
-        ids.push(submit(&mut connection, turns, PACE_MS, 0).await?);
+        ids.push(submit(&mut connection, turns, MODEL_LATENCY_MS, 0).await?);
         // Not all at the same moment of each second.
-        tokio::time::sleep(Duration::from_millis(PACE_MS / tasks as u64)).await;
+        tokio::time::sleep(Duration::from_millis(MODEL_LATENCY_MS / tasks as u64)).await;
     }
 
     let begin = Instant::now();
@@ -90,7 +90,7 @@ pub(crate) async fn sse(binary: &Binary, load: &cli::Sse) -> Result<()> {
     for id in &ids {
         log.push(last(&mut connection, id).await?);
     }
-    tokio::time::sleep(PATIENCE).await;
+    tokio::time::sleep(TIMEOUT).await;
     stop.send_replace(true);
     let (mut lags, mut wrong, mut behind) = (Vec::new(), 0, 0);
     while let Some(follower) = followers.join_next().await {
@@ -139,11 +139,11 @@ pub(crate) async fn sse(binary: &Binary, load: &cli::Sse) -> Result<()> {
 async fn submit(
     connection: &mut Connection,
     turns: usize,
-    pace_ms: u64,
+    model_latency_ms: u64,
     says: usize,
 ) -> Result<String> {
     let script = format!(
-        "name = \"follow\"\nlatency_ms = {pace_ms}\nrepeat_from = 1\n[[turn]]\n[[turn.case]]\n\
+        "name = \"follow\"\nlatency_ms = {model_latency_ms}\nrepeat_from = 1\n[[turn]]\n[[turn.case]]\n\
          when = \"turn > {turns}\"\nanswer = \"done\"\n[[turn.case]]\ntext = \"{}\"\ncalls = [{{ \
          tool = \"calculator\", arguments = {{ expression = \"1 + 2\" }} }}]\n",
         "x".repeat(says)

@@ -9,25 +9,40 @@ use agentkit::{
 use agentkit_tools::http::Listeners;
 use anyhow::{Context as _, Result, bail};
 use ops_agents::{
-    CassetteMode, CassetteSettings, Endpoint, Factory, FixedTools, Settings, ToolSource,
+    CassetteMode, CassetteSettings, Endpoint, Factory, FixedTools, McpSources, Settings, ToolSource,
 };
 
 use crate::{
+    commands_source::Commands,
     config::{Config, Kind, SETTINGS},
     exit::{self, Exit},
-    tools,
+    sql_query, tools,
 };
 
-/// The factory. No tool of its agents reaches the addresses that this process listens on.
-pub(crate) fn factory(config: &Config, own: &Listeners) -> Result<Factory> {
+/// The factory, with the tools of these MCP servers beside the built-in ones. No tool of its agents reaches the
+/// addresses that this process listens on.
+pub(crate) fn factory(
+    config: &Config,
+    own: &Listeners,
+    mcp: Option<&McpSources>,
+) -> Result<Factory> {
     let settings = settings(config)?;
-    let factory = Factory::new(settings, sources(config, own));
+    let mut sources = sources(config, own)?;
+    sources.extend(mcp.into_iter().flat_map(McpSources::sources));
+    let factory = Factory::new(settings, sources);
     factory.map_err(|error| exit::error(Exit::Usage, format!("{:#}", anyhow::Error::from(error))))
 }
 
 /// Where tools come from.
-fn sources(config: &Config, own: &Listeners) -> Vec<Arc<dyn ToolSource>> {
-    vec![FixedTools::built_in(tools::configured(config, own))]
+fn sources(config: &Config, own: &Listeners) -> Result<Vec<Arc<dyn ToolSource>>> {
+    let mut sources = vec![FixedTools::built_in(tools::configured(config, own))];
+    let commands = Commands::source(config, own)
+        .map_err(|error| exit::error(Exit::Usage, format!("{error:#}")))?;
+    sources.extend(commands);
+    let database =
+        sql_query::tool(config).map_err(|error| exit::error(Exit::Usage, format!("{error:#}")))?;
+    sources.extend(database.map(|tool| FixedTools::named("sql", vec![tool])));
+    Ok(sources)
 }
 
 /// What the configuration says of agents.
@@ -214,7 +229,7 @@ mod tests {
             let config = Config::load(&flags, None).unwrap();
             format!(
                 "{:#}",
-                factory(&config, &Listeners::default()).err().unwrap()
+                factory(&config, &Listeners::default(), None).err().unwrap()
             )
         };
         for (settings, says) in [
@@ -242,7 +257,7 @@ mod tests {
             ),
             (
                 &[("anthropic.base_url", "nowhere"), ("model.name", "x")],
-                "an example is https://api.anthropic.com/v1",
+                "`nowhere` of anthropic is not an http or https URL; correct ANTHROPIC_BASE_URL",
             ),
         ] {
             let error = error(settings);

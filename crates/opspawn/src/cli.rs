@@ -3,6 +3,7 @@
 mod agent;
 mod approval;
 mod bench;
+mod mcp;
 mod run;
 mod schedule;
 mod task;
@@ -16,13 +17,14 @@ use clap::{Args, Parser, Subcommand, ValueEnum, builder::NonEmptyStringValuePars
 
 pub(crate) use self::{
     agent::Agent,
-    approval::{Approval, DeadLetter, Step, Word},
+    approval::{Approval, DeadLetter, DecisionArgs, Step},
     bench::Bench,
+    mcp::Mcp,
     run::Run,
     schedule::Schedule,
     task::{Filter, List, Task, Which},
-    tool::Tool,
-    upkeep::{Reconcile, Resolution, Retention, RetentionRun},
+    tool::{Kind, Language, Tool},
+    upkeep::{Budget, Reconcile, Resolution, Retention, RetentionRun},
 };
 
 /// Durable LLM agent tasks in one binary.
@@ -59,8 +61,12 @@ pub(crate) struct Common {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Start server and worker in one process, on SQLite
+    /// Start server and worker in one process, on SQLite or the database of `store.url`
     Dev(Dev),
+    /// Start a server whose tasks `opspawn worker` runs; on SQLite it runs them itself
+    Serve(Serve),
+    /// Start a worker on the PostgreSQL database of servers
+    Worker(Worker),
     /// Run a goal to its end and print the answer
     Run(Box<Run>),
     /// See and steer tasks
@@ -69,14 +75,20 @@ pub(crate) enum Command {
     /// Define agents
     #[command(subcommand)]
     Agent(Agent),
-    /// See the tools that agents may have
+    /// See and call the tools that agents may have, and write your own
     #[command(subcommand)]
     Tool(Tool),
+    /// See MCP servers, and approve definitions of their tools that are held
+    #[command(subcommand)]
+    Mcp(Mcp),
     /// Try an agent on cases, and compare two versions of it
     Eval(Eval),
     /// Run tasks at set times
     #[command(subcommand)]
     Schedule(Schedule),
+    /// See what tasks may spend together, and have spent
+    #[command(subcommand)]
+    Budget(Budget),
     /// Delete tasks that have been kept long enough
     #[command(subcommand)]
     Retention(Retention),
@@ -95,13 +107,22 @@ pub(crate) enum Command {
         #[arg(value_name = "FILE|DIR", default_value = ".")]
         target: PathBuf,
     },
-    /// Make a data folder of a backup
+    /// Make a data folder of a backup, or fill the empty database of `store.url` with it
     Restore {
         /// The backup; its SHA-256 is compared with FILE.sha256, if that is there
         file: PathBuf,
         /// Take what can be read of a backup that is damaged or is not as it was written
         #[arg(long)]
         accept_damage: bool,
+    },
+    /// Give the room of deleted tasks in the database back to the disk; no server may have the folder
+    Compact,
+    /// Bring the schema of the PostgreSQL database up to date; a server that starts does so by itself
+    Migrate {
+        /// `sqlite` and a data folder: copy everything into the database, which must be empty. `v1` and the URL or the file of
+        /// the first Opspawn's database: bring over its tasks that have ended
+        #[arg(long, num_args = 2, value_names = ["KIND", "PLACE"])]
+        from: Option<Vec<PathBuf>>,
     },
     /// Check what this installation can do, or the server of `--url`
     Doctor,
@@ -111,6 +132,8 @@ pub(crate) enum Command {
         #[arg(value_name = "DIR", default_value = ".")]
         folder: PathBuf,
     },
+    /// Have the server of the data folder read tools, MCP servers and policy anew, for runs that have not begun
+    Reload,
     /// Stop the server of the data folder; its tasks go on at the next start
     Stop,
     /// Measure how many tasks and durable steps a second this machine and its disk take
@@ -121,7 +144,7 @@ pub(crate) enum Command {
         #[arg(value_enum, hide_possible_values = true)]
         action: Option<ConfigAction>,
     },
-    /// Print a completion script
+    /// Print a completion script, which also knows the names of agents, tasks, schedules and tools
     Completion {
         /// The shell
         shell: clap_complete::Shell,
@@ -154,6 +177,26 @@ pub(crate) struct Dev {
 }
 
 #[derive(Debug, Clone, Args)]
+pub(crate) struct Serve {
+    /// Address of the REST surface; loopback only; port 0 picks a free one
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<String>,
+    /// No line for each task that starts, waits or ends
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Worker {
+    /// Tasks that run at once
+    #[arg(long, value_name = "N")]
+    pub(crate) concurrency: Option<usize>,
+    /// Address of `/health`, `/ready` and `/metrics`; loopback only; port 0 picks a free one; none unless set
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) health_listen: Option<String>,
+}
+
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Eval {
     /// The cases, a TOML file
     #[arg(value_name = "FILE")]
@@ -164,4 +207,10 @@ pub(crate) struct Eval {
     /// What it must not be worse than: a definition's file, a digest, or NAME of the server
     #[arg(long, value_name = "FILE|DIGEST|NAME", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) baseline: Option<String>,
+    /// The model that decides about `judge`, or a definition's file; else the configured model
+    #[arg(long, value_name = "MODEL|FILE", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) judge: Option<String>,
+    /// Run each case so many times, whatever the file says
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(crate::eval::file::MAX_REPEAT)))]
+    pub(crate) repeat: Option<u32>,
 }

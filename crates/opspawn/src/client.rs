@@ -18,10 +18,10 @@ use serde_json::Value;
 use self::folder::{Folder, Server};
 pub(crate) use self::stream::StreamEvent;
 use crate::{
-    commands::asked_to_stop,
+    commands::stop_requested,
     config::Config,
     exit::{self, Exit, Exiting},
-    output::say,
+    output::status,
     runtime::{Role, Runtime},
 };
 
@@ -126,11 +126,11 @@ impl Client {
                 Err(_) => break,
             }
             let asked = asked.get_or_insert_with(|| {
-                say!(
+                status!(
                     "other commands use the server of this process, which ends with them; interrupt \
                      it to end it now, and they go on by themselves"
                 );
-                tokio::spawn(asked_to_stop())
+                tokio::spawn(stop_requested())
             });
             if asked.is_finished() {
                 break;

@@ -4,25 +4,32 @@ mod agent;
 mod approval;
 mod backup;
 mod bench;
+mod budget;
+pub(crate) mod completion;
 mod configuration;
 mod dead_letter;
 mod dev;
 mod doctor;
 mod eval;
 mod init;
+mod mcp;
+mod migrate;
+mod process;
 mod reconcile;
+mod reload;
 mod retention;
 mod run;
 mod schedule;
+mod serve;
 mod stop;
 mod task;
 mod tool;
+mod worker;
 
-use std::io::IsTerminal as _;
+use std::{io::IsTerminal as _, path::PathBuf};
 
 use agentkit::telemetry::TARGET;
 use anyhow::{Context as _, Result};
-use clap::CommandFactory as _;
 use serde_json::json;
 use tracing::Subscriber;
 use tracing_subscriber::{
@@ -32,10 +39,13 @@ use tracing_subscriber::{
     util::SubscriberInitExt as _,
 };
 
-use ops_store::sqlite::Damage;
+use ops_store::sqlite::{Damage, running_server};
 
+#[cfg(feature = "postgres")]
+pub(crate) use self::backup::coded as backup_error;
+pub(crate) use self::run::raised_by;
 use crate::{
-    cli::{Cli, Command, Common, ConfigAction},
+    cli::{self, Cli, Command, Common, ConfigAction},
     config::{self, Config},
     exit::{self, Exit},
     output::{self, show},
@@ -47,9 +57,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<Exit> {
     let Cli { common, command } = cli;
     match command {
         Command::Completion { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "opspawn", &mut script);
-            output::raw(&String::from_utf8_lossy(&script));
+            completion::script(shell)?;
             Ok(Exit::Ok)
         }
         Command::Version => {
@@ -68,43 +76,80 @@ pub(crate) fn dispatch(cli: Cli) -> Result<Exit> {
             let config = load(&common, flags)?;
             block_on(dev::dev(&config, &args))
         }
+        Command::Serve(args) => {
+            let mut flags = vec![];
+            push(&mut flags, "listen", args.listen.as_ref());
+            let config = load(&common, flags)?;
+            block_on(serve::serve(&config, &args))
+        }
+        Command::Worker(args) => {
+            let mut flags = vec![];
+            push(&mut flags, "worker.concurrency", args.concurrency.as_ref());
+            push(
+                &mut flags,
+                "worker.health_listen",
+                args.health_listen.as_ref(),
+            );
+            let config = load(&common, flags)?;
+            block_on(worker::worker(&config))
+        }
         Command::Run(args) => {
             let mut flags = vec![];
             push(&mut flags, "model.name", args.model.as_ref());
             let config = load(&common, flags)?;
             block_on(run::run(&config, *args, common.json))
         }
-        Command::Task(args) => block_on(task::task(&load(&common, vec![])?, args, common.json)),
-        Command::Agent(args) => block_on(agent::agent(&load(&common, vec![])?, args, common.json)),
-        Command::Tool(args) => block_on(tool::tool(&load(&common, vec![])?, args, common.json)),
+        Command::Task(args) => block_on(task::task(&load_to_ask(&common)?, args, common.json)),
+        Command::Agent(args) => block_on(agent::agent(&load_to_ask(&common)?, args, common.json)),
+        Command::Tool(args) => {
+            let config = match &args {
+                cli::Tool::Ls | cli::Tool::Show { .. } => load_to_ask(&common)?,
+                cli::Tool::Call { .. } | cli::Tool::New { .. } => load(&common, vec![])?,
+            };
+            block_on(tool::tool(&config, args, common.json))
+        }
+        Command::Mcp(args) => {
+            let config = match &args {
+                cli::Mcp::Ls | cli::Mcp::Diff { .. } | cli::Mcp::Approve { .. } => {
+                    load_to_ask(&common)?
+                }
+                cli::Mcp::Test { .. } | cli::Mcp::Login { .. } => load(&common, vec![])?,
+            };
+            block_on(mcp::mcp(&config, args, common.json))
+        }
         Command::Eval(args) => block_on(eval::eval(&load(&common, vec![])?, args, common.json)),
         Command::Schedule(args) => block_on(schedule::schedule(
-            &load(&common, vec![])?,
+            &load_to_ask(&common)?,
             args,
             common.json,
         )),
+        Command::Budget(cli::Budget::Ls) => {
+            block_on(budget::ls(&load_to_ask(&common)?, common.json))
+        }
         Command::Retention(args) => block_on(retention::retention(
-            &load(&common, vec![])?,
+            &load_to_ask(&common)?,
             args,
             common.json,
         )),
         Command::Reconcile(args) => block_on(reconcile::reconcile(
-            &load(&common, vec![])?,
+            &load_to_ask(&common)?,
             args,
             common.json,
         )),
         Command::Approval(args) => block_on(approval::approval(
-            &load(&common, vec![])?,
+            &load_to_ask(&common)?,
             args,
             common.json,
         )),
         Command::DeadLetter(args) => block_on(dead_letter::dead_letter(
-            &load(&common, vec![])?,
+            &load_to_ask(&common)?,
             args,
             common.json,
         )),
         Command::Init { folder } => init::init(&load(&common, vec![])?, &folder, common.json),
-        Command::Stop => block_on(stop::stop(&load(&common, vec![])?, common.json)),
+        Command::Reload => block_on(reload::reload(&load_to_ask(&common)?, common.json)),
+        Command::Stop => block_on(stop::stop(&load_to_ask(&common)?, common.json)),
+        Command::Compact => backup::compact(&load(&common, vec![])?, common.json),
         Command::Backup { target } => backup::backup(&load(&common, vec![])?, &target, common.json),
         Command::Restore {
             file,
@@ -115,6 +160,9 @@ pub(crate) fn dispatch(cli: Cli) -> Result<Exit> {
                 false => Damage::Refused,
             };
             backup::restore(&load(&common, vec![])?, &file, damage, common.json)
+        }
+        Command::Migrate { from } => {
+            migrate::migrate(&load(&common, vec![])?, from.as_deref(), common.json)
         }
         Command::Doctor => block_on(doctor::doctor(&load(&common, vec![])?, common.json)),
         Command::Config {
@@ -135,29 +183,61 @@ fn push<T: ToString>(
     flags.extend(value.map(|value| (key, value.to_string())));
 }
 
-fn load(common: &Common, mut flags: Vec<(&'static str, String)>) -> Result<Config> {
-    flags.extend(
-        common
-            .data
-            .as_ref()
-            .map(|dir| ("data", dir.display().to_string())),
-    );
+fn load(common: &Common, flags: Vec<(&'static str, String)>) -> Result<Config> {
+    let (flags, file) = given(common, flags);
+    let config = Config::load(&flags, file.as_deref());
+    config.and_then(begun).map_err(usage)
+}
+
+/// The configuration of a command that only asks a server. A mistake in the file is the server's matter: it keeps no command
+/// from a server that runs.
+fn load_to_ask(common: &Common) -> Result<Config> {
+    let (flags, file) = given(common, Vec::new());
+    let error = match Config::load(&flags, file.as_deref()) {
+        Ok(config) => return begun(config).map_err(usage),
+        Err(error) => error,
+    };
+    let Ok(config) = Config::without_file(&flags, file.as_deref()) else {
+        return Err(usage(error));
+    };
+    if config.optional("url").is_none() && running_server(&config.data_dir()).is_none() {
+        return Err(usage(error));
+    }
+    let config = begun(config).map_err(usage)?;
+    let error = format!("{error:#}");
+    output::status!("warning: {}", error.trim_end());
+    output::status!("the running server is asked all the same");
+    Ok(config)
+}
+
+fn usage(error: anyhow::Error) -> anyhow::Error {
+    exit::error(Exit::Usage, format!("{error:#}"))
+}
+
+/// The values of the command line, and the file that it names.
+fn given(
+    common: &Common,
+    mut flags: Vec<(&'static str, String)>,
+) -> (Vec<(&'static str, String)>, Option<PathBuf>) {
+    let data = common.data.as_ref();
+    flags.extend(data.map(|dir| ("data", dir.display().to_string())));
     flags.extend(common.url.as_ref().map(|url| ("url", url.clone())));
     let file = common
         .config
         .clone()
         .or_else(|| std::env::var_os("OPSPAWN_CONFIG").map(Into::into));
-    let load = || {
-        let config = Config::load(&flags, file.as_deref())?;
-        log_to_stderr(&config)?;
-        let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-        let unknown = config::unknown_variables(names);
-        for sentence in unknown.into_iter().chain(telemetry::missing(&config)) {
-            tracing::warn!("{sentence}");
-        }
-        anyhow::Ok(config)
-    };
-    load().map_err(|error| exit::error(Exit::Usage, format!("{error:#}")))
+    (flags, file)
+}
+
+/// Begins to log as the configuration says, and warns of variables that mean nothing.
+fn begun(config: Config) -> Result<Config> {
+    log_to_stderr(&config)?;
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let unknown = config::unknown_variables(names);
+    for sentence in unknown.into_iter().chain(telemetry::missing(&config)) {
+        tracing::warn!("{sentence}");
+    }
+    Ok(config)
 }
 
 fn log_to_stderr(config: &Config) -> Result<()> {
@@ -171,8 +251,13 @@ fn subscriber(config: &Config) -> Result<impl Subscriber + Send + Sync> {
         .with_context(|| format!("setting `log`: `{filter}` is not a log filter"))?;
     // The spans of agents are for a collector. In a log they would be made for nobody, and show what
     // the model is asked. (A filter without a hint would have every event looked at.)
-    let no_spans =
-        filter_fn(|metadata| metadata.target() != TARGET).with_max_level_hint(LevelFilter::TRACE);
+    // The client of the broker logs each lost connection as errors of its own; the queue says it once, in a sentence.
+    let broker_client = filter.to_string().contains("lapin");
+    let no_spans = filter_fn(move |metadata| {
+        let target = metadata.target();
+        target != TARGET && (broker_client || !target.starts_with("lapin"))
+    })
+    .with_max_level_hint(LevelFilter::TRACE);
     let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let log = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
@@ -196,7 +281,7 @@ fn block_on(command: impl Future<Output = Result<Exit>>) -> Result<Exit> {
 }
 
 /// Returns when the process is asked to stop: SIGTERM or SIGINT.
-pub(crate) async fn asked_to_stop() -> Result<Exit> {
+pub(crate) async fn stop_requested() -> Result<Exit> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;

@@ -3,10 +3,19 @@
 //! Every setting is declared once, in [`SETTINGS`]; the file's keys, the variables and the reference
 //! page come from there.
 
+mod budgets;
+mod commands;
+mod databases;
 mod environment;
 mod file;
+#[cfg(test)]
+pub(crate) mod fuzzing;
 mod kind;
+mod plainly;
 mod queues;
+#[cfg(test)]
+mod reference;
+mod reread;
 mod setting;
 mod settings;
 mod writes;
@@ -20,10 +29,18 @@ use std::{
 use agentkit::model::Catalog;
 use agentkit_tools::http::WriteRule;
 use anyhow::{Context as _, Result, bail};
+use ops_core::budget::Budget;
 use ops_worker::QueueSettings;
 use units::{duration, money, nearest};
 
-pub(crate) use self::{kind::Kind, settings::SETTINGS};
+pub(crate) use self::{
+    commands::DeclaredCommand,
+    file::parse_dotenv,
+    kind::Kind,
+    reread::Reread,
+    setting::{Setting, setting},
+    settings::SETTINGS,
+};
 
 /// Values with where they came from.
 #[derive(Debug, Clone)]
@@ -31,17 +48,57 @@ pub(crate) struct Config {
     values: BTreeMap<&'static str, (String, String)>,
     catalog: Catalog,
     queues: BTreeMap<String, QueueSettings>,
+    budgets: Vec<Budget>,
     writes: Vec<WriteRule>,
+    commands: Vec<DeclaredCommand>,
+    databases: Vec<agentkit_sql::Declared>,
+    /// The file that was read, or would be.
+    file: PathBuf,
+    /// Values of the command line, by key.
+    flags: Vec<(&'static str, String)>,
+    /// The file that the command line names.
+    named: Option<PathBuf>,
+}
+
+/// Whether the file is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Layers {
+    /// Every layer.
+    All,
+    /// All layers but the file.
+    WithoutFile,
 }
 
 impl Config {
     /// Reads every layer. `flags` are the ones given on the command line, by key.
     pub(crate) fn load(flags: &[(&'static str, String)], file: Option<&Path>) -> Result<Self> {
         let dotenv = file::dotenv(Path::new(".env"))?;
-        Self::layered(flags, file, &|name| std::env::var(name).ok(), &dotenv)
+        let env = |name: &str| std::env::var(name).ok();
+        Self::of(Layers::All, flags, file, &env, &dotenv)
     }
 
+    /// Reads every layer but the file, which has a mistake, for a command that only asks a running server.
+    pub(crate) fn without_file(
+        flags: &[(&'static str, String)],
+        file: Option<&Path>,
+    ) -> Result<Self> {
+        let dotenv = file::dotenv(Path::new(".env"))?;
+        let env = |name: &str| std::env::var(name).ok();
+        Self::of(Layers::WithoutFile, flags, file, &env, &dotenv)
+    }
+
+    #[cfg(test)]
     fn layered(
+        flags: &[(&'static str, String)],
+        file: Option<&Path>,
+        env: &dyn Fn(&str) -> Option<String>,
+        dotenv: &BTreeMap<String, String>,
+    ) -> Result<Self> {
+        Self::of(Layers::All, flags, file, env, dotenv)
+    }
+
+    fn of(
+        layers: Layers,
         flags: &[(&'static str, String)],
         file: Option<&Path>,
         env: &dyn Fn(&str) -> Option<String>,
@@ -51,7 +108,13 @@ impl Config {
             values: BTreeMap::new(),
             catalog: Catalog::built_in(),
             queues: queues::none(),
+            budgets: Vec::new(),
             writes: Vec::new(),
+            commands: Vec::new(),
+            databases: Vec::new(),
+            file: PathBuf::new(),
+            flags: flags.to_vec(),
+            named: file.map(Path::to_path_buf),
         };
         for setting in SETTINGS {
             let found = flags
@@ -66,11 +129,10 @@ impl Config {
                 config.values.insert(setting.key, found);
             }
         }
-        let path = match file {
-            Some(path) => Some(path.to_path_buf()),
-            None => Some(config.data_dir().join("opspawn.toml")).filter(|path| path.exists()),
-        };
-        if let Some(path) = path {
+        config.file =
+            file.map_or_else(|| config.data_dir().join("opspawn.toml"), Path::to_path_buf);
+        if layers == Layers::All && (file.is_some() || config.file.exists()) {
+            let path = config.file.clone();
             let file = file::toml(&path)?;
             let source = path.display().to_string();
             for (key, value) in file.values {
@@ -82,8 +144,12 @@ impl Config {
                 .with_context(|| format!("`models` in {source}"))?;
             config.queues =
                 queues::read(file.queues).with_context(|| format!("`queues` in {source}"))?;
+            config.budgets =
+                budgets::read(file.budgets).with_context(|| format!("`budgets` in {source}"))?;
             config.writes = writes::read(file.writes)
                 .with_context(|| format!("`tools.http.writes` in {source}"))?;
+            config.commands = file.commands;
+            config.databases = file.databases;
         }
         config.validate()?;
         Ok(config)
@@ -121,6 +187,11 @@ impl Config {
         &self.catalog
     }
 
+    /// The budgets that tasks share, in the order of their names.
+    pub(crate) fn budgets(&self) -> &[Budget] {
+        &self.budgets
+    }
+
     /// The queues that are served, by name.
     pub(crate) fn queues(&self) -> &BTreeMap<String, QueueSettings> {
         &self.queues
@@ -129,6 +200,26 @@ impl Config {
     /// What is known of places that `http_request` writes to.
     pub(crate) fn writes(&self) -> &[WriteRule] {
         &self.writes
+    }
+
+    /// The command tools that the file declares.
+    pub(crate) fn commands(&self) -> &[DeclaredCommand] {
+        &self.commands
+    }
+
+    /// The databases that the file has agents ask.
+    pub(crate) fn databases(&self) -> &[agentkit_sql::Declared] {
+        &self.databases
+    }
+
+    /// The configuration file, whether it is there or not.
+    pub(crate) fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// The folder of the configuration file, which relative folders of declarations are relative to.
+    pub(crate) fn folder(&self) -> Option<&Path> {
+        self.file.parent()
     }
 
     fn text(&self, key: &'static str) -> &str {
@@ -168,10 +259,20 @@ impl Config {
 
     /// The listen address.
     pub(crate) fn listen(&self) -> Result<std::net::SocketAddr> {
-        let text = self.text("listen");
-        text.parse()
-            .with_context(|| format!("`{text}` is not an address like 127.0.0.1:8000"))
+        address(self.text("listen"))
     }
+
+    /// The address of a worker's health, if configured.
+    pub(crate) fn health_listen(&self) -> Result<Option<std::net::SocketAddr>> {
+        self.optional("worker.health_listen")
+            .map(address)
+            .transpose()
+    }
+}
+
+fn address(text: &str) -> Result<std::net::SocketAddr> {
+    text.parse()
+        .with_context(|| format!("`{text}` is not an address like 127.0.0.1:8000"))
 }
 
 /// Variables of this program that are no settings.
@@ -204,7 +305,7 @@ pub(crate) fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<Stri
 fn meant(name: &str) -> Option<&'static str> {
     let own = name.strip_prefix("OPSPAWN_")?;
     let key = own.to_ascii_lowercase();
-    let spelt = |setting: &&settings::Setting| setting.key.replace('.', "_") == key;
+    let spelt = |setting: &&setting::Setting| setting.key.replace('.', "_") == key;
     if let Some(setting) = SETTINGS.iter().find(spelt) {
         return Some(setting.env);
     }
@@ -219,17 +320,58 @@ fn meant(name: &str) -> Option<&'static str> {
         .find(|env| env.strip_prefix("OPSPAWN_") == Some(near))
 }
 
+/// Keys that are no settings, and where such things are written.
+const ELSEWHERE: [(&str, &str); 8] = [
+    (
+        "schedule",
+        "a schedule is applied with `opspawn schedule apply -f FILE`",
+    ),
+    (
+        "agent",
+        "an agent is applied with `opspawn agent apply -f FILE`",
+    ),
+    (
+        "agents",
+        "agents are applied with `opspawn agent apply -f FILE`",
+    ),
+    (
+        "schedules",
+        "schedules are applied with `opspawn schedule apply -f FILE`",
+    ),
+    (
+        "mcpServers",
+        "MCP servers stand in mcp_servers.yaml of the data folder",
+    ),
+    (
+        "mcp_servers",
+        "MCP servers stand in mcp_servers.yaml of the data folder",
+    ),
+    ("rule", "rules stand in policy.toml of the data folder"),
+    ("rules", "rules stand in policy.toml of the data folder"),
+];
+
 /// Fails with the nearest name for a key that does not exist.
-fn unknown_key(key: &str, place: &str) -> Result<()> {
-    match nearest(key, SETTINGS.iter().map(|setting| setting.key)) {
-        Some(near) => bail!("unknown setting `{key}` in {place}; did you mean `{near}`?"),
-        None => bail!(
-            "unknown setting `{key}` in {place}; known are {}",
-            SETTINGS
-                .iter()
-                .map(|setting| setting.key)
-                .collect::<Vec<_>>()
-                .join(", ")
+fn unknown_key(key: &str, file: &str) -> Result<()> {
+    let first = key.split('.').next().unwrap_or(key);
+    let of_table = || {
+        SETTINGS
+            .iter()
+            .filter(|setting| setting.key.split('.').next() == Some(first))
+    };
+    if of_table().next().is_none()
+        && let Some((_, where_to)) = ELSEWHERE.iter().find(|(known, _)| *known == first)
+    {
+        bail!("unknown setting `{key}` in {file}; {where_to}");
+    }
+    if let Some(near) = nearest(key, SETTINGS.iter().map(|setting| setting.key)) {
+        bail!("unknown setting `{key}` in {file}; did you mean `{near}`?");
+    }
+    let own: Vec<&str> = of_table().map(|setting| setting.key).collect();
+    match own.as_slice() {
+        [] => bail!("unknown setting `{key}` in {file}; `opspawn config` lists the settings"),
+        own => bail!(
+            "unknown setting `{key}` in {file}; known are {}",
+            own.join(", ")
         ),
     }
 }

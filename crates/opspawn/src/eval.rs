@@ -3,9 +3,12 @@
 
 pub(crate) mod checks;
 pub(crate) mod file;
+#[cfg(test)]
+pub(crate) mod fuzzing;
+pub(crate) mod judge;
 mod live;
 pub(crate) mod recording;
 pub(crate) mod report;
 mod run;
 
-pub(crate) use self::run::{Outcome, run};
+pub(crate) use self::run::run;

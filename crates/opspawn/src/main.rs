@@ -1,23 +1,32 @@
 //! Opspawn: durable LLM agent tasks in one binary.
 
 mod agents;
+mod broker;
 mod cli;
 mod client;
 mod commands;
+mod commands_source;
 mod config;
+mod database;
 mod eval;
 mod example;
 mod exit;
 #[cfg(feature = "failpoints")]
 mod faults;
+#[cfg(test)]
+mod fuzzing;
 mod input;
+mod mcp;
 mod narrate;
 mod output;
 mod policy;
 mod runtime;
+mod secrets;
+mod sql_query;
 mod system;
 mod telemetry;
 mod tools;
+mod version_1;
 
 use std::process::ExitCode;
 
@@ -29,7 +38,10 @@ use clap::Parser as _;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // The process that makes sandboxes is this program as well, and has one thread.
+    agentkit_sandbox::helper();
     end_without_reader();
+    commands::completion::answer();
     let cli = cli::Cli::parse();
     // Only fails if a provider is installed already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -42,9 +54,9 @@ fn main() -> ExitCode {
         Ok(code) => code.into(),
         Err(error) => {
             if json {
-                output::say!("{}", output::clean_json(&exit::json_of(&error).to_string()));
+                output::status!("{}", output::clean_json(&exit::json_of(&error).to_string()));
             } else {
-                output::say!("error: {error:#}");
+                output::status!("error: {error:#}");
             }
             exit::code_of(&error).into()
         }
@@ -60,7 +72,7 @@ fn end_without_reader() {
         match message.strip_prefix("failed printing to stdout: ") {
             Some(cause) if cause.contains("Broken pipe") => std::process::exit(141),
             Some(cause) => {
-                output::say!("error: the result cannot be printed: {cause}");
+                output::status!("error: the result cannot be printed: {cause}");
                 std::process::exit(1)
             }
             None => report(panic),

@@ -5,13 +5,13 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use jiff::{Timestamp, tz::TimeZone};
 use ops_core::{
     Micros, State, TaskId, TenantId, Wait,
-    ports::{HeardHint, Hints, TaskRecord},
+    ports::{HintUpdate, Hints, TaskRecord},
     task::StateName,
 };
 use ops_engine::Engine;
 use tokio::time::Instant;
 
-use crate::output::{self, say};
+use crate::output::{self, status};
 
 /// Lines at once after a quiet time, and lines a second from then on. A person reads no more.
 const BURST: f64 = 40.0;
@@ -45,9 +45,9 @@ pub(crate) async fn tell(engine: Arc<Engine>, mut hints: Box<dyn Hints>) {
     let mut skipped = 0;
     loop {
         let hint = match tokio::time::timeout(Duration::from_secs(1), hints.next()).await {
-            Ok(HeardHint::Hint(hint)) if changed(&mut known, hint.task, hint.state) => Some(hint),
-            Ok(HeardHint::Hint(_)) => continue,
-            Ok(HeardHint::Missed(missed)) => {
+            Ok(HintUpdate::Hint(hint)) if changed(&mut known, hint.task, hint.state) => Some(hint),
+            Ok(HintUpdate::Hint(_)) => continue,
+            Ok(HintUpdate::Missed(missed)) => {
                 skipped += missed;
                 forget_ended(&engine, &mut known).await;
                 None
@@ -62,7 +62,7 @@ pub(crate) async fn tell(engine: Arc<Engine>, mut hints: Box<dyn Hints>) {
             continue;
         }
         if skipped > 0 {
-            say!("... {skipped} more changes of tasks; see `opspawn task ls`");
+            status!("... {skipped} more changes of tasks; see `opspawn task ls`");
             skipped = 0;
         }
         let Some(hint) = hint else { continue };
@@ -71,7 +71,7 @@ pub(crate) async fn tell(engine: Arc<Engine>, mut hints: Box<dyn Hints>) {
         };
         left -= 1.0;
         let at = record.life.updated_at;
-        say!("{} {} {}", clock(at), hint.task, line(&record, hint.state));
+        status!("{} {} {}", clock(at), hint.task, line(&record, hint.state));
     }
 }
 
@@ -99,18 +99,28 @@ fn line(record: &TaskRecord, state: StateName) -> String {
             record.task.id
         ),
         (StateName::Scheduled, State::Scheduled { until, .. }) => {
-            format!("failed for now; the next attempt is at {}", clock(*until))
+            let why = failure(record);
+            format!(
+                "failed for now{why}; the next attempt is at {}",
+                clock(*until)
+            )
         }
         (StateName::Scheduled, _) => "failed for now; another attempt follows".to_owned(),
         (StateName::Completed, _) => format!("completed{}", cost(record)),
         (StateName::Failed, _) => {
-            let message = record.error.as_ref().map(|error| error.message.as_str());
-            let message = output::cut(message.unwrap_or_default(), 200);
-            format!("failed{}: {message}", cost(record))
+            format!("failed{}{}", cost(record), failure(record))
         }
         (StateName::Cancelled, _) => "is cancelled".to_owned(),
         (StateName::Pending | StateName::Cancelling, _) => state.as_str().to_owned(),
     }
+}
+
+/// The last failure, behind a colon.
+fn failure(record: &TaskRecord) -> String {
+    let failure = record.life.failure.as_ref();
+    failure.map_or_else(String::new, |failure| {
+        format!(": {}", output::cut(&failure.message, 200))
+    })
 }
 
 /// The task in a few words: its agent, and its name or its goal.
@@ -155,7 +165,11 @@ fn cost(record: &TaskRecord) -> String {
 fn waits(id: TaskId, wait: &Wait) -> String {
     let one = |steps: &[u32]| steps.first().copied().unwrap_or_default();
     match wait {
-        Wait::Timer { until, .. } => format!("waits until {}", clock(*until)),
+        Wait::Timer { until, error, .. } => {
+            let why = error.as_ref().map(|error| output::cut(&error.message, 200));
+            let why = why.map_or_else(String::new, |why| format!(" to try again: {why}"));
+            format!("waits until {}{why}", clock(*until))
+        }
         Wait::InDoubt { steps, .. } => format!(
             "waits: the outcome of step {} is unknown; `opspawn reconcile ls`",
             one(steps)
@@ -171,8 +185,9 @@ fn waits(id: TaskId, wait: &Wait) -> String {
         Wait::Child { tasks, .. } if tasks.len() == 1 => "waits for its child task".to_owned(),
         Wait::Child { tasks, .. } => format!("waits for {} child tasks", tasks.len()),
         Wait::Budget { message, .. } => format!(
-            "waits: {}; `opspawn task limit {id}`",
-            output::cut(message, 120)
+            "waits: {}; {}",
+            output::cut(message, 120),
+            crate::commands::raised_by(&id.to_string(), message)
         ),
         Wait::Concurrency { key, .. } => format!(
             "waits for the task before it of the key `{}`",

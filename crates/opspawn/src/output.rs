@@ -21,11 +21,11 @@ macro_rules! show {
 }
 
 /// Prints a line of progress, a note or an error to standard error.
-macro_rules! say {
+macro_rules! status {
     ($($arg:tt)*) => { $crate::output::tell(&format!($($arg)*)) };
 }
 
-pub(crate) use {say, show};
+pub(crate) use {show, status};
 
 /// A line on standard output.
 #[expect(clippy::print_stdout, reason = "the one place that prints results")]
@@ -135,6 +135,15 @@ pub(crate) fn arguments(value: &Value, limit: usize) -> String {
 
 fn json_text(text: &str) -> String {
     clean_json(&Value::from(text).to_string()).into_owned()
+}
+
+/// A word as a shell takes it: in quotes where it has characters that mean something there.
+pub(crate) fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%,=".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
 }
 
 /// The text on one line, cut to so many characters.

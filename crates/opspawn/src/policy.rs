@@ -45,11 +45,12 @@ fn read(config: &Config) -> Result<Loaded> {
     };
     let cannot = || format!("the policy file {} cannot be used", path.display());
     let file = PolicyFile::parse(&text).with_context(cannot)?;
-    let tools = crate::tools::configured(config, &agentkit_tools::http::Listeners::default());
-    let specs: Vec<_> = tools
+    let tools = crate::tools::all(config, &agentkit_tools::http::Listeners::default())?;
+    let mut specs: Vec<_> = tools
         .iter()
         .map(|tool| Arc::new(tool.spec().clone()))
         .collect();
+    specs.extend(crate::mcp::rule_targets(config, &file));
     let idle = file.idle_rules(&specs);
     if !idle.is_empty() {
         return Err(anyhow::anyhow!(idle.join("; "))).with_context(cannot);
@@ -73,8 +74,9 @@ impl Loaded {
             .filter_map(|rule| match rule.passes_over(tools).as_slice() {
                 [] => None,
                 tools => Some(format!(
-                    "; the rule for `{}` does not bind {}, whose `path` or `url` it says nothing of: give \
-                     `touches` instead of `tool` to bind each tool that touches it",
+                    "; the rule for `{}` does not bind {}, whose `path` or `url` it says nothing of: to \
+                     bind each tool that touches it, leave `tool` out and write `when = {{ touches.path = .. }}` or \
+                     `touches.url`",
                     rule.tool,
                     tools.join(", ")
                 )),
@@ -108,8 +110,8 @@ mod tests {
         assert_eq!(
             loaded.summary(&[spec("write_file"), spec("search_files")]),
             "profile `default`, 1 rule from p.toml; the rule for `*_file` does not bind search_files, \
-             whose `path` or `url` it says nothing of: give `touches` instead of `tool` to bind each tool that \
-             touches it"
+             whose `path` or `url` it says nothing of: to bind each tool that touches it, leave `tool` out and \
+             write `when = { touches.path = .. }` or `touches.url`"
         );
         assert_eq!(
             Loaded::default().summary(&[]),

@@ -1,5 +1,7 @@
 //! The wiring: adapters, engine, worker and server in one process.
 
+mod reload;
+
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -9,36 +11,48 @@ use std::{
 
 use agentkit_tools::http::Listeners;
 use anyhow::{Context as _, Result};
-use ops_agents::TASK_TYPES;
+use ops_agents::{Current, PromptReader, TASK_TYPES};
 use ops_core::{
     TenantId,
     ports::{Clock, Live, Queue, Random, Retention},
     retry::RetryPolicy,
 };
 use ops_engine::{Adapters, Engine, Hub};
-use ops_queue::{LocalLive, LocalQueue};
-use ops_server::{Hosts, ModelInfo, ServerInfo, Surface};
-use ops_store::{Durability, Options, SqliteStore, sqlite::Serves};
+use ops_queue::LocalLive;
+use ops_server::{Hosts, ModelInfo, Part, RestSettings, ServerInfo};
+use ops_store::{Durability, sqlite::Serves};
 use ops_worker::Worker;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use units::ModelName;
 
+pub(crate) use self::reload::{Reloader, restart};
 use crate::{
     agents,
+    broker::Broker,
+    commands_source::{self, SandboxPart},
     config::Config,
-    narrate,
+    database::{Database, Opening},
+    exit::{self, Exit},
+    mcp, narrate,
     system::{self, SystemClock, SystemRandom},
+    tools::WorkspacesPart,
 };
 
 /// What a process does beside serving.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// It runs tasks and begins those of schedules: a server.
+    /// `opspawn dev`: a server with a worker.
+    Dev,
+    /// A server with a worker: the only process on a SQLite database.
+    ServeAlone,
+    /// A server without a worker: takes tasks and begins scheduled tasks.
     Serve,
-    /// It runs tasks.
+    /// A worker without a server.
+    Worker,
+    /// A command; runs tasks until the command has ended.
     Work,
-    /// It only answers.
+    /// A command; runs no tasks.
     Answer,
 }
 
@@ -46,9 +60,35 @@ impl Role {
     /// What other processes are told of it.
     pub(crate) fn serves(self) -> Serves {
         match self {
-            Self::Serve => Serves::Server,
-            Self::Work => Serves::Run,
+            Self::Dev | Self::ServeAlone | Self::Serve => Serves::Server,
+            Self::Worker | Self::Work => Serves::Run,
             Self::Answer => Serves::Command,
+        }
+    }
+
+    /// Whether a worker runs in the process.
+    fn works(self) -> bool {
+        match self {
+            Self::Dev | Self::ServeAlone | Self::Worker | Self::Work => true,
+            Self::Serve | Self::Answer => false,
+        }
+    }
+
+    /// Whether the process refuses to start without a model: no person watches its tasks fail.
+    fn needs_model(self) -> bool {
+        match self {
+            Self::ServeAlone | Self::Serve | Self::Worker => true,
+            Self::Dev | Self::Work | Self::Answer => false,
+        }
+    }
+
+    /// The field `mode` of `/health`.
+    fn mode(self) -> &'static str {
+        match self {
+            // Embedded servers have always said so.
+            Self::Dev | Self::Work | Self::Answer => "dev",
+            Self::ServeAlone | Self::Serve => "serve",
+            Self::Worker => "worker",
         }
     }
 }
@@ -56,23 +96,29 @@ impl Role {
 /// A running system.
 pub(crate) struct Runtime {
     role: Role,
-    /// Where REST is.
+    /// URL of REST, or of a worker's health; empty without a listener.
     pub(crate) url: String,
     /// Whether an LLM answers, and which.
     pub(crate) notice: Option<String>,
     /// Where the data is.
     pub(crate) data_dir: PathBuf,
-    store: Arc<SqliteStore>,
+    store: Arc<Database>,
+    broker: Arc<Broker>,
     stop: CancellationToken,
-    server: JoinHandle<()>,
+    server: Option<JoinHandle<()>>,
     worker: Option<JoinHandle<()>>,
-    loops: JoinHandle<()>,
+    loops: Option<JoinHandle<()>>,
     narrator: Option<JoinHandle<()>>,
     engine: Arc<Engine>,
+    /// What runs begin with.
+    current: Arc<Current>,
+    reloader: Arc<Reloader>,
 }
 
 /// Where the data is, and how safe it is there.
 pub(crate) struct Storage {
+    /// The PostgreSQL database; none for SQLite in the folder.
+    pub(crate) url: Option<String>,
     /// The folder.
     pub(crate) dir: PathBuf,
     /// Whether commits wait for the disk.
@@ -83,8 +129,8 @@ pub(crate) struct Storage {
 pub(crate) struct Start {
     /// The data.
     pub(crate) storage: Storage,
-    /// The address of REST.
-    pub(crate) listen: SocketAddr,
+    /// The address of REST, or of a worker's health, if configured.
+    pub(crate) listen: Option<SocketAddr>,
     /// What the process is there for.
     pub(crate) role: Role,
     /// Whether each task that starts, waits or ends is told on standard error.
@@ -101,50 +147,85 @@ impl Runtime {
             narrate,
         } = start;
         let own = Listeners::default();
-        let factory = Arc::new(agents::factory(config, &own)?);
-        factory.catalogue().start(TenantId::DEFAULT);
+        let mcp = mcp::sources(config, &own)?;
+        let factory = Arc::new(agents::factory(config, &own, Some(&mcp))?);
+        let sandbox = commands_source::sandbox(config);
+        if role != Role::Answer && !config.commands().is_empty() {
+            tokio::spawn(try_sandbox(sandbox.clone()));
+        }
         let model = factory.default_model()?;
+        if model.is_none() && role.needs_model() {
+            return Err(no_provider(role));
+        }
         let notice = agents::notice(config, &factory)?;
 
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let random: Arc<dyn Random> = Arc::new(SystemRandom);
-        let queue: Arc<dyn Queue> = Arc::new(LocalQueue::default());
+        let broker = Arc::new(Broker::start(config, storage.url.is_some())?);
+        let queue: Arc<dyn Queue> = broker.queue();
         let live: Arc<dyn Live> = Arc::new(LocalLive::default());
         let hub = Hub::new(Arc::clone(&queue), Arc::clone(&live));
         let lease = config
             .duration("worker.lease")
             .unwrap_or(Duration::from_secs(10));
-        let options = Options {
+        let opening = Opening {
+            url: storage.url.clone(),
+            notify_url: config.optional("store.notify_url").map(str::to_owned),
+            dir: storage.dir.clone(),
             durability: storage.durability,
+            clock: Arc::clone(&clock),
+            observer: Arc::clone(&hub) as _,
             session_ttl: lease,
             max_tree_tasks: config.number("limits.tree_tasks").unwrap_or(1_000),
-            observer: Arc::clone(&hub) as _,
-            ..Options::new(storage.dir.clone(), Arc::clone(&clock))
+            reserve_bytes: match storage.durability {
+                Durability::Full => config.number("retention.reserve_bytes").unwrap_or(0),
+                Durability::Off => 0,
+            },
         };
-        let store = tokio::task::spawn_blocking(move || SqliteStore::open(options))
+        let store = tokio::task::spawn_blocking(move || Database::open(opening))
             .await
             .context("opening the database was broken off")??;
         let store = Arc::new(store);
+        let current = Current::new(Arc::clone(&factory), Arc::clone(&mcp));
+        match role {
+            // A command that only answers starts no server for that.
+            Role::Answer => mcp.bind(store.mcp()),
+            Role::Dev | Role::ServeAlone | Role::Serve | Role::Worker | Role::Work => {
+                // The folder is this process's alone by now.
+                let config = config.clone();
+                let swept = tokio::task::spawn_blocking(move || mcp::sweep(&config));
+                swept
+                    .await
+                    .context("looking for MCP servers of an earlier process was broken off")?;
+                mcp.start(store.mcp()).await?;
+            }
+        }
+        factory.catalogue().start(TenantId::DEFAULT);
 
         let folder = workspaces(&storage.dir);
         ops_worker::private_folder(&folder)
             .with_context(|| format!("cannot make {} for this user alone", folder.display()))?;
 
-        let listener = TcpListener::bind(listen).await.with_context(|| {
-            format!("cannot listen on {listen}; is it in use? Try --listen 127.0.0.1:0")
-        })?;
-        let address = listener
-            .local_addr()
-            .context("the listener has no address")?;
-        own.add(address);
-        let url = format!("http://{address}");
+        let listener = match listen {
+            Some(listen) => Some(bind(listen, role).await?),
+            None => None,
+        };
+        let url = match &listener {
+            Some((_, address)) => {
+                own.add(*address);
+                format!("http://{address}")
+            }
+            None => String::new(),
+        };
+        // A worker answers no commands.
+        let published = (role != Role::Worker).then_some(url.as_str());
         store
-            .publish(Some(&url), role.serves())
+            .publish(published, role.serves())
             .context("cannot write the lock file")?;
 
         let adapters = Adapters {
-            store: Arc::clone(&store) as _,
-            upkeep: Arc::clone(&store) as _,
+            store: store.surface(),
+            upkeep: store.upkeep(),
             live: Arc::clone(&live),
             queue: Arc::clone(&queue),
             clock: Arc::clone(&clock),
@@ -153,9 +234,12 @@ impl Runtime {
             workspaces: Arc::new(ops_worker::Folders {
                 dir: workspaces(&storage.dir),
             }),
-            definitions: Arc::clone(&factory) as _,
+            definitions: Arc::clone(&current) as _,
+            prompts: Arc::new(PromptReader::new(Arc::clone(&current), store.runs())),
         };
-        let engine = Engine::new(adapters, engine_settings(config));
+        // A command that only answers on SQLite leaves tasks to the next server, which has the same queues.
+        let works = role.works() || (role == Role::Answer && storage.url.is_none());
+        let engine = Engine::new(adapters, engine_settings(config, works));
         let narrator = narrate.then(|| {
             let hints = engine.hints(TenantId::DEFAULT);
             tokio::spawn(narrate::tell(Arc::clone(&engine), hints))
@@ -168,13 +252,13 @@ impl Runtime {
         let name = name.context("the model has no name")?;
         let info = ServerInfo {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            mode: "dev".to_owned(),
+            mode: role.mode().to_owned(),
             model: ModelInfo {
                 provider: name.provider().to_owned(),
                 name: name.model().to_owned(),
                 is_llm,
             },
-            storage: "sqlite".to_owned(),
+            storage: store.kind().to_owned(),
             durability: match storage.durability {
                 Durability::Full => "full".to_owned(),
                 Durability::Off => "ephemeral".to_owned(),
@@ -182,31 +266,51 @@ impl Runtime {
             data_dir: Some(absolute(&storage.dir).display().to_string()),
             notice: notice.clone(),
         };
-        let surface = Surface {
+        let reloader = Arc::new(Reloader::new(config, &current, &store, &own));
+        let mut parts: Vec<Arc<dyn Part>> =
+            vec![Arc::new(SandboxPart(sandbox)), Arc::new(WorkspacesPart)];
+        parts.extend(broker.part());
+        let surface = RestSettings {
             max_body_bytes: max_body(config),
-            ..Surface::new(Arc::clone(&engine), info, stop.child_token())
+            parts,
+            mcp: Arc::clone(&current) as _,
+            reload: Arc::clone(&reloader) as _,
+            ..RestSettings::new(Arc::clone(&engine), info, stop.child_token())
         };
-        let router = ops_server::router(surface);
-        let server = tokio::spawn(ops_server::serve(
-            listener,
-            router,
-            ops_server::serve::Settings {
-                hosts: Hosts::Loopback,
-                max_connections: system::connections(),
-                ..Default::default()
-            },
-            stop.child_token(),
-        ));
-        let worker = (role != Role::Answer).then(|| {
+        let router = match role {
+            Role::Worker => ops_server::health_router(surface),
+            Role::Dev | Role::ServeAlone | Role::Serve | Role::Work | Role::Answer => {
+                ops_server::router(surface)
+            }
+        };
+        let server = listener.map(|(listener, _)| {
+            tokio::spawn(ops_server::serve(
+                listener,
+                router,
+                ops_server::serve::Settings {
+                    hosts: Hosts::Loopback,
+                    max_connections: system::connections(),
+                    ..Default::default()
+                },
+                stop.child_token(),
+            ))
+        });
+        let worker = role.works().then(|| {
             let settings = worker_settings(config, &storage.dir, lease);
-            let runs = Arc::clone(&store) as _;
-            let worker = Worker::new(runs, live, queue, clock, random, factory, settings);
+            let runs = store.runs();
+            let agents = Arc::clone(&current) as _;
+            let worker = Worker::new(runs, live, queue, clock, random, agents, settings);
             tokio::spawn(worker.run(stop.child_token()))
         });
         let running = Arc::clone(&engine);
         let loops = match role {
-            Role::Serve => tokio::spawn(running.run(stop.child_token())),
-            Role::Work | Role::Answer => tokio::spawn(running.run_tasks(stop.child_token())),
+            Role::Dev | Role::ServeAlone | Role::Serve => {
+                Some(tokio::spawn(running.run(stop.child_token())))
+            }
+            // Dates of tasks are known first to the process that wrote them, so a worker has timers as well.
+            Role::Worker | Role::Work | Role::Answer => {
+                Some(tokio::spawn(running.run_tasks(stop.child_token())))
+            }
         };
         Ok(Self {
             role,
@@ -214,18 +318,26 @@ impl Runtime {
             notice,
             data_dir: absolute(&storage.dir),
             store,
+            broker,
             stop,
             server,
             worker,
             loops,
             narrator,
             engine,
+            current,
+            reloader,
         })
     }
 
     /// The commands and readers of the system.
     pub(crate) fn engine(&self) -> Arc<Engine> {
         Arc::clone(&self.engine)
+    }
+
+    /// Reads tools, MCP servers and policy anew, for runs that have not begun.
+    pub(crate) fn reloader(&self) -> &Reloader {
+        &self.reloader
     }
 
     /// Tells other processes that this one serves no more: they wait until it has ended.
@@ -239,37 +351,61 @@ impl Runtime {
     pub(crate) async fn stop(self) -> Result<()> {
         self.withdraw();
         self.stop.cancel();
-        for part in [self.worker, Some(self.server), Some(self.loops)]
-            .into_iter()
-            .flatten()
-        {
+        for part in [self.worker, self.server, self.loops].into_iter().flatten() {
             part.await
                 .context("a part of the system failed while it stopped")?;
         }
+        self.current.factory().catalogue().stop();
+        self.current.mcp().stop().await;
         if let Some(narrator) = self.narrator {
             narrator.abort();
         }
         drop(self.engine);
-        let store = self.store;
-        tokio::task::spawn_blocking(move || {
+        let (store, broker) = (self.store, self.broker);
+        let close = move || {
+            broker.close();
             store.close();
-            let stats = store.stats();
-            tracing::info!(
-                transactions = stats.transactions,
-                events = stats.events,
-                fsyncs = stats.fsyncs,
-                checkpoints = stats.checkpoints,
-                largest_batch = stats.largest_batch,
-                commit_micros = stats.commits.sum_micros,
-                "database closed"
-            );
-        })
-        .await
-        .context("the database could not be closed")
+        };
+        tokio::task::spawn_blocking(close)
+            .await
+            .context("the database could not be closed")
     }
 }
 
-fn engine_settings(config: &Config) -> ops_engine::Settings {
+/// Listens on an address.
+async fn bind(listen: SocketAddr, role: Role) -> Result<(TcpListener, SocketAddr)> {
+    let flag = match role {
+        Role::Worker => "--health-listen",
+        Role::Dev | Role::ServeAlone | Role::Serve | Role::Work | Role::Answer => "--listen",
+    };
+    let listener = TcpListener::bind(listen).await.with_context(|| {
+        format!("cannot listen on {listen}; is it in use? Try {flag} 127.0.0.1:0")
+    })?;
+    let address = listener.local_addr();
+    Ok((listener, address.context("the listener has no address")?))
+}
+
+/// The refusal to start without a model: every task would fail.
+fn no_provider(role: Role) -> anyhow::Error {
+    exit::error(
+        Exit::Usage,
+        format!(
+            "no model is configured (provider_not_configured), and `opspawn {}` does not start without one; set \
+             OPENAI_API_KEY, ANTHROPIC_API_KEY, GOOGLE_API_KEY or OPENROUTER_API_KEY, or a base URL such as \
+             OPENAI_BASE_URL, or choose the scripted model by name (OPSPAWN_PROVIDER=scripted)",
+            role.mode()
+        ),
+    )
+}
+
+/// Tries the sandbox beside the start, so that its refusal is known before the first call.
+async fn try_sandbox(sandbox: agentkit_sandbox::Sandbox) {
+    if let Err(error) = sandbox.start().await {
+        tracing::warn!(%error, "command tools are refused: the sandbox cannot be used");
+    }
+}
+
+fn engine_settings(config: &Config, works: bool) -> ops_engine::Settings {
     let defaults = RetryPolicy::default();
     let number = |key| {
         config
@@ -281,6 +417,7 @@ fn engine_settings(config: &Config) -> ops_engine::Settings {
     ops_engine::Settings {
         task_types: TASK_TYPES.iter().map(|name| (*name).to_owned()).collect(),
         queues: config.queues().keys().cloned().collect(),
+        works,
         retry: RetryPolicy {
             max_attempts: number("retry.max_attempts")
                 .unwrap_or(defaults.max_attempts)
@@ -291,6 +428,7 @@ fn engine_settings(config: &Config) -> ops_engine::Settings {
         },
         max_input_bytes: max_body(config),
         retention: retention(config),
+        budgets: config.budgets().to_vec(),
     }
 }
 
@@ -305,6 +443,7 @@ fn worker_settings(config: &Config, dir: &Path, lease: Duration) -> ops_worker::
         grace: config
             .duration("worker.grace")
             .unwrap_or(Duration::from_secs(20)),
+        budgets: config.budgets().to_vec(),
     }
 }
 

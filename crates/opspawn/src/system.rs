@@ -11,7 +11,7 @@ pub(crate) struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Micros {
-        Micros(agentkit::drive::Clock::now_micros(
+        Micros(agentkit::drive::RunClock::now_micros(
             &agentkit::drive::SystemClock,
         ))
     }
@@ -54,7 +54,7 @@ pub(crate) fn raise_open_files() {
 /// Files that are kept for anything but connections: the database, logs, tools, models.
 const OTHER_FILES: u64 = 256;
 /// Connections at the most, however many files there may be.
-const MOST_CONNECTIONS: u64 = 16_384;
+const MAX_CONNECTIONS: u64 = 16_384;
 
 /// How many connections the limit on open files has room for. The rest are told so, which a process
 /// that has no file left for them cannot.
@@ -67,7 +67,7 @@ pub(crate) fn connections() -> usize {
 fn room(files: Option<u64>) -> usize {
     let files = files.unwrap_or(u64::MAX);
     let left = files.saturating_sub(OTHER_FILES).max(files / 4);
-    usize::try_from(left.clamp(1, MOST_CONNECTIONS)).unwrap_or(usize::MAX)
+    usize::try_from(left.clamp(1, MAX_CONNECTIONS)).unwrap_or(usize::MAX)
 }
 
 /// The thread's random generator, seeded by the system.

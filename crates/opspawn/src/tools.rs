@@ -1,17 +1,42 @@
 //! The tools that agents get, as configured.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc, LazyLock, Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
 
 use agentkit::Tool;
-use agentkit_tools::{Quota, http};
+use agentkit_tools::{Quota, QuotaCounts, QuotaLimits, http};
+use anyhow::Result;
+use ops_core::stats::{Metric, Value};
 
-use crate::config::Config;
+use crate::{commands_source::commands, config::Config, sql_query};
 
-/// Every tool of this configuration. None reaches the addresses that this process listens on.
+/// Every tool that is a part of this program. None reaches the addresses that this process listens on.
 pub(crate) fn configured(config: &Config, own: &http::Listeners) -> Vec<Arc<dyn Tool>> {
+    let mut tools = agentkit_tools::standard_within(&http(config, own), &quota(config));
+    tools.extend(agentkit::tool::control::all());
+    #[cfg(feature = "failpoints")]
+    tools.extend(crate::faults::ledger_tools());
+    tools
+}
+
+/// Every tool of this configuration: those of the program, and the commands and databases that the file declares.
+///
+/// # Errors
+/// If a command tool or a database cannot be used; the message has its line.
+pub(crate) fn all(config: &Config, own: &http::Listeners) -> Result<Vec<Arc<dyn Tool>>> {
+    let mut tools = configured(config, own);
+    tools.extend(commands(config, own)?);
+    tools.extend(sql_query::tool(config)?);
+    Ok(tools)
+}
+
+/// What tools may reach over HTTP.
+pub(crate) fn http(config: &Config, own: &http::Listeners) -> http::Settings {
     let defaults = http::Settings::default();
     let allow = config.optional("tools.http.allow").unwrap_or_default();
-    let http = http::Settings {
+    http::Settings {
         // Checked when the configuration was loaded.
         allow: allow.parse().unwrap_or_default(),
         own: own.clone(),
@@ -23,23 +48,69 @@ pub(crate) fn configured(config: &Config, own: &http::Listeners) -> Vec<Arc<dyn 
             .unwrap_or(defaults.timeout),
         writes: config.writes().to_vec(),
         ..defaults
-    };
+    }
+}
+
+/// Counters of every quota of this process.
+static QUOTA_COUNTS: LazyLock<Arc<QuotaCounts>> = LazyLock::new(Arc::default);
+
+/// The quota of all tools. Tools that are made anew share the quota, and its count of what workspaces have,
+/// unless its limits are others.
+pub(crate) fn quota(config: &Config) -> Arc<Quota> {
+    static LAST: Mutex<Option<Arc<Quota>>> = Mutex::new(None);
     let limit = |key| {
         config
             .number(key)
             .filter(|most| *most > 0)
             .unwrap_or(u64::MAX)
     };
-    let quota = Quota::new(
-        limit("quota.task_bytes"),
-        limit("quota.task_files"),
-        limit("quota.total_bytes"),
-    );
-    let mut tools = agentkit_tools::standard_within(&http, &Arc::new(quota));
-    tools.extend(agentkit::tool::control::all());
-    #[cfg(feature = "failpoints")]
-    tools.extend(crate::faults::ledger_tools());
-    tools
+    let limits = QuotaLimits {
+        task_bytes: limit("quota.task_bytes"),
+        task_files: limit("quota.task_files"),
+        tree_bytes: limit("quota.tree_bytes"),
+        total_bytes: limit("quota.total_bytes"),
+    };
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    let fits = last.take().filter(|quota| quota.limits() == limits);
+    let quota = fits.unwrap_or_else(|| Arc::new(Quota::new(limits, Arc::clone(&QUOTA_COUNTS))));
+    *last = Some(Arc::clone(&quota));
+    quota
+}
+
+/// The files of tasks as a part of the server.
+pub(crate) struct WorkspacesPart;
+
+impl ops_server::Part for WorkspacesPart {
+    fn name(&self) -> &'static str {
+        "workspaces"
+    }
+
+    fn state(&self) -> String {
+        match QUOTA_COUNTS.refused.load(Ordering::Relaxed) {
+            0 => "within the quotas".to_owned(),
+            refused => format!("writes that quotas refused: {refused}"),
+        }
+    }
+
+    fn metrics(&self) -> Vec<Metric> {
+        let counter = |name, help, count: &AtomicU64| Metric {
+            name,
+            help,
+            value: Value::Counter(count.load(Ordering::Relaxed)),
+        };
+        vec![
+            counter(
+                "opspawn_quota_refused",
+                "Files that tools could not write, because a disk quota was used up",
+                &QUOTA_COUNTS.refused,
+            ),
+            counter(
+                "opspawn_workspace_bytes_written",
+                "Bytes of the files that tools wrote to workspaces",
+                &QUOTA_COUNTS.bytes,
+            ),
+        ]
+    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ pub(crate) struct Decimal {
 }
 
 impl Decimal {
-    /// Reads the number that the text begins with, and gives what follows it.
+    /// Reads the number that the text begins with, and gives the text behind the number.
     pub(crate) fn read(text: &str) -> Option<(Self, &str)> {
         let (whole, mut rest) = digits(text)?;
         let mut fraction = "";

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::decimal::Decimal;
 
-/// What a duration looks like, for messages: "must be ...".
+/// The form of a duration, for messages: "must be ...".
 pub const FORM: &str = "a number of seconds, or text like `500ms`, `90s`, `1.5h` or `1h30m`";
 
 /// The longest duration: 1,000 years.
@@ -19,7 +19,7 @@ const UNITS: [(&str, u64); 5] = [
     ("d", 86_400_000_000),
 ];
 
-/// What is not a duration.
+/// Why a text is not a duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DurationError {
     /// Not of the form.

@@ -1,4 +1,4 @@
-//! Bytes as hexadecimal text. It is written in lower case, and read in either.
+//! Bytes as hexadecimal text. Digests are written in lower case, and read in either case.
 
 use std::fmt;
 

@@ -36,7 +36,7 @@ impl ModelName {
         }
     }
 
-    /// The scripted model, whatever its script is.
+    /// The scripted model with any script.
     #[must_use]
     pub fn scripted() -> Self {
         Self {

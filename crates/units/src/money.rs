@@ -2,13 +2,13 @@
 
 use crate::decimal::Decimal;
 
-/// What an amount looks like, for messages: "must be ...".
+/// The form of an amount, for messages: "must be ...".
 pub const FORM: &str = "an amount of USD like 0.25";
 
 /// The largest amount, in micro-USD: a thousand million dollars.
 pub const MAX: u64 = 1_000_000_000_000_000;
 
-/// What is not an amount of money.
+/// Why a text is not an amount of money.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MoneyError {
     /// Not of the form.
@@ -19,7 +19,7 @@ pub enum MoneyError {
     Range(String),
 }
 
-/// Micro-USD of an amount in USD, to the nearest one. White space around it means nothing.
+/// Micro-USD of an amount in USD, rounded to the nearest. White space around it means nothing.
 ///
 /// # Errors
 /// Text of another form, or an amount out of range.

@@ -1,13 +1,13 @@
-//! Names that were probably meant by one that is not known.
+//! The name that was probably meant by an unknown name.
 
 use crate::shown;
 
-/// A name far longer than any known one is no typing error, and costly to compare.
+/// A name far longer than any known name is no typing error, and costly to compare.
 const MAX_LENGTH: usize = 80;
 /// Known names that a message lists.
 const MAX_LISTED: usize = 24;
 
-/// The known name that was probably meant, if one is much like it.
+/// The known name that was probably meant, if a known name is much like the unknown name.
 #[must_use]
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let ranked = ranked(name, known);
@@ -25,7 +25,7 @@ pub fn several<'a>(
     ranked.map(|(_, candidate)| candidate).collect()
 }
 
-/// What to say of a name that is not known: the one that was probably meant, else those that there
+/// The words about a name that is not known: the one that was probably meant, else those that there
 /// are. It goes behind a semicolon.
 #[must_use]
 pub fn hint<'a>(name: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> String {
@@ -51,7 +51,7 @@ pub fn hint<'a>(name: &str, known: impl IntoIterator<Item = &'a str> + Clone) ->
     }
 }
 
-/// Says that a name is not known, and which one was probably meant.
+/// Says that a name is not known, and which name was probably meant.
 #[must_use]
 pub fn unknown<'a>(
     what: &str,
@@ -61,7 +61,7 @@ pub fn unknown<'a>(
     format!("unknown {what} `{}`; {}", shown(name), hint(name, known))
 }
 
-/// Those that are much like the name, by how much they differ and then by the alphabet.
+/// Known names that are much like the name, by how much they differ and then by the alphabet.
 fn ranked<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<(usize, &'a str)> {
     if name.len() > MAX_LENGTH {
         return Vec::new();
@@ -78,7 +78,7 @@ fn ranked<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<(usiz
     ranked
 }
 
-/// A name without what people write in one way or another.
+/// A name without the marks that people write in different ways.
 fn plain(name: &str) -> String {
     name.to_lowercase().replace(['-', ' '], "_")
 }

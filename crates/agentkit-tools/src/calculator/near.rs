@@ -17,7 +17,7 @@ const LN_10: f64 = std::f64::consts::LN_10;
 
 type Result<T> = std::result::Result<T, Problem>;
 
-/// A value, and how far from the true one it may be.
+/// A value, and how far it may be from the true value.
 #[derive(Debug, Clone)]
 pub(super) struct Near {
     middle: DBig,
@@ -144,7 +144,7 @@ impl Near {
         Self::rounded(middle, self.error + places as f64)
     }
 
-    /// What the value is at the least and at the most.
+    /// The least and the greatest that the value may be.
     pub(super) fn bounds(&self) -> (DBig, DBig) {
         if self.error == f64::NEG_INFINITY {
             return (self.middle.clone(), self.middle.clone());

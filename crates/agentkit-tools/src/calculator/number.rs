@@ -15,11 +15,11 @@ use super::{
 const MAX_BITS: usize = 16 * 1024;
 /// The most places that numbers are rounded to.
 const MAX_PLACES: i64 = 1000;
-/// Roots up to this one are looked for among the fractions.
+/// Roots up to this root are looked for among the fractions.
 const MAX_ROOT: usize = 1000;
 /// What is made with words of 64 bits before a calculation is given up: a few seconds.
 const MAX_WORK: u64 = 1 << 31;
-/// What a root, a logarithm or a power of a value that is not exact costs.
+/// Cost of a root, a logarithm or a power of a value that is not exact.
 const FUNCTION: u64 = 100_000;
 
 type Result<T> = std::result::Result<T, Problem>;
@@ -31,7 +31,7 @@ pub(super) enum Number {
     Near(Near),
 }
 
-/// What a calculation may still cost.
+/// Work that is left for a calculation.
 #[derive(Debug)]
 pub(super) struct Work(u64);
 
@@ -257,7 +257,7 @@ fn whole_power(base: &Number, exponent: &IBig, work: &mut Work) -> Result<Number
     })
 }
 
-/// Refuses at once what is far too large or too small, before anything is calculated.
+/// Refuses a value that is far too large or too small before the calculation.
 fn refuse_far(base: &RBig, exponent: &IBig) -> Result<()> {
     let (low, high) = log2_bounds(base);
     // Near 1 the estimate says nothing.

@@ -25,7 +25,7 @@ type Result<T> = std::result::Result<T, Located>;
 
 /// How deep parentheses, functions, signs and exponents may nest.
 const MAX_DEPTH: usize = 64;
-/// What may be written for an operator.
+/// Spellings of an operator.
 const MINUS: [char; 2] = ['-', '−'];
 const TIMES: [char; 4] = ['*', '×', '·', '⋅'];
 const DIVIDED: [char; 3] = ['/', '÷', '∕'];
@@ -136,7 +136,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// What small raised digits stand for, if they come next.
+    /// The number of small raised digits, if they come next.
     fn superscripts(&mut self) -> Option<IBig> {
         let digit = |c: char| SUPERSCRIPTS.iter().position(|known| *known == c);
         let rest = &self.text[self.at..];
@@ -296,7 +296,7 @@ impl<'a> Parser<'a> {
         self.text[self.at..].chars().next()
     }
 
-    /// Goes on by one character and returns where it was.
+    /// Goes on by one character and returns the place before.
     fn advance(&mut self) -> usize {
         let at = self.at;
         let next = self.text[at..].chars().next();

@@ -539,3 +539,14 @@ proptest! {
         prop_assert_eq!(undone, "0");
     }
 }
+
+#[test]
+fn only_what_takes_microseconds_is_evaluated_at_once() {
+    for quick in ["17 * 23", "(0.1 + 0.2) / -3", "12345678901234567890*98765"] {
+        assert!(is_quick(quick), "{quick}");
+    }
+    let long = "1+".repeat(QUICK_LENGTH / 2) + "1";
+    for slow in ["9^9^9", "2**4000", "pow(2, 9)", "1e9999", "1 % 3", &long] {
+        assert!(!is_quick(slow), "{slow}");
+    }
+}

@@ -15,7 +15,7 @@ pub(super) fn effective(ip: IpAddr) -> IpAddr {
 }
 
 /// Whether an [`effective`] address is one of the public internet. Source: the special-purpose
-/// registries of IANA (RFC 6890); what they do not call globally reachable is not public here.
+/// registries of IANA (RFC 6890); an address that they do not call globally reachable is not public here.
 pub(super) fn is_public(ip: IpAddr) -> bool {
     if units::mutant!("agentkit-tools.private_is_public") {
         return true;

@@ -12,12 +12,12 @@ use super::address::{effective, is_public};
 
 /// Hosts and networks that may be reached although they are not public; none by default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Allowed(Vec<Place>);
+pub struct Allowed(Vec<Location>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Place {
+struct Location {
     whereabouts: Whereabouts,
-    /// Any port if none is given.
+    /// Any port unless a port is given.
     port: Option<u16>,
 }
 
@@ -35,16 +35,16 @@ enum Whereabouts {
     "`{0}` is not a host, an address or a network; examples are intranet.example, 127.0.0.1:8080, \
      10.0.0.0/8 and [fd00::/8]:443"
 )]
-pub struct InvalidPlace(String);
+pub struct InvalidLocation(String);
 
 impl FromStr for Allowed {
-    type Err = InvalidPlace;
+    type Err = InvalidLocation;
 
     /// Reads places that are separated by commas or white space.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         text.split(|c: char| c == ',' || c.is_whitespace())
             .filter(|word| !word.is_empty())
-            .map(|word| Place::parse(word).ok_or_else(|| InvalidPlace(word.to_owned())))
+            .map(|word| Location::parse(word).ok_or_else(|| InvalidLocation(word.to_owned())))
             .collect::<Result<_, _>>()
             .map(Self)
     }
@@ -52,12 +52,13 @@ impl FromStr for Allowed {
 
 impl Allowed {
     /// Whether a host at this address and port may be reached.
-    pub(super) fn permits(&self, host: &str, address: SocketAddr) -> bool {
+    #[must_use]
+    pub fn permits(&self, host: &str, address: SocketAddr) -> bool {
         let ip = effective(address.ip());
         is_public(ip)
-            || self.0.iter().any(|place| {
-                place.port.is_none_or(|port| port == address.port())
-                    && match &place.whereabouts {
+            || self.0.iter().any(|location| {
+                location.port.is_none_or(|port| port == address.port())
+                    && match &location.whereabouts {
                         Whereabouts::Host(name) => name == plain(host),
                         Whereabouts::Network(network) => network.contains(&ip),
                     }
@@ -70,12 +71,12 @@ fn plain(host: &str) -> &str {
     host.strip_suffix('.').unwrap_or(host)
 }
 
-impl Place {
+impl Location {
     fn parse(word: &str) -> Option<Self> {
-        let (place, port) = split_port(word)?;
-        let whereabouts = match network(place) {
+        let (location, port) = split_port(word)?;
+        let whereabouts = match network(location) {
             Some(network) => Whereabouts::Network(network),
-            None => match Host::parse(place).ok()? {
+            None => match Host::parse(location).ok()? {
                 // Brackets are for ports, and other spellings of an address are mistakes.
                 Host::Ipv4(_) | Host::Ipv6(_) => return None,
                 Host::Domain(name) => {
@@ -99,18 +100,18 @@ fn network(text: &str) -> Option<IpNet> {
     }
 }
 
-/// The place and its port: `place`, `place:port` or `[place]:port`.
+/// The place and its port: `location`, `location:port` or `[location]:port`.
 fn split_port(word: &str) -> Option<(&str, Option<u16>)> {
     if let Some(rest) = word.strip_prefix('[') {
-        let (place, port) = rest.split_once(']')?;
+        let (location, port) = rest.split_once(']')?;
         return match port {
-            "" => Some((place, None)),
-            port => Some((place, Some(port.strip_prefix(':')?.parse().ok()?))),
+            "" => Some((location, None)),
+            port => Some((location, Some(port.strip_prefix(':')?.parse().ok()?))),
         };
     }
     match word.split_once(':') {
         // More than one colon is an IPv6 address.
-        Some((place, port)) if !port.contains(':') => Some((place, Some(port.parse().ok()?))),
+        Some((location, port)) if !port.contains(':') => Some((location, Some(port.parse().ok()?))),
         Some(_) | None => Some((word, None)),
     }
 }

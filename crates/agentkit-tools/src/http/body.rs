@@ -12,14 +12,14 @@ use url::Url;
 
 use super::{
     readable::readable,
-    unpack::{Coding, Rest},
+    unpack::{Coding, Ended},
 };
 
 /// How far into a document its own word on its encoding is looked for, in bytes.
 const SNIFFED: usize = 1024;
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// What was read of a body, as it came.
+/// The bytes of a body that were read, as they came.
 #[derive(Debug, Default)]
 pub(super) struct Body {
     bytes: Vec<u8>,
@@ -31,20 +31,20 @@ pub(super) struct Body {
 pub(super) struct Content {
     pub(super) bytes: Vec<u8>,
     end: End,
-    /// How it was packed.
+    /// Packing of the body.
     packed: Packed,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Packed {
     No,
-    /// It was, and is not any more.
+    /// The body was packed, and is not any more.
     Undone(Coding),
     /// In a way that is not known here.
-    Still,
+    Unknown,
 }
 
-/// Why nothing more was read.
+/// Why the reading ended.
 #[derive(Debug, Default)]
 enum End {
     /// There is no more.
@@ -52,7 +52,7 @@ enum End {
     Whole,
     /// More was not asked for.
     Truncated,
-    /// It broke off.
+    /// The connection broke off.
     Broken(String),
 }
 
@@ -107,7 +107,7 @@ impl Body {
             let packed = if codings.is_empty() || self.bytes.is_empty() {
                 Packed::No
             } else {
-                Packed::Still
+                Packed::Unknown
             };
             return Content {
                 bytes: self.bytes,
@@ -118,11 +118,11 @@ impl Body {
         let max = usize::try_from(max).unwrap_or(usize::MAX);
         let (bytes, rest) = coding.unpack(&self.bytes, max);
         let end = match (self.end, rest) {
-            (_, Rest::Unwanted) => End::Truncated,
+            (_, Ended::Unwanted) => End::Truncated,
             // That it ends too early is known.
-            (end @ (End::Truncated | End::Broken(_)), Rest::None | Rest::Broken(_)) => end,
-            (End::Whole, Rest::None) => End::Whole,
-            (End::Whole, Rest::Broken(error)) => {
+            (end @ (End::Truncated | End::Broken(_)), Ended::None | Ended::Broken(_)) => end,
+            (End::Whole, Ended::None) => End::Whole,
+            (End::Whole, Ended::Broken(error)) => {
                 End::Broken(format!("the packed body is damaged: {error}"))
             }
         };
@@ -162,7 +162,7 @@ impl Content {
         let declared = headers.get(header::CONTENT_TYPE);
         let media_type = declared.and_then(|value| value.to_str().ok());
         let media_type = media_type.unwrap_or_default();
-        let text = if self.packed == Packed::Still {
+        let text = if self.packed == Packed::Unknown {
             Err(self.bytes)
         } else {
             text(self.bytes, media_type)
@@ -196,7 +196,7 @@ impl Content {
 
 /// How a text is shown.
 pub(super) enum Form<'a> {
-    /// As it came.
+    /// As the body came.
     Raw,
     /// HTML as text that is read without its tags, with links from where it is.
     Readable { base: &'a Url, max: u64 },

@@ -19,13 +19,13 @@ use tokio::{
     net::TcpStream,
     sync::OnceCell,
     task::JoinSet,
-    time::timeout,
+    time::{timeout, timeout_at},
 };
 use tokio_rustls::TlsConnector;
 use url::Host;
 
 use super::{
-    Outgoing, Trouble,
+    Outgoing, SendError,
     body::Body,
     target::{Target, Transport},
 };
@@ -60,23 +60,25 @@ impl Connector {
         &self,
         target: &Target,
         outgoing: &Outgoing,
-    ) -> Result<(StatusCode, HeaderMap, Body), Trouble> {
-        let stream = self.connect(target).await.map_err(Trouble::Before)?;
+    ) -> Result<(StatusCode, HeaderMap, Body), SendError> {
+        let stream = self.connect(target).await.map_err(SendError::Before)?;
         let (mut sender, connection) = http1::Builder::new()
             .max_buf_size(MAX_HEAD)
             .max_headers(MAX_HEADERS)
             .handshake(TokioIo::new(stream))
             .await
-            .map_err(|error| Trouble::Before(broken(target, &error)))?;
+            .map_err(|error| SendError::Before(broken(target, &error)))?;
         // Aborted when this call is over, or is given up.
         let mut driver = JoinSet::new();
         driver.spawn(connection);
 
-        let request = request(target, outgoing).map_err(Trouble::Before)?;
-        let answer = sender
-            .send_request(request)
+        let request = request(target, outgoing).map_err(SendError::Before)?;
+        // A server that never answers is given up before the call's own time is over, which would leave open whether
+        // the request was sent.
+        let answer = timeout_at(outgoing.until, sender.send_request(request))
             .await
-            .map_err(|error| Trouble::After(broken(target, &error)))?;
+            .map_err(|_| SendError::After(silent(target)))?
+            .map_err(|error| SendError::After(broken(target, &error)))?;
         let (head, incoming) = answer.into_parts();
         let body = Body::read(incoming, outgoing.max_bytes, outgoing.until).await;
         Ok((head.status, head.headers, body))
@@ -112,7 +114,7 @@ impl Connector {
     }
 }
 
-/// A configuration that trusts what the system trusts.
+/// A configuration that trusts the certificates of the system.
 async fn system_tls() -> Result<Arc<ClientConfig>, Failure> {
     let made = tokio::task::spawn_blocking(|| {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -134,7 +136,7 @@ async fn system_tls() -> Result<Arc<ClientConfig>, Failure> {
 }
 
 /// A connection to the first of these addresses that answers.
-async fn dial(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+pub(super) async fn dial(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     let mut last = io::ErrorKind::NotFound.into();
     for address in addresses {
         match timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await {
@@ -178,6 +180,11 @@ fn request(target: &Target, outgoing: &Outgoing) -> Result<Request<Full<bytes::B
 fn unreachable(target: &Target, error: &io::Error) -> Failure {
     let message = format!("`{}` cannot be reached: {error}", target.authority);
     Failure::passing("connection_failed", message)
+}
+
+fn silent(target: &Target) -> Failure {
+    let message = format!("`{}` gave no answer in time", target.authority);
+    Failure::passing("tool_timeout", message)
 }
 
 /// What hyper says of a request that got no answer, with the cause, as it alone tells what happened.

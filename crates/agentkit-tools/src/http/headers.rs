@@ -15,7 +15,7 @@ const MAX_COUNT: usize = 32;
 /// The most bytes of names and values together.
 const MAX_BYTES: usize = 16 * 1024;
 /// Of a header that came back, so much is shown, in bytes.
-const MAX_SHOWN: usize = 2 * 1024;
+const EXCERPT_LIMIT: usize = 2 * 1024;
 
 /// Headers that belong to the connection, or that would have the body come in a form that is not
 /// read here.
@@ -31,8 +31,8 @@ const OURS: [HeaderName; 9] = [
     header::ACCEPT_ENCODING,
 ];
 
-/// Headers that say nothing of who asks, and so go to another origin as well.
-const FOR_STRANGERS: [HeaderName; 4] = [
+/// Headers that do not tell who asks, and so go to another origin as well.
+const CROSS_ORIGIN: [HeaderName; 4] = [
     header::ACCEPT,
     header::ACCEPT_ENCODING,
     header::ACCEPT_LANGUAGE,
@@ -40,7 +40,7 @@ const FOR_STRANGERS: [HeaderName; 4] = [
 ];
 
 /// Headers that are shown: what they say helps to go on. Cookies are secrets.
-const SHOWN: [HeaderName; 17] = [
+const SHOWN_HEADERS: [HeaderName; 17] = [
     header::ACCEPT_RANGES,
     header::AGE,
     header::ALLOW,
@@ -70,7 +70,7 @@ pub(crate) fn schema() -> Value {
     })
 }
 
-/// The headers that a model gave, and those that are sent unless it gave them.
+/// The headers of a model, and the headers that are sent unless the model gave them.
 pub(crate) fn parse(given: BTreeMap<String, String>) -> Result<HeaderMap, Failure> {
     let size: usize = given
         .iter()
@@ -121,8 +121,8 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
 }
 
 /// Drops what was meant for one origin alone: credentials above all, whatever their header is called.
-pub(super) fn keep_for_strangers(headers: &mut HeaderMap) {
-    let kept = FOR_STRANGERS.into_iter().filter_map(|name| {
+pub(super) fn keep_cross_origin(headers: &mut HeaderMap) {
+    let kept = CROSS_ORIGIN.into_iter().filter_map(|name| {
         let value = headers.get(&name)?.clone();
         Some((name, value))
     });
@@ -133,7 +133,7 @@ pub(super) fn keep_for_strangers(headers: &mut HeaderMap) {
 pub(super) fn show(headers: &HeaderMap, result: &mut Value) {
     let mut shown = Map::new();
     let mut cut = Vec::new();
-    for name in &SHOWN {
+    for name in &SHOWN_HEADERS {
         let values: Vec<_> = headers
             .get_all(name)
             .iter()
@@ -143,8 +143,8 @@ pub(super) fn show(headers: &HeaderMap, result: &mut Value) {
             continue;
         }
         let mut text = values.join(", ");
-        if text.len() > MAX_SHOWN {
-            text.truncate(text.floor_char_boundary(MAX_SHOWN));
+        if text.len() > EXCERPT_LIMIT {
+            text.truncate(text.floor_char_boundary(EXCERPT_LIMIT));
             cut.push(name.as_str());
         }
         shown.insert(name.to_string(), text.into());
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_learn_nothing() {
+    fn other_origins_learn_nothing() {
         let mut headers = parsed(&[
             ("Authorization", "a"),
             ("Cookie", "b"),
@@ -232,7 +232,7 @@ mod tests {
             ("Referer", "d"),
         ])
         .unwrap();
-        keep_for_strangers(&mut headers);
+        keep_cross_origin(&mut headers);
         let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
         assert_eq!(names, ["accept", "accept-encoding", "user-agent"]);
@@ -258,7 +258,7 @@ mod tests {
         show(&headers, &mut result);
         let shown = &result["headers"];
         assert_eq!(shown["link"], "a, b");
-        assert_eq!(shown["etag"].as_str().unwrap().len(), MAX_SHOWN);
+        assert_eq!(shown["etag"].as_str().unwrap().len(), EXCERPT_LIMIT);
         assert_eq!(shown.get("set-cookie"), None);
         // tools/T2: what is cut is told.
         assert_eq!(result["headers_cut"], json!(["etag"]));

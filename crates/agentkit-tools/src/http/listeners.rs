@@ -21,7 +21,8 @@ impl Listeners {
     }
 
     /// Whether a connection to this address would be answered by this process.
-    pub(super) fn has(&self, address: SocketAddr) -> bool {
+    #[must_use]
+    pub fn has(&self, address: SocketAddr) -> bool {
         let own = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let ip = destination(address.ip());
         own.iter().any(|own| {
@@ -43,7 +44,7 @@ fn destination(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// Whether an address is one of this machine: only then a socket can be bound to it.
+/// Whether an address is an address of this machine: only then a socket can be bound to it.
 fn is_local(ip: IpAddr) -> bool {
     ip.is_loopback() || UdpSocket::bind((ip, 0)).is_ok()
 }

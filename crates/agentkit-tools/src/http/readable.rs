@@ -12,7 +12,7 @@ const MAX_INDENT: usize = 8;
 /// The longest address of a link that is shown, in bytes.
 const MAX_LINK: usize = 2 * 1024;
 
-/// What is read of a page.
+/// Limits on reading a page.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Readable {
     pub(super) title: String,
@@ -89,7 +89,7 @@ struct Page<'a> {
     row: bool,
 }
 
-/// Elements whose content nobody reads.
+/// Elements whose content is not for readers.
 const HIDDEN: [&str; 9] = [
     "script", "style", "template", "svg", "math", "iframe", "object", "noscript", "head",
 ];
@@ -240,14 +240,14 @@ impl Page<'_> {
         self.out.push_str(word);
     }
 
-    /// Something that the next text follows at once.
+    /// An element that the next text follows at once.
     fn mark(&mut self, mark: &str) {
         self.space = false;
         self.flush();
         self.out.push_str(mark);
     }
 
-    /// Puts what is due before a text.
+    /// Puts the due space before a text.
     fn flush(&mut self) {
         if self.breaks > 0 {
             let there = self.out.len() - self.out.trim_end_matches('\n').len();

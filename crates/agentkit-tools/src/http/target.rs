@@ -35,7 +35,7 @@ pub(super) enum Transport {
     Tls,
 }
 
-/// A URL as somebody wrote it. Whatever spelling of an address a host has, one parser reads it, here
+/// A URL as it was written. Whatever spelling of an address a host has, one parser reads it, here
 /// and for the connection.
 pub(crate) fn parse(text: &str) -> Result<Url, Failure> {
     if text.len() > MAX_URL {
@@ -58,7 +58,7 @@ fn invalid(message: String) -> Failure {
     Failure::last("invalid_url", message)
 }
 
-/// Whether a URL is one for HTTP, without credentials: they would be in every log.
+/// Whether a URL is for HTTP, without credentials: they would be in every log.
 pub(super) fn check_url(url: &Url) -> Result<(), Failure> {
     if !matches!(url.scheme(), "http" | "https") {
         let message = format!("only http and https are known, not `{}`", url.scheme());

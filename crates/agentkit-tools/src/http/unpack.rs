@@ -8,7 +8,7 @@ use std::io::{self, Read};
 
 use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 
-/// What is sent as `Accept-Encoding`.
+/// The value of `Accept-Encoding`.
 pub(super) const ACCEPTED: &str = "gzip, deflate, br, zstd";
 /// The window that zstd may use in HTTP: 8 MiB.
 const ZSTD_WINDOW_LOG: u32 = 23;
@@ -24,9 +24,9 @@ pub(super) enum Coding {
     Zstd,
 }
 
-/// Why nothing more was unpacked.
+/// Why the unpacking ended.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Rest {
+pub(super) enum Ended {
     /// There is no more.
     None,
     /// More was not wanted.
@@ -58,7 +58,7 @@ impl Coding {
     }
 
     /// At most `max` bytes of what is packed.
-    pub(super) fn unpack(self, packed: &[u8], max: usize) -> (Vec<u8>, Rest) {
+    pub(super) fn unpack(self, packed: &[u8], max: usize) -> (Vec<u8>, Ended) {
         match self {
             Self::Gzip => read(MultiGzDecoder::new(packed), max),
             // By the RFC it has the frame of zlib, which some servers leave out.
@@ -67,7 +67,7 @@ impl Coding {
             Self::Brotli => read(brotli_decompressor::Decompressor::new(packed, PIECE), max),
             Self::Zstd => match zstd(packed) {
                 Ok(decoder) => read(decoder, max),
-                Err(error) => (Vec::new(), Rest::Broken(error.to_string())),
+                Err(error) => (Vec::new(), Ended::Broken(error.to_string())),
             },
         }
     }
@@ -84,21 +84,21 @@ fn has_zlib_header(packed: &[u8]) -> bool {
         if first & 0x0f == 8 && (u16::from(*first) * 256 + u16::from(*second)) % 31 == 0)
 }
 
-fn read(mut unpacked: impl Read, max: usize) -> (Vec<u8>, Rest) {
+fn read(mut unpacked: impl Read, max: usize) -> (Vec<u8>, Ended) {
     let mut bytes = Vec::new();
     let mut piece = vec![0; PIECE];
     loop {
         match unpacked.read(&mut piece) {
-            Ok(0) => return (bytes, Rest::None),
+            Ok(0) => return (bytes, Ended::None),
             Ok(read) => {
                 let room = max - bytes.len();
                 bytes.extend_from_slice(&piece[..read.min(room)]);
                 if read > room {
-                    return (bytes, Rest::Unwanted);
+                    return (bytes, Ended::Unwanted);
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return (bytes, Rest::Broken(error.to_string())),
+            Err(error) => return (bytes, Ended::Broken(error.to_string())),
         }
     }
 }
@@ -155,21 +155,21 @@ mod tests {
             let (bytes, rest) = coding.unpack(&packed, 1 << 20);
             assert_eq!(
                 (bytes.as_slice(), rest),
-                (text.as_bytes(), Rest::None),
+                (text.as_bytes(), Ended::None),
                 "{coding:?}"
             );
             let (bytes, rest) = coding.unpack(&packed, 10);
-            assert_eq!((bytes.len(), rest), (10, Rest::Unwanted), "{coding:?}");
+            assert_eq!((bytes.len(), rest), (10, Ended::Unwanted), "{coding:?}");
         }
         // Without the frame of zlib, as some servers send it; and two members of gzip.
         let mut encoder = DeflateEncoder::new(Vec::new(), Compression::fast());
         encoder.write_all(text.as_bytes()).unwrap();
         let (bytes, rest) = Coding::Deflate.unpack(&encoder.finish().unwrap(), 1 << 20);
-        assert_eq!((bytes.as_slice(), rest), (text.as_bytes(), Rest::None));
+        assert_eq!((bytes.as_slice(), rest), (text.as_bytes(), Ended::None));
         let two = [gzip(b"one "), gzip(b"two")].concat();
         assert_eq!(
             Coding::Gzip.unpack(&two, 100),
-            (b"one two".to_vec(), Rest::None)
+            (b"one two".to_vec(), Ended::None)
         );
     }
 
@@ -181,7 +181,7 @@ mod tests {
             let packed = packed(coding, &zeros);
             assert!(packed.len() < 1 << 20, "{coding:?}");
             let (bytes, rest) = coding.unpack(&packed, 1000);
-            assert_eq!((bytes.len(), rest), (1000, Rest::Unwanted), "{coding:?}");
+            assert_eq!((bytes.len(), rest), (1000, Ended::Unwanted), "{coding:?}");
         }
     }
 
@@ -191,7 +191,7 @@ mod tests {
         let frame = [0x28, 0xb5, 0x2f, 0xfd, 0x00, 0xa8, 0x01, 0x00, 0x00];
         let (bytes, rest) = Coding::Zstd.unpack(&frame, 1000);
         assert!(
-            bytes.is_empty() && matches!(rest, Rest::Broken(_)),
+            bytes.is_empty() && matches!(rest, Ended::Broken(_)),
             "{rest:?}"
         );
     }
@@ -204,7 +204,7 @@ mod tests {
             let (bytes, rest) = coding.unpack(&packed[..packed.len() / 2], 1 << 20);
             assert!(text.as_bytes().starts_with(&bytes), "{coding:?}");
             assert!(
-                !bytes.is_empty() && matches!(rest, Rest::Broken(_)),
+                !bytes.is_empty() && matches!(rest, Ended::Broken(_)),
                 "{coding:?} {rest:?}"
             );
         }

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use agentkit::{
     event::Seen,
+    policy,
     tool::{Effect, NotDone},
 };
 use serde::Deserialize;
@@ -16,7 +17,7 @@ const MAX_FILLED: usize = 512;
 /// The most bytes of a probe's answer that are read.
 const MAX_ANSWER: u64 = 8 << 10;
 
-/// What is known of a place that requests write to. The first rule that fits a request holds.
+/// Knowledge of a place that requests write to. The first rule that fits a request holds.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WriteRule {
@@ -66,14 +67,14 @@ pub struct Looks {
     pub is: Option<Value>,
 }
 
-/// What follows where a request did not take effect.
+/// The consequence where a request did not take effect.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnNotDone {
     /// A person decides.
     #[default]
     Park,
-    /// It is sent again, with the same key.
+    /// The request is sent again, with the same key.
     Rerun,
 }
 
@@ -93,12 +94,12 @@ fn duration<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Duratio
 }
 
 impl WriteRule {
-    /// What is wrong with the rule, if anything is.
+    /// The mistake of the rule, if there is a mistake.
     ///
     /// # Errors
     /// A sentence that names the field.
     pub fn check(&self) -> Result<(), String> {
-        let url = self.place().ok_or_else(|| {
+        let url = self.endpoint().ok_or_else(|| {
             format!(
                 "`url` must be an http or https URL without query, user or fragment, and not `{}`",
                 self.url
@@ -146,9 +147,9 @@ impl WriteRule {
         Ok(())
     }
 
-    /// What the rule says, for a list of tools.
+    /// The rule in words, for a list of tools.
     #[must_use]
-    pub fn told(&self) -> String {
+    pub fn summary(&self) -> String {
         let methods = match self.methods.is_empty() {
             true => "any method".to_owned(),
             false => self.methods.join(", "),
@@ -164,7 +165,7 @@ impl WriteRule {
         format!("{methods} {}{keyed}{}", self.url, probe.unwrap_or_default())
     }
 
-    fn place(&self) -> Option<Url> {
+    fn endpoint(&self) -> Option<Url> {
         let url = Url::parse(&self.url).ok()?;
         let plain = url.query().is_none()
             && url.fragment().is_none()
@@ -174,13 +175,14 @@ impl WriteRule {
     }
 
     fn fits(&self, url: &Url, method: &str) -> bool {
-        let Some(place) = self.place() else {
+        let plain = policy::plain_url(&self.url);
+        let Some(endpoint) = plain.and_then(|plain| Url::parse(&plain).ok()) else {
             return false;
         };
-        let path = place.path().trim_end_matches('/');
+        let path = endpoint.path().trim_end_matches('/');
         let below = url.path().strip_prefix(path);
         (self.methods.is_empty() || self.methods.iter().any(|known| known == method))
-            && place.origin() == url.origin()
+            && endpoint.origin() == url.origin()
             && below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 }
@@ -190,13 +192,25 @@ impl WriteRule {
 pub(crate) struct Writes(pub(crate) Vec<WriteRule>);
 
 impl Writes {
+    /// The first rule that fits a request. A server may read an escaped `/` or `..` in the path as what it stands for:
+    /// where that would be the place of another rule or of none, nothing is known of the request.
     fn rule(&self, arguments: &Value) -> Option<&WriteRule> {
-        let url = Url::parse(crate::text(arguments, "url")).ok()?;
-        let method = crate::text(arguments, "method");
-        self.0.iter().find(|rule| rule.fits(&url, method))
+        let (url, method) = (
+            crate::text(arguments, "url"),
+            crate::text(arguments, "method"),
+        );
+        let place = |url: &str| {
+            let url = Url::parse(url).ok()?;
+            self.0.iter().position(|rule| rule.fits(&url, method))
+        };
+        let found = place(&policy::plain_url(url)?)?;
+        let lenient = policy::lenient_url(url);
+        let is_sure = lenient.is_none_or(|lenient| place(&lenient) == Some(found));
+        let is_sure = is_sure || units::mutant!("agentkit-tools.an_escaped_path_is_believed");
+        self.0.get(found).filter(|_| is_sure)
     }
 
-    /// What sending a request again does.
+    /// The effect of sending a request again.
     pub(crate) fn effect(&self, arguments: &Value) -> Effect {
         match self.rule(arguments) {
             Some(rule) if rule.keyed => Effect::Keyed,
@@ -218,7 +232,7 @@ impl Writes {
                 Value::Null | Value::Array(_) | Value::Object(_) => None,
             },
         })?;
-        let target = rule.place()?.join(&filled).ok()?;
+        let target = rule.endpoint()?.join(&filled).ok()?;
         let mut input = json!({"url": target.as_str(), "raw": true, "max_bytes": MAX_ANSWER});
         // What lets the request in lets the look in, on the same server and nowhere else.
         let own = Url::parse(crate::text(arguments, "url")).ok()?;
@@ -242,7 +256,7 @@ impl Writes {
         Some((probe, input))
     }
 
-    /// What the answer to a look says.
+    /// The meaning of the answer to a look.
     pub(crate) fn probed(&self, arguments: &Value, result: &Value) -> Seen {
         let rule = self.rule(arguments).and_then(|rule| rule.probe.as_ref());
         let Some(probe) = rule else {
@@ -347,6 +361,17 @@ mod tests {
             ("PUT", "https://pay.example/v1/charges", Effect::Write),
             ("POST", "https://pay.example/v10", Effect::Write),
             ("POST", "https://pay.example/v1/../v2", Effect::Write),
+            ("POST", "https://pay.example/v1/..%2fv2", Effect::Write),
+            ("POST", "https://pay.example/v1%2f..%2fv2", Effect::Write),
+            (
+                "POST",
+                "https://pay.example/v1/%252e%252e/v2",
+                Effect::Write,
+            ),
+            ("POST", "https://pay.example/v1/a;x=1/..;/b", Effect::Keyed),
+            ("POST", "https://pay.example/v1/..;/v2", Effect::Write),
+            ("POST", "https://PAY.example./%76%31/a%2Fb", Effect::Keyed),
+            ("POST", "https://shop.example/x/..%2forders", Effect::Write),
             ("POST", "http://pay.example/v1", Effect::Write),
             ("POST", "https://pay.example:8443/v1", Effect::Write),
             ("POST", "https://pay.example.evil/v1", Effect::Write),

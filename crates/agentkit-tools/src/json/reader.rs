@@ -7,11 +7,11 @@ use std::fmt;
 
 use super::{Node, Number};
 
-/// What a value takes in memory, in bytes, with the slack of a list that grows.
+/// Bytes of a value in memory, with the slack of a list that grows.
 const VALUE: usize = 48;
-/// What a member takes beyond its value and the bytes of its name.
+/// Bytes of a member beyond its value and its name.
 const MEMBER: usize = 48;
-/// What a text takes beyond its bytes.
+/// Bytes of a text beyond its own.
 const TEXT: usize = 16;
 
 /// How much may be read.
@@ -23,7 +23,7 @@ pub(crate) struct Limits {
     pub(crate) memory: usize,
 }
 
-/// A document, and what had to be changed of it.
+/// A document, and its changes.
 #[derive(Debug)]
 pub(crate) struct Reading {
     pub(crate) node: Node,
@@ -34,7 +34,7 @@ pub(crate) struct Reading {
 /// Why a text is not read.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Problem {
-    /// It is not JSON.
+    /// The text is not JSON.
     Syntax {
         line: usize,
         /// In characters, from 1.
@@ -242,7 +242,7 @@ impl Reader<'_> {
         }
     }
 
-    /// What comes after a backslash.
+    /// The character behind a backslash.
     fn escape(&mut self) -> Result<char> {
         let Some(byte) = self.peek() else {
             return Err(Stop::Syntax("expected an escape, but the document ends"));

@@ -15,7 +15,7 @@ use crate::{
 const MAX_BYTES: u64 = 64 << 20;
 /// The most memory that a document may take once it is read, about, in bytes.
 const MAX_MEMORY: usize = 256 << 20;
-/// How deep it may nest.
+/// Depth that a document may have.
 const MAX_DEPTH: usize = 128;
 
 /// Where the document is.

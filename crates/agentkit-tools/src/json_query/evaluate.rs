@@ -18,12 +18,12 @@ use crate::{
 const MAX_STEPS: usize = 20_000_000;
 /// The most nodes that are held at once.
 const MAX_NODES: usize = 2_000_000;
-/// How many steps are taken before somebody may stop them.
+/// Steps between two looks for a cancellation.
 const STRIDE: usize = 1 << 16;
 /// Patterns of the document that are kept compiled.
 const MAX_PATTERNS: usize = 64;
 /// How many patterns of the document that cannot be used are told.
-const MAX_TOLD: usize = 5;
+const MAX_LISTED: usize = 5;
 
 pub(super) struct Evaluation<'a> {
     root: &'a Node,
@@ -53,7 +53,7 @@ impl<'a> Evaluation<'a> {
         self.select(self.root, query)
     }
 
-    /// Patterns of the document that matched nothing because they cannot be used, and why.
+    /// Patterns of the document that had no match because they cannot be used, and why.
     pub(super) fn into_unusable(self) -> Vec<String> {
         self.unusable
     }
@@ -231,7 +231,7 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    /// The pattern that a value of the document is, if it is one.
+    /// The pattern that a value of the document holds, if the value is a pattern.
     fn compiled(
         &mut self,
         pattern: Found<'a>,
@@ -252,7 +252,7 @@ impl<'a> Evaluation<'a> {
         let compiled = match Compiled::of_document(pattern, extent) {
             Ok(compiled) => Some(compiled),
             Err(problem) => {
-                if self.unusable.len() < MAX_TOLD && !self.unusable.contains(&problem) {
+                if self.unusable.len() < MAX_LISTED && !self.unusable.contains(&problem) {
                     self.unusable.push(problem);
                 }
                 None

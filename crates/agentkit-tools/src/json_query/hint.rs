@@ -1,7 +1,7 @@
-//! What to write instead of what other dialects of JSONPath know.
+//! The right form for words of other dialects of JSONPath.
 
 /// Words that stand between two values elsewhere, and how RFC 9535 says it.
-const WORDS: [(&[&str], &str); 10] = [
+const FOREIGN_OPERATORS: [(&[&str], &str); 10] = [
     (
         &["in", "nin", "anyof", "noneof", "subsetof"],
         "there is no `in`: write `@.id == \"a\" || @.id == \"b\"`, or `match(@.id, \"a|b\")`",
@@ -42,7 +42,7 @@ const WORDS: [(&[&str], &str); 10] = [
     ),
 ];
 
-/// What may have been meant at that byte.
+/// The probable meaning at that byte.
 pub(super) fn of(text: &str, at: usize) -> Option<String> {
     let in_filter = is_in_filter(&text[..at]);
     let rest = text[at..].trim_start();
@@ -60,7 +60,11 @@ pub(super) fn of(text: &str, at: usize) -> Option<String> {
     if rest.is_empty() {
         return (spaced && !in_filter).then(|| "white space may not stand at the end".to_owned());
     }
-    if in_filter && let Some((_, hint)) = WORDS.iter().find(|(words, _)| words.contains(&&*word)) {
+    if in_filter
+        && let Some((_, hint)) = FOREIGN_OPERATORS
+            .iter()
+            .find(|(words, _)| words.contains(&&*word))
+    {
         return said(hint);
     }
     for (operator, hint) in [

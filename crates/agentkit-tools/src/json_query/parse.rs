@@ -1,4 +1,4 @@
-//! Reads a query by the grammar of RFC 9535, and refuses everything else with a hint.
+//! Reads a query by the grammar of RFC 9535, and refuses other texts with a hint.
 //!
 //! Models write what other dialects of JSONPath know: `in`, `is null`, `size`, arithmetic. A reader
 //! that takes such words for a part of a name answers with nothing, which looks like an answer. So
@@ -16,7 +16,7 @@ use crate::json::{Node, Number};
 /// How deep filters, parentheses and functions nest.
 const MAX_DEPTH: usize = 16;
 
-/// What is wrong with a query, and at which byte.
+/// A mistake of a query, and its byte.
 #[derive(Debug)]
 pub(super) struct Problem {
     pub(super) at: usize,
@@ -264,7 +264,7 @@ impl Parser<'_> {
         Ok(Condition::Compare(left, comparison, right))
     }
 
-    /// The operator of a comparison with the white space around it, if there is one.
+    /// The operator of a comparison with the white space around it, if there is an operator.
     fn comparison(&mut self) -> Option<Comparison> {
         let before = self.at;
         self.space();
@@ -416,7 +416,7 @@ impl Parser<'_> {
         self.singular(term, from)
     }
 
-    /// What stands for one value.
+    /// An expression for one value.
     fn singular(&self, term: Term, from: usize) -> Result<Operand> {
         match term {
             Term::Operand(operand) => Ok(operand),
@@ -475,7 +475,7 @@ impl Parser<'_> {
     }
 }
 
-/// What may be a test or one side of a comparison.
+/// A test, or one side of a comparison.
 enum Term {
     Query(Query),
     Operand(Operand),

@@ -1,4 +1,4 @@
-//! Patterns of `match` and `search` (RFC 9485), and what matching one costs.
+//! Patterns of `match` and `search` (RFC 9485), and the cost of a match.
 
 use regex::{Regex, RegexBuilder};
 

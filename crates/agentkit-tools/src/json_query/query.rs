@@ -39,7 +39,7 @@ pub(super) enum Selector {
     Filter(Condition),
 }
 
-/// What holds for a node or not.
+/// A condition on a node.
 #[derive(Debug)]
 pub(super) enum Condition {
     Any(Vec<Condition>),
@@ -74,7 +74,7 @@ pub(super) enum Extent {
     Part,
 }
 
-/// What is one value, or nothing.
+/// One value, or no value.
 #[derive(Debug)]
 pub(super) enum Operand {
     Literal(Node),
@@ -86,7 +86,7 @@ pub(super) enum Operand {
 }
 
 impl Query {
-    /// Whether it selects one node at the most.
+    /// Whether the query selects one node at the most.
     pub(super) fn is_singular(&self) -> bool {
         let one = |segment: &Segment| match segment {
             Segment::Children(selectors) => {
@@ -98,7 +98,7 @@ impl Query {
     }
 }
 
-/// The query, if it is one.
+/// The query, if the expression is a query.
 pub(super) fn read(text: &str) -> Result<Query, Failure> {
     if text.len() > MAX_LENGTH {
         let size = text.len();

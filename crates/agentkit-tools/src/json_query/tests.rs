@@ -1,4 +1,4 @@
-//! The examples of RFC 9535, and what would take too long.
+//! The examples of RFC 9535, and queries that would take too long.
 
 use proptest::prelude::*;
 use tokio_util::sync::CancellationToken;
@@ -186,7 +186,7 @@ fn what_is_no_query_is_told() {
     }
 }
 
-/// tools/T3: what other dialects know is refused with the form of RFC 9535.
+/// tools/T3: words of other dialects are refused with the form of RFC 9535.
 #[test]
 fn what_other_dialects_write_is_refused_with_a_hint() {
     for (query, hint) in [

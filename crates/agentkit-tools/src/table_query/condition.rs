@@ -131,7 +131,7 @@ impl Condition {
         }
     }
 
-    /// A text is the same as the one that is written so: `"0123"` is not `123`. Numbers are by value.
+    /// A text is the same as a text that is written so: `"0123"` is not `123`. Numbers are by value.
     fn same(&self, cell: &Cell, value: &Cell) -> bool {
         match value {
             Cell::Text(text) => *cell != Cell::Empty && cell.text() == *text,

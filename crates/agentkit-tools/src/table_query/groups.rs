@@ -19,7 +19,7 @@ const MAX_GROUPS: usize = 100_000;
 /// The most bytes of different values that are kept to be counted, of all groups together.
 const MAX_DISTINCT: usize = 64 << 20;
 
-/// Something that is calculated for each group.
+/// A value that is calculated for each group.
 #[derive(Deserialize)]
 pub(super) struct Aggregate {
     #[serde(rename = "fn")]
@@ -53,14 +53,14 @@ impl Function {
     }
 }
 
-/// What is calculated, of which column, and its name.
+/// A calculation, its column, and its name.
 struct Wanted {
     function: Function,
     at: Option<usize>,
     name: String,
 }
 
-/// What is known of a column of one group so far.
+/// Knowledge of a column of one group so far.
 #[derive(Default)]
 struct State {
     count: usize,

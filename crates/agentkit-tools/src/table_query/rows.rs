@@ -33,7 +33,7 @@ pub(super) enum Format {
     Ndjson,
 }
 
-/// What stands before the decimals of a number.
+/// The mark before the decimals of a number.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 pub(super) enum Decimal {
     #[default]
@@ -46,9 +46,9 @@ pub(super) enum Decimal {
 /// A cell of a row.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Cell {
-    /// There is none, or it is empty.
+    /// The cell is missing or empty.
     Empty,
-    /// As it stands in the table.
+    /// The text as it stands in the table.
     Text(String),
     /// A value of JSON that is no text.
     Json(Node),
@@ -153,7 +153,7 @@ pub(super) fn number(text: &str, decimal: Decimal) -> Option<RBig> {
     })
 }
 
-/// Numbers before texts, each in their order; what is empty comes last.
+/// Numbers before texts, each in their order; empty cells come last.
 pub(super) fn compare(left: &Cell, right: &Cell, decimal: Decimal) -> Ordering {
     match (left, right) {
         (Cell::Empty, Cell::Empty) => Ordering::Equal,
@@ -168,7 +168,7 @@ pub(super) fn compare(left: &Cell, right: &Cell, decimal: Decimal) -> Ordering {
     }
 }
 
-/// What a row is sorted by in one column, in the order of [`compare`].
+/// The sort key of a row in one column, in the order of [`compare`].
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum SortKey {
     Number(RBig),
@@ -373,7 +373,7 @@ impl<'a> Table<'a> {
     }
 }
 
-/// Whether a text is a JSON array of objects, or an empty one. A header of CSV may begin with `[` too.
+/// Whether a text is a JSON array of objects, or an empty array. A header of CSV may begin with `[` too.
 fn is_list(text: &str) -> bool {
     let inner = text.strip_prefix('[').map(str::trim_start);
     inner.is_some_and(|inner| inner.starts_with(['{', '[']) || inner.trim_end() == "]")

@@ -9,13 +9,12 @@ use std::{
 use agentkit::{
     BoxFuture, StepId, Tool,
     event::{CallKey, Failure, Handle},
-    policy::{ConfiguredPolicy, Policy, PolicyCheck, PolicyContext, PolicyFile},
+    policy::{ConfiguredPolicy, Policy, PolicyContext, PolicyFile},
     tool::{BlobReader, Effect, Gate, Outcome, Registry, ToolContext},
 };
 use agentkit_tools::http::Settings;
 use bytes::Bytes;
 use serde_json::Value;
-use tokio_util::sync::CancellationToken;
 
 #[derive(Default)]
 struct Blobs(Mutex<BTreeMap<String, Bytes>>);
@@ -94,16 +93,13 @@ impl Harness {
     }
 
     pub(crate) fn context(&self) -> ToolContext {
+        let step = StepId(self.next);
         ToolContext {
-            step: StepId(self.next),
             key: CallKey::new([self.next.to_be_bytes()[3]; 16]),
-            effect: Effect::Write,
-            workspace: self.path().to_owned(),
-            cancel: CancellationToken::new(),
             now_micros: 1_744_452_000_000_000,
             results: Arc::new(self.results.clone()),
             blobs: Arc::clone(&self.blobs) as Arc<dyn BlobReader>,
-            policy: PolicyCheck::allow_all(),
+            ..ToolContext::outside_of_runs(step, Effect::Write, self.path().to_owned())
         }
     }
 

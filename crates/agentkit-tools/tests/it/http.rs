@@ -1,7 +1,7 @@
 //! The HTTP tools against servers on loopback.
 
 mod answers;
-mod places;
+mod locations;
 mod redirects;
 mod requests;
 mod server;

@@ -17,11 +17,11 @@ use serde_json::json;
 use crate::harness::Harness;
 
 /// A folder outside with a file in it.
-struct Outside {
+struct OutsideFolder {
     folder: tempfile::TempDir,
 }
 
-impl Outside {
+impl OutsideFolder {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("secret"), "secret").unwrap();
@@ -82,7 +82,7 @@ async fn assert_no_way_out(harness: &mut Harness, path: &str, code: &str) {
 #[tokio::test]
 async fn paths_do_not_lead_outside() {
     let mut harness = Harness::new();
-    let outside = Outside::new();
+    let outside = OutsideFolder::new();
     fs::create_dir(harness.path().join("in")).unwrap();
     let secret = outside.path().join("secret");
     let up = "../".repeat(harness.path().components().count() - 1);
@@ -101,7 +101,7 @@ async fn paths_do_not_lead_outside() {
 #[tokio::test]
 async fn symbolic_links_do_not_lead_outside() {
     let mut harness = Harness::new();
-    let outside = Outside::new();
+    let outside = OutsideFolder::new();
     let inside = |name: &str| harness.path().join(name);
     let relative: PathBuf = Path::new("..").join(
         outside
@@ -176,7 +176,7 @@ async fn links_that_stay_inside_are_followed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_folder_that_turns_into_a_link_does_not_lead_outside() {
     let mut harness = Harness::new();
-    let outside = Outside::new();
+    let outside = OutsideFolder::new();
     let (shifting, spare) = (harness.path().join("dir"), harness.path().join("spare"));
     fs::create_dir(&shifting).unwrap();
     fs::write(shifting.join("secret"), "inside").unwrap();

@@ -11,7 +11,9 @@ use std::{
 
 use agentkit::{
     Agent, BoxFuture, Event, Model, StepId,
-    drive::{Batch, MemoryRecorder, RecordError, Recorder, Session, Stop, SystemClock, drive},
+    drive::{
+        Batch, DriveEnvironment, MemoryRecorder, RecordError, Recorder, Stop, SystemClock, drive,
+    },
     event::{Failure, FinishReason, Usage},
     model::{DeltaSink, ModelError, Request, Response, ResponseCall},
     run::Run,
@@ -149,7 +151,7 @@ fn runtime() -> tokio::runtime::Runtime {
 async fn go(agent: &Agent, log: &Arc<Log>, folder: &Path) -> Option<Stop> {
     let blobs = Arc::new(MemoryRecorder::default());
     let recorder = Arc::clone(log) as _;
-    let session = Session::new(recorder, Arc::new(SystemClock), folder.to_owned(), blobs);
+    let session = DriveEnvironment::new(recorder, Arc::new(SystemClock), folder.to_owned(), blobs);
     let mut run = fold(&log.events());
     drive(agent, "go", &mut run, &session).await.ok()
 }

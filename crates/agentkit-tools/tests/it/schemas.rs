@@ -229,7 +229,7 @@ async fn each_tool_says_what_its_calls_do_and_touch() {
     ];
     for (name, effect, arguments, reads, writes) in &table {
         let context = PolicyContext::default();
-        let judged = harness.gate().judge(name, arguments.clone(), &context);
+        let judged = harness.gate().recheck(name, arguments.clone(), &context);
         let admission = judged.await;
         assert_eq!(admission.error, None, "{name}");
         assert_eq!(admission.effect, *effect, "{name}");

@@ -17,35 +17,39 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::Agent;
+use super::{Agent, CallDecision, PendingCall, approve::Approver};
 use crate::{
     BoxFuture, Event, Goal, StepId, Usage,
-    drive::{self, Batch, Deltas, MemoryRecorder, RecordError, Recorder, Session, SystemClock},
+    drive::{
+        self, Batch, Deltas, DriveEnvironment, MemoryRecorder, RecordError, Recorder, SystemClock,
+    },
     event::{Failure, Wait},
     model::DeltaSink,
     run::{Limits, OutputConfig, Run},
     schema,
 };
 
-/// A run that is about to begin: await it, or follow it with [`RunBuilder::stream`].
+/// A run that is about to begin: await the run, or follow it with [`RunBuilder::stream`].
 #[must_use = "a run begins when it is awaited"]
 pub struct RunBuilder {
     agent: Agent,
     goal: Goal,
     workspace: Option<PathBuf>,
+    approver: Option<Approver>,
 }
 
-/// What came of a run.
+/// Result of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
     /// Text, or JSON where the agent's answers have a schema.
     pub output: Value,
-    /// What its model calls used.
+    /// Usage of the run's model calls.
     pub usage: Usage,
 }
 
-/// Something that happens in a run.
+/// An event of a run.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub enum RunEvent {
     /// More words of a model's answer, while it is made. The event `model.completed` has all of
     /// them.
@@ -66,29 +70,30 @@ pub enum RunEvent {
     },
     /// An event was recorded.
     Event(Box<Event>),
-    /// The run ended with an answer; nothing follows.
+    /// The run ended with an answer; the stream ends.
     Answer(Answer),
 }
 
 /// A run that gave no answer.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RunError {
     /// The agent failed.
     #[error(transparent)]
     Failed(#[from] Failure),
-    /// It waits for an approval, a signal or the like, which a run in memory cannot be given. Drive it
-    /// with [`drive::drive`] over a log of your own, and put what comes from outside into that log.
+    /// The run waits for an approval (see [`RunBuilder::approve`]), a signal or the like, which a run in memory
+    /// cannot get. Drive the run with [`drive::drive`] over a log of your own, and append the external event to that log.
     #[error("the run waits for {}, which it cannot be given here", .0.awaited())]
     Waiting(Wait),
     /// The driver could not go on.
     #[error(transparent)]
     Drive(#[from] drive::DriveError),
-    /// The answer matches the schema of the type, which takes something else.
+    /// The answer matches the schema of the type, but does not deserialise.
     #[error("the answer is no {type_name}, although it matches its schema")]
     Type {
         /// The type.
         type_name: &'static str,
-        /// What is wrong.
+        /// The error of the deserialisation.
         #[source]
         source: serde_json::Error,
     },
@@ -100,13 +105,56 @@ impl RunBuilder {
             agent,
             goal,
             workspace: None,
+            approver: None,
         }
     }
 
-    /// With the files of file tools in this folder, which is made when the first tool runs. Without
-    /// one it is a temporary folder, which is removed at the end.
+    /// Sets the folder of file tools; the first tool call makes the folder. The default is a temporary
+    /// folder, which is removed at the end.
     pub fn workspace(mut self, folder: impl Into<PathBuf>) -> Self {
         self.workspace = Some(folder.into());
+        self
+    }
+
+    /// Decides about calls that the agent's policy asks about: each call waits until the closure has decided.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use agentkit::{Agent, agent::CallDecision, model::scripted::Scripted, tool::{Effect, function}};
+    /// # use agentkit::policy::{Action, ApprovalTerms, Permission, Policy, PolicyContext};
+    /// # use serde::Deserialize;
+    /// #[derive(Deserialize, schemars::JsonSchema)]
+    /// struct Mail {
+    ///     to: String,
+    /// }
+    /// struct Careful;
+    /// impl Policy for Careful {
+    ///     fn check_permissions(&self, _: &Action<'_>, _: &PolicyContext<'_>) -> Permission {
+    ///         Permission::Ask { reason: "mail leaves the house".into(), terms: ApprovalTerms::default() }
+    ///     }
+    /// }
+    /// # async fn f() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let model = Scripted::parse("[[turn]]\ncalls = [{ tool = 'mail', arguments = { to = 'ann' } }]\n[[turn]]\nanswer = '{{ last }}'")?;
+    /// let mail = function("mail", "Sends a mail.", |Mail { to }| async move {
+    ///     Ok::<_, String>(format!("sent to {to}"))
+    /// });
+    /// let agent = Agent::builder(model).tool(mail).policy(Arc::new(Careful)).build()?;
+    /// let answer = agent.run("Write to Ann.").approve(|call| async move {
+    ///     match call.input["to"] == "ann" {
+    ///         true => CallDecision::Approve,
+    ///         false => CallDecision::Deny("only Ann gets mail".to_owned()),
+    ///     }
+    /// });
+    /// assert_eq!(answer.await?.output, "sent to ann");
+    /// # Ok(()) }
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(f()).unwrap();
+    /// ```
+    pub fn approve<F, D>(mut self, decide: F) -> Self
+    where
+        F: FnMut(PendingCall) -> D + Send + 'static,
+        D: Future<Output = CallDecision> + Send + 'static,
+    {
+        self.approver = Some(Approver::new(decide));
         self
     }
 
@@ -158,6 +206,8 @@ impl RunBuilder {
     ///         RunEvent::Withdrawn { .. } => println!("[the words so far are withdrawn]"),
     ///         RunEvent::Event(event) => println!("[{}]", event.kind()),
     ///         RunEvent::Answer(answer) => assert_eq!(answer.output, "It is 4."),
+    ///         // A later release may tell more.
+    ///         _ => {}
     ///     }
     /// }
     /// # Ok(()) }
@@ -184,7 +234,7 @@ impl RunBuilder {
         let log = Arc::new(MemoryRecorder::default());
         let spoken = Arc::new(AtomicBool::new(false));
         let recorder: Arc<dyn Recorder> = match &follower {
-            Some(follower) => Arc::new(Told {
+            Some(follower) => Arc::new(FollowedLog {
                 log: Arc::clone(&log),
                 follower: follower.clone(),
                 spoken: Arc::clone(&spoken),
@@ -192,10 +242,25 @@ impl RunBuilder {
             None => Arc::clone(&log) as _,
         };
         let folder = folder.unwrap_or_default();
-        let mut session = Session::new(recorder, Arc::new(SystemClock), folder, log.clone());
-        session.deltas = follower.map(|follower| Arc::new(Words { follower, spoken }) as _);
+        let mut environment =
+            DriveEnvironment::new(recorder, Arc::new(SystemClock), folder, log.clone());
+        environment.deltas = follower.map(|follower| Arc::new(DeltaFeed { follower, spoken }) as _);
         let mut run = Run::default();
-        let output = self.agent.run_in(self.goal, &mut run, &session).await?;
+        let (mut goal, mut approver) = (self.goal, self.approver);
+        let output = loop {
+            let goal = std::mem::take(&mut goal);
+            let wait = match self.agent.run_in(goal, &mut run, &environment).await {
+                Ok(output) => break output,
+                Err(RunError::Waiting(wait)) => wait,
+                Err(error) => return Err(error),
+            };
+            let (Some(approver), Wait::Approval { steps, .. }) = (&mut approver, &wait) else {
+                return Err(RunError::Waiting(wait));
+            };
+            if !approver.decide(steps, &mut run, &environment).await? {
+                return Err(RunError::Waiting(wait));
+            }
+        };
         Ok(Answer {
             output,
             usage: run.usage(),
@@ -225,15 +290,15 @@ impl std::fmt::Display for Answer {
 /// The events of a run, as they come.
 #[must_use = "a run goes on only while its stream is polled"]
 pub struct RunStream {
-    /// None once it has ended.
+    /// `None` once the run has ended.
     run: Option<BoxFuture<'static, Result<Answer, RunError>>>,
     events: mpsc::UnboundedReceiver<RunEvent>,
-    /// What ends the stream, once the events before it are taken.
+    /// The end of the stream, once the reader has taken the events before.
     end: Option<Result<RunEvent, RunError>>,
 }
 
 impl RunStream {
-    /// The next event; none after the end.
+    /// The next event; `None` after the end.
     pub async fn next(&mut self) -> Option<Result<RunEvent, RunError>> {
         std::future::poll_fn(|context| Pin::new(&mut *self).poll_next(context)).await
     }
@@ -286,14 +351,14 @@ impl Drop for Temporary {
 }
 
 /// A log in memory that tells a follower.
-struct Told {
+struct FollowedLog {
     log: Arc<MemoryRecorder>,
     follower: mpsc::UnboundedSender<RunEvent>,
     /// Whether the model call under way has spoken.
     spoken: Arc<AtomicBool>,
 }
 
-impl Recorder for Told {
+impl Recorder for FollowedLog {
     fn append<'a>(&'a self, batch: Batch<'a>) -> BoxFuture<'a, Result<(), RecordError>> {
         for event in batch.events {
             if let Event::ModelFailed(failed) = event
@@ -323,15 +388,15 @@ impl Recorder for Told {
     }
 }
 
-struct Words {
+struct DeltaFeed {
     follower: mpsc::UnboundedSender<RunEvent>,
     spoken: Arc<AtomicBool>,
 }
 
-impl Deltas for Words {
+impl Deltas for DeltaFeed {
     fn sink(&self, step: StepId, attempt: u32) -> Box<dyn DeltaSink> {
         self.spoken.store(false, Ordering::Relaxed);
-        Box::new(WordsOf {
+        Box::new(StepDeltas {
             step,
             attempt,
             follower: self.follower.clone(),
@@ -340,14 +405,14 @@ impl Deltas for Words {
     }
 }
 
-struct WordsOf {
+struct StepDeltas {
     step: StepId,
     attempt: u32,
     follower: mpsc::UnboundedSender<RunEvent>,
     spoken: Arc<AtomicBool>,
 }
 
-impl DeltaSink for WordsOf {
+impl DeltaSink for StepDeltas {
     fn text(&self, delta: &str) {
         self.spoken.store(true, Ordering::Relaxed);
         let _ = self.follower.send(RunEvent::Text {

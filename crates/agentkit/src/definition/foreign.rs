@@ -4,7 +4,7 @@
 use serde_json::{Map, Value};
 use units::ModelName;
 
-use super::read::{LONGEST_NAME, is_name};
+use super::read::{MAX_NAME, is_name};
 use crate::model::client::Provider;
 
 /// Keys that only our definitions have: with one of them a file is ours, and its mistakes are mistakes.
@@ -391,7 +391,7 @@ fn slug(name: &str) -> String {
             _ => {}
         }
     }
-    slug.truncate(LONGEST_NAME);
+    slug.truncate(MAX_NAME);
     slug.trim_matches(['-', '_', '.']).to_owned()
 }
 

@@ -182,7 +182,8 @@ fn by_line(text: &str) -> Option<Map<String, Value>> {
                 value.push('\n');
                 value.push_str(line.trim());
             }
-            (_, None) if line.trim().is_empty() => {}
+            // Templates of such files begin with comments.
+            (_, None) if line.trim().is_empty() || line.starts_with('#') => {}
             (_, None) => return None,
         }
     }

@@ -47,7 +47,7 @@ pub(super) const LIMITS: &[&str] = &[
     "on_exhausted",
 ];
 pub(super) const OUTPUT: &[&str] = &["schema", "max_reasks"];
-pub(super) const LONGEST_NAME: usize = 64;
+pub(super) const MAX_NAME: usize = 64;
 
 /// One table of a definition.
 struct Table<'a> {
@@ -160,11 +160,11 @@ impl Table<'_> {
     }
 
     fn wrong(&mut self, key: &str, what: &str) {
-        let place = self.place(key);
-        self.mistake(key, format!("`{place}` {what}"));
+        let location = self.location(key);
+        self.mistake(key, format!("`{location}` {what}"));
     }
 
-    fn place(&self, key: &str) -> String {
+    fn location(&self, key: &str) -> String {
         let keys = self.path.iter().map(String::as_str).chain([key]);
         keys.collect::<Vec<_>>().join(".")
     }
@@ -176,8 +176,8 @@ impl Table<'_> {
             }
             let hint = nearest::hint(key, known.iter().copied());
             let key: String = key.chars().take(80).collect();
-            let place = self.place(&key);
-            self.mistake(&key, format!("there is no key `{place}`; {hint}"));
+            let location = self.location(&key);
+            self.mistake(&key, format!("there is no key `{location}`; {hint}"));
             self.may_be_newer();
         }
     }
@@ -438,7 +438,7 @@ impl Table<'_> {
 
 pub(super) fn is_name(name: &str) -> bool {
     let alphanumeric = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    name.len() <= LONGEST_NAME
+    name.len() <= MAX_NAME
         && name.starts_with(alphanumeric)
         && name.chars().all(|c| alphanumeric(c) || "-_.".contains(c))
 }

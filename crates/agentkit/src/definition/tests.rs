@@ -328,6 +328,10 @@ fn settings_that_are_no_yaml_are_read_by_line_only_where_another_tool_has_them()
         parsed.definition.description,
         "Use it: after \"a\" change\nand before: b"
     );
+    let text =
+        "---\n# Fill in the fields below.\n\nname: reviewer\ndescription: Use it: so\n---\nReview.";
+    let parsed = Definition::parse_file(text, Format::Markdown, None).unwrap();
+    assert_eq!(parsed.definition.description, "Use it: so");
     let wrapped =
         "````chatagent\n```chatagent\n---\nname: a\ntools: ['search']\n---\nFind it.\n```\n````\n";
     let parsed = Definition::parse_file(wrapped, Format::Markdown, None).unwrap();

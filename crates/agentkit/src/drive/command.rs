@@ -1,20 +1,21 @@
-//! What commits with an append beside its events.
+//! Commands that commit with an append beside its events.
 
 use serde_json::Value;
 
-use crate::event::StepId;
+use crate::event::{Escalation, Failure, PreviewCall, StepId};
 
-/// Something that whoever keeps the log does in the same transaction as the events that cause it.
+/// A command that the log's keeper performs in the same transaction as the events that cause the command.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
-    /// Ask somebody whether a call may run: it goes with a `tool.called` whose verdict is `ask`.
-    Ask(Approval),
-    /// Begin a child task: it goes with a `tool.completed` that names the child.
+    /// Ask a person whether a call may run: belongs to a `tool.called` whose verdict is `ask`. Comes once more
+    /// with the outcome of the preview; the log's keeper then takes over the preview alone.
+    RequestApproval(Approval),
+    /// Begin a child task: belongs to a `tool.completed` that names the child.
     Spawn(ChildSpec),
 }
 
-/// A call that somebody has to approve. What is approved is all of this, once: the word of a person
-/// who saw other arguments, another tool or another agent does not count.
+/// A call that needs a person's approval. The approval is of exactly this call, once: a decision about
+/// other arguments, another tool or another agent does not count.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Approval {
     /// The call.
@@ -29,12 +30,27 @@ pub struct Approval {
     pub input: Value,
     /// SHA-256, in hex, of the arguments as RFC 8785 JSON.
     pub input_digest: String,
-    /// JSON Schema of the arguments, for whoever changes them.
+    /// JSON Schema of the arguments, for a person who edits them.
     pub input_schema: Value,
-    /// Why somebody has to look at it.
+    /// Why the call needs approval.
     pub reason: String,
-    /// Until when, in UTC microseconds; none for the run's deadline.
+    /// End of the wait, in UTC microseconds; `None` for the run's deadline.
     pub until_micros: Option<i64>,
+    /// When another group is asked, and which group.
+    pub escalation: Option<Escalation>,
+    /// What the reviewer is shown.
+    pub preview: Option<Preview>,
+}
+
+/// The preview of an approval.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Preview {
+    /// The call.
+    pub call: PreviewCall,
+    /// Step of the call; `None` until the call has its outcome.
+    pub step: Option<StepId>,
+    /// Output of the call, or why there is none; `None` until the call has its outcome.
+    pub outcome: Option<Result<Value, Failure>>,
 }
 
 /// A child task to begin.
@@ -44,28 +60,30 @@ pub struct ChildSpec {
     pub task: String,
     /// The call that begins it.
     pub step: StepId,
-    /// What it is to do.
+    /// The child's goal.
     pub goal: String,
-    /// Its agent; none for the parent's.
+    /// The child's agent; `None` for the parent's agent.
     pub agent: Option<String>,
-    /// What surfaces call it.
+    /// Display name of the child.
     pub name: Option<String>,
     /// Instructions for its model in place of its agent's.
     pub instructions: Option<String>,
-    /// What it may use up.
+    /// Limits of the child.
     pub limits: ChildLimits,
-    /// When it has to end, in UTC microseconds: its own limit or its parent's deadline.
+    /// Policies that bind the child beside its own agent's: those of the agents above it.
+    pub policies: Vec<Value>,
+    /// Deadline in UTC microseconds: from the child's own limit or its parent's deadline.
     pub deadline_micros: Option<i64>,
 }
 
-/// What a child task may use up.
+/// Limits of a child task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChildLimits {
-    /// Tokens, set aside of the parent's budget if it has one.
+    /// Tokens, set aside from the parent's budget if the parent has a budget.
     pub max_tokens: Option<u64>,
     /// Micro-USD, likewise.
     pub max_cost_micros: Option<u64>,
-    /// Steps; none for its agent's limit.
+    /// Steps; `None` for the limit of the child's agent.
     pub max_steps: Option<u32>,
     /// Generations of children that may follow it.
     pub spawn_depth_left: u32,

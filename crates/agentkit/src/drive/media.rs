@@ -1,12 +1,12 @@
-//! The images of tools' results that a request shows: they are read from the blob store before the
-//! call, and kept for the next one.
+//! The images of tools' results that a request shows: the driver reads them from the blob store before the
+//! call, and keeps them for the next call.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::Driver;
 use crate::model::{Image, Message, Request};
 
-/// The most images of results that one request shows, the newest ones.
+/// The most images of results in one request, the newest images.
 const MAX_IMAGES: usize = 16;
 /// The most bytes of them together: providers take requests of some 20 MB, and base64 adds a third.
 const MAX_BYTES: u64 = 12 << 20;
@@ -15,8 +15,8 @@ const MAX_BYTES: u64 = 12 << 20;
 pub(crate) type Images = BTreeMap<String, Arc<Image>>;
 
 impl Driver<'_> {
-    /// Puts the images of results into a request, as far as there is room for them. One that cannot be
-    /// read is left out: its place says so, and the run goes on.
+    /// Puts the images of results into a request, as far as the request has room for them. An unreadable
+    /// image is left out with a note, and the run goes on.
     pub(super) async fn show_images(&mut self, request: &mut Request) {
         let before = std::mem::take(&mut self.images);
         let mut left = MAX_BYTES;
@@ -48,7 +48,7 @@ impl Driver<'_> {
     }
 
     async fn read_image(&self, digest: &str, bytes: u64) -> Option<Arc<Image>> {
-        let read = self.session.blobs.read(digest, 0, bytes).await;
+        let read = self.environment.blobs.read(digest, 0, bytes).await;
         let image = read.ok().and_then(|bytes| Image::from_bytes(&bytes).ok());
         if image.is_none() {
             tracing::warn!(digest, "an image of a tool's result cannot be read");

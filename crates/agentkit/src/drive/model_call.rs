@@ -1,4 +1,4 @@
-//! One model call: intent, call, outcome, and what the gate says of the calls it asks for.
+//! One model call: intent, call, outcome, and the gate's decisions about the answer's calls.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,12 +7,12 @@ use tracing::Instrument as _;
 
 use super::{
     DriveError, Driver, RecordError, Stop,
-    words::{Heard, unchecked},
+    prompt::{ParsedReply, unchecked},
 };
 use crate::{
     event::{
-        Event, Failure, FinishReason, ModelCompleted, ModelFailed, ModelStarted, PlanUpdated,
-        Purpose, SegmentChange, SegmentOpened, StepId, Verdict, Wait,
+        Event, Failure, FinishReason, GateDecision, ModelCompleted, ModelFailed, ModelStarted,
+        PlanUpdated, Purpose, SegmentChange, SegmentOpened, StepId, Wait,
     },
     model::{DeltaSink, Model, ModelError, ModelErrorKind, NoDeltas, Response},
     planner::Reading,
@@ -22,13 +22,13 @@ use crate::{
 };
 
 /// A delay up to this long is slept through; a longer one suspends the run and frees its worker.
-const SLEEP_AT_MOST: Duration = Duration::from_millis(100);
-/// The delay after the first failed try, unless the provider asks for another; it doubles.
+const MAX_SLEEP: Duration = Duration::from_millis(100);
+/// The delay after the first failed try, unless the provider asks for another; the delay doubles.
 const FIRST_DELAY: Duration = Duration::from_millis(500);
-/// The longest delay, unless the provider asks for a longer one.
-const LONGEST_DELAY: Duration = Duration::from_secs(60);
+/// The longest delay, unless the provider asks for a longer delay.
+const MAX_DELAY: Duration = Duration::from_secs(60);
 /// The most calls that one answer may ask for.
-const MOST_CALLS: usize = 128;
+const MAX_CALLS: usize = 128;
 /// The code of a call whose arguments cannot be used.
 const INVALID_ARGUMENTS: &str = "invalid_arguments";
 
@@ -43,14 +43,19 @@ pub(super) struct Call {
 }
 
 impl Driver<'_> {
-    pub(super) async fn call_model(&mut self, call: Call) -> Result<Option<Stop>, DriveError> {
+    pub(super) async fn call_model(&mut self, mut call: Call) -> Result<Option<Stop>, DriveError> {
         self.check_or_save().await?;
         let limits = self
             .run
             .config()
             .map_or_else(Limits::default, |config| config.limits.clone());
         let model = self.model()?;
-        let mut asked = self.ask(&*model, &call.purpose, call.max_output_tokens);
+        let mut asked = self.prompt(&*model, &call.purpose, call.max_output_tokens);
+        if let Some(budget) = self.environment.recorder.budget()
+            && let Err(failure) = self.bound_call(&*model, &mut call, &mut asked.request, budget)
+        {
+            return self.finish(Outcome::Failed(failure)).await.map(Some);
+        }
         self.push(Event::ModelStarted(ModelStarted {
             step: call.step,
             attempt: call.attempt,
@@ -68,7 +73,7 @@ impl Driver<'_> {
         let sink: Box<dyn DeltaSink> = match call.purpose {
             Purpose::Summary { .. } => Box::new(NoDeltas),
             Purpose::Turn | Purpose::Plan | Purpose::Execute | Purpose::Answer => {
-                self.session.sink(call.step, call.attempt)
+                self.environment.sink(call.step, call.attempt)
             }
         };
         let content = telemetry::Content::of(self.agent);
@@ -82,15 +87,16 @@ impl Driver<'_> {
         let answer = tokio::select! {
             biased;
             answer = model.call(&asked.request, &*sink).instrument(span.clone()) => answer,
-            () = self.session.cancel.cancelled() => return Err(RecordError::Stopping.into()),
+            () = self.environment.cancel.cancelled() => return Err(RecordError::Stopping.into()),
             () = until(
                 limits.deadline_micros.filter(|_| !units::mutant!("agentkit.hung_model_call")),
-                self.session.clock.now_micros(),
+                self.environment.clock.now_micros(),
             ) => Err(deadline()),
         };
         telemetry::answered(content, &span, &answer);
         drop(span);
         let (dialect, purpose) = (asked.dialect, asked.purpose.clone());
+        let left_out = model.tools_left_out(&asked.request.tools);
         if !call.purpose.is_summary() {
             self.context.put_back(asked.messages());
         }
@@ -104,8 +110,8 @@ impl Driver<'_> {
                 match call.purpose {
                     Purpose::Summary { .. } => self.summed_up(&call, response)?,
                     Purpose::Turn | Purpose::Plan | Purpose::Execute | Purpose::Answer => {
-                        let heard = self.hear(response, dialect).await?;
-                        self.answered(call.step, purpose, heard).await?;
+                        let parsed = self.parse_reply(response, dialect).await?;
+                        self.answered(call.step, purpose, parsed, left_out).await?;
                     }
                 }
                 Ok(None)
@@ -137,7 +143,7 @@ impl Driver<'_> {
     /// Goes on only if the call may begin whose intent was just recorded. If not, the log says that
     /// it was not made: without an outcome its budget would count as used.
     async fn check_or_withdraw_model(&mut self, call: &Call) -> Result<(), DriveError> {
-        let Err(refusal) = self.session.recorder.check() else {
+        let Err(refusal) = self.environment.recorder.check() else {
             return Ok(());
         };
         let message =
@@ -162,22 +168,23 @@ impl Driver<'_> {
             && (self.run.next_model().is_some() || !response.calls.is_empty())
     }
 
-    /// Takes an answer in: the gate judges its calls, and those that may begin have their intent in
-    /// the same append.
+    /// Takes an answer in: the gate admits its calls, and the calls that may begin have their intent in the
+    /// same append.
     async fn answered(
         &mut self,
         step: StepId,
         purpose: Purpose,
-        heard: Heard,
+        parsed: ParsedReply,
+        tools_left_out: Vec<String>,
     ) -> Result<(), DriveError> {
-        let Heard { response, reading } = heard;
+        let ParsedReply { response, reading } = parsed;
         let context = self.policy_context();
         let limits = self.run.config().map(|config| &config.limits);
         let max_steps = limits.map_or(u32::MAX, |limits| limits.max_steps);
         let waits = limits.is_some_and(|limits| limits.on_exhausted == Exhaustion::Wait);
         let asked = response.calls.len();
         let mut admitted: Vec<(StepId, String, String, Admission)> = Vec::new();
-        for (index, call) in response.calls.into_iter().take(MOST_CALLS).enumerate() {
+        for (index, call) in response.calls.into_iter().take(MAX_CALLS).enumerate() {
             let step = StepId(step.0 + 1 + u32::try_from(index).unwrap_or(u32::MAX));
             let admit = self.agent.gate.admit(&call.name, &call.arguments, &context);
             let mut admission = match self.in_time(admit).await? {
@@ -196,14 +203,14 @@ impl Driver<'_> {
                 Some(Failure::last("step_limit", message))
             } else if is_cut {
                 Some(cut_off())
-            } else if index + 1 == MOST_CALLS && asked > MOST_CALLS {
+            } else if index + 1 == MAX_CALLS && asked > MAX_CALLS {
                 Some(too_many(asked))
             } else {
                 None
             };
             if let Some(refusal) = refusal {
                 admission.error.get_or_insert(refusal);
-                admission.ask = None;
+                admission.approval = None;
                 admission.resources = None;
             }
             // Most providers refuse a conversation in which two calls have one id; without one, a
@@ -227,7 +234,7 @@ impl Driver<'_> {
                 step: *step,
                 effect: admission.effect,
                 resources: admission.resources.as_ref(),
-                stage: match admission.ask {
+                stage: match admission.approval {
                     Some(_) => Stage::Held,
                     None => Stage::Ready,
                 },
@@ -251,26 +258,27 @@ impl Driver<'_> {
             usage: response.usage,
             finish: response.finish,
             // Parts stand for the whole answer: with calls left out they would not be true.
-            parts: response.parts.filter(|_| asked <= MOST_CALLS),
+            parts: response.parts.filter(|_| asked <= MAX_CALLS),
             request_id: response.request_id,
             purpose,
             answer,
             refused,
+            tools_left_out,
         }))?;
         if let Some(plan) = plan {
             self.push(Event::PlanUpdated(PlanUpdated { step, plan }))?;
         }
         for (step, provider_id, name, admission) in admitted {
             let begins = match first.contains(&step) {
-                true => Verdict::Start,
-                false => Verdict::Queue,
+                true => GateDecision::Start,
+                false => GateDecision::Queue,
             };
             self.call(step, provider_id, name, admission, begins)?;
         }
         Ok(())
     }
 
-    /// Takes a summary in. The request offered no tools, so calls in the answer mean nothing.
+    /// Takes a summary in. The request offered no tools, so calls in the answer have no meaning.
     fn summed_up(&mut self, call: &Call, response: Response) -> Result<(), DriveError> {
         self.push(Event::ModelCompleted(ModelCompleted {
             step: call.step,
@@ -284,6 +292,7 @@ impl Driver<'_> {
             purpose: call.purpose.clone(),
             answer: None,
             refused: None,
+            tools_left_out: Vec::new(),
         }))?;
         Ok(())
     }
@@ -325,17 +334,15 @@ impl Driver<'_> {
             && is_hopeless(error.kind, used_up)
         {
             // Better to go on without what came before than not at all.
-            self.push(Event::SegmentOpened(SegmentOpened {
-                keep_from,
-                change: SegmentChange::Dropped,
-            }))?;
+            let opened = SegmentOpened::new(keep_from, SegmentChange::Dropped);
+            self.push(Event::SegmentOpened(opened))?;
             return Ok(None);
         }
         if !falls_back && !shrinks && !error.kind.is_retryable() {
             return self.finish(Outcome::Failed(failure)).await.map(Some);
         }
         // The budget and the deadline come before another try.
-        let now = self.session.clock.now_micros();
+        let now = self.environment.clock.now_micros();
         let next = self.run.next(&*self.agent.planner, now);
         if let Next::Done(outcome) = next {
             return self.finish(outcome).await.map(Some);
@@ -351,9 +358,9 @@ impl Driver<'_> {
             self.flush(Some(&stop)).await?;
             return Ok(Some(stop));
         }
-        let [luck, ..] = self.session.random.bytes();
+        let [luck, ..] = self.environment.random.bytes();
         let delay = delay(failures, error.retry_after, luck);
-        if delay <= SLEEP_AT_MOST {
+        if delay <= MAX_SLEEP {
             self.flush(None).await?;
             tokio::time::sleep(delay).await;
             return Ok(None);
@@ -369,11 +376,11 @@ impl Driver<'_> {
     /// So long from now, in UTC microseconds.
     fn after(&self, delay: Duration) -> i64 {
         let micros = i64::try_from(delay.as_micros()).unwrap_or(i64::MAX);
-        self.session.clock.now_micros().saturating_add(micros)
+        self.environment.clock.now_micros().saturating_add(micros)
     }
 }
 
-/// What the model is told of a call whose arguments did not come, or not whole.
+/// The message to the model about a call whose arguments are missing or cut.
 fn cut_off() -> Failure {
     let message = "the answer was cut at its output limit before the end of this call's arguments, so \
                    the call did not run; call again with smaller arguments, for instance a long text in \
@@ -387,10 +394,10 @@ fn is_beginning(arguments: &str) -> bool {
     read.is_err_and(|error| error.is_eof())
 }
 
-/// What it is told with the last call that is looked at.
+/// The message to the model with the last admitted call.
 fn too_many(asked: usize) -> Failure {
     let message = format!(
-        "the answer asks for {asked} calls, and {MOST_CALLS} is the most: this call and those after \
+        "the answer asks for {asked} calls, and {MAX_CALLS} is the most: this call and those after \
          it did not run; ask for them in further answers"
     );
     Failure::last("too_many_calls", message)
@@ -414,12 +421,12 @@ fn is_hopeless(kind: ModelErrorKind, used_up: bool) -> bool {
     }
 }
 
-/// The delay before the next try: what the provider asks for, at least; else it doubles. `luck` is
+/// The delay before the next try: at least the provider's request; otherwise double the last. `luck` is
 /// uniform in 0..=255 and adds up to a quarter, so that clients do not come back together.
 fn delay(failures: u32, retry_after: Option<Duration>, luck: u8) -> Duration {
     let doubled = FIRST_DELAY.saturating_mul(1 << failures.saturating_sub(1).min(16));
     let retry_after = retry_after.filter(|_| !units::mutant!("agentkit.retry_after"));
-    let base = retry_after.unwrap_or_else(|| doubled.min(LONGEST_DELAY));
+    let base = retry_after.unwrap_or_else(|| doubled.min(MAX_DELAY));
     base.saturating_add(base / 1_020 * u32::from(luck))
 }
 

@@ -8,18 +8,19 @@ use tracing::Instrument as _;
 use super::{DriveError, Driver, RecordError};
 use crate::{
     event::{
-        CallKey, CallPurpose, Event, Failure, Initiator, Resolution, Seen, StepId, ToolCalled,
-        ToolCompleted, ToolFailed, ToolProbed, ToolResolved, ToolStarted, Verdict, Wait,
+        CallKey, CallPurpose, Event, Failure, GateDecision, Initiator, ModelFailed, Resolution,
+        Seen, StepId, ToolCalled, ToolCompleted, ToolFailed, ToolProbed, ToolResolved, ToolStarted,
+        Wait,
     },
     run::{CallState, Progress},
     telemetry,
     tool::{Effect, Gate, NotDone, Probe, Tool, ToolContext},
 };
 
-/// What became of a call in doubt.
+/// Result of settling a call in doubt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Doubt {
-    /// It has its outcome, or is to run again.
+    /// The call has its outcome, or is to run again.
     Settled,
     /// A look counts from then on, in UTC microseconds.
     Later(i64),
@@ -31,15 +32,15 @@ enum Doubt {
 struct Look {
     probe: StepId,
     saw: Seen,
-    /// What the probe's tool returned, as it is shown.
+    /// The output of the probe's tool, as shown.
     result: Value,
     /// Whether the gate would not let it look: a further one would fare the same.
     refused: bool,
 }
 
 impl Driver<'_> {
-    /// Sees to the calls in flight that must not simply run again. The wait, if one of them is still
-    /// in doubt.
+    /// Settles the calls in flight that must not simply run again. Returns the wait, if a call is still in
+    /// doubt.
     pub(super) async fn settle_doubts(&mut self) -> Result<Option<Wait>, DriveError> {
         let mut parked = Vec::new();
         let mut later: Option<i64> = None;
@@ -64,7 +65,7 @@ impl Driver<'_> {
         })
     }
 
-    /// A `keyed` call may run again whatever a probe says, but one that is known to be done need not.
+    /// A `keyed` call may run again whatever a probe says, but a call that is known to be done need not.
     pub(super) async fn settle_keyed(&mut self) -> Result<(), DriveError> {
         let keyed = |state: &&CallState| state.call.effect == Effect::Keyed;
         let steps = self.run.in_flight().filter(keyed);
@@ -74,7 +75,7 @@ impl Driver<'_> {
                 continue;
             };
             let look = self.look(step, &call, &*tool, &probe).await?;
-            let now = self.session.clock.now_micros();
+            let now = self.environment.clock.now_micros();
             self.push(Event::ToolProbed(ToolProbed {
                 step,
                 probe: look.probe,
@@ -89,7 +90,7 @@ impl Driver<'_> {
     }
 
     async fn settle_doubt(&mut self, step: StepId) -> Result<Doubt, DriveError> {
-        let now = self.session.clock.now_micros();
+        let now = self.environment.clock.now_micros();
         let limits = self.run.config().map(|config| &config.limits);
         let deadline = limits.and_then(|limits| limits.deadline_micros);
         if deadline.is_some_and(|end| end <= now) {
@@ -110,7 +111,7 @@ impl Driver<'_> {
         // was set back meanwhile only makes it longer.
         let settle = i64::try_from(probe.settle.as_micros()).unwrap_or(i64::MAX);
         let settles_micros =
-            earlier.unwrap_or_else(|| self.session.clock.now_micros().saturating_add(settle));
+            earlier.unwrap_or_else(|| self.environment.clock.now_micros().saturating_add(settle));
         self.push(Event::ToolProbed(ToolProbed {
             step,
             probe: look.probe,
@@ -197,13 +198,13 @@ impl Driver<'_> {
                 result,
                 refused: false,
             },
-            Err(Refusal::Gate(failure)) => failed(looked, true, failure),
+            Err(Refusal::NotAdmitted(failure)) => failed(looked, true, failure),
             Err(Refusal::Tool(failure)) => failed(looked, false, failure),
         })
     }
 
     /// A call that the machine itself makes: recorded like any other, and not shown to the model.
-    async fn machine_call(
+    pub(super) async fn machine_call(
         &mut self,
         gate: &Gate,
         purpose: CallPurpose,
@@ -223,17 +224,17 @@ impl Driver<'_> {
             }
             None => {
                 let step = StepId(self.run.last_step().0 + 1);
-                if let Some(error) = self.judge_own(gate, purpose, step, name, input).await? {
-                    return Ok((step, Err(Refusal::Gate(error))));
+                if let Some(error) = self.admit_own(gate, purpose, step, name, input).await? {
+                    return Ok((step, Err(Refusal::NotAdmitted(error))));
                 }
                 step
             }
         };
         self.flush(None).await?;
         crash_point!("run.after_machine_intent");
-        if let Err(refusal) = self.session.recorder.check() {
+        if let Err(refusal) = self.environment.recorder.check() {
             let message = "the run was told to stop before this call was made";
-            let error = Failure::passing("not_called", message);
+            let error = Failure::passing(ModelFailed::NOT_CALLED, message);
             self.push(Event::ToolFailed(ToolFailed { step, error }))?;
             return Err(self
                 .save_before(refusal)
@@ -246,7 +247,10 @@ impl Driver<'_> {
             let message = "the call is not known any more";
             return Ok((
                 step,
-                Err(Refusal::Tool(Failure::last("not_called", message))),
+                Err(Refusal::Tool(Failure::last(
+                    ModelFailed::NOT_CALLED,
+                    message,
+                ))),
             ));
         };
         let context = ToolContext {
@@ -278,7 +282,11 @@ impl Driver<'_> {
                 }))?;
                 Ok((step, Ok(output)))
             }
-            Err(error) => {
+            Err(mut error) => {
+                // A tool that gives this code was called nevertheless.
+                if error.code == ModelFailed::NOT_CALLED {
+                    "tool_failed".clone_into(&mut error.code);
+                }
                 let failure = error.clone();
                 self.push(Event::ToolFailed(ToolFailed { step, error }))?;
                 Ok((step, Err(Refusal::Tool(failure))))
@@ -286,9 +294,9 @@ impl Driver<'_> {
         }
     }
 
-    /// Records a call of the machine's own with the gate's word on it; says why it must not run. It
-    /// must not change anything, and nobody is asked about it.
-    async fn judge_own(
+    /// Records a call of the machine's own with the gate's decision; returns why the call must not run.
+    /// Such a call must not change the world, and no person is asked about the call.
+    async fn admit_own(
         &mut self,
         gate: &Gate,
         purpose: CallPurpose,
@@ -297,14 +305,14 @@ impl Driver<'_> {
         input: &Value,
     ) -> Result<Option<Failure>, DriveError> {
         let admission = gate
-            .judge(name, input.clone(), &self.policy_context())
+            .recheck(name, input.clone(), &self.policy_context())
             .await;
         let error = admission.error.or_else(|| {
             let denied = |message: &str| Some(Failure::last("denied", message));
             if admission.effect.is_write() {
                 return denied("a call that the machine makes must not change anything");
             }
-            admission.ask.as_ref().and_then(|_| {
+            admission.approval.as_ref().and_then(|_| {
                 denied("a person would have to approve this call, and the machine asks nobody")
             })
         });
@@ -315,33 +323,38 @@ impl Driver<'_> {
             input: admission.input,
             effect: admission.effect,
             resources: admission.resources.filter(|_| error.is_none()),
-            key: error.is_none().then(|| self.session.call_key()),
+            key: error.is_none().then(|| self.environment.call_key()),
             initiator: Initiator::Machine,
             purpose: Some(purpose),
-            verdict: match error.clone() {
-                Some(error) => Verdict::Refuse { error },
-                None => Verdict::Start,
+            decision: match error.clone() {
+                Some(error) => GateDecision::Refuse { error },
+                None => GateDecision::Start,
             },
         }))?;
         Ok(error)
     }
 
-    /// What a call's tool may use.
+    /// The context of a call's tool.
     pub(super) fn tool_context(&self, call: &ToolCalled) -> ToolContext {
-        let session = self.session;
+        let environment = self.environment;
         ToolContext {
             step: call.step,
             key: key_of(call),
             effect: call.effect,
-            workspace: session.workspace.clone(),
-            cancel: session.cancel.clone(),
-            now_micros: session.clock.now_micros(),
+            workspace: environment.workspace.clone(),
+            tree: environment.tree.clone(),
+            cancel: environment.cancel.clone(),
+            now_micros: environment.clock.now_micros(),
             results: Arc::clone(self.run.results()),
-            blobs: Arc::clone(&session.blobs),
+            blobs: Arc::clone(&environment.blobs),
             policy: self
                 .agent
                 .gate
                 .policy_check(&call.name, self.policy_context().agent),
+            resumed: self
+                .run
+                .call(call.step)
+                .and_then(|state| state.resumed.clone()),
         }
     }
 }
@@ -352,10 +365,10 @@ fn key_of(call: &ToolCalled) -> CallKey {
         .expect("a key is recorded with the intent at the latest")
 }
 
-/// Why a call of the machine's own gave nothing.
-enum Refusal {
-    /// It was not made.
-    Gate(Failure),
+/// Why a call of the machine's own gave no result.
+pub(super) enum Refusal {
+    /// The gate did not admit the call.
+    NotAdmitted(Failure),
     /// Its tool failed.
     Tool(Failure),
 }

@@ -3,8 +3,11 @@
 mod deadline;
 mod images;
 mod keys;
+mod lost_answers;
 mod parallel;
+mod previews;
 mod probes;
+mod resumed;
 mod withdrawn;
 
 use std::{
@@ -200,8 +203,9 @@ pub(super) fn fold(events: &[Event]) -> Run {
 pub(super) async fn step(agent: &Agent, recorder: Arc<Dying>) -> (Result<Stop, DriveError>, Run) {
     let mut run = fold(&recorder.events.lock().unwrap());
     let blobs = Arc::new(MemoryRecorder::default());
-    let session = Session::new(recorder, Arc::new(SystemClock), PathBuf::from("."), blobs);
-    let result = drive(agent, "count", &mut run, &session).await;
+    let environment =
+        DriveEnvironment::new(recorder, Arc::new(SystemClock), PathBuf::from("."), blobs);
+    let result = drive(agent, "count", &mut run, &environment).await;
     (result, run)
 }
 
@@ -648,8 +652,9 @@ async fn an_outcome_is_recorded_even_if_this_process_s_clock_doubts_the_lease() 
     let recorder = Arc::new(Doubting(log, AtomicUsize::new(0)));
     let blobs = Arc::new(MemoryRecorder::default());
     let mut run = Run::default();
-    let session = Session::new(recorder.clone(), Arc::new(SystemClock), ".".into(), blobs);
-    let result = drive(&agent, "count", &mut run, &session).await;
+    let environment =
+        DriveEnvironment::new(recorder.clone(), Arc::new(SystemClock), ".".into(), blobs);
+    let result = drive(&agent, "count", &mut run, &environment).await;
     assert!(
         matches!(result, Err(DriveError::Record(RecordError::LeaseLost))),
         "{result:?}"
@@ -688,6 +693,7 @@ fn an_empty_answer_that_was_cut_is_not_asked_for_again() {
                 purpose: Default::default(),
                 answer: None,
                 refused: None,
+                tools_left_out: Vec::new(),
             }),
         ]);
         let Next::Done(Outcome::Failed(failure)) = run.next(&crate::planner::React, 0) else {

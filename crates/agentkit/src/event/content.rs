@@ -24,14 +24,14 @@ pub enum ContentPart {
         #[serde(flatten)]
         media: Media,
     },
-    /// Something that can be read elsewhere.
+    /// A resource outside of the log.
     ResourceLink {
         /// Where.
         uri: String,
-        /// What it is called.
+        /// Title of the resource.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         name: Option<String>,
-        /// What it is.
+        /// Description of the resource.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         description: Option<String>,
         /// For instance `text/csv`.
@@ -66,7 +66,7 @@ impl ContentPart {
         }
     }
 
-    /// The image that it is, if it is one.
+    /// The part as an image; `None` for other parts.
     #[must_use]
     pub fn image(&self) -> Option<&Media> {
         match self {

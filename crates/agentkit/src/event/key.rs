@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What makes a tool call one call, whoever it reaches: random, recorded with the intent, and the same
-/// for every attempt of the call and after every crash. A call that somebody reruns gets another one.
+/// Identity of one tool call, at whichever server: random, recorded with the intent, and the same for every
+/// attempt of the call and after every crash. A rerun of the call gets another key.
 ///
-/// Its text is a UUID of version 4, which APIs take as an idempotency key.
+/// The key's text is a UUID of version 4, which APIs take as an idempotency key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct CallKey(String);

@@ -8,7 +8,7 @@ use super::StepId;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Initiator {
-    /// The model, in one of its answers.
+    /// The model, in an answer.
     #[default]
     Model,
     /// The machine. The model is not shown the call.
@@ -16,7 +16,7 @@ pub enum Initiator {
 }
 
 impl Initiator {
-    /// Whether it is the usual one.
+    /// Whether the initiator is the model.
     #[expect(
         clippy::trivially_copy_pass_by_ref,
         reason = "the signature is serde's"
@@ -26,7 +26,7 @@ impl Initiator {
     }
 }
 
-/// What a call of the machine's own is for.
+/// Purpose of a call of the machine's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CallPurpose {
@@ -35,23 +35,28 @@ pub enum CallPurpose {
         /// That call.
         of: StepId,
     },
+    /// To show the reviewer of a call what is at stake.
+    Preview {
+        /// The call that waits for approval.
+        of: StepId,
+    },
 }
 
-/// Body of `tool.probed`: what a probe saw of a call whose outcome was lost.
+/// Body of `tool.probed`: the finding of a probe about a call whose outcome was lost.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolProbed {
     /// The call.
     pub step: StepId,
     /// The machine's call that looked.
     pub probe: StepId,
-    /// What it saw.
+    /// The finding.
     pub saw: Seen,
     /// The first time, in UTC microseconds, at which `not_done` counts: until then the lost request
     /// may still be under way.
     pub settles_micros: i64,
 }
 
-/// What a probe saw.
+/// Finding of a probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Seen {

@@ -19,7 +19,7 @@ pub struct ModelStarted {
     /// Micro-USD charged if the outcome stays unknown; 0 where no price is known.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub reserved_cost_micros: u64,
-    /// What it is for.
+    /// Purpose of the call.
     #[serde(default, skip_serializing_if = "Purpose::is_turn")]
     pub purpose: Purpose,
 }
@@ -35,7 +35,7 @@ pub struct ModelCompleted {
     pub output: String,
     /// How many `tool.called` events follow in the same append.
     pub calls: u32,
-    /// What it used.
+    /// Usage of the call.
     pub usage: Usage,
     /// Why the model stopped.
     pub finish: FinishReason,
@@ -45,7 +45,7 @@ pub struct ModelCompleted {
     /// The provider's id of the request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
-    /// What it was for.
+    /// Purpose of the call.
     #[serde(default, skip_serializing_if = "Purpose::is_turn")]
     pub purpose: Purpose,
     /// The run's answer as it was read, where it is not the text itself.
@@ -54,17 +54,20 @@ pub struct ModelCompleted {
     /// Why the answer cannot be used, if it cannot: the model is told, and asked again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<Failure>,
+    /// Tools that the request was sent without, because the provider refuses their definitions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tools_left_out: Vec<String>,
 }
 
 /// Why a model stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FinishReason {
-    /// It was done.
+    /// The model completed its answer.
     Stop,
-    /// It wants tools called.
+    /// The model requests tool calls.
     ToolCalls,
-    /// It ran into the output limit.
+    /// The answer reached the output limit.
     Length,
     /// The provider withheld the answer.
     ContentFilter,
@@ -77,14 +80,14 @@ pub struct ModelFailed {
     pub step: StepId,
     /// The try that failed.
     pub attempt: u32,
-    /// What went wrong.
+    /// The failure.
     pub error: Failure,
     /// Tokens charged for the failed try (the reservation where the call may have been served).
     pub charged_tokens: u64,
-    /// Micro-USD charged for it, likewise.
+    /// Micro-USD charged for the call, likewise.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub charged_cost_micros: u64,
-    /// The model of the chain that goes on from here, if it is another one.
+    /// The model of the chain that goes on from here, if the model changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback: Option<String>,
     /// The index of that model in the run's chain, from 0. Logs of earlier releases hold the name
@@ -97,8 +100,8 @@ pub struct ModelFailed {
 }
 
 impl ModelFailed {
-    /// The code of a try that was never made, though its intent was recorded. It is no failure of the
-    /// model.
+    /// The code of a try that was never made, though its intent was recorded. The model has not failed
+    /// then.
     pub const NOT_CALLED: &str = "not_called";
 }
 

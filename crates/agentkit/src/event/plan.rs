@@ -17,9 +17,9 @@ pub struct PlanUpdated {
 /// A plan and how far it got.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    /// 1 for the first one; each that replaces one that failed counts one more.
+    /// 1 for the first plan; each replacement of a failed plan counts one more.
     pub revision: u32,
-    /// What is to be done, in order.
+    /// The items, in order.
     pub output: Vec<PlanItem>,
     /// Why an item failed, until there is another plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -29,9 +29,9 @@ pub struct Plan {
 /// One thing to be done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanItem {
-    /// What, in the model's words.
+    /// The item, in the model's words.
     pub title: String,
-    /// How far it got.
+    /// Progress of the item.
     pub status: PlanItemStatus,
 }
 
@@ -39,13 +39,13 @@ pub struct PlanItem {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PlanItemStatus {
-    /// Those before it come first.
+    /// Earlier items come first.
     Pending,
-    /// It is being worked on.
+    /// The model works on the item.
     Active,
-    /// It is done.
+    /// The item is done.
     Done,
-    /// It could not be done.
+    /// The item could not be done.
     Failed,
 }
 

@@ -1,19 +1,34 @@
-//! Bodies about the segments of a run's conversation, and what model calls are for.
+//! Bodies about the segments of a run's conversation, and the purposes of model calls.
 
 use serde::{Deserialize, Serialize};
 
 use super::StepId;
 
-/// Body of `segment.opened`: the conversation no longer fitted the model's context well, and was
-/// made smaller. What was left out of it is still in the log.
+/// Body of `segment.opened`: the conversation no longer fitted the model's context well, and was made
+/// smaller. The log still has the messages that the conversation lost.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SegmentOpened {
-    /// A model step: messages before it were changed, it and those after it were not. For
-    /// [`SegmentChange::Truncated`] it is the other way round. Pinned messages never are.
+    /// A model step: messages before the step were changed, later messages were not. For
+    /// [`SegmentChange::Truncated`] the reverse holds. Pinned messages never change.
     pub keep_from: StepId,
-    /// What was done.
+    /// The change.
     #[serde(flatten)]
     pub change: SegmentChange,
+    /// Whether the segment begins with the record of effects. Segments of earlier releases do not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub effects: bool,
+}
+
+impl SegmentOpened {
+    /// A segment that begins with the record of effects.
+    #[must_use]
+    pub fn new(keep_from: StepId, change: SegmentChange) -> Self {
+        Self {
+            keep_from,
+            change,
+            effects: true,
+        }
+    }
 }
 
 /// How a conversation was made smaller.
@@ -22,9 +37,9 @@ pub struct SegmentOpened {
 pub enum SegmentChange {
     /// Results of tools were replaced by notes.
     Cleared,
-    /// Everything was replaced by the summary that the last model step made.
+    /// All earlier messages were replaced by the summary of the last model step.
     Summarised,
-    /// Everything was replaced by a note.
+    /// All earlier messages were replaced by a note.
     Dropped,
     /// Results of tools were cut, as the newest exchange alone was too large.
     Truncated {
@@ -33,7 +48,7 @@ pub enum SegmentChange {
     },
 }
 
-/// What a model call is for.
+/// Purpose of a model call.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
@@ -54,13 +69,13 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    /// Whether it is the usual one.
+    /// Whether the call is an ordinary turn.
     #[must_use]
     pub fn is_turn(&self) -> bool {
         *self == Self::Turn
     }
 
-    /// Whether it is a call about the conversation, and not one of it.
+    /// Whether the call is about the conversation, and not a part of the conversation.
     #[must_use]
     pub fn is_summary(&self) -> bool {
         matches!(self, Self::Summary { .. })

@@ -19,48 +19,81 @@ pub struct ToolCalled {
     pub input: Value,
     /// The effect class at the time of the call.
     pub effect: Effect,
-    /// The resources that the call reads and writes, from its arguments. None for a call that must
-    /// not run, and in logs of releases that did not record them.
+    /// The resources that the call reads and writes, from its arguments. `None` for a refused call, and in
+    /// logs of releases that did not record resources.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
-    /// The call's key. None as for `resources`.
+    /// The call's key. `None` as for `resources`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<CallKey>,
-    /// Who asks for it.
+    /// Initiator of the call.
     #[serde(default, skip_serializing_if = "Initiator::is_model")]
     pub initiator: Initiator,
-    /// What a call of the machine's own is for.
+    /// Purpose of a call of the machine's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub purpose: Option<CallPurpose>,
-    /// What the gate said.
+    /// The gate's decision.
     #[serde(flatten)]
-    pub verdict: Verdict,
+    pub decision: GateDecision,
 }
 
-/// What the gate said of a tool call.
+/// The gate's decision about a tool call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "verdict", rename_all = "snake_case")]
-pub enum Verdict {
-    /// It runs with the first batch: this event is its intent.
+pub enum GateDecision {
+    /// The call runs with the first batch: this event is its intent.
     Start,
-    /// It runs once the calls before it are settled; a `tool.started` will be its intent.
+    /// The call runs once the calls before are settled; a `tool.started` will be its intent.
     Queue,
-    /// It runs once somebody has approved it: it is neither begun nor queued.
+    /// The call runs after a person's approval: the call is neither begun nor queued.
     Ask {
-        /// Why somebody has to look at it, for that person.
+        /// Why the call needs approval, for the person who decides.
         reason: String,
-        /// Until when, in UTC microseconds; then it fails. None: until the run's deadline.
+        /// End of the wait, in UTC microseconds; then the call fails. `None`: the run's deadline.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until_micros: Option<i64>,
         /// The digest of the tool's definition that this person is shown.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tool_digest: Option<String>,
+        /// When another group is asked, and which group.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        escalation: Option<Escalation>,
+        /// The call that the machine makes for the reviewer.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        preview: Option<PreviewCall>,
     },
-    /// It never runs; the model is told why.
+    /// The call never runs; the model gets the reason.
     Refuse {
         /// The reason.
         error: Failure,
     },
+}
+
+/// An approval without an answer goes to another group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Escalation {
+    /// When, in UTC microseconds.
+    pub at_micros: i64,
+    /// Name of the group.
+    pub to: String,
+}
+
+/// A read-only call that shows the reviewer of another call what is at stake.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreviewCall {
+    /// The tool that looks.
+    pub tool: String,
+    /// Arguments of the tool.
+    pub input: Value,
+}
+
+/// Body of `tool.escalated`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolEscalated {
+    /// The step that waits for approval.
+    pub step: StepId,
+    /// Name of the group that is asked now.
+    pub to: String,
 }
 
 /// Body of `tool.started`.
@@ -70,7 +103,7 @@ pub struct ToolStarted {
     pub step: StepId,
     /// 1 for the first try of this step.
     pub attempt: u32,
-    /// The call's key, where `tool.called` has none because an earlier release wrote it.
+    /// The call's key, where `tool.called` has no key because an earlier release wrote the event.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<CallKey>,
 }
@@ -80,7 +113,7 @@ pub struct ToolStarted {
 pub struct ToolCompleted {
     /// The step.
     pub step: StepId,
-    /// What the model is shown: the result, or its beginning if `handle` is there.
+    /// The output for the model: the result, or its beginning if `handle` is there.
     pub output: Value,
     /// Where the whole result is, if it was too large to show.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -88,10 +121,10 @@ pub struct ToolCompleted {
     /// Files of the workspace that the call wrote: their content is in the blob store.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<FileDelta>,
-    /// The child task that began with this append, if one did.
+    /// The child task that began with this append.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub child: Option<ChildStarted>,
-    /// The parts of the result: the body is of version 2 then. `output` says in words what they are,
+    /// The parts of the result: the body is of version 2 then. `output` describes the parts in words,
     /// unless the tool returned a value beside them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<ContentPart>,
@@ -124,7 +157,7 @@ pub struct Handle {
 pub struct FileDelta {
     /// Path relative to the workspace, with `/` between its parts.
     pub path: String,
-    /// SHA-256 of the content, in hex; none if the file was removed.
+    /// SHA-256 of the content, in hex; `None` if the file was removed.
     pub digest: Option<String>,
     /// Size in bytes.
     pub bytes: u64,
@@ -135,7 +168,7 @@ pub struct FileDelta {
 pub struct ToolFailed {
     /// The step.
     pub step: StepId,
-    /// What went wrong.
+    /// The failure.
     pub error: Failure,
 }
 
@@ -144,7 +177,7 @@ pub struct ToolFailed {
 pub struct ToolWaiting {
     /// The step.
     pub step: StepId,
-    /// What the call waits for.
+    /// The condition that the call waits for.
     pub wait: CallWait,
 }
 
@@ -156,7 +189,7 @@ pub struct ToolApproved {
     /// The arguments that it runs with, if the person changed them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<Value>,
-    /// Who approved it, if that is known.
+    /// The person who approved, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
 }
@@ -168,7 +201,7 @@ pub struct ToolDenied {
     pub step: StepId,
     /// Why, for the model.
     pub reason: String,
-    /// Who denied it, if that is known.
+    /// The person who denied, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
 }
@@ -188,25 +221,25 @@ pub struct ToolReset {
 pub struct ToolResolved {
     /// The step.
     pub step: StepId,
-    /// What was decided.
+    /// The decision.
     #[serde(flatten)]
     pub resolution: Resolution,
 }
 
-/// What became of a call that was in doubt.
+/// Settlement of a call that was in doubt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "resolution", rename_all = "snake_case")]
 pub enum Resolution {
-    /// It took effect and returned this.
+    /// The call took effect and returned this output.
     Done {
-        /// What the model is told it returned.
+        /// The return value to show the model.
         output: Value,
     },
-    /// It did not take effect, and is not to be tried again.
+    /// The call did not take effect, and is not to be tried again.
     Failed {
-        /// What the model is told.
+        /// The message to show the model.
         message: String,
     },
-    /// It did not take effect; run it again.
+    /// The call did not take effect; the call runs again.
     Retry,
 }

@@ -1,4 +1,4 @@
-//! What runs and calls wait for, and what comes to them from outside.
+//! Waits of runs and calls, and the external events that end them.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -8,18 +8,18 @@ use super::{Failure, Handle, StepId};
 /// Body of `wait.started`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WaitStarted {
-    /// What the run waits for.
+    /// The condition that the run waits for.
     #[serde(flatten)]
     pub wait: Wait,
 }
 
-/// What a run waits for; it holds no worker meanwhile.
+/// The condition of a waiting run; the run holds no worker meanwhile.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "wait", rename_all = "snake_case")]
 pub enum Wait {
     /// A point in time, in UTC microseconds.
     Timer {
-        /// When it ends.
+        /// End of the wait.
         until_micros: i64,
     },
     /// Somebody's word on calls whose outcome is unknown.
@@ -31,7 +31,7 @@ pub enum Wait {
     Approval {
         /// The calls that were asked about and not yet answered for.
         steps: Vec<StepId>,
-        /// When the run has to go on whatever has come, if ever.
+        /// When the run goes on without the event, if ever.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until_micros: Option<i64>,
     },
@@ -39,23 +39,23 @@ pub enum Wait {
     Signal {
         /// Any of these.
         names: Vec<String>,
-        /// When the run has to go on whatever has come, if ever.
+        /// When the run goes on without the event, if ever.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until_micros: Option<i64>,
     },
     /// Child tasks.
     Children {
-        /// Those that have not ended.
+        /// The child tasks that have not ended.
         tasks: Vec<String>,
-        /// When the run has to go on whatever has come, if ever.
+        /// When the run goes on without the event, if ever.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until_micros: Option<i64>,
     },
-    /// Another limit: one is used up.
+    /// A raised limit: a limit is used up.
     Budget {
-        /// Which, as settings name it.
+        /// Name of the limit's setting.
         limit: String,
-        /// How far it is used up, and how to go on.
+        /// How far the limit is used up, and how to go on.
         message: String,
         /// The run's deadline, if that is still to come.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -64,7 +64,7 @@ pub enum Wait {
 }
 
 impl Wait {
-    /// What is awaited, in the words of its user.
+    /// The awaited event, in the words of its user.
     pub(crate) fn awaited(&self) -> &'static str {
         match self {
             Self::Timer { .. } => "a point in time",
@@ -85,15 +85,15 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// What a single tool call waits for. Times are UTC microseconds.
+/// The condition of a waiting tool call. Times are UTC microseconds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "for", rename_all = "snake_case")]
 pub enum CallWait {
     /// A point in time.
     Time {
-        /// When it comes.
+        /// End of the wait.
         until_micros: i64,
-        /// How long the wait was to last; none where a date was asked for.
+        /// How long the wait was to last; `None` where a date was requested.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         length_micros: Option<i64>,
     },
@@ -102,25 +102,29 @@ pub enum CallWait {
     Signal {
         /// The name.
         name: String,
-        /// What to show to whoever may send it.
+        /// Text to show to the sender of the signal.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         prompt: Option<Value>,
-        /// When the call fails; none for the run's deadline.
+        /// When the call fails; `None` for the run's deadline.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until_micros: Option<i64>,
+        /// What the tool wants to know again when the signal has come: then it is called once more, under the same
+        /// step and key. Without it, what the signal carries is the call's result.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        resume: Option<Value>,
     },
     /// The end of child tasks of this run, all of them.
     Children {
         /// The tasks.
         tasks: Vec<String>,
-        /// When the call fails; none for the run's deadline.
+        /// When the call fails; `None` for the run's deadline.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until_micros: Option<i64>,
     },
 }
 
 impl CallWait {
-    /// When the wait is over whatever has come, if ever.
+    /// When the wait ends without the event, if ever.
     #[must_use]
     pub fn until_micros(&self) -> Option<i64> {
         match self {
@@ -137,7 +141,7 @@ impl CallWait {
 pub struct SignalReceived {
     /// Its name.
     pub name: String,
-    /// What it carries; the result of the call that waits for it.
+    /// The signal's payload; the result of the call that waits for the signal.
     pub payload: Value,
 }
 
@@ -146,9 +150,9 @@ pub struct SignalReceived {
 pub struct ChildEnded {
     /// The child task.
     pub task: String,
-    /// How it ended.
+    /// Result of the child.
     pub result: ChildResult,
-    /// Tokens that it and its own children used.
+    /// Tokens that the child and its own children used.
     pub used_tokens: u64,
     /// Micro-USD, likewise.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -167,11 +171,11 @@ pub enum ChildResult {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         handle: Option<Handle>,
     },
-    /// Without one.
+    /// Without a result.
     Failed {
         /// Why.
         error: Failure,
     },
-    /// Somebody cancelled it.
+    /// The child was cancelled.
     Cancelled,
 }

@@ -12,41 +12,41 @@ use crate::{
     model::Message,
 };
 
-/// What a note in place of something counts at the most.
+/// Most tokens of a note in place of messages.
 const NOTE_TOKENS: u64 = 48;
 /// A result of which less than this would be shown is not worth a call.
-const LEAST_SHOWN: u64 = 256;
+const MIN_PREVIEW: u64 = 256;
 
-/// What a conversation has to fit into, in estimated tokens.
+/// Bounds of a conversation, in estimated tokens.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
-    /// Those that are sent beside it: the tools' definitions.
+    /// Tokens beside the conversation: the tools' definitions.
     pub(crate) beside: u64,
-    /// Those that compaction aims at.
+    /// The aim of compaction.
     pub(crate) target: u64,
-    /// Those that must not be exceeded.
+    /// The bound that must not be exceeded.
     pub(crate) most: u64,
     /// The newest exchanges that stay whole.
     pub(crate) keep: usize,
-    /// Those that a summary may have; none if the older part is left out without one.
+    /// Tokens of a summary; `None` if the older part is left out without a summary.
     pub(crate) summary: Option<u64>,
 }
 
-/// What to do with a conversation that is larger than one would like.
+/// Decision about a conversation that is too large.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Plan {
     /// Begin a segment.
     Open(SegmentOpened),
-    /// Have the model sum up what came before this step.
+    /// Have the model sum up the messages before this step.
     Summarise { keep_from: StepId },
-    /// Nothing: it fits, and cannot be made smaller.
+    /// No change: the conversation fits, and cannot be made smaller.
     Send,
-    /// Nothing can be done, and it does not fit.
+    /// No change helps, and the conversation does not fit.
     TooLarge,
 }
 
 impl Window {
-    /// What to do so that the conversation fits well.
+    /// Decides how to make the conversation fit well.
     pub(crate) fn plan(&self, bounds: &Bounds) -> Plan {
         let total = self.tokens.saturating_add(bounds.beside);
         if total <= bounds.target {
@@ -94,7 +94,7 @@ impl Window {
 
     fn open(&self, start: usize, change: SegmentChange) -> Plan {
         let keep_from = self.marks[start].step;
-        Plan::Open(SegmentOpened { keep_from, change })
+        Plan::Open(SegmentOpened::new(keep_from, change))
     }
 
     /// The tokens before an exchange that are not pinned.
@@ -112,8 +112,8 @@ impl Window {
             .sum()
     }
 
-    /// The most bytes that each result of the newest exchange may have so that it fits, if the
-    /// results are what makes it too large.
+    /// The most bytes that each result of the newest exchange may have so that the exchange fits, if its
+    /// results make the exchange too large.
     fn cap(&self, start: usize, total: u64, target: u64) -> Option<u64> {
         let entries = self.messages[start..].iter().zip(&self.marks[start..]);
         let results = entries.filter(|(message, _)| matches!(***message, Message::Tool { .. }));
@@ -126,7 +126,7 @@ impl Window {
             let share = left / count;
             if size > share {
                 let shown = share.saturating_sub(NOTE_TOKENS) * 4;
-                return (shown >= LEAST_SHOWN).then_some(shown);
+                return (shown >= MIN_PREVIEW).then_some(shown);
             }
             left -= size;
             count -= 1;
@@ -134,8 +134,8 @@ impl Window {
         None
     }
 
-    /// Makes it so. `summary` goes with [`SegmentChange::Summarised`]; results of which the whole is
-    /// kept, and whether the model can read them, go into the notes.
+    /// Applies a change. `summary` belongs to [`SegmentChange::Summarised`]; the notes name the results
+    /// that are stored as a whole, and whether the model can read them.
     pub(crate) fn compact(
         &mut self,
         opened: &SegmentOpened,

@@ -11,8 +11,8 @@ use crate::model::Message;
 pub(crate) struct Context {
     messages: Vec<Arc<Message>>,
     segment: u32,
-    /// The providers' ids of the calls in them: looking through a long conversation for each call
-    /// would make a late step cost more than an early one.
+    /// The providers' ids of the calls in the messages: searching a long conversation for each call would
+    /// make a late step cost more than an early step.
     ids: HashSet<Box<str>>,
 }
 
@@ -43,7 +43,7 @@ impl Context {
         self.ids.contains(provider_id)
     }
 
-    /// Puts them back after the call, unchanged. If nobody does, they are put together anew.
+    /// Puts the messages back after the call, unchanged. Without that, the context builds them anew.
     pub(crate) fn put_back(&mut self, messages: Vec<Arc<Message>>) {
         self.messages = messages;
     }

@@ -1,6 +1,7 @@
-//! About how many tokens something has: four bytes each.
+//! Estimates of tokens: four bytes each.
 //!
-//! That is near enough to know when to look closer. A run corrects it by what its provider counts.
+//! The estimate is near enough to know when to look closer. A run corrects the estimate by its provider's
+//! counts.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use crate::{
     model::{Message, MessageCall},
 };
 
-/// What an image counts. It depends on its size and on the model; this is a common figure.
+/// Tokens of an image. The true figure depends on the image's size and on the model; this figure is common.
 pub(crate) const IMAGE_TOKENS: u64 = 1_500;
 /// The frame of a message, or of a tool's definition.
 const FRAME_TOKENS: u64 = 4;

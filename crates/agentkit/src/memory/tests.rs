@@ -190,10 +190,7 @@ fn the_older_part_is_summed_up_where_clearing_is_not_enough() {
             keep_from: StepId(21)
         }
     );
-    let opened = SegmentOpened {
-        keep_from: StepId(21),
-        change: SegmentChange::Summarised,
-    };
+    let opened = SegmentOpened::new(StepId(21), SegmentChange::Summarised);
     window.compact(&opened, Some("ten were read"), &BTreeMap::new());
     is_whole(&window);
     assert_eq!(window.messages.len(), 3 + 1 + 6);
@@ -302,10 +299,7 @@ proptest::proptest! {
             proptest::prop_assert!(round < 12, "it does not end");
             let opened = match window.plan(&bounds) {
                 Plan::Open(opened) => opened,
-                Plan::Summarise { keep_from } => SegmentOpened {
-                    keep_from,
-                    change: SegmentChange::Summarised,
-                },
+                Plan::Summarise { keep_from } => SegmentOpened::new(keep_from, SegmentChange::Summarised),
                 Plan::Send => {
                     proptest::prop_assert!(window.tokens() + 30 <= most);
                     break;
@@ -351,19 +345,13 @@ fn images_count_and_go_with_the_results_that_hold_them() {
     };
     let kept = BTreeMap::new();
     let mut window = with_images();
-    let opened = SegmentOpened {
-        keep_from: StepId(15),
-        change: SegmentChange::Cleared,
-    };
+    let opened = SegmentOpened::new(StepId(15), SegmentChange::Cleared);
     window.compact(&opened, None, &kept);
     assert_eq!(shown(&window), [0, 0, 0, 0, 0, 0, 0, 1, 1, 1]);
     assert_eq!(added_up(&window), window.tokens());
 
     // One that is cut to so little loses its image before its text.
-    let opened = SegmentOpened {
-        keep_from: StepId(19),
-        change: SegmentChange::Truncated { max_bytes: 1_000 },
-    };
+    let opened = SegmentOpened::new(StepId(19), SegmentChange::Truncated { max_bytes: 1_000 });
     window.compact(&opened, None, &kept);
     assert_eq!(shown(&window).last(), Some(&0));
     let Message::Tool { content, .. } = &**window.messages().last().unwrap() else {

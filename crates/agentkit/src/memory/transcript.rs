@@ -1,7 +1,7 @@
-//! What a model is sent to sum up the older part of a conversation.
+//! The prompt for a summary of the older part of a conversation.
 //!
-//! It is a text about the conversation, and not the conversation itself: so any model can read it,
-//! whoever made the calls in it, and none takes it for work to go on with.
+//! The prompt is a text about the conversation, and not the conversation itself: so any model can read the
+//! text, whoever made the calls, and no model takes the text for work to go on with.
 
 use std::sync::Arc;
 

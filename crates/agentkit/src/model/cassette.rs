@@ -26,9 +26,11 @@ use std::{path::PathBuf, sync::Arc};
 use serde_json::{Value, json};
 
 pub use self::redact::Redactor;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use self::tape::fuzzing;
 use self::tape::{Answer, Tape};
 use super::{DeltaSink, Model, ModelError, ModelErrorKind, ModelInfo, Request, Response};
-use crate::BoxFuture;
+use crate::{BoxFuture, tool::ToolSpec};
 
 /// A folder of exchanges. Cloning it is cheap.
 #[derive(Debug, Clone)]
@@ -39,6 +41,7 @@ pub struct Cassette {
 
 /// A cassette that cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CassetteError {
     /// Its folder cannot be read or written.
     #[error("the cassette {} cannot be used", .path.display())]
@@ -70,14 +73,14 @@ pub enum CassetteError {
 }
 
 impl Cassette {
-    /// A cassette to record on. The folder is made; a request that is made again takes the place of
-    /// its older recording.
+    /// A cassette to record on. The folder is made. What it holds stays: a request that was recorded before gets its new
+    /// answer behind the older ones.
     ///
     /// # Errors
-    /// If the folder cannot be made.
+    /// If the folder cannot be made, or a file in it cannot be read.
     pub fn record(path: impl Into<PathBuf>, redactor: Redactor) -> Result<Self, CassetteError> {
         Ok(Self {
-            tape: Arc::new(Tape::blank(path.into())?),
+            tape: Arc::new(Tape::continued(path.into())?),
             redactor,
         })
     }
@@ -158,6 +161,10 @@ impl Model for Recorded {
 
     fn info(&self) -> Option<&ModelInfo> {
         self.model.info()
+    }
+
+    fn tools_left_out(&self, tools: &[Arc<ToolSpec>]) -> Vec<String> {
+        self.model.tools_left_out(tools)
     }
 
     fn call<'a>(

@@ -1,15 +1,15 @@
-//! The model table: what is known of models, as data.
+//! The model table: facts about models, as data.
 //!
-//! The crate brings a table of its own; a host lays its user's rows over it. A model without a row
-//! works as well: then nothing is known of its size and its price.
+//! The crate has a built-in table; a host lays the rows of its user over the table. A model without a row
+//! works as well, with unknown size and unknown price.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{event::Usage, model::client::Surface};
+use crate::{event::Usage, model::client::ApiSurface};
 
-/// The table that the crate brings.
+/// The built-in table.
 const BUILT_IN: &str = include_str!("catalog/models.toml");
 
 /// Rows by provider and model, for instance `openai/gpt-5`.
@@ -18,52 +18,52 @@ pub struct Catalog {
     models: BTreeMap<String, ModelInfo>,
 }
 
-/// What is known of a model. What is not said is not known, or as usual.
+/// Facts about a model. An absent fact is unknown, or as usual.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ModelInfo {
-    /// The surface to call it on; unless said, the provider's usual one.
+    /// Surface of the calls. Default: the usual surface of the provider
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub surface: Option<Surface>,
+    pub surface: Option<ApiSurface>,
     /// Tokens of prompt and answer together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context_tokens: Option<u64>,
     /// Tokens of an answer at the most.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_output_tokens: Option<u64>,
-    /// The field of a request that bounds an answer. Only the surface `chat` has to know, and learns
-    /// it from a server that refuses the one it was sent.
+    /// Request field that bounds an answer. Only the surface `chat` needs the field, and learns
+    /// the right name from a server that refuses the wrong name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_limit: Option<OutputLimit>,
-    /// Whether it accepts a temperature; unless said, it does.
+    /// Whether the model accepts a temperature. Default: true
     #[serde(skip_serializing_if = "Option::is_none")]
     pub temperature: Option<bool>,
-    /// Whether it can be given tools; unless said, it can.
+    /// Whether the model takes tools. Default: true
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tools: Option<bool>,
-    /// Whether it can be held to a schema; unless said, it can.
+    /// Whether the model can be held to a schema. Default: true
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response_schema: Option<bool>,
-    /// Whether it can be held to a schema while it has tools as well; unless said, it can.
+    /// Whether the model can be held to a schema beside tools. Default: true
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schema_with_tools: Option<bool>,
-    /// Whether it sends reasoning that wants to be sent back; unless said, it does not. Only the
-    /// surface `responses` has to know.
+    /// Whether the model sends reasoning for later requests. Default: false. Only the surface `responses` needs
+    /// the fact.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reasoning: Option<bool>,
-    /// What it costs, by the length of the prompt, shortest first; empty where that is not known.
+    /// Prices by the length of the prompt, shortest first; empty for unknown prices.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub prices: Vec<Prices>,
 }
 
-/// The field of a request on `chat` that bounds an answer.
+/// Request field of `chat` that bounds an answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OutputLimit {
-    /// The newer one, which counts reasoning as well.
+    /// The newer field: counts reasoning as well.
     #[default]
     MaxCompletionTokens,
-    /// The older one.
+    /// The older field.
     MaxTokens,
 }
 
@@ -78,15 +78,15 @@ impl ModelInfo {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Prices {
-    /// They hold for prompts of so many tokens at the most; none for prompts of any length.
+    /// Longest prompt of these prices, in tokens; `None` for prompts of any length.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub up_to: Option<u64>,
     /// Of the prompt.
     pub input: u64,
-    /// Of what the provider had in its cache; `input` unless said.
+    /// Price of cached input tokens. Default: `input`
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cached_input: Option<u64>,
-    /// Of what the provider puts into its cache; `input` unless said.
+    /// Price of input tokens that the provider puts into its cache. Default: `input`
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache_write: Option<u64>,
     /// Of the answer, reasoning included.
@@ -97,7 +97,7 @@ impl Catalog {
     /// The table that the crate brings.
     ///
     /// # Panics
-    /// Never: a test reads it.
+    /// Never: a test reads the table.
     #[must_use]
     pub fn built_in() -> Self {
         let table: toml::Table =
@@ -109,10 +109,10 @@ impl Catalog {
         catalog
     }
 
-    /// Lays rows over the table; a field that a row does not name stays as it was.
+    /// Lays rows over the table; fields without a value in a row stay unchanged.
     ///
     /// # Errors
-    /// Names the row and the field that is wrong.
+    /// Names the wrong row and field.
     pub fn lay_over(&mut self, rows: toml::Table) -> Result<(), CatalogError> {
         for (name, row) in rows {
             let wrong = |message: String| CatalogError {
@@ -135,8 +135,8 @@ impl Catalog {
         Ok(())
     }
 
-    /// What is known of a model. A dated name (`gpt-4o-2024-08-06`, `claude-haiku-4-5-20251001`)
-    /// or one that ends in `-latest` has its row under the plain name.
+    /// Facts about a model. A dated name (`gpt-4o-2024-08-06`, `claude-haiku-4-5-20251001`)
+    /// or a name with the ending `-latest` has its row under the plain name.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<&ModelInfo> {
         let mut name = name;
@@ -153,14 +153,14 @@ impl Catalog {
         }
     }
 
-    /// What is known of a model; nothing for one without a row.
+    /// Facts about a model; empty for a model without a row.
     #[must_use]
     pub fn info(&self, name: &str) -> ModelInfo {
         self.find(name).cloned().unwrap_or_default()
     }
 }
 
-/// A row that cannot be used.
+/// An unusable row.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the model table's row `{name}` is not valid: {message}")]
 pub struct CatalogError {
@@ -197,8 +197,8 @@ impl ModelInfo {
     }
 }
 
-/// What a call cost in micro-USD, rounded up; none where no price is known. `written` are those of
-/// the input tokens that the provider put into its cache.
+/// Cost of a call in micro-USD, rounded up; `None` without a known price. `written` counts the input tokens that
+/// the provider put into its cache.
 #[must_use]
 pub fn cost_micros(prices: &[Prices], usage: &Usage, written: u64) -> Option<u64> {
     let prices = of_length(prices, usage.input_tokens)?;
@@ -214,8 +214,7 @@ pub fn cost_micros(prices: &[Prices], usage: &Usage, written: u64) -> Option<u64
     Some(total(&parts))
 }
 
-/// The most that a call with this prompt and answer may cost, in micro-USD; none where no price is
-/// known.
+/// Highest cost of a call with this prompt and answer, in micro-USD; `None` without a known price.
 #[must_use]
 pub fn worst_cost_micros(prices: &[Prices], prompt: u64, answer: u64) -> Option<u64> {
     let prices = of_length(prices, prompt)?;
@@ -223,8 +222,7 @@ pub fn worst_cost_micros(prices: &[Prices], prompt: u64, answer: u64) -> Option<
     Some(total(&[(prompt, input), (answer, prices.output)]))
 }
 
-/// How many tokens an answer may have for so many micro-USD; none where no price is known, or an
-/// answer is free.
+/// Largest answer in tokens for so many micro-USD; `None` without a known price, or if an answer is free.
 #[must_use]
 pub fn affordable_answer(prices: &[Prices], prompt: u64, micros: u64) -> Option<u64> {
     let output = of_length(prices, prompt)?.output;

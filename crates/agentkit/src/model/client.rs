@@ -2,20 +2,23 @@
 //! that a server refused because of a field that others want is sent once more without that field.
 //!
 //! What all surfaces share is here: the HTTP call, the stream of events, the kinds of failures and
-//! the care for secrets. What differs has a module for each [`Surface`]: how a request is written,
+//! the care for secrets. What differs has a module for each [`ApiSurface`]: how a request is written,
 //! and how an answer is read into a draft.
 
 mod arguments;
+mod builder;
 mod chat;
 mod classify;
 mod config;
 mod content;
-mod draft;
 mod failure;
 mod fields;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod generate_content;
 mod learnt;
 mod messages;
+mod project;
 mod reader;
 mod report;
 mod request;
@@ -28,7 +31,7 @@ mod text;
 mod turns;
 mod written;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use reqwest::{
     Url,
@@ -37,24 +40,26 @@ use reqwest::{
 };
 
 pub(crate) use self::schema::is_held;
-pub use self::{
-    config::{ApiKey, Config, ConfigError, Provider},
-    surface::Surface,
-};
 use self::{
-    draft::Trouble,
+    builder::DecodeError,
     failure::{Failures, Head},
     learnt::Learnt,
     reader::Reader,
     report::Report,
     request::Outgoing,
 };
+pub use self::{
+    config::{ApiKey, Config, ConfigError, Provider},
+    surface::ApiSurface,
+};
 use super::{DeltaSink, Model, ModelError, ModelInfo, Request, Response};
-use crate::BoxFuture;
+use crate::{BoxFuture, tool::ToolSpec};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Of an error body, so much is read.
 const MAX_ERROR: usize = 64 << 10;
+/// The most tools that one call finds out to be refused: each costs a request that was not served.
+const MAX_REFUSED_TOOLS: u32 = 8;
 /// How long the end of a body is awaited, so that the connection can be used again.
 const DRAIN: Duration = Duration::from_millis(20);
 /// How long a count of tokens is awaited after the model's own end of an answer. Some servers never
@@ -67,7 +72,7 @@ pub struct Client {
     name: String,
     url: Url,
     /// The URL for people: without user, password and query.
-    place: String,
+    endpoint: String,
     headers: HeaderMap,
     http: reqwest::Client,
     learnt: Learnt,
@@ -76,7 +81,7 @@ pub struct Client {
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Client")
-            .field("place", &self.place)
+            .field("place", &self.endpoint)
             .field("config", &self.config)
             .finish_non_exhaustive()
     }
@@ -91,13 +96,13 @@ impl Client {
     /// [`ConfigError`] says what cannot work.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
         let url = config.endpoint()?;
-        let mut place = url.clone();
-        place.set_query(None);
+        let mut endpoint = url.clone();
+        endpoint.set_query(None);
         // A URL with a host takes these.
-        let _ = (place.set_username(""), place.set_password(None));
+        let _ = (endpoint.set_username(""), endpoint.set_password(None));
         Ok(Self {
             name: config.name(),
-            place: place.to_string(),
+            endpoint: endpoint.to_string(),
             headers: config.headers()?,
             http: client(&url).map_err(ConfigError::Client)?,
             url,
@@ -117,7 +122,7 @@ impl Client {
     fn failures<'a>(&'a self, request: &'a Request, sent: u64) -> Failures<'a> {
         Failures {
             name: &self.name,
-            place: &self.place,
+            endpoint: &self.endpoint,
             config: &self.config,
             request,
             sent,
@@ -130,6 +135,7 @@ impl Client {
         deltas: &dyn DeltaSink,
     ) -> Result<Response, ModelError> {
         let surface = self.config.surface();
+        let mut refused_tools = 0;
         loop {
             let outgoing = Outgoing {
                 config: &self.config,
@@ -155,9 +161,29 @@ impl Client {
             }
             let refusal = self.error_body(&mut response).await;
             let report = Report::read(&refusal);
-            if !self.learnt.learn(head.status, &report, &body) {
-                return Err(failures.answered(head, &report));
+            if self.learnt.learn(head.status, &report, &body) {
+                continue;
             }
+            // One tool whose schema is refused would cost the run every other one.
+            let tools = request
+                .tools
+                .iter()
+                .filter(|tool| !self.learnt.is_left_out(tool));
+            let tools: Vec<&Arc<ToolSpec>> = tools.collect();
+            let left_out = match refused_tools < MAX_REFUSED_TOOLS {
+                true => self.learnt.leave_out(head.status, &report, &tools),
+                false => None,
+            };
+            let Some(tool) = left_out else {
+                return Err(failures.answered(head, &report));
+            };
+            refused_tools += 1;
+            tracing::warn!(
+                model = self.name,
+                tool,
+                reason = report.message.as_deref().unwrap_or_default(),
+                "the provider refuses the definition of a tool; it is left out of requests to this model"
+            );
         }
     }
 
@@ -170,7 +196,7 @@ impl Client {
     ) -> Result<Response, ModelError> {
         let packed = response.headers().get(CONTENT_ENCODING);
         if packed.is_some_and(|packed| packed.as_bytes() != b"identity") {
-            return Err(failures.trouble(head, Trouble::PACKED, false));
+            return Err(failures.decode_error(head, DecodeError::PACKED, false));
         }
         let decoder = self.config.surface().decoder();
         let mut reader = Reader::new(decoder, deltas, failures.request);
@@ -193,8 +219,8 @@ impl Client {
                 Ok(Err(error)) => return Err(failures.broken(head, &error)),
                 Err(_) => return Err(failures.idle(head)),
             };
-            if let Err(trouble) = taken {
-                return Err(failures.trouble(head, trouble, reader.has_output()));
+            if let Err(decode_error) = taken {
+                return Err(failures.decode_error(head, decode_error, reader.has_output()));
             }
         }
         if reader.is_done() {
@@ -202,8 +228,8 @@ impl Client {
         }
         let has_output = reader.has_output();
         match reader.finish() {
-            Ok(draft) => Ok(draft.response(failures.sent, &self.config, head.request_id)),
-            Err(trouble) => Err(failures.trouble(head, trouble, has_output)),
+            Ok(builder) => Ok(builder.response(failures.sent, &self.config, head.request_id)),
+            Err(decode_error) => Err(failures.decode_error(head, decode_error, has_output)),
         }
     }
 
@@ -228,6 +254,11 @@ impl Model for Client {
 
     fn info(&self) -> Option<&ModelInfo> {
         Some(&self.config.info)
+    }
+
+    fn tools_left_out(&self, tools: &[Arc<ToolSpec>]) -> Vec<String> {
+        let left_out = tools.iter().filter(|tool| self.learnt.is_left_out(tool));
+        left_out.map(|tool| tool.name.clone()).collect()
     }
 
     fn call<'a>(

@@ -32,6 +32,7 @@ pub enum Image {
 
 /// Something that is no image that a model can be shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ImageError {
     /// It is neither of the two forms.
     #[error("must be like `data:image/png;base64,...` or `https://...`")]

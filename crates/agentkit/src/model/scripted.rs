@@ -1,68 +1,68 @@
 //! A model that follows a script instead of an LLM: for examples, tests and load.
 //!
-//! A script is TOML. Its turns are taken in order, one a model call:
+//! A script is TOML. Each model call takes the next turn:
 //!
 //! ```toml
 //! name = "sales"        # optional: the second part of the model's name
-//! latency_ms = 5        # optional: how long each turn takes
+//! latency_ms = 5        # optional: duration of each turn
 //!
 //! [[turn]]
 //! text = "I look at the file first."     # optional words beside calls
 //! calls = [ { tool = "read_file", arguments = { path = "data/sales.csv" } } ]
 //!
-//! [[turn]]                               # a turn with cases: the first that holds is taken
+//! [[turn]]                               # a turn with cases: the first true case counts
 //!   [[turn.case]]
 //!   when = "'north' in last"
 //!   calls = [ { tool = "calculator", arguments = { expression = "{{ last | column('amount') | join('+') }}" } } ]
-//!   [[turn.case]]                        # without `when` it always holds
+//!   [[turn.case]]                        # always true without `when`
 //!   answer = "There are no sales in the north."
 //!
 //! [[turn]]
 //! answer = "Total {{ result(2) }}"
 //! ```
 //!
-//! # A turn, or a case of one
+//! # A turn, or a case of a turn
 //! - `answer`: the run's answer; or `calls`: the tools to call, each with `tool` and `arguments`,
 //!   and beside them optionally `text`.
-//! - `when`: an expression; the turn or case is taken only if it holds.
+//! - `when`: an expression; the turn or case counts only if the expression is true.
 //! - `latency_ms`: in place of the script's own.
-//! - `finish`: why the model stops, `stop`, `tool_calls`, `length` or `content_filter`.
+//! - `finish`: reason of the stop, `stop`, `tool_calls`, `length` or `content_filter`.
 //!
-//! A table `[summary]`, which holds what a turn does, says what the model answers when it is to sum
-//! up a conversation that no longer fits its context; without one it says that it keeps no notes.
+//! A table `[summary]` has the fields of a turn: the answer to a request to sum up a conversation that no longer
+//! fits the context. Without the table the model answers that there are no notes.
 //!
-//! `repeat_from = 1` beside the name goes on at that turn (the first is 1) after the last one, for
-//! runs of any length; a case such as `when = "turn > 5000"` with an `answer` ends them. Without
-//! it, a run that needs more turns fails with [`ModelErrorKind::ScriptExhausted`].
+//! `repeat_from = 1` beside the name goes on at the given turn (the first is 1) after the last turn, for
+//! runs of any length; a case such as `when = "turn > 5000"` with an `answer` ends the run. Without
+//! `repeat_from`, a run with more turns fails with [`ModelErrorKind::ScriptExhausted`].
 //!
 //! # Templates
 //! Each string in `answer`, `text` and `arguments` may be a [minijinja](https://docs.rs/minijinja)
-//! template, and gives a string. Where an argument must be another kind of JSON, a table with the
-//! one key `$expr` gives the value of an expression: `{ "$expr" = "rows | length" }`. A name that
-//! is not defined is an error. There are, besides minijinja's own filters:
-//! - `goal`: what the run was asked.
+//! template, and gives a string. For an argument of a further kind of JSON, a table with the
+//! only key `$expr` gives the value of an expression: `{ "$expr" = "rows | length" }`. An undefined name is an
+//! error. There are, besides minijinja's own filters:
+//! - `goal`: the goal of the run.
 //! - `turn`: the number of this turn in the run; the first is 1.
-//! - `last`: the results of the turn before, as text, one after the other on lines of their own.
+//! - `last`: the results of the turn before, as text, each on lines of its own.
 //! - `result(n)`: the text of the n-th tool result of the run; `result(-1)` is the newest.
-//! - `results`: all of them, each with `tool`, `text` and `error` (whether it failed). Results that
-//!   a compacted conversation no longer holds are missing here.
+//! - `results`: all results, each with `tool`, `text` and `error` (whether the call failed). Results outside a
+//!   compacted conversation are missing here.
 //! - `csv | rows`: a list of maps from the CSV's header row (RFC 4180) to the fields of a row.
-//! - `csv | column(name)`: the fields of one column, without the header; a number counts from 1.
-//! - `text | fromjson`: the value that JSON text stands for. The built-in tools answer with JSON
-//!   objects: what `read_file` read is `(last | fromjson).text`.
+//! - `csv | column(name)`: the fields of a column, without the header; a number counts from 1.
+//! - `text | fromjson`: the value of JSON text. The built-in tools answer with JSON
+//!   objects: the text of `read_file` is `(last | fromjson).text`.
 //!
 //! # Faults
 //! - `error = "rate_limited"` makes the call fail: `unreachable`, `timeout`, `conflict`,
 //!   `rate_limited`, `server_error`, `malformed_response`, `unauthorized`, `quota_exceeded`,
-//!   `not_found`, `context_overflow`, `content_filter` or `invalid_request`; `retry_after_ms` goes
-//!   with it. With `error_times = 2` only the first two calls of this turn fail (counted over all
-//!   runs that share the loaded script), and then it says what else it holds.
-//! - `malformed_arguments = "{oops"` in place of a call's `arguments` is sent as it is.
+//!   `not_found`, `context_overflow`, `content_filter` or `invalid_request`, optionally with
+//!   `retry_after_ms`. With `error_times = 2` only the first two calls of this turn fail (counted over all
+//!   runs with the same loaded script), and later calls get the rest of the turn.
+//! - `malformed_arguments = "{oops"` in place of a call's `arguments` is sent unchanged.
 //!
 //! # Position
-//! The model keeps no state of a run, so a resumed run goes on where it was. A run counts its
-//! answers and says so with each request ([`Request::answers`]). Without that, the turn follows from
-//! the conversation: each call's provider id names its turn, and without one the model's messages
+//! The model keeps no state of a run, so a resumed run goes on at its turn. A run counts its
+//! answers and sends the count with each request ([`Request::answers`]). Without the count, the turn follows from
+//! the conversation: each call's provider id names its turn, and without an id the model's messages
 //! are counted.
 
 mod compile;
@@ -88,7 +88,7 @@ use crate::{
 /// Before the turn in the provider ids of this model's calls.
 const ID: &str = "script_";
 
-/// The model of a [`Script`]. It is not an LLM.
+/// The model of a [`Script`]: no LLM.
 #[derive(Debug, Clone)]
 pub struct Scripted {
     script: Arc<Script>,
@@ -96,14 +96,14 @@ pub struct Scripted {
 }
 
 impl Scripted {
-    /// A model that follows the script, named `scripted/` and the script's name.
+    /// The model of a script, named `scripted/` and the script's name.
     #[must_use]
     pub fn new(script: Arc<Script>) -> Self {
         let name = format!("scripted/{}", script.name());
         Self { script, name }
     }
 
-    /// A model that follows a script that stands here.
+    /// The model of a script in TOML.
     ///
     /// # Errors
     /// As [`Script::parse`].
@@ -111,7 +111,7 @@ impl Scripted {
         Script::parse(script).map(|script| Self::new(Arc::new(script)))
     }
 
-    /// The response that a case says, but for its usage.
+    /// The response of a case, without usage.
     fn written(&self, say: &Say, turn: Turn, scene: &Scene<'_>) -> Result<Response, ScriptFailure> {
         let wrong = |error: minijinja::Error| {
             ScriptFailure::of(&error, |what| {
@@ -164,7 +164,7 @@ impl Scripted {
         }
     }
 
-    /// The first of the cases that holds, by its place.
+    /// Index of the first true case.
     fn case(&self, turn: Turn, scene: &Scene<'_>) -> Result<usize, ScriptFailure> {
         let cases = self.cases(turn).map_err(ScriptFailure::Model)?;
         for (place, case) in cases.iter().enumerate() {
@@ -207,7 +207,7 @@ impl Scripted {
         }
     }
 
-    /// Writes something of the script: here if that costs little, else on the pool.
+    /// Renders a part of the script: here if the part is small, else on the pool.
     async fn write<T: Send + 'static>(
         &self,
         messages: &[Arc<Message>],
@@ -300,9 +300,9 @@ impl Model for Scripted {
 
 /// Why something of a script was not written.
 enum ScriptFailure {
-    /// It cannot be, whatever it may take.
+    /// The part cannot be rendered with any budget.
     Model(ModelError),
-    /// It takes more than it may.
+    /// The part takes more than its budget.
     Spent(ModelError),
 }
 
@@ -317,7 +317,7 @@ impl ScriptFailure {
     }
 }
 
-/// What a call asks a script for.
+/// Request of a call to a script.
 #[derive(Debug, Clone, Copy)]
 enum Turn {
     /// A turn of the run; the first is 1.
@@ -359,7 +359,7 @@ fn error(fault: &Fault, turn: Turn) -> ModelError {
     }
 }
 
-/// The number of the turn that the conversation is at; the first is 1.
+/// Number of the present turn of the conversation; the first is 1.
 fn turn(messages: &[Arc<Message>]) -> usize {
     let mut newer = 0;
     for message in messages.iter().rev() {
@@ -377,7 +377,7 @@ fn turn(messages: &[Arc<Message>]) -> usize {
     newer + 1
 }
 
-/// Four bytes a token, as for any text whose tokenizer is not known.
+/// Four bytes a token, as for any text with an unknown tokenizer.
 fn tokens(bytes: usize) -> u64 {
     bytes.div_ceil(4) as u64
 }

@@ -18,14 +18,14 @@ const MAX_TRIES: usize = 64;
 pub(super) enum Unread {
     /// No JSON is in it.
     Nothing,
-    /// Values that differ are in it, and nothing says which of them is meant.
+    /// Several different values are in the text, and the text does not say which value is meant.
     Several,
     /// More values than are read.
     TooMany,
 }
 
-/// The value that a text is: alone, in the fence that ends it, or as the one object or array within
-/// prose. Thoughts do not count, and neither does a value that is not `wanted` where another one is.
+/// The value of a text: alone, in the fence that ends the text, or as the one object or array within prose.
+/// Thoughts do not count, and neither does a value that is not `wanted` where another value is.
 pub(super) fn whole(text: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value, Unread> {
     if values::may_be_too_many(text) {
         return Err(Unread::TooMany);
@@ -58,7 +58,7 @@ pub(super) fn whole(text: &str, wanted: impl Fn(&Value) -> bool) -> Result<Value
     }
 }
 
-/// The value that a text is, without anything beside it.
+/// The value of a text without any other words.
 fn alone(text: &str) -> Option<Value> {
     let text = text.trim();
     if let Ok(value) = serde_json::from_str(text) {
@@ -68,7 +68,7 @@ fn alone(text: &str) -> Option<Value> {
     rest.trim().is_empty().then_some(value)
 }
 
-/// The fence that a text ends with: where it begins, and its content.
+/// The fence at the end of a text: where the fence begins, and its content.
 pub(super) fn last_fence(text: &str) -> Option<(usize, &str)> {
     let body = text.trim_end().strip_suffix("```")?;
     let start = body.rfind("```")?;
@@ -85,7 +85,7 @@ pub(super) fn last_fence(text: &str) -> Option<(usize, &str)> {
     Some((start, inner.trim()))
 }
 
-/// The content of the first fence, or the text itself if there is none.
+/// The content of the first fence, or the text itself without a fence.
 pub(super) fn unfenced(text: &str) -> &str {
     let Some((_, after)) = text.split_once("```") else {
         return text;
@@ -99,8 +99,7 @@ pub(super) fn unfenced(text: &str) -> &str {
     body.split("```").next().unwrap_or(body).trim()
 }
 
-/// The objects and arrays in a text that are not within another one: where each begins, itself, and
-/// where it ends.
+/// The outermost objects and arrays in a text: the begin of each, the value, and its end.
 pub(super) fn containers(text: &str) -> impl Iterator<Item = (usize, Value, usize)> {
     let (mut from, mut tries) = (0, 0);
     std::iter::from_fn(move || {
@@ -192,7 +191,7 @@ impl<'a> Reader<'a> {
         Some(Value::Array(items))
     }
 
-    /// A string; line breaks may stand in it as they are.
+    /// A string; line breaks may be in the string as they are.
     fn string(&mut self) -> Option<String> {
         let quote = self.rest.chars().next()?;
         let mut text = String::new();
@@ -221,7 +220,7 @@ impl<'a> Reader<'a> {
         None
     }
 
-    /// Everything up to what can follow a name or a literal.
+    /// The text up to a character that can follow a name or a literal.
     fn word(&mut self) -> &'a str {
         let ends = |c: char| c.is_whitespace() || ",:{}[]\"'`".contains(c);
         let end = self.rest.find(ends).unwrap_or(self.rest.len());
@@ -286,7 +285,7 @@ mod tests {
             ("{\"text\": \"two\nlines\"}", json!({"text": "two\nlines"})),
             (r#"{'u': "\u00e4\ud83d\ude00\/"}"#, json!({"u": "ä😀/"})),
             ("see {not json} [1]", json!([1])),
-            // T5: a draft within a thought was the answer.
+            // tools/T5: a draft within a thought was the answer.
             ("<think>{\"a\": 9}</think>\n{\"a\": 1}", json!({"a": 1})),
             (
                 "<think>```json\n{\"a\": 9}\n```</think>```json\n{\"a\": 1}\n```",

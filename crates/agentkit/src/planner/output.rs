@@ -1,4 +1,4 @@
-//! Answers that are JSON of a given schema: what the model is told, and how its words are read.
+//! Answers that are JSON of a given schema: instructions for the model, and the reading of its answers.
 
 use bounded::schema::{self, CheckError, Schema, SchemaError};
 use serde_json::Value;
@@ -16,24 +16,25 @@ use crate::{
 
 /// The code of an answer that does not match.
 const MISMATCH: &str = "output_mismatch";
-/// The code of an answer that cannot be read as what was asked for.
+/// The code of an answer that cannot be read as the requested kind.
 pub(super) const UNREADABLE: &str = "unreadable_answer";
 
 /// A schema that no answer can be held to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum OutputError {
-    /// It is not valid, or refers to something that is not part of it.
+    /// The schema is not valid, or refers outside of itself.
     #[error("the output schema is not a valid JSON Schema: {0}")]
     Invalid(SchemaError),
-    /// It is larger than a schema may be.
+    /// The schema is larger than a schema may be.
     #[error("the output schema cannot be used: {0}")]
     TooLarge(SchemaError),
-    /// A keyword is misspelt, or there is none.
-    #[error("the output schema does not say what it seems to{}: {message}", place(.at))]
+    /// A keyword is misspelt, or the schema has no keyword.
+    #[error("the output schema does not say what it seems to{}: {message}", location(.at))]
     Meaningless {
         /// Where, as a JSON Pointer.
         at: String,
-        /// What is wrong there.
+        /// The mistake at that location.
         message: String,
     },
 }
@@ -49,17 +50,18 @@ impl OutputError {
     }
 }
 
-fn place(at: &str) -> String {
+fn location(at: &str) -> String {
     match at {
         "" => String::new(),
         at => format!(" at `{at}`"),
     }
 }
 
-/// Whether answers can be held to a schema. Nothing is fetched: a `$ref` may only point into it.
+/// Whether answers can be held to a schema. The check fetches no document: a `$ref` may only point into the
+/// schema.
 ///
 /// # Errors
-/// [`OutputError`] says what is wrong with it.
+/// [`OutputError`] names the mistake.
 pub fn check_schema(schema: &Value) -> Result<(), OutputError> {
     if !schema.is_object() {
         return Err(OutputError::Invalid(SchemaError::Invalid {
@@ -75,8 +77,8 @@ pub fn check_schema(schema: &Value) -> Result<(), OutputError> {
         })
 }
 
-/// As [`check_schema`], and whether it says what its author means: a misspelt keyword, or no keyword
-/// at all, constrains nothing, so that any JSON would do for an answer.
+/// As [`check_schema`], and refuses a schema that constrains less than its author means: a schema with a
+/// misspelt keyword, or with no keyword at all, takes any JSON for an answer.
 ///
 /// # Errors
 /// As [`check_schema`].
@@ -100,8 +102,8 @@ pub(super) fn response_schema(run: &Run) -> Option<ResponseSchema> {
     })
 }
 
-/// What a model is told that cannot be held to a schema.
-pub(crate) fn in_words(schema: &ResponseSchema) -> String {
+/// The schema as instructions, for a model that cannot be held to a schema.
+pub(crate) fn as_instructions(schema: &ResponseSchema) -> String {
     format!(
         "Once you need no more tools, your whole answer must be one JSON value that matches this \
          JSON Schema, without any other text: {}",
@@ -109,8 +111,7 @@ pub(crate) fn in_words(schema: &ResponseSchema) -> String {
     )
 }
 
-/// The answer of a run: text as it is, or JSON where there is a schema. Whether it matches is seen
-/// by [`held`].
+/// The answer of a run: text as written, or JSON where the run has a schema. [`held`] checks the schema.
 pub(super) fn read(run: &Run, text: &str) -> Reading {
     let Some(output) = config(run) else {
         return Reading::Answer(Value::String(text.to_owned()));
@@ -134,7 +135,7 @@ pub(super) fn read(run: &Run, text: &str) -> Reading {
     Reading::Refused(Failure::last(MISMATCH, wrong))
 }
 
-/// What a reading comes to once an answer is held to the schema of the run, if that has one.
+/// The reading of an answer once the answer is held to the schema of the run, if the run has a schema.
 pub(crate) async fn held(run: &Run, reading: Reading) -> Reading {
     let (value, output) = match (reading, config(run)) {
         (Reading::Answer(value), Some(output)) => (value, output),
@@ -166,7 +167,7 @@ fn is_of_schema(error: &Failure) -> bool {
     error.code == MISMATCH || error.code == CheckError::TooCostly.code()
 }
 
-/// What the model is told of its last answer, if that cannot be used.
+/// The message to the model about its last answer, if the answer was unusable.
 pub(crate) fn refusal(run: &Run) -> Option<String> {
     let error = &run.refused()?.error;
     let output = config(run).filter(|_| is_of_schema(error));

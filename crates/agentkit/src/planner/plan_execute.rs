@@ -1,5 +1,5 @@
-//! Plan and execute: the model makes a plan, carries out its items one by one with the tools there
-//! are, and answers at the end. Where an item cannot be done, it makes another plan for the rest.
+//! Plan and execute: the model makes a plan, carries out its items one by one with the agent's tools, and
+//! answers at the end. Where an item cannot be done, the model makes another plan for the rest.
 //!
 //! Wang et al., "Plan-and-Solve Prompting", 2023.
 
@@ -8,7 +8,7 @@ use std::{fmt::Write as _, sync::Arc};
 use serde_json::{Value, json};
 
 use super::{
-    Ask, PlanStep, Planner, Reading,
+    PlanStep, Planner, Prompt, Reading,
     lenient::{self, Unread},
     output::{self, UNREADABLE},
     react, thoughts,
@@ -20,13 +20,13 @@ use crate::{
 };
 
 /// The most items of a plan.
-const MOST_ITEMS: usize = 50;
+const MAX_ITEMS: usize = 50;
 /// The longest title of an item, in bytes.
 const MAX_TITLE_BYTES: usize = 2_000;
 /// The most bytes of the titles of a plan. Each item that is done writes the whole plan again.
 const MAX_PLAN_BYTES: usize = 20_000;
 /// The most plans of a run.
-const MOST_PLANS: u32 = 4;
+const MAX_PLANS: u32 = 4;
 /// How an answer begins that says that an item cannot be done.
 const FAILED: &str = "FAILED";
 
@@ -42,7 +42,7 @@ impl Planner for PlanExecute {
     fn plan(&self, run: &Run) -> PlanStep {
         let failed = run.plan().and_then(|plan| {
             let error = plan.error.as_ref()?;
-            (plan.revision >= MOST_PLANS).then_some((plan, error))
+            (plan.revision >= MAX_PLANS).then_some((plan, error))
         });
         match failed {
             Some((plan, error)) => PlanStep::Error {
@@ -59,10 +59,10 @@ impl Planner for PlanExecute {
         }
     }
 
-    fn ask(&self, run: &Run) -> Ask {
+    fn prompt(&self, run: &Run) -> Prompt {
         let stage = stage(run);
-        Ask {
-            say: match run.plan() {
+        Prompt {
+            closing_message: match run.plan() {
                 None => Some(first_plan()),
                 Some(plan) => out_of_sight(plan, run),
             },
@@ -91,7 +91,7 @@ impl Planner for PlanExecute {
     }
 }
 
-/// What was said of the plan, if the conversation has been made smaller since and lacks it.
+/// The message about the plan, if the conversation has been made smaller since and lacks the message.
 fn out_of_sight(plan: &Plan, run: &Run) -> Option<String> {
     let said = plan_message(plan, run.goal());
     let is_it = |message: &Arc<Message>| matches!(&**message, Message::User { content, .. } if *content == said);
@@ -99,7 +99,7 @@ fn out_of_sight(plan: &Plan, run: &Run) -> Option<String> {
     (!messages.iter().rev().any(is_it)).then_some(said)
 }
 
-/// What is next of a plan.
+/// The next act of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Plan,
@@ -154,11 +154,8 @@ fn items(text: &str) -> Result<Vec<String>, Failure> {
     let Some(titles) = titles else {
         return Err(unreadable("is not a plan"));
     };
-    if titles.len() > MOST_ITEMS {
-        let what = format!(
-            "is a plan of {} steps, more than {MOST_ITEMS}",
-            titles.len()
-        );
+    if titles.len() > MAX_ITEMS {
+        let what = format!("is a plan of {} steps, more than {MAX_ITEMS}", titles.len());
         return Err(unreadable(&what));
     }
     let longest = titles.iter().map(String::len).max().unwrap_or(0);
@@ -204,7 +201,7 @@ fn numbered(text: &str) -> Option<Vec<String>> {
     (!titles.is_empty()).then_some(titles)
 }
 
-/// A new plan: what was done stays in it, and the first of the new items is next.
+/// A new plan: the items that were done stay in the plan, and the first of the new items is next.
 fn next_plan(last: Option<&Plan>, titles: Vec<String>) -> Plan {
     let done = last.into_iter().flat_map(|plan| &plan.output);
     let done = done.filter(|item| item.status == PlanItemStatus::Done);
@@ -254,7 +251,7 @@ fn worked_off(plan: &Plan, text: &str) -> Plan {
     plan
 }
 
-/// What the model is told when the plan has changed.
+/// The message to the model about a changed plan.
 pub(crate) fn plan_message(plan: &Plan, goal: &str) -> String {
     if let Some(error) = &plan.error {
         return format!(
@@ -305,7 +302,7 @@ mod tests {
             r#"["look", {"step": "tell"}]"#,
             "1. look\n2. **tell**\n",
             "I would:\n 1) look\n 2) tell",
-            // T5: a draft within a thought was the plan.
+            // tools/T5: a draft within a thought was the plan.
             "<think>{\"steps\": [\"fly\"]}</think>{\"steps\": [\"look\", \"tell\"]}",
             "<think>1. fly</think>\n1. look\n2. tell",
             "As in [1]:\n{\"steps\": [\"look\", \"tell\"]}",

@@ -58,7 +58,7 @@ pub(super) fn plan(run: &Run) -> PlanStep {
         answer,
     } = run.turn()
     else {
-        return PlanStep::AskModel;
+        return PlanStep::CallModel;
     };
     let error = match finish {
         FinishReason::Stop | FinishReason::ToolCalls => {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-pub(crate) use self::parse::{Said, hear};
+pub(crate) use self::parse::{Parsed, parse_reply};
 use crate::{model::Message, tool::ToolSpec};
 
 /// The conversation for a model that knows no tools: those there are stand in a message of the

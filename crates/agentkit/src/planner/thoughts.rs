@@ -6,9 +6,9 @@ use std::borrow::Cow;
 /// The tags around thoughts.
 const TAGS: [&str; 5] = ["think", "thinking", "thought", "reasoning", "reflection"];
 
-/// A text with blanks in place of its thoughts, so that each other byte keeps its place. A thought that
-/// does not end takes the rest of the text. A text that begins within a thought, since its server kept
-/// the opening tag, begins after the closing one.
+/// A text with blanks in place of its thoughts, so that each other byte keeps its place. A thought without
+/// an end takes the rest of the text. A text that begins within a thought, since its server kept the
+/// opening tag, begins after the closing tag.
 pub(super) fn blanked(text: &str) -> Cow<'_, str> {
     if !text.contains('<') {
         return Cow::Borrowed(text);
@@ -27,7 +27,7 @@ pub(super) fn blanked(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// The next thought from a place on: where it begins and where the text goes on.
+/// The next thought from a position on: its begin, and where the text goes on.
 fn next(text: &str, from: usize) -> Option<(usize, usize)> {
     let mut at = from;
     loop {

@@ -8,8 +8,8 @@ use super::Permission;
 
 /// Asks the policy about a call of the same tool with other arguments.
 ///
-/// A tool that is led elsewhere while it runs, as by an HTTP redirect, asks before it goes there: what
-/// was allowed or approved are the arguments that the call began with.
+/// A tool that is led elsewhere while running, as by an HTTP redirect, asks before going there: the
+/// decision was about the arguments that the call began with.
 #[derive(Clone)]
 pub struct PolicyCheck(Arc<dyn Fn(Value) -> Permission + Send + Sync>);
 
@@ -19,13 +19,13 @@ impl PolicyCheck {
         Self(Arc::new(check))
     }
 
-    /// A check that allows everything, for callers without a policy.
+    /// A check that allows every call, for callers without a policy.
     #[must_use]
     pub fn allow_all() -> Self {
         Self::new(|_| Permission::Allow)
     }
 
-    /// Whether the tool may do what a call with these arguments does.
+    /// Whether the tool may do the effect of a call with these arguments.
     pub fn check(&self, arguments: Value) -> Permission {
         (self.0)(arguments)
     }

@@ -1,4 +1,4 @@
-//! What a rule asks of a call's arguments.
+//! Conditions of a rule on a call's arguments.
 
 use std::borrow::Cow;
 
@@ -22,15 +22,15 @@ enum On {
     Resources(Vec<Touched>),
 }
 
-/// A condition on one argument: where it is, and what it has to be.
+/// A condition on one argument: its location, and the required value.
 #[derive(Debug, Clone, PartialEq)]
 struct Argument {
     path: Vec<String>,
-    /// What the argument is, if its name says so.
+    /// The argument's kind, if its name tells the kind.
     kind: Option<Kind>,
     test: Test,
-    /// What the argument stands for, if its name says so. A call may touch that also where the argument
-    /// is left out, or names a folder above it.
+    /// The resource that the argument stands for, if its name tells the resource. A call may touch the
+    /// resource also where the argument is left out, or names a folder above.
     stands_for: Option<Touched>,
 }
 
@@ -119,7 +119,7 @@ impl Condition {
         }
     }
 
-    /// The path of the argument that it is on, if it speaks of nothing but that argument.
+    /// The path of the condition's argument, if the condition speaks of that argument alone.
     pub(super) fn plain_argument(&self) -> Option<&[String]> {
         match &self.0 {
             On::Argument(argument) if argument.stands_for.is_none() => Some(&argument.path),
@@ -127,13 +127,13 @@ impl Condition {
         }
     }
 
-    /// Whether it speaks of resources alone, and so of any tool.
+    /// Whether the condition speaks of resources alone, and so of any tool.
     pub(super) fn is_on_resources(&self) -> bool {
         matches!(self.0, On::Resources(_))
     }
 
-    /// Whether it holds for something that the call may touch: for the argument if there is one, of a
-    /// list for any of its items, or for a resource.
+    /// Whether the condition holds for a part of the call's reach: for the argument if the call has the
+    /// argument, of a list for any of its items, or for a resource.
     pub(super) fn may_hold(&self, arguments: &Value, resources: &Resources) -> bool {
         match &self.0 {
             On::Argument(argument) => argument.may_hold(arguments, resources),
@@ -141,8 +141,8 @@ impl Condition {
         }
     }
 
-    /// Whether it holds for all that the call may touch: for the argument if there is one, of a list
-    /// for each of its items, and for each resource.
+    /// Whether the condition holds for the call's whole reach: for the argument if the call has the
+    /// argument, of a list for each of its items, and for each resource.
     pub(super) fn surely_holds(&self, arguments: &Value, resources: &Resources) -> bool {
         match &self.0 {
             On::Argument(argument) => argument.surely_holds(arguments, resources),
@@ -153,10 +153,10 @@ impl Condition {
 
 impl Argument {
     fn may_hold(&self, arguments: &Value, resources: &Resources) -> bool {
-        let judge = UrlPatterns::may_match;
+        let compare = UrlPatterns::may_match;
         let holds = |value| {
             self.spellings(value)
-                .any(|value| self.test.holds(&value, judge))
+                .any(|value| self.test.holds(&value, compare))
         };
         self.values(arguments).into_iter().any(holds)
             || self
@@ -167,10 +167,10 @@ impl Argument {
 
     fn surely_holds(&self, arguments: &Value, resources: &Resources) -> bool {
         let values = self.values(arguments);
-        let judge = UrlPatterns::surely_match;
+        let compare = UrlPatterns::surely_match;
         let holds = |value| {
             self.spellings(value)
-                .all(|value| self.test.holds(&value, judge))
+                .all(|value| self.test.holds(&value, compare))
         };
         let touched = self.stands_for.as_ref();
         let covered = touched.and_then(|touched| touched.covers_all(resources));
@@ -179,7 +179,7 @@ impl Argument {
             && covered.unwrap_or(true)
     }
 
-    /// The value as it is written and, if that is another one, in its plain spelling.
+    /// The value as written and, if different, in its plain spelling.
     fn spellings<'a>(&self, value: &'a Value) -> impl Iterator<Item = Cow<'a, Value>> {
         let plain = self.kind.zip(value.as_str());
         let plain = plain.and_then(|(kind, text)| kind.plain(text));
@@ -187,7 +187,7 @@ impl Argument {
         std::iter::once(Cow::Borrowed(value)).chain(plain)
     }
 
-    /// What is at the path. A list on the way stands for its items, unless the path counts them.
+    /// The values at the path. A list on the way stands for its items, unless the path counts them.
     fn values<'a>(&self, arguments: &'a Value) -> Vec<&'a Value> {
         let mut found = vec![arguments];
         for part in &self.path {
@@ -285,10 +285,10 @@ impl Test {
         }
     }
 
-    /// `judge` says whether a URL has to match in one of its readings, or in each.
-    fn holds(&self, value: &Value, judge: fn(&UrlPatterns, &str) -> bool) -> bool {
+    /// `compare` says whether a URL has to match in one of its readings, or in each.
+    fn holds(&self, value: &Value, compare: fn(&UrlPatterns, &str) -> bool) -> bool {
         match self {
-            Self::Url(patterns) => value.as_str().is_some_and(|url| judge(patterns, url)),
+            Self::Url(patterns) => value.as_str().is_some_and(|url| compare(patterns, url)),
             Self::Text(pattern) => value.as_str().is_some_and(|text| matches(pattern, text)),
             // 1 and 1.0 are one number to a person who writes a rule.
             Self::Equal(Value::Number(number)) => value.as_f64() == number.as_f64(),
@@ -296,7 +296,7 @@ impl Test {
             Self::Range { min, max } => value
                 .as_f64()
                 .is_some_and(|number| (*min..=*max).contains(&number)),
-            Self::Any(tests) => tests.iter().any(|test| test.holds(value, judge)),
+            Self::Any(tests) => tests.iter().any(|test| test.holds(value, compare)),
         }
     }
 }

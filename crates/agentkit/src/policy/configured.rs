@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use serde_json::Value;
 
-use super::{Action, Condition, Pattern, Permission, Policy, PolicyContext};
+use super::{
+    Action, ApprovalTerms, CallLimit, Condition, Expiry, Guard, Guarded, Pattern, Permission,
+    Policy, PolicyContext, Previewer, ResultGuards,
+};
 use crate::{
     ToolSpec,
     tool::{Resource, Resources},
@@ -12,29 +15,32 @@ use crate::{
 
 /// Rules, a profile and a default.
 ///
-/// The first of these that speaks is final: a rule that denies; a rule that asks; that no rule allows
-/// the tool and nobody configured it, which denies; the profile `strict`, which asks about a `write`
-/// (a `keyed` one too).
-/// So an empty policy denies everything, and no allowance undoes a denial.
+/// The first of these that speaks is final: a rule that denies; a rule that asks; the default, which denies
+/// a tool that no rule allows and that is not configured; the profile `strict`, which asks about a `write`
+/// (a `keyed` call too). So an empty policy denies every call, and no allowance undoes a denial.
 #[derive(Debug, Clone, Default)]
 pub struct ConfiguredPolicy {
-    /// How careful it is about what no rule speaks of.
+    /// How careful the policy is about calls that no rule speaks of.
     pub profile: Profile,
     /// Rules. Their order does not matter.
     pub rules: Vec<Rule>,
-    /// How long to wait for an approval; none for the run's deadline.
+    /// Guards on arguments and results.
+    pub guards: Vec<Guard>,
+    /// Bounds on calls.
+    pub limits: Vec<CallLimit>,
+    /// How long to wait for an approval; `None` for the run's deadline.
     pub approval_timeout: Option<Duration>,
-    /// Names of the tools that somebody configured.
+    /// Names of the configured tools.
     pub configured: BTreeSet<String>,
 }
 
-/// How careful a policy is about what no rule speaks of.
+/// How careful a policy is about calls that no rule speaks of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Profile {
     /// A configured tool may be called.
     #[default]
     Default,
-    /// Somebody has to approve every `write`, a `keyed` one too.
+    /// Every `write` needs approval, a `keyed` call too.
     Strict,
 }
 
@@ -49,29 +55,33 @@ impl Profile {
     }
 }
 
-/// What is to be done with some calls.
+/// A rule about some calls.
 #[derive(Debug, Clone)]
 pub struct Rule {
     /// The tools.
     pub tool: Pattern,
-    /// What is to be done.
+    /// The rule's action.
     pub action: RuleAction,
-    /// Why, for the model and for whoever is asked.
+    /// The reason, for the model and for the person who decides.
     pub reason: Option<String>,
-    /// It speaks only of calls for which all of these hold.
+    /// The rule speaks only of calls for which all of these hold.
     pub when: Vec<Condition>,
-    /// It does not speak of calls for which all of these hold; none at all hold for no call.
+    /// The rule does not speak of calls for which all of these hold; an empty list excludes no call.
     pub unless: Vec<Condition>,
+    /// What becomes of an approval without an answer; `None` for the policy's `approval_timeout`.
+    pub expiry: Option<Expiry>,
+    /// The call that shows the reviewer what is at stake.
+    pub preview: Option<Previewer>,
 }
 
-/// What a rule does.
+/// Action of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RuleAction {
     /// The call never runs.
     Deny,
-    /// The call runs once somebody has approved it.
+    /// The call runs after a person's approval.
     Ask,
-    /// The call may run although nobody configured the tool.
+    /// The call may run although the tool is not configured.
     Allow,
 }
 
@@ -90,18 +100,33 @@ impl ConfiguredPolicy {
             .find(|rule| rule.action == wanted && rule.speaks_of(action))
     }
 
-    fn ask(&self, reason: String) -> Permission {
-        Permission::Ask {
-            reason,
-            timeout: self.approval_timeout,
-        }
+    /// The first guard of a kind that finds something in the arguments.
+    fn guarded(&self, of: Guarded, action: &Action<'_>) -> Option<&Guard> {
+        self.guards.iter().find(|guard| {
+            guard.of == of && guard.tool.matches(&action.tool.name) && guard.finds(action.arguments)
+        })
+    }
+
+    fn ask(&self, reason: String, rule: Option<&Rule>) -> Permission {
+        let terms = match rule.and_then(|rule| rule.expiry.as_ref()) {
+            Some(expiry) => expiry.terms(),
+            None => ApprovalTerms {
+                timeout: self.approval_timeout,
+                ..ApprovalTerms::default()
+            },
+        };
+        let terms = ApprovalTerms {
+            preview: rule.and_then(|rule| rule.preview.clone()),
+            ..terms
+        };
+        Permission::Ask { reason, terms }
     }
 }
 
 impl Rule {
-    /// Whether it speaks of the call. If an argument is a list, or the call touches several resources, a
-    /// rule that restricts does so if one of them is what the rule describes, and one that permits only
-    /// if all of them are.
+    /// Whether the rule speaks of the call. If an argument is a list, or the call touches several
+    /// resources, a rule that restricts does so if the rule describes any of them, and a rule that permits
+    /// only if all of them fit.
     fn speaks_of(&self, action: &Action<'_>) -> bool {
         type Holds = fn(&Condition, &Value, &Resources) -> bool;
         let (when, unless): (Holds, Holds) = match self.action {
@@ -118,9 +143,8 @@ impl Rule {
             && self.when.iter().all(|condition| holds(condition, when))
     }
 
-    /// Tools that a rule probably means as well and does not name: it restricts what happens to a
-    /// `path` or a `url`, for tools that a pattern such as `*_file` names, and these have such an
-    /// argument too.
+    /// Tools that a rule probably means as well and does not name: the rule restricts the `path` or the
+    /// `url` of tools that a pattern such as `*_file` names, and these tools have such an argument too.
     #[must_use]
     pub fn passes_over<'a>(&self, tools: &'a [Arc<ToolSpec>]) -> Vec<&'a str> {
         if self.action == RuleAction::Allow || !self.tool.has_wildcard() {
@@ -168,15 +192,23 @@ impl Rule {
 impl Policy for ConfiguredPolicy {
     fn check_permissions(&self, action: &Action<'_>, _: &PolicyContext<'_>) -> Permission {
         let name = action.tool.name.as_str();
+        if let Some(guard) = self.guarded(Guarded::DenyArguments, action) {
+            let reason = format!("denied: {}", guard.because());
+            return Permission::Deny { reason };
+        }
         if let Some(rule) = self.first(RuleAction::Deny, action) {
             let reason = rule.because("denied", action);
             return Permission::Deny { reason };
         }
+        if let Some(guard) = self.guarded(Guarded::AskAboutArguments, action) {
+            return self.ask(guard.because(), None);
+        }
         if let Some(rule) = self.first(RuleAction::Ask, action) {
-            return self.ask(match &rule.reason {
+            let reason = match &rule.reason {
                 Some(reason) => reason.clone(),
                 None => format!("a rule asks about `{}`", rule.tool),
-            });
+            };
+            return self.ask(reason, Some(rule));
         }
         // Whoever may write to a place may look whether the write took effect: a probe is declared
         // with the tool, and needs no configuration of its own.
@@ -191,10 +223,25 @@ impl Policy for ConfiguredPolicy {
         }
         match self.profile {
             Profile::Strict if action.effect.is_write() => {
-                self.ask("the profile `strict` asks about every `write`".to_owned())
+                let reason = "the profile `strict` asks about every `write`";
+                self.ask(reason.to_owned(), None)
             }
             Profile::Strict | Profile::Default => Permission::Allow,
         }
+    }
+
+    fn limits(&self, tool: &str) -> Vec<CallLimit> {
+        let limits = self.limits.iter().filter(|limit| limit.tool.matches(tool));
+        limits.cloned().collect()
+    }
+
+    fn result_guards(&self, tool: &str) -> ResultGuards {
+        let is_of_results = |guard: &&Guard| {
+            matches!(guard.of, Guarded::RedactResult | Guarded::WithholdResult)
+                && guard.tool.matches(tool)
+        };
+        let guards = self.guards.iter().filter(is_of_results);
+        ResultGuards(guards.cloned().collect())
     }
 }
 
@@ -212,6 +259,8 @@ mod tests {
             reason: None,
             when: vec![],
             unless: vec![],
+            expiry: None,
+            preview: None,
         }
     }
 
@@ -330,7 +379,11 @@ mod tests {
         let word = check(&policy, "write_file");
         let reason = "files are read only".to_owned();
         let timeout = Some(Duration::from_secs(9));
-        assert_eq!(word, Permission::Ask { reason, timeout });
+        let terms = ApprovalTerms {
+            timeout,
+            ..ApprovalTerms::default()
+        };
+        assert_eq!(word, Permission::Ask { reason, terms });
     }
 
     #[test]

@@ -10,11 +10,27 @@
 //! reason = "it leaves the house"
 //! when = { method = ["POST", "PUT"] }
 //! unless = { url = "https://api.example.com/*" }
+//! timeout = "1h"                # then `on_timeout`: "deny", "escalate" or "stay"
+//! on_timeout = "escalate"
+//! escalate_to = "on-call"
+//! preview = { tool = "http_fetch", arguments = { url = "{url}" } }
 //!
 //! [[rule]]                      # of every tool that touches it
 //! action = "deny"
 //! when = { touches.path = "secret/*" }
+//!
+//! [[guard]]                     # on texts of arguments or results
+//! result = "BEGIN [A-Z ]*PRIVATE KEY"
+//! action = "withhold"
+//!
+//! [[limit]]
+//! tool = "http_*"
+//! timeout = "5s"
+//! concurrency = 2
 //! ```
+
+mod asked;
+mod entries;
 
 use std::time::Duration;
 
@@ -22,8 +38,8 @@ use serde_json::Value;
 use units::{duration, nearest};
 
 use super::{
-    Condition, ConfiguredPolicy, InvalidCondition, InvalidPattern, Pattern, Profile, Rule,
-    RuleAction,
+    CallLimit, Condition, ConfiguredPolicy, Guard, InvalidCondition, InvalidPattern, Pattern,
+    Profile, Rule, RuleAction,
 };
 
 /// What a policy file says.
@@ -35,56 +51,61 @@ pub struct PolicyFile {
     pub approval_timeout: Option<Duration>,
     /// Rules.
     pub rules: Vec<Rule>,
+    /// Guards on arguments and results.
+    pub guards: Vec<Guard>,
+    /// Bounds on calls.
+    pub limits: Vec<CallLimit>,
 }
 
 /// A policy file that cannot be read. None of its mistakes is passed over: a rule that is not
 /// understood would permit what it was to forbid.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum PolicyError {
     /// It is no TOML.
     #[error("the policy is not valid TOML")]
     Syntax(#[source] toml::de::Error),
     /// A key that does not exist.
-    #[error("{place}: there is no key `{key}`; {hint}")]
+    #[error("{location}: there is no key `{key}`; {hint}")]
     UnknownKey {
         /// Where it is.
-        place: String,
+        location: String,
         /// The key.
         key: String,
         /// What it may have meant.
         hint: String,
     },
     /// A key without which nothing can be made of the rule.
-    #[error("{place}: `{key}` is missing")]
+    #[error("{location}: `{key}` is missing")]
     Missing {
         /// Where.
-        place: String,
+        location: String,
         /// The key.
         key: &'static str,
     },
     /// A value that the key does not take.
-    #[error("{place}: `{key}` must be {expected}")]
+    #[error("{location}: `{key}` must be {expected}")]
     Value {
         /// Where.
-        place: String,
+        location: String,
         /// The key.
         key: &'static str,
         /// What it takes.
         expected: &'static str,
     },
     /// A pattern that no tool can match.
-    #[error("{place}: {error}")]
+    #[error("{location}: {error}")]
     Pattern {
         /// Where.
-        place: String,
+        location: String,
         /// What is wrong with it.
         error: InvalidPattern,
     },
     /// A condition that cannot be read.
-    #[error("{place}: {error}")]
+    #[error("{location}: {error}")]
     Condition {
         /// Where.
-        place: String,
+        location: String,
         /// What is wrong with it.
         error: InvalidCondition,
     },
@@ -104,8 +125,11 @@ impl PolicyFile {
     /// # Errors
     /// As [`PolicyFile::parse`].
     pub fn from_table(table: &toml::Table) -> Result<Self, PolicyError> {
-        let at = Place("the policy".to_owned());
-        at.known(table, &["profile", "approval_timeout", "rule"])?;
+        let at = Location("the policy".to_owned());
+        at.known(
+            table,
+            &["profile", "approval_timeout", "rule", "guard", "limit"],
+        )?;
         let profile = match at.text(table, "profile", "`default` or `strict`")? {
             None | Some("default") => Profile::Default,
             Some("strict") => Profile::Strict,
@@ -116,7 +140,7 @@ impl PolicyFile {
             None => Vec::new(),
             Some(toml::Value::Array(rules)) => (1..)
                 .zip(rules)
-                .map(|(number, entry)| rule(&Place(format!("rule {number}")), entry))
+                .map(|(number, entry)| rule(&Location(format!("rule {number}")), entry))
                 .collect::<Result<_, _>>()?,
             Some(_) => return Err(at.wrong("rule", "a list: write `[[rule]]`")),
         };
@@ -124,6 +148,8 @@ impl PolicyFile {
             profile,
             approval_timeout,
             rules,
+            guards: entries::list(table, "guard", entries::guard)?,
+            limits: entries::list(table, "limit", entries::limit)?,
         })
     }
 
@@ -135,24 +161,40 @@ impl PolicyFile {
         ConfiguredPolicy {
             profile: self.profile,
             rules: self.rules.clone(),
+            guards: self.guards.clone(),
+            limits: self.limits.clone(),
             approval_timeout: self.approval_timeout,
             ..ConfiguredPolicy::new(configured)
         }
     }
 }
 
-fn rule(at: &Place, entry: &toml::Value) -> Result<Rule, PolicyError> {
+fn rule(at: &Location, entry: &toml::Value) -> Result<Rule, PolicyError> {
     let toml::Value::Table(entry) = entry else {
         return Err(at.wrong("rule", "a list of tables: write `[[rule]]`"));
     };
-    at.known(entry, &["tool", "action", "reason", "when", "unless"])?;
+    at.known(
+        entry,
+        &[
+            "tool",
+            "action",
+            "reason",
+            "when",
+            "unless",
+            "timeout",
+            "on_timeout",
+            "escalate_to",
+            "escalated_timeout",
+            "preview",
+        ],
+    )?;
     let (when, unless) = (
         at.conditions(entry, "when")?,
         at.conditions(entry, "unless")?,
     );
     let tool = match at.text(entry, "tool", "a pattern of tool names")? {
         Some(text) => text.parse().map_err(|error| PolicyError::Pattern {
-            place: at.0.clone(),
+            location: at.0.clone(),
             error,
         })?,
         // What a rule says of resources, it says of every tool that touches them.
@@ -173,20 +215,22 @@ fn rule(at: &Place, entry: &toml::Value) -> Result<Rule, PolicyError> {
         reason: at.text(entry, "reason", "a sentence")?.map(str::to_owned),
         when,
         unless,
+        expiry: asked::expiry(at, entry, action)?,
+        preview: asked::preview(at, entry, action)?,
     })
 }
 
 /// A part of the file, as messages name it.
-struct Place(String);
+struct Location(String);
 
-impl Place {
+impl Location {
     fn known(&self, table: &toml::Table, known: &[&str]) -> Result<(), PolicyError> {
         let Some(key) = table.keys().find(|key| !known.contains(&key.as_str())) else {
             return Ok(());
         };
         let hint = nearest::hint(key, known.iter().copied());
         Err(PolicyError::UnknownKey {
-            place: self.0.clone(),
+            location: self.0.clone(),
             key: key.clone(),
             hint,
         })
@@ -247,7 +291,7 @@ impl Place {
                     )
                 })?;
                 Condition::new(path, &value).map_err(|error| PolicyError::Condition {
-                    place: self.0.clone(),
+                    location: self.0.clone(),
                     error,
                 })
             })
@@ -255,17 +299,17 @@ impl Place {
     }
 
     fn wrong(&self, key: &'static str, expected: &'static str) -> PolicyError {
-        let place = self.0.clone();
+        let location = self.0.clone();
         PolicyError::Value {
-            place,
+            location,
             key,
             expected,
         }
     }
 
     fn missing(&self, key: &'static str) -> PolicyError {
-        let place = self.0.clone();
-        PolicyError::Missing { place, key }
+        let location = self.0.clone();
+        PolicyError::Missing { location, key }
     }
 }
 
@@ -372,7 +416,7 @@ action = "deny"
             ),
             (
                 rule("zzzzzzzz = 1"),
-                "rule 1: there is no key `zzzzzzzz`; known are `tool`, `action`, `reason`, `when`, `unless`",
+                "rule 1: there is no key `zzzzzzzz`; known are `tool`, `action`, `reason`, `when`, `unless`, `timeout`, `on_timeout`, `escalate_to`, `escalated_timeout`, `preview`",
             ),
             (
                 rule("when = {}"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use units::nearest;
 
-use super::{PolicyFile, Rule};
+use super::{Pattern, PolicyFile, Rule};
 use crate::ToolSpec;
 
 impl PolicyFile {
@@ -18,7 +18,48 @@ impl PolicyFile {
             let why = rule.idle(tools)?;
             Some(format!("rule {number} can never match: {why}"))
         });
-        idle.collect()
+        let guards = (1..).zip(&self.guards);
+        let guards = guards.map(|(number, guard)| ("guard", number, &guard.tool));
+        let limits = (1..).zip(&self.limits);
+        let limits = limits.map(|(number, limit)| ("limit", number, &limit.tool));
+        let others = guards.chain(limits).filter_map(|(kind, number, pattern)| {
+            let why = unnamed(pattern, tools)?;
+            Some(format!("{kind} {number} can never match: {why}"))
+        });
+        idle.chain(others).collect()
+    }
+}
+
+/// Rules about the tools of one source that no tool of the source matches, a sentence each.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct IdleRules {
+    /// Names and arguments that no tool has: a misspelt rule would permit what the rule forbids.
+    pub wrong: Vec<String>,
+    /// Patterns that match no tool yet.
+    pub unused: Vec<String>,
+}
+
+impl PolicyFile {
+    /// The rules about tools whose names begin with `prefix` that match no call of these tools.
+    #[must_use]
+    pub fn idle_rules_about(&self, prefix: &str, tools: &[Arc<ToolSpec>]) -> IdleRules {
+        let mut found = IdleRules::default();
+        for (number, rule) in (1..).zip(&self.rules) {
+            if !rule.tool.to_string().starts_with(prefix) {
+                continue;
+            }
+            let Some(why) = rule.idle(tools) else {
+                continue;
+            };
+            let sentence = format!("rule {number} of the policy can never match: {why}");
+            let is_unused =
+                rule.tool.has_wildcard() && !tools.iter().any(|tool| rule.tool.matches(&tool.name));
+            match is_unused {
+                true => found.unused.push(sentence),
+                false => found.wrong.push(sentence),
+            }
+        }
+        found
     }
 }
 
@@ -29,14 +70,8 @@ impl Rule {
             .iter()
             .filter(|tool| self.tool.matches(&tool.name))
             .collect();
-        if named.is_empty() {
-            let pattern = self.tool.to_string();
-            let known = tools.iter().map(|tool| tool.name.as_str());
-            let hint = nearest::hint(&pattern.replace('*', ""), known);
-            return Some(match self.tool.has_wildcard() {
-                true => format!("no tool has a name like `{pattern}`; {hint}"),
-                false => format!("no tool is named `{pattern}`; {hint}"),
-            });
+        if let Some(why) = unnamed(&self.tool, tools) {
+            return Some(why);
         }
         let mut conditions = self.when.iter().chain(&self.unless);
         conditions.find_map(|condition| {
@@ -56,6 +91,20 @@ impl Rule {
             ))
         })
     }
+}
+
+/// Why a pattern names none of these tools; none if it names one.
+fn unnamed(pattern: &Pattern, tools: &[Arc<ToolSpec>]) -> Option<String> {
+    if tools.iter().any(|tool| pattern.matches(&tool.name)) {
+        return None;
+    }
+    let text = pattern.to_string();
+    let known = tools.iter().map(|tool| tool.name.as_str());
+    let hint = nearest::hint(&text.replace('*', ""), known);
+    Some(match pattern.has_wildcard() {
+        true => format!("no tool has a name like `{text}`; {hint}"),
+        false => format!("no tool is named `{text}`; {hint}"),
+    })
 }
 
 /// Whether a value of a schema may have something at a path. A schema that does not list its properties
@@ -103,6 +152,42 @@ mod tests {
     fn idle(rule: &str) -> Vec<String> {
         let text = format!("[[rule]]\naction = \"deny\"\n{rule}");
         PolicyFile::parse(&text).unwrap().idle_rules(&tools())
+    }
+
+    #[test]
+    fn rules_about_one_source_are_checked_against_its_tools() {
+        let schema = json!({"type": "object", "properties": {"timezone": {}}});
+        let now = [Arc::new(ToolSpec::new("time__now", "", schema))];
+        let about = |rule: &str| {
+            let text = format!("[[rule]]\naction = \"deny\"\n{rule}");
+            let policy = PolicyFile::parse(&text).unwrap();
+            policy.idle_rules_about("time__", &now)
+        };
+        for (rule, says) in [
+            ("tool = \"time__nwo\"", "did you mean `time__now`?"),
+            (
+                "tool = \"time__*\"\nwhen = { timezon = \"x\" }",
+                "did you mean `timezone`?",
+            ),
+        ] {
+            let found = about(rule);
+            assert!(
+                found.wrong[0].contains(says) && found.unused.is_empty(),
+                "{found:?}"
+            );
+        }
+        let later = about("tool = \"time__set_*\"");
+        assert!(
+            later.wrong.is_empty() && later.unused.len() == 1,
+            "{later:?}"
+        );
+        for fine in [
+            "tool = \"time__*\"",
+            "tool = \"git__x\"",
+            "tool = \"time__now\"",
+        ] {
+            assert_eq!(about(fine), IdleRules::default(), "{fine}");
+        }
     }
 
     /// cli/C3: a rule with a misspelt tool or argument was taken, and matched nothing.

@@ -1,16 +1,16 @@
-//! What an argument named `path` or `url` means, whatever way it is written: a rule must not be
-//! evaded by another spelling of what it speaks of.
+//! The meaning of arguments named `path` or `url` in any spelling: a different spelling of a path or URL must
+//! not evade a rule.
 
 use reqwest::Url;
 
 use super::pattern;
 
-/// What an argument is, by its name.
+/// Kind of an argument, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// `path`, or a name that ends with `_path`.
+    /// `path`, or a name with the ending `_path`.
     Path,
-    /// `url`, or a name that ends with `_url`.
+    /// `url`, or a name with the ending `_url`.
     Url,
 }
 
@@ -23,7 +23,7 @@ impl Kind {
         }
     }
 
-    /// The plain spelling of an argument, if it is written in another one.
+    /// The plain spelling of an argument; `None` if the argument has the plain spelling.
     pub(super) fn plain(self, text: &str) -> Option<String> {
         let plain = match self {
             Self::Path => Some(path(text)),
@@ -32,7 +32,7 @@ impl Kind {
         plain.filter(|plain| plain != text)
     }
 
-    /// What a pattern is for plain spellings, if that is another pattern.
+    /// The pattern for plain spellings; `None` if the pattern is the same.
     pub(super) fn pattern(self, text: &str) -> Option<String> {
         let plain = match self {
             // A `*` may stand for any number of names, so nobody knows what `..` takes back.
@@ -43,7 +43,7 @@ impl Kind {
     }
 }
 
-/// Without `.`, empty parts and what `..` takes back.
+/// A path without `.`, without empty parts, and with `..` resolved.
 pub(crate) fn path(text: &str) -> String {
     let root = if text.starts_with('/') { "/" } else { "" };
     let mut parts: Vec<&str> = Vec::new();
@@ -64,10 +64,11 @@ pub(crate) fn path(text: &str) -> String {
     }
 }
 
-/// As a client reads it: scheme and host in lower case, numbers of addresses in their usual form, no
-/// default port, no `..`; and without what the server is not asked with, which is credentials and the
-/// fragment, and the dot at the end of a host.
-pub(crate) fn url(text: &str) -> Option<String> {
+/// A URL as a client reads the URL: scheme and host in lower case, numbers of addresses in their usual form, no
+/// default port, no `..`; and without the parts that no server receives (credentials, fragment, and the dot at
+/// the end of a host).
+#[must_use]
+pub fn url(text: &str) -> Option<String> {
     let mut url = Url::parse(text).ok()?;
     url.set_fragment(None);
     // Fails only for URLs that have none.
@@ -79,16 +80,17 @@ pub(crate) fn url(text: &str) -> Option<String> {
     Some(decoded(url.as_str()))
 }
 
-/// How often escapes are taken back: each server on the way may take one back.
+/// Rounds of decoding: each server on the way may decode once.
 const MAX_DECODED: usize = 4;
 
-/// A URL as the most lenient server reads it, if that is not the plain spelling: with escaped slashes
-/// and dots taken back, no parameters of path segments, no empty segments, and without what `..` takes
-/// back then. `https://host/public/..%2fkeys` may be answered as `https://host/keys`.
+/// A URL as the most lenient server reads the URL; `None` if the plain spelling is the same: with escaped slashes
+/// and dots decoded, no parameters of path segments, no empty segments, and `..` resolved afterwards.
+/// `https://host/public/..%2fkeys` may be answered as `https://host/keys`.
 ///
-/// RFC 3986 leaves these differences to the server, so nobody can tell here which one it makes: what
-/// restricts speaks of both readings, and what permits has to hold for both.
-pub(crate) fn lenient_url(text: &str) -> Option<String> {
+/// RFC 3986 leaves these differences to the server, so the reading of the server is unknown here: restrictions
+/// apply to both readings, and permissions have to hold for both.
+#[must_use]
+pub fn lenient_url(text: &str) -> Option<String> {
     let plain = url(text)?;
     let (base, path, rest) = parts(&plain)?;
     let path = self::path(&without_parameters(&taken_back(path)));
@@ -96,8 +98,8 @@ pub(crate) fn lenient_url(text: &str) -> Option<String> {
     (lenient != plain).then_some(lenient)
 }
 
-/// A pattern of URLs for their lenient readings, if that is another pattern. A `*` may stand for any
-/// number of segments, so nobody knows what `..` takes back: there is none with both.
+/// A pattern of URLs for the lenient readings; `None` if the pattern is the same. A `*` may stand for any
+/// number of segments, so a pattern with `*` and `..` has no lenient form.
 fn lenient_pattern(pattern: &str) -> Option<String> {
     let (base, path, rest) = parts(pattern)?;
     let path = without_parameters(&taken_back(path));
@@ -109,7 +111,7 @@ fn lenient_pattern(pattern: &str) -> Option<String> {
     (lenient != pattern).then_some(lenient)
 }
 
-/// What comes before the path of a URL, the path, and what comes after it.
+/// The text before the path of a URL, the path, and the text after the path.
 fn parts(url: &str) -> Option<(&str, &str, &str)> {
     let start = url.find("://")? + 3;
     let start = start + url[start..].find('/')?;
@@ -118,13 +120,13 @@ fn parts(url: &str) -> Option<(&str, &str, &str)> {
     Some((&url[..start], path, &url[end..]))
 }
 
-/// The slash that ends the path of a URL: another place than the one without it.
+/// The slash at the end of a path of a URL: the path without the slash is a different place.
 fn last_slash(url: &str, path: &str) -> &'static str {
     let ends = parts(url).is_some_and(|(_, path, _)| taken_back(path).ends_with('/'));
     if ends && path != "/" { "/" } else { "" }
 }
 
-/// With escapes of slashes, dots, semicolons and the percent sign taken back, and of what needs none.
+/// A path with slashes, dots, semicolons, percent signs and unreserved characters decoded.
 fn taken_back(path: &str) -> String {
     let mut path = path.to_owned();
     for _ in 0..MAX_DECODED {
@@ -139,7 +141,8 @@ fn taken_back(path: &str) -> String {
     path.replace('\\', "/")
 }
 
-/// Without what follows a `;` in each segment. A `*` among it may stand for more segments, and stays.
+/// A path without the parameters after a `;` in each segment. A `*` in the parameters may stand for further
+/// segments, and stays.
 fn without_parameters(path: &str) -> String {
     let parts: Vec<String> = path
         .split('/')
@@ -177,13 +180,13 @@ impl UrlPatterns {
         patterns
     }
 
-    /// Whether one of them may describe a URL, the way some server reads it.
+    /// Whether a pattern may describe a URL, in the reading of some server.
     pub(super) fn may_match(&self, url: &str) -> bool {
         let lenient = lenient_url(url);
         self.matches(url) || lenient.is_some_and(|url| self.matches_leniently(&url))
     }
 
-    /// Whether they describe a URL whatever way a server reads it.
+    /// Whether the patterns describe a URL in every reading of a server.
     pub(super) fn surely_match(&self, url: &str) -> bool {
         let lenient = lenient_url(url);
         self.matches(url) && lenient.is_none_or(|url| self.matches_leniently(&url))
@@ -198,7 +201,7 @@ impl UrlPatterns {
     }
 }
 
-/// The host of a URL in its plain spelling, without its port; the whole text if it is no such URL.
+/// The host of a URL in its plain spelling, without its port; the whole text of anything else.
 pub(crate) fn host(url: &str) -> &str {
     let Some((_, rest)) = url.split_once("://") else {
         return url;
@@ -231,14 +234,14 @@ fn url_pattern(text: &str) -> Option<String> {
     Some(format!("{scheme}://{host}{}", decoded(rest)))
 }
 
-/// Without escapes of what needs none (RFC 3986, 6.2.2).
+/// Decodes unreserved characters (RFC 3986, 6.2.2).
 fn decoded(text: &str) -> String {
     decode(text, |byte| {
         byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
     })
 }
 
-/// Without escapes of these bytes, which are ASCII; other escapes are in upper case.
+/// Decodes these ASCII bytes; the remaining escapes are in upper case.
 fn decode(text: &str, is_plain: impl Fn(u8) -> bool) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;

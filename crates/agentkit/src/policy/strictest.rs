@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Action, Permission, Policy, PolicyContext};
+use super::{Action, CallLimit, Permission, Policy, PolicyContext, ResultGuards};
 
 /// The strictest word of several policies holds: a deny before an ask before an allow, and of equal
 /// words the first.
@@ -25,6 +25,19 @@ impl Policy for Strictest {
                 false => strictest,
             }
         })
+    }
+
+    fn limits(&self, tool: &str) -> Vec<CallLimit> {
+        let limits = self.0.iter().map(|policy| policy.limits(tool));
+        limits.flatten().collect()
+    }
+
+    fn result_guards(&self, tool: &str) -> ResultGuards {
+        let mut all = ResultGuards::default();
+        for policy in &self.0 {
+            all.extend(policy.result_guards(tool));
+        }
+        all
     }
 }
 

@@ -13,12 +13,12 @@ use crate::event::{ChildEnded, ChildResult, ChildStarted, Handle, StepId};
 pub struct Child {
     /// The call that began it.
     pub step: StepId,
-    /// Tokens that count for it: those set aside until it has ended, those it used from then on.
+    /// Tokens that count for the child: its reservation until its end, its usage from then on.
     pub tokens: u64,
-    /// Micro-USD that count for it, likewise.
+    /// Micro-USD that count for the child, likewise.
     #[serde(default)]
     pub cost_micros: u64,
-    /// How it ended, once it has.
+    /// The child's result, once the child has ended.
     pub result: Option<ChildResult>,
 }
 
@@ -36,11 +36,11 @@ impl Child {
 #[serde(transparent)]
 pub(super) struct Children(BTreeMap<String, Child>);
 
-/// What the end of a child changes.
+/// Change by the end of a child.
 pub(super) struct End {
-    /// What counted for it.
+    /// The amount that counted for the child before.
     pub(super) before: Amount,
-    /// What counts for it now.
+    /// The amount that counts for the child now.
     pub(super) now: Amount,
     /// Its large result, with the call that began it.
     pub(super) result: Option<(StepId, Handle)>,
@@ -51,7 +51,7 @@ impl Children {
         &self.0
     }
 
-    /// A child has begun; says what counts for it.
+    /// A child has begun; returns the amount that counts for the child.
     pub(super) fn begin(&mut self, step: StepId, started: &ChildStarted) -> Amount {
         let child = Child {
             step,
@@ -64,8 +64,8 @@ impl Children {
         amount
     }
 
-    /// A child has ended; none if the run did not begin it. A child that somebody has run again may end
-    /// twice: its first result stands, since the model may have read it, and everything it used counts.
+    /// A child has ended; `None` if the run did not begin the child. A child that was run again may end
+    /// twice: its first result stands, since the model may have read that result, and all its usage counts.
     pub(super) fn end(&mut self, ended: &ChildEnded) -> Option<End> {
         let child = self.0.get_mut(&ended.task)?;
         let before = child.amount();
@@ -94,7 +94,7 @@ impl Children {
         })
     }
 
-    /// Those of these tasks that have not ended.
+    /// The tasks of a list that have not ended.
     pub(super) fn not_ended(&self, tasks: &[String]) -> Vec<String> {
         let ended = |task: &str| {
             let child = self.0.get(task);
@@ -103,15 +103,15 @@ impl Children {
         tasks.iter().filter(|task| !ended(task)).cloned().collect()
     }
 
-    /// What the model is told of the ends of these tasks, once all have ended.
+    /// The message to the model about the ends of these tasks, once all have ended.
     pub(super) fn ends(&self, tasks: &[String]) -> Option<Value> {
-        let ends = tasks.iter().map(|task| self.told(task));
+        let ends = tasks.iter().map(|task| self.result_of(task));
         Some(ends.collect::<Option<Vec<_>>>()?.into())
     }
 
-    /// What the model is told of a child's end. A large result is read by the handle of the call
-    /// that began the child: that call's own result is small.
-    fn told(&self, task: &str) -> Option<Value> {
+    /// The message to the model about a child's end. The model reads a large result by the handle of the
+    /// call that began the child: that call's own result is small.
+    fn result_of(&self, task: &str) -> Option<Value> {
         let child = self.0.get(task)?;
         Some(match child.result.as_ref()? {
             ChildResult::Completed {

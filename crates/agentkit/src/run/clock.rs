@@ -1,12 +1,12 @@
-//! A clock that was ahead: what a run is to wait for is made right.
+//! Correction of a run's waits after a clock that was ahead.
 
 use super::{CallState, Limits, Progress, Run, phase::Phase};
 use crate::event::CallWait;
 
 impl Run {
-    /// The clock of the machine was ahead until now: it showed `from_micros` at the last event, and the
-    /// right time was `to_micros` (UTC microseconds). What was to come by the wrong clock comes as much
-    /// sooner, but for dates that were asked for.
+    /// The clock of the machine was ahead until now: the clock showed `from_micros` at the last event, and
+    /// the right time was `to_micros` (UTC microseconds). Dates by the wrong clock come as much sooner, but
+    /// for dates that were requested as dates.
     pub fn clock_corrected(&mut self, from_micros: i64, to_micros: i64) {
         let late = from_micros.saturating_sub(to_micros);
         let correct = |at: &mut i64| {
@@ -24,8 +24,12 @@ impl Run {
         }
         for CallState { progress, .. } in self.phase.calls_mut() {
             match progress {
-                Progress::Asked { until_micros } => {
+                Progress::AwaitingApproval {
+                    until_micros,
+                    escalates_micros,
+                } => {
                     until_micros.as_mut().map(correct);
+                    escalates_micros.as_mut().map(correct);
                 }
                 Progress::Doubted { settles_micros, .. } => correct(settles_micros),
                 Progress::Waiting { wait } => match wait {

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Of an answer that cannot be used, the model is shown so many bytes.
-const KEPT: usize = 8 * 1024;
+const QUOTE_LIMIT: usize = 8 * 1024;
 /// How much of changed arguments the model is told, in bytes.
 const MAX_EDITED: usize = 2 * 1024;
 
@@ -22,14 +22,14 @@ const MAX_EDITED: usize = 2 * 1024;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Turn {
-    /// It is the model's turn.
+    /// The model has the next turn.
     #[default]
     Open,
     /// The model answered without asking for a call.
     Answered {
         /// Its words.
         text: String,
-        /// Why it stopped.
+        /// Why the model stopped.
         finish: FinishReason,
         /// The run's answer as it was read, where it is not the words themselves.
         #[serde(default)]
@@ -37,12 +37,12 @@ pub enum Turn {
     },
 }
 
-/// An answer that cannot be used. The model sees the last one and no other.
+/// An unusable answer. The model sees the last unusable answer and no other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {
     /// Its words, or the beginning of them.
     pub text: String,
-    /// What is wrong with it.
+    /// The mistake in the answer.
     pub error: Failure,
     /// How many such answers came in a row.
     pub count: u32,
@@ -54,17 +54,17 @@ pub(super) struct Conversation {
     pub(super) memory: Window,
     pub(super) size: Size,
     pub(super) turn: Turn,
-    /// The last answer that cannot be used, until there is one that can.
+    /// The last unusable answer, until a usable answer comes.
     pub(super) refused: Option<Refused>,
     /// How often the model has answered.
     pub(super) answers: u32,
-    /// Turns in a row whose calls were all invalid, or that said nothing.
+    /// Turns in a row whose calls were all invalid, or that were empty.
     pub(super) repairs: u32,
     /// Whether the last answer was cut at its output limit.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) cut: bool,
     pub(super) plan: Option<Plan>,
-    /// What a person added while calls were open; the model reads it after their results.
+    /// Messages of a person while calls were open; the model reads them after the calls' results.
     added: Vec<String>,
 }
 
@@ -77,7 +77,8 @@ impl Conversation {
         self.turn = Turn::Open;
         if let Some(error) = &completed.refused {
             self.refused = Some(Refused {
-                text: completed.output[..completed.output.floor_char_boundary(KEPT)].to_owned(),
+                text: completed.output[..completed.output.floor_char_boundary(QUOTE_LIMIT)]
+                    .to_owned(),
                 error: error.clone(),
                 count: self.refused.as_ref().map_or(0, |last| last.count) + 1,
             });
@@ -121,7 +122,7 @@ impl Conversation {
         });
     }
 
-    /// What was planned, for the model.
+    /// A plan was made, for the model to read.
     pub(super) fn planned(&mut self, plan: &Plan, goal: &str) {
         self.turn = Turn::Open;
         let content = crate::planner::plan_message(plan, goal);
@@ -129,7 +130,7 @@ impl Conversation {
         self.plan = Some(plan.clone());
     }
 
-    /// A person says something more, which the model reads now or after the results of open calls.
+    /// Another message of the person, which the model reads now or after the results of open calls.
     pub(super) fn add(&mut self, content: &str, calls_are_open: bool) {
         self.repairs = 0;
         if calls_are_open {
@@ -140,7 +141,7 @@ impl Conversation {
         self.memory.add_pinned(Message::user(content));
     }
 
-    /// Whether something was added that the model has not read.
+    /// Whether a message was added that the model has not read.
     pub(super) fn has_added(&self) -> bool {
         !self.added.is_empty()
     }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    CallState, Limits, Outcome, Progress, Run,
+    CallState, EffectOutcome, Limits, Outcome, Progress, Run,
     phase::{ClosedTurn, FailedCall, ModelCall, OpenTurn, Phase},
 };
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
     model::{Message, ModelErrorKind},
 };
 
-/// An event that cannot follow the ones before it: the log was written by a defect, or damaged.
+/// An event that cannot follow the events before: a defect wrote the log, or the log is damaged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{kind}` of {subject} cannot follow the events before it")]
 pub struct FoldError {
@@ -31,11 +31,11 @@ impl FoldError {
 }
 
 impl Run {
-    /// The run after one more event.
+    /// The run after another event.
     ///
     /// # Errors
-    /// [`FoldError`] if the event speaks of a step or a child that the run does not know, or of one
-    /// that is settled. What comes from outside may come late: then it changes nothing.
+    /// [`FoldError`] if the event names a step or a child that the run does not know, or a settled step.
+    /// External events may come late: then they change nothing.
     pub fn apply(&mut self, event: &Event) -> Result<(), FoldError> {
         match event {
             Event::RunStarted(started) => self.start(started),
@@ -51,12 +51,17 @@ impl Run {
                 Initiator::Machine => {
                     self.last_step = self.last_step.max(called.step.0);
                     self.ledger.machine_step();
-                    self.machine.called(called);
+                    if self.machine.called(called) {
+                        self.previewed(called);
+                    }
                 }
             },
             Event::ToolStarted(started) if self.machine.started(started.step, started.attempt) => {}
-            Event::ToolCompleted(completed) if self.machine.settled(completed.step) => {}
-            Event::ToolFailed(failed) if self.machine.settled(failed.step) => {}
+            Event::ToolCompleted(completed) if self.machine_settled(completed.step, true) => {}
+            Event::ToolFailed(failed)
+                if self
+                    .machine_settled(failed.step, failed.error.code != ModelFailed::NOT_CALLED) => {
+            }
             Event::ToolProbed(probed) => {
                 let attempt = self.call(probed.step).map_or(0, |state| state.tries);
                 let progress = Progress::Doubted {
@@ -66,6 +71,7 @@ impl Run {
                 self.phase.progress(event.kind(), probed.step, progress)?;
             }
             Event::ToolStarted(started) => {
+                let resumed = self.take_answer(started.step);
                 let progress = Progress::Started {
                     attempt: started.attempt,
                 };
@@ -74,6 +80,9 @@ impl Run {
                     && let Some(state) = self.phase.call_mut(started.step)
                 {
                     state.call.key = Some(key.clone());
+                }
+                if let (Some(resumed), Some(state)) = (resumed, self.phase.call_mut(started.step)) {
+                    state.resumed = Some(resumed);
                 }
             }
             Event::ToolCompleted(completed) => {
@@ -87,6 +96,9 @@ impl Run {
                 if let Some(child) = &completed.child {
                     self.child_started(completed.step, child);
                 }
+                if let Some(state) = self.phase.open_call(completed.step) {
+                    self.effects.completed(state, completed);
+                }
                 let images = completed.parts.iter().filter_map(ContentPart::image);
                 let settled = Progress::Settled {
                     content: text(&completed.output),
@@ -98,6 +110,9 @@ impl Run {
             }
             Event::ToolFailed(failed) if self.is_late(failed.step) => {}
             Event::ToolFailed(failed) => {
+                if let Some(state) = self.phase.open_call(failed.step) {
+                    self.effects.failed(state, &failed.error.code);
+                }
                 self.settle(
                     event.kind(),
                     failed.step,
@@ -107,14 +122,18 @@ impl Run {
             }
             Event::ToolResolved(resolved) => match &resolved.resolution {
                 Resolution::Done { output } => {
+                    self.resolved(resolved.step, EffectOutcome::Done);
                     self.settle(event.kind(), resolved.step, text(output), false)?;
                 }
                 Resolution::Failed { message } => {
+                    self.resolved(resolved.step, EffectOutcome::NotDone);
                     self.settle(event.kind(), resolved.step, message.clone(), true)?;
                 }
                 Resolution::Retry => {
                     // What a person approved is looked at once more before it runs.
-                    let asked = self.call(resolved.step).is_some_and(CallState::was_asked);
+                    let asked = self
+                        .call(resolved.step)
+                        .is_some_and(CallState::needed_approval);
                     let progress = match asked {
                         true => Progress::Approved,
                         false => Progress::Queued,
@@ -129,6 +148,7 @@ impl Run {
             }
             Event::ToolApproved(approved) => self.approved(event.kind(), approved)?,
             Event::ToolDenied(denied) => self.denied(event.kind(), denied)?,
+            Event::ToolEscalated(escalated) => self.escalated(event.kind(), escalated)?,
             Event::ToolReset(reset) => self.reset(event.kind(), reset)?,
             Event::SignalReceived(signal) => self.signals.receive(signal),
             Event::ChildEnded(ended) => self.child_ended(event.kind(), ended)?,
@@ -290,6 +310,13 @@ impl Run {
         Ok(())
     }
 
+    /// The record is told how a call in doubt was settled.
+    fn resolved(&mut self, step: StepId, outcome: EffectOutcome) {
+        if let Some(state) = self.phase.open_call(step) {
+            self.effects.resolved(state, outcome);
+        }
+    }
+
     pub(super) fn settle(
         &mut self,
         kind: &'static str,
@@ -325,12 +352,12 @@ impl Run {
             repairs: self.conversation.repairs,
         });
         self.conversation.close(calls);
-        self.results.tell();
+        self.results.deliver();
         self.phase = Phase::Deciding { closed };
     }
 }
 
-/// What the model is told a result is: a string as it is, anything else as JSON.
+/// A result as text for the model: a string as it is, other values as JSON.
 fn text(output: &Value) -> String {
     match output {
         Value::String(text) => text.clone(),

@@ -1,4 +1,4 @@
-//! The ledger of a run: what it used, and what is counted for calls whose use is not known.
+//! The ledger of a run: its usage, and the amounts charged for calls whose usage is not known.
 
 use serde::{Deserialize, Serialize};
 
@@ -27,16 +27,16 @@ impl Amount {
     }
 }
 
-/// What a run used and what counts against its budget.
+/// Usage of a run and charges against its budget.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Ledger {
-    /// What the recorded model calls used.
+    /// Usage of the recorded model calls.
     usage: Usage,
-    /// What was charged for calls whose use is not known.
+    /// Charges for calls whose usage is not known.
     charged: Amount,
-    /// What counts for child tasks: set aside until a child has ended, used from then on.
+    /// Amount for child tasks: reserved until a child has ended, used from then on.
     children: Amount,
-    /// What is set aside for the model call under way.
+    /// Reservation for the model call under way.
     reserved: Amount,
     /// Steps that were calls of the machine's own.
     machine_steps: u32,
@@ -52,7 +52,7 @@ impl Ledger {
         self.machine_steps
     }
 
-    /// A model call begins. One whose outcome never came is charged what was set aside for it.
+    /// A model call begins. A call whose outcome never came is charged its reservation.
     pub(super) fn reserve(&mut self, started: &ModelStarted) {
         self.charged = self.charged.plus(self.reserved);
         self.reserved = Amount {
@@ -76,7 +76,7 @@ impl Ledger {
         });
     }
 
-    /// What counts for child tasks has changed from one amount to another.
+    /// The amount for child tasks has changed.
     pub(super) fn recount_children(&mut self, before: Amount, now: Amount) {
         self.children = self.children.minus(before).plus(now);
     }
@@ -85,7 +85,7 @@ impl Ledger {
         self.usage
     }
 
-    /// What counts against the budget, but for the model call under way.
+    /// The amount that counts against the budget, but for the model call under way.
     pub(super) fn spent(&self) -> Amount {
         let used = Amount {
             tokens: self.usage.total_tokens(),
@@ -94,8 +94,8 @@ impl Ledger {
         used.plus(self.charged).plus(self.children)
     }
 
-    /// Likewise, with what is set aside for a model call whose outcome is unknown: it is charged once
-    /// the next one begins.
+    /// Likewise, with the reservation for a model call whose outcome is unknown: the next model call
+    /// charges that reservation.
     pub(super) fn spent_and_reserved(&self) -> Amount {
         if units::mutant!("agentkit.lost_call_is_free") {
             return self.spent();

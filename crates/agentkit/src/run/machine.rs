@@ -1,8 +1,8 @@
 //! Calls that the machine itself makes.
 //!
 //! They are recorded like the calls of the model (intent, outcome, step, effect class, the gate's
-//! word), and the model is not shown them. The settled ones are not kept: whatever a call was for is
-//! told by an event of its own, such as `tool.probed`.
+//! decision), and the model does not see them. The run forgets the settled calls: an event of its own, such
+//! as `tool.probed`, tells the result of such a call.
 
 use serde::{Deserialize, Serialize};
 
@@ -29,14 +29,17 @@ impl MachineCalls {
         self.0.iter().find(is_for)
     }
 
-    pub(super) fn called(&mut self, called: &ToolCalled) {
+    /// Takes a call in; returns whether the gate refused the call, which settles it.
+    pub(super) fn called(&mut self, called: &ToolCalled) -> bool {
         let state = CallState::new(called.clone());
-        if !state.is_settled() {
+        let is_refused = state.is_settled();
+        if !is_refused {
             self.0.push(state);
         }
+        is_refused
     }
 
-    /// A try begins; whether the call is one of these.
+    /// A try begins; returns whether the call is a call of the machine.
     pub(super) fn started(&mut self, step: StepId, attempt: u32) -> bool {
         let state = self.0.iter_mut().find(|state| state.call.step == step);
         state.is_some_and(|state| {
@@ -46,10 +49,9 @@ impl MachineCalls {
         })
     }
 
-    /// A call has its outcome; whether it is one of these.
-    pub(super) fn settled(&mut self, step: StepId) -> bool {
-        let before = self.0.len();
-        self.0.retain(|state| state.call.step != step);
-        self.0.len() < before
+    /// A call has its outcome; returns the call, if it is a call of the machine.
+    pub(super) fn settled(&mut self, step: StepId) -> Option<ToolCalled> {
+        let index = self.0.iter().position(|state| state.call.step == step)?;
+        Some(self.0.remove(index).call)
     }
 }

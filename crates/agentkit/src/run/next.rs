@@ -1,4 +1,4 @@
-//! What is next: the decision of the machine.
+//! The machine's decision about the next effect.
 
 use serde_json::Value;
 use units::money;
@@ -9,14 +9,14 @@ use super::{
     segment::{DEFAULT_ANSWER_TOKENS, DEFAULT_CONTEXT_TOKENS},
 };
 use crate::{
-    event::{Failure, Purpose, SegmentOpened, StepId, Wait},
+    event::{Failure, Purpose, SegmentOpened, StepId, ToolEscalated, Wait},
     memory::estimate_tokens,
     model::catalog,
     planner::{self, PlanStep, Planner},
     tool::Effect,
 };
 
-/// What the driver has to do next.
+/// The next work of the driver.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Next {
     /// Record `run.started`.
@@ -31,28 +31,35 @@ pub enum Next {
         reserved_tokens: u64,
         /// Micro-USD to reserve; 0 where no price is known.
         reserved_cost_micros: u64,
-        /// The most tokens that the answer may have, if anything limits it.
+        /// The most tokens of the answer, if a limit applies.
         max_output_tokens: Option<u64>,
-        /// What it is for.
+        /// Purpose of the call.
         purpose: Purpose,
     },
     /// Record `segment.opened`: the conversation is made smaller.
     OpenSegment(SegmentOpened),
-    /// Record the intents of those that have none, and run the calls at once.
+    /// Record the missing intents, and run the calls at once.
     CallTools {
         /// The calls.
         steps: Vec<StepId>,
     },
     /// Have the gate judge these calls of a fork, and record its word.
-    Judge {
+    Recheck {
         /// The calls.
         steps: Vec<StepId>,
     },
-    /// Record the outcome of a call that waited, or that nobody approved in time.
+    /// Make the call that the reviewer of this call is shown.
+    Preview {
+        /// The call that waits for approval.
+        step: StepId,
+    },
+    /// Record `tool.escalated`.
+    Escalate(ToolEscalated),
+    /// Record the outcome of a call that waited, or whose approval expired.
     Settle {
         /// The call.
         step: StepId,
-        /// What came of it.
+        /// The result.
         result: Result<Value, Failure>,
     },
     /// Record `wait.started`, and stand still.
@@ -62,8 +69,8 @@ pub enum Next {
 }
 
 impl Run {
-    /// Calls whose intent is recorded and whose outcome is not. When a run is loaded, these are what
-    /// a crash left.
+    /// Calls with a recorded intent and no recorded outcome. In a run that is loaded, a crash has left
+    /// these calls.
     pub fn in_flight(&self) -> impl Iterator<Item = &CallState> {
         self.calls().iter().filter(|state| state.is_under_way())
     }
@@ -79,7 +86,7 @@ impl Run {
             .collect()
     }
 
-    /// What is next at this time (UTC microseconds). Pure.
+    /// The next work at this time (UTC microseconds). Pure.
     #[must_use]
     pub fn next(&self, planner: &dyn Planner, now_micros: i64) -> Next {
         if let Some(outcome) = self.outcome() {
@@ -127,7 +134,7 @@ impl Run {
             return Next::Done(Outcome::Failed(failure));
         }
         match planner.plan(self) {
-            PlanStep::AskModel => self
+            PlanStep::CallModel => self
                 .make_room()
                 .unwrap_or_else(|| self.call_model(StepId(self.last_step + 1), 1, Purpose::Turn)),
             PlanStep::FinalAnswer { output } => Next::Done(Outcome::Completed(output)),
@@ -135,7 +142,7 @@ impl Run {
         }
     }
 
-    /// What is next of a turn whose calls are not settled; none once they are.
+    /// The next work of a turn whose calls are not settled; `None` once they are.
     fn next_of_turn(&self, now_micros: i64) -> Option<Next> {
         let reset: Vec<StepId> = self
             .calls()
@@ -144,7 +151,7 @@ impl Run {
             .map(|state| state.call.step)
             .collect();
         if !reset.is_empty() {
-            return Some(Next::Judge { steps: reset });
+            return Some(Next::Recheck { steps: reset });
         }
         let is_doubted = |state: &&CallState| matches!(state.progress, Progress::Doubted { .. });
         let steps = self.calls().iter().filter(is_doubted);
@@ -156,8 +163,18 @@ impl Run {
         if !in_flight.is_empty() {
             return Some(Next::CallTools { steps: in_flight });
         }
+        if let Some(step) = self.resumable() {
+            return Some(Next::CallTools { steps: vec![step] });
+        }
+        if let Some(escalated) = self.escalation_due(now_micros) {
+            return Some(Next::Escalate(escalated));
+        }
         if let Some((step, result)) = self.due(now_micros) {
             return Some(Next::Settle { step, result });
+        }
+        // The reviewer waits for the preview, so it comes before the other calls of the turn.
+        if let Some(step) = self.preview_due() {
+            return Some(Next::Preview { step });
         }
         let batch = self.may_begin();
         if !batch.is_empty() {
@@ -213,7 +230,7 @@ impl Run {
         self.exhausted("max_steps", "step_limit", message)
     }
 
-    /// A limit is used up: the run fails with this code, or waits until somebody raises it.
+    /// A limit is used up: the run fails with this code, or waits until a client raises the limit.
     fn exhausted(&self, limit: &str, code: &str, message: String) -> Next {
         let limits = self.config.as_ref().map(|config| &config.limits);
         match limits.map(|limits| limits.on_exhausted).unwrap_or_default() {
@@ -228,7 +245,7 @@ impl Run {
         }
     }
 
-    /// The calls that may begin beside those that are under way, within the run's limits.
+    /// The calls that may begin beside the calls under way, within the run's limits.
     pub(crate) fn more_calls(&self, now_micros: i64) -> Vec<StepId> {
         let Some(config) = &self.config else {
             return Vec::new();
@@ -295,9 +312,9 @@ impl Run {
         }
     }
 
-    /// How many tokens the answer to a prompt may have, if the model has to be told, and how many are
-    /// set aside for it. A budget that leaves more than the model can give is not told: providers
-    /// refuse what is longer than their longest answer, or than their context.
+    /// How many tokens the answer to a prompt may have, if the model needs a limit, and how many are
+    /// reserved for the answer. A budget above the model's own limit is not sent: providers refuse a limit
+    /// above their longest answer, or above their context.
     fn answer_tokens(&self, prompt: u64, budget: Option<u64>) -> (Option<u64>, u64) {
         let limits = self.config.as_ref().map(|config| &config.limits);
         let configured = limits.and_then(|limits| limits.max_output_tokens);
@@ -320,6 +337,23 @@ impl Run {
             }
             (None, Some(budget), _) => (Some(budget), budget),
         }
+    }
+
+    /// The most tokens of the answer to a prompt, for a call that must have a ceiling. `given` is the ceiling that the
+    /// call has already.
+    pub(crate) fn answer_ceiling(&self, prompt: u64, given: Option<u64>) -> u64 {
+        let model = self.pinned_model();
+        let longest = model.and_then(|model| model.max_output_tokens);
+        let context = model.and_then(|model| model.context_tokens);
+        let room = context.map(|context| context.saturating_sub(prompt).max(DEFAULT_ANSWER_TOKENS));
+        let bounds = longest.into_iter().chain(room);
+        given.unwrap_or_else(|| bounds.fold(DEFAULT_ANSWER_TOKENS, u64::min))
+    }
+
+    /// The most that a call with this prompt and answer may cost, in micro-USD; `None` where no price is known.
+    pub(crate) fn worst_cost_micros(&self, prompt: u64, answer: u64) -> Option<u64> {
+        let prices = self.pinned_model().map_or(&[][..], |model| &model.prices);
+        catalog::worst_cost_micros(prices, prompt, answer)
     }
 
     /// How many tokens the answer to a prompt may have within the run's money, if that is limited.

@@ -1,9 +1,9 @@
 //! The order of the calls of one answer.
 //!
-//! The model wrote its calls in an order and may rely on it: a read after a write is to see what was
-//! written, also if the write waits for an approval. So a call begins only when no call before it that
-//! is not settled conflicts with it (see [`Resources::conflicts_with`]). Calls that do not conflict
-//! overlap. Everything that decides this is recorded with the calls, so a resumed run decides alike.
+//! The model wrote its calls in an order and may rely on the order: a read after a write is to see the
+//! written data, also if the write waits for an approval. So a call begins only when no earlier unsettled
+//! call conflicts with the call (see [`Resources::conflicts_with`]). Calls that do not conflict overlap.
+//! The facts behind this decision are recorded with the calls, so a resumed run decides alike.
 
 use super::{CallState, Progress, Run};
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
 pub(crate) struct Unsettled<'a> {
     pub(crate) step: StepId,
     pub(crate) effect: Effect,
-    /// None in logs of releases that did not record them.
+    /// `None` in logs of releases that did not record resources.
     pub(crate) resources: Option<&'a Resources>,
     pub(crate) stage: Stage,
 }
@@ -24,20 +24,20 @@ pub(crate) struct Unsettled<'a> {
 /// How far an unsettled call is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// It may begin as soon as the calls before it let it.
+    /// The call may begin as soon as the earlier calls allow.
     Ready,
-    /// It may not begin yet: it waits for an approval.
+    /// The call may not begin yet: an approval is open.
     Held,
-    /// It is under way.
+    /// The call is under way.
     Begun,
-    /// It has run, and its result comes from outside.
+    /// The call has run, and its result is an external event.
     Waiting,
 }
 
-/// The calls that may begin now, of those of one answer in the model's order.
+/// The calls of one answer, in the model's order, that may begin now.
 ///
-/// At most one `write` call is under way at a time, whatever it touches: after a crash, no more than
-/// one is in doubt. A `keyed` one never is.
+/// At most one `write` call is under way at a time, whatever its resources: after a crash, no more than one
+/// call is in doubt. A `keyed` call never is.
 pub(crate) fn may_begin(calls: &[Unsettled<'_>]) -> Vec<StepId> {
     let Some(resources) = calls
         .iter()
@@ -65,8 +65,8 @@ pub(crate) fn may_begin(calls: &[Unsettled<'_>]) -> Vec<StepId> {
     steps
 }
 
-/// The order in logs that do not say what calls touch: one `write`, or every other call before it. A
-/// `write` that may not begin yet holds up those after it.
+/// The order in logs without the calls' resources: one `write`, or all other calls before. A `write` that
+/// may not begin yet holds up the later calls.
 fn by_effect_alone(calls: &[Unsettled<'_>]) -> Vec<StepId> {
     if calls.iter().any(|call| call.stage == Stage::Begun) {
         return Vec::new();
@@ -85,7 +85,7 @@ fn by_effect_alone(calls: &[Unsettled<'_>]) -> Vec<StepId> {
 }
 
 impl Run {
-    /// The calls that may begin now, beside those that are under way.
+    /// The calls that may begin now, beside the calls under way.
     pub(super) fn may_begin(&self) -> Vec<StepId> {
         let calls: Vec<_> = self.calls().iter().filter_map(unsettled).collect();
         may_begin(&calls)
@@ -95,7 +95,7 @@ impl Run {
 fn unsettled(state: &CallState) -> Option<Unsettled<'_>> {
     let stage = match &state.progress {
         Progress::Queued | Progress::Approved => Stage::Ready,
-        Progress::Asked { .. } => Stage::Held,
+        Progress::AwaitingApproval { .. } => Stage::Held,
         Progress::Started { .. } | Progress::Doubted { .. } => Stage::Begun,
         Progress::Waiting { .. } => Stage::Waiting,
         // Those of a fork are judged before anything else begins.

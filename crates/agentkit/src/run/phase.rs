@@ -1,21 +1,24 @@
-//! The phase of a run: what is under way, with the data that only this phase needs.
+//! The phase of a run: the work under way, with the data that only this phase needs.
 //!
-//! What a run waits for is no phase of its own: it follows from the calls that wait, because whatever
-//! ends a wait is put into the log while nobody drives the run.
+//! A wait is no phase of its own: the wait follows from the calls that wait, because the event that ends a
+//! wait enters the log while no driver has the run.
 
 use serde::{Deserialize, Serialize};
 
 use super::{FoldError, Outcome};
-use crate::event::{CallWait, Media, Purpose, StepId, ToolCalled, Verdict};
+use crate::{
+    event::{CallWait, GateDecision, Media, PreviewCall, Purpose, StepId, ToolCalled},
+    tool::Resumed,
+};
 
-/// What a run is doing.
+/// Phase of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Phase {
-    /// Nothing is under way: the planner decides what is next.
+    /// No call is under way: the planner decides the next step.
     Deciding {
-        /// The last turn, if it ended with a call that the gate had refused and nothing has followed:
-        /// a fork may do that call anew.
+        /// The last turn, if the turn ended with a refused call and no event has followed: a fork may do
+        /// that call anew.
         closed: Option<ClosedTurn>,
     },
     /// A model call's intent is recorded, and its outcome is not.
@@ -57,7 +60,13 @@ impl Phase {
         calls.find(|state| state.call.step == step)
     }
 
-    /// Something has followed the last turn, so no fork begins with it any more.
+    /// A call that is not settled.
+    pub(super) fn open_call(&self, step: StepId) -> Option<&CallState> {
+        let mut calls = self.calls().iter();
+        calls.find(|state| state.call.step == step && !state.is_settled())
+    }
+
+    /// An event has followed the last turn, so no fork begins with the turn any more.
     pub(super) fn forget_closed(&mut self) {
         if let Self::Deciding { closed } = self {
             *closed = None;
@@ -104,7 +113,7 @@ pub(super) struct FailedCall {
 pub(super) struct OpenTurn {
     /// How many calls the answer asked for.
     pub(super) expected: usize,
-    /// Those that are recorded, in the model's order.
+    /// The recorded calls, in the model's order.
     pub(super) calls: Vec<CallState>,
 }
 
@@ -127,25 +136,38 @@ pub(super) struct ClosedTurn {
 pub struct CallState {
     /// The call as it was recorded.
     pub call: ToolCalled,
-    /// How far it got.
+    /// Progress of the call.
     pub progress: Progress,
-    /// How often it was begun.
+    /// Number of attempts that began.
     pub tries: u32,
     /// Whether a person changed the arguments that the model gave.
     pub edited: bool,
+    /// The signal for which it was called again last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed: Option<Resumed>,
+    /// Whether the machine has made the call that its reviewer is shown.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub previewed: bool,
 }
 
 impl CallState {
     /// A call with the gate's word on it.
     pub(super) fn new(call: ToolCalled) -> Self {
-        let (progress, tries) = match &call.verdict {
-            Verdict::Start => (Progress::Started { attempt: 1 }, 1),
-            Verdict::Queue => (Progress::Queued, 0),
-            Verdict::Ask { until_micros, .. } => {
-                let until_micros = *until_micros;
-                (Progress::Asked { until_micros }, 0)
+        let (progress, tries) = match &call.decision {
+            GateDecision::Start => (Progress::Started { attempt: 1 }, 1),
+            GateDecision::Queue => (Progress::Queued, 0),
+            GateDecision::Ask {
+                until_micros,
+                escalation,
+                ..
+            } => {
+                let awaiting = Progress::AwaitingApproval {
+                    until_micros: *until_micros,
+                    escalates_micros: escalation.as_ref().map(|escalation| escalation.at_micros),
+                };
+                (awaiting, 0)
             }
-            Verdict::Refuse { error } => {
+            GateDecision::Refuse { error } => {
                 let content = error.message.clone();
                 let is_error = true;
                 let images = Vec::new();
@@ -162,12 +184,23 @@ impl CallState {
             progress,
             tries,
             edited: false,
+            resumed: None,
+            previewed: false,
         }
     }
 
-    /// Whether it needed a person's leave.
-    pub(crate) fn was_asked(&self) -> bool {
-        matches!(self.call.verdict, Verdict::Ask { .. })
+    /// The call that the machine has yet to make for the reviewer.
+    pub(crate) fn preview(&self) -> Option<&PreviewCall> {
+        let GateDecision::Ask { preview, .. } = &self.call.decision else {
+            return None;
+        };
+        let waits = matches!(self.progress, Progress::AwaitingApproval { .. });
+        preview.as_ref().filter(|_| waits && !self.previewed)
+    }
+
+    /// Whether the call needed a person's approval.
+    pub(crate) fn needed_approval(&self) -> bool {
+        matches!(self.call.decision, GateDecision::Ask { .. })
     }
 
     pub(super) fn is_settled(&self) -> bool {
@@ -184,7 +217,7 @@ impl CallState {
     }
 
     pub(super) fn is_refused(&self) -> bool {
-        matches!(self.call.verdict, Verdict::Refuse { .. })
+        matches!(self.call.decision, GateDecision::Refuse { .. })
     }
 }
 
@@ -192,16 +225,19 @@ impl CallState {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Progress {
-    /// It has no intent.
+    /// The call has no intent.
     Queued,
-    /// It has not happened in this run, a fork of another: the gate judges it anew.
+    /// The call has not happened in this run, a fork of another: the gate admits the call anew.
     Reset,
-    /// It waits for somebody's approval, and has no intent.
-    Asked {
-        /// When it fails without one, in UTC microseconds.
+    /// The call waits for a person's approval, and has no intent.
+    AwaitingApproval {
+        /// When the call fails without approval, in UTC microseconds.
         until_micros: Option<i64>,
+        /// When another group is asked, in UTC microseconds; `None` once that group is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        escalates_micros: Option<i64>,
     },
-    /// Somebody approved it; it has no intent.
+    /// The call is approved, and has no intent.
     Approved,
     /// Its intent is recorded, its outcome is not.
     Started {
@@ -215,16 +251,16 @@ pub enum Progress {
         /// The first time, in UTC microseconds, at which it counts that the call is not done.
         settles_micros: i64,
     },
-    /// What it began is recorded; its result comes from outside.
+    /// The begin of the operation is recorded; its result is an external event.
     Waiting {
-        /// What it waits for.
+        /// The condition that the call waits for.
         wait: CallWait,
     },
     /// Its outcome is recorded.
     Settled {
-        /// What the model is told.
+        /// The content for the model.
         content: String,
-        /// Whether it failed.
+        /// Whether the call failed.
         is_error: bool,
         /// The images among the result's parts.
         images: Vec<Media>,

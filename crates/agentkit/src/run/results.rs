@@ -9,10 +9,10 @@ use crate::event::{Handle, StepId};
 /// The large results of a run, by call.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Results {
-    /// Those that the model has been told of. Shared with the calls in flight; none is when a turn
-    /// ends, so it need not be copied then.
+    /// Results that the model has seen. Shared with the calls in flight; no call is in flight when a turn
+    /// ends, so the map need not be copied then.
     known: Arc<BTreeMap<StepId, Handle>>,
-    /// Those of the turn that is worked on: the model has not seen them yet.
+    /// Results of the present turn: the model has not seen them yet.
     new: Vec<(StepId, Handle)>,
 }
 
@@ -31,7 +31,7 @@ impl Results {
     }
 
     /// The turn is over: the model is told of its results.
-    pub(super) fn tell(&mut self) {
+    pub(super) fn deliver(&mut self) {
         if !self.new.is_empty() {
             Arc::make_mut(&mut self.known).extend(self.new.drain(..));
         }

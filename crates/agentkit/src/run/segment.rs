@@ -1,4 +1,5 @@
-//! The conversation and the model's context: what a prompt counts, and when it is made smaller.
+//! The conversation and the model's context: the size of a prompt, and when the conversation is made
+//! smaller.
 
 use std::sync::Arc;
 
@@ -13,13 +14,13 @@ use crate::{
 
 /// The tokens that an answer is reserved when no limit on it is configured.
 pub(super) const DEFAULT_ANSWER_TOKENS: u64 = 4_096;
-/// Where nothing is known of the model's context, the conversation is compacted as if it were this.
+/// The assumed context of a model whose context is not known.
 pub(super) const DEFAULT_CONTEXT_TOKENS: u64 = 100_000;
 /// The room for a summary, in tokens.
 const SUMMARY_TOKENS: std::ops::RangeInclusive<u64> = 64..=2_048;
 
-/// What a provider counted, and what had been estimated of the same: the one gives the other its
-/// proportion.
+/// A provider's count, and the estimate of the same prompt: the count divided by the estimate corrects
+/// later estimates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Measure {
     counted: u64,
@@ -27,8 +28,8 @@ pub(super) struct Measure {
 }
 
 impl Measure {
-    /// A provider's count; none if there is none. One that is far from the estimate counts something
-    /// else, and is believed in part.
+    /// A provider's count; `None` without a count. A count far from the estimate measures a different text,
+    /// and is believed in part.
     fn new(counted: u64, estimated: u64) -> Option<Self> {
         (counted > 0 && estimated > 0).then(|| Self {
             counted: counted.clamp(estimated.div_ceil(2), estimated.saturating_mul(8)),
@@ -47,7 +48,7 @@ pub(super) struct Summary {
 /// Where the size of the conversation stands against the model in use.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Size {
-    /// What the provider counted last.
+    /// The provider's last count.
     measure: Option<Measure>,
     /// Estimated tokens that the provider has shown to be too many.
     ceiling: Option<u64>,
@@ -57,7 +58,7 @@ pub(super) struct Size {
 }
 
 impl Run {
-    /// Estimated tokens of what the model is sent: the conversation and the tools' definitions.
+    /// Estimated tokens of the request: the conversation and the tools' definitions.
     fn estimated(&self) -> u64 {
         self.conversation
             .memory
@@ -65,8 +66,8 @@ impl Run {
             .saturating_add(self.beside())
     }
 
-    /// Those that are not of the conversation: the tools' definitions, the schema of the answer, and
-    /// an answer that was refused.
+    /// Tokens beside the conversation: the tools' definitions, the schema of the answer, and a refused
+    /// answer.
     fn beside(&self) -> u64 {
         let Some(config) = &self.config else { return 0 };
         let schema = config
@@ -90,14 +91,14 @@ impl Run {
         }
     }
 
-    /// Tokens of the next prompt, tools included: the provider's count of the last one, and an
-    /// estimate in proportion to it for what is new.
+    /// Tokens of the next prompt, tools included: the provider's count of the last prompt, and a
+    /// proportional estimate for the new messages.
     #[must_use]
     pub fn prompt_tokens(&self) -> u64 {
         self.counted(self.estimated())
     }
 
-    /// Tokens that a prompt may have, if anything is known of that.
+    /// Most tokens of a prompt, if the bound is known.
     fn known_bound(&self) -> Option<u64> {
         let limits = &self.config.as_ref()?.limits;
         let model = self.pinned_model();
@@ -109,7 +110,7 @@ impl Run {
         limits.context_tokens.into_iter().chain(context).min()
     }
 
-    /// What the conversation has to fit into, and where compaction begins; in estimated tokens.
+    /// The bounds of the conversation, and where compaction begins; in estimated tokens.
     fn bounds(&self, ceiling: Option<u64>) -> (Bounds, u64) {
         let memory = self
             .config
@@ -133,12 +134,13 @@ impl Run {
         (bounds, begins)
     }
 
-    /// What has to be done before the model can be asked, if anything.
+    /// The work before the next model call, if the conversation needs room.
     pub(super) fn make_room(&self) -> Option<Next> {
-        let (bounds, begins) = self.bounds(self.conversation.size.ceiling);
+        let (mut bounds, begins) = self.bounds(self.conversation.size.ceiling);
         if self.estimated() <= begins {
             return None;
         }
+        bounds.beside += self.record_growth(bounds.most);
         match self.conversation.memory.plan(&bounds) {
             Plan::Send => None,
             Plan::Open(opened) => Some(Next::OpenSegment(opened)),
@@ -166,16 +168,30 @@ impl Run {
         }
     }
 
+    /// The record of effects, as a segment that begins now is told it.
+    fn record(&self, most: u64) -> Option<String> {
+        let bytes = usize::try_from(summary_room(most) * 4).unwrap_or(usize::MAX);
+        self.effects.told(self.last_step(), bytes)
+    }
+
+    /// The tokens that the record of effects takes more in the next segment.
+    fn record_growth(&self, most: u64) -> u64 {
+        let record = self.record(most).map(Message::user);
+        let tokens = record.as_ref().map_or(0, memory::estimate_tokens);
+        tokens.saturating_sub(self.conversation.memory.record_tokens())
+    }
+
     /// Whether the conversation, which the provider has refused as too large, can be made smaller
     /// and is worth another call: once.
     pub(crate) fn shrinks_after_overflow(&self) -> bool {
-        let (bounds, _) = self.bounds(Some(ceiling(self.estimated())));
+        let (mut bounds, _) = self.bounds(Some(ceiling(self.estimated())));
+        bounds.beside += self.record_growth(bounds.most);
         let plan = self.conversation.memory.plan(&bounds);
         self.conversation.size.overflows == 0
             && matches!(plan, Plan::Open(_) | Plan::Summarise { .. })
     }
 
-    /// The messages of a call that sums up what came before a step.
+    /// The messages of a call that sums up the messages before a step.
     pub(crate) fn summary_request(&self, keep_from: StepId) -> Vec<Arc<Message>> {
         let (bounds, _) = self.bounds(self.conversation.size.ceiling);
         // About a third of a token for each letter of a word: three words take four tokens.
@@ -187,13 +203,11 @@ impl Run {
     /// The segment that begins with the summary that the model gave.
     pub(super) fn summarised(&self) -> Option<SegmentOpened> {
         let summary = self.conversation.size.summary.as_ref()?;
-        Some(SegmentOpened {
-            keep_from: summary.keep_from,
-            change: match summary.text.is_empty() {
-                true => SegmentChange::Dropped,
-                false => SegmentChange::Summarised,
-            },
-        })
+        let change = match summary.text.is_empty() {
+            true => SegmentChange::Dropped,
+            false => SegmentChange::Summarised,
+        };
+        Some(SegmentOpened::new(summary.keep_from, change))
     }
 
     pub(super) fn open_segment(&mut self, opened: &SegmentOpened) -> Result<(), FoldError> {
@@ -203,8 +217,13 @@ impl Run {
             return Err(FoldError::new("segment.opened", opened.keep_from));
         }
         let text = summary.filter(|_| is_summary).map(|summary| summary.text);
+        let (bounds, _) = self.bounds(self.conversation.size.ceiling);
+        let record = self.record(bounds.most).filter(|_| opened.effects);
         let memory = &mut self.conversation.memory;
         memory.compact(opened, text.as_deref(), self.results.known());
+        if let Some(record) = record {
+            memory.pin_record(record);
+        }
         match &mut self.phase {
             Phase::Retrying(failed) if failed.call.purpose.is_summary() => {
                 self.phase = Phase::DECIDING;
@@ -215,13 +234,13 @@ impl Run {
         Ok(())
     }
 
-    /// Another model goes on: nothing is known of what it counts.
+    /// Another model goes on: its counts are not known yet.
     pub(super) fn change_model(&mut self) {
         self.conversation.memory.next_segment();
         self.conversation.size = Size::default();
     }
 
-    /// The provider counted what it was sent.
+    /// The provider counted the prompt.
     pub(super) fn measure(&mut self, completed: &ModelCompleted) {
         self.conversation.size.overflows = 0;
         let measure = Measure::new(completed.usage.input_tokens, self.estimated());
@@ -234,7 +253,7 @@ impl Run {
         self.conversation.size.ceiling = Some(ceiling(self.estimated()));
     }
 
-    /// A summary came. One that is longer than asked for is cut.
+    /// A summary came. An overlong summary is cut.
     pub(super) fn keep_summary(&mut self, keep_from: StepId, text: &str) {
         let (bounds, _) = self.bounds(self.conversation.size.ceiling);
         let max = usize::try_from(summary_room(bounds.most) * 6).unwrap_or(usize::MAX);
@@ -252,7 +271,7 @@ impl Run {
     }
 }
 
-/// What is left of a conversation that was too large.
+/// The new bound of a conversation that was too large.
 fn ceiling(estimated: u64) -> u64 {
     estimated / 4 * 3
 }

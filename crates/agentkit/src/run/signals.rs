@@ -18,12 +18,12 @@ impl Signals {
         of_name.push_back(signal.payload.clone());
     }
 
-    /// The oldest one of a name.
+    /// The oldest signal of a name.
     pub(super) fn oldest(&self, name: &str) -> Option<&Value> {
         self.0.get(name)?.front()
     }
 
-    /// A call took the oldest one of a name.
+    /// A call took the oldest signal of a name.
     pub(super) fn take(&mut self, name: &str) {
         if let Some(signals) = self.0.get_mut(name) {
             signals.pop_front();

@@ -21,7 +21,7 @@ thread_local! {
 
 /// Writes a template within a budget for looking at lists and maps. Gives also whether that was used
 /// up: a list that cannot be paid for looks empty, since those who look cannot hear of an error.
-pub(super) fn metered<T>(budget: u64, write: impl FnOnce() -> T) -> (T, bool) {
+pub(super) fn within_budget<T>(budget: u64, write: impl FnOnce() -> T) -> (T, bool) {
     let outer = LEFT.replace(Some(budget));
     let written = write();
     let left = LEFT.replace(outer);

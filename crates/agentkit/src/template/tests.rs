@@ -272,7 +272,7 @@ fn a_small_budget_ends_early() {
         "{% for a in range(5000) %}{{ a }}{% endfor %}",
     )
     .unwrap();
-    let small = with_budget(&full, SMALL);
+    let small = with_budget(&full, INLINE_BUDGET);
     let error = render(&small, "t", Value::UNDEFINED).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::OutOfFuel);
     assert!(render(&full, "t", Value::UNDEFINED).is_ok());

@@ -1,7 +1,7 @@
-//! Control tools: with them an agent waits, asks a person, and has other agents work for it.
+//! Control tools: with them an agent waits, asks a person, and has other agents work for the agent.
 //!
-//! They do nothing themselves. What they ask for takes place with the log of the run (see [`Then`]),
-//! so to call one again after a crash changes nothing: they are `pure`.
+//! They have no effect themselves. Their request takes effect with the log of the run (see [`FollowUp`]),
+//! so to call a control tool again after a crash changes nothing: they are `pure`.
 
 mod ask_human;
 mod await_agents;
@@ -17,7 +17,7 @@ pub use self::{
     ask_human::AskHuman, await_agents::AwaitAgents, sleep_until::SleepUntil,
     spawn_agent::SpawnAgent,
 };
-use super::{Then, Tool};
+use super::{FollowUp, Tool};
 use crate::event::Failure;
 
 /// Every control tool.

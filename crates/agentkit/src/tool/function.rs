@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{Effect, Resources, Tool, ToolContext, ToolOutput, ToolSpec};
 use crate::{BoxFuture, event::Failure, schema};
 
-/// A tool that is a function; [`function`] makes one.
+/// A tool that is a function; made by [`function`].
 pub struct Function {
     spec: ToolSpec,
     call: Box<Call>,
@@ -60,8 +60,8 @@ where
     function_in(name, description, move |_, arguments| function(arguments))
 }
 
-/// As [`function`], for one that wants to know the call: its workspace, its time, whether it is
-/// cancelled.
+/// As [`function`], for a function that takes the call's context: its workspace, its time, whether the call
+/// is cancelled.
 pub fn function_in<A, R, E, F, Fut>(name: &str, description: &str, function: F) -> Function
 where
     A: DeserializeOwned + JsonSchema,

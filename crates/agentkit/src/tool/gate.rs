@@ -1,11 +1,13 @@
-//! The one gate that every tool call goes through.
+//! The one gate for every tool call.
 //!
-//! The order is the same for every call: validate, deny, ask, profile, allow, run, cap. The first
-//! five are [`Gate::admit`], which is pure and whose word is recorded before anything runs; the last
-//! two are [`Gate::run`]. An earlier denial always wins.
+//! The order is the same for every call: validate, deny, ask, profile, allow, run, cap. The first five are
+//! [`Gate::admit`], which is pure and whose decision is recorded before the call runs; the last two are
+//! [`Gate::run`]. An earlier denial always wins.
 
 mod arguments;
 mod cap;
+mod checks;
+mod guarded;
 mod parts;
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
@@ -16,25 +18,26 @@ use futures_util::FutureExt as _;
 use serde_json::Value;
 
 pub use self::cap::json_prefix;
+use self::checks::{check_output, check_wait};
 use super::{
-    Effect, Registry, Resources, Then, ToolContext, ToolOutput,
+    Delegated, Effect, FollowUp, Registry, Resources, ToolContext, ToolOutput,
     registry::{Entry, RegistryError},
 };
 use crate::{
     event::{ContentPart, Failure, FileDelta, Handle, StepId},
-    policy::{Action, Permission, Policy, PolicyCheck, PolicyContext},
+    policy::{Action, ApprovalTerms, Permission, Policy, PolicyCheck, PolicyContext},
 };
 
 /// The largest result, in bytes, that is always shown whole. A page of a larger one keeps under it.
 pub const INLINE_LIMIT: usize = 16 * 1024;
 
-/// Judges tool calls and runs them within their limits. Cloning it is cheap.
+/// Admits tool calls and runs them within their limits. A clone is cheap.
 #[derive(Clone)]
 pub struct Gate {
     registry: Registry,
     policy: Arc<dyn Policy>,
     limits: GateLimits,
-    /// The tool whose probe the calls are, if they are of one.
+    /// The tool whose probe the calls are, for a probe's gate.
     probe_of: Option<Arc<str>>,
 }
 
@@ -57,35 +60,35 @@ impl Default for GateLimits {
     }
 }
 
-/// What the gate says of a call before it runs; the caller records it.
+/// The gate's decision about a call before the call runs; the caller records the decision.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Admission {
     /// The exact arguments that would run, keys sorted; a string with the raw text (or its
     /// beginning, if it is too large) if they are not JSON.
     pub input: Value,
-    /// The tool's effect class; [`Effect::Write`], the careful one, for a tool that is not there.
+    /// The tool's effect class; [`Effect::Write`], the careful class, for an unknown tool.
     pub effect: Effect,
-    /// Why it must not run; none if it may.
+    /// Why the call must not run; `None` if the call may.
     pub error: Option<Failure>,
-    /// Who has to be asked before it runs; none if nobody, or if it must not run.
-    pub ask: Option<Ask>,
-    /// The resources that it reads and writes; none if it must not run.
+    /// The approval that the call needs; `None` without need, or if the call must not run.
+    pub approval: Option<ApprovalRequest>,
+    /// The resources that the call reads and writes; `None` if the call must not run.
     pub resources: Option<Resources>,
 }
 
-/// A call that runs only once somebody has approved it.
+/// A call that runs only after a person's approval.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ask {
+pub struct ApprovalRequest {
     /// Why, for that person.
     pub reason: String,
-    /// How long to wait for an answer; none for the run's deadline.
-    pub timeout: Option<Duration>,
+    /// How long to wait, whom to ask next, and what to show.
+    pub terms: ApprovalTerms,
 }
 
-/// What came of a call.
+/// Outcome of a call.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
-    /// What the model is shown: the result, or its beginning and where the rest is.
+    /// The output for the model: the result, or its beginning and where the rest is.
     pub output: Value,
     /// The whole result, if it is too large to show.
     pub handle: Option<(Handle, Bytes)>,
@@ -93,10 +96,10 @@ pub struct Outcome {
     pub parts: Vec<ContentPart>,
     /// The bytes of the parts, by digest.
     pub blobs: Vec<(String, Bytes)>,
-    /// Files of the workspace that the call wrote, with their content; none for one it removed.
+    /// Files of the workspace that the call wrote, with their content; `None` for a removed file.
     pub files: Vec<(FileDelta, Option<Bytes>)>,
-    /// What follows from the call.
-    pub then: Option<Then>,
+    /// Request that follows the call.
+    pub follow_up: Option<FollowUp>,
 }
 
 impl Gate {
@@ -121,10 +124,10 @@ impl Gate {
         self
     }
 
-    /// The same gate for the probe of a tool: the probe's tool need not be one of the agent's.
+    /// The same gate for the probe of a tool: the probe's tool need not be a tool of the agent.
     ///
     /// # Errors
-    /// If the tool cannot be used.
+    /// If the tool is invalid.
     pub(crate) fn for_probe(
         &self,
         of: &str,
@@ -143,13 +146,12 @@ impl Gate {
         &self.registry
     }
 
-    /// Judges a call by its name and the arguments as the model wrote them; empty means `{}`.
+    /// Admits a call by its name and the arguments as the model wrote them; empty means `{}`.
     ///
-    /// A whole number written as `3.0` becomes an integer where the schema wants one, and `null` for an
-    /// argument that may be missing and does not take `null` is left out.
+    /// A whole number written as `3.0` becomes an integer where the schema wants an integer, and `null` for
+    /// an argument that may be missing and does not take `null` is left out.
     ///
-    /// The codes of a refusal are `unknown_tool`, `invalid_arguments`, `schema_too_costly` and
-    /// `denied`.
+    /// The codes of a refusal are `unknown_tool`, `tool_held`, `invalid_arguments`, `schema_too_costly` and `denied`.
     pub async fn admit(
         &self,
         name: &str,
@@ -160,7 +162,7 @@ impl Gate {
             Ok(input) => match self.registry.entry(name) {
                 Ok(entry) => {
                     let (input, checked) = entry.input.accept(input).await;
-                    self.judged(entry, input, checked, context)
+                    self.checked_admission(entry, input, checked, context)
                 }
                 Err(error) => unknown(&error, input),
             },
@@ -178,57 +180,62 @@ impl Gate {
             input: Value::String(arguments::kept(raw_arguments).to_owned()),
             effect,
             error: Some(error),
-            ask: None,
+            approval: None,
             resources: None,
         }
     }
 
-    /// Judges a call by arguments that are a value already: those that a person gave, or approved.
-    /// They are taken as they are; otherwise as [`Gate::admit`].
-    pub async fn judge(&self, name: &str, input: Value, context: &PolicyContext<'_>) -> Admission {
+    /// Admits a call by arguments that are a value already: arguments that a person gave, or approved. The
+    /// gate takes them unchanged; otherwise as [`Gate::admit`].
+    pub async fn recheck(
+        &self,
+        name: &str,
+        input: Value,
+        context: &PolicyContext<'_>,
+    ) -> Admission {
         match self.registry.entry(name) {
             Ok(entry) => {
                 let checked = entry.input.check(&input).await;
-                self.judged(entry, input, checked, context)
+                self.checked_admission(entry, input, checked, context)
             }
             Err(error) => unknown(&error, input),
         }
     }
 
-    fn judged(
+    fn checked_admission(
         &self,
         entry: &Entry,
         input: Value,
         checked: Result<(), CheckError>,
         context: &PolicyContext<'_>,
     ) -> Admission {
-        let verdict = match checked {
-            Ok(()) => self.verdict(entry, &input, context),
+        let decision = match checked {
+            Ok(()) => self.decision(entry, &input, context),
             Err(error) => Err(arguments::refused(entry, &error)),
         };
-        match verdict {
+        match decision {
             Ok(Admitted {
                 effect,
                 resources,
-                ask,
+                approval,
             }) => Admission {
                 input,
                 effect,
                 error: None,
-                ask,
+                approval,
                 resources: Some(resources),
             },
             Err(error) => Admission {
                 input,
                 effect: entry.spec.effect,
                 error: Some(error),
-                ask: None,
+                approval: None,
                 resources: None,
             },
         }
     }
 
-    fn verdict(
+    fn decision(
         &self,
         entry: &Entry,
         arguments: &Value,
@@ -242,15 +249,27 @@ impl Gate {
             resources: &resources,
             probe_of: self.probe_of.as_deref(),
         };
-        let ask = match self.policy.check_permissions(&action, context) {
+        let mut permission = self.policy.check_permissions(&action, context);
+        permission = permission.and(configured(entry, arguments));
+        if let Some(delegated) = delegated(entry, arguments)? {
+            let action = Action {
+                tool: &delegated.spec,
+                arguments: &delegated.arguments,
+                // It is configured as far as the tool is that passes it on.
+                probe_of: Some(&entry.spec.name),
+                ..action
+            };
+            permission = permission.and(self.policy.check_permissions(&action, context));
+        }
+        let approval = match permission {
             Permission::Allow => None,
-            Permission::Ask { reason, timeout } => Some(Ask { reason, timeout }),
+            Permission::Ask { reason, terms } => Some(ApprovalRequest { reason, terms }),
             Permission::Deny { reason } => return Err(Failure::last("denied", reason)),
         };
         Ok(Admitted {
             effect,
             resources,
-            ask,
+            approval,
         })
     }
 
@@ -261,20 +280,20 @@ impl Gate {
         let (gate, name, agent) = (self.clone(), name.to_owned(), agent.to_owned());
         PolicyCheck::new(move |arguments| {
             let context = PolicyContext { agent: &agent };
-            let verdict = gate
+            let decision = gate
                 .registry
                 .entry(&name)
                 .map_err(|error| unknown_tool(&error))
-                .and_then(|entry| gate.verdict(entry, &arguments, &context));
-            match verdict {
+                .and_then(|entry| gate.decision(entry, &arguments, &context));
+            match decision {
                 Err(error) => Permission::Deny {
                     reason: error.message,
                 },
                 Ok(Admitted {
-                    ask: Some(Ask { reason, timeout }),
+                    approval: Some(ApprovalRequest { reason, terms }),
                     ..
-                }) => Permission::Ask { reason, timeout },
-                Ok(Admitted { ask: None, .. }) => Permission::Allow,
+                }) => Permission::Ask { reason, terms },
+                Ok(Admitted { approval: None, .. }) => Permission::Allow,
             }
         })
     }
@@ -284,13 +303,16 @@ impl Gate {
     /// # Errors
     /// `result_too_large`.
     pub fn cap(&self, name: &str, content: Value, step: StepId) -> Result<Outcome, Failure> {
+        let guards = self.policy.result_guards(name);
+        let content = guards.value(content);
+        let content = content.map_err(|why| guarded::withheld(name, &why, Effect::Pure))?;
         cap::output(name, content.into(), step, self.limits)
     }
 
     /// Runs a call that was admitted, within its time, and caps its result.
     ///
     /// # Errors
-    /// What the tool failed with, or one of the codes `unknown_tool` (it is no longer there),
+    /// The tool's failure, or one of the codes `unknown_tool` (the tool is no longer there),
     /// `tool_timeout`, `cancelled`, `tool_panicked`, `invalid_output`, `schema_too_costly` and
     /// `result_too_large`.
     pub async fn run(
@@ -303,13 +325,21 @@ impl Gate {
             .registry
             .entry(name)
             .map_err(|error| unknown_tool(&error))?;
-        let output = perform(entry, input, &context)
+        let limits = self.policy.limits(name);
+        // Held until the call is over.
+        let _places = guarded::places(name, &limits, &context).await?;
+        let timeouts = limits.iter().filter_map(|limit| limit.timeout);
+        let timeout = timeouts.chain([entry.spec.timeout]).min();
+        let timeout = timeout.unwrap_or(entry.spec.timeout);
+        let guards = self.policy.result_guards(name);
+        let output = perform(entry, input, &context, timeout).await;
+        let output = guarded::output(name, guards, output, context.effect)
             .await
             .map_err(cap::failure)?;
-        match &output.then {
+        match &output.follow_up {
             // The result is yet to come.
-            Some(Then::Wait(_)) => check_wait(entry, &output)?,
-            Some(Then::Spawn(_)) | None => check_output(entry, &output, &context).await?,
+            Some(FollowUp::Wait(_)) => check_wait(entry, &output)?,
+            Some(FollowUp::Spawn(_)) | None => check_output(entry, &output, &context).await?,
         }
         cap::output(name, output, context.step, self.limits)
     }
@@ -319,11 +349,11 @@ impl Gate {
 struct Admitted {
     effect: Effect,
     resources: Resources,
-    ask: Option<Ask>,
+    approval: Option<ApprovalRequest>,
 }
 
-/// What the tool says that repeating a call does, and what the call touches. One that panics has said
-/// nothing.
+/// The effect of a repetition by the tool's word, and the call's resources. A tool that panics gives
+/// neither.
 fn said(entry: &Entry, arguments: &Value) -> (Effect, Resources) {
     let said = std::panic::catch_unwind(AssertUnwindSafe(|| {
         let effect = entry.tool.effect(arguments);
@@ -332,19 +362,43 @@ fn said(entry: &Entry, arguments: &Value) -> (Effect, Resources) {
     said.unwrap_or_else(|_| (Effect::Write, Resources::everything()))
 }
 
+/// What the tool's own configuration says. One that panics has said no.
+fn configured(entry: &Entry, arguments: &Value) -> Permission {
+    let said = std::panic::catch_unwind(AssertUnwindSafe(|| entry.tool.permission(arguments)));
+    said.unwrap_or_else(|_| Permission::Deny {
+        reason: format!(
+            "tool `{}` cannot say whether it may be called",
+            entry.spec.name
+        ),
+    })
+}
+
+fn delegated(entry: &Entry, arguments: &Value) -> Result<Option<Delegated>, Failure> {
+    let said = std::panic::catch_unwind(AssertUnwindSafe(|| entry.tool.delegates(arguments)));
+    said.unwrap_or_else(|_| {
+        let message = format!("tool `{}` cannot say what it calls", entry.spec.name);
+        Err(Failure::last("denied", message))
+    })
+}
+
 /// The careful word on a call of a tool that is not there.
 fn unknown(error: &RegistryError, input: Value) -> Admission {
     Admission {
         input,
         effect: Effect::Write,
         error: Some(unknown_tool(error)),
-        ask: None,
+        approval: None,
         resources: None,
     }
 }
 
 fn unknown_tool(error: &RegistryError) -> Failure {
-    Failure::last("unknown_tool", error.to_string())
+    let code = if matches!(error, RegistryError::Held { .. }) {
+        "tool_held"
+    } else {
+        "unknown_tool"
+    };
+    Failure::last(code, error.to_string())
 }
 
 /// Calls the tool; its future is dropped when the time is over or the run is cancelled.
@@ -352,6 +406,7 @@ async fn perform(
     entry: &Entry,
     input: Value,
     context: &ToolContext,
+    timeout: Duration,
 ) -> Result<ToolOutput, Failure> {
     let name = &entry.spec.name;
     if context.cancel.is_cancelled() {
@@ -360,7 +415,6 @@ async fn perform(
     }
     // The call itself is inside as well: a tool may panic before it returns its future.
     let call = AssertUnwindSafe(async { entry.tool.call(context, input).await }).catch_unwind();
-    let timeout = entry.spec.timeout;
     tokio::select! {
         // A result that is there counts, even if the run was cancelled meanwhile.
         biased;
@@ -368,15 +422,15 @@ async fn perform(
         () = context.cancel.cancelled() => Err(Failure::last("cancelled", format!(
             "the run was cancelled while tool `{name}` was running{}", doubt(context.effect),
         ))),
-        () = tokio::time::sleep(timeout) => Err(timed_out(entry, context.effect)),
+        () = tokio::time::sleep(timeout) => Err(timed_out(entry, timeout, context.effect)),
     }
 }
 
-fn timed_out(entry: &Entry, effect: Effect) -> Failure {
+fn timed_out(entry: &Entry, timeout: Duration, effect: Effect) -> Failure {
     let message = format!(
         "tool `{}` did not finish within its timeout of {:?}{}",
         entry.spec.name,
-        entry.spec.timeout,
+        timeout,
         doubt(effect),
     );
     match effect.is_write() {
@@ -394,58 +448,13 @@ fn panicked(entry: &Entry, effect: Effect) -> Failure {
     Failure::last("tool_panicked", message)
 }
 
-/// What has to be said of a call that was broken off.
+/// The remark about a call that was broken off.
 pub(crate) fn doubt(effect: Effect) -> &'static str {
     match effect.is_write() {
         false => "",
         // A call of the model's has a key of its own, so nobody takes it for the same one.
         true => "; it may have taken effect: check before calling it again",
     }
-}
-
-async fn check_output(
-    entry: &Entry,
-    output: &ToolOutput,
-    context: &ToolContext,
-) -> Result<(), Failure> {
-    let Some(schema) = &entry.output else {
-        return Ok(());
-    };
-    let name = &entry.spec.name;
-    let checked = tokio::select! {
-        biased;
-        checked = schema.check(&output.content) => checked,
-        () = context.cancel.cancelled() => {
-            let message = format!(
-                "the run was cancelled before the result of tool `{name}` was checked{}",
-                doubt(entry.spec.effect),
-            );
-            return Err(Failure::last("cancelled", message));
-        }
-    };
-    checked.map_err(|error| match error {
-        CheckError::Violations(violations) => Failure::last(
-            "invalid_output",
-            format!(
-                "tool `{name}` ran, but its result does not match its output_schema: {violations}"
-            ),
-        ),
-        CheckError::TooCostly => Failure::last(
-            error.code(),
-            format!("tool `{name}` ran, but its result cannot be checked: {error}"),
-        ),
-    })
-}
-
-fn check_wait(entry: &Entry, output: &ToolOutput) -> Result<(), Failure> {
-    if output.content.is_null() && output.parts.is_empty() && output.files.is_empty() {
-        return Ok(());
-    }
-    let message = format!(
-        "tool `{}` ran, but returned a result although it waits for one",
-        entry.spec.name,
-    );
-    Err(Failure::last("invalid_output", message))
 }
 
 #[cfg(test)]

@@ -1,22 +1,22 @@
-//! What a tool returns, and its parts.
+//! The return value of a tool, and its parts.
 
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::Then;
+use super::FollowUp;
 
-/// What a tool returned.
+/// The return value of a tool.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ToolOutput {
     /// The result; text is a string. Null if `parts` are all of it.
     pub content: Value,
-    /// What else the result holds, in its order. A model is shown those that its provider takes in
-    /// results of tools, and a note in place of the others.
+    /// Further parts of the result, in order. A model sees the parts that its provider takes in results of
+    /// tools, and a note in place of the others.
     pub parts: Vec<OutputPart>,
-    /// Files of the workspace that it wrote, path relative to it; `None` for one it removed.
+    /// Files of the workspace that the call wrote, with relative paths; `None` for a removed file.
     pub files: Vec<(String, Option<Bytes>)>,
-    /// What follows from the call.
-    pub then: Option<Then>,
+    /// Request that follows the call.
+    pub follow_up: Option<FollowUp>,
 }
 
 impl From<Value> for ToolOutput {
@@ -51,13 +51,13 @@ pub enum OutputPart {
         /// The recording.
         bytes: Bytes,
     },
-    /// Something that can be read elsewhere.
+    /// A resource outside of the result.
     ResourceLink {
         /// Where.
         uri: String,
-        /// What it is called.
+        /// Title of the resource.
         name: Option<String>,
-        /// What it is.
+        /// Description of the resource.
         description: Option<String>,
         /// For instance `text/csv`.
         media_type: Option<String>,

@@ -10,13 +10,15 @@ use super::{Tool, ToolSpec};
 /// The longest name that every model provider takes.
 const MAX_NAME: usize = 64;
 
-/// A set of tools, each with its schemas compiled. Cloning it is cheap.
+/// A set of tools, each with its schemas compiled. A clone is cheap.
 #[derive(Clone, Default)]
 pub struct Registry {
     tools: Arc<BTreeMap<String, Arc<Entry>>>,
+    /// Reasons by the names of tools that are there and may not be called.
+    held: Arc<BTreeMap<String, String>>,
 }
 
-/// A tool and what the gate needs to judge its calls.
+/// A tool and the gate's data about its calls.
 pub(super) struct Entry {
     pub(super) tool: Arc<dyn Tool>,
     pub(super) spec: Arc<ToolSpec>,
@@ -28,12 +30,14 @@ pub(super) struct Entry {
 #[derive(Default)]
 pub struct RegistryBuilder {
     tools: BTreeMap<String, Arc<Entry>>,
+    held: Arc<BTreeMap<String, String>>,
 }
 
 /// A tool that cannot be registered, or is not there.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RegistryError {
-    /// Its name is not one that a model can call.
+    /// The tool's name is not a name that a model can call.
     #[error("tool name `{name}` is not valid: use 1 to {MAX_NAME} of a-z, A-Z, 0-9, `_` and `-`")]
     InvalidName {
         /// The name.
@@ -45,14 +49,14 @@ pub enum RegistryError {
         /// The name.
         name: String,
     },
-    /// One of its schemas is not a valid JSON Schema, refers to another document, or is too large.
+    /// A schema of the tool is not a valid JSON Schema, refers to another document, or is too large.
     #[error("the {schema} of tool `{name}` cannot be used")]
     InvalidSchema {
         /// The tool.
         name: String,
         /// `input_schema` or `output_schema`.
         schema: &'static str,
-        /// What is wrong with it.
+        /// The mistake in the schema.
         #[source]
         source: SchemaError,
     },
@@ -67,10 +71,18 @@ pub enum RegistryError {
     Unknown {
         /// The name that was asked for.
         name: String,
-        /// Names like it.
+        /// Similar names.
         nearest: Vec<String>,
         /// The first names that there are.
         known: Vec<String>,
+    },
+    /// The tool is there, and may not be called before a person has approved its definition.
+    #[error("{why}")]
+    Held {
+        /// The name that was asked for.
+        name: String,
+        /// The reason and the remedy.
+        why: String,
     },
 }
 
@@ -99,7 +111,7 @@ impl Registry {
         self.tools.get(name).map(|entry| &entry.tool)
     }
 
-    /// What the tools are, in the order of their names.
+    /// The tools' specifications, in the order of their names.
     #[must_use]
     pub fn specs(&self) -> Vec<Arc<ToolSpec>> {
         self.tools
@@ -124,6 +136,7 @@ impl Registry {
         }
         Ok(Self {
             tools: Arc::new(tools),
+            held: Arc::clone(&self.held),
         })
     }
 
@@ -141,6 +154,7 @@ impl Registry {
         }
         let mut builder = RegistryBuilder {
             tools: BTreeMap::clone(&self.tools),
+            held: Arc::clone(&self.held),
         };
         for tool in tools {
             builder.register(tool)?;
@@ -148,19 +162,34 @@ impl Registry {
         Ok(builder.build())
     }
 
-    /// The same registry with this tool, in place of one of its name.
+    /// The same registry with this tool, in place of a tool of the same name.
     ///
     /// # Errors
     /// As [`RegistryBuilder::register`], but for a name that is taken.
     pub fn replace(&self, tool: Arc<dyn Tool>) -> Result<Self, RegistryError> {
         let mut tools = BTreeMap::clone(&self.tools);
         tools.remove(&tool.spec().name);
-        let mut builder = RegistryBuilder { tools };
+        let held = Arc::clone(&self.held);
+        let mut builder = RegistryBuilder { tools, held };
         builder.register(tool)?;
         Ok(builder.build())
     }
 
-    /// Up to three names that are like one that there is not.
+    /// The same registry, in which a call of one of these names is refused with the reason: the tool is there, and its
+    /// definition waits for a person.
+    #[must_use]
+    pub fn holding(mut self, held: BTreeMap<String, String>) -> Self {
+        self.held = Arc::new(held);
+        self
+    }
+
+    /// Reasons by the names of tools that may not be called.
+    #[must_use]
+    pub fn held(&self) -> &BTreeMap<String, String> {
+        &self.held
+    }
+
+    /// Up to three names that are similar to an unknown name.
     fn nearest(&self, name: &str) -> Vec<String> {
         let known = self.tools.keys().map(String::as_str);
         let near = units::nearest::several(name, known, 3);
@@ -168,11 +197,19 @@ impl Registry {
     }
 
     pub(super) fn entry(&self, name: &str) -> Result<&Arc<Entry>, RegistryError> {
-        self.tools.get(name).ok_or_else(|| RegistryError::Unknown {
-            name: name.chars().take(MAX_NAME).collect(),
-            nearest: self.nearest(name),
-            known: self.tools.keys().take(20).cloned().collect(),
-        })
+        self.tools
+            .get(name)
+            .ok_or_else(|| match self.held.get(name) {
+                Some(why) => RegistryError::Held {
+                    name: name.to_owned(),
+                    why: why.clone(),
+                },
+                None => RegistryError::Unknown {
+                    name: name.chars().take(MAX_NAME).collect(),
+                    nearest: self.nearest(name),
+                    known: self.tools.keys().take(20).cloned().collect(),
+                },
+            })
     }
 }
 
@@ -186,8 +223,8 @@ impl RegistryBuilder {
     /// Adds a tool, having compiled its schemas.
     ///
     /// # Errors
-    /// If its name is taken or not valid, or one of its schemas is not valid. A `$ref` may only
-    /// point into the schema itself: nothing is ever fetched.
+    /// If its name is taken or not valid, or a schema is not valid. A `$ref` may only point into the schema
+    /// itself: the compiler fetches no document.
     pub fn register(&mut self, tool: Arc<dyn Tool>) -> Result<&mut Self, RegistryError> {
         let spec = Arc::new(tool.spec().clone());
         let name = spec.name.clone();
@@ -223,6 +260,7 @@ impl RegistryBuilder {
     pub fn build(self) -> Registry {
         Registry {
             tools: Arc::new(self.tools),
+            held: self.held,
         }
     }
 }

@@ -1,14 +1,14 @@
-//! What a tool call touches: the resources that it reads and those that it writes.
+//! The resources of a tool call: those resources that the call reads and those that the call writes.
 //!
-//! A tool names them from the arguments of a call, before the call runs. The machine orders the calls
-//! of one answer by them, and policy rules judge them.
+//! A tool names them from the arguments of a call, before the call runs. The machine orders the calls of
+//! one answer by them, and policy rules look at them.
 
 use serde::{Deserialize, Serialize};
 
 use super::Effect;
 use crate::policy::spelling;
 
-/// A call that names more resources than this counts as one that touches everything: rules and the
+/// A call that names more resources than this counts as a call that touches every resource: rules and the
 /// order of calls look at each pair.
 pub const MAX_RESOURCES: usize = 64;
 
@@ -23,20 +23,20 @@ pub struct Resources {
     pub writes: Vec<Resource>,
 }
 
-/// Something that a call reads or writes.
+/// A resource that a call reads or writes.
 ///
 /// Paths are relative to the workspace, `/` between their parts and `.` for the workspace itself. The
 /// constructors bring paths and URLs into their plain spelling.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Resource {
-    /// Whatever there is. A tool that does not say what it touches may touch anything.
+    /// Every resource. A tool that does not name its resources may touch any.
     Everything,
     /// One file of the workspace.
     File(String),
-    /// A folder of the workspace: the names in it, and not what is below them.
+    /// A folder of the workspace: the names in the folder, and not their content.
     Folder(String),
-    /// A folder of the workspace and everything below it; or a file.
+    /// A folder of the workspace with its whole content; or a file.
     Tree(String),
     /// A place behind a URL. Two URLs of one host are one resource.
     Url(String),
@@ -51,13 +51,13 @@ impl Resource {
         Self::inside(path, Self::File)
     }
 
-    /// A folder of the workspace, without what is below the folders in it.
+    /// A folder of the workspace, without the content of its subfolders.
     #[must_use]
     pub fn folder(path: &str) -> Self {
         Self::inside(path, Self::Folder)
     }
 
-    /// A folder of the workspace and everything below it.
+    /// A folder of the workspace with its whole content.
     #[must_use]
     pub fn tree(path: &str) -> Self {
         Self::inside(path, Self::Tree)
@@ -75,7 +75,7 @@ impl Resource {
         Self::Service(name.to_owned())
     }
 
-    /// A path that leads out of the workspace, which file tools refuse, could be anything.
+    /// A path that leads out of the workspace, which file tools refuse, could be any resource.
     fn inside(path: &str, kind: fn(String) -> Self) -> Self {
         let plain = spelling::path(path);
         if plain.starts_with('/') || plain == ".." || plain.starts_with("../") {
@@ -104,7 +104,7 @@ impl Resource {
         }
     }
 
-    /// Whether a write to one of the two may change what the other one is.
+    /// Whether a write to either resource may change the other.
     fn meets(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Everything, _) | (_, Self::Everything) => true,
@@ -120,19 +120,19 @@ impl Resource {
 }
 
 impl Resources {
-    /// A call that touches nothing but its arguments, as a calculation does.
+    /// A call that touches only its arguments, as a calculation does.
     #[must_use]
     pub fn none() -> Self {
         Self::default()
     }
 
-    /// A call that may read and write whatever there is.
+    /// A call that may read and write every resource.
     #[must_use]
     pub fn everything() -> Self {
         Self::reads([Resource::Everything]).and_writes([Resource::Everything])
     }
 
-    /// What is known of a call whose tool does not say what it touches. A `pure` call writes nothing.
+    /// The resources of a call whose tool does not name any. A `pure` call writes no resource.
     #[must_use]
     pub fn unknown(effect: Effect) -> Self {
         match effect {
@@ -149,7 +149,7 @@ impl Resources {
         }
     }
 
-    /// A call that writes these, and reads nothing.
+    /// A call that writes these resources, and reads none.
     pub fn writes(resources: impl IntoIterator<Item = Resource>) -> Self {
         Self::none().and_writes(resources)
     }
@@ -161,7 +161,7 @@ impl Resources {
         self
     }
 
-    /// Whether one of the calls writes what the other one reads or writes: then they have to run one
+    /// Whether a call writes a resource that the other reads or writes: then the calls have to run one
     /// after the other.
     #[must_use]
     pub fn conflicts_with(&self, other: &Self) -> bool {
@@ -184,7 +184,7 @@ impl Resources {
     }
 }
 
-/// Whether a path is the other one or lies below it.
+/// Whether a path is the other path or lies below the other path.
 fn is_at_or_below(path: &str, above: &str) -> bool {
     let mut parts = path.split('/');
     above == "."

@@ -7,7 +7,10 @@ use std::{
 
 use agentkit::{
     Agent, BoxFuture, Event, Model, Usage,
-    drive::{self, Batch, Clock, Command, MemoryRecorder, RecordError, Recorder, Session, Stop},
+    drive::{
+        self, Batch, Command, DriveEnvironment, MemoryRecorder, RecordError, Recorder, RunClock,
+        Stop,
+    },
     event::{Failure, FinishReason, LimitsChanged, Wait},
     model::{DeltaSink, ModelError, ModelInfo, Prices, Request, Response, ResponseCall},
     run::{Exhaustion, Limits, Run},
@@ -16,13 +19,13 @@ use agentkit::{
 use serde_json::{Value, json};
 
 /// Asks for these calls turn by turn, and answers after the last.
-struct Asks {
+struct CallingModel {
     info: ModelInfo,
     turns: Vec<Vec<(&'static str, Value)>>,
     made: Mutex<usize>,
 }
 
-impl Asks {
+impl CallingModel {
     fn new(turns: Vec<Vec<(&'static str, Value)>>) -> Arc<Self> {
         Arc::new(Self {
             info: ModelInfo {
@@ -41,7 +44,7 @@ impl Asks {
     }
 }
 
-impl Model for Asks {
+impl Model for CallingModel {
     fn name(&self) -> &'static str {
         "test/asks"
     }
@@ -137,15 +140,15 @@ impl Recorder for Log {
 /// Stands still.
 struct At(i64);
 
-impl Clock for At {
+impl RunClock for At {
     fn now_micros(&self) -> i64 {
         self.0
     }
 }
 
-fn session(log: &Arc<Log>, now: i64) -> Session {
+fn environment(log: &Arc<Log>, now: i64) -> DriveEnvironment {
     let blobs = Arc::new(MemoryRecorder::default());
-    Session::new(
+    DriveEnvironment::new(
         Arc::clone(log) as _,
         Arc::new(At(now)),
         PathBuf::from("."),
@@ -215,7 +218,7 @@ async fn a_run_whose_limit_is_used_up_waits_for_a_raise_and_repeats_nothing() {
     ] {
         // Step 4 is the second of three calls of one answer.
         let look = || ("look", json!({}));
-        let model = Asks::new(vec![vec![look()], vec![look(), look(), look()]]);
+        let model = CallingModel::new(vec![vec![look()], vec![look(), look(), look()]]);
         let looked = Arc::new(Mutex::new(0));
         let spec = ToolSpec::new("look", "looks", json!({"type": "object"})).effect(Effect::Pure);
         let agent = Agent::builder(Arc::clone(&model))
@@ -224,8 +227,8 @@ async fn a_run_whose_limit_is_used_up_waits_for_a_raise_and_repeats_nothing() {
             .build()
             .unwrap();
         let log = Arc::new(Log::default());
-        let session = session(&log, 1_000);
-        let stop = drive::drive(&agent, "look", &mut Run::default(), &session)
+        let environment = environment(&log, 1_000);
+        let stop = drive::drive(&agent, "look", &mut Run::default(), &environment)
             .await
             .unwrap();
         let Stop::Waiting(Wait::Budget {
@@ -242,7 +245,7 @@ async fn a_run_whose_limit_is_used_up_waits_for_a_raise_and_repeats_nothing() {
 
         // Looking at it again changes nothing.
         let mut run = fold(&log.events.lock().unwrap());
-        let again = drive::drive(&agent, "look", &mut run, &session)
+        let again = drive::drive(&agent, "look", &mut run, &environment)
             .await
             .unwrap();
         assert!(
@@ -259,7 +262,7 @@ async fn a_run_whose_limit_is_used_up_waits_for_a_raise_and_repeats_nothing() {
             .unwrap()
             .push(Event::LimitsChanged(LimitsChanged { limits: after }));
         let mut run = fold(&log.events.lock().unwrap());
-        let stop = drive::drive(&agent, "look", &mut run, &session)
+        let stop = drive::drive(&agent, "look", &mut run, &environment)
             .await
             .unwrap();
         assert_eq!(stop, Stop::Completed(json!("done")), "{limit}");
@@ -275,9 +278,9 @@ async fn a_run_whose_limit_is_used_up_waits_for_a_raise_and_repeats_nothing() {
 
 #[tokio::test]
 async fn limits_that_come_before_the_run_begins_are_not_lost() {
-    let agent = Agent::builder(Asks::new(vec![])).build().unwrap();
+    let agent = Agent::builder(CallingModel::new(vec![])).build().unwrap();
     let log = Arc::new(Log::default());
-    let stop = drive::drive(&agent, "go", &mut Run::default(), &session(&log, 1)).await;
+    let stop = drive::drive(&agent, "go", &mut Run::default(), &environment(&log, 1)).await;
     assert!(stop.is_ok(), "{stop:?}");
     let limits = Limits {
         max_steps: 7,
@@ -295,7 +298,7 @@ async fn limits_that_come_before_the_run_begins_are_not_lost() {
 async fn children_share_the_money_that_is_left() {
     let spawn = |cost: Value| ("spawn_agent", json!({"goal": "a", "max_cost_usd": cost}));
     let plain = || ("spawn_agent", json!({"goal": "a"}));
-    let model = Asks::new(vec![vec![
+    let model = CallingModel::new(vec![vec![
         plain(),
         spawn(json!(0.0002)),
         spawn(json!(900)),
@@ -311,7 +314,7 @@ async fn children_share_the_money_that_is_left() {
         .unwrap();
     let log = Arc::new(Log::default());
     let mut run = Run::default();
-    let stop = drive::drive(&agent, "share", &mut run, &session(&log, 1))
+    let stop = drive::drive(&agent, "share", &mut run, &environment(&log, 1))
         .await
         .unwrap();
     // A fifth of the 2,000 that are left first; then what the others ask for, as far as it is there.

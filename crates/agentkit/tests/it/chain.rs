@@ -8,7 +8,7 @@ use std::{
 use agentkit::{
     Agent, BoxFuture, Event, Goal, Model, Usage,
     agent::{BuildError, RunError},
-    drive::{self, Clock as _, DriveError, MemoryRecorder, Session, Stop, SystemClock},
+    drive::{self, DriveEnvironment, DriveError, MemoryRecorder, RunClock as _, Stop, SystemClock},
     event::{FinishReason, Wait},
     model::{
         DeltaSink, Image, Message, ModelError, ModelErrorKind, ModelInfo, Prices, Request,
@@ -20,7 +20,7 @@ use agentkit::{
 use serde_json::{Value, json};
 
 /// Answers what it is told, in turn, and remembers what it was asked.
-pub(crate) struct Told {
+pub(crate) struct CannedModel {
     name: &'static str,
     pub(crate) info: ModelInfo,
     answers: Mutex<Vec<Result<Response, ModelErrorKind>>>,
@@ -29,7 +29,7 @@ pub(crate) struct Told {
     pub(crate) retry_after: Duration,
 }
 
-impl Told {
+impl CannedModel {
     pub(crate) fn new(
         name: &'static str,
         mut answers: Vec<Result<Response, ModelErrorKind>>,
@@ -60,7 +60,7 @@ impl Told {
     }
 }
 
-impl Model for Told {
+impl Model for CannedModel {
     fn name(&self) -> &str {
         self.name
     }
@@ -130,7 +130,7 @@ impl Tool for Look {
     }
 }
 
-pub(crate) fn agent(models: &[&Arc<Told>], limits: Limits) -> Agent {
+pub(crate) fn agent(models: &[&Arc<CannedModel>], limits: Limits) -> Agent {
     let spec = ToolSpec::new("look", "Looks.", json!({"type": "object"})).effect(Effect::Pure);
     let mut builder = Agent::builder(models[0].clone())
         .tool(Look(spec))
@@ -149,8 +149,10 @@ pub(crate) async fn run(agent: &Agent, log: &Arc<MemoryRecorder>) -> Stop {
         run.apply(&Event::decode(&event.encode()).unwrap()).unwrap();
     }
     let clock = Arc::new(SystemClock);
-    let session = Session::new(log.clone(), clock, std::env::temp_dir(), log.clone());
-    drive::drive(agent, "go", &mut run, &session).await.unwrap()
+    let environment = DriveEnvironment::new(log.clone(), clock, std::env::temp_dir(), log.clone());
+    drive::drive(agent, "go", &mut run, &environment)
+        .await
+        .unwrap()
 }
 
 /// The model of each call, and what a failed one said of the next.
@@ -170,11 +172,11 @@ fn story(log: &MemoryRecorder) -> Vec<String> {
 
 #[tokio::test]
 async fn a_final_error_hands_over_at_once_and_the_log_says_so() {
-    let one = Told::new(
+    let one = CannedModel::new(
         "a/one",
         vec![Ok(calls()), Err(ModelErrorKind::QuotaExceeded)],
     );
-    let two = Told::new("b/two", vec![Ok(said("done"))]);
+    let two = CannedModel::new("b/two", vec![Ok(said("done"))]);
     let log = Arc::new(MemoryRecorder::default());
     let agent = agent(&[&one, &two], Limits::default());
     assert_eq!(run(&agent, &log).await, Stop::Completed(json!("done")));
@@ -191,9 +193,9 @@ async fn a_final_error_hands_over_at_once_and_the_log_says_so() {
 #[tokio::test]
 async fn a_passing_error_hands_over_once_its_tries_are_used_up() {
     let busy = || Err(ModelErrorKind::RateLimited);
-    let one = Told::new("a/one", vec![busy(), busy(), busy()]);
-    let two = Told::new("b/two", vec![busy(), Err(ModelErrorKind::NotFound)]);
-    let three = Told::new("c/three", vec![busy(), Ok(said("done"))]);
+    let one = CannedModel::new("a/one", vec![busy(), busy(), busy()]);
+    let two = CannedModel::new("b/two", vec![busy(), Err(ModelErrorKind::NotFound)]);
+    let three = CannedModel::new("c/three", vec![busy(), Ok(said("done"))]);
     let log = Arc::new(MemoryRecorder::default());
     let agent = agent(&[&one, &two, &three], Limits::default());
     assert_eq!(run(&agent, &log).await, Stop::Completed(json!("done")));
@@ -215,8 +217,8 @@ async fn a_passing_error_hands_over_once_its_tries_are_used_up() {
 
 #[tokio::test]
 async fn the_end_of_the_chain_is_the_end() {
-    let one = Told::new("a/one", vec![Err(ModelErrorKind::Unauthorized)]);
-    let two = Told::new("b/two", vec![Err(ModelErrorKind::ContentFilter)]);
+    let one = CannedModel::new("a/one", vec![Err(ModelErrorKind::Unauthorized)]);
+    let two = CannedModel::new("b/two", vec![Err(ModelErrorKind::ContentFilter)]);
     let log = Arc::new(MemoryRecorder::default());
     let stop = run(&agent(&[&one, &two], Limits::default()), &log).await;
     let Stop::Failed(failure) = stop else {
@@ -231,8 +233,8 @@ async fn the_end_of_the_chain_is_the_end() {
 
 #[tokio::test]
 async fn a_resumed_run_stays_with_the_model_that_its_log_names() {
-    let one = Told::new("a/one", vec![Err(ModelErrorKind::NotFound)]);
-    let two = Told::new("b/two", vec![Err(ModelErrorKind::ServerError); 2]);
+    let one = CannedModel::new("a/one", vec![Err(ModelErrorKind::NotFound)]);
+    let two = CannedModel::new("b/two", vec![Err(ModelErrorKind::ServerError); 2]);
     let log = Arc::new(MemoryRecorder::default());
     let agent = agent(&[&one, &two], Limits::default());
     let stop = run(&agent, &log).await;
@@ -246,13 +248,16 @@ async fn a_resumed_run_stays_with_the_model_that_its_log_names() {
     assert_eq!((one.asked(), two.asked()), (1, 3));
 }
 
-/// L1: the place in the chain was looked up by name, so a chain with two models of one name began again
+/// library/L1: the place in the chain was looked up by name, so a chain with two models of one name began again
 /// and again, and the good one was never asked.
 #[tokio::test]
 async fn a_chain_that_names_a_model_twice_is_refused_and_names_of_their_own_are_taken() {
     let no = || vec![Err(ModelErrorKind::QuotaExceeded)];
-    let (one, two) = (Told::new("a/one", no()), Told::new("b/two", no()));
-    let again = Told::new("a/one", vec![Ok(said("done"))]);
+    let (one, two) = (
+        CannedModel::new("a/one", no()),
+        CannedModel::new("b/two", no()),
+    );
+    let again = CannedModel::new("a/one", vec![Ok(said("done"))]);
     let twice = Agent::builder(one.clone()).fallback(two.clone());
     let refused = twice.clone().fallback(again.clone()).build();
     let refused = refused.err().unwrap();
@@ -279,13 +284,13 @@ async fn a_chain_that_names_a_model_twice_is_refused_and_names_of_their_own_are_
     );
 }
 
-/// L1: the log of an earlier release, whose chain has one model twice, comes to its end.
+/// library/L1: the log of an earlier release, whose chain has one model twice, comes to its end.
 #[tokio::test]
 async fn an_older_log_with_one_name_twice_comes_to_the_end_of_its_chain() {
     let no = || Err(ModelErrorKind::QuotaExceeded);
     let (one, two) = (
-        Told::new("a/one", vec![no(), no(), no()]),
-        Told::new("b/two", vec![no()]),
+        CannedModel::new("a/one", vec![no(), no(), no()]),
+        CannedModel::new("b/two", vec![no()]),
     );
     let agent = agent(&[&one, &two], Limits::default());
     let log = Arc::new(MemoryRecorder::default());
@@ -315,10 +320,10 @@ async fn an_older_log_with_one_name_twice_comes_to_the_end_of_its_chain() {
     assert_eq!((one.asked(), two.asked()), (2, 2));
 }
 
-/// L1: a run that goes on with an agent which lacks its model went silently to the first one.
+/// library/L1: a run that goes on with an agent which lacks its model went silently to the first one.
 #[tokio::test]
 async fn a_run_whose_model_the_agent_lacks_says_so() {
-    let one = Told::new("a/one", vec![Err(ModelErrorKind::ServerError); 2]);
+    let one = CannedModel::new("a/one", vec![Err(ModelErrorKind::ServerError); 2]);
     let log = Arc::new(MemoryRecorder::default());
     let stop = run(&agent(&[&one], Limits::default()), &log).await;
     assert!(
@@ -328,7 +333,7 @@ async fn a_run_whose_model_the_agent_lacks_says_so() {
     let mut fold = Run::default();
     let events = log.events();
     events.iter().for_each(|event| fold.apply(event).unwrap());
-    let other = Told::new("b/two", vec![Ok(said("done"))]);
+    let other = CannedModel::new("b/two", vec![Ok(said("done"))]);
     let error = drive_again(&agent(&[&other], Limits::default()), fold).await;
     let Err(error @ DriveError::NoModel { .. }) = error else {
         panic!("{error:?}")
@@ -341,30 +346,33 @@ async fn a_run_whose_model_the_agent_lacks_says_so() {
 async fn drive_again(agent: &Agent, mut run: Run) -> Result<Stop, DriveError> {
     let log = Arc::new(MemoryRecorder::default());
     let clock = Arc::new(SystemClock);
-    let session = Session::new(log.clone(), clock, std::env::temp_dir(), log);
-    drive::drive(agent, "", &mut run, &session).await
+    let environment = DriveEnvironment::new(log.clone(), clock, std::env::temp_dir(), log);
+    drive::drive(agent, "", &mut run, &environment).await
 }
 
-/// L2: a second question to a run that had ended got the answer of the first.
+/// library/L2: a second question to a run that had ended got the answer of the first.
 #[tokio::test]
 async fn a_run_that_has_begun_takes_no_other_goal() {
-    let one = Told::new("a/one", vec![Ok(said("4")), Ok(said("6"))]);
+    let one = CannedModel::new("a/one", vec![Ok(said("4")), Ok(said("6"))]);
     let agent = agent(&[&one], Limits::default());
     let log = Arc::new(MemoryRecorder::default());
-    let session = Session::new(
+    let environment = DriveEnvironment::new(
         log.clone(),
         Arc::new(SystemClock),
         std::env::temp_dir(),
         log,
     );
     let mut run = Run::default();
-    let answer = agent.run_in("2 + 2?", &mut run, &session).await;
+    let answer = agent.run_in("2 + 2?", &mut run, &environment).await;
     assert_eq!(answer.unwrap(), "4");
     for other in [
         Goal::new("3 + 3?"),
         Goal::new("2 + 2?").image(Image::parse("https://example.com/sum.png").unwrap()),
     ] {
-        let error = agent.run_in(other, &mut run, &session).await.unwrap_err();
+        let error = agent
+            .run_in(other, &mut run, &environment)
+            .await
+            .unwrap_err();
         assert!(
             matches!(error, RunError::Drive(DriveError::OtherGoal)),
             "{error}"
@@ -372,7 +380,7 @@ async fn a_run_that_has_begun_takes_no_other_goal() {
     }
     // The goal that it began with, or none, gives what the run gave.
     for same in ["2 + 2?", ""] {
-        let answer = agent.run_in(same, &mut run, &session).await;
+        let answer = agent.run_in(same, &mut run, &environment).await;
         assert_eq!(answer.unwrap(), "4");
     }
     assert_eq!(one.asked(), 1);
@@ -380,8 +388,8 @@ async fn a_run_that_has_begun_takes_no_other_goal() {
 
 #[tokio::test]
 async fn the_next_attempt_waits_as_long_as_the_provider_asked() {
-    let mut one = Told::new("a/one", vec![Err(ModelErrorKind::RateLimited); 2]);
-    let two = Told::new("b/two", vec![Ok(said("done"))]);
+    let mut one = CannedModel::new("a/one", vec![Err(ModelErrorKind::RateLimited); 2]);
+    let two = CannedModel::new("b/two", vec![Ok(said("done"))]);
     Arc::get_mut(&mut one).unwrap().retry_after = Duration::from_secs(3_600);
     let log = Arc::new(MemoryRecorder::default());
     let single = Agent::builder(one.clone()).model_tries(1).build().unwrap();
@@ -440,7 +448,7 @@ async fn a_budget_asks_for_no_longer_answer_than_the_model_gives() {
         (&unknown, limits(1_000_000, None), None, 100_000..100_001),
         (&unknown, limits(9_000, None), None, 9_000..9_001),
     ] {
-        let mut one = Told::new("a/one", vec![Ok(said("done"))]);
+        let mut one = CannedModel::new("a/one", vec![Ok(said("done"))]);
         Arc::get_mut(&mut one).unwrap().info = info.clone();
         let log = Arc::new(MemoryRecorder::default());
         drop(run(&agent(&[&one], limits.clone()), &log).await);
@@ -456,7 +464,7 @@ async fn a_budget_asks_for_no_longer_answer_than_the_model_gives() {
         );
     }
     // What is left is less than the model could give.
-    let one = Told::new("a/one", vec![Ok(said("done"))]);
+    let one = CannedModel::new("a/one", vec![Ok(said("done"))]);
     drop(run(&agent(&[&one], limits(500, None)), &Arc::default()).await);
     let asked = one.asked.lock().unwrap()[0].max_output_tokens.unwrap();
     assert!((400..500).contains(&asked), "{asked}");
@@ -464,7 +472,7 @@ async fn a_budget_asks_for_no_longer_answer_than_the_model_gives() {
 
 #[tokio::test]
 async fn a_lost_try_does_not_use_up_a_large_budget() {
-    let mut one = Told::new(
+    let mut one = CannedModel::new(
         "a/one",
         vec![
             Err(ModelErrorKind::Timeout),
@@ -492,7 +500,7 @@ fn with_cost(max_cost_micros: u64) -> Limits {
 
 #[tokio::test]
 async fn a_limit_on_cost_is_kept_before_each_call() {
-    let one = Told::new(
+    let one = CannedModel::new(
         "a/one",
         vec![Ok(calls()), Ok(calls()), Ok(calls()), Ok(calls())],
     );
@@ -529,7 +537,7 @@ async fn a_limit_on_cost_is_kept_before_each_call() {
 
 #[tokio::test]
 async fn a_limit_on_cost_without_a_price_is_a_clear_failure() {
-    let mut one = Told::new("a/one", vec![Ok(said("done"))]);
+    let mut one = CannedModel::new("a/one", vec![Ok(said("done"))]);
     Arc::get_mut(&mut one).unwrap().info.prices.clear();
     let log = Arc::new(MemoryRecorder::default());
     let stop = run(&agent(&[&one], with_cost(1_000_000)), &log).await;
@@ -542,7 +550,7 @@ async fn a_limit_on_cost_without_a_price_is_a_clear_failure() {
 
 #[tokio::test]
 async fn a_try_whose_outcome_is_unknown_is_paid_from_the_money_too() {
-    let one = Told::new("a/one", vec![]);
+    let one = CannedModel::new("a/one", vec![]);
     let log = Arc::new(MemoryRecorder::default());
     let agent = agent(&[&one], with_cost(1_000));
     drop(run(&agent, &log).await);

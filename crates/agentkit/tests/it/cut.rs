@@ -5,13 +5,13 @@ use std::sync::Arc;
 use agentkit::{
     Event,
     drive::{MemoryRecorder, Stop},
-    event::{FinishReason, ToolCalled, Verdict},
+    event::{FinishReason, GateDecision, ToolCalled},
     model::{Response, ResponseCall},
     run::Limits,
 };
 use serde_json::json;
 
-use crate::chain::{Told, agent, calls, run, said};
+use crate::chain::{CannedModel, agent, calls, run, said};
 
 fn withheld() -> Response {
     Response {
@@ -39,7 +39,7 @@ fn refusals(log: &MemoryRecorder) -> Vec<(String, String)> {
     events
         .filter_map(|event| match event {
             Event::ToolCalled(ToolCalled {
-                verdict: Verdict::Refuse { error },
+                decision: GateDecision::Refuse { error },
                 ..
             }) => Some((error.code, error.message)),
             _ => None,
@@ -49,11 +49,11 @@ fn refusals(log: &MemoryRecorder) -> Vec<(String, String)> {
 
 #[tokio::test]
 async fn calls_of_an_answer_that_was_withheld_do_not_run() {
-    let one = || Told::new("a/one", vec![Ok(withheld()), Ok(said("done"))]);
-    let two = || Told::new("b/two", vec![Ok(withheld()), Ok(said("done"))]);
+    let one = || CannedModel::new("a/one", vec![Ok(withheld()), Ok(said("done"))]);
+    let two = || CannedModel::new("b/two", vec![Ok(withheld()), Ok(said("done"))]);
     for models in [vec![one()], vec![one(), two()]] {
         let log = Arc::new(MemoryRecorder::default());
-        let chain: Vec<&Arc<Told>> = models.iter().collect();
+        let chain: Vec<&Arc<CannedModel>> = models.iter().collect();
         let stop = run(&agent(&chain, Limits::default()), &log).await;
         let Stop::Failed(failure) = stop else {
             panic!("{stop:?}")
@@ -80,7 +80,7 @@ async fn calls_of_an_answer_that_was_withheld_do_not_run() {
     // The next model goes on, and its calls run.
     let (one, two) = (
         one(),
-        Told::new("b/two", vec![Ok(calls()), Ok(said("done"))]),
+        CannedModel::new("b/two", vec![Ok(calls()), Ok(said("done"))]),
     );
     let log = Arc::new(MemoryRecorder::default());
     let stop = run(&agent(&[&one, &two], Limits::default()), &log).await;
@@ -96,7 +96,7 @@ async fn a_call_that_was_cut_is_told_so_and_not_that_it_is_bad_json() {
         "{\"a\": [1, 2",
         "{\"a\": tr",
     ] {
-        let one = Told::new("a/one", vec![Ok(cut(arguments)), Ok(said("done"))]);
+        let one = CannedModel::new("a/one", vec![Ok(cut(arguments)), Ok(said("done"))]);
         let log = Arc::new(MemoryRecorder::default());
         let stop = run(&agent(&[&one], Limits::default()), &log).await;
         assert_eq!(stop, Stop::Completed(json!("done")), "{arguments}");
@@ -111,7 +111,7 @@ async fn a_call_that_was_cut_is_told_so_and_not_that_it_is_bad_json() {
         );
     }
     // Whole arguments run, and mistakes that no limit made are told as what they are.
-    let whole = Told::new(
+    let whole = CannedModel::new(
         "a/one",
         vec![Ok(cut("{}")), Ok(cut("{]")), Ok(said("done"))],
     );
@@ -126,7 +126,7 @@ async fn a_call_that_was_cut_is_told_so_and_not_that_it_is_bad_json() {
 #[tokio::test]
 async fn answers_that_are_cut_again_and_again_end_as_such() {
     let answers = (0..9).map(|_| Ok(cut("{\"content\": \"once"))).collect();
-    let one = Told::new("a/one", answers);
+    let one = CannedModel::new("a/one", answers);
     let log = Arc::new(MemoryRecorder::default());
     let stop = run(&agent(&[&one], Limits::default()), &log).await;
     let Stop::Failed(failure) = stop else {
@@ -142,7 +142,7 @@ async fn answers_that_are_cut_again_and_again_end_as_such() {
             ..answer
         })
     });
-    let one = Told::new("a/one", bad.collect());
+    let one = CannedModel::new("a/one", bad.collect());
     let log = Arc::new(MemoryRecorder::default());
     let stop = run(&agent(&[&one], Limits::default()), &log).await;
     let Stop::Failed(failure) = stop else {

@@ -113,6 +113,7 @@ async fn a_stream_tells_everything_in_order_and_then_ends() {
             RunEvent::Withdrawn { .. } => panic!("no call broke off"),
             RunEvent::Event(event) => kinds.push(event.kind()),
             RunEvent::Answer(last) => answer = Some(last.to_string()),
+            other => panic!("{other:?}"),
         }
     }
     assert_eq!(answer, Some(words));
@@ -163,7 +164,7 @@ fn what_cannot_be_built_says_why() {
     }
 }
 
-/// L2: of a registry and tools beside it, the tools were dropped in silence.
+/// library/L2: of a registry and tools beside it, the tools were dropped in silence.
 #[tokio::test]
 async fn a_registry_and_tools_beside_it_are_all_there() {
     let tool = |name: &str| function(name, "Adds.", add).effect(Effect::Pure);
@@ -186,7 +187,7 @@ async fn a_registry_and_tools_beside_it_are_all_there() {
     );
 }
 
-/// L2: `max_reasks` said nothing unless the schema was there before it.
+/// library/L2: `max_reasks` said nothing unless the schema was there before it.
 #[tokio::test]
 async fn the_number_of_reasks_holds_wherever_it_is_said() {
     let script = "[[turn]]\nanswer = 'no sum'\n[[turn]]\nanswer = 'no sum'\n[[turn]]\nanswer = '{\"sum\": 3}'";
@@ -236,7 +237,7 @@ impl Model for Breaks {
     }
 }
 
-/// L5: after a stream that broke off the words came twice, and nothing said that the first are withdrawn.
+/// library/L5: after a stream that broke off the words came twice, and nothing said that the first are withdrawn.
 #[tokio::test]
 async fn words_of_a_try_that_broke_off_are_withdrawn() {
     let agent = Agent::builder(Breaks(Mutex::new(0))).build().unwrap();
@@ -253,13 +254,13 @@ async fn words_of_a_try_that_broke_off_are_withdrawn() {
                 assert_eq!(attempt, withdrawn);
                 words.clear();
             }
-            RunEvent::Event(_) | RunEvent::Answer(_) => {}
+            _ => {}
         }
     }
     assert_eq!((words.as_str(), withdrawn), ("It is 4.", 1));
 }
 
-/// L8: a model whose tool runs another agent was told of `drive::drive` and of Rust's debug text.
+/// library/L8: a model whose tool runs another agent was told of `drive::drive` and of Rust's debug text.
 #[tokio::test]
 async fn a_wait_is_told_in_words_that_a_model_understands() {
     let script = "[[turn]]\ncalls = [{ tool = 'ask_human', arguments = { question = 'which?' } }]";

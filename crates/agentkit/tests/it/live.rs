@@ -16,14 +16,14 @@ use agentkit::{
     event::Failure,
     model::{
         Message, Model as _, NoDeltas, Request, ResponseSchema,
-        client::{Client, Config, Provider, Surface},
+        client::{ApiSurface, Client, Config, Provider},
     },
     tool::{Effect, ToolContext, ToolOutput},
 };
 use serde_json::{Value, json};
 
 /// The configuration of a live model, or nothing, said aloud.
-fn config(provider: Provider, model: &str, surface: Surface, stream: bool) -> Option<Config> {
+fn config(provider: Provider, model: &str, surface: ApiSurface, stream: bool) -> Option<Config> {
     let prefix = provider.name().to_ascii_uppercase();
     let Ok(key) = env::var(format!("{prefix}_API_KEY")) else {
         eprintln!("SKIPPED {}: {prefix}_API_KEY is not set", surface.name());
@@ -66,7 +66,7 @@ impl Tool for Stock {
 }
 
 /// A conversation with tools, and an answer of a given shape, streamed and whole.
-async fn converses(provider: Provider, model: &str, surface: Surface) {
+async fn converses(provider: Provider, model: &str, surface: ApiSurface) {
     for stream in [true, false] {
         let Some(config) = config(provider, model, surface, stream) else {
             return;
@@ -106,19 +106,24 @@ async fn converses(provider: Provider, model: &str, surface: Surface) {
 #[tokio::test]
 #[ignore = "calls a real provider: cargo xtask live"]
 async fn openai_chat() {
-    converses(Provider::OpenAi, "gpt-4o-mini", Surface::Chat).await;
+    converses(Provider::OpenAi, "gpt-4o-mini", ApiSurface::Chat).await;
 }
 
 #[tokio::test]
 #[ignore = "calls a real provider: cargo xtask live"]
 async fn openai_responses() {
-    converses(Provider::OpenAi, "gpt-5-mini", Surface::Responses).await;
+    converses(Provider::OpenAi, "gpt-5-mini", ApiSurface::Responses).await;
 }
 
 #[tokio::test]
 #[ignore = "calls a real provider: cargo xtask live"]
 async fn anthropic() {
-    converses(Provider::Anthropic, "claude-haiku-5-5", Surface::Messages).await;
+    converses(
+        Provider::Anthropic,
+        "claude-haiku-5-5",
+        ApiSurface::Messages,
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -127,7 +132,7 @@ async fn google() {
     converses(
         Provider::Google,
         "gemini-3.8-flash",
-        Surface::GenerateContent,
+        ApiSurface::GenerateContent,
     )
     .await;
 }
@@ -138,7 +143,7 @@ async fn openrouter() {
     converses(
         Provider::OpenRouter,
         "anthropic/claude-haiku-5.5",
-        Surface::Chat,
+        ApiSurface::Chat,
     )
     .await;
 }

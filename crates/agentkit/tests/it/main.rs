@@ -7,9 +7,15 @@ mod chain;
 #[cfg(test)]
 mod cut;
 #[cfg(test)]
+mod effects;
+#[cfg(test)]
 mod events;
 #[cfg(test)]
 mod face;
+#[cfg(test)]
+mod library;
+#[cfg(test)]
+mod limits;
 #[cfg(test)]
 mod live;
 #[cfg(test)]
@@ -18,6 +24,8 @@ mod memory;
 mod models;
 #[cfg(test)]
 mod odd;
+#[cfg(test)]
+mod prompts;
 #[cfg(test)]
 mod scripted;
 #[cfg(test)]

@@ -11,7 +11,8 @@ use std::{
 use agentkit::{
     Agent, BoxFuture, Event, Model, StepId, Usage,
     drive::{
-        self, Batch, DriveError, MemoryRecorder, RecordError, Recorder, Session, Stop, SystemClock,
+        self, Batch, DriveEnvironment, DriveError, MemoryRecorder, RecordError, Recorder, Stop,
+        SystemClock,
     },
     event::{Failure, FinishReason, Purpose, SegmentChange},
     model::{
@@ -23,7 +24,7 @@ use agentkit::{
 };
 use serde_json::{Value, json};
 
-type Word = Box<dyn Fn(&Request) -> Option<Result<String, ModelErrorKind>> + Send + Sync>;
+type Interception = Box<dyn Fn(&Request) -> Option<Result<String, ModelErrorKind>> + Send + Sync>;
 
 /// Calls `read` until it has done so often enough, counts more tokens than one would guess, and
 /// refuses what does not fit its context.
@@ -32,7 +33,7 @@ struct Reader {
     /// How often to read.
     reads: u32,
     /// What it says of a request before it looks at it.
-    word: Word,
+    word: Interception,
     asked: Mutex<Vec<(Purpose, u64)>>,
     summaries: AtomicUsize,
 }
@@ -235,16 +236,16 @@ fn limits() -> Limits {
     }
 }
 
-fn session(recorder: Arc<dyn Recorder>) -> Session {
+fn environment(recorder: Arc<dyn Recorder>) -> DriveEnvironment {
     let blobs = Arc::new(MemoryRecorder::default());
-    Session::new(recorder, Arc::new(SystemClock), PathBuf::from("."), blobs)
+    DriveEnvironment::new(recorder, Arc::new(SystemClock), PathBuf::from("."), blobs)
 }
 
 async fn driven(agent: &Agent) -> (Stop, Run, Vec<Event>) {
     let recorder = Arc::new(MemoryRecorder::default());
     let mut run = Run::default();
-    let session = session(Arc::clone(&recorder) as _);
-    let stop = drive::drive(agent, "read", &mut run, &session)
+    let environment = environment(Arc::clone(&recorder) as _);
+    let stop = drive::drive(agent, "read", &mut run, &environment)
         .await
         .unwrap();
     (stop, run, recorder.events())
@@ -380,8 +381,8 @@ async fn killed_at_any_append_a_run_that_compacts_goes_on() {
                 left: AtomicUsize::new(dies_at),
                 commits,
             });
-            let session = session(Arc::clone(&recorder) as _);
-            let first = drive::drive(&agent, "read", &mut Run::default(), &session).await;
+            let environment = environment(Arc::clone(&recorder) as _);
+            let first = drive::drive(&agent, "read", &mut Run::default(), &environment).await;
             if !matches!(first, Err(DriveError::Record(RecordError::LeaseLost))) {
                 assert!(matches!(first, Ok(Stop::Completed(_))), "{first:?}");
                 break;
@@ -402,7 +403,7 @@ async fn killed_at_any_append_a_run_that_compacts_goes_on() {
                 run = fold(&events);
                 *recorder.events.lock().unwrap() = events;
             }
-            let stop = drive::drive(&agent, "read", &mut run, &session)
+            let stop = drive::drive(&agent, "read", &mut run, &environment)
                 .await
                 .unwrap();
             assert_eq!(
@@ -608,9 +609,9 @@ async fn a_goal_that_never_fits_fails_before_a_call() {
     let model = Arc::new(Reader::new(1));
     let (agent, _) = agent(&model, MemoryConfig::default());
     let mut run = Run::default();
-    let session = session(Arc::new(MemoryRecorder::default()));
+    let environment = environment(Arc::new(MemoryRecorder::default()));
     let goal = "word ".repeat(8_000);
-    let stop = drive::drive(&agent, &goal, &mut run, &session)
+    let stop = drive::drive(&agent, &goal, &mut run, &environment)
         .await
         .unwrap();
     let failure = failure(&stop);

@@ -20,7 +20,7 @@ use agentkit::{
     event::StepId,
     model::{
         DeltaSink, Message, MessageCall, Model as _, ModelError, Request, Response,
-        client::{Client, Config, Provider, Surface},
+        client::{ApiSurface, Client, Config, Provider},
     },
     tool::ToolSpec,
 };
@@ -39,7 +39,7 @@ fn config(server: &Server) -> Config {
         idle_timeout: Duration::from_secs(10),
         ..Config::new(Provider::OpenAi, "gpt-5")
     };
-    config.info.surface = Some(Surface::Chat);
+    config.info.surface = Some(ApiSurface::Chat);
     config.info.temperature = None;
     config.info.prices.clear();
     config

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use agentkit::{
     Event,
     drive::{MemoryRecorder, Stop},
-    event::{FinishReason, Verdict},
+    event::{FinishReason, GateDecision},
     model::{Message, Response, ResponseCall},
     run::Limits,
 };
 use serde_json::json;
 
-use crate::chain::{Told, agent, run, said};
+use crate::chain::{CannedModel, agent, run, said};
 
 /// Asks for calls of `look` with these ids and arguments.
 fn looks(calls: &[(&str, &str)]) -> Response {
@@ -27,13 +27,15 @@ fn looks(calls: &[(&str, &str)]) -> Response {
     }
 }
 
-fn verdicts(log: &MemoryRecorder) -> Vec<String> {
+fn decisions(log: &MemoryRecorder) -> Vec<String> {
     let events = log.events().into_iter();
     events
         .filter_map(|event| match event {
-            Event::ToolCalled(called) => Some(match called.verdict {
-                Verdict::Refuse { error } => error.message,
-                Verdict::Start | Verdict::Queue | Verdict::Ask { .. } => "runs".to_owned(),
+            Event::ToolCalled(called) => Some(match called.decision {
+                GateDecision::Refuse { error } => error.message,
+                GateDecision::Start | GateDecision::Queue | GateDecision::Ask { .. } => {
+                    "runs".to_owned()
+                }
             }),
             _ => None,
         })
@@ -46,11 +48,11 @@ async fn a_call_that_was_cut_before_its_arguments_does_not_run() {
         finish: FinishReason::Length,
         ..looks(&[("a", "{}"), ("b", "")])
     };
-    let one = Told::new("a/one", vec![Ok(cut), Ok(said("done"))]);
+    let one = CannedModel::new("a/one", vec![Ok(cut), Ok(said("done"))]);
     let log = Arc::new(MemoryRecorder::default());
     let stop = run(&agent(&[&one], Limits::default()), &log).await;
     assert_eq!(stop, Stop::Completed(json!("done")));
-    let [first, second] = &*verdicts(&log) else {
+    let [first, second] = &*decisions(&log) else {
         panic!("two calls")
     };
     assert_eq!(first, "runs");
@@ -60,7 +62,7 @@ async fn a_call_that_was_cut_before_its_arguments_does_not_run() {
 #[tokio::test]
 async fn of_too_many_calls_none_is_left_out_silently() {
     let many = vec![("", "{}"); 130];
-    let one = Told::new("a/one", vec![Ok(looks(&many)), Ok(said("done"))]);
+    let one = CannedModel::new("a/one", vec![Ok(looks(&many)), Ok(said("done"))]);
     let log = Arc::new(MemoryRecorder::default());
     let limits = Limits {
         max_steps: 1_000,
@@ -68,17 +70,17 @@ async fn of_too_many_calls_none_is_left_out_silently() {
     };
     let stop = run(&agent(&[&one], limits), &log).await;
     assert_eq!(stop, Stop::Completed(json!("done")));
-    let verdicts = verdicts(&log);
-    assert_eq!(verdicts.len(), 128);
-    assert!(verdicts[..127].iter().all(|verdict| verdict == "runs"));
-    let last = verdicts.last().unwrap();
+    let decisions = decisions(&log);
+    assert_eq!(decisions.len(), 128);
+    assert!(decisions[..127].iter().all(|decision| decision == "runs"));
+    let last = decisions.last().unwrap();
     assert!(last.contains("130 calls") && last.contains("128"), "{last}");
 }
 
 #[tokio::test]
 async fn calls_with_equal_ids_are_told_apart() {
     // Within an answer, and from one answer to the next.
-    let one = Told::new(
+    let one = CannedModel::new(
         "a/one",
         vec![
             Ok(looks(&[("call_0", "{}"), ("call_0", "{}")])),

@@ -69,7 +69,7 @@ const CONTENT: [&str; 5] = [
     "the answer",
 ];
 
-/// L3: prompts, arguments and results were in the spans under any ordinary filter.
+/// library/L3: prompts, arguments and results were in the spans under any ordinary filter.
 #[tokio::test]
 async fn content_is_in_spans_by_a_word_in_code_and_by_no_filter() {
     let agent = builder().build().unwrap();

@@ -12,13 +12,15 @@ use std::{
 
 use agentkit::{
     Agent, BoxFuture, Event, Model, Usage,
-    drive::{self, Batch, Clock, MemoryRecorder, RecordError, Recorder, Session, Stop},
+    drive::{self, Batch, DriveEnvironment, MemoryRecorder, RecordError, Recorder, RunClock, Stop},
     event::{
         ChildEnded, ChildResult, Failure, FinishReason, Handle, LimitsChanged, MessageAdded,
         Purpose, SignalReceived, ToolApproved, ToolDenied, Wait,
     },
     model::{DeltaSink, ModelError, ModelErrorKind, ModelInfo, Request, Response, ResponseCall},
-    policy::{Action, Permission, Policy, PolicyContext},
+    policy::{
+        Action, ApprovalTerms, EscalationTerms, Permission, Policy, PolicyContext, Previewer,
+    },
     run::{Limits, MemoryConfig, Run},
     tool::{Effect, Tool, ToolContext, ToolOutput, ToolSpec, control},
 };
@@ -183,7 +185,7 @@ impl Tool for Look {
                 content: json!({"share": 1.0 / (1.0 + self.1.roll(9) as f64)}),
                 files: vec![(format!("f{}", self.1.roll(3)), Some("file".into()))],
                 parts: Vec::new(),
-                then: None,
+                follow_up: None,
             }),
             size => Ok(Value::from("page ".repeat(size as usize * 30)).into()),
         };
@@ -199,7 +201,17 @@ impl Policy for Guard {
         match &*action.tool.name {
             "guarded" => Permission::Ask {
                 reason: "it is guarded".to_owned(),
-                timeout: Some(Duration::from_secs(60)),
+                terms: ApprovalTerms {
+                    timeout: Some(Duration::from_secs(60)),
+                    escalation: Some(EscalationTerms {
+                        after: Duration::from_secs(20),
+                        to: "on-call".to_owned(),
+                    }),
+                    preview: Some(Previewer {
+                        tool: "look".to_owned(),
+                        arguments: serde_json::Map::new(),
+                    }),
+                },
             },
             _ => Permission::Allow,
         }
@@ -231,14 +243,14 @@ impl Recorder for World {
 
 struct WorldClock(Arc<World>);
 
-impl Clock for WorldClock {
+impl RunClock for WorldClock {
     fn now_micros(&self) -> i64 {
         self.0.now.load(Ordering::SeqCst)
     }
 }
 
 /// What comes from outside while a run waits, or at random.
-fn outside(dice: &Dice, wait: Option<&Wait>, run: &Run) -> Vec<Event> {
+fn external(dice: &Dice, wait: Option<&Wait>, run: &Run) -> Vec<Event> {
     let mut events = Vec::new();
     match wait {
         Some(Wait::Approval { steps, .. }) => {
@@ -370,14 +382,14 @@ async fn wander(seed: u64) -> (Vec<Event>, Run) {
     let blobs = Arc::new(MemoryRecorder::default());
     let clock = Arc::new(WorldClock(Arc::clone(&world)));
     let recorder = Arc::clone(&world) as Arc<dyn Recorder>;
-    let session = Session::new(recorder, clock, PathBuf::from("."), blobs);
+    let environment = DriveEnvironment::new(recorder, clock, PathBuf::from("."), blobs);
     let mut run = Run::default();
-    for event in outside(&dice, None, &run) {
+    for event in external(&dice, None, &run) {
         run.apply(&event).unwrap();
         world.events.lock().unwrap().push(event);
     }
     for _ in 0..2_000 {
-        let stop = drive::drive(&agent, "wander", &mut run, &session)
+        let stop = drive::drive(&agent, "wander", &mut run, &environment)
             .await
             .unwrap();
         let wait = match &stop {
@@ -387,7 +399,7 @@ async fn wander(seed: u64) -> (Vec<Event>, Run) {
             Stop::Failed(failure) => panic!("{failure}"),
             Stop::Waiting(wait) => Some(wait),
         };
-        for event in outside(&dice, wait, &run) {
+        for event in external(&dice, wait, &run) {
             run.apply(&event).unwrap();
             world.events.lock().unwrap().push(event);
         }

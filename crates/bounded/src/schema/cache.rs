@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::keyword::Compiled;
 
-/// What all of them may take together, in bytes.
+/// Most bytes that all schemas may take together.
 const MAX_BYTES: usize = 32 * 1024 * 1024;
 /// How many there may be.
 const MAX_COUNT: usize = 1_024;

@@ -356,7 +356,7 @@ fn library(draft: Draft, schema: &Value) -> Result<jsonschema::Validator, Schema
         .map_err(|error| invalid("", &error.to_string()))
 }
 
-/// The validator of a format, if it is one of the draft's; others say nothing.
+/// The validator of a format, if it is one of the draft's; other formats are not checked.
 fn format(draft: Draft, name: &str) -> Option<Arc<jsonschema::Validator>> {
     type Known = HashMap<(Draft, String), Arc<jsonschema::Validator>>;
     static FORMATS: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);

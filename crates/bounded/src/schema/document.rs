@@ -1,4 +1,4 @@
-//! The resources of a schema, and what its references point to. Nothing is ever fetched.
+//! The resources of a schema, and the targets of its references. No document is ever fetched.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -82,7 +82,7 @@ pub(super) const MAP: [&str; 6] = [
     "properties",
 ];
 
-/// Calls back with each schema that stands in this one, and the way to it.
+/// Calls back with each schema that stands in this schema, and the way to it.
 pub(super) fn subschemas<'s>(map: &'s Map<String, Value>, each: &mut dyn FnMut(String, &'s Value)) {
     let is_schema = |value: &Value| value.is_object() || value.is_boolean();
     for (key, value) in map {
@@ -153,7 +153,7 @@ impl<'s> Document<'s> {
         Ok(document)
     }
 
-    /// The base of a schema; `outer` for one that was not seen.
+    /// The base of a schema; `outer` for a resource that was not seen.
     pub(super) fn base_of(&self, value: &'s Value, outer: &Rc<Url>) -> Rc<Url> {
         let known = self.bases.get(&std::ptr::from_ref(value));
         Rc::clone(known.unwrap_or(outer))
@@ -245,7 +245,7 @@ impl<'s> Document<'s> {
         }
     }
 
-    /// What a reference points to, from a schema with this base; why it points nowhere.
+    /// The target of a reference from a schema with this base; why it points nowhere.
     pub(super) fn resolve(
         &mut self,
         reference: &str,

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::pool::Stop;
 
-/// What looking at a value may take.
+/// Bounds of looking at a value.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Budget {
     /// Steps, of some 10 ns each.
@@ -30,7 +30,7 @@ pub(super) struct Budget {
 }
 
 /// What is done where it is asked for: less than a millisecond, on any stack.
-pub(super) const SMALL: Budget = Budget {
+pub(super) const INLINE_BUDGET: Budget = Budget {
     steps: 20_000,
     depth: 400,
 };
@@ -39,7 +39,7 @@ pub(super) const FULL: Budget = Budget {
     steps: 40_000_000,
     depth: 12_000,
 };
-/// What keeping a verdict costs. It bounds their number, and so the memory for them.
+/// Cost of keeping a verdict. It bounds their number, and so the memory for them.
 const KEEPING: u64 = 40;
 /// How often the caller's mark is looked at, in steps.
 const LOOK: u64 = 4_096;
@@ -69,9 +69,9 @@ pub(super) struct Evaluator<'c> {
 }
 
 /// The scope outside of all resources.
-pub(super) const OUTSIDE: Scope = 0;
+pub(super) const NO_RESOURCE: Scope = 0;
 
-type Verdict = Result<bool, Spent>;
+type Holds = Result<bool, Spent>;
 
 impl<'c> Evaluator<'c> {
     pub(super) fn new(compiled: &'c Compiled, budget: Budget, stop: Option<&'c Stop>) -> Self {
@@ -87,7 +87,7 @@ impl<'c> Evaluator<'c> {
         }
     }
 
-    /// Allows so many steps more, to say what is wrong.
+    /// Allows so many steps more, to name the mistakes.
     pub(super) fn allow(&mut self, steps: u64) {
         self.left += steps;
     }
@@ -150,7 +150,7 @@ impl<'c> Evaluator<'c> {
     }
 
     /// Whether a value is valid.
-    pub(super) fn holds(&mut self, id: NodeId, value: &Value, scope: Scope) -> Verdict {
+    pub(super) fn holds(&mut self, id: NodeId, value: &Value, scope: Scope) -> Holds {
         self.spend(1)?;
         let scope = self.enter(scope, id);
         let node = self.node(id);
@@ -181,7 +181,7 @@ impl<'c> Evaluator<'c> {
         check: &'c Check,
         value: &Value,
         scope: Scope,
-    ) -> Verdict {
+    ) -> Holds {
         match self.asserts(check, value)? {
             Some(passes) => Ok(passes),
             None => self.deeper(|this| this.applies(id, check, value, scope)),
@@ -281,12 +281,12 @@ impl<'c> Evaluator<'c> {
         Ok(text.chars().count() as u64)
     }
 
-    fn matches(&mut self, pattern: &Pattern, text: &str) -> Verdict {
+    fn matches(&mut self, pattern: &Pattern, text: &str) -> Holds {
         self.spend(pattern.cost(text.len()))?;
         pattern.matches(text).ok_or(Spent::Budget)
     }
 
-    fn leaf(&mut self, leaf: &Leaf, value: &Value) -> Verdict {
+    fn leaf(&mut self, leaf: &Leaf, value: &Value) -> Holds {
         let (is_about, each) = match (&leaf.check, leaf.keyword) {
             (LeafCheck::Validator(_), "multipleOf") => (value.is_number(), 20),
             (LeafCheck::Validator(_), _) => (value.is_string(), 20),
@@ -303,7 +303,7 @@ impl<'c> Evaluator<'c> {
     }
 
     /// Keywords that ask other subschemas, about the value or its parts.
-    fn applies(&mut self, id: NodeId, check: &'c Check, value: &Value, scope: Scope) -> Verdict {
+    fn applies(&mut self, id: NodeId, check: &'c Check, value: &Value, scope: Scope) -> Holds {
         match check {
             Check::Ref(node) => self.holds(*node, value, scope),
             Check::DynamicRef { anchor, otherwise } => {
@@ -365,7 +365,7 @@ impl<'c> Evaluator<'c> {
         }
     }
 
-    fn all(&mut self, nodes: &[NodeId], value: &Value, scope: Scope) -> Verdict {
+    fn all(&mut self, nodes: &[NodeId], value: &Value, scope: Scope) -> Holds {
         for node in nodes {
             if !self.holds(*node, value, scope)? {
                 return Ok(false);
@@ -394,7 +394,7 @@ impl<'c> Evaluator<'c> {
         Ok(found)
     }
 
-    fn dependent(&mut self, nodes: &[(String, NodeId)], value: &Value, scope: Scope) -> Verdict {
+    fn dependent(&mut self, nodes: &[(String, NodeId)], value: &Value, scope: Scope) -> Holds {
         for (name, node) in nodes {
             if value.get(name).is_some() && !self.holds(*node, value, scope)? {
                 return Ok(false);
@@ -417,7 +417,7 @@ fn is_schema(draft: jsonschema::Draft, value: &Value) -> bool {
         }
 }
 
-/// Whether a value is a whole number that is not written as one.
+/// Whether a value is a whole number that is written with a fraction.
 pub(super) fn is_whole_float(value: &Value) -> bool {
     matches!(value, Value::Number(number) if number.is_f64() && values::exact(number).is_some())
 }

@@ -1,4 +1,4 @@
-//! What is wrong with a value that is not valid, in a few sentences.
+//! The mistakes of a value that is not valid, in a few sentences.
 //!
 //! Only branches that do not hold are looked at again, and of alternatives only one that is meant:
 //! the errors of all alternatives of a recursive schema are exponentially many, and no reader wants
@@ -19,7 +19,7 @@ use super::{
 };
 
 /// Places that are named at the most.
-const MAX_PLACES: usize = 5;
+const MAX_LOCATIONS: usize = 5;
 /// Steps that naming them may take, beyond those that are left.
 pub(super) const STEPS: u64 = 200_000;
 /// Options of an `enum`, and names of properties, that a message lists.
@@ -27,9 +27,9 @@ const LISTED: usize = 8;
 /// How far references are followed to see which alternative is meant.
 const FOLLOWED: u32 = 8;
 /// Bytes of a pointer, a name or a pattern that a message shows.
-const SHOWN: usize = 200;
+const EXCERPT_LIMIT: usize = 200;
 
-/// What is wrong with a value.
+/// The mistakes of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violations {
     /// The first of them; never empty.
@@ -43,7 +43,7 @@ pub struct Violations {
 pub struct Violation {
     /// Where, as a JSON Pointer (RFC 6901); empty for the value itself.
     pub at: String,
-    /// What is wrong there.
+    /// The mistake there.
     pub message: String,
 }
 
@@ -69,7 +69,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// What is found so far.
+/// The mistakes that were found so far.
 struct Found {
     list: Vec<Violation>,
     at: String,
@@ -78,7 +78,7 @@ struct Found {
 
 impl Found {
     fn push(&mut self, message: String) {
-        if self.list.len() == MAX_PLACES {
+        if self.list.len() == MAX_LOCATIONS {
             self.more = true;
             return;
         }
@@ -105,7 +105,7 @@ impl Found {
 type Done = Result<(), Spent>;
 
 impl<'c> Evaluator<'c> {
-    /// What is wrong with a value that does not hold.
+    /// The mistakes of a value that does not hold.
     pub(super) fn violations(&mut self, node: NodeId, value: &Value, scope: Scope) -> Violations {
         self.allow(STEPS);
         let mut found = Found {

@@ -1,4 +1,4 @@
-//! What a schema is compiled into: nodes, each with the checks of its keywords.
+//! The compiled form of a schema: nodes, each with the checks of its keywords.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -23,7 +23,7 @@ pub(super) struct Compiled {
     pub(super) dynamic: Vec<Vec<(u32, NodeId)>>,
     /// How many names of dynamic anchors there are.
     pub(super) anchors: u32,
-    /// What keeping it costs, in bytes.
+    /// Bytes of keeping the verdict.
     pub(super) bytes: usize,
 }
 
@@ -110,7 +110,7 @@ pub(super) struct Options {
     pub(super) values: Vec<Value>,
     /// The texts among them, if there are many.
     pub(super) texts: Option<HashSet<String>>,
-    /// What looking at all of them costs.
+    /// Cost of looking at all of them.
     pub(super) cost: u64,
 }
 
@@ -127,7 +127,7 @@ impl Options {
 #[derive(Debug)]
 pub(super) struct Leaf {
     pub(super) keyword: &'static str,
-    /// What it says, for messages.
+    /// The pattern's text, for messages.
     pub(super) says: Value,
     pub(super) check: LeafCheck,
 }
@@ -184,7 +184,7 @@ impl Types {
         self.0 & bit != 0
     }
 
-    /// Whether a number has to be a whole one.
+    /// Whether a number has to be whole.
     pub(super) fn wants_integer(self) -> bool {
         self.0 & Self::INTEGER != 0 && self.0 & Self::NUMBER == 0
     }
@@ -200,7 +200,7 @@ impl Types {
 }
 
 impl Check {
-    /// Nodes that it asks about the same value.
+    /// Nodes that the keyword asks about the same value.
     pub(super) fn in_place(&self, each: &mut dyn FnMut(NodeId)) {
         match self {
             Self::Ref(node) | Self::Not(node) => each(*node),
@@ -243,7 +243,7 @@ impl Check {
         }
     }
 
-    /// Nodes that it asks about parts of the value.
+    /// Nodes that the keyword asks about parts of the value.
     pub(super) fn below(&self, each: &mut dyn FnMut(NodeId)) {
         match self {
             Self::Properties(properties) => {
@@ -288,7 +288,7 @@ impl Check {
         }
     }
 
-    /// Whether it needs to know which parts of the value its siblings have looked at.
+    /// Whether the keyword needs to know which parts of the value its siblings have looked at.
     pub(super) fn is_unevaluated(&self) -> bool {
         matches!(
             self,

@@ -53,7 +53,7 @@ const CONSTRAIN: [&str; 46] = [
     "unevaluatedProperties",
     "uniqueItems",
 ];
-/// Keywords that say something else.
+/// Keywords with another meaning.
 const DESCRIBE: [&str; 20] = [
     "$anchor",
     "$comment",
@@ -96,7 +96,7 @@ pub fn unwrapped(value: &Value) -> &Value {
     }
 }
 
-/// What a schema says that means nothing, if there is such a thing: a keyword that is like a known
+/// A part of a schema without a meaning, if there is such a part: a keyword that is like a known
 /// one, or no keyword at all where some were meant. The place as a JSON Pointer, and a sentence.
 #[must_use]
 pub fn meaningless(schema: &Value) -> Option<(String, String)> {

@@ -1,4 +1,4 @@
-//! Values as models write them, made into those that are meant: a whole number written as `3.0`, and
+//! Values as models write them, made into the values that are meant: a whole number written as `3.0`, and
 //! `null` for a property that may be missing, which is how a provider's strict mode leaves one out.
 
 use std::collections::HashSet;
@@ -21,16 +21,16 @@ pub(super) enum Part {
     Index(usize),
 }
 
-/// What is done to the value at a place.
+/// The change of the value at a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Edit {
-    /// It is written as a whole number.
+    /// The number is written as a whole number.
     Whole,
-    /// It is taken out of its object.
+    /// The member is taken out of its object.
     Remove,
 }
 
-/// What is to be done, and where.
+/// A change, and its place.
 #[derive(Debug, Default)]
 pub(super) struct Edits {
     list: Vec<(Vec<Part>, Edit)>,
@@ -97,7 +97,7 @@ fn whole(value: &mut Value) {
 }
 
 impl<'c> Evaluator<'c> {
-    /// What has to be done to a value so that it is what a model meant. A value that is valid as it is
+    /// The changes that make a value the value that a model meant. A value that is valid as it is
     /// keeps each `null`.
     pub(super) fn edits(
         &mut self,

@@ -1,7 +1,7 @@
 //! Regular expressions of schemas, in ECMA 262's dialect.
 //!
 //! A counted class is as large as its count: `\pL{100}` makes some 65,000 states from eight bytes.
-//! So a pattern is weighed from its syntax tree before anything is built from it.
+//! So a pattern is weighed from its syntax tree before the pattern is built.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -10,14 +10,14 @@ use jsonschema_regex::{
 };
 use regex_syntax::hir::{Class, Hir, HirKind};
 
-/// What all patterns of a schema may weigh together, in states: about 150 bytes and a microsecond of
+/// Most states of all patterns of a schema together: about 150 bytes and a microsecond of
 /// building each.
 pub(super) const MAX_WEIGHT: u64 = 100_000;
 /// The longest pattern, in bytes.
 pub(super) const MAX_LENGTH: usize = 4_096;
 /// How often a pattern with a look-around may try again in one text.
 const BACKTRACKS: usize = 20_000;
-/// What a pattern weighs that only a backtracking engine can match.
+/// Weight of a pattern that only a backtracking engine can match.
 const LOOK_AROUND: u64 = 1_000;
 
 /// A compiled pattern.
@@ -41,9 +41,9 @@ enum Engine {
 /// A pattern that cannot be used.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum PatternError {
-    /// It is no regular expression of ECMA 262.
+    /// The text is no regular expression of ECMA 262.
     Invalid,
-    /// It is too large.
+    /// The pattern is too large.
     TooLarge,
 }
 
@@ -78,7 +78,10 @@ impl Pattern {
                 let hir = regex_syntax::parse(part).map_err(|_| PatternError::Invalid)?;
                 Ok(states(&hir))
             });
-            let weight = weights.sum::<Result<u64, _>>()?;
+            let mut weight = 0_u64;
+            for part in weights {
+                weight = weight.saturating_add(part?);
+            }
             if weight > left {
                 return Err(PatternError::TooLarge);
             }
@@ -92,7 +95,7 @@ impl Pattern {
             ));
         }
         // Its parts are built by the linear engine: a count costs as much here.
-        let weight = LOOK_AROUND + around(&translated);
+        let weight = LOOK_AROUND.saturating_add(around(&translated));
         if weight > left {
             return Err(PatternError::TooLarge);
         }
@@ -109,7 +112,7 @@ impl Pattern {
         let bytes = bytes as u64 + 1;
         match &self.engine {
             Engine::Class(_) => 1 + bytes / 16,
-            Engine::Linear(_) => (bytes * self.weight / 4).max(1),
+            Engine::Linear(_) => (bytes.saturating_mul(self.weight) / 4).max(1),
             // Each try may look at all of the text.
             Engine::Backtracking(_) => 100 + bytes.min(BACKTRACKS as u64).saturating_mul(bytes) / 4,
         }
@@ -142,7 +145,7 @@ fn states(hir: &Hir) -> u64 {
             sum + if range.end() < '\u{80}' { 1 } else { 4 }
         }),
         HirKind::Class(Class::Bytes(class)) => 1 + class.iter().count() as u64,
-        HirKind::Capture(capture) => 2 + states(&capture.sub),
+        HirKind::Capture(capture) => states(&capture.sub).saturating_add(2),
         HirKind::Repetition(repetition) => {
             let copies = repetition.max.unwrap_or(repetition.min.saturating_add(1));
             states(&repetition.sub).saturating_mul(u64::from(copies).max(1))
@@ -153,7 +156,7 @@ fn states(hir: &Hir) -> u64 {
     }
 }
 
-/// A bound on what counts make of a pattern that has no syntax tree: each counts for the whole of it.
+/// A bound on the growth by counts of a pattern that has no syntax tree: each counts for the whole of it.
 fn around(pattern: &str) -> u64 {
     let counts = pattern.split('{').skip(1).filter_map(|rest| {
         let inner = rest.split('}').next()?;
@@ -200,6 +203,13 @@ mod tests {
         assert_eq!(refused(r"(?!x)\p{L}{500}"), PatternError::TooLarge);
         assert_eq!(refused(&"a".repeat(5_000)), PatternError::TooLarge);
         assert_eq!(refused("["), PatternError::Invalid);
+        // Counts whose product is beyond 64 bits: a sum that wrapped around weighed next to nothing.
+        let nested = (0..8).fold("a".to_owned(), |inner, _| format!("({inner}){{1000}}"));
+        assert_eq!(refused(&nested), PatternError::TooLarge);
+        let side_by_side = format!("{}|{}", &nested[1..nested.len() - 7], &nested);
+        assert_eq!(refused(&side_by_side), PatternError::TooLarge);
+        let around = format!("a(?!x){}", "a{1000}".repeat(8));
+        assert_eq!(refused(&around), PatternError::TooLarge);
         // What is matched by counting weighs nothing.
         assert_eq!(Pattern::compile(r"^\p{L}{1,500}$", 1).unwrap().weight, 1);
     }

@@ -18,8 +18,15 @@ fn wrong(schema: &Value, value: &Value) -> String {
 
 /// Checks within some milliseconds.
 fn at_once(schema: &Value, value: &Value) -> Result<(), CheckError> {
-    let steps = 5 * SMALL.steps;
-    let checked = compiled(schema).attempt(value, Budget { steps, ..SMALL }, None);
+    let steps = 5 * INLINE_BUDGET.steps;
+    let checked = compiled(schema).attempt(
+        value,
+        Budget {
+            steps,
+            ..INLINE_BUDGET
+        },
+        None,
+    );
     checked.unwrap_or_else(|spent| panic!("{spent:?}"))
 }
 
@@ -225,7 +232,7 @@ fn a_long_chain_of_references_needs_no_stack_of_the_caller() {
     assert_eq!(checked.unwrap().join().unwrap(), (true, false));
 }
 
-/// security/S2: fifty at once held up everything else.
+/// security/S2: fifty at once held up all other work.
 #[tokio::test(flavor = "current_thread")]
 async fn costly_checks_hold_up_neither_the_runtime_nor_honest_ones() {
     let bomb = compiled(&alternatives(1_000));

@@ -22,7 +22,7 @@ pub(super) fn integer(number: &Number) -> Option<i128> {
     signed.or_else(|| number.as_u64().map(i128::from))
 }
 
-/// A number as an integer, if its value is one and a float of it would be exact.
+/// A number as an integer, if its value is whole and a float of the value would be exact.
 pub(super) fn exact(number: &Number) -> Option<i128> {
     let float = || number.as_f64().filter(|float| float.abs() <= EXACT);
     let whole = |float: f64| (float.fract() == 0.0).then_some(float as i128);
@@ -138,11 +138,11 @@ pub(super) fn weight(value: &Value, most: u64) -> u64 {
 pub(super) struct Shown<'a>(pub(super) &'a Value);
 
 /// Bytes of a value that a message shows.
-const SHOWN: usize = 120;
+const EXCERPT_LIMIT: usize = 120;
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut start = Start(Vec::with_capacity(SHOWN + 4));
+        let mut start = Start(Vec::with_capacity(EXCERPT_LIMIT + 4));
         // An error is the end of what is shown.
         let whole = serde_json::to_writer(&mut start, self.0).is_ok();
         let mut text = String::from_utf8_lossy(&start.0).into_owned();
@@ -162,7 +162,7 @@ struct Start(Vec<u8>);
 
 impl std::io::Write for Start {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let room = SHOWN.saturating_sub(self.0.len());
+        let room = EXCERPT_LIMIT.saturating_sub(self.0.len());
         if room == 0 && !bytes.is_empty() {
             return Err(std::io::ErrorKind::WriteZero.into());
         }
@@ -236,7 +236,7 @@ mod tests {
             r#"{"a":[1,"x"]}"#
         );
         let shown = Shown(&json!("ä".repeat(1_000_000))).to_string();
-        assert!(shown.len() <= SHOWN + 4, "{shown}");
+        assert!(shown.len() <= EXCERPT_LIMIT + 4, "{shown}");
         assert!(
             shown.starts_with("\"ää") && shown.ends_with("ä..."),
             "{shown}"

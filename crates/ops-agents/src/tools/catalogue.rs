@@ -1,8 +1,8 @@
 //! Every source with the last list of its tools.
 //!
-//! Each source is listed beside the tasks, again when it says that it changed, and again after a while if
-//! it failed. A run that begins takes the lists as they are and is pinned to what it took: a later list
-//! concerns later runs.
+//! The catalogue lists each source beside the tasks, again when the source reports a change, and again
+//! after a while if the source failed. A run that begins takes the lists as they are and is pinned to them:
+//! a later list concerns later runs.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -48,7 +48,7 @@ struct Listed {
 /// The last list of a source.
 #[derive(Clone)]
 enum List {
-    /// There was none yet.
+    /// The source has no list yet.
     Never,
     /// These tools.
     Tools(Arc<[Arc<dyn Tool>]>),
@@ -65,7 +65,7 @@ struct Whole {
 /// The tools of one run.
 pub(crate) struct Selection {
     pub(crate) registry: Registry,
-    /// The tools of sources that are not built in, by source: what a resumed run waits for.
+    /// The tools of sources that are not built in, by source: a resumed run waits for these sources.
     pub(crate) sources: BTreeMap<String, Vec<String>>,
     /// Equal selections have equal fingerprints.
     pub(crate) tools: Vec<PinnedTool>,
@@ -85,7 +85,7 @@ pub enum CatalogueError {
     Tool {
         /// The source.
         source_name: String,
-        /// What is wrong with the tool.
+        /// The mistake in the tool.
         #[source]
         source: RegistryError,
     },
@@ -96,7 +96,7 @@ pub enum CatalogueError {
 pub struct ListedTool {
     /// Its source.
     pub source: String,
-    /// What it is.
+    /// The tool's specification.
     pub spec: Arc<agentkit::ToolSpec>,
 }
 
@@ -105,9 +105,9 @@ pub struct ListedTool {
 pub struct SourceState {
     /// Its name.
     pub name: String,
-    /// How it is.
+    /// Health of the source.
     pub health: Health,
-    /// How many tools it has; none if it was never listed.
+    /// Number of tools; `None` if the source was never listed.
     pub tools: Option<usize>,
 }
 
@@ -158,6 +158,14 @@ impl Catalogue {
         }
     }
 
+    /// Ends the listing of the sources, for a process that ends.
+    pub fn stop(&self) {
+        for listed in &self.sources {
+            let mut lists = listed.lists.lock().unwrap_or_else(PoisonError::into_inner);
+            lists.clear();
+        }
+    }
+
     /// Every tool of a tenant by its last list, in the order of the names.
     #[must_use]
     pub fn listed(&self, tenant: TenantId) -> Vec<ListedTool> {
@@ -169,6 +177,11 @@ impl Catalogue {
                 spec,
             })
             .collect()
+    }
+
+    /// Why a tool of a tenant may not be called, if a person has to approve its definition first.
+    pub(crate) fn why_held(&self, tenant: TenantId, tool: &str) -> Option<String> {
+        self.whole(tenant).registry.held().get(tool).cloned()
     }
 
     /// How the sources are.
@@ -198,16 +211,22 @@ impl Catalogue {
             .collect()
     }
 
-    /// The tools of a run that begins, by the last lists: all of them, or those that are wanted.
+    /// The tools of a run that begins, by the last lists: all tools but those given by name only, or the wanted
+    /// tools. `always` are tools that the run gets in any case, `without` sources that give it no tool.
     pub(crate) fn select(
         &self,
         tenant: TenantId,
         wanted: Option<&[Wanted]>,
         always: &[&str],
+        without: &[&str],
     ) -> Result<Selection, Failure> {
         let whole = self.whole(tenant);
         let takes = |name: &str| match wanted {
-            None => true,
+            _ if without.contains(&self.source_of(&whole, name)) => false,
+            None => {
+                let source = whole.tools.get(name).map(|(source, _)| *source);
+                source.is_none_or(|source| !self.sources[source].source.is_by_name_only())
+            }
             Some(_) if always.contains(&name) => true,
             Some(wanted) => {
                 let source = self.source_of(&whole, name);
@@ -219,8 +238,8 @@ impl Catalogue {
         self.selection(&whole, &names)
     }
 
-    /// The tools of a run that goes on: those that it is pinned to. One that is no more is left out, and
-    /// one of another definition is held.
+    /// The tools of a run that goes on: its pinned tools. A tool that no longer exists is left out, and a
+    /// tool with another definition is held.
     pub(crate) fn pinned(
         &self,
         tenant: TenantId,
@@ -275,7 +294,7 @@ impl Catalogue {
     /// Waits until each of these sources was listed once.
     ///
     /// # Errors
-    /// `tool_source_unavailable` if one has no list in time, or does not exist.
+    /// `tool_source_unavailable` if a source has no list in time, or does not exist.
     pub(crate) async fn wait_for(
         &self,
         tenant: TenantId,
@@ -338,9 +357,11 @@ impl Catalogue {
         }
         let mut registry = Registry::builder();
         let mut tools = BTreeMap::new();
+        let mut held = BTreeMap::new();
         for (index, listed) in self.sources.iter().enumerate() {
             let list = listed.list(tenant, &self.generation).borrow().clone();
             let List::Tools(list) = list else { continue };
+            held.extend(listed.source.held());
             for tool in list.iter() {
                 let name = tool.spec().name.clone();
                 match register(&mut registry, tool) {
@@ -356,7 +377,7 @@ impl Catalogue {
         }
         let whole = Arc::new(Whole {
             generation,
-            registry: registry.build(),
+            registry: registry.build().holding(held),
             tools,
         });
         all.insert(tenant, Arc::clone(&whole));
@@ -408,9 +429,11 @@ async fn keep_listing(
 ) {
     let mut delay = FIRST_RETRY;
     loop {
+        // The end comes first: what a source says while the process ends is no news.
         let listed = tokio::select! {
-            listed = source.tools(&context) => listed,
+            biased;
             () = lists.closed() => return,
+            listed = source.tools(&context) => listed,
         };
         match listed {
             Ok(tools) => {

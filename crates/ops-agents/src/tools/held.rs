@@ -1,4 +1,4 @@
-//! A tool that is not what it was when the run began.
+//! A tool whose definition has changed since the run began.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use agentkit::{
 };
 use serde_json::Value;
 
-/// Stands in for a tool whose definition has changed under a run. What the model was told of the tool, and
-/// what a person may have approved, is not what would run.
+/// Replaces a tool whose definition has changed under a run. The present tool is not the tool that the
+/// model was told of, and that a person may have approved.
 pub(super) struct Held(ToolSpec);
 
 impl Held {

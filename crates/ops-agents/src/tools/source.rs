@@ -12,7 +12,7 @@ pub struct SourceContext {
     pub tenant: TenantId,
 }
 
-/// Why a source has no list right now. It is asked again.
+/// Why a source has no list right now. The catalogue lists the source again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct SourceError(pub String);
@@ -20,22 +20,22 @@ pub struct SourceError(pub String);
 /// How a source is, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
-    /// It answers.
+    /// The source answers.
     Ready,
-    /// It has not answered yet.
+    /// The source has not answered yet.
     Starting,
-    /// It does not answer.
+    /// The source does not answer.
     Away {
-        /// Why, and what mends it.
+        /// The reason, and the remedy.
         message: String,
     },
 }
 
-/// Something that has tools: built-ins, a program, a server.
+/// A source of tools: built-ins, a program, a server.
 ///
 /// A source that is slow, hangs or is away costs no time to a task that uses none of its tools: lists are
-/// taken beside the tasks, and a run takes the last one. Only a run whose agent names a source that was
-/// never listed waits for it.
+/// taken beside the tasks, and a run takes the last list. Only a run whose agent names a source that was
+/// never listed waits for the source.
 pub trait ToolSource: Send + Sync {
     /// Its name: 1 to 64 of `a-z`, `0-9`, `_` and `-`. An agent names its tools as `NAME/TOOL`.
     fn name(&self) -> &str;
@@ -45,25 +45,38 @@ pub trait ToolSource: Send + Sync {
         None
     }
 
-    /// Whether its tools are parts of the program: one that a newer release describes in other words is
-    /// still the tool that a run was given. A tool of any other source is held if it changes under a run.
+    /// Whether the tools are parts of the program: a tool that a newer release describes in other words is
+    /// still the tool that a run was given. A tool of any other source is held if the tool changes under a
+    /// run.
     fn is_built_in(&self) -> bool {
         false
     }
 
-    /// The tools that it has now. Dropping the future gives up.
+    /// Whether an agent gets the source's tools only if a pattern of the agent's definition takes them: a
+    /// source with many tools, or with tools that others change.
+    fn is_by_name_only(&self) -> bool {
+        false
+    }
+
+    /// The source's present tools. Dropping the future gives up.
     ///
     /// # Errors
-    /// Why it has no list.
+    /// Why the source has no list.
     fn tools<'a>(
         &'a self,
         context: &'a SourceContext,
     ) -> BoxFuture<'a, Result<Vec<Arc<dyn Tool>>, SourceError>>;
 
-    /// Returns once its tools may be others than those that were listed last.
+    /// Names of tools that the source has and gives to no agent before a person has approved them, each with the reason;
+    /// by the last list.
+    fn held(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+
+    /// Returns once the tools may differ from the last list.
     fn changed(&self) -> BoxFuture<'_, ()>;
 
-    /// How it is.
+    /// Health of the source.
     fn health(&self) -> Health;
 }
 
@@ -80,6 +93,16 @@ impl FixedTools {
     pub fn built_in(tools: Vec<Arc<dyn Tool>>) -> Arc<dyn ToolSource> {
         Arc::new(Self {
             name: "builtin".to_owned(),
+            tools,
+            built_in: true,
+        })
+    }
+
+    /// More tools of the program itself, under a name of their own.
+    #[must_use]
+    pub fn of_the_program(name: &str, tools: Vec<Arc<dyn Tool>>) -> Arc<dyn ToolSource> {
+        Arc::new(Self {
+            name: name.to_owned(),
             tools,
             built_in: true,
         })

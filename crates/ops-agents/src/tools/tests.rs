@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use agentkit::{
     BoxFuture, StepId, Tool, ToolSpec,
-    drive::MemoryRecorder,
     event::Failure,
     run::PinnedTool,
     tool::{ToolContext, ToolOutput},
@@ -12,7 +11,6 @@ use agentkit::{
 use ops_core::TenantId;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 
 use super::*;
 
@@ -21,7 +19,7 @@ async fn select(catalogue: &Catalogue, patterns: Option<&[Wanted]>) -> Result<Se
     let named = patterns.unwrap_or_default().iter();
     let named = named.filter_map(|one| one.source.as_deref()).collect();
     catalogue.wait_for(TENANT, &named).await?;
-    catalogue.select(TENANT, patterns, &[])
+    catalogue.select(TENANT, patterns, &[], &[])
 }
 
 /// What a run that goes on does.
@@ -232,17 +230,8 @@ async fn a_change_concerns_runs_that_have_not_begun() {
     let again = pinned(&catalogue, &first.tools, &["github"]).await.unwrap();
     assert_eq!(names(&again), ["issue", "read_file"]);
     let call = async |name: &str| {
-        let context = ToolContext {
-            step: StepId(1),
-            key: agentkit::event::CallKey::new([1; 16]),
-            effect: agentkit::tool::Effect::Write,
-            workspace: "/nonexistent".into(),
-            cancel: CancellationToken::new(),
-            now_micros: 0,
-            results: Arc::default(),
-            blobs: Arc::new(MemoryRecorder::default()),
-            policy: agentkit::policy::PolicyCheck::allow_all(),
-        };
+        let effect = agentkit::tool::Effect::Write;
+        let context = ToolContext::outside_of_runs(StepId(1), effect, "/nonexistent".into());
         let tool = Arc::clone(again.registry.get(name).unwrap());
         tool.call(&context, json!({}))
             .await

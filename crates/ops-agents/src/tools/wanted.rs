@@ -2,7 +2,7 @@
 
 use agentkit::policy::Pattern;
 
-/// A pattern of tools, of any source or of one.
+/// A pattern of tools, of any source or of one source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Wanted {
     /// The source, if it is named.
@@ -11,7 +11,7 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    /// Reads a pattern that a definition has; what is no pattern was refused when it was read.
+    /// Reads a pattern that a definition has; invalid patterns were refused when the definition was read.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (source, pattern) = match text.split_once('/') {
             Some((source, pattern)) => (Some(source.to_owned()), pattern),

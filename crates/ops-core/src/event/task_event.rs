@@ -26,10 +26,10 @@ pub struct ChildEnd {
     /// Where its result is, if it is large.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stored: Option<StoredResult>,
-    /// Why it failed.
+    /// Why the child failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<TaskError>,
-    /// What it used, its own children included.
+    /// Usage of the child, the child's own children included.
     pub used: Usage,
 }
 
@@ -46,7 +46,7 @@ pub struct StoredResult {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type")]
 pub enum TaskEvent {
-    /// It was accepted.
+    /// The engine accepted the task.
     #[serde(rename = "task.submitted")]
     Submitted {
         /// The task type.
@@ -57,7 +57,7 @@ pub enum TaskEvent {
         /// The task that started it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         parent: Option<TaskId>,
-        /// When it may start, if that is later.
+        /// Earliest start, for a delayed task.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         run_at: Option<Micros>,
     },
@@ -85,10 +85,10 @@ pub enum TaskEvent {
         /// Losses in a row.
         losses: u32,
     },
-    /// It waits.
+    /// The task waits.
     #[serde(rename = "task.waiting")]
     Waiting {
-        /// For what.
+        /// The condition that the task waits for.
         wait: Wait,
     },
     /// Its wait or delay is over.
@@ -107,38 +107,38 @@ pub enum TaskEvent {
     /// A cancel was accepted; the worker has not confirmed yet.
     #[serde(rename = "task.cancel_requested")]
     CancelRequested {},
-    /// It is cancelled.
+    /// The task is cancelled.
     #[serde(rename = "task.cancelled")]
     Cancelled {},
-    /// It ended with a result.
+    /// The task ended with a result.
     #[serde(rename = "task.completed")]
     Completed {},
-    /// It ended without one.
+    /// The task ended without a result.
     #[serde(rename = "task.failed")]
     Failed {
         /// Why.
         error: TaskError,
-        /// Whether it was given up after all its attempts.
+        /// Whether all attempts of the task were used up.
         dead_letter: bool,
     },
-    /// Somebody wants it to stand still.
+    /// A pause was requested.
     #[serde(rename = "task.paused")]
     Paused {},
-    /// Somebody wants it to go on.
+    /// A resume was requested.
     #[serde(rename = "task.resumed")]
     Resumed {},
-    /// Something was told to its run.
+    /// A signal for the run was accepted.
     #[serde(rename = "task.signalled")]
     Signalled {
-        /// Which call it is for.
+        /// Name of the call that waits for the signal.
         name: String,
-        /// What the call returns.
+        /// The call's return value.
         payload: serde_json::Value,
     },
-    /// Somebody gave its run other limits.
+    /// A client changed the limits of the run.
     #[serde(rename = "task.limited")]
     Limited {
-        /// Those that are others now.
+        /// The changed limits.
         limits: TaskLimits,
     },
     /// The clock was ahead when the last event was written, and was set back since.
@@ -152,7 +152,7 @@ pub enum TaskEvent {
     /// A child ended.
     #[serde(rename = "task.child_ended")]
     ChildEnded(ChildEnd),
-    /// Its log began as a copy of another task's: the events before this one.
+    /// The log began as a copy of another task's log: the copy is the events before this one.
     #[serde(rename = "task.forked")]
     Forked {
         /// The other task.
@@ -166,7 +166,7 @@ pub enum TaskEvent {
         /// The message.
         content: String,
     },
-    /// Somebody gave a step leave to run.
+    /// A client approved a pending step.
     #[serde(rename = "step.approved")]
     Approved {
         /// The step.
@@ -178,7 +178,7 @@ pub enum TaskEvent {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<String>,
     },
-    /// Somebody forbade a step.
+    /// A client denied a pending step.
     #[serde(rename = "step.denied")]
     Denied {
         /// The step.
@@ -189,7 +189,7 @@ pub enum TaskEvent {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<String>,
     },
-    /// Somebody changed what a step is to run with; it still needs leave.
+    /// A client edited a pending step's arguments; the step still needs approval.
     #[serde(rename = "step.edited")]
     Edited {
         /// The step.
@@ -209,12 +209,12 @@ pub enum TaskEvent {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         input: Option<serde_json::Value>,
     },
-    /// Somebody decided what became of a step.
+    /// A client settled a step that was in doubt.
     #[serde(rename = "step.resolved")]
     Resolved {
         /// The step.
         step: u32,
-        /// What was decided.
+        /// The decision.
         #[serde(flatten)]
         resolution: Resolution,
         /// Who decided.
@@ -380,8 +380,8 @@ impl TaskEvent {
         }
     }
 
-    /// Who asked for an event of the engine; none if the engine itself did, or the event was written
-    /// by a release that did not say.
+    /// The actor of an event of the engine; `None` if the engine itself acted, or a release without actors
+    /// wrote the event.
     #[must_use]
     pub fn actor(bytes: &[u8]) -> Option<Actor> {
         #[derive(Deserialize)]

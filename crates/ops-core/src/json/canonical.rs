@@ -1,19 +1,19 @@
 //! One text for each JSON value, so that equal requests have equal digests.
 //!
-//! It is not the form of RFC 8785, which is for definitions and arguments: there 1 and 1.0 are the same.
+//! The form is not that of RFC 8785, which is for definitions and arguments: there 1 and 1.0 are the same.
 
 use std::{borrow::Cow, fmt, io};
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// Writes a JSON text with sorted keys and without space. Of an object that has a key twice, the last
-/// value counts. `keep` says which fields of the outermost object are written.
+/// Writes a JSON text with sorted keys and without space. If an object has a key twice, the last value
+/// counts. `keep` chooses the fields of the outermost object.
 ///
-/// Nothing is built into a tree: at any time there is one list of fields for each level of nesting.
+/// Memory holds one list of fields for each level of nesting, and never a tree.
 ///
 /// # Errors
-/// What the text or the writer says.
+/// An error of the text or of the writer.
 pub fn canonical(
     out: &mut dyn io::Write,
     text: &str,

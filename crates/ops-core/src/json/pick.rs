@@ -10,17 +10,17 @@ use serde_json::{Map, Value};
 
 /// A document whose fields have too many values to be taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("has more than {} values", Self::MOST)]
+#[error("has more than {} values", Self::MAX_VALUES)]
 pub struct TooManyValues;
 
 impl TooManyValues {
     /// Values that a tree may have: some ten megabytes beside their text.
-    pub const MOST: u32 = 100_000;
+    pub const MAX_VALUES: u32 = 100_000;
 }
 
 /// See [`super::Json::fields`].
 pub(super) fn fields(text: &str, names: &[&str]) -> Result<Map<String, Value>, TooManyValues> {
-    let left = Cell::new(TooManyValues::MOST);
+    let left = Cell::new(TooManyValues::MAX_VALUES);
     let pick = Pick { names, left: &left };
     let read = pick.deserialize(&mut serde_json::Deserializer::from_str(text));
     match read {
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn what_has_too_many_values_is_not_taken_apart() {
         let with = |count: usize, key: &str| format!("{{\"{key}\":[{}0]}}", "0,".repeat(count));
-        let most = TooManyValues::MOST as usize;
+        let most = TooManyValues::MAX_VALUES as usize;
         assert_eq!(fields(&with(most, "a"), &["a"]), Err(TooManyValues));
         assert_eq!(fields(&with(most / 2, "a"), &["a"]).unwrap().len(), 1);
         // What is not asked for does not count.

@@ -1,6 +1,6 @@
-//! The store's verbs for agents, and what says what a definition means.
+//! The store's verbs for agents, and the port to the meaning of definitions.
 
-use super::{Fut, Listed, StoreError};
+use super::{Fut, Listed, StoreError, TaskRecord};
 use crate::{
     agent::{Agent, AgentDigest, AgentName, AgentSpec, AgentVersion},
     code::Code,
@@ -16,51 +16,59 @@ pub struct NewAgent {
     pub tenant: TenantId,
     /// The agent.
     pub name: AgentName,
-    /// What it is to be.
+    /// The new definition.
     pub spec: AgentSpec,
-    /// What it must be now.
+    /// The state that the agent must have now.
     pub expected: Expected,
 }
 
-/// What an agent must be, for a change of it.
+/// Precondition of a change to an agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Expected {
-    /// Anything, or nothing.
+    /// No precondition.
     #[default]
     Any,
-    /// It must not be there.
+    /// The agent must not exist.
     Absent,
-    /// It must have this version.
+    /// The agent must have this version.
     Version(AgentDigest),
 }
 
-/// What became of a definition that was stored.
+/// Outcome of storing a definition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stored {
-    /// It is a new agent.
+    /// The agent is new.
     Created,
     /// The agent has another version now.
     Changed,
-    /// It was so before.
+    /// The stored definition is the same.
     Unchanged,
 }
 
-/// The verbs of a store for agents. Each is one atomic step. Agents and their versions
-/// stay: tasks are pinned to them.
+/// The verbs of a store for agents. Each is one atomic step. Versions stay, also of a removed agent: tasks are
+/// pinned to versions.
 pub trait AgentStore: Send + Sync {
-    /// Makes a definition an agent's current version. Refused are one that is not as expected, one
-    /// that starts agents that are not there, and one that closes a circle.
+    /// Makes a definition an agent's current version. The store refuses a definition whose precondition
+    /// fails, a definition that starts unknown agents, and a definition that closes a circle.
     fn put_agent(&self, new: NewAgent) -> Fut<'_, Result<(Agent, Stored), StoreError>>;
+    /// Takes an agent away. The store refuses a removal whose precondition fails, and the removal of an agent
+    /// that agents or schedules name.
+    fn remove_agent(
+        &self,
+        tenant: TenantId,
+        name: AgentName,
+        expected: Expected,
+    ) -> Fut<'_, Result<(), StoreError>>;
     /// One agent.
     fn agent(&self, tenant: TenantId, name: AgentName) -> Fut<'_, Result<Agent, StoreError>>;
-    /// Agents in the order of their names, after this one, at most `limit`.
+    /// Agents in the order of their names, after the agent of this name, at most `limit`.
     fn agents(
         &self,
         tenant: TenantId,
         after: Option<AgentName>,
         limit: u32,
     ) -> Fut<'_, Result<Listed<Agent>, StoreError>>;
-    /// The versions of an agent, the one that was applied first last, at most `limit`.
+    /// The versions of an agent, the version that was applied first last, at most `limit`.
     fn agent_versions(
         &self,
         tenant: TenantId,
@@ -75,22 +83,22 @@ pub trait AgentStore: Send + Sync {
     ) -> Fut<'_, Result<AgentVersion, StoreError>>;
 }
 
-/// Says what definitions and inputs of agents mean. The agent factory implements it: it knows models,
-/// planners and tools.
+/// Interprets definitions and inputs of agents. The agent factory implements this port: the factory knows
+/// models, planners and tools.
 pub trait AgentDefinitions: Send + Sync {
-    /// Checks a definition, and gives it in its canonical form.
+    /// Checks a definition, and gives the definition in its canonical form.
     ///
     /// # Errors
-    /// Everything in it that is wrong.
+    /// Every mistake in the definition.
     fn check(&self, definition: &Json) -> Result<(AgentName, AgentSpec), Vec<AgentMistake>>;
 
-    /// What the author of a definition that can be used should know of it: a sentence each.
+    /// Warnings for the author of a valid definition: a sentence each.
     fn warnings(&self, definition: &Json) -> Vec<String> {
         let _ = definition;
         Vec::new()
     }
 
-    /// Checks the input of a task before the task is accepted, beyond what the engine knows of it.
+    /// Checks the input of a task before the engine accepts the task, beyond the engine's own checks.
     fn check_input(&self, task: &TaskInput<'_>) -> InputCheck;
 
     /// Whether that check may take more than a millisecond, however small the input is.
@@ -101,6 +109,44 @@ pub trait AgentDefinitions: Send + Sync {
 
     /// The tools that agents of a tenant may have, and where they come from.
     fn tools(&self, tenant: TenantId) -> AgentTools;
+}
+
+/// Shows what the model calls of tasks are asked with. The agent factory implements it, since only it knows agents.
+pub trait Prompts: Send + Sync {
+    /// The prompt of a model step's last call, as JSON: `messages`, `tools`, `response_schema`, `model`, `attempt` and
+    /// `step`, with long texts cut.
+    fn prompt<'a>(
+        &'a self,
+        record: &'a TaskRecord,
+        step: u32,
+    ) -> Fut<'a, Result<Json, PromptError>>;
+}
+
+/// Why there is no prompt to show.
+#[derive(Debug, thiserror::Error)]
+pub enum PromptError {
+    /// The log has no model call of this step.
+    #[error("the step is no model call, or has not begun")]
+    NoCall,
+    /// The prompt cannot be made again here.
+    #[error("{0}")]
+    Unavailable(String),
+    /// Storage failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A process without agents: it shows no prompts.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoPrompts;
+
+impl Prompts for NoPrompts {
+    fn prompt<'a>(&'a self, _: &'a TaskRecord, _: u32) -> Fut<'a, Result<Json, PromptError>> {
+        let message = "this server makes no agents";
+        Box::pin(std::future::ready(Err(PromptError::Unavailable(
+            message.to_owned(),
+        ))))
+    }
 }
 
 /// A task that is to be accepted.
@@ -114,14 +160,14 @@ pub struct TaskInput<'a> {
     pub definition: Option<&'a Json>,
 }
 
-/// What a check of a task's input found.
+/// Result of checking a task's input.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct InputCheck {
     /// Parts for which the task is refused.
     pub wrong: Vec<FieldError>,
     /// Parts that the client should know of, though the task is accepted.
     pub warnings: Vec<FieldError>,
-    /// Why no agent can be made for the task here, though nothing is wrong with its input.
+    /// Why no agent can be made for the task here, though its input is valid.
     pub refused: Option<(Code, String)>,
 }
 
@@ -141,7 +187,7 @@ pub struct AgentTool {
     pub name: String,
     /// Its source, for instance `builtin`.
     pub source: String,
-    /// What it does, as models are told.
+    /// The tool's description for models.
     pub description: String,
     /// Its effect class, for instance `pure`.
     pub effect: String,
@@ -158,10 +204,10 @@ pub struct AgentTool {
 pub struct ToolSourceHealth {
     /// Its name.
     pub name: String,
-    /// How many tools it has; none if it was never listed.
+    /// Number of tools; `None` if the source was never listed.
     pub tools: Option<usize>,
-    /// Why it gives no tools right now; none if it does.
-    pub trouble: Option<String>,
+    /// Why the source gives no tools right now; `None` if the source is healthy.
+    pub error: Option<String>,
 }
 
 /// One part of a definition that is wrong.
@@ -169,6 +215,6 @@ pub struct ToolSourceHealth {
 pub struct AgentMistake {
     /// Where: keys, outermost first.
     pub path: Vec<String>,
-    /// What is wrong, as a sentence that names the place.
+    /// The mistake, as a sentence that names its location.
     pub message: String,
 }

@@ -1,13 +1,13 @@
-//! What a store answers with when it cannot.
+//! Errors of a store.
 
 use crate::{
     agent::{AgentDigest, AgentName},
     approval::ApprovalStatus,
     command::Rejection,
-    rules::approval::Refused,
+    rules::{agents::Uses, approval::Refused, mcp::McpRefused},
 };
 
-/// Storage failed. Nothing of the verb was written, unless its outcome is said to be unknown.
+/// Storage failed. The verb wrote nothing, unless the message says that its outcome is unknown.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// There is no such task (or it is another tenant's).
@@ -25,15 +25,15 @@ pub enum StoreError {
     /// The step has not asked for leave.
     #[error("step {0} has not asked for approval")]
     NoApproval(u32),
-    /// Somebody decided already, or it is too late.
+    /// The approval is closed: a decision was made before, or the time is over.
     #[error("the approval is {}", .0.as_str())]
     Decided(ApprovalStatus),
     /// The approval was edited since it was looked at.
     #[error("the approval is at revision {current}, not {given}")]
     WrongRevision {
-        /// What was looked at.
+        /// The revision that the caller looked at.
         given: u32,
-        /// What it is now.
+        /// The present revision.
         current: u32,
     },
     /// The agent is not as it must be for the change.
@@ -42,12 +42,18 @@ pub enum StoreError {
     /// The schedule is not as it must be for the change.
     #[error("the schedule is {}", .0.map_or_else(|| "not there".to_owned(), |revision| format!("at revision {revision}")))]
     ScheduleChanged(Option<u64>),
-    /// The agent would start one that is not there.
+    /// The agent may start an agent that does not exist.
     #[error("there is no agent `{0}`, which it may start; apply that one first")]
     NoAgent(AgentName),
     /// The agent would start itself by way of others.
     #[error("agents would start each other in a circle: {}", way(.0))]
     AgentCycle(Vec<AgentName>),
+    /// Agents or schedules name the agent that is to be removed.
+    #[error("the agent is named by {0}")]
+    AgentInUse(Uses),
+    /// A definition of an MCP server cannot be approved.
+    #[error(transparent)]
+    McpRefused(#[from] McpRefused),
     /// The disk is full.
     #[error("the disk is full: {0}")]
     Full(String),
@@ -59,7 +65,7 @@ pub enum StoreError {
         /// The cap in bytes.
         cap: u64,
     },
-    /// A stored value is damaged or missing. It stays so: asking again does not help.
+    /// A stored value is damaged or missing. A repeated read fails again.
     #[error("what is stored cannot be read: {0}")]
     Unreadable(String),
     /// The database cannot be used.

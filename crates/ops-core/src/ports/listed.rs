@@ -2,8 +2,8 @@
 
 use std::ops::Deref;
 
-/// A page of a list: the entries that can be read, and names of those that cannot. One that cannot takes no
-/// place: a page that is shorter than its limit is the last one, or large.
+/// A page of a list: the readable entries, and names of the unreadable entries. An unreadable entry takes
+/// no place: a page that is shorter than its limit is the last page, or large.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed<T> {
     /// The entries.

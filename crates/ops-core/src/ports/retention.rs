@@ -1,4 +1,4 @@
-//! Deleting what is no longer wanted: the store's verbs for it, and the folders of tasks.
+//! The store's verbs for deleting old tasks, and the folders of tasks.
 
 use super::{Counts, Fut, StoreError};
 use crate::{
@@ -7,19 +7,19 @@ use crate::{
     time::Micros,
 };
 
-/// How long tasks are kept after they ended, in microseconds; none for ever.
+/// How long tasks are kept after their end, in microseconds; `None` for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Retention {
-    /// Completed ones.
+    /// Completed tasks.
     pub completed: Option<i64>,
-    /// Failed ones, dead letters among them.
+    /// Failed tasks, dead letters among them.
     pub failed: Option<i64>,
-    /// Cancelled ones.
+    /// Cancelled tasks.
     pub cancelled: Option<i64>,
 }
 
 impl Retention {
-    /// Whether everything is kept for ever.
+    /// Whether all tasks are kept for ever.
     #[must_use]
     pub fn keeps_all(&self) -> bool {
         *self == Self::default()
@@ -38,7 +38,7 @@ impl Retention {
     }
 }
 
-/// What would be deleted, or was.
+/// Counts of deleted tasks and events, or of those tasks and events that a dry run would delete.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Expired {
     /// Tasks by state.
@@ -47,28 +47,28 @@ pub struct Expired {
     pub events: u64,
 }
 
-/// What a piece of deleting did.
+/// Progress of a deletion in pieces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
     /// There is more to do.
     More,
-    /// It is done.
+    /// The deletion is complete.
     Done,
 }
 
-/// The verbs of a store that delete, of every tenant. Each is a small transaction that
-/// does not hold up the others for long; a crash between two of them leaves what
-/// [`doomed`](RetentionStore::doomed) and [`sweep_blobs`](RetentionStore::sweep_blobs) go on with.
+/// The store's verbs that delete, over all tenants. Each verb is a small transaction that does not hold up
+/// other writers for long. After a crash between two of them, [`tombstones`](RetentionStore::tombstones)
+/// and [`sweep_blobs`](RetentionStore::sweep_blobs) find the rest of the work.
 pub trait RetentionStore: Send + Sync {
-    /// What has been kept long enough.
+    /// Counts the tasks that are old enough to be deleted.
     fn expired(&self, keep: Retention) -> Fut<'_, Result<Expired, StoreError>>;
     /// Takes away at most `limit` tasks that have been kept long enough, oldest first, with their
     /// snapshots and idempotency keys. They are not found from then on. Their logs and large values
     /// stay until they are purged.
-    fn doom(&self, keep: Retention, limit: u32) -> Fut<'_, Result<Expired, StoreError>>;
+    fn mark_deleted(&self, keep: Retention, limit: u32) -> Fut<'_, Result<Expired, StoreError>>;
     /// At most `limit` tasks that were taken away and are to be purged.
-    fn doomed(&self, limit: u32) -> Fut<'_, Result<Vec<(TenantId, TaskId)>, StoreError>>;
-    /// Deletes a piece of what is left of these tasks.
+    fn tombstones(&self, limit: u32) -> Fut<'_, Result<Vec<(TenantId, TaskId)>, StoreError>>;
+    /// Deletes a piece of the remaining rows of these tasks.
     fn purge(&self, tasks: Vec<(TenantId, TaskId)>) -> Fut<'_, Result<Progress, StoreError>>;
     /// Deletes a piece of the large values that no task refers to any more.
     fn sweep_blobs(&self) -> Fut<'_, Result<Progress, StoreError>>;
@@ -76,6 +76,7 @@ pub trait RetentionStore: Send + Sync {
 
 /// The folders of tasks.
 pub trait Workspaces: Send + Sync {
-    /// Removes the folder of a task, if it has one. What cannot be removed is reported and left.
+    /// Removes the folder of a task, if the task has a folder. A folder that cannot be removed is reported
+    /// and left.
     fn remove(&self, task: TaskId) -> Fut<'_, ()>;
 }

@@ -1,5 +1,5 @@
-//! The store's verbs for whoever holds a lease: what a worker needs and nothing else. A remote worker
-//! protocol carries exactly these.
+//! The store's verbs for holders of a lease: a worker needs these verbs and no other. A remote worker
+//! protocol carries exactly these verbs.
 
 use bytes::Bytes;
 
@@ -24,20 +24,20 @@ pub struct ClaimRequest {
     pub queue: String,
     /// How many tasks at the most.
     pub max: u32,
-    /// How fast tasks of the queue may be taken up, by all workers together; none for no limit.
+    /// How fast tasks of the queue may be taken up, by all workers together; `None` for no limit.
     pub rate: Option<Rate>,
 }
 
-/// What a worker gets.
+/// Answer to a claim.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Claimed {
     /// Tasks that the session now has.
     pub tasks: Vec<TaskRecord>,
-    /// What else there is.
+    /// Whether and when another claim is worth its cost.
     pub more: More,
 }
 
-/// When it is worth claiming again.
+/// Whether and when another claim is worth its cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum More {
     /// Once the queue is rung.
@@ -62,13 +62,13 @@ pub struct Blob {
 pub struct Snapshot {
     /// The number of the last event that is folded in.
     pub seq: u64,
-    /// The fold's version; another one is ignored and the log folded again.
+    /// Version of the fold; a reader ignores a snapshot of another version, and folds the log again.
     pub version: u32,
     /// The fold; opaque.
     pub body: Vec<u8>,
 }
 
-/// What a heartbeat answers.
+/// Answer to a heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HeartbeatReply {
     /// Tasks of the session that are being cancelled.
@@ -77,23 +77,32 @@ pub struct HeartbeatReply {
     pub pause: Vec<(TenantId, TaskId)>,
 }
 
-/// The verbs of a lease holder. Each is one atomic step; what changes a task names the epoch of its
-/// lease, and a lease that is over changes nothing.
+/// The verbs of a lease holder. Each verb is one atomic step. A verb that changes a task names the epoch of
+/// its lease, and changes nothing once the lease is over.
 pub trait RunStore: Send + Sync {
-    /// Opens a session for a worker; it lives as long as its heartbeats come.
+    /// Opens a session for a worker; the session lives as long as its heartbeats come.
     fn open_session(&self, session: SessionId) -> Fut<'_, Result<(), StoreError>>;
+    /// Says which queues the worker of a session serves. A store that one process has to itself need not know: the
+    /// process's own settings say so.
+    fn serve_queues(
+        &self,
+        _session: SessionId,
+        _queues: Vec<String>,
+    ) -> Fut<'_, Result<(), StoreError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
     /// Keeps a session and its leases alive.
     fn heartbeat(&self, session: SessionId) -> Fut<'_, Result<HeartbeatReply, StoreError>>;
-    /// Waits until the session has more to stop than its last heartbeat said. It may take longer to
-    /// notice than a heartbeat, or never notice: heartbeats go on beside it.
+    /// Waits until the session has more runs to stop than its last heartbeat said. The notice may come
+    /// later than a heartbeat, or never: heartbeats go on beside this wait.
     fn interrupted(&self, session: SessionId) -> Fut<'_, ()>;
     /// Ends a session; its leases are lost.
     fn close_session(&self, session: SessionId) -> Fut<'_, Result<(), StoreError>>;
     /// Leases ready tasks to a session: highest priority first, then oldest, and no more than the
     /// queue's rate lets through.
     fn claim(&self, request: ClaimRequest) -> Fut<'_, Result<Claimed, StoreError>>;
-    /// Commits what the holder of a lease asks, with the values that its events refer to; durable when
-    /// it returns. An append that was committed before, by the same epoch, succeeds again.
+    /// Commits a command of the lease holder, with the values that the command's events refer to; durable
+    /// on return. An append that was committed before, by the same epoch, succeeds again.
     fn record(
         &self,
         tenant: TenantId,
@@ -117,13 +126,13 @@ pub trait RunStore: Send + Sync {
         offset: u64,
         len: u64,
     ) -> Fut<'a, Result<Vec<u8>, StoreError>>;
-    /// The newest snapshot of a task, if it has one.
+    /// The newest snapshot of a task; `None` if the task has no snapshot.
     fn snapshot(
         &self,
         tenant: TenantId,
         task: TaskId,
     ) -> Fut<'_, Result<Option<Snapshot>, StoreError>>;
-    /// Keeps a snapshot in place of an older one, under the lease of this epoch.
+    /// Replaces the snapshot of a task, under the lease of this epoch.
     fn put_snapshot(
         &self,
         tenant: TenantId,

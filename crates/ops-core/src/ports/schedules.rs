@@ -7,27 +7,27 @@ use crate::{
     time::Micros,
 };
 
-/// A schedule that is to be stored, in place of one of the same name if there is one.
+/// A schedule to store; a stored schedule of the same name is replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewSchedule {
     /// Whose it is.
     pub tenant: TenantId,
     /// Its name.
     pub name: ScheduleName,
-    /// What is wanted.
+    /// The new spec.
     pub spec: ScheduleSpec,
-    /// Whether it is stopped; none leaves that as it is.
+    /// Whether the schedule is paused; `None` keeps the present state.
     pub paused: Option<bool>,
-    /// When it is due next, unless it is stopped.
+    /// The next due date, unless the schedule is paused.
     pub next_at: Option<Micros>,
-    /// What the stored one must be.
+    /// Precondition on the stored schedule.
     pub expected: ExpectedSchedule,
 }
 
-/// What a schedule must be for a change to take place.
+/// Precondition of a change to a schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ExpectedSchedule {
-    /// Anything.
+    /// No precondition.
     #[default]
     Any,
     /// Not there.
@@ -37,7 +37,7 @@ pub enum ExpectedSchedule {
 }
 
 impl ExpectedSchedule {
-    /// Whether the schedule is as it must be; `revision` is none if it is not there.
+    /// Checks the precondition; `revision` is `None` if the schedule does not exist.
     ///
     /// # Errors
     /// [`StoreError::ScheduleChanged`].
@@ -52,44 +52,44 @@ impl ExpectedSchedule {
     }
 }
 
-/// What somebody wants of a schedule that is there.
+/// A command for a stored schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ScheduleChange {
-    /// No runs until it is resumed; one that waits is passed over.
+    /// No runs until a resume; a waiting run is skipped.
     Pause {
-        /// What it must be.
+        /// Precondition on the stored schedule.
         expected: ExpectedSchedule,
     },
-    /// Runs again, next at this time. What was due meanwhile is no missed run.
+    /// Runs again, next at this time. Dates of the pause are no missed runs.
     Resume {
-        /// When it is due next.
+        /// The next due date.
         next_at: Option<Micros>,
-        /// What it must be.
+        /// Precondition on the stored schedule.
         expected: ExpectedSchedule,
     },
-    /// Takes it away, with what is known of its runs. Its tasks stay.
+    /// Deletes the schedule and the history of its runs. Its tasks stay.
     Remove {
-        /// What it must be.
+        /// Precondition on the stored schedule.
         expected: ExpectedSchedule,
     },
 }
 
-/// Schedules that ask for something, of every tenant.
+/// Schedules with work to do, of every tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DueSchedules {
-    /// Those that are due.
+    /// Schedules that are due.
     pub due: Vec<Schedule>,
-    /// Those with a run that waited and may start.
+    /// Schedules whose waiting run may start.
     pub released: Vec<Schedule>,
     /// Whether there are others with a run that waits.
     pub waiting: bool,
-    /// When the next one is due.
+    /// The next due date of the other schedules.
     pub next: Option<Micros>,
 }
 
 /// The verbs of a store for schedules. Each is one atomic step.
 pub trait ScheduleStore: Send + Sync {
-    /// Stores a schedule; says whether it is new.
+    /// Stores a schedule; tells whether the schedule is new.
     fn put_schedule(&self, new: NewSchedule) -> Fut<'_, Result<(Schedule, bool), StoreError>>;
     /// One schedule.
     fn schedule(
@@ -97,17 +97,17 @@ pub trait ScheduleStore: Send + Sync {
         tenant: TenantId,
         name: ScheduleName,
     ) -> Fut<'_, Result<Schedule, StoreError>>;
-    /// Schedules in the order of their names, after this one, at most `limit`; fewer where they have
-    /// more than [`LIST_BYTES`](super::LIST_BYTES) together. None means that there are no more.
+    /// Schedules in the order of their names, after the schedule of this name, at most `limit`; fewer where
+    /// they have more than [`LIST_BYTES`](super::LIST_BYTES) together. `None`: the list is complete.
     fn schedules(
         &self,
         tenant: TenantId,
         after: Option<ScheduleName>,
         limit: u32,
     ) -> Fut<'_, Result<Listed<Schedule>, StoreError>>;
-    /// Schedules of every tenant in the order of tenants and names, after this one, at most `limit`;
-    /// fewer where they are large. None means that there are no more. One that cannot be read is
-    /// reported and passed over.
+    /// Schedules of every tenant in the order of tenants and names, after this schedule, at most `limit`;
+    /// fewer where they are large. `None`: the list is complete. An unreadable schedule is reported and
+    /// passed over.
     fn all_schedules(
         &self,
         after: Option<(TenantId, ScheduleName)>,
@@ -127,11 +127,11 @@ pub trait ScheduleStore: Send + Sync {
         name: ScheduleName,
         limit: u32,
     ) -> Fut<'_, Result<Vec<ScheduleRun>, StoreError>>;
-    /// The schedules that are due by now, at most `limit`, and when the next one is.
+    /// The schedules that are due by now, at most `limit`, and the next due date of the others.
     fn due_schedules(&self, limit: u32) -> Fut<'_, Result<DueSchedules, StoreError>>;
-    /// Sees to the runs of a schedule: submits their tasks and moves the schedule on, in one
-    /// transaction. Gives what became of the runs; none if they had been seen to before, or if the
-    /// schedule has changed since the fire was made.
+    /// Commits the runs of a fire: submits their tasks and moves the schedule on, in one transaction. Gives
+    /// the outcome of each run; `None` if an earlier fire committed these runs, or if the schedule has
+    /// changed since the fire was made.
     fn fire_schedule(
         &self,
         tenant: TenantId,

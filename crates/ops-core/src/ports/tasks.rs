@@ -1,11 +1,11 @@
-//! The store's verbs for surfaces: submit, ask something of a task, read.
+//! The store's verbs for surfaces: submit, command, read.
 
 use super::{Fut, Listed, StoreError};
 use crate::{
     actor::Actor,
     approval::{Approval, ApprovalStatus},
     command::TaskCommand,
-    event::{ChildEnd, StoredEvent, TaskError},
+    event::{ChildEnd, StoredEvent},
     id::{TaskId, TenantId},
     json::Json,
     retry::RetryPolicy,
@@ -17,7 +17,7 @@ use crate::{
 /// A task that is to be stored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewTask {
-    /// What was asked.
+    /// The task as submitted.
     pub task: Task,
     /// Who asks.
     pub actor: Actor,
@@ -25,12 +25,14 @@ pub struct NewTask {
     pub retry: RetryPolicy,
     /// Makes a repeated request find the same task.
     pub idempotency: Option<Idempotency>,
-    /// What its log begins with, if it goes on from another task's.
+    /// The beginning of another task's log, if the new task continues that log.
     pub fork: Option<Fork>,
 }
 
-/// The beginning of another task's log, taken over by a new one.
+/// The beginning of another task's log, copied by a new task. Only [`rules::fork`](crate::rules::fork) makes
+/// a fork: a copy that parted a child's start from its end would leave a run that waits for ever.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Fork {
     /// The other task, of the same tenant.
     pub from: TaskId,
@@ -38,20 +40,20 @@ pub struct Fork {
     pub step: u32,
     /// Events up to this number are taken over, but for those about leases and states.
     pub until: u64,
-    /// So are these later ones, ascending.
+    /// Further events to copy, ascending.
     pub also: Vec<u64>,
     /// Steps that are taken over as called but are done anew, with their arguments if edited.
     pub resets: Vec<(u32, Option<serde_json::Value>)>,
     /// A message to the model before its next answer.
     pub note: Option<String>,
-    /// How children of the other task ended of which its log says no end: they went on when it was given
-    /// up, and their starts are taken over.
+    /// Ends of the other task's children that its log does not show: the children ran on after the task was
+    /// given up, and the copy has their starts.
     pub lost: Vec<ChildEnd>,
     /// Whether the other task is a dead letter, which this one takes off the list.
     pub redrives: bool,
 }
 
-/// An idempotency key and what it stands for.
+/// An idempotency key and its digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Idempotency {
     /// The key.
@@ -70,7 +72,7 @@ pub enum IdempotencyKey {
 }
 
 impl IdempotencyKey {
-    /// The key as it is stored: each has a text of its own. Those of the engine begin with a control
+    /// The stored text of the key: each key has a text of its own. Keys of the engine begin with a control
     /// character.
     #[must_use]
     pub fn stored(&self) -> std::borrow::Cow<'_, str> {
@@ -84,20 +86,29 @@ impl IdempotencyKey {
 /// A task with where it stands.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskRecord {
-    /// What was asked.
+    /// The task as submitted.
     pub task: Task,
-    /// Where it stands.
+    /// The task's lifecycle.
     pub life: Lifecycle,
     /// The result, once it is completed.
     pub result: Option<Json>,
-    /// The error, once it failed.
-    pub error: Option<TaskError>,
-    /// The limits that hold for its run, those of its agent and of the settings among them; none before
-    /// the run has begun.
+    /// The limits of the task's run, with the agent's limits and the settings; `None` before the run has
+    /// begun.
     pub in_force: Option<TaskLimits>,
+    /// Large values that a list has left out of this record.
+    pub left_out: LeftOut,
 }
 
-/// What `submit` did.
+/// Sizes, in bytes, of a task's values that are not in its record: `null` and none stand in their place.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// The input.
+    pub input: Option<u64>,
+    /// The result.
+    pub result: Option<u64>,
+}
+
+/// Outcome of a submit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Submitted {
     /// The task.
@@ -110,27 +121,27 @@ pub struct Submitted {
 /// events holds a few of them, not a thousand.
 pub const EVENT_BYTES: usize = 128 << 10;
 
-/// Lists of what people wrote or decide about (approvals, schedules, calls in doubt) have at most so
-/// many bytes of it at once, unless the first alone has more.
+/// Most bytes in a list of inputs and requests (approvals, schedules, calls in doubt), unless the first
+/// entry alone is larger.
 pub const LIST_BYTES: usize = 4 << 20;
 
 /// A decision about a step that asks for approval.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ApprovalDecision {
-    /// Who asks for it.
+    /// Actor of the decision.
     pub actor: Actor,
     /// The step.
     pub step: u32,
     /// The decision. An approval takes the arguments that the approval has by now.
     pub action: ApprovalAction,
-    /// The revision that was looked at; another one refuses. Without it, an approval is of the first
-    /// revision, and other decisions are of any.
+    /// The revision that the person looked at; another revision refuses. Without a revision, an approval is
+    /// of the first revision, and other decisions are of any.
     pub revision: Option<u32>,
     /// The person who decides, as the client names them.
     pub by: Option<String>,
 }
 
-/// What is decided about an approval.
+/// A decision about an approval.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ApprovalAction {
     /// The step may run.
@@ -152,9 +163,9 @@ pub enum ApprovalAction {
 /// Which approvals to list: newest first.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ApprovalFilter {
-    /// Only those that stand like this.
+    /// Status to filter by.
     pub status: Option<ApprovalStatus>,
-    /// Only those of this task.
+    /// Task to filter by.
     pub task: Option<TaskId>,
     /// Only those older than this number.
     pub before: Option<u64>,
@@ -167,28 +178,55 @@ pub struct ApprovalFilter {
 pub struct TaskFilter {
     /// Only these states; empty for all.
     pub states: Vec<StateName>,
-    /// Only the ones with this version-1 status.
+    /// Version-1 status to filter by.
     pub status: Option<Status>,
-    /// Only the ones of this agent.
+    /// Agent to filter by.
     pub agent: Option<String>,
-    /// Only the ones with all of these labels.
+    /// Labels to filter by: a task must have all of them.
     pub labels: std::collections::BTreeMap<String, String>,
-    /// Only the ones whose name has this text within it, ASCII case aside, or whose id begins with it.
+    /// Text within the task's name, ASCII case aside, or the beginning of the task's id.
     pub text: Option<String>,
     /// Only tasks submitted at this time or later.
     pub created_after: Option<Micros>,
     /// Only tasks submitted before this time.
     pub created_before: Option<Micros>,
-    /// Only tasks older than this one: where a page begins.
+    /// Upper bound of the id: the page begins with the next older task.
     pub before: Option<TaskId>,
     /// Only tasks that wait for somebody's word on a step.
     pub in_doubt: bool,
-    /// Only dead letters that nobody has redriven.
+    /// Whether to list only dead letters without a redrive.
     pub dead_letter: bool,
     /// Only children of this task.
     pub parent: Option<TaskId>,
     /// At most so many.
     pub limit: u32,
+    /// Whether inputs and results of more than [`MAX_INLINE_BYTES`](crate::rules::links::MAX_INLINE_BYTES) stay
+    /// where they are; [`TaskRecord::left_out`] holds their sizes.
+    pub without_large: bool,
+}
+
+impl TaskFilter {
+    /// The filter without a page's beginning, size and contents: the tasks that fit on any page.
+    #[must_use]
+    pub fn of_any_page(&self) -> Self {
+        Self {
+            before: None,
+            limit: 0,
+            without_large: false,
+            ..self.clone()
+        }
+    }
+
+    /// Whether state and status alone choose the tasks.
+    #[must_use]
+    pub fn is_by_state(&self) -> bool {
+        let by_state = Self {
+            states: self.states.clone(),
+            status: self.status,
+            ..Self::default()
+        };
+        self.of_any_page() == by_state
+    }
 }
 
 /// How many tasks there are in each state.
@@ -196,12 +234,12 @@ pub type Counts = std::collections::BTreeMap<StateName, u64>;
 
 /// The verbs that surfaces call. Each is one atomic business step.
 pub trait TaskStore: Send + Sync {
-    /// Stores a task and its first event; durable when it returns.
+    /// Stores a task and its first event; durable on return.
     fn submit(&self, new: NewTask) -> Fut<'_, Result<Submitted, StoreError>>;
-    /// Stores tasks, each on its own account: one that is refused fails no other. Those of a batch are
-    /// committed together as far as the store's groups allow.
+    /// Stores tasks independently: a refused task fails no other. The store commits the tasks of a batch
+    /// together as far as its groups allow.
     fn submit_all(&self, new: Vec<NewTask>) -> Fut<'_, Vec<Result<Submitted, StoreError>>>;
-    /// Decides and commits what is asked of a task; durable when it returns.
+    /// Decides a command and commits the outcome; durable on return.
     fn command(
         &self,
         tenant: TenantId,
@@ -209,7 +247,7 @@ pub trait TaskStore: Send + Sync {
         command: TaskCommand,
     ) -> Fut<'_, Result<Lifecycle, StoreError>>;
     /// Decides about a step that asks for approval, in the same transaction as the task's event.
-    fn judge(
+    fn decide_approval(
         &self,
         tenant: TenantId,
         task: TaskId,
@@ -222,8 +260,8 @@ pub trait TaskStore: Send + Sync {
         task: TaskId,
         step: u32,
     ) -> Fut<'_, Result<Approval, StoreError>>;
-    /// Approvals, newest first, with the number to go on before; fewer than the filter's limit where
-    /// they have more than [`LIST_BYTES`] together. None means that there are no more.
+    /// Approvals, newest first, with the number to go on before; fewer than the filter's limit where the
+    /// approvals have more than [`LIST_BYTES`] together. `None`: the list is complete.
     fn approvals(
         &self,
         tenant: TenantId,
@@ -241,10 +279,10 @@ pub trait TaskStore: Send + Sync {
     fn count(&self, tenant: TenantId, filter: TaskFilter) -> Fut<'_, Result<u64, StoreError>>;
     /// How many tasks there are.
     fn counts(&self, tenant: TenantId) -> Fut<'_, Result<Counts, StoreError>>;
-    /// Where a task stands: its record without what was asked and what came of it.
+    /// A task's lifecycle: its record without input and result.
     fn life(&self, tenant: TenantId, task: TaskId) -> Fut<'_, Result<Lifecycle, StoreError>>;
-    /// Events with a number above `after`, in order: at most `limit`, and no more than
-    /// [`EVENT_BYTES`] of bodies unless the first alone has more. None means that the log ends.
+    /// Events with a number above `after`, in order: at most `limit`, and no more than [`EVENT_BYTES`] of
+    /// bodies unless the first event alone has more. `None`: the log ends.
     fn events(
         &self,
         tenant: TenantId,
@@ -252,8 +290,8 @@ pub trait TaskStore: Send + Sync {
         after: u64,
         limit: u32,
     ) -> Fut<'_, Result<Vec<StoredEvent>, StoreError>>;
-    /// The number of the last event of a model step at or before `seq`; 0 if there is none. The
-    /// steps that were open at `seq` began after it, or are that step.
+    /// The number of the last event of a model step at or before `seq`; 0 if the log has no such event. The
+    /// steps that were open at `seq` began after this event, or are its step.
     fn turn_start(
         &self,
         tenant: TenantId,
@@ -268,6 +306,6 @@ pub trait TaskStore: Send + Sync {
         offset: u64,
         len: u64,
     ) -> Fut<'a, Result<Vec<u8>, StoreError>>;
-    /// What the store has done since it was opened.
+    /// Counters since the store was opened.
     fn stats(&self) -> Stats;
 }

@@ -1,8 +1,8 @@
-//! Time, randomness, queues and readers: the world beside the store.
+//! Time, randomness and readers: the world beside the store.
 
 use std::sync::Arc;
 
-use super::Fut;
+use super::{FoundBy, Fut};
 use crate::{
     id::{TaskId, TenantId},
     task::StateName,
@@ -19,19 +19,11 @@ pub trait Clock: Send + Sync {
 
 /// Randomness, as a parameter.
 pub trait Random: Send + Sync {
-    /// Ten random bytes: what an id needs.
+    /// Ten random bytes for an id.
     fn id_bytes(&self) -> [u8; 10];
 }
 
-/// Wakes workers. A wake-up carries no task: the worker claims by the store's policy.
-pub trait Queue: Send + Sync {
-    /// Wakes a worker that listens to the queue. It may be lost; the sweeper rings again.
-    fn wake(&self, queue: &str);
-    /// Waits until the queue may have work.
-    fn wait<'a>(&'a self, queue: &'a str) -> Fut<'a, ()>;
-}
-
-/// What followers are told: that a task's log has grown. Readers then read the log.
+/// Notice to followers: a task's log has grown. Followers then read the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hint {
     /// The tenant.
@@ -48,7 +40,7 @@ pub struct Hint {
 pub trait Live: Send + Sync {
     /// Tells the followers of a task that its log has grown.
     fn hint(&self, hint: Hint);
-    /// Passes on a piece of an answer; it may be lost.
+    /// Passes on a piece of an answer; the piece may be lost.
     fn delta(&self, tenant: TenantId, task: TaskId, delta: Delta);
     /// Follows a task.
     fn follow(&self, tenant: TenantId, task: TaskId) -> Box<dyn Follow>;
@@ -69,9 +61,9 @@ pub struct Delta {
     pub text: Arc<str>,
 }
 
-/// What a follower hears.
+/// Update for a follower of one task.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Heard {
+pub enum LogUpdate {
     /// The log has grown, or may have.
     Log,
     /// A piece of an answer.
@@ -81,37 +73,48 @@ pub enum Heard {
 /// One follower of one task.
 pub trait Follow: Send {
     /// The next thing heard. A follower that falls behind hears `Log` and has lost deltas.
-    fn next(&mut self) -> Fut<'_, Heard>;
+    fn next(&mut self) -> Fut<'_, LogUpdate>;
 }
 
-/// What a reader of a tenant's hints hears.
+/// Update for a reader of a tenant's hints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HeardHint {
+pub enum HintUpdate {
     /// A task was submitted, or its log has grown.
     Hint(Hint),
-    /// The reader was too slow: so many hints before the next one are lost, and it queries again.
+    /// The reader was too slow: so many hints before the next hint are lost, and the reader queries again.
     Missed(u64),
 }
 
-/// One reader of a tenant's hints. What it has not taken yet is bounded. Of the hints of one task that
-/// tell of the same state in a row, the reader may hear only the last.
+/// One reader of a tenant's hints. Pending hints are bounded. Of several hints of one task with the same
+/// state in a row, the reader may get only the last.
 pub trait Hints: Send {
-    /// The next thing heard. Nothing is lost if the future is dropped.
-    fn next(&mut self) -> Fut<'_, HeardHint>;
+    /// The next update. Dropping the future loses no update.
+    fn next(&mut self) -> Fut<'_, HintUpdate>;
 }
 
-/// Is told what was committed, right after the commit.
+/// Gets notice of each commit, right after the commit.
 pub trait Observer: Send + Sync {
     /// One call for each group of commits.
     fn committed(&self, notices: &[Notice]);
+    /// A queue may have work that another process has made ready.
+    fn ready(&self, _queue: &str, _by: FoundBy) {}
+    /// Whether the observer itself wakes a worker of another process when it is told of a commit that makes work of the
+    /// queue ready.
+    fn rings(&self, _queue: &str) -> bool {
+        false
+    }
+    /// Another process has added to the log of a task.
+    fn changed(&self, _hint: Hint) {}
+    /// A task has missed its date, as the process that knew the date is gone.
+    fn overdue(&self) {}
 }
 
-/// What one commit changed.
+/// Changes of one commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
     /// For the followers.
     pub hint: Hint,
-    /// The queue that has work now, if one has.
+    /// A queue that has work now.
     pub ready: Option<Arc<str>>,
     /// When the clock moves the task on, if it does.
     pub due: Option<Micros>,

@@ -1,12 +1,18 @@
-//! What a definition makes of an agent.
+//! Rules of an agent's versions.
+
+use std::fmt;
 
 use crate::{
-    agent::{self, Agent, AgentName},
+    agent::{self, Agent, AgentDigest, AgentName},
     ports::{Expected, NewAgent, StoreError, Stored},
+    schedule::ScheduleName,
     time::Micros,
 };
 
-/// What becomes of an agent that a definition is put for.
+/// The most agents, and the most schedules, that a refused removal names.
+pub const MAX_USES: u32 = 10;
+
+/// Outcome of putting a definition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Put {
     /// The agent has this version already: a change that was made is made again without harm.
@@ -15,7 +21,7 @@ pub enum Put {
     Current(Change),
 }
 
-/// What is written of an agent that gets another version.
+/// The update of an agent that gets another version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Change {
     /// Whether the agent is new.
@@ -24,16 +30,16 @@ pub struct Change {
     pub revision: u64,
     /// When the agent was made.
     pub created_at: Micros,
-    /// When it was changed.
+    /// Time of the change.
     pub updated_at: Micros,
 }
 
-/// Decides about a definition. `before` is the agent as it stands, if there is one; `starts` says which
-/// agents another one may start, none if there is no such agent.
+/// Decides about a definition. `before` is the present agent, if the agent exists; `starts` gives the
+/// agents that another agent may start, or `None` for an unknown agent.
 ///
 /// # Errors
-/// [`StoreError::AgentChanged`] if the agent is not as expected, [`StoreError::NoAgent`] and
-/// [`StoreError::AgentCycle`] if the agents that it may start do not fit, and what `starts` fails with.
+/// [`StoreError::AgentChanged`] if the precondition fails, [`StoreError::NoAgent`] and
+/// [`StoreError::AgentCycle`] if the agents to start do not fit, and the error of `starts`.
 pub fn put<E: From<StoreError>>(
     before: Option<&Agent>,
     new: &NewAgent,
@@ -43,12 +49,9 @@ pub fn put<E: From<StoreError>>(
     let spec = &new.spec;
     let current = before.map(|agent| agent.version.spec.digest);
     let is_same = current == Some(spec.digest);
-    let fits = match new.expected {
-        Expected::Any => true,
-        Expected::Absent => current.is_none(),
-        Expected::Version(digest) => current == Some(digest) || is_same,
-    };
-    if !fits {
+    // A change that was made already is made again: the answer may have been lost.
+    let is_made = is_same && matches!(new.expected, Expected::Version(_));
+    if !is_as_expected(current, new.expected) && !is_made {
         return Err(StoreError::AgentChanged(current).into());
     }
     if let Some(before) = before.filter(|_| is_same) {
@@ -74,11 +77,70 @@ pub fn put<E: From<StoreError>>(
     }))
 }
 
+/// Current definitions and schedules that name an agent: at most [`MAX_USES`] of each.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Uses {
+    /// Agents that may start the agent.
+    pub agents: Vec<AgentName>,
+    /// Schedules whose tasks run the agent.
+    pub schedules: Vec<ScheduleName>,
+}
+
+impl fmt::Display for Uses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |kind: &str, names: Vec<&str>| match names.len() {
+            0 => None,
+            1 => Some(format!("the {kind} {}", names.concat())),
+            count => {
+                let more = if count >= MAX_USES as usize {
+                    ", ..."
+                } else {
+                    ""
+                };
+                Some(format!("the {kind}s {}{more}", names.join(", ")))
+            }
+        };
+        let agents = self.agents.iter().map(AgentName::as_str).collect();
+        let schedules = self.schedules.iter().map(ScheduleName::as_str).collect();
+        let lists = [list("agent", agents), list("schedule", schedules)];
+        let lists: Vec<String> = lists.into_iter().flatten().collect();
+        f.write_str(&lists.join(" and "))
+    }
+}
+
+/// Decides about the removal of an agent. Tasks do not refuse the removal: each task is pinned to a version,
+/// and versions stay.
+///
+/// # Errors
+/// [`StoreError::AgentChanged`] if the precondition fails, [`StoreError::NotFound`] for an unknown agent, and
+/// [`StoreError::AgentInUse`] while agents or schedules name the agent: each of their later tasks would fail.
+pub fn remove(before: Option<&Agent>, expected: Expected, uses: Uses) -> Result<(), StoreError> {
+    let current = before.map(|agent| agent.version.spec.digest);
+    if !is_as_expected(current, expected) {
+        return Err(StoreError::AgentChanged(current));
+    }
+    if before.is_none() {
+        return Err(StoreError::NotFound);
+    }
+    match uses == Uses::default() {
+        true => Ok(()),
+        false => Err(StoreError::AgentInUse(uses)),
+    }
+}
+
+fn is_as_expected(current: Option<AgentDigest>, expected: Expected) -> bool {
+    match expected {
+        Expected::Any => true,
+        Expected::Absent => current.is_none(),
+        Expected::Version(digest) => current == Some(digest),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
-        agent::{AgentDigest, AgentSpec, AgentVersion},
+        agent::{AgentSpec, AgentVersion},
         id::TenantId,
         json::Json,
     };
@@ -169,6 +231,45 @@ mod tests {
                 true => assert!(done.is_ok(), "{expected:?} {digest}: {done:?}"),
                 false => assert_eq!(done.unwrap_err(), refused),
             }
+        }
+    }
+
+    #[test]
+    fn an_agent_that_agents_or_schedules_name_stays() {
+        let agents = |names: &[&str]| names.iter().map(|text| name(text)).collect();
+        let schedules = |names: &[&str]| names.iter().map(|text| text.parse().unwrap()).collect();
+        let uses = |named_by: &[&str], schedules: Vec<ScheduleName>| Uses {
+            agents: agents(named_by),
+            schedules,
+        };
+        let old = stored(1);
+        let none = uses(&[], Vec::new());
+        let version = |digest: u8| Expected::Version(AgentDigest::from_bytes([digest; 32]));
+        assert_eq!(remove(Some(&old), Expected::Any, none.clone()), Ok(()));
+        assert_eq!(remove(Some(&old), version(1), none.clone()), Ok(()));
+        let is_changed = |current| Err(StoreError::AgentChanged(current));
+        let current = Some(AgentDigest::from_bytes([1; 32]));
+        for expected in [version(7), Expected::Absent] {
+            assert_eq!(
+                remove(Some(&old), expected, none.clone()),
+                is_changed(current)
+            );
+        }
+        assert_eq!(remove(None, version(1), none.clone()), is_changed(None));
+        assert_eq!(remove(None, Expected::Any, none), Err(StoreError::NotFound));
+        for (uses, message) in [
+            (uses(&["b"], Vec::new()), "the agent b"),
+            (
+                uses(&["b", "c"], schedules(&["s"])),
+                "the agents b, c and the schedule s",
+            ),
+            (uses(&[], schedules(&["s", "t"])), "the schedules s, t"),
+        ] {
+            let refused = remove(Some(&old), Expected::Any, uses).unwrap_err();
+            assert_eq!(
+                refused.to_string(),
+                format!("the agent is named by {message}")
+            );
         }
     }
 

@@ -1,8 +1,8 @@
-//! What a decision about an approval does, and when one lapses.
+//! Rules of approvals: the effect of a decision, and the time of a lapse.
 
 use super::{Cause, DecidedApproval, Transition, clock, decide, links::Lapse};
 use crate::{
-    approval::{Approval, ApprovalStatus, NewApproval},
+    approval::{Approval, ApprovalStatus, NewApproval, PreviewOutcome},
     command::Rejection,
     id::TaskId,
     ports::{ApprovalAction, ApprovalDecision},
@@ -10,18 +10,18 @@ use crate::{
     time::Micros,
 };
 
-/// Why a decision is refused. Nothing was written.
+/// Reason for refusing a decision. A refused decision writes nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// It was decided before, or its time is over.
+    /// The approval was decided before, or its time is over.
     #[error("the approval is {}", .0.as_str())]
     Closed(ApprovalStatus),
-    /// It was edited since the client looked at it.
+    /// The approval was edited since the client looked.
     #[error("the approval is at revision {current}, not {given}")]
     Revision {
-        /// What was looked at.
+        /// The revision that the client looked at.
         given: u32,
-        /// What it is now.
+        /// The present revision.
         current: u32,
     },
     /// The task refuses.
@@ -29,15 +29,15 @@ pub enum Refused {
     Task(#[from] Rejection),
 }
 
-/// The revision of what the step itself asked for.
+/// The revision of the step's own request.
 const FIRST_REVISION: u32 = 1;
 
 /// An approval that a step asks for.
 #[must_use]
-pub fn ask(asked: NewApproval, task: TaskId, now: Micros) -> Approval {
+pub fn create(request: NewApproval, task: TaskId, now: Micros) -> Approval {
     Approval {
         task,
-        asked,
+        request,
         revision: FIRST_REVISION,
         status: ApprovalStatus::Pending,
         asked_at: now,
@@ -47,11 +47,11 @@ pub fn ask(asked: NewApproval, task: TaskId, now: Micros) -> Approval {
     }
 }
 
-/// What a decision makes of an approval and of its task.
+/// Applies a decision to an approval and to its task.
 ///
 /// # Errors
 /// [`Refused`] if the approval is not open, was edited meanwhile, or its task has ended.
-pub fn judge(
+pub fn decide_approval(
     approval: &Approval,
     life: &Lifecycle,
     decision: ApprovalDecision,
@@ -83,7 +83,7 @@ pub fn judge(
     let decided = match action {
         ApprovalAction::Approve => {
             after.status = ApprovalStatus::Approved;
-            let input = is_edited(approval).then(|| approval.asked.input.clone());
+            let input = is_edited(approval).then(|| approval.request.input.clone());
             DecidedApproval::Approved { input }
         }
         ApprovalAction::Deny { reason } => {
@@ -93,8 +93,8 @@ pub fn judge(
         }
         ApprovalAction::Edit { input, digest } => {
             after.revision += 1;
-            after.asked.input = input.clone();
-            after.asked.input_digest = digest;
+            after.request.input = input.clone();
+            after.request.input_digest = digest;
             DecidedApproval::Edited { input }
         }
     };
@@ -112,14 +112,14 @@ pub fn judge(
     Ok((after, transition))
 }
 
-/// Whether the arguments are others than those that the step asked for.
+/// Whether the arguments differ from the step's own request.
 #[must_use]
 pub fn is_edited(approval: &Approval) -> bool {
     approval.revision > FIRST_REVISION
 }
 
-/// What an open approval comes to when its task stops waiting for it; none if it stays open. One whose
-/// time was over before the task ended has not lapsed with the task.
+/// The final status of an open approval when its task stops waiting; `None` if the approval stays open. An
+/// approval whose time was over before the task ended has expired, and did not lapse with the task.
 #[must_use]
 pub fn lapse(approval: &Approval, lapse: Lapse, now: Micros) -> Option<ApprovalStatus> {
     match (approval.status, approval.standing(now), lapse) {
@@ -137,13 +137,37 @@ pub fn lapse(approval: &Approval, lapse: Lapse, now: Micros) -> Option<ApprovalS
     }
 }
 
-/// When an open approval lapses, now that the clock of its task was corrected from one time to another;
-/// none if that changes nothing.
+/// An open approval with right dates, once the clock of its task was corrected from one time to another;
+/// `None` for no change.
 #[must_use]
-pub fn correct(approval: &Approval, from: Micros, to: Micros) -> Option<Micros> {
-    let expires_at = approval.asked.expires_at?;
-    let right = clock::corrected(expires_at, from, to);
-    (right != expires_at).then_some(right)
+pub fn correct(approval: &Approval, from: Micros, to: Micros) -> Option<Approval> {
+    let mut right = approval.clone();
+    let request = &mut right.request;
+    let escalation = request.details.escalation.as_mut();
+    let dates = [
+        request.expires_at.as_mut(),
+        escalation.map(|escalation| &mut escalation.at),
+    ];
+    for date in dates.into_iter().flatten() {
+        *date = clock::corrected(*date, from, to);
+    }
+    (right != *approval).then_some(right)
+}
+
+/// An approval whose step asks once more; `None` for no change. The step brings the outcome of its preview,
+/// and nothing else counts: a repeated append must not undo an edit. The outcome comes late for an approval
+/// that was decided without it, and is recorded all the same.
+#[must_use]
+pub fn ask_again(approval: &Approval, request: NewApproval) -> Option<Approval> {
+    let before = approval.request.details.preview.as_ref()?;
+    let preview = request.details.preview?;
+    let brings =
+        before.outcome == PreviewOutcome::Pending && preview.outcome != PreviewOutcome::Pending;
+    brings.then(|| {
+        let mut after = approval.clone();
+        after.request.details.preview = Some(preview);
+        after
+    })
 }
 
 #[cfg(test)]

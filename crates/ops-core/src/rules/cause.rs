@@ -1,4 +1,4 @@
-//! What happens to a task, whoever caused it.
+//! Causes of transitions.
 
 use serde_json::Value;
 
@@ -9,8 +9,8 @@ use crate::{
     id::SessionId,
 };
 
-/// What happens to one task. Callers reach the first two through the ports; the others are a store's
-/// own, and no port takes them.
+/// A cause of one task's transition. Callers reach the first two through the ports; the others are a
+/// store's own, and no port takes them.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Cause {
     /// A person or a client asked.
@@ -28,7 +28,7 @@ pub enum Cause {
     Wake,
     /// The task's deadline has passed, and no worker holds it.
     Expire,
-    /// The clock is behind the task's last event: it was ahead.
+    /// The clock is behind the task's last event: the clock was ahead.
     CorrectClock,
     /// A claim found the task's concurrency key held by another task.
     Block {
@@ -54,7 +54,7 @@ pub enum Cause {
     ChildEnded(ChildEnd),
 }
 
-/// What was decided about a step that asked for approval.
+/// Decision about a step that requested approval.
 #[derive(Debug, Clone, PartialEq)]
 pub enum DecidedApproval {
     /// The step may run, with these arguments if it was edited.

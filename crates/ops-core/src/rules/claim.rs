@@ -1,8 +1,15 @@
-//! Who may be taken by a claim, who is blocked, and who has to wait for others.
+//! Rules of a claim: which tasks are taken, blocked, or passed over.
 //!
-//! A task that lost its worker again and again is a *suspect*: it may be what kills its workers. One
-//! suspect runs at a time, after the others, so that it has few neighbours that lose a lease with it, and
-//! an innocent one gets to an outcome, which clears it.
+//! A task that lost its worker again and again is a *crash-loop suspect*: the task may kill its workers.
+//! One suspect runs at a time, after the other tasks, so that few neighbours lose a lease with the suspect.
+//! An innocent suspect gets to an outcome, which clears the suspicion.
+//!
+//! Higher priorities go first, so tasks of a high priority that never cease to come would keep the others waiting for
+//! ever. In one slice of time of [`AGED_SHARE`] a claim therefore takes the tasks first that have been ready for
+//! [`AGED_AFTER`], oldest first, whatever their priority. The oldest such task is the next in each of these slices, so
+//! each task has its turn, and the rest of the time belongs to the priorities. The slices are drawn from the time alone,
+//! not counted: a claim writes no state for it, and all processes of a database agree. They come at irregular times, as
+//! a worker whose tasks all take as long as a period of regular ones would never claim in the right slice.
 
 use super::{Cause, Transition, decide};
 use crate::{
@@ -11,24 +18,52 @@ use crate::{
     ports::{ClaimRequest, More},
     rate::Rate,
     task::{Lifecycle, Task},
-    time::Micros,
+    time::{Micros, SECOND},
 };
 
 /// So many lost leases in a row make a task a suspect.
-pub const SUSPECT_LOSSES: u32 = 2;
+pub const CRASH_LOOP_LOSSES: u32 = 2;
 /// The most tasks in one claim.
 pub const MAX_TASKS: u32 = 1_000;
-/// About how many tasks one claim blocks at the most: what is behind more of them waits for the next
-/// claim, and other requests come between.
+/// A task that has been ready for so many microseconds may go before tasks of higher priorities.
+pub const AGED_AFTER: i64 = 60 * SECOND;
+/// One slice of so many belongs to aged tasks.
+pub const AGED_SHARE: u64 = 8;
+/// Length of a slice in microseconds.
+const SLICE: i64 = SECOND;
+/// The highest priority; the lowest is 0.
+pub const MAX_PRIORITY: u8 = 9;
+/// About how many tasks one claim blocks at the most: further tasks wait for the next claim, and other
+/// requests come between.
 pub const MAX_BLOCKED: usize = 256;
 
-/// Whether a task may be what kills its workers.
+/// Whether a task may kill its workers.
 #[must_use]
-pub fn is_suspect(life: &Lifecycle) -> bool {
-    life.lease_losses >= SUSPECT_LOSSES
+pub fn is_crash_loop_suspect(life: &Lifecycle) -> bool {
+    life.lease_losses >= CRASH_LOOP_LOSSES
 }
 
-/// The concurrency key that the task would begin under. One that has started holds its key already.
+/// Whether claims take aged tasks first at this time.
+#[must_use]
+pub fn serves_aged(now: Micros) -> bool {
+    if units::mutant!("ops-core.priorities_never_age") {
+        return false;
+    }
+    // The finaliser of SplitMix64: neighbouring numbers get unrelated ones.
+    let mut mixed = now.0.div_euclid(SLICE).cast_unsigned();
+    mixed = mixed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (mixed ^ (mixed >> 31)).is_multiple_of(AGED_SHARE)
+}
+
+/// Whether a task whose last event was at a time has waited long enough to go before higher priorities.
+#[must_use]
+pub fn is_aged(since: Micros, now: Micros) -> bool {
+    since.plus(AGED_AFTER) <= now
+}
+
+/// The concurrency key that the task would begin under. A started task holds its key already.
 #[must_use]
 pub fn key_needed<'t>(task: &'t Task, life: &Lifecycle) -> Option<&'t str> {
     let key = task.concurrency_key.as_deref();
@@ -41,33 +76,44 @@ pub enum Class {
     /// All but the suspects.
     Usual,
     /// The suspects.
-    Suspect,
+    CrashLoopSuspect,
 }
 
-/// What a claim needs to know next.
+/// The order of candidates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Highest priority first, then oldest.
+    Priority,
+    /// Oldest first.
+    Age,
+}
+
+/// Rows that a claim needs next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
-    /// At most `limit` ready tasks of a class: highest priority first, then oldest.
+    /// At most `limit` ready tasks of a class.
     Candidates {
         /// The class.
         class: Class,
+        /// The order.
+        order: Order,
         /// How many.
         limit: u32,
     },
-    /// Whether a session holds a suspect: see [`Claim::suspect_is_leased`].
-    LeasedSuspect,
+    /// Whether a session holds a suspect: see [`Claim::crash_loop_suspect_is_leased`].
+    LeasedCrashLoopSuspect,
 }
 
-/// What a claim does with a candidate.
+/// Decision about a candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {
     /// The session has it.
     Taken,
-    /// Another task holds its concurrency key; it leaves the queue until the key is free.
+    /// Another task holds its concurrency key; the candidate leaves the queue until the key is free.
     Blocked,
 }
 
-/// A claim under way. The store asks for [`Claim::wanted`] until there is nothing more.
+/// A claim under way. The store calls [`Claim::wanted`] until the claim is over.
 #[derive(Debug)]
 pub struct Claim {
     session: SessionId,
@@ -81,19 +127,30 @@ pub struct Claim {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// Looking at usual tasks; `new` of those of the last round were blocked.
+    /// The aged tasks come first.
+    Aged,
+    /// Looking at aged tasks.
+    LookingAtAged,
+    /// Looking at usual tasks; of the last round, `new` tasks were blocked.
     Usual {
         first: bool,
         new: usize,
     },
     /// A leased suspect is asked about.
     Asking,
-    Suspects,
+    CrashLoopSuspects,
     Done,
 }
 
+impl Stage {
+    const FIRST: Self = Self::Usual {
+        first: true,
+        new: 0,
+    };
+}
+
 impl Claim {
-    /// A claim at this time. `expected` is where the rate of the queue stands, if it has one.
+    /// A claim at this time. `expected` is the state of the queue's rate limit.
     #[must_use]
     pub fn new(request: &ClaimRequest, expected: Micros, now: Micros) -> Self {
         let allowed = request
@@ -105,18 +162,29 @@ impl Claim {
             taken: 0,
             blocked: 0,
             rate: request.rate.map(|rate| (rate, expected)),
-            stage: Stage::Usual {
-                first: true,
-                new: 0,
+            stage: match serves_aged(now) {
+                true => Stage::Aged,
+                false => Stage::FIRST,
             },
             now,
         }
     }
 
-    /// What has to be known next; none once the claim is over.
+    /// The rows that the claim needs next; `None` once the claim is over.
     pub fn wanted(&mut self) -> Option<Wanted> {
         if self.left == 0 {
             self.stage = Stage::Done;
+        }
+        if self.stage == Stage::Aged {
+            self.stage = Stage::LookingAtAged;
+            return Some(Wanted::Candidates {
+                class: Class::Usual,
+                order: Order::Age,
+                limit: self.left,
+            });
+        }
+        if self.stage == Stage::LookingAtAged {
+            self.stage = Stage::FIRST;
         }
         if let Stage::Usual { first, new } = self.stage {
             // Tasks whose key is held have left the queue, so that those behind them are seen.
@@ -127,32 +195,41 @@ impl Claim {
                 };
                 return Some(Wanted::Candidates {
                     class: Class::Usual,
+                    order: Order::Priority,
                     limit: self.left,
                 });
             }
             self.stage = Stage::Asking;
-            return Some(Wanted::LeasedSuspect);
+            return Some(Wanted::LeasedCrashLoopSuspect);
         }
-        if self.stage == Stage::Suspects {
+        if self.stage == Stage::CrashLoopSuspects {
             self.stage = Stage::Done;
             return Some(Wanted::Candidates {
-                class: Class::Suspect,
+                class: Class::CrashLoopSuspect,
+                order: Order::Priority,
                 limit: 1,
             });
         }
         None
     }
 
-    /// Whether a session holds a suspect: then no other one is taken.
-    pub fn suspect_is_leased(&mut self, leased: bool) {
+    /// Tells the claim whether a session holds a suspect; while a suspect is leased, no other suspect is
+    /// taken.
+    pub fn crash_loop_suspect_is_leased(&mut self, leased: bool) {
         self.stage = match leased {
             true => Stage::Done,
-            false => Stage::Suspects,
+            false => Stage::CrashLoopSuspects,
         };
     }
 
-    /// Decides about a candidate. `held` is its concurrency key, if it needs one and another task
-    /// holds it.
+    /// Whether the claim looks at this candidate now: a task that is not aged waits for its priority's turn.
+    #[must_use]
+    pub fn considers(&self, life: &Lifecycle) -> bool {
+        self.stage != Stage::LookingAtAged || is_aged(life.updated_at, self.now)
+    }
+
+    /// Decides about a candidate. `held` is its concurrency key, if the candidate needs a key that another
+    /// task holds.
     ///
     /// # Errors
     /// A [`Rejection`] if the candidate is not ready.
@@ -169,7 +246,7 @@ impl Claim {
         Ok((look, decide(life, cause, self.now)?))
     }
 
-    /// What was decided about a candidate is written.
+    /// The store has written the decision about a candidate.
     pub fn written(&mut self, look: Look) {
         match look {
             Look::Taken => {
@@ -185,7 +262,7 @@ impl Claim {
         }
     }
 
-    /// When it is worth claiming again, and where the rate of the queue stands now, if that changed.
+    /// When another claim is worth its cost, and the new state of the queue's rate limit, if that changed.
     #[must_use]
     pub fn finish(self) -> (More, Option<Micros>) {
         let full = self.left == 0;

@@ -1,18 +1,18 @@
-//! Times that were made under a clock that was ahead.
+//! Correction of times that were made under a clock that was ahead.
 //!
-//! Waits, delays and deadlines are times of the wall clock, the only one that goes on while the machine is
-//! off. A clock that stands at 2038 for a minute would leave a backoff of one second that ends in 2038. So
-//! once the clock is behind the last event of a task by more than [`SLACK`], the task is corrected: the
-//! event `task.clock_corrected` says from which time to which, and a wait that was to last three seconds
-//! lasts three seconds from then on. It is the one event by which time runs backwards within a task.
-//! A date that a person or a model asked for stays as it is.
+//! Waits, delays and deadlines are times of the wall clock, the only clock that goes on while the machine
+//! is off. A clock that stands at 2038 for a minute would leave a backoff of one second that ends in 2038.
+//! So once the clock is behind the last event of a task by more than [`SLACK`], the task is corrected: the
+//! event `task.clock_corrected` holds both times, and a wait that was to last three seconds lasts three
+//! seconds from then on. No other event makes time run backwards within a task. A date that a person or a
+//! model chose stays.
 
 use crate::{
     task::{Lifecycle, State, Wait},
     time::{Micros, SECOND},
 };
 
-/// A clock that is set back by less than this leaves everything as it is: times then come so much late.
+/// A clock that is set back by less than this leaves every date unchanged: times then come so much late.
 pub const SLACK: i64 = 5 * SECOND;
 
 /// Whether the task was written to under a clock that was ahead.
@@ -41,7 +41,7 @@ pub(crate) fn correct(life: &mut Lifecycle, from: Micros, to: Micros) {
     match &mut life.state {
         State::Scheduled { until } if is_retry => *until = corrected(*until, from, to),
         State::Waiting(wait) => match wait {
-            Wait::Timer { until } => *until = corrected(*until, from, to),
+            Wait::Timer { until, .. } => *until = corrected(*until, from, to),
             Wait::Approval { until, .. }
             | Wait::Signal { until, .. }
             | Wait::Child { until, .. }
@@ -111,7 +111,7 @@ mod tests {
         after(&life, next(&life, fail), at)
     }
 
-    /// E4: what was made in 2033 does not last until then.
+    /// engine/E4: what was made in 2033 does not last until then.
     #[test]
     fn waits_and_delays_last_as_long_as_they_were_to_last() {
         let until = AHEAD.plus(3 * SECOND);
@@ -135,7 +135,7 @@ mod tests {
         assert_eq!(approval.state.due(), Some(NOW.plus(3 * SECOND)));
     }
 
-    /// E4: the deadline counts from the start, which had passed 7 s before.
+    /// engine/E4: the deadline counts from the start, which had passed 7 s before.
     #[test]
     fn a_deadline_keeps_what_is_left_of_it() {
         let doubt = WaitRequest::InDoubt { steps: vec![1] };

@@ -15,7 +15,7 @@ use crate::{
     time::Micros,
 };
 
-/// What a cause leads to: committed as a whole or not at all. Only [`decide()`] makes one.
+/// The result of a cause: committed as a whole or not at all. Only [`decide()`] makes a transition.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Transition {
@@ -23,11 +23,11 @@ pub struct Transition {
     pub events: Vec<NewEvent>,
     /// The lifecycle after them.
     pub after: Lifecycle,
-    /// The end, if this is one.
+    /// The task's end, if the transition ends the task.
     pub outcome: Option<Outcome>,
-    /// Children that begin with it.
+    /// Children that begin with the transition.
     pub children: Vec<ChildSpec>,
-    /// Approvals that are asked for with it.
+    /// Approvals that open with the transition.
     pub approvals: Vec<NewApproval>,
 }
 
@@ -36,14 +36,14 @@ pub struct Transition {
 pub enum Outcome {
     /// With a result.
     Result(Json),
-    /// Without one.
+    /// Without a result.
     Error(TaskError),
 }
 
-/// Decides what a cause does to a task. Pure: the same arguments give the same transition.
+/// Decides a task's next transition. Pure: the same arguments give the same transition.
 ///
 /// # Errors
-/// A [`Rejection`] says why the cause does not apply; nothing changes then.
+/// A [`Rejection`] says why the cause does not apply; the task does not change then.
 pub fn decide(before: &Lifecycle, cause: Cause, now: Micros) -> Result<Transition, Rejection> {
     let name = before.state.name();
     if name.is_terminal() {
@@ -140,10 +140,10 @@ pub fn decide(before: &Lifecycle, cause: Cause, now: Micros) -> Result<Transitio
 }
 
 impl Lifecycle {
-    /// Whether the lease of an epoch is the last one of the task.
+    /// Whether the lease of an epoch is the task's last lease.
     ///
     /// # Errors
-    /// [`Rejection::StaleEpoch`] if another lease came after it.
+    /// [`Rejection::StaleEpoch`] if another lease came after the epoch.
     pub fn check_epoch(&self, epoch: u64) -> Result<(), Rejection> {
         if epoch == self.epoch || units::mutant!("ops-core.stale_epoch") {
             return Ok(());
@@ -175,7 +175,7 @@ struct Builder {
     actor: Option<Actor>,
     /// The time of the events.
     now: Micros,
-    /// What the clock shows: delays count from here.
+    /// The present time: delays count from here.
     clock: Micros,
 }
 
@@ -344,8 +344,8 @@ impl Builder {
         if let Some(in_force) = &append.limits {
             limits::hold(&mut self.after, in_force);
         }
-        self.after.ties.children |= !append.children.is_empty();
-        self.after.ties.approvals |= !append.approvals.is_empty();
+        self.after.relations.children |= !append.children.is_empty();
+        self.after.relations.approvals |= !append.approvals.is_empty();
         self.children = append.children;
         self.approvals = append.approvals;
         match append.next {
@@ -356,10 +356,10 @@ impl Builder {
             }
             Next::Fail { error, retryable } => self.fail(error, retryable),
             Next::Wait(wait) => {
-                let wait = Wait::asked(wait);
+                let wait = Wait::from_request(wait);
                 // An external event since the writer read the log may be what the run waits for: the
                 // next holder reads the log again.
-                let again = before.heard && wait.is_for_outside();
+                let again = before.external_pending && wait.is_external();
                 self.event(&TaskEvent::Waiting { wait });
                 if again {
                     self.event(&TaskEvent::Woken {});

@@ -1,4 +1,4 @@
-//! What the tests of several rules begin with.
+//! Fixtures for the tests of several rules.
 
 use std::collections::BTreeMap;
 

@@ -8,8 +8,8 @@ use crate::{
 };
 
 impl Lifecycle {
-    /// The lifecycle after one more event. Every event applies to every lifecycle: whether it may
-    /// happen is decided before, in [`decide()`](super::decide).
+    /// The lifecycle after another event. Every event applies to every lifecycle:
+    /// [`decide()`](super::decide) has decided before whether the event may happen.
     #[must_use]
     pub(crate) fn apply(mut self, event: &TaskEvent, at: Micros) -> Self {
         self.seq += 1;
@@ -33,7 +33,7 @@ impl Lifecycle {
                 self.epoch = *epoch;
                 self.attempt = *attempt;
                 self.started_at = self.started_at.or(Some(at));
-                self.heard = false;
+                self.external_pending = false;
                 State::Running { session: *session }
             }
             TaskEvent::LeaseLost { losses, .. } => {
@@ -41,8 +41,13 @@ impl Lifecycle {
                 self.ready()
             }
             TaskEvent::Waiting { wait } => State::Waiting(wait.clone()),
-            TaskEvent::RetryScheduled { attempt, until, .. } => {
+            TaskEvent::RetryScheduled {
+                attempt,
+                until,
+                error,
+            } => {
                 self.attempt = *attempt;
+                self.failure = Some(error.clone());
                 State::Scheduled { until: *until }
             }
             TaskEvent::CancelRequested {} => match self.state.session() {
@@ -50,10 +55,16 @@ impl Lifecycle {
                 None => State::Cancelled,
             },
             TaskEvent::Cancelled {} => State::Cancelled,
-            TaskEvent::Completed {} => State::Completed,
-            TaskEvent::Failed { dead_letter, .. } => State::Failed {
-                dead_letter: *dead_letter,
-            },
+            TaskEvent::Completed {} => {
+                self.failure = None;
+                State::Completed
+            }
+            TaskEvent::Failed { error, dead_letter } => {
+                self.failure = Some(error.clone());
+                State::Failed {
+                    dead_letter: *dead_letter,
+                }
+            }
             TaskEvent::Paused {} => {
                 self.paused = true;
                 match self.state {
@@ -69,7 +80,7 @@ impl Lifecycle {
                 }
             }
             TaskEvent::ChildEnded(end) => {
-                self.hear();
+                self.note_external();
                 self.children_usage += end.used;
                 match self.state {
                     State::Waiting(Wait::Child { mut tasks, until }) => {
@@ -80,12 +91,12 @@ impl Lifecycle {
                 }
             }
             TaskEvent::Limited { limits } => {
-                self.hear();
+                self.note_external();
                 limits::hold(&mut self, limits);
                 self.state
             }
             TaskEvent::ClockCorrected { from, to } => {
-                self.hear();
+                self.note_external();
                 clock::correct(&mut self, *from, *to);
                 self.state
             }
@@ -93,7 +104,7 @@ impl Lifecycle {
             | TaskEvent::Approved { .. }
             | TaskEvent::Denied { .. }
             | TaskEvent::Resolved { .. } => {
-                self.hear();
+                self.note_external();
                 self.state
             }
             TaskEvent::Forked { .. } => {
@@ -110,7 +121,7 @@ impl Lifecycle {
         self
     }
 
-    /// Ready to be claimed, unless somebody paused it.
+    /// Ready to be claimed, unless a pause was requested.
     fn ready(&self) -> State {
         if self.paused {
             State::Paused
@@ -119,8 +130,8 @@ impl Lifecycle {
         }
     }
 
-    fn hear(&mut self) {
-        self.heard |= self.state.session().is_some();
+    fn note_external(&mut self) {
+        self.external_pending |= self.state.session().is_some();
     }
 
     /// The lifecycle after one more event of the run, of which only the envelope is known.

@@ -1,9 +1,9 @@
-//! What a rerun or a redrive takes over of another task's log.
+//! Rules of a rerun and a redrive: the part of another task's log that a new task copies.
 //!
-//! Everything is read from the log itself, and nothing from what lies beside it. A fork of a fork has a
-//! log that was copied from another task: its children name that task as their parent, or retention has
-//! deleted them. A rule that looked for children by `parent = this task` found none, took over the start
-//! of a child without its end, and the new run waited for ever for a child that had ended long ago.
+//! The rules read the log itself, and no record beside the log. A fork of a fork has a log that was copied
+//! from another task: its children name that task as their parent, or retention has deleted the children. A
+//! rule that looked for children by `parent = this task` found no child, copied the start of a child
+//! without its end, and the new run waited for ever for a child that had ended long ago.
 
 use std::collections::BTreeSet;
 
@@ -22,9 +22,9 @@ use crate::{
 
 /// How the types of the engine's events about one task begin.
 pub const ENGINE_PREFIX: &str = "task.";
-/// The events among those that tell something to the run. The others are about leases and states of
-/// their own task, and no fork copies them.
-pub const TOLD: [&str; 4] = [
+/// The events of the engine that tell the run about the world. The other events are about leases and states
+/// of their own task, and no fork copies them.
+pub const EXTERNAL_KINDS: [&str; 4] = [
     "task.signalled",
     "task.child_ended",
     "task.noted",
@@ -69,8 +69,8 @@ pub enum Refused {
         "step {0} is a tool call; give it other arguments with `input`, or rerun from a model call"
     )]
     NoMessage(u32),
-    /// A child whose start would be taken over ended later, or not at all. It answers to the task that
-    /// started it, so the new task would never hear of it.
+    /// A child whose start would be copied ended later, or not at all. The child reports to the task that
+    /// started the child, so the new task would wait for ever.
     #[error(
         "step {start} started {child}, which had not ended before step {step}; rerun from step \
          {start} or from an earlier one"
@@ -92,10 +92,10 @@ fn no_step(step: u32, last: Option<u32>) -> String {
     }
 }
 
-/// What a new task takes over of the log of `from` to go on at a step.
+/// Chooses the events of the log of `from` that a new task copies to go on at a step.
 ///
 /// # Errors
-/// [`Refused`] says why there is no going on from that step.
+/// [`Refused`] says why no task can go on from the step.
 pub fn rerun(log: &[StoredEvent], from: TaskId, anew: Anew) -> Result<Fork, Refused> {
     let Anew {
         step,
@@ -135,9 +135,9 @@ pub fn rerun(log: &[StoredEvent], from: TaskId, anew: Anew) -> Result<Fork, Refu
     }
 }
 
-/// What a new task takes over of the log of a dead letter: all of it. Calls that had not begun are
-/// judged anew. Children of which the log says no end are in [`Fork::lost`] as cancelled: they were
-/// stopped when their parent was given up. Where it is known how one ended, [`child_end`] says it.
+/// Copies the whole log of a dead letter. The gate admits calls anew that had not begun. Children without
+/// an end in the log are in [`Fork::lost`] as cancelled: the engine stopped them when it gave their parent
+/// up. Where the end of such a child is known, [`child_end`] gives the end.
 #[must_use]
 pub fn redrive(log: &[StoredEvent], from: TaskId) -> Fork {
     let steps = Steps::of(log);
@@ -168,8 +168,8 @@ pub fn redrive(log: &[StoredEvent], from: TaskId) -> Fork {
 /// A result up to this size, in bytes, is told to the run that goes on from a dead letter.
 const MAX_RESULT: usize = 8 << 10;
 
-/// How a child ended whose parent was given up before; `record` is the child, if it is still there. One
-/// that is being stopped counts as cancelled.
+/// The end of a child whose parent was given up before; `record` is the child, if the store still has the
+/// child. A child that is being stopped counts as cancelled.
 #[must_use]
 pub fn child_end(child: TaskId, record: Option<&TaskRecord>) -> ChildEnd {
     let mut end = ChildEnd {
@@ -202,7 +202,7 @@ pub fn child_end(child: TaskId, record: Option<&TaskRecord>) -> ChildEnd {
         }
         (State::Failed { .. }, _) => {
             end.state = StateName::Failed;
-            end.error.clone_from(&record.error);
+            end.error.clone_from(&record.life.failure);
         }
         _ => {}
     }
@@ -212,10 +212,10 @@ pub fn child_end(child: TaskId, record: Option<&TaskRecord>) -> ChildEnd {
 /// Whether a fork takes over events of this type, within the range that it names.
 #[must_use]
 pub fn is_copied(kind: &str) -> bool {
-    !kind.starts_with(ENGINE_PREFIX) || TOLD.contains(&kind)
+    !kind.starts_with(ENGINE_PREFIX) || EXTERNAL_KINDS.contains(&kind)
 }
 
-/// The events that a fork adds behind those that it copies.
+/// The events that a fork adds behind the copied events.
 #[must_use]
 pub fn own_events(fork: &Fork) -> Vec<TaskEvent> {
     let forked = TaskEvent::Forked {
@@ -301,10 +301,10 @@ impl Steps {
         self.firsts.iter().map(|first| first.mark.number).max()
     }
 
-    /// The calls that the model asked for together with this one. They were recorded by one append, so
-    /// their first events lie next to each other. Numbers that follow each other are not enough: a call
-    /// of the machine's own takes a number as well, and its first event may come after the outcomes of
-    /// the turn. A cut there would take over the outcomes of calls that are to be done anew.
+    /// The calls of the same answer as this call. One append recorded them, so their first events lie next
+    /// to each other. Numbers that follow each other are not enough: a call of the machine's own takes a
+    /// number as well, and its first event may come after the outcomes of the turn. A cut there would copy
+    /// the outcomes of calls that are to be done anew.
     fn turn(&self, call: &First) -> Vec<First> {
         let Some(index) = self.firsts.iter().position(|first| first.seq == call.seq) else {
             return Vec::new();
@@ -328,9 +328,9 @@ impl Steps {
     }
 }
 
-/// A tool call is done anew together with the calls after it of the same answer; the outcomes of the
-/// calls before it are kept. One of those that has not begun is judged anew as well: an approval
-/// holds for the task that asked for it.
+/// A tool call is done anew together with the calls after it of the same answer; the outcomes of the calls
+/// before it are kept. The gate also admits an earlier call anew that has not begun: an approval holds for
+/// the task that requested the approval.
 fn cut_at_call(log: &[StoredEvent], calls: &[First], input: Option<&Value>, fork: &mut Fork) {
     let step = fork.step;
     let last_call = calls.iter().map(|call| call.seq).max();
@@ -367,8 +367,7 @@ fn cut_at_call(log: &[StoredEvent], calls: &[First], input: Option<&Value>, fork
     fork.also = also;
 }
 
-/// Those of the calls that have not begun: they are queued, somebody is asked about them, or has
-/// approved them.
+/// The calls that have not begun: queued calls, and calls with an open or a given approval.
 fn open_calls(log: &[StoredEvent], calls: &[First]) -> Vec<u32> {
     let is_open = |number: &u32| {
         let of_call =
@@ -396,8 +395,8 @@ fn is_retry(body: &[u8]) -> bool {
     )
 }
 
-/// The start and the end of a child go together. The end of one whose start is not taken over is left
-/// out: the run would not know the child. Starts without their ends are named, with their steps.
+/// Keeps the start and the end of a child together. An end whose start is not copied is left out: the run
+/// would not know the child. Starts without their ends are named, with their steps.
 fn settle_children(log: &[StoredEvent], mut fork: Fork) -> (Fork, Vec<(u32, TaskId)>) {
     let mut open = Vec::new();
     if units::mutant!("ops-core.children_forgotten") {

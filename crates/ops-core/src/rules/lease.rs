@@ -1,6 +1,6 @@
-//! What the holder of a lease is told, and who else is.
+//! Rules of a lease: the answer to its holder, and when a lease or a snapshot is superseded.
 
-use super::claim::is_suspect;
+use super::claim::is_crash_loop_suspect;
 use crate::{
     id::SessionId,
     task::{Lifecycle, State},
@@ -15,7 +15,7 @@ pub enum Stop {
     Pause(SessionId),
 }
 
-/// What the holder of the task is to be told, if a worker holds it and it is to stop.
+/// The instruction to the holder of a task that is to stop; `None` for no instruction.
 #[must_use]
 pub fn stop(life: &Lifecycle) -> Option<Stop> {
     match life.state {
@@ -38,19 +38,19 @@ pub fn stop(life: &Lifecycle) -> Option<Stop> {
 #[must_use]
 pub fn wakes_queue(before: &Lifecycle, after: &Lifecycle) -> bool {
     let ready = |life: &Lifecycle| matches!(life.state, State::Pending);
-    let at_large = |life: &Lifecycle| life.state.session().is_some() && is_suspect(life);
+    let at_large = |life: &Lifecycle| life.state.session().is_some() && is_crash_loop_suspect(life);
     (ready(after) && !ready(before)) || (at_large(before) && !at_large(after))
 }
 
-/// Whether a session whose last heartbeat came at `heard_at` is over. The times are those of a clock that
-/// never steps.
+/// Whether a session whose last heartbeat came at `last_heartbeat` is over. The times are those of a clock
+/// that never steps.
 #[must_use]
-pub fn is_expired(heard_at: i64, now: i64, ttl_micros: i64) -> bool {
-    now.saturating_sub(heard_at) > ttl_micros
+pub fn is_expired(last_heartbeat: i64, now: i64, ttl_micros: i64) -> bool {
+    now.saturating_sub(last_heartbeat) > ttl_micros
 }
 
-/// Whether a snapshot takes the place of an older one; each is a version of the fold and the number of
-/// the last event in it. A worker may send snapshots out of order.
+/// Whether a snapshot replaces an older snapshot; each is a version of the fold and the number of its last
+/// event. A worker may send snapshots out of order.
 #[must_use]
 pub fn replaces((version, seq): (u32, u64), (old_version, old_seq): (u32, u64)) -> bool {
     version != old_version || seq >= old_seq

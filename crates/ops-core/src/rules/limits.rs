@@ -1,8 +1,9 @@
-//! What the limits of a task come to.
+//! Rules of a task's limits.
 //!
-//! A run keeps to its limits as long as a worker drives it. The limit on its time goes on while none does:
-//! a task that waits for its next attempt, for a decision about a step in doubt, or for a worker of a queue
-//! that nobody serves would hold its concurrency key for ever. So the engine ends it at its deadline.
+//! A run keeps to its limits as long as a worker drives the run. The limit on its time goes on without a
+//! worker: a task that waits for its next attempt, for a decision about a step in doubt, or for a worker of
+//! a queue that nobody serves would hold its concurrency key for ever. So the engine ends the task at its
+//! deadline.
 
 use crate::{
     event::TaskError,
@@ -10,7 +11,7 @@ use crate::{
     time::Micros,
 };
 
-/// The code of a task that did not end by its deadline. A run that ends itself has the same one.
+/// The code of a task that did not end by its deadline. A run that ends itself has the same code.
 pub const TIMEOUT: &str = "timeout";
 
 /// The code of a task that did not start in time.
@@ -30,11 +31,11 @@ pub(crate) fn hold(life: &mut Lifecycle, limits: &TaskLimits) {
     }
 }
 
-/// When the engine ends the task; none if it does not, or not in its present state.
+/// When the engine ends the task; `None` if the engine does not, or not in the task's present state.
 ///
-/// Whoever holds the lease sees to the deadline itself, and records what it knows by then. A person who
-/// paused the task may want to give it more time before it goes on. A run that waits for another limit
-/// has looked at its deadline.
+/// The holder of a lease sees to the deadline itself, and records its results by then. A person who paused
+/// the task may want to give the task more time before its resume. A run that waits for another limit has
+/// looked at its deadline.
 #[must_use]
 pub fn expires(life: &Lifecycle) -> Option<Micros> {
     if life.paused || units::mutant!("ops-core.no_deadline_without_a_worker") {
@@ -92,6 +93,11 @@ pub(crate) fn expired(life: &Lifecycle) -> TaskError {
                 steps.join(", ")
             )
         }
+        State::Waiting(Wait::Timer { .. }) => {
+            "it waited for a timer, such as the one before the next try of a model call that failed; `opspawn task \
+             logs` names the last failure"
+                .to_owned()
+        }
         State::Waiting(wait) => format!("it waited: {}", wait.name()),
         State::Pending
         | State::Paused
@@ -107,7 +113,7 @@ pub(crate) fn expired(life: &Lifecycle) -> TaskError {
     }
 }
 
-/// Limits laid over others: those that are named replace the ones below.
+/// Limits laid over others: a named limit replaces the limit below.
 #[must_use]
 pub fn lay_over(new: TaskLimits, below: TaskLimits) -> TaskLimits {
     TaskLimits {
@@ -134,7 +140,7 @@ mod tests {
         task::WaitRequest,
     };
 
-    /// E5: a deadline is kept where no worker is there to keep it.
+    /// engine/E5: a deadline is kept where no worker is there to keep it.
     #[test]
     fn a_task_expires_where_nobody_else_sees_to_its_deadline() {
         let timed = |timeout, on_exhausted| {

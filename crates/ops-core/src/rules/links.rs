@@ -1,12 +1,12 @@
-//! What a transition means for whom the task is linked to: its parent, its children, the approvals that
-//! it asked for, and those that wait for its concurrency key.
+//! Effects of a transition on linked tasks: the parent, the children, the open approvals, and the tasks
+//! that wait for the concurrency key.
 //!
-//! All of it commits with the transition, so that no crash comes between the two. A linked task that
-//! refuses, or that cannot be read, is left as it is and does not fail the others.
+//! All effects commit with the transition, so that no crash comes between the two. A linked task that
+//! refuses, or that cannot be read, stays unchanged and does not fail the others.
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
-use super::{Cause, Outcome};
+use super::{Cause, Outcome, claim};
 use crate::{
     event::{ChildEnd, StoredResult},
     id::TaskId,
@@ -17,7 +17,7 @@ use crate::{
 /// Values of more bytes are kept by their digest: a parent is told where a larger result of its child is.
 pub const MAX_INLINE_BYTES: usize = 8 << 10;
 
-/// What follows a transition. The store loads the targets and decides about each.
+/// An effect of a transition on linked records. The store loads the targets and decides about each.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Follow {
     /// Stop the children that have not ended: they do not outlive their parent, nor go on while it is
@@ -28,28 +28,28 @@ pub enum Follow {
     /// Move the dates of the approvals of the task that are still open, as [`super::approval::correct`]
     /// says.
     CorrectApprovals {
-        /// What the clock showed.
+        /// The wrong time of the clock.
         from: Micros,
-        /// What it shows now.
+        /// The corrected time.
         to: Micros,
     },
     /// Tell the parent.
-    TellParent(ChildEnd),
-    /// Ready tasks that wait for the concurrency key of this one, unless another task holds it: those
-    /// of [`turns`].
+    NotifyParent(ChildEnd),
+    /// Ready the tasks that wait for this task's concurrency key, unless another task holds the key: see
+    /// [`turns`].
     ReleaseKey,
 }
 
 /// Which open approvals lapse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lapse {
-    /// Those whose time is over.
+    /// Approvals whose time is over.
     Overdue,
     /// All: the task has ended.
     All,
 }
 
-/// What follows a transition. `stored` is where the result is kept, if that is not in the row.
+/// The effects of a transition. `stored` is where the result is kept, if the result is not in the row.
 #[must_use]
 pub fn follow(
     before: &Lifecycle,
@@ -58,14 +58,14 @@ pub fn follow(
     stored: Option<StoredResult>,
 ) -> Vec<Follow> {
     let mut follows = Vec::new();
-    let ties = after.ties;
+    let relations = after.relations;
     let ended = after.state.name().is_terminal();
     let stopped = ended || matches!(after.state, State::Cancelling { .. });
     let stopped = stopped && !units::mutant!("ops-core.children_go_on");
-    if ties.children && stopped && before.state != after.state {
+    if relations.children && stopped && before.state != after.state {
         follows.push(Follow::StopChildren);
     }
-    if ties.approvals {
+    if relations.approvals {
         let waited = matches!(before.state, State::Waiting(Wait::Approval { .. }));
         if after.updated_at < before.updated_at {
             follows.push(Follow::CorrectApprovals {
@@ -79,10 +79,10 @@ pub fn follow(
             follows.push(Follow::LapseApprovals(Lapse::Overdue));
         }
     }
-    if ties.parent && ended {
-        follows.push(Follow::TellParent(child_end(after, outcome, stored)));
+    if relations.parent && ended {
+        follows.push(Follow::NotifyParent(child_end(after, outcome, stored)));
     }
-    let key = ties.key && !units::mutant!("ops-core.key_is_kept");
+    let key = relations.key && !units::mutant!("ops-core.key_is_kept");
     if key && (ended || leaves_turn(before, after)) {
         follows.push(Follow::ReleaseKey);
     }
@@ -90,12 +90,12 @@ pub fn follow(
 }
 
 impl Follow {
-    /// What happens to each task that the follow is about. Approvals are no tasks.
+    /// The cause for each target task. Approvals are no tasks.
     #[must_use]
     pub fn cause(self) -> Option<Cause> {
         match self {
             Self::StopChildren => Some(Cause::ParentStopped),
-            Self::TellParent(end) => Some(Cause::ChildEnded(end)),
+            Self::NotifyParent(end) => Some(Cause::ChildEnded(end)),
             Self::ReleaseKey => Some(Cause::Unblock),
             Self::LapseApprovals(_) | Self::CorrectApprovals { .. } => None,
         }
@@ -111,26 +111,42 @@ pub struct Waiter<'a> {
     pub queue: &'a str,
     /// Its priority.
     pub priority: u8,
+    /// Time of its last event.
+    pub since: Micros,
 }
 
-/// Whose turn it is among those that wait for a free key: the first of each queue, by priority and age.
+/// The tasks whose turn it is among the waiters for a free key: the first of each queue, by priority and
+/// age. In a slice of time that belongs to aged tasks (see [`claim`]) the oldest waiter of a queue goes first, once
+/// the waiter is aged: waiters of a low priority would starve as ready tasks would.
 ///
-/// A claim decides which of them has the key, and blocks the others again. If a single one were
-/// readied, the key would wait with it for as long as its queue is full, held back by a rate, or served
-/// by nobody. Within a queue none could go before the first.
+/// A claim decides which of them gets the key, and blocks the others again. If only one waiter were
+/// readied, the key would wait with that task for as long as the task's queue is full, held back by a rate
+/// limit, or without a worker. Within a queue no other waiter could go before the first.
 #[must_use]
-pub fn turns<'a>(waiters: impl IntoIterator<Item = Waiter<'a>>) -> Vec<TaskId> {
-    let mut first: BTreeMap<&str, (Reverse<u8>, TaskId)> = BTreeMap::new();
+pub fn turns<'a>(waiters: impl IntoIterator<Item = Waiter<'a>>, now: Micros) -> Vec<TaskId> {
+    let mut queues: BTreeMap<&str, (Waiter<'_>, Waiter<'_>)> = BTreeMap::new();
+    let turn = |waiter: &Waiter<'_>| (Reverse(waiter.priority), waiter.task);
     for waiter in waiters {
-        let turn = (Reverse(waiter.priority), waiter.task);
-        let known = first.entry(waiter.queue).or_insert(turn);
-        *known = turn.min(*known);
+        let (first, oldest) = queues.entry(waiter.queue).or_insert((waiter, waiter));
+        if turn(&waiter) < turn(first) {
+            *first = waiter;
+        }
+        if waiter.task < oldest.task {
+            *oldest = waiter;
+        }
     }
-    first.into_values().map(|(_, task)| task).collect()
+    let by_age = claim::serves_aged(now);
+    let tasks = queues.into_values().map(|(first, oldest)| {
+        match by_age && claim::is_aged(oldest.since, now) {
+            true => oldest.task,
+            false => first.task,
+        }
+    });
+    tasks.collect()
 }
 
-/// Whether the task was ready to begin and is paused now: it may be the one whose turn it was to take
-/// its concurrency key.
+/// Whether the task was ready to begin and is paused now: the concurrency key may have been offered to this
+/// task.
 fn leaves_turn(before: &Lifecycle, after: &Lifecycle) -> bool {
     matches!(before.state, State::Pending)
         && matches!(after.state, State::Paused)

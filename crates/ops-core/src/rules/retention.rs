@@ -1,11 +1,11 @@
-//! What retention may delete.
+//! Rules of retention.
 
 use crate::{id::TaskId, ports::Retention, task::StateName, time::Micros};
 
-/// What has to be known of a task that may be deleted. It is not the whole lifecycle: a task whose row
-/// is damaged is deleted in its time as well.
+/// The facts about a task that retention decides by. They are not the whole lifecycle: a task whose row is
+/// damaged is deleted in its time as well.
 #[derive(Debug, Clone, Copy)]
-pub struct Kept {
+pub struct RetentionCandidate {
     /// The task. Its id begins with the time of its submit.
     pub id: TaskId,
     /// The state of the task.
@@ -14,8 +14,8 @@ pub struct Kept {
     pub completed_at: Option<Micros>,
     /// Whether the task has a parent that has not ended, and may ask for its child.
     pub parent_goes_on: bool,
-    /// Whether no task was stored after this one. A store may number tasks in their order: the number of
-    /// the newest would be given again, while something of the task is left.
+    /// Whether no task was stored after this task. A store may number tasks in their order: the number of
+    /// the newest would be given again, while rows of the task are left.
     pub is_newest: bool,
 }
 
@@ -25,17 +25,17 @@ pub fn above(time: Micros) -> TaskId {
     TaskId::new(Micros(time.0.max(0)), [0xff; 10])
 }
 
-/// Whether a task has been kept long enough. One that was submitted under a clock that was ahead may have
-/// ended before its submit: it is kept from its submit on.
+/// Whether a task has been kept long enough. A task that was submitted under a clock that was ahead may
+/// have ended before its submit: such a task is kept from its submit on.
 #[must_use]
-pub fn may_delete(kept: Kept, keep: Retention, now: Micros) -> bool {
-    let Kept {
+pub fn may_delete(candidate: RetentionCandidate, keep: Retention, now: Micros) -> bool {
+    let RetentionCandidate {
         id,
         state,
         completed_at,
         parent_goes_on,
         is_newest,
-    } = kept;
+    } = candidate;
     let Some(ended) = completed_at else {
         return false;
     };
@@ -63,8 +63,8 @@ mod tests {
         cancelled: Some(100),
     };
 
-    fn kept(life: &Lifecycle) -> Kept {
-        Kept {
+    fn candidate(life: &Lifecycle) -> RetentionCandidate {
+        RetentionCandidate {
             id: life.id,
             state: life.state.name(),
             completed_at: life.completed_at,
@@ -78,26 +78,26 @@ mod tests {
         let cancel = Cause::Task(TaskAction::Cancel.by(Actor::Local));
         let cancelled = after(&ready(1), cancel);
         let ended = cancelled.completed_at.unwrap();
-        let at = |later: i64| may_delete(kept(&cancelled), KEEP, ended.plus(later));
+        let at = |later: i64| may_delete(candidate(&cancelled), KEEP, ended.plus(later));
         assert!(!at(0) && !at(100), "it is kept for as long as that");
         assert!(at(101));
         for life in [ready(1), running(1)] {
-            assert!(!may_delete(kept(&life), KEEP, Micros(i64::MAX)));
+            assert!(!may_delete(candidate(&life), KEEP, Micros(i64::MAX)));
         }
         let long_after = ended.plus(1_000);
         let all = Retention::default();
-        assert!(!may_delete(kept(&cancelled), all, long_after));
-        let ahead = Kept {
+        assert!(!may_delete(candidate(&cancelled), all, long_after));
+        let ahead = RetentionCandidate {
             id: TaskId::new(long_after, [1; 10]),
-            ..kept(&cancelled)
+            ..candidate(&cancelled)
         };
         assert!(!may_delete(ahead, KEEP, long_after));
         assert!(may_delete(ahead, KEEP, long_after.plus(100)));
         for (parent_goes_on, is_newest) in [(true, false), (false, true)] {
-            let stays = Kept {
+            let stays = RetentionCandidate {
                 parent_goes_on,
                 is_newest,
-                ..kept(&cancelled)
+                ..candidate(&cancelled)
             };
             assert!(!may_delete(stays, KEEP, long_after));
         }

@@ -1,33 +1,33 @@
-//! What becomes of schedules and of their runs.
+//! Rules of schedules and of their runs.
 
 use std::collections::BTreeSet;
 
 use crate::{
     id::TaskId,
     ports::{NewSchedule, ScheduleChange, StoreError},
-    schedule::{Occasion, Overlap, RunOutcome, Schedule, ScheduleRun, Trigger, Verdict, admit},
+    schedule::{Disposition, Occasion, Overlap, RunOutcome, Schedule, ScheduleRun, Trigger, admit},
     time::Micros,
 };
 
-/// How many runs of a schedule are kept, beside those that wait or whose tasks have not ended.
-pub const KEPT_RUNS: u32 = 100;
+/// How many runs of a schedule are kept, beside the runs that wait or whose tasks have not ended.
+pub const MAX_KEPT_RUNS: u32 = 100;
 
-/// What becomes of a schedule that is put.
+/// Outcome of putting a schedule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Put {
-    /// It is new.
+    /// The schedule is new.
     Created(Schedule),
-    /// It is another one now.
+    /// The schedule has changed.
     Changed(Schedule),
-    /// It was so before.
+    /// The schedule stays the same.
     Unchanged(Schedule),
 }
 
-/// Decides about a schedule that is put. What was requested already changes nothing; a change of
-/// anything but the dates keeps the next one, so that a missed run is still made up for.
+/// Decides about a schedule that is put. A request equal to the stored schedule changes nothing; a change
+/// of anything but the dates keeps the next date, so that a missed run is still made up for.
 ///
 /// # Errors
-/// [`StoreError::ScheduleChanged`] if the stored one is not as expected.
+/// [`StoreError::ScheduleChanged`] if the precondition fails.
 pub fn put(before: Option<&Schedule>, new: NewSchedule, now: Micros) -> Result<Put, StoreError> {
     let NewSchedule {
         tenant,
@@ -67,14 +67,14 @@ pub fn put(before: Option<&Schedule>, new: NewSchedule, now: Micros) -> Result<P
     })
 }
 
-/// What a change makes of a schedule.
+/// Outcome of a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Changed {
-    /// It was so before.
+    /// The schedule stays the same.
     Unchanged,
-    /// It is this one now.
+    /// The schedule after the change.
     To(Schedule),
-    /// It is removed, with what is known of its runs.
+    /// The schedule is removed, with the history of its runs.
     Removed,
 }
 
@@ -121,41 +121,44 @@ pub fn is_due(schedule: &Schedule, now: Micros) -> bool {
     schedule.next_at.is_some_and(|next| next <= now)
 }
 
-/// What has to be known of a schedule whose runs are seen to.
+/// The facts about a schedule that a fire decides by.
 #[derive(Debug)]
 pub struct Found<'a> {
     /// The schedule.
     pub schedule: &'a Schedule,
     /// Whether a task that it started has not ended.
     pub busy: bool,
-    /// The dates among those of the fire for which the clock's run was noted before.
+    /// The dates of the fire for which the calendar's run was noted before.
     pub noted: BTreeSet<Micros>,
 }
 
 /// One thing to do for a fire, in this order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Act {
-    /// Note what became of a run.
+    /// Note the outcome of a run.
     Note(ScheduleRun),
-    /// Submit the task of the run at this place of the fire, and note what [`started`] says.
+    /// Submit the task of the run at this index of the fire, and note the result of [`started`].
     Start {
         /// The place.
         run: usize,
-        /// When it was due.
+        /// Due date.
         due: Micros,
+        /// Whether the tasks of earlier runs that have not ended are cancelled once the new one is accepted. The
+        /// schedule is the actor.
+        cancels: bool,
     },
     /// Take back the note of the clock's run of this date, which waited: a new one follows.
     Forget(Micros),
-    /// The run of this date waited: note that it is passed over.
+    /// The run of this date waited: note that the run is skipped.
     PassOver(Micros),
 }
 
-/// What a fire does. Nothing of it is done unless all of it is.
+/// The acts of a fire: all of them commit, or none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fired {
     /// Why there are runs.
     pub trigger: Trigger,
-    /// What to do.
+    /// The acts, in order.
     pub acts: Vec<Act>,
     /// When the schedule is due next.
     pub next_at: Option<Micros>,
@@ -163,8 +166,8 @@ pub struct Fired {
     pub waiting: Option<Micros>,
 }
 
-/// Decides about the runs of a fire: `runs` are their dates, each with the reason if there can be no
-/// task. None if the fire was seen to before, or was made for another revision.
+/// Decides about the runs of a fire: `runs` are their dates, each with the reason if the run has no task.
+/// `None` if the fire was committed before, or was made for another revision.
 #[must_use]
 pub fn fire(
     found: Found<'_>,
@@ -184,12 +187,12 @@ pub fn fire(
         Occasion::Due { .. } => schedule.spec.overlap,
         // Somebody asked for a run meanwhile: the one that waits goes on waiting.
         Occasion::Waited { .. } if busy => return None,
-        Occasion::Asked | Occasion::Waited { .. } => Overlap::Allow,
+        Occasion::Manual | Occasion::Waited { .. } => Overlap::Allow,
     };
     let (trigger, next_at, mut waiting) = match occasion {
-        Occasion::Asked => (Trigger::Manual, schedule.next_at, schedule.waiting),
-        Occasion::Waited { .. } => (Trigger::Clock, schedule.next_at, None),
-        Occasion::Due { next, .. } => (Trigger::Clock, next, schedule.waiting),
+        Occasion::Manual => (Trigger::Manual, schedule.next_at, schedule.waiting),
+        Occasion::Waited { .. } => (Trigger::Due, schedule.next_at, None),
+        Occasion::Due { next, .. } => (Trigger::Due, next, schedule.waiting),
     };
     let run = |due, outcome| ScheduleRun {
         due,
@@ -205,26 +208,27 @@ pub fn fire(
     {
         acts.push(Act::Note(run(due, RunOutcome::Missed)));
     }
-    let verdicts = admit(overlap, busy, runs.len());
-    for (place, ((due, refused), verdict)) in runs.iter().zip(verdicts).enumerate() {
+    let dispositions = admit(overlap, busy, runs.len());
+    for (place, ((due, refused), disposition)) in runs.iter().zip(dispositions).enumerate() {
         match (occasion, trigger) {
             (Occasion::Waited { .. }, _) => acts.push(Act::Forget(*due)),
-            (_, Trigger::Clock) if !noted.insert(*due) => continue,
-            (_, Trigger::Clock | Trigger::Manual) => {}
+            (_, Trigger::Due) if !noted.insert(*due) => continue,
+            (_, Trigger::Due | Trigger::Manual) => {}
         }
-        let act = match (verdict, refused) {
-            (Verdict::Start, None) => Act::Start {
+        let act = match (disposition, refused) {
+            (Disposition::Start, None) => Act::Start {
                 run: place,
                 due: *due,
+                cancels: busy && overlap == Overlap::CancelOther,
             },
-            (Verdict::Start, Some(why)) => {
+            (Disposition::Start, Some(why)) => {
                 Act::Note(run(*due, RunOutcome::Refused((*why).to_owned())))
             }
-            (Verdict::Wait, _) => {
+            (Disposition::Wait, _) => {
                 acts.extend(waiting.replace(*due).map(Act::PassOver));
                 Act::Note(run(*due, RunOutcome::Waiting))
             }
-            (Verdict::Skip, _) => Act::Note(run(*due, RunOutcome::Skipped)),
+            (Disposition::Skip, _) => Act::Note(run(*due, RunOutcome::Skipped)),
         };
         acts.push(act);
     }
@@ -241,12 +245,12 @@ pub fn fire(
 pub fn dates(occasion: Occasion, runs: &[(Micros, Option<&str>)]) -> BTreeSet<Micros> {
     let own = match occasion {
         Occasion::Due { due, .. } => Some(due),
-        Occasion::Waited { .. } | Occasion::Asked => None,
+        Occasion::Waited { .. } | Occasion::Manual => None,
     };
     runs.iter().map(|(due, _)| *due).chain(own).collect()
 }
 
-/// What became of a run whose task was submitted, or refused by the store.
+/// The outcome of a run whose task was submitted, or refused by the store.
 #[must_use]
 pub fn started(submitted: Result<TaskId, StoreError>) -> RunOutcome {
     match submitted {
@@ -259,7 +263,7 @@ pub fn started(submitted: Result<TaskId, StoreError>) -> RunOutcome {
 /// not ended.
 #[must_use]
 pub fn is_forgotten(outcome: &RunOutcome, newer: usize, task_goes_on: bool) -> bool {
-    let is_old = u32::try_from(newer).map_or(true, |newer| newer >= KEPT_RUNS);
+    let is_old = u32::try_from(newer).map_or(true, |newer| newer >= MAX_KEPT_RUNS);
     match outcome {
         RunOutcome::Waiting => false,
         RunOutcome::Started(_) => is_old && !task_goes_on,
@@ -267,12 +271,12 @@ pub fn is_forgotten(outcome: &RunOutcome, newer: usize, task_goes_on: bool) -> b
     }
 }
 
-/// Whether what a fire found is still so.
+/// Whether the state that the fire found still holds.
 fn stands(schedule: &Schedule, occasion: Occasion) -> bool {
     match occasion {
         Occasion::Due { due, .. } => schedule.next_at == Some(due),
         Occasion::Waited { due } => schedule.waiting == Some(due),
-        Occasion::Asked => true,
+        Occasion::Manual => true,
     }
 }
 

@@ -8,14 +8,14 @@ use crate::{
     id::TaskId,
     ports::NewTask,
     rules::limits,
-    task::{Lifecycle, Parent, State, Task, TaskLimits, Ties},
+    task::{Lifecycle, Parent, Relations, State, Task, TaskLimits},
     time::Micros,
 };
 
 /// The longest name of a task, an agent or a label, in bytes.
 pub const MAX_NAME_BYTES: usize = 256;
 
-/// What a new task begins with. Only [`submit`] makes one.
+/// The beginning of a new task. Only [`submit`] makes a beginning.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Birth {
@@ -48,17 +48,18 @@ pub fn submit(new: &NewTask, copied: u64, now: Micros) -> Birth {
         timeout: None,
         start_by: None,
         waits_for_limits: false,
-        heard: false,
-        ties: Ties {
+        external_pending: false,
+        relations: Relations {
             parent: task.parent.is_some(),
             key: task.concurrency_key.is_some(),
-            ..Ties::default()
+            ..Relations::default()
         },
         usage: Usage::default(),
         children_usage: Usage::default(),
         started_at: None,
         updated_at: task.created_at,
         completed_at: None,
+        failure: None,
     };
     let mut life = blank.apply(&event, now.max(task.created_at));
     life.seq += copied;
@@ -75,18 +76,18 @@ pub fn submit(new: &NewTask, copied: u64, now: Micros) -> Birth {
 /// Which version of its agent a new task is pinned to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pin<'a> {
-    /// This one.
+    /// This version.
     Version(AgentDigest),
-    /// The one of another task.
+    /// The version of another task.
     AsTask(TaskId),
-    /// The current one of this agent, if there is such an agent.
+    /// The current version of this agent, if the agent exists.
     Current(&'a str),
-    /// None: the task names no agent.
+    /// The task names no agent.
     Nothing,
 }
 
-/// Which version of its agent a new task is pinned to: the one that was asked for, else that of the
-/// task whose log it goes on from, else the current one.
+/// The agent's version that a new task is pinned to: the requested version, else that of the task whose log
+/// is copied, else the current version.
 #[must_use]
 pub fn pin(new: &NewTask) -> Pin<'_> {
     match (new.task.agent_digest, &new.fork, &new.task.agent_id) {
@@ -102,29 +103,30 @@ pub fn pin(new: &NewTask) -> Pin<'_> {
 /// itself would be thousands of tasks in seconds.
 ///
 /// # Errors
-/// [`Rejection::Tree`] if it would have more than `most` tasks.
-pub fn room(children: &[ChildSpec], tasks: u64, most: u64) -> Result<(), Rejection> {
-    let asked = children.len() as u64;
+/// [`Rejection::Tree`] if it would have more than `limit` tasks.
+pub fn room(children: &[ChildSpec], tasks: u64, limit: u64) -> Result<(), Rejection> {
+    let requested = children.len() as u64;
     match children.first() {
         Some(first)
-            if tasks.saturating_add(asked) > most && !units::mutant!("ops-core.tree_total") =>
+            if tasks.saturating_add(requested) > limit
+                && !units::mutant!("ops-core.tree_total") =>
         {
             Err(Rejection::Tree {
                 step: first.step,
-                asked,
+                requested,
                 tasks,
-                most,
+                limit,
             })
         }
         Some(_) | None => Ok(()),
     }
 }
 
-/// The task of a child that a run asks for. What the parent's request says holds for the child as well;
-/// what the run asks for is cut to what the parent has. `parent` needs no input.
+/// The task of a child that a run requests. Terms of the parent's submit hold for the child as well; the
+/// child's limits are cut to the parent's remaining limits. `parent` needs no input.
 ///
 /// # Errors
-/// [`Rejection::Child`] if no generation may follow the parent's, or the agent cannot be one.
+/// [`Rejection::Child`] if no generation may follow the parent's, or the agent cannot be a child's agent.
 pub fn child(
     spec: ChildSpec,
     parent: &Task,
@@ -149,7 +151,8 @@ pub fn child(
         return Err(refuse("the name of an agent has 1 to 256 bytes"));
     }
     let same_agent = spec.agent.is_none() || spec.agent == parent.agent_id;
-    let least = |asked: Option<u64>, most: Option<u64>| asked.into_iter().chain(most).min();
+    let least =
+        |requested: Option<u64>, limit: Option<u64>| requested.into_iter().chain(limit).min();
     let left = |end: Micros| end.0.saturating_sub(now.0).max(1);
     Ok(NewTask {
         task: Task {
@@ -188,7 +191,7 @@ pub fn child(
     })
 }
 
-/// A model chooses the name: what is too long is cut, as the name only shows what a task is.
+/// A model chooses the name: a long name is cut, as the name only labels the task.
 fn short(mut name: String) -> String {
     name.truncate(name.floor_char_boundary(MAX_NAME_BYTES));
     name

@@ -1,7 +1,8 @@
-//! A lifecycle as columns: what every dialect of the store writes, and reads back.
+//! A lifecycle as columns, as every dialect of the store writes and reads them.
 
-use super::{Lifecycle, State, StateName, Ties, Wait};
+use super::{Lifecycle, Relations, State, StateName, Wait};
 use crate::{
+    event::TaskError,
     id::{SessionId, TaskId},
     retry::RetryPolicy,
     time::Micros,
@@ -17,7 +18,7 @@ pub struct StateRow {
     pub session: Option<SessionId>,
     /// When the clock moves the task on.
     pub due: Option<Micros>,
-    /// What a waiting task waits for.
+    /// Condition that a waiting task waits for.
     pub wait: Option<Wait>,
     /// Whether a failed task was given up after all its attempts.
     pub dead_letter: bool,
@@ -44,13 +45,13 @@ pub struct LifeRow {
     pub run_started: bool,
     /// Paused, heard, the links and the policy on limits, as [`Lifecycle::flags`] packs them.
     pub flags: u8,
-    /// How long it may take, in microseconds from its first start.
+    /// Longest duration in microseconds, from the task's first start.
     pub timeout: Option<i64>,
-    /// When it must have started.
+    /// Latest first start.
     pub start_by: Option<Micros>,
-    /// What the model calls of the task used.
+    /// Usage of the task's model calls.
     pub usage: Usage,
-    /// What children that have ended used.
+    /// Usage of the task's ended children.
     pub children_usage: Usage,
     /// The first lease.
     pub started_at: Option<Micros>,
@@ -58,6 +59,8 @@ pub struct LifeRow {
     pub updated_at: Micros,
     /// The terminal event.
     pub completed_at: Option<Micros>,
+    /// Failure of the last attempt that failed.
+    pub failure: Option<TaskError>,
 }
 
 /// A row that is no lifecycle.
@@ -110,9 +113,9 @@ impl State {
     }
 }
 
-/// The flag of a paused task, of [`Lifecycle::flags`]: a store may look for those that are not.
+/// The flag of a paused task in [`Lifecycle::flags`]: a store may filter by the flag.
 pub const PAUSED: u8 = 1;
-const HEARD: u8 = 2;
+const EXTERNAL_PENDING: u8 = 2;
 const PARENT: u8 = 4;
 const CHILDREN: u8 = 8;
 const APPROVALS: u8 = 16;
@@ -120,18 +123,18 @@ const KEY: u8 = 32;
 const WAITS_FOR_LIMITS: u8 = 64;
 
 impl Lifecycle {
-    /// What is true of the task beside its state, as one number.
+    /// The task's flags beside its state, as one number.
     #[must_use]
     pub fn flags(&self) -> u8 {
-        let Ties {
+        let Relations {
             parent,
             children,
             approvals,
             key,
-        } = self.ties;
+        } = self.relations;
         [
             (self.paused, PAUSED),
-            (self.heard, HEARD),
+            (self.external_pending, EXTERNAL_PENDING),
             (parent, PARENT),
             (children, CHILDREN),
             (approvals, APPROVALS),
@@ -162,8 +165,8 @@ impl Lifecycle {
             timeout: row.timeout,
             start_by: row.start_by,
             waits_for_limits: is(WAITS_FOR_LIMITS),
-            heard: is(HEARD),
-            ties: Ties {
+            external_pending: is(EXTERNAL_PENDING),
+            relations: Relations {
                 parent: is(PARENT),
                 children: is(CHILDREN),
                 approvals: is(APPROVALS),
@@ -174,6 +177,7 @@ impl Lifecycle {
             started_at: row.started_at,
             updated_at: row.updated_at,
             completed_at: row.completed_at,
+            failure: row.failure,
         })
     }
 }

@@ -17,7 +17,7 @@ pub enum State {
         /// When.
         until: Micros,
     },
-    /// Ready, but somebody paused it.
+    /// Ready, but paused.
     #[non_exhaustive]
     Paused,
     /// A worker holds it.
@@ -32,18 +32,18 @@ pub enum State {
         /// The worker's session.
         session: SessionId,
     },
-    /// It waits for something and holds no worker. A [`Wait`] cannot be made outside either.
+    /// The task waits for a condition and holds no worker. Only the rules make a [`Wait`].
     Waiting(Wait),
-    /// It ended with a result.
+    /// The task ended with a result.
     #[non_exhaustive]
     Completed,
-    /// It ended without one.
+    /// The task ended without a result.
     #[non_exhaustive]
     Failed {
-        /// Whether it was given up after all its attempts, rather than failed for good at once.
+        /// Whether all attempts were used up; otherwise the last failure was final.
         dead_letter: bool,
     },
-    /// It was cancelled.
+    /// The task was cancelled.
     #[non_exhaustive]
     Cancelled,
 }
@@ -102,13 +102,13 @@ impl StateName {
         }
     }
 
-    /// The state of this name, if there is one.
+    /// The state of this name; `None` for an unknown name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == name)
     }
 
-    /// Whether it is an end: no command leads out of it.
+    /// Whether the state is final: no command leads out of a final state.
     #[must_use]
     pub fn is_terminal(self) -> bool {
         match self {
@@ -146,7 +146,7 @@ impl State {
         }
     }
 
-    /// The session that holds it, if one does.
+    /// The session that holds the task; `None` outside of a lease.
     #[must_use]
     pub fn session(&self) -> Option<SessionId> {
         match self {
@@ -188,7 +188,7 @@ pub enum Status {
     Running,
     /// Ended with a result.
     Completed,
-    /// Ended without one.
+    /// Ended without a result.
     Failed,
     /// Cancelled.
     Cancelled,

@@ -1,18 +1,21 @@
-//! What a waiting task waits for.
+//! The condition of a waiting task.
 
 use serde::{Deserialize, Serialize};
 
-use crate::{id::TaskId, time::Micros};
+use crate::{event::TaskError, id::TaskId, time::Micros};
 
-/// What a waiting task waits for.
+/// The condition of a waiting task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "on", rename_all = "snake_case")]
 pub enum Wait {
     /// A point in time.
     #[non_exhaustive]
     Timer {
-        /// When it ends.
+        /// End of the wait.
         until: Micros,
+        /// Failure of the model call that is tried again after the wait.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<TaskError>,
     },
     /// Somebody's word on steps whose outcome is unknown.
     #[non_exhaustive]
@@ -25,36 +28,36 @@ pub enum Wait {
     Approval {
         /// The steps, ascending.
         steps: Vec<u32>,
-        /// When it waits no longer.
+        /// Timeout of the wait.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<Micros>,
     },
-    /// A signal of one of these names.
+    /// A signal with a name of this list.
     #[non_exhaustive]
     Signal {
         /// The names.
         names: Vec<String>,
-        /// When it waits no longer.
+        /// Timeout of the wait.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<Micros>,
     },
     /// The end of all these children.
     #[non_exhaustive]
     Child {
-        /// Those that have not ended.
+        /// The children that have not ended.
         tasks: Vec<TaskId>,
-        /// When it waits no longer.
+        /// Timeout of the wait.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<Micros>,
     },
-    /// Another limit: one of its run is used up.
+    /// A raised limit: a limit of the run is used up.
     #[non_exhaustive]
     Budget {
-        /// Which, as it is set: for instance `max_tokens`.
+        /// Name of the limit's setting: for instance `max_tokens`.
         limit: String,
-        /// How far it is used up, and how to go on.
+        /// How far the limit is used up, and how to go on.
         message: String,
-        /// When it waits no longer.
+        /// Timeout of the wait.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         until: Option<Micros>,
     },
@@ -67,7 +70,7 @@ pub enum Wait {
 }
 
 impl Wait {
-    /// What is waited for, in a word.
+    /// Kind of the wait, as a word.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -81,9 +84,9 @@ impl Wait {
         }
     }
 
-    /// Whether what ends it is logged from outside, so that it may have been before the wait began.
+    /// Whether an external event ends the wait. The log may have the event before the wait begins.
     #[must_use]
-    pub fn is_for_outside(&self) -> bool {
+    pub fn is_external(&self) -> bool {
         match self {
             Self::Approval { .. }
             | Self::Signal { .. }
@@ -97,7 +100,7 @@ impl Wait {
     #[must_use]
     pub fn until(&self) -> Option<Micros> {
         match self {
-            Self::Timer { until } => Some(*until),
+            Self::Timer { until, .. } => Some(*until),
             Self::Approval { until, .. }
             | Self::Signal { until, .. }
             | Self::Child { until, .. }
@@ -107,13 +110,20 @@ impl Wait {
     }
 }
 
-/// What a run asks to wait for. The engine alone has a task wait for a concurrency key.
+/// A wait requested by a run. Only the engine has a task wait for a concurrency key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WaitRequest {
     /// A point in time.
     Timer {
         /// When the wait ends.
         until: Micros,
+    },
+    /// The delay before a further try of a model call.
+    Retry {
+        /// When the wait ends.
+        until: Micros,
+        /// Failure of the last try.
+        error: TaskError,
     },
     /// Decisions about steps whose outcome is unknown.
     InDoubt {
@@ -124,14 +134,14 @@ pub enum WaitRequest {
     Approval {
         /// The steps, ascending.
         steps: Vec<u32>,
-        /// When the wait ends without one.
+        /// Timeout of the wait.
         until: Option<Micros>,
     },
-    /// A signal of one of these names.
+    /// A signal with a name of this list.
     Signal {
         /// The names.
         names: Vec<String>,
-        /// When the wait ends without one.
+        /// Timeout of the wait.
         until: Option<Micros>,
     },
     /// The end of all these children.
@@ -141,22 +151,26 @@ pub enum WaitRequest {
         /// When the wait ends without it.
         until: Option<Micros>,
     },
-    /// Another limit: one of the run is used up.
+    /// A raised limit: a limit of the run is used up.
     Budget {
         /// The limit, as it is set: for instance `max_tokens`.
         limit: String,
         /// How far the limit is used up, and how to go on.
         message: String,
-        /// When the wait ends without one.
+        /// Timeout of the wait.
         until: Option<Micros>,
     },
 }
 
 impl Wait {
     /// The wait that a run asks for.
-    pub(crate) fn asked(request: WaitRequest) -> Self {
+    pub(crate) fn from_request(request: WaitRequest) -> Self {
         match request {
-            WaitRequest::Timer { until } => Self::Timer { until },
+            WaitRequest::Timer { until } => Self::Timer { until, error: None },
+            WaitRequest::Retry { until, error } => Self::Timer {
+                until,
+                error: Some(error),
+            },
             WaitRequest::InDoubt { steps } => Self::InDoubt { steps },
             WaitRequest::Approval { steps, until } => Self::Approval { steps, until },
             WaitRequest::Signal { names, until } => Self::Signal { names, until },

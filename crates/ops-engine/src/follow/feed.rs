@@ -7,13 +7,13 @@ use std::{
     time::Duration,
 };
 
-use ops_core::ports::{Delta, Follow, Heard};
+use ops_core::ports::{Delta, Follow, LogUpdate};
 use tokio::sync::broadcast;
 
 use super::{Key, LogPage, Shared};
 use crate::{Engine, Error};
 
-/// Pieces that a follower may be behind; one that is further behind reads the log by itself.
+/// Pieces that a follower may be behind; a follower that is further behind reads the log by itself.
 const BACKLOG: usize = 32;
 /// A larger page is not kept for followers that are behind; each reads it from the log.
 const MAX_BYTES: usize = 64 << 10;
@@ -22,7 +22,7 @@ const EVENT_BYTES: usize = 192;
 /// How often the log is looked at in case a hint was lost.
 const LOOK: Duration = Duration::from_secs(15);
 
-/// What followers are handed.
+/// A piece of the feed, for all followers.
 #[derive(Debug, Clone)]
 pub(super) enum Piece {
     /// Events of the log.
@@ -40,8 +40,8 @@ pub(crate) struct Feeds {
 }
 
 impl Feeds {
-    /// Joins the followers of a task. Whatever is committed from now on is heard; what was
-    /// committed before may be heard again. The channel of a task that has ended is closed.
+    /// Joins the followers of a task. The channel carries every later commit, and may repeat earlier
+    /// commits. The channel of a task that has ended is closed.
     ///
     /// # Errors
     /// `task_not_found`, or a code of the storage.
@@ -54,7 +54,7 @@ impl Feeds {
             return Ok(sender.subscribe());
         }
         // Listen before looking: the hint of what is committed in between is heard.
-        let heard = engine.live.follow(key.0, key.1);
+        let external_pending = engine.live.follow(key.0, key.1);
         let life = engine.life(key.0, key.1).await?;
         let (sender, receiver) = broadcast::channel(BACKLOG);
         if life.state.name().is_terminal() {
@@ -71,7 +71,7 @@ impl Feeds {
             engine: Arc::clone(engine),
             key,
             after: life.seq,
-            heard,
+            external_pending,
             sender,
         };
         tokio::spawn(feed.run());
@@ -82,7 +82,7 @@ impl Feeds {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets a task that nobody follows any more; says whether that is so.
+    /// Forgets a task without followers; tells whether the task has none.
     fn left(&self, key: &Key, sender: &broadcast::Sender<Piece>) -> bool {
         let mut open = self.open();
         // Who joins holds the lock.
@@ -94,23 +94,23 @@ impl Feeds {
     }
 }
 
-/// Reads one task's log as it grows.
+/// Reads one task's log as the log grows.
 struct Feed {
     feeds: Arc<Feeds>,
     engine: Arc<Engine>,
     key: Key,
     /// The last event that was handed on.
     after: u64,
-    heard: Box<dyn Follow>,
+    external_pending: Box<dyn Follow>,
     sender: broadcast::Sender<Piece>,
 }
 
 impl Feed {
-    /// Until the task ends, nobody follows it any more, or the log cannot be read.
+    /// Runs until the task ends, its last follower leaves, or the log cannot be read.
     async fn run(mut self) {
         loop {
-            let heard = tokio::select! {
-                heard = tokio::time::timeout(LOOK, self.heard.next()) => heard,
+            let external_pending = tokio::select! {
+                external_pending = tokio::time::timeout(LOOK, self.external_pending.next()) => external_pending,
                 () = self.sender.closed() => {
                     if self.feeds.left(&self.key, &self.sender) {
                         return;
@@ -118,9 +118,9 @@ impl Feed {
                     continue;
                 }
             };
-            let held = match heard {
-                Ok(Heard::Delta(delta)) => Some(delta),
-                Ok(Heard::Log) | Err(_) => {
+            let held = match external_pending {
+                Ok(LogUpdate::Delta(delta)) => Some(delta),
+                Ok(LogUpdate::Log) | Err(_) => {
                     let held = self.drain().await;
                     if self.read().await {
                         break;
@@ -139,19 +139,19 @@ impl Feed {
     /// Hints that came together are one look at the log. A piece of an answer goes after it.
     async fn drain(&mut self) -> Option<Delta> {
         loop {
-            let heard = tokio::select! {
+            let external_pending = tokio::select! {
                 biased;
-                heard = self.heard.next() => heard,
+                external_pending = self.external_pending.next() => external_pending,
                 () = std::future::ready(()) => return None,
             };
-            match heard {
-                Heard::Log => {}
-                Heard::Delta(delta) => return Some(delta),
+            match external_pending {
+                LogUpdate::Log => {}
+                LogUpdate::Delta(delta) => return Some(delta),
             }
         }
     }
 
-    /// Hands on what the log has; says whether that was the last of it.
+    /// Hands on the log's new events; tells whether the log is complete.
     async fn read(&mut self) -> bool {
         loop {
             let read = self.engine.log_page(self.key, self.after).await;

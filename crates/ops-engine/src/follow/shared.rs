@@ -1,4 +1,4 @@
-//! One value for many readers, with what they make of it.
+//! One value for many readers, with the views that the readers make.
 
 use std::{
     any::Any,
@@ -7,11 +7,11 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// A value that many followers are given. What a surface makes of it, such as its text on the wire, is
-/// made once for all of them.
+/// A value for many followers. A surface makes each view, such as the value's text on the wire, once for
+/// all of them.
 pub struct Shared<T> {
     value: T,
-    /// At most one of each type.
+    /// At most one view of each type.
     views: Mutex<Vec<Box<dyn Any + Send + Sync>>>,
 }
 
@@ -23,8 +23,8 @@ impl<T> Shared<T> {
         }
     }
 
-    /// A view of the value, made by the first who asks for one of this type. The type belongs to one
-    /// surface; a clone of it costs little.
+    /// A view of the value, made by the first caller of this type. The type belongs to one surface; a clone
+    /// of the view costs little.
     pub fn view<V>(&self, make: impl FnOnce(&T) -> V) -> V
     where
         V: Clone + Send + Sync + 'static,

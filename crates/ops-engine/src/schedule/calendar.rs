@@ -1,8 +1,8 @@
-//! When a schedule is due: cron patterns read in a time zone.
+//! Dates of a schedule: cron patterns read in a time zone.
 //!
-//! Daylight saving time, as the pattern's hours see it: a fixed hour that the clock skips runs right
-//! after the gap, and one that comes twice runs at its first coming; `*` and steps follow the wall
-//! clock, skip what it skips and run again in the hour that comes twice.
+//! Daylight saving time, as the pattern's hours see the change: a fixed hour that the clock skips runs
+//! right after the gap, and an hour that comes twice runs at its first coming; `*` and steps follow the
+//! wall clock, skip the hours that the clock skips, and run again in the hour that comes twice.
 
 use croner::{Cron, parser::CronParser};
 use jiff::{
@@ -11,13 +11,13 @@ use jiff::{
 };
 use ops_core::{
     Micros,
-    schedule::{CatchUp, MOST_MISSED},
+    schedule::{CatchUp, MAX_MISSED},
     time::SECOND,
 };
 
 use crate::FieldError;
 
-/// A run that is late by no more than this is on time: nobody missed it.
+/// A run that is late by no more than this is on time, and not missed.
 const ON_TIME: i64 = 10 * SECOND;
 /// The longest pattern that is looked at.
 const MAX_PATTERN: usize = 200;
@@ -29,12 +29,12 @@ pub(crate) struct Calendar {
     zone: TimeZone,
 }
 
-/// What is to be done at a time about a schedule that is due.
+/// The work for a due schedule at one time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Plan {
     /// The dates to run for, oldest first.
     pub(crate) runs: Vec<Micros>,
-    /// Whether earlier ones are passed over.
+    /// Whether earlier dates are skipped.
     pub(crate) missed: bool,
     /// The next date.
     pub(crate) next: Option<Micros>,
@@ -44,7 +44,7 @@ impl Calendar {
     /// Reads a pattern and the name of a zone.
     ///
     /// # Errors
-    /// What is wrong with either, as fields `cron` and `timezone`.
+    /// The mistakes in either, as fields `cron` and `timezone`.
     pub(crate) fn new(cron: &str, timezone: &str) -> Result<Self, Vec<FieldError>> {
         match (pattern(cron), zone(timezone)) {
             (Ok(cron), Ok(zone)) => Ok(Self { cron, zone }),
@@ -75,7 +75,7 @@ impl Calendar {
             .collect()
     }
 
-    /// What to do at `now`, if the next date was `due`.
+    /// The work at `now`, if the next date was `due`.
     pub(crate) fn plan(&self, catch_up: CatchUp, due: Micros, now: Micros) -> Plan {
         let mut dates = self.newest(due, now);
         let cut = dates.first() != Some(&due);
@@ -100,7 +100,7 @@ impl Calendar {
         let mut dates = Vec::new();
         let mut from = self.zoned(last);
         let mut inclusive = true;
-        while let Some(start) = from.filter(|_| dates.len() < MOST_MISSED) {
+        while let Some(start) = from.filter(|_| dates.len() < MAX_MISSED) {
             let found = self.cron.find_previous_occurrence(&start, inclusive).ok();
             from = found.filter(|date| date.timestamp().as_microsecond() >= first.0);
             inclusive = false;
@@ -149,8 +149,8 @@ fn pattern(text: &str) -> Result<Cron, FieldError> {
     })
 }
 
-/// A part of a pattern whose step is longer than what it steps over, with the step and how many values
-/// there are. The parser takes `0-59/61`, which would run hourly and not every 61 minutes.
+/// A part of a pattern whose step is longer than its range, with the step and the number of values. The
+/// parser takes `0-59/61`, which would run hourly and not every 61 minutes.
 fn wide_step(text: &str) -> Option<(&str, u64, u64)> {
     const SIZES: [u64; 6] = [60, 60, 24, 31, 12, 7];
     let fields: Vec<&str> = text.split_whitespace().collect();

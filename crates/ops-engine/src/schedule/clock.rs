@@ -1,7 +1,7 @@
-//! The loop that sees to schedules at their time. It writes only when one is due.
+//! The loop of schedules. The loop writes only when a schedule is due.
 //!
-//! A date that was computed while the clock was ahead would stop a schedule until then. So dates are
-//! held against the calendar at the start, and whenever the clock was set back.
+//! A date that was computed while the clock was ahead would stop a schedule until then. So the loop
+//! compares dates with the calendar at the start, and whenever the clock was set back.
 
 use std::{sync::PoisonError, time::Duration};
 
@@ -22,12 +22,12 @@ use crate::{
 
 /// Schedules that are looked at together.
 const BATCH: u32 = 64;
-/// How often it is looked whether a run that waits may start.
+/// How often the loop looks whether a waiting run may start.
 const WAITING: Duration = Duration::from_secs(1);
 /// The longest sleep: the clock may be set meanwhile, and another process may add a schedule.
-const LONGEST: Duration = Duration::from_secs(60);
-/// How long the loop rests after something failed.
-const REST: Duration = Duration::from_secs(1);
+const MAX_SLEEP: Duration = Duration::from_secs(60);
+/// How long the loop pauses after a failure.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 impl Engine {
     /// Submits the tasks of schedules when they are due.
@@ -39,7 +39,7 @@ impl Engine {
                 Ok(nap) => nap,
                 Err(error) => {
                     tracing::error!(%error, "schedules cannot be read; trying again in a second");
-                    REST
+                    RETRY_DELAY
                 }
             };
             tokio::select! {
@@ -49,8 +49,8 @@ impl Engine {
         }
     }
 
-    /// Sees to everything that is due, and says how long there is nothing more to do. `checked` is the
-    /// last look at which every date was right.
+    /// Runs all due schedules, and tells how long the loop has no more work. `checked` is the last look at
+    /// which every date was right.
     async fn see_to_schedules(&self, checked: &mut Option<Look>) -> Result<Duration, StoreError> {
         let dated = self.take_dated();
         let look = Look::at(&*self.clock);
@@ -70,17 +70,17 @@ impl Engine {
             failed |= self.is_broken(schedule, self.fire_released(schedule).await);
         }
         if failed {
-            return Ok(REST);
+            return Ok(RETRY_DELAY);
         }
         if work > 0 {
             // What was done has moved dates.
             return Ok(Duration::ZERO);
         }
-        let until_next = found.next.map_or(LONGEST, |next| {
+        let until_next = found.next.map_or(MAX_SLEEP, |next| {
             let micros = next.0.saturating_sub(self.clock.now().0);
             Duration::from_micros(u64::try_from(micros).unwrap_or(0))
         });
-        let longest = if found.waiting { WAITING } else { LONGEST };
+        let longest = if found.waiting { WAITING } else { MAX_SLEEP };
         Ok(until_next.min(longest))
     }
 
@@ -111,9 +111,8 @@ impl Engine {
         }
     }
 
-    /// Gives a schedule its next date by the clock of now, if the stored one is later: that was computed
-    /// while the clock was ahead. A date that was seen to before is not seen to again. Says whether the
-    /// date was wrong.
+    /// Gives a schedule its next date by the present clock, if the stored date is later: such a date was
+    /// computed while the clock was ahead. No date runs twice. Tells whether the date was wrong.
     pub(super) async fn redate(&self, schedule: &Schedule) -> Result<bool, StoreError> {
         let spec = &schedule.spec;
         let (Some(due), Ok(calendar)) =
@@ -208,8 +207,8 @@ impl Engine {
         Ok(runs)
     }
 
-    /// The task of one run, or why there can be none. `date` is the one that it is due at, if it starts
-    /// by the calendar: it may start a little later.
+    /// The task of one run, or why the run has no task. `date` is the run's date by the calendar: the run
+    /// may start a little later.
     pub(super) fn task_of(
         &self,
         schedule: &Schedule,

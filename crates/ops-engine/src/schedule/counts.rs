@@ -1,4 +1,4 @@
-//! What became of the runs of schedules since the start, for metrics.
+//! Outcomes of the runs of schedules since the start, for metrics.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

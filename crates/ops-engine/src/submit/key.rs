@@ -1,5 +1,5 @@
-//! What a request with a key stands for: requests that mean the same have the same digest, through
-//! whichever surface they came.
+//! Digest of a request with a key: requests of the same meaning have the same digest, through whichever
+//! surface they came.
 
 use std::{collections::BTreeMap, io};
 
@@ -10,8 +10,8 @@ use sha2::{Digest as _, Sha256};
 use super::{DEFAULT_QUEUE, RetryRequest, Submit};
 use crate::Rerun;
 
-/// Names the form that [`of_submit`] gives a request. Another form is another name, and the digests of
-/// this one become the former ones.
+/// Names the form that [`of_submit`] gives a request. Another form has another name, and the digests of
+/// this form become the former digests.
 const FORM: &[u8] = b"opspawn/submit/1\n";
 /// There is one way to redrive a dead letter.
 pub(super) const OF_REDRIVE: [u8; 32] = [0; 32];
@@ -26,8 +26,8 @@ pub struct ClientKey {
     pub former: Option<[u8; 32]>,
 }
 
-/// The digest of a submit: of what it asks for, and not of how it was written. What is a default is
-/// the same as what is missing.
+/// The digest of a submit: of the request's meaning, and not of its spelling. A default value equals a
+/// missing value.
 pub(super) fn of_submit(submit: &Submit) -> [u8; 32] {
     #[derive(Serialize)]
     struct Terms<'a> {
@@ -235,8 +235,8 @@ mod tests {
         assert_eq!(digests.len(), count);
     }
 
-    /// Digests that stand in databases, made by other means: another release must find the same tasks.
-    /// Those of retries and reruns are as old as their keys.
+    /// Digests that stand in databases, made by other means: another release must find the same tasks. The
+    /// digests of retries and reruns are as old as their keys.
     #[test]
     fn digests_stay_as_they_are() {
         let whole = Submit {

@@ -1,4 +1,4 @@
-//! A request with what only the engine says of it.
+//! A request with the terms that only the engine sets.
 
 use std::collections::BTreeMap;
 
@@ -10,17 +10,17 @@ use crate::schedule;
 /// A request that is placed with the store. No client can write the parts beside `submit`.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Order {
-    /// What a client may say.
+    /// The client's request.
     pub(crate) submit: Submit,
     /// The key, where it is not that of a submit.
     pub(crate) key: Option<OrderKey>,
     /// The task that it does again.
     pub(crate) retry_of: Option<TaskId>,
-    /// What its log begins with, if it goes on from another task's.
+    /// The beginning of another task's log, if the new task continues that log.
     pub(crate) fork: Option<Fork>,
-    /// Labels that it has beside those of its client.
+    /// Labels beside the client's labels.
     pub(crate) labels: EngineLabels,
-    /// Its terms are those of a task or schedule that is there: rules that came later do not undo it.
+    /// Whether the terms are those of an existing task or schedule: later rules do not undo them.
     pub(crate) is_inherited: bool,
 }
 
@@ -46,7 +46,7 @@ impl Order {
         }
     }
 
-    /// The client's key, if it has one.
+    /// The client's key, if the request has a key.
     pub(super) fn client_key(&self) -> Option<&str> {
         match &self.key {
             Some(OrderKey::Client { key, .. }) => Some(key),
@@ -64,8 +64,8 @@ impl Order {
     }
 }
 
-/// Labels that only the engine gives: a task that carries one has it from the engine, and so has each
-/// task that does it again.
+/// Labels that only the engine gives: a task has such a label from the engine, and each repetition of the
+/// task keeps the label.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct EngineLabels {
     /// The schedule that submitted it.
@@ -76,7 +76,7 @@ impl EngineLabels {
     /// The keys.
     pub(super) const KEYS: [&str; 1] = [schedule::LABEL];
 
-    /// Takes the engine's labels out of those of a task.
+    /// Takes the engine's labels out of a task's labels.
     pub(crate) fn taken_from(labels: &mut BTreeMap<String, String>) -> Self {
         Self {
             schedule: labels.remove(schedule::LABEL),

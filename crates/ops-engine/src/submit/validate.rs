@@ -1,4 +1,4 @@
-//! What is wrong with a request.
+//! Validation of a request.
 
 use ops_core::{Code, Micros, task::TaskLimits, time::SECOND};
 
@@ -44,13 +44,9 @@ impl Engine {
                 fields,
             });
         }
-        if !self.settings.queues.contains(&submit.queue) {
-            let known: Vec<_> = self
-                .settings
-                .queues
-                .iter()
-                .map(|name| format!("`{name}`"))
-                .collect();
+        if !self.knows(&submit.queue) {
+            let queues = self.known_queues();
+            let known: Vec<_> = queues.iter().map(|name| format!("`{name}`")).collect();
             let message = format!(
                 "no worker serves the queue `{}`; known are {}",
                 submit.queue.chars().take(80).collect::<String>(),
@@ -155,7 +151,7 @@ impl Engine {
     }
 }
 
-/// What is wrong with limits; `path` is where they stand in the request.
+/// The mistakes in limits; `path` is the location of the limits in the request.
 pub(crate) fn wrong_limits(limits: &TaskLimits, path: &[&str]) -> Vec<FieldError> {
     let parts = [
         (

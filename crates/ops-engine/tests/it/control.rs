@@ -2,7 +2,7 @@ use ops_core::{
     Append, Code, NewApproval, Next, TaskAction, WaitRequest, ports::ApprovalFilter,
     task::TaskLimits,
 };
-use ops_engine::Opinion;
+use ops_engine::StepDecision;
 use serde_json::json;
 
 use crate::world::{TENANT, World, called, model};
@@ -107,6 +107,7 @@ async fn asking(world: &World) -> ops_core::Lifecycle {
             input_schema: json!({"type": "object", "properties": {"to": {"type": "string"}}}),
             reason: "the policy asks".into(),
             expires_at: None,
+            details: Default::default(),
         }],
         ..Append::new(life.seq, events, Next::Wait(wait))
     };
@@ -129,31 +130,37 @@ async fn an_approval_wakes_its_task_once() {
     assert_eq!((page.approvals.len(), page.next), (1, None));
     assert_eq!(page.approvals[0].task, life.id);
 
-    let judge = async |opinion, revision| {
+    let decide_approval = async |decision, revision| {
         let by = Some("ann".to_owned());
         engine
-            .judge(caller, life.id, 2, opinion, revision, by)
+            .decide_approval(caller, life.id, 2, decision, revision, by)
             .await
     };
-    let wrong = Opinion::Edit {
+    let wrong = StepDecision::Edit {
         input: json!({"to": 7}),
     };
-    let refused = judge(wrong, None).await.unwrap_err();
+    let refused = decide_approval(wrong, None).await.unwrap_err();
     assert_eq!(
         refused.code,
         Code::InvalidBody,
         "it does not fit the schema"
     );
-    let edit = Opinion::Edit {
+    let edit = StepDecision::Edit {
         input: json!({"to": "bob"}),
     };
-    assert_eq!(judge(edit, Some(1)).await.unwrap().revision, 2);
-    let late = judge(Opinion::Approve, Some(1)).await.unwrap_err();
+    assert_eq!(decide_approval(edit, Some(1)).await.unwrap().revision, 2);
+    let late = decide_approval(StepDecision::Approve, Some(1))
+        .await
+        .unwrap_err();
     assert_eq!(late.code, Code::ApprovalChanged);
     assert_eq!(world.state(life.id).await, "waiting");
-    judge(Opinion::Approve, Some(2)).await.unwrap();
+    decide_approval(StepDecision::Approve, Some(2))
+        .await
+        .unwrap();
     assert_eq!(world.state(life.id).await, "pending");
-    let again = judge(Opinion::Approve, None).await.unwrap_err();
+    let again = decide_approval(StepDecision::Approve, None)
+        .await
+        .unwrap_err();
     assert_eq!(again.code, Code::ApprovalDecided);
     let kinds = world.kinds(life.id).await;
     assert_eq!(

@@ -120,7 +120,7 @@ fn nothing() -> Retention {
     }
 }
 
-/// E1: a rerun of a rerun knows the children that it took over, also once they were deleted.
+/// engine/E1: a rerun of a rerun knows the children that it took over, also once they were deleted.
 #[tokio::test]
 async fn e1_a_rerun_of_a_rerun_waits_for_no_child_that_has_ended() {
     let world = World::new();
@@ -155,7 +155,7 @@ async fn e1_a_rerun_of_a_rerun_waits_for_no_child_that_has_ended() {
     assert_eq!(world.kinds(third).await, ["task.submitted", "task.forked"]);
 }
 
-/// E1: the end of a child whose start is done anew is not taken over.
+/// engine/E1: the end of a child whose start is done anew is not taken over.
 #[tokio::test]
 async fn e1_a_rerun_from_the_call_that_started_a_child_knows_no_end_of_it() {
     let world = World::new();

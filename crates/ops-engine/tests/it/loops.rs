@@ -60,10 +60,10 @@ async fn queues_with_ready_tasks_are_rung_again() {
     // The wake-up of the submit is taken, and nobody claims.
     world.queue.wait("default").await;
     let rung = Arc::new(AtomicBool::new(false));
-    let (queue, heard) = (Arc::clone(&world.queue), Arc::clone(&rung));
+    let (queue, external_pending) = (Arc::clone(&world.queue), Arc::clone(&rung));
     tokio::spawn(async move {
         queue.wait("default").await;
-        heard.store(true, SeqCst);
+        external_pending.store(true, SeqCst);
     });
     world
         .until("the sweeper rings", || async { rung.load(SeqCst) })

@@ -4,12 +4,12 @@ use ops_core::{
     ports::{ExpectedSchedule, TaskFilter},
     schedule::{CatchUp, Overlap, RunOutcome, ScheduleRun},
 };
-use ops_engine::ScheduleWish;
+use ops_engine::ScheduleRequest;
 
 use crate::world::{TENANT, World};
 
-fn every_minute(world: &World, overlap: Overlap) -> ScheduleWish {
-    ScheduleWish {
+fn every_minute(world: &World, overlap: Overlap) -> ScheduleRequest {
+    ScheduleRequest {
         name: "report".into(),
         cron: "* * * * *".into(),
         timezone: "UTC".into(),
@@ -23,8 +23,11 @@ fn every_minute(world: &World, overlap: Overlap) -> ScheduleWish {
 
 impl World {
     async fn apply(&self, overlap: Overlap) {
-        let wish = every_minute(self, overlap);
-        self.engine.apply_schedule(TENANT, wish, 1).await.unwrap();
+        let request = every_minute(self, overlap);
+        self.engine
+            .apply_schedule(TENANT, request, 1)
+            .await
+            .unwrap();
     }
 
     async fn runs(&self) -> Vec<ScheduleRun> {

@@ -99,10 +99,13 @@ impl World {
             hub,
             workspaces: Arc::new(NoFolders),
             definitions: Arc::new(NoDefinitions),
+            prompts: Arc::new(ops_core::ports::NoPrompts),
         };
         let settings = Settings {
+            budgets: Vec::new(),
             task_types: ["agent_run".to_owned()].into(),
             queues: ["default".to_owned()].into(),
+            works: true,
             retry: RetryPolicy::default(),
             max_input_bytes: 10_000,
             retention,

@@ -3,20 +3,25 @@
 use ops_core::{
     AgentDigest, AgentName, TenantId,
     agent::{Agent, AgentVersion},
-    ports::{AgentStore, Fut, Listed, NewAgent, StoreError, Stored},
-    rules::agents::{self as rule, Put},
+    ports::{AgentStore, Expected, Fut, Listed, NewAgent, StoreError, Stored},
+    verbs::size,
 };
 
-use crate::{
-    check,
-    store::{MemoryStore, ready},
-    write::Write,
-};
+use crate::store::{MemoryStore, ready};
 
 impl AgentStore for MemoryStore {
     fn put_agent(&self, new: NewAgent) -> Fut<'_, Result<(Agent, Stored), StoreError>> {
-        let size = check::size(new.spec.definition.as_str().len(), self.cap);
-        ready(size.and_then(|()| self.write(|write| put(write, new))))
+        let fits = size::size(new.spec.definition.as_str().len(), self.cap);
+        ready(fits.and_then(|()| self.write(|write| write.put_agent(new))))
+    }
+
+    fn remove_agent(
+        &self,
+        tenant: TenantId,
+        name: AgentName,
+        expected: Expected,
+    ) -> Fut<'_, Result<(), StoreError>> {
+        ready(self.write(|write| write.remove_agent(tenant, &name, expected)))
     }
 
     fn agent(&self, tenant: TenantId, name: AgentName) -> Fut<'_, Result<Agent, StoreError>> {
@@ -62,39 +67,7 @@ impl AgentStore for MemoryStore {
         tenant: TenantId,
         digest: AgentDigest,
     ) -> Fut<'_, Result<AgentVersion, StoreError>> {
-        let found = self.read(|data| data.version(tenant, digest).cloned());
+        let found = self.read(|data| data.version_of(tenant, digest).cloned());
         ready(found.ok_or(StoreError::NotFound))
     }
-}
-
-fn put(write: &mut Write<'_>, new: NewAgent) -> Result<(Agent, Stored), StoreError> {
-    let key = (new.tenant, new.name.clone());
-    let before = write.data.agents.get(&key);
-    let starts = |agent: &AgentName| {
-        let found = write.data.agents.get(&(new.tenant, agent.clone()));
-        Ok::<_, StoreError>(found.map(|agent| agent.version.spec.agents.clone()))
-    };
-    let change = match rule::put(before, &new, starts, write.now)? {
-        Put::Unchanged(agent) => return Ok((agent, Stored::Unchanged)),
-        Put::Current(change) => change,
-    };
-    let known = write.data.version(new.tenant, new.spec.digest).cloned();
-    let version = known.unwrap_or_else(|| {
-        let version = AgentVersion {
-            tenant: new.tenant,
-            name: new.name,
-            spec: new.spec,
-            created_at: write.now,
-        };
-        write.data.versions.push(version.clone());
-        version
-    });
-    let agent = Agent {
-        version,
-        revision: change.revision,
-        created_at: change.created_at,
-        updated_at: change.updated_at,
-    };
-    write.data.agents.insert(key, agent.clone());
-    Ok((agent, change.stored))
 }

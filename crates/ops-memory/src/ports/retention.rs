@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use ops_core::{
     TaskId, TenantId,
     ports::{Expired, Fut, Progress, Retention, RetentionStore, StoreError},
-    rules::retention::{Kept, may_delete},
+    rules::retention::{RetentionCandidate, may_delete},
+    verbs::{Key, Write},
 };
 
 use crate::{
-    data::{Data, Doomed, Key},
+    data::{Data, Tombstone},
     store::{MemoryStore, ready},
-    write::Write,
 };
 
 /// Events that are deleted in one piece.
@@ -26,11 +26,11 @@ impl RetentionStore for MemoryStore {
         })))
     }
 
-    fn doom(&self, keep: Retention, limit: u32) -> Fut<'_, Result<Expired, StoreError>> {
+    fn mark_deleted(&self, keep: Retention, limit: u32) -> Fut<'_, Result<Expired, StoreError>> {
         ready(self.write(|write| {
-            let mut keys = old(write.data, keep, write.now);
+            let mut keys = old(write.rows, keep, write.now);
             keys.truncate(limit as usize);
-            let found = sum(write.data, &keys);
+            let found = sum(write.rows, &keys);
             for key in keys {
                 take_away(write, key);
             }
@@ -38,9 +38,9 @@ impl RetentionStore for MemoryStore {
         }))
     }
 
-    fn doomed(&self, limit: u32) -> Fut<'_, Result<Vec<(TenantId, TaskId)>, StoreError>> {
+    fn tombstones(&self, limit: u32) -> Fut<'_, Result<Vec<(TenantId, TaskId)>, StoreError>> {
         ready(Ok(self.read(|data| {
-            let keys = data.doomed.iter().map(|doomed| doomed.key);
+            let keys = data.tombstones.iter().map(|tombstone| tombstone.key);
             keys.take(limit as usize).collect()
         })))
     }
@@ -49,21 +49,21 @@ impl RetentionStore for MemoryStore {
         ready(self.write(|write| {
             let mut left = EVENTS;
             for key in tasks {
-                let Some(index) = write.data.doomed.iter().position(|of| of.key == key) else {
+                let Some(index) = write.rows.tombstones.iter().position(|of| of.key == key) else {
                     continue;
                 };
-                let doomed = &mut write.data.doomed[index];
-                let deleted = doomed.events.min(left);
-                doomed.events -= deleted;
+                let tombstones = &mut write.rows.tombstones[index];
+                let deleted = tombstones.events.min(left);
+                tombstones.events -= deleted;
                 left -= deleted;
                 if left == 0 {
                     return Ok(Progress::More);
                 }
-                let values = write.data.doomed.remove(index).values;
+                let values = write.rows.tombstones.remove(index).values;
                 for digest in values {
                     let value = (key.0, digest);
-                    if !is_wanted(write.data, &value) {
-                        write.data.loose.insert(value);
+                    if !is_wanted(write.rows, &value) {
+                        write.rows.loose.insert(value);
                     }
                 }
             }
@@ -73,11 +73,11 @@ impl RetentionStore for MemoryStore {
 
     fn sweep_blobs(&self) -> Fut<'_, Result<Progress, StoreError>> {
         ready(self.write(|write| {
-            let loose = std::mem::take(&mut write.data.loose);
+            let loose = std::mem::take(&mut write.rows.loose);
             let found = !loose.is_empty();
             for value in loose {
-                if !is_wanted(write.data, &value) {
-                    write.data.values.remove(&value);
+                if !is_wanted(write.rows, &value) {
+                    write.rows.values.remove(&value);
                 }
             }
             Ok(match found {
@@ -95,8 +95,10 @@ fn old(data: &Data, keep: Retention, now: ops_core::Micros) -> Vec<Key> {
         let Some(row) = data.tasks.get(&key) else {
             return false;
         };
-        let parent = data.parent(key).and_then(|parent| data.tasks.get(&parent));
-        let kept = Kept {
+        let parent = data
+            .parent_of(key)
+            .and_then(|parent| data.tasks.get(&parent));
+        let kept = RetentionCandidate {
             id: key.1,
             state: row.record.life.state.name(),
             completed_at: row.record.life.completed_at,
@@ -121,21 +123,21 @@ fn sum(data: &Data, keys: &[Key]) -> Expired {
     sum
 }
 
-fn take_away(write: &mut Write<'_>, key: Key) {
-    let Some(row) = write.data.tasks.remove(&key) else {
+fn take_away(write: &mut Write<'_, Data>, key: Key) {
+    let Some(row) = write.rows.tasks.remove(&key) else {
         return;
     };
-    write.data.doomed.push(Doomed {
+    write.rows.tombstones.push(Tombstone {
         key,
         events: row.log.len(),
         values: row.values,
     });
     write
-        .data
+        .rows
         .approvals
         .retain(|_, (tenant, approval)| (*tenant, approval.task) != key);
     write
-        .data
+        .rows
         .idempotency
         .retain(|(tenant, _), (_, task)| (*tenant, *task) != key);
 }
@@ -145,7 +147,7 @@ fn is_wanted(data: &Data, (tenant, digest): &(TenantId, String)) -> bool {
     let refers =
         |owner: TenantId, values: &BTreeSet<String>| owner == *tenant && values.contains(digest);
     let mut tasks = data.tasks.iter();
-    let mut doomed = data.doomed.iter();
+    let mut tombstones = data.tombstones.iter();
     tasks.any(|(key, row)| refers(key.0, &row.values))
-        || doomed.any(|doomed| refers(doomed.key.0, &doomed.values))
+        || tombstones.any(|tombstones| refers(tombstones.key.0, &tombstones.values))
 }

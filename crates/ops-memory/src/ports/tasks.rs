@@ -1,27 +1,26 @@
 //! The verbs of surfaces.
 
 use ops_core::{
-    Approval, Lifecycle, StoredEvent, TaskAction, TaskCommand, TaskId, TenantId,
+    Approval, Json, Lifecycle, StoredEvent, TaskCommand, TaskId, TenantId,
     ports::{
-        ApprovalAction, ApprovalDecision, ApprovalFilter, Counts, Fut, LIST_BYTES, Listed, NewTask,
-        StoreError, Submitted, TaskFilter, TaskRecord, TaskStore,
+        ApprovalAction, ApprovalDecision, ApprovalFilter, Counts, Fut, LIST_BYTES, LeftOut, Listed,
+        NewTask, StoreError, Submitted, TaskFilter, TaskRecord, TaskStore,
     },
-    rules::{Cause, approval, decide, limits},
+    rules::links::MAX_INLINE_BYTES,
     stats::Stats,
+    verbs::size,
 };
 
 use crate::{
-    check,
     data::Data,
     filter::fitting,
     store::{MemoryStore, ready},
-    write::Write,
 };
 
 impl TaskStore for MemoryStore {
     fn submit(&self, new: NewTask) -> Fut<'_, Result<Submitted, StoreError>> {
-        let size = check::task(&new, self.cap);
-        ready(size.and_then(|()| self.write(|write| write.submit(new))))
+        let fits = size::task(&new, self.cap);
+        ready(fits.and_then(|()| self.write(|write| write.submit(new))))
     }
 
     fn submit_all(&self, new: Vec<NewTask>) -> Fut<'_, Vec<Result<Submitted, StoreError>>> {
@@ -40,39 +39,23 @@ impl TaskStore for MemoryStore {
         task: TaskId,
         command: TaskCommand,
     ) -> Fut<'_, Result<Lifecycle, StoreError>> {
-        let size = check::command(&command, self.cap);
-        ready(size.and_then(|()| {
-            self.write(|write| {
-                let key = (tenant, task);
-                let mut given = None;
-                if let TaskAction::Limit(limits) = &command.action {
-                    given = Some(*limits);
-                }
-                let life = write.data.life(key)?;
-                let transition = decide(life, Cause::Task(command), write.now)?;
-                let after = write.carry_out(key, transition, Vec::new())?;
-                if let (Some(given), Some(row)) = (given, write.data.tasks.get_mut(&key)) {
-                    let asked = &mut row.record.task.limits;
-                    *asked = limits::lay_over(given, *asked);
-                    let in_force = &mut row.record.in_force;
-                    *in_force = in_force.map(|below| limits::lay_over(given, below));
-                }
-                Ok(after)
-            })
-        }))
+        let fits = size::command(&command, self.cap);
+        ready(fits.and_then(|()| self.write(|write| write.command((tenant, task), command))))
     }
 
-    fn judge(
+    fn decide_approval(
         &self,
         tenant: TenantId,
         task: TaskId,
         decision: ApprovalDecision,
     ) -> Fut<'_, Result<Approval, StoreError>> {
-        let size = match &decision.action {
-            ApprovalAction::Edit { input, .. } => check::size(input.to_string().len(), self.cap),
+        let fits = match &decision.action {
+            ApprovalAction::Edit { input, .. } => size::size(input.to_string().len(), self.cap),
             ApprovalAction::Approve | ApprovalAction::Deny { .. } => Ok(()),
         };
-        ready(size.and_then(|()| self.write(|write| judge(write, (tenant, task), decision))))
+        ready(
+            fits.and_then(|()| self.write(|write| write.decide_approval((tenant, task), decision))),
+        )
     }
 
     fn approval(
@@ -83,7 +66,7 @@ impl TaskStore for MemoryStore {
     ) -> Fut<'_, Result<Approval, StoreError>> {
         let now = self.clock.now();
         let found = self.read(|data| {
-            let (_, found) = data.approval((tenant, task), step)?;
+            let (_, found) = data.approval_of((tenant, task), step)?;
             let status = found.standing(now);
             Some(Approval {
                 status,
@@ -104,14 +87,16 @@ impl TaskStore for MemoryStore {
             for (number, (owner, approval)) in data.approvals.iter().rev() {
                 let status = approval.standing(now);
                 let fits = *owner == tenant
-                    && filter.before.is_none_or(|before| *number < before)
+                    && filter
+                        .before
+                        .is_none_or(|before| number.unsigned_abs() < before)
                     && filter.status.is_none_or(|wanted| wanted == status)
                     && filter.task.is_none_or(|task| approval.task == task);
                 if !fits {
                     continue;
                 }
-                let asked = &approval.asked;
-                bytes += asked.input.to_string().len() + asked.input_schema.to_string().len();
+                let request = &approval.request;
+                bytes += request.input.to_string().len() + request.input_schema.to_string().len();
                 if found.len() >= filter.limit as usize || (bytes > LIST_BYTES && !found.is_empty())
                 {
                     break;
@@ -120,7 +105,7 @@ impl TaskStore for MemoryStore {
                     status,
                     ..approval.clone()
                 };
-                found.push((*number, approval));
+                found.push((number.unsigned_abs(), approval));
             }
             found.into()
         })))
@@ -155,7 +140,7 @@ impl TaskStore for MemoryStore {
     }
 
     fn life(&self, tenant: TenantId, task: TaskId) -> Fut<'_, Result<Lifecycle, StoreError>> {
-        ready(self.read(|data| data.life((tenant, task)).cloned()))
+        ready(self.read(|data| Ok(data.row((tenant, task))?.record.life.clone())))
     }
 
     fn events(
@@ -198,26 +183,26 @@ impl TaskStore for MemoryStore {
 fn page(data: &Data, tenant: TenantId, filter: &TaskFilter) -> Vec<TaskRecord> {
     let older = |id: TaskId| filter.before.is_none_or(|before| id < before);
     let found = fitting(data, tenant, filter).filter(|(key, _)| older(key.1));
-    let records = found.map(|(_, row)| row.record.clone());
+    let records = found.map(|(_, row)| match filter.without_large {
+        true => without_large(&row.record),
+        false => row.record.clone(),
+    });
     records.take(filter.limit as usize).collect()
 }
 
-fn judge(
-    write: &mut Write<'_>,
-    key: (TenantId, TaskId),
-    decision: ApprovalDecision,
-) -> Result<Approval, StoreError> {
-    let step = decision.step;
-    let life = write.data.life(key)?;
-    let found = write.data.approval(key, step);
-    let (number, open) = found.ok_or(StoreError::NoApproval(step))?;
-    let (approval, transition) = approval::judge(open, life, decision, write.now)?;
-    write.carry_out(key, transition, Vec::new())?;
-    if let Some((_, stored)) = write.data.approvals.get_mut(&number) {
-        // The date may have been corrected with the task's clock just now.
-        let expires_at = stored.asked.expires_at;
-        *stored = approval.clone();
-        stored.asked.expires_at = expires_at;
+fn without_large(record: &TaskRecord) -> TaskRecord {
+    let size = |json: &Json| {
+        let bytes = json.as_str().len();
+        (bytes > MAX_INLINE_BYTES).then_some(bytes as u64)
+    };
+    let mut record = record.clone();
+    record.left_out = LeftOut {
+        input: size(&record.task.input),
+        result: record.result.as_ref().and_then(size),
+    };
+    if record.left_out.input.is_some() {
+        record.task.input = Json::null();
     }
-    Ok(approval)
+    record.result = record.result.filter(|_| record.left_out.result.is_none());
+    record
 }

@@ -7,7 +7,7 @@ use std::{
 
 use ops_core::{
     TaskId, TenantId,
-    ports::{Fut, HeardHint, Hint, Hints},
+    ports::{Fut, Hint, HintUpdate, Hints},
 };
 use tokio::sync::Notify;
 
@@ -82,10 +82,10 @@ impl Waiting {
         self.queue.push_back(hint);
     }
 
-    fn take(&mut self) -> Option<HeardHint> {
+    fn take(&mut self) -> Option<HintUpdate> {
         match std::mem::take(&mut self.missed) {
-            0 => self.take_hint().map(HeardHint::Hint),
-            missed => Some(HeardHint::Missed(missed)),
+            0 => self.take_hint().map(HintUpdate::Hint),
+            missed => Some(HintUpdate::Missed(missed)),
         }
     }
 
@@ -107,12 +107,12 @@ pub(super) struct Reader {
 }
 
 impl Hints for Reader {
-    fn next(&mut self) -> Fut<'_, HeardHint> {
+    fn next(&mut self) -> Fut<'_, HintUpdate> {
         Box::pin(async move {
             loop {
-                let heard = lock(&self.inbox.waiting).take();
-                match heard {
-                    Some(heard) => return heard,
+                let next_update = lock(&self.inbox.waiting).take();
+                match next_update {
+                    Some(next_update) => return next_update,
                     None => self.inbox.arrived.notified().await,
                 }
             }
@@ -151,7 +151,7 @@ mod tests {
         }
     }
 
-    async fn heard(reader: &mut Reader) -> Option<HeardHint> {
+    async fn next_update(reader: &mut Reader) -> Option<HintUpdate> {
         let next = tokio::time::timeout(Duration::from_millis(20), reader.next());
         next.await.ok()
     }
@@ -177,14 +177,17 @@ mod tests {
             hint(1, 5_001, Running),
             hint(1, 5_002, Completed),
         ] {
-            assert_eq!(heard(&mut reader).await, Some(HeardHint::Hint(expected)));
+            assert_eq!(
+                next_update(&mut reader).await,
+                Some(HintUpdate::Hint(expected))
+            );
         }
-        assert_eq!(heard(&mut reader).await, None);
-        assert_eq!(heard(&mut other).await, None, "another tenant's");
+        assert_eq!(next_update(&mut reader).await, None);
+        assert_eq!(next_update(&mut other).await, None, "another tenant's");
         // What was taken is no longer there to be replaced.
         readers.tell(hint(2, 5_000, Running));
-        let last = HeardHint::Hint(hint(2, 5_000, Running));
-        assert_eq!(heard(&mut reader).await, Some(last));
+        let last = HintUpdate::Hint(hint(2, 5_000, Running));
+        assert_eq!(next_update(&mut reader).await, Some(last));
     }
 
     #[tokio::test]
@@ -196,14 +199,14 @@ mod tests {
         for task in 0..all {
             let hint = hint(task, 1, StateName::Pending);
             readers.tell(hint);
-            assert_eq!(heard(&mut quick).await, Some(HeardHint::Hint(hint)));
+            assert_eq!(next_update(&mut quick).await, Some(HintUpdate::Hint(hint)));
         }
-        assert_eq!(heard(&mut slow).await, Some(HeardHint::Missed(6)));
+        assert_eq!(next_update(&mut slow).await, Some(HintUpdate::Missed(6)));
         for task in 6..all {
             let hint = hint(task, 1, StateName::Pending);
-            assert_eq!(heard(&mut slow).await, Some(HeardHint::Hint(hint)));
+            assert_eq!(next_update(&mut slow).await, Some(HintUpdate::Hint(hint)));
         }
-        assert_eq!(heard(&mut slow).await, None);
+        assert_eq!(next_update(&mut slow).await, None);
         assert!(lock(&slow.inbox.waiting).newest.is_empty());
         drop((slow, quick));
         assert!(lock(&readers.of).is_empty(), "nothing is left behind");
@@ -217,6 +220,6 @@ mod tests {
         tokio::task::yield_now().await;
         let hint = hint(1, 1, StateName::Pending);
         readers.tell(hint);
-        assert_eq!(waiting.await.unwrap(), HeardHint::Hint(hint));
+        assert_eq!(waiting.await.unwrap(), HintUpdate::Hint(hint));
     }
 }

@@ -9,10 +9,10 @@ pub(crate) const MAX_DEPTH: usize = 64;
 
 /// Why a text is not taken as JSON.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Fault {
+pub(crate) struct JsonError {
     /// A sentence with the line and the column.
     pub message: String,
-    /// Whether it is JSON, but too deep.
+    /// Whether the text is JSON, but too deep.
     pub too_deep: bool,
 }
 
@@ -23,21 +23,21 @@ const TOO_DEEP: &str = "arrays and objects are nested deeper than 64";
 ///
 /// # Errors
 /// Where and why it is not taken.
-pub(crate) fn check(text: &str) -> Result<(), Fault> {
+pub(crate) fn check(text: &str) -> Result<(), JsonError> {
     let mut reader = serde_json::Deserializer::from_str(text);
     Whole { left: MAX_DEPTH }
         .deserialize(&mut reader)
         .and_then(|()| reader.end())
         .map_err(|error| {
             let message = error.to_string();
-            Fault {
+            JsonError {
                 too_deep: message.starts_with(TOO_DEEP),
                 message,
             }
         })
 }
 
-/// Visits a value and everything in it.
+/// Visits a value and the values in it.
 #[derive(Clone, Copy)]
 struct Whole {
     left: usize,

@@ -20,7 +20,7 @@ pub(crate) struct Fields<'a> {
 }
 
 /// Takes an object apart. `known` are its fields, `path` is where it stands in the request.
-/// What is wrong goes to `errors`.
+/// Mistakes go to `errors`.
 pub(crate) fn object<'a>(
     text: &'a str,
     known: &'static [&'static str],
@@ -33,17 +33,17 @@ pub(crate) fn object<'a>(
         values: vec![None; known.len()],
         is_object: true,
     };
-    let mut strangers = Vec::new();
+    let mut unknown_fields = Vec::new();
     let seed = Take {
         fields: &mut fields,
-        strangers: &mut strangers,
+        unknown_fields: &mut unknown_fields,
     };
     let taken = seed.deserialize(&mut serde_json::Deserializer::from_str(text));
     if taken.is_err() {
         fields.is_object = false;
         errors.push(fields.error(None, "dict_type", "must be an object"));
     }
-    for name in strangers {
+    for name in unknown_fields {
         let known_already = known.contains(&name.as_str());
         let (kind, message) = match (known_already, later(&name)) {
             (true, _) => ("duplicate_field", format!("`{name}` is given twice")),
@@ -82,7 +82,7 @@ fn later(name: &str) -> Option<String> {
 }
 
 impl<'a> Fields<'a> {
-    /// Whether it is an object.
+    /// Whether the value is an object.
     pub(crate) fn is_object(&self) -> bool {
         self.is_object
     }
@@ -176,7 +176,7 @@ impl<'a> Fields<'a> {
         micros
     }
 
-    /// One of a few names.
+    /// A name out of a few.
     pub(crate) fn choice(
         &self,
         name: &str,
@@ -195,7 +195,7 @@ impl<'a> Fields<'a> {
         found
     }
 
-    /// What is wrong with a field of this object, or with the object.
+    /// A mistake of a field of this object, or of the object.
     pub(crate) fn error(
         &self,
         name: Option<&str>,
@@ -209,7 +209,7 @@ impl<'a> Fields<'a> {
 
 struct Take<'f, 'a> {
     fields: &'f mut Fields<'a>,
-    strangers: &'f mut Vec<String>,
+    unknown_fields: &'f mut Vec<String>,
 }
 
 impl<'a> DeserializeSeed<'a> for Take<'_, 'a> {
@@ -241,8 +241,8 @@ impl<'a> Visitor<'a> for Take<'_, 'a> {
                         continue;
                     }
                     // A few say what is wrong as well as a million.
-                    if self.strangers.len() < 20 {
-                        self.strangers.push(name.chars().take(80).collect());
+                    if self.unknown_fields.len() < 20 {
+                        self.unknown_fields.push(name.chars().take(80).collect());
                     }
                 }
             }

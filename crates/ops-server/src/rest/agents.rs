@@ -1,9 +1,9 @@
-//! Agents: `GET /agents`, `GET|PUT /agents/{name}`, `GET /agents/{name}/versions`,
-//! `GET /agents/{name}/versions/{digest}`. What a definition means is not known here.
+//! Agents: `GET /agents`, `GET|PUT|DELETE /agents/{name}`, `GET /agents/{name}/versions`,
+//! `GET /agents/{name}/versions/{digest}`. The meaning of a definition is not known here.
 
+mod request;
 mod schema;
 mod view;
-mod wish;
 
 use axum::{
     extract::{Request, State},
@@ -12,7 +12,7 @@ use axum::{
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use ops_core::{AgentDigest, AgentName, ports::Stored};
 
-pub(super) use self::wish::ApplyAgent;
+pub(super) use self::request::ApplyAgent;
 use super::{
     AppState, answer, cursor, etag,
     extract::{Caller, NamePath, VersionPath},
@@ -45,7 +45,7 @@ pub(crate) async fn list(
     let after: Option<AgentName> = pages.name(&mut query);
     query.check()?;
     let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-    let engine = &app.surface.engine;
+    let engine = &app.settings.engine;
     let mut found = engine.agents(caller.tenant, after, limit + 1).await?;
     let more = found.len() > limit as usize;
     found.found.truncate(limit as usize);
@@ -75,7 +75,7 @@ pub(crate) async fn get(
     NamePath(name): NamePath,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let agent = app.surface.engine.agent(caller.tenant, &name).await?;
+    let agent = app.settings.engine.agent(caller.tenant, &name).await?;
     let tag = tag(agent.version.spec.digest);
     let mut response = match etag::is_known(&headers, &tag) {
         true => StatusCode::NOT_MODIFIED.into_response(),
@@ -91,7 +91,8 @@ pub(crate) async fn get(
 
 /// Makes a definition the agent's current version.
 ///
-/// Tasks that are there keep the version that they are pinned to. What is so already changes nothing.
+/// Present tasks keep the version that they are pinned to. A definition that is current already changes
+/// nothing.
 #[utoipa::path(
     put, path = "/api/v1/agents/{name}", tag = "Agents", operation_id = "apply_agent",
     params(
@@ -102,7 +103,7 @@ pub(crate) async fn get(
         ("If-None-Match" = Option<String>, Header,
             description = "`*`: there must be no such agent."),
     ),
-    request_body = wish::ApplyAgent,
+    request_body = request::ApplyAgent,
     responses(
         (status = 200, body = schema::Applied, description = "The agent, which was there.",
             headers(("ETag" = String, description = "Its version: the digest in quotes."))),
@@ -121,15 +122,15 @@ pub(crate) async fn apply(
     let mut query = Query::parse(parts.uri.query(), &["dry_run"], &[]);
     let dry_run = query.flag("dry_run");
     query.check()?;
-    let expected = wish::expected(&parts.headers)?;
+    let expected = request::expected(&parts.headers)?;
     let body = app.bodies.json(&parts.headers, body).await?;
-    let definition = wish::definition(body.text())?;
-    let engine = &app.surface.engine;
+    let definition = request::definition(body.text())?;
+    let engine = &app.settings.engine;
     let mut out = Vec::with_capacity(1_024 + definition.as_str().len());
     if dry_run {
         let seen = engine.preview_agent(caller.tenant, &name, &definition);
         let seen = seen.await?;
-        wish::check(expected, seen.current.as_ref())?;
+        request::check(expected, seen.current.as_ref())?;
         let warnings = engine.agent_warnings(&definition);
         view::preview(&mut out, &seen, &warnings, engine.clock().now());
         return Ok(tagged(StatusCode::OK, out, seen.spec.digest));
@@ -145,7 +146,35 @@ pub(crate) async fn apply(
     Ok(tagged(status, out, agent.version.spec.digest))
 }
 
-/// The versions of an agent, the one that was applied first last.
+/// Takes an agent away.
+///
+/// Its tasks keep the versions that they are pinned to, and go on; new tasks of the agent are refused. An agent
+/// that agents or schedules name is not taken away.
+#[utoipa::path(
+    delete, path = "/api/v1/agents/{name}", tag = "Agents", operation_id = "remove_agent",
+    params(
+        schema::Name,
+        ("If-Match" = Option<String>, Header,
+            description = "The `ETag` that the agent must have; otherwise it is refused."),
+    ),
+    responses(
+        (status = 204, description = "It is gone."),
+        schema::NoAgent, schema::InUse, schema::Changed,
+    ),
+)]
+pub(crate) async fn remove(
+    State(app): AppState,
+    caller: Caller,
+    NamePath(name): NamePath,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let expected = request::expected(&headers)?;
+    let engine = &app.settings.engine;
+    engine.remove_agent(caller.tenant, &name, expected).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// The versions of an agent, the version that was applied first last.
 #[utoipa::path(
     get, path = "/api/v1/agents/{name}/versions", tag = "Agents",
     operation_id = "list_agent_versions",
@@ -169,7 +198,7 @@ pub(crate) async fn versions(
     let limit = query.number("limit", 1..=1_000).unwrap_or(100);
     query.check()?;
     let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-    let engine = &app.surface.engine;
+    let engine = &app.settings.engine;
     let agent = engine.agent(caller.tenant, &name).await?;
     let versions = engine.agent_versions(caller.tenant, &name, limit).await?;
     Ok(list_of("versions", &versions, |out, version| {
@@ -192,7 +221,7 @@ pub(crate) async fn version(
     caller: Caller,
     VersionPath { name, digest }: VersionPath,
 ) -> Result<Response, Problem> {
-    let engine = &app.surface.engine;
+    let engine = &app.settings.engine;
     let found = engine.agent_version(caller.tenant, &name, digest).await?;
     let mut out = Vec::with_capacity(1_024 + found.spec.definition.as_str().len());
     view::version(&mut out, &found);

@@ -5,8 +5,11 @@ use axum::{
     response::Response,
 };
 use http::{StatusCode, Uri};
-use ops_core::{Approval, ApprovalStatus, ports::ApprovalFilter};
-use ops_engine::{FieldError, Opinion};
+use ops_core::{
+    Approval, ApprovalStatus, Micros, PreviewOutcome, ports::ApprovalFilter, rules::approval,
+};
+use ops_engine::{FieldError, StepDecision};
+use serde_json::{Value, json};
 
 use super::{
     AppState, answer, cursor,
@@ -15,9 +18,9 @@ use super::{
     shape::{Any, Body, Text, Whole, body},
     view,
 };
-use crate::{json::ObjectWriter, problem::Problem, query::Query};
+use crate::{json::ObjectWriter, problem::Problem, query::Query, time};
 
-/// Lists approvals, newest first; those that nobody has decided unless `status` says otherwise.
+/// Lists approvals, newest first; the undecided approvals unless `status` says otherwise.
 #[utoipa::path(
     get, path = "/api/v1/approvals", tag = "Approvals", operation_id = "list_approvals",
     params(schema::ApprovalQuery),
@@ -64,13 +67,14 @@ pub(crate) async fn list(
         before,
         limit: u32::try_from(limit).unwrap_or(u32::MAX),
     };
-    let page = app.surface.engine.approvals(caller.tenant, filter).await?;
+    let page = app.settings.engine.approvals(caller.tenant, filter).await?;
     let next = page.next.map(|row| pages.before_row(row));
     let damaged = &page.damaged;
+    let now = app.settings.engine.clock().now();
     Ok(view::page_beside(
         "approvals",
         &page.approvals,
-        write,
+        |out, approval| write(out, approval, now),
         next,
         damaged,
     ))
@@ -91,8 +95,13 @@ pub(crate) async fn get(
     caller: Caller,
     ApprovalPath(StepPath { task, step }): ApprovalPath,
 ) -> Result<Response, Problem> {
-    let found = app.surface.engine.approval(caller.tenant, task, step).await;
-    Ok(one(&found.map_err(refused(task))?))
+    let found = app
+        .settings
+        .engine
+        .approval(caller.tenant, task, step)
+        .await;
+    let found = found.map_err(refused(task))?;
+    Ok(one(&found, app.settings.engine.clock().now()))
 }
 
 /// Lets a step run, once, with exactly the arguments that are shown.
@@ -112,10 +121,12 @@ pub(crate) async fn approve(
     path: ApprovalPath,
     request: Request,
 ) -> Result<Response, Problem> {
-    judge(state, caller, path, request, |body: Approve, _| Decision {
-        opinion: Opinion::Approve,
-        revision: body.revision,
-        by: body.by,
+    decide_approval(state, caller, path, request, |body: Approve, _| {
+        DecisionRequest {
+            decision: StepDecision::Approve,
+            revision: body.revision,
+            by: body.by,
+        }
     })
     .await
 }
@@ -137,17 +148,19 @@ pub(crate) async fn deny(
     path: ApprovalPath,
     request: Request,
 ) -> Result<Response, Problem> {
-    judge(state, caller, path, request, |body: Deny, _| Decision {
-        opinion: Opinion::Deny {
-            reason: body.reason.unwrap_or_default(),
-        },
-        revision: body.revision,
-        by: body.by,
+    decide_approval(state, caller, path, request, |body: Deny, _| {
+        DecisionRequest {
+            decision: StepDecision::Deny {
+                reason: body.reason.unwrap_or_default(),
+            },
+            revision: body.revision,
+            by: body.by,
+        }
     })
     .await
 }
 
-/// Changes what a step is to run with. The new arguments need leave as well: `revision` grows.
+/// Edits a step's arguments. The new arguments need approval as well: `revision` grows.
 #[utoipa::path(
     post, path = "/api/v1/approvals/{task_id}/{step}/edit", tag = "Approvals",
     operation_id = "edit_step",
@@ -164,12 +177,14 @@ pub(crate) async fn edit(
     path: ApprovalPath,
     request: Request,
 ) -> Result<Response, Problem> {
-    judge(state, caller, path, request, |body: Edit, _| Decision {
-        opinion: Opinion::Edit {
-            input: body.input.unwrap_or_default(),
-        },
-        revision: body.revision,
-        by: body.by,
+    decide_approval(state, caller, path, request, |body: Edit, _| {
+        DecisionRequest {
+            decision: StepDecision::Edit {
+                input: body.input.unwrap_or_default(),
+            },
+            revision: body.revision,
+            by: body.by,
+        }
     })
     .await
 }
@@ -177,8 +192,8 @@ pub(crate) async fn edit(
 body! {
     /// Leave to run.
     pub(super) struct Approve {
-        /// The revision that was looked at; another one refuses. Without it, it is the first: what an
-        /// edit changed is approved by its revision only.
+        /// The revision that the client looked at; another revision refuses. Without a revision, the first:
+        /// edited arguments are approved by their revision only.
         revision: Whole<u32>,
         /// Who decides.
         by: Text = {"minLength": 1, "maxLength": 128},
@@ -211,55 +226,91 @@ body! {
 }
 
 /// A decision about a step.
-struct Decision {
-    opinion: Opinion,
+struct DecisionRequest {
+    decision: StepDecision,
     revision: Option<u32>,
     by: Option<String>,
 }
 
-async fn judge<B: Body>(
+async fn decide_approval<B: Body>(
     State(app): AppState,
     caller: Caller,
     ApprovalPath(StepPath { task, step }): ApprovalPath,
     request: Request,
-    read: impl FnOnce(B, &mut Vec<FieldError>) -> Decision,
+    read: impl FnOnce(B, &mut Vec<FieldError>) -> DecisionRequest,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let body = app.bodies.json(&parts.headers, body).await?;
-    let Decision {
-        opinion,
+    let body = app.bodies.json_or_nothing(&parts.headers, body).await?;
+    let DecisionRequest {
+        decision,
         revision,
         by,
     } = B::read(body.text(), read)?;
-    let engine = &app.surface.engine;
-    let judged = engine.judge(&caller, task, step, opinion, revision, by);
-    Ok(one(&judged.await.map_err(refused(task))?))
+    let engine = &app.settings.engine;
+    let decided = engine.decide_approval(&caller, task, step, decision, revision, by);
+    let decided = decided.await.map_err(refused(task))?;
+    Ok(one(&decided, engine.clock().now()))
 }
 
-fn one(approval: &Approval) -> Response {
+fn one(approval: &Approval, now: Micros) -> Response {
     let mut out = Vec::with_capacity(1_024);
-    write(&mut out, approval);
+    write(&mut out, approval, now);
     answer(StatusCode::OK, out)
 }
 
-fn write(out: &mut Vec<u8>, approval: &Approval) {
-    let asked = &approval.asked;
+fn write(out: &mut Vec<u8>, approval: &Approval, now: Micros) {
+    let request = &approval.request;
     let mut view = ObjectWriter::begin(out);
     view.plain("task_id", &approval.task);
-    view.value("step", &asked.step);
+    view.value("step", &request.step);
     view.plain("status", &approval.status.as_str());
     view.value("revision", &approval.revision);
-    view.value("tool", &asked.tool);
-    view.value("input", &asked.input);
-    view.value("reason", &asked.reason);
-    view.value("input_schema", &asked.input_schema);
-    view.value("input_digest", &asked.input_digest);
-    view.value("tool_digest", &asked.tool_digest);
-    view.value("agent_digest", &asked.agent_digest);
+    view.value("tool", &request.tool);
+    view.value("input", &request.input);
+    view.value("reason", &request.reason);
+    view.value("input_schema", &request.input_schema);
+    view.value("input_digest", &request.input_digest);
+    view.value("tool_digest", &request.tool_digest);
+    view.value("agent_digest", &request.agent_digest);
     view.time("asked_at", Some(approval.asked_at));
-    view.time("expires_at", asked.expires_at);
+    view.time("expires_at", request.expires_at);
     view.time("decided_at", approval.decided_at);
     view.value("decided_by", &approval.decided_by);
     view.value("note", &approval.note);
+    view.value("escalation", &escalation(approval, now));
+    view.value("preview", &preview(approval));
     view.end();
+}
+
+/// The group that is asked next, or is asked by now.
+fn escalation(approval: &Approval, now: Micros) -> Value {
+    let escalation = approval.request.details.escalation.as_ref();
+    escalation.map_or(Value::Null, |escalation| {
+        json!({
+            "to": escalation.to,
+            "at": time::text(escalation.at),
+            "escalated": approval.escalated(now).is_some(),
+        })
+    })
+}
+
+/// The call that shows what is at stake. It was made with the arguments of the first revision.
+fn preview(approval: &Approval) -> Value {
+    let Some(preview) = &approval.request.details.preview else {
+        return Value::Null;
+    };
+    let (status, output, error) = match &preview.outcome {
+        PreviewOutcome::Pending => ("pending", None, None),
+        PreviewOutcome::Completed { output } => ("completed", Some(output), None),
+        PreviewOutcome::Failed { error } => ("failed", None, Some(error)),
+    };
+    json!({
+        "status": status,
+        "tool": preview.tool,
+        "input": preview.input,
+        "step": preview.step,
+        "output": output,
+        "error": error,
+        "outdated": approval::is_edited(approval),
+    })
 }

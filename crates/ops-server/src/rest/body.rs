@@ -18,8 +18,8 @@ use tokio::{
 use crate::{json, problem::Problem};
 
 /// A body up to this size is read whatever else goes on, and worked on at once.
-const SMALL: usize = 64 << 10;
-/// What larger bodies may take together until they are answered, in KiB.
+const INLINE_LIMIT: usize = 64 << 10;
+/// KiB that larger bodies may take together until they are answered.
 const LARGE_KIB: usize = 256 << 10;
 /// The slowest that a body may come on the whole, in bytes for each second.
 const SLOWEST: u64 = 1_024;
@@ -27,7 +27,7 @@ const SLOWEST: u64 = 1_024;
 /// Reads bodies.
 pub(crate) struct Reader {
     max_bytes: usize,
-    rest: Duration,
+    idle_timeout: Duration,
     large: Arc<Semaphore>,
 }
 
@@ -48,7 +48,7 @@ impl JsonBody {
         &self,
         work: impl FnOnce(&str) -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
-        if self.bytes.len() <= SMALL {
+        if self.bytes.len() <= INLINE_LIMIT {
             return work(self.text());
         }
         // A request that is given up does not end the work, so the room is the work's as well.
@@ -66,7 +66,7 @@ fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).expect("the body was checked to be UTF-8")
 }
 
-/// Does what takes long on a thread of its own.
+/// Does long work on a thread of its own.
 async fn aside<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
@@ -98,9 +98,9 @@ struct Room<'a> {
 }
 
 impl Room<'_> {
-    /// Takes so much room in all. A small body needs none.
+    /// Takes so much room in all. A small body needs no room.
     fn hold(&mut self, bytes: usize) -> Result<(), Problem> {
-        if bytes <= SMALL {
+        if bytes <= INLINE_LIMIT {
             return Ok(());
         }
         let held = self
@@ -124,12 +124,12 @@ impl Room<'_> {
 
 impl Reader {
     /// Reads bodies of so many bytes, whose pieces come at least so often.
-    pub(crate) fn new(max_bytes: usize, rest: Duration) -> Self {
+    pub(crate) fn new(max_bytes: usize, idle_timeout: Duration) -> Self {
         // One body of the largest size must always fit.
         let large = LARGE_KIB.max(max_bytes.div_ceil(1_024));
         Self {
             max_bytes,
-            rest,
+            idle_timeout,
             large: Arc::new(Semaphore::new(large.min(Semaphore::MAX_PERMITS))),
         }
     }
@@ -148,12 +148,28 @@ impl Reader {
             return Err(self.too_large());
         }
         let (bytes, room) = self.read(body, announced).await?;
-        if bytes.len() <= SMALL {
+        if bytes.len() <= INLINE_LIMIT {
             check(&bytes)?;
             return Ok(JsonBody { bytes, room: None });
         }
         let room = room.map(Arc::new);
         aside(move || check(&bytes).map(|()| JsonBody { bytes, room })).await
+    }
+
+    /// A body that may be left out: every field of it has a default.
+    pub(crate) async fn json_or_nothing(
+        &self,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<JsonBody, Problem> {
+        let is_empty = axum::body::HttpBody::is_end_stream(&body);
+        match is_empty {
+            true => Ok(JsonBody {
+                bytes: Bytes::from_static(b"{}"),
+                room: None,
+            }),
+            false => self.json(headers, body).await,
+        }
     }
 
     async fn read(
@@ -171,11 +187,11 @@ impl Reader {
         let mut all = BytesMut::new();
         let begun = Instant::now();
         loop {
-            let rest = match units::mutant!("ops-server.body_rests") {
+            let idle_timeout = match units::mutant!("ops-server.body_rests") {
                 true => Duration::MAX,
-                false => self.rest,
+                false => self.idle_timeout,
             };
-            let next = timeout(rest, pieces.next()).await;
+            let next = timeout(idle_timeout, pieces.next()).await;
             let Some(piece) = next.map_err(|_| self.slow())? else {
                 break;
             };
@@ -203,7 +219,7 @@ impl Reader {
                 all.extend_from_slice(&first);
             }
             all.extend_from_slice(&piece);
-            let over = begun.elapsed().saturating_sub(self.rest).as_secs();
+            let over = begun.elapsed().saturating_sub(self.idle_timeout).as_secs();
             if length as u64 <= over.saturating_mul(SLOWEST) && over > 0 {
                 return Err(self.slow());
             }
@@ -220,7 +236,7 @@ impl Reader {
     fn slow(&self) -> Problem {
         let message = format!(
             "the body rested for more than {} s, or came with less than {SLOWEST} bytes a second",
-            self.rest.as_secs_f32()
+            self.idle_timeout.as_secs_f32()
         );
         Problem::new(Code::RequestTimeout, message)
     }

@@ -9,7 +9,7 @@ use super::{
     App, AppState, answer,
     extract::Caller,
     schema,
-    tasks::{ManyParameters, Wish},
+    tasks::{ListRequest, ManyParameters},
 };
 use crate::{json::ObjectWriter, problem::Problem};
 
@@ -30,7 +30,7 @@ pub(crate) async fn cancel(
     steer(&app, &caller, Steer::Cancel, &uri).await
 }
 
-/// Makes the tasks that a filter fits stand still, newest first.
+/// Pauses the tasks that a filter fits, newest first.
 #[utoipa::path(
     post, path = "/api/v1/tasks:pause", tag = "Tasks", operation_id = "pause_tasks",
     params(ManyParameters),
@@ -59,9 +59,14 @@ pub(crate) async fn resume(
 }
 
 async fn steer(app: &App, caller: &Caller, steer: Steer, uri: &Uri) -> Result<Response, Problem> {
-    let (wish, dry_run) = Wish::many(caller.tenant, uri.query())?;
-    let engine = &app.surface.engine;
-    let page = engine.steer_all(caller, steer, wish.filter, (wish.limit, dry_run));
+    let (list_request, dry_run) = ListRequest::many(caller.tenant, uri.query())?;
+    let engine = &app.settings.engine;
+    let page = engine.steer_all(
+        caller,
+        steer,
+        list_request.filter,
+        (list_request.limit, dry_run),
+    );
     let page = page.await?;
     let mut out = Vec::with_capacity(1_024);
     let mut view = ObjectWriter::begin(&mut out);
@@ -75,7 +80,7 @@ async fn steer(app: &App, caller: &Caller, steer: Steer, uri: &Uri) -> Result<Re
     }
     items.push(b']');
     view.value("dry_run", &(dry_run == DryRun::Yes));
-    let next = page.next.map(|task| wish.list.after_task(task));
+    let next = page.next.map(|task| list_request.list.after_task(task));
     view.value("next_cursor", &next);
     view.end();
     Ok(answer(StatusCode::OK, out))

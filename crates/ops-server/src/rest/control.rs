@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{
     AppState,
-    create::{self, wish::LimitTask},
+    create::{self, request::LimitTask},
     extract::{Caller, TaskPath, refused},
     schema,
     shape::{self, Any, Body, Object, Text, Within, body},
@@ -17,10 +17,10 @@ use super::{
 };
 use crate::problem::Problem;
 
-/// Makes a task stand still: at once, or when its step has ended.
+/// Pauses a task: at once, or when its step has ended.
 ///
-/// A running task reads `running` with `paused: true` until its worker has given it back. What a
-/// task waits for may still come; it stands still after it. Asking again changes nothing.
+/// A running task reads `running` with `paused: true` until its worker has given the task back. The event
+/// that a task waits for may still come; the task is paused after it. A repeated request changes nothing.
 #[utoipa::path(
     post, path = "/api/v1/tasks/{task_id}/pause", tag = "Tasks", operation_id = "pause_task",
     params(schema::TaskPath),
@@ -34,10 +34,10 @@ pub(crate) async fn pause(
     caller: Caller,
     TaskPath(id): TaskPath,
 ) -> Result<Response, Problem> {
-    tasks::changed(id, app.surface.engine.pause(&caller, id)).await
+    tasks::changed(id, app.settings.engine.pause(&caller, id)).await
 }
 
-/// Lets a paused task go on. One that is not paused is left as it is.
+/// Resumes a paused task. A task that is not paused stays unchanged.
 #[utoipa::path(
     post, path = "/api/v1/tasks/{task_id}/resume", tag = "Tasks", operation_id = "resume_task",
     params(schema::TaskPath),
@@ -51,13 +51,13 @@ pub(crate) async fn resume(
     caller: Caller,
     TaskPath(id): TaskPath,
 ) -> Result<Response, Problem> {
-    tasks::changed(id, app.surface.engine.resume(&caller, id)).await
+    tasks::changed(id, app.settings.engine.resume(&caller, id)).await
 }
 
-/// Gives a task's run other limits: those that are named.
+/// Changes the named limits of a task's run.
 ///
-/// A task that waits because a limit is used up (`state_detail.on` is `budget`) goes on. One that a
-/// worker holds has them from when it is next taken up; pause and resume it to have that at once.
+/// A task that waits because a limit is used up (`state_detail.on` is `budget`) goes on. A task that a
+/// worker holds takes the limits at its next lease; pause and resume the task to apply them at once.
 #[utoipa::path(
     post, path = "/api/v1/tasks/{task_id}/limits", tag = "Tasks", operation_id = "limit_task",
     params(schema::TaskPath),
@@ -74,16 +74,15 @@ pub(crate) async fn limit(
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let body = app.bodies.json(&parts.headers, body).await?;
+    let body = app.bodies.json_or_nothing(&parts.headers, body).await?;
     let limits = LimitTask::read(body.text(), |body, _| body.limits())?;
-    tasks::changed(id, app.surface.engine.limit(&caller, id, limits)).await
+    tasks::changed(id, app.settings.engine.limit(&caller, id, limits)).await
 }
 
-/// Tells something to a task's run.
+/// Sends a signal to a task's run.
 ///
-/// A call that waits for a signal of this name returns the payload; if none waits yet, the first
-/// that will. A question of `ask_human` waits for `human.` and its call, as `state_detail.signals`
-/// says.
+/// A call that waits for a signal of this name returns the payload; without such a call, the next call that
+/// waits. A question of `ask_human` waits for `human.` and its call, as `state_detail.signals` says.
 #[utoipa::path(
     post, path = "/api/v1/tasks/{task_id}/signals", tag = "Tasks", operation_id = "signal_task",
     params(schema::TaskPath),
@@ -100,20 +99,20 @@ pub(crate) async fn signal(
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let body = app.bodies.json(&parts.headers, body).await?;
+    let body = app.bodies.json_or_nothing(&parts.headers, body).await?;
     let read = |body: Signal, _: &mut Vec<FieldError>| {
         let payload = body.payload.unwrap_or_default();
         (body.name.unwrap_or_default(), payload)
     };
     let (name, payload) = Signal::read(body.text(), read)?;
-    let told = app.surface.engine.signal(&caller, id, name, payload);
+    let told = app.settings.engine.signal(&caller, id, name, payload);
     tasks::changed(id, told).await
 }
 
-/// Does a task again as a new one, from its start or from one of its steps.
+/// Repeats a task as a new task, from its start or from one of its steps.
 ///
-/// With `from_step` the new task's log begins with the same events: what the steps before it
-/// returned is taken over, neither made nor paid again. The original is not changed.
+/// With `from_step` the new task's log begins with the same events: the new task keeps the results of the
+/// steps before, which are neither made nor paid again. The original is not changed.
 #[utoipa::path(
     post, path = "/api/v1/tasks/{task_id}/rerun", tag = "Tasks", operation_id = "rerun_task",
     params(schema::TaskPath, schema::IdempotencyKey),
@@ -132,14 +131,14 @@ pub(crate) async fn rerun(
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let body = app.bodies.json(&parts.headers, body).await?;
+    let body = app.bodies.json_or_nothing(&parts.headers, body).await?;
     let read = body.work(move |text| {
         let mut rerun = parse(text)?;
         rerun.key = create::key(&parts.headers, None)?;
         Ok(rerun)
     });
     let rerun = read.await?;
-    let submitted = app.surface.engine.rerun(&caller, id, rerun).await;
+    let submitted = app.settings.engine.rerun(&caller, id, rerun).await;
     Ok(tasks::made(submitted.map_err(refused(id))?))
 }
 
@@ -154,12 +153,13 @@ fn parse(text: &str) -> Result<ops_engine::Rerun, Problem> {
 }
 
 body! {
-    /// Something that is told to a run.
+    /// A signal to a run.
     pub(super) struct Signal {
-        /// Which call it is for: what `state_detail.signals` of the waiting task says.
+        /// Name of the call that waits for the signal: a name in `state_detail.signals` of the waiting
+        /// task.
         name: Text = {"minLength": 1, "maxLength": 128, "examples": ["human.call_4"]}; required
             "is missing",
-        /// What the call returns: any JSON.
+        /// The call's return value: any JSON.
         payload: Any,
     }
 }

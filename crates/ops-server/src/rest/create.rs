@@ -2,8 +2,10 @@
 
 pub(super) mod batch;
 mod digest;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
+pub(super) mod request;
 mod shorthand;
-pub(super) mod wish;
 
 use axum::{
     extract::{Request, State},
@@ -15,7 +17,7 @@ use ops_engine::{ClientKey, FieldError};
 
 pub(super) use self::{
     batch::SubmitTasks,
-    wish::{LimitTask, SubmitLimits, SubmitRetry, SubmitTask},
+    request::{LimitTask, SubmitLimits, SubmitRetry, SubmitTask},
 };
 use super::{AppState, extract::Caller, schema, tasks};
 use crate::problem::{IDEMPOTENCY_KEY, Part, Problem, translate};
@@ -27,7 +29,7 @@ use crate::problem::{IDEMPOTENCY_KEY, Part, Problem, translate};
 #[utoipa::path(
     post, path = "/api/v1/tasks", tag = "Tasks", operation_id = "submit_task",
     params(schema::IdempotencyKey),
-    request_body = wish::SubmitTask,
+    request_body = request::SubmitTask,
     responses(
         (status = 201, body = schema::Task, description = "The task.", headers(
             ("Idempotency-Replayed" = String, description = "`true` if the key had made it before."),
@@ -43,19 +45,19 @@ pub(crate) async fn create(
     let (parts, body) = request.into_parts();
     let body = app.bodies.json(&parts.headers, body).await?;
     let read = body.work(move |text| {
-        let mut wish = wish::parse(text)?;
-        let given = Given::of(&wish);
-        let key = key(&parts.headers, wish.request_id.take())?;
-        wish.submit.key = key.map(|key| client_key(key, text));
-        Ok((wish.submit, given))
+        let mut request = request::parse(text)?;
+        let given = Given::of(&request);
+        let key = key(&parts.headers, request.request_id.take())?;
+        request.submit.key = key.map(|key| client_key(key, text));
+        Ok((request.submit, given))
     });
-    let (wish, given) = read.await?;
-    let accepted = app.surface.engine.submit(&caller, wish).await;
+    let (request, given) = read.await?;
+    let accepted = app.settings.engine.submit(&caller, request).await;
     let accepted = accepted.map_err(|error| given.refused(error))?;
     Ok(tasks::made_as(accepted, &given))
 }
 
-/// A key of a request, with what an older release may have stored for it.
+/// A key of a request, with the key that an older release may have stored.
 fn client_key(key: String, text: &str) -> ClientKey {
     ClientKey {
         key,
@@ -73,10 +75,10 @@ pub(super) struct Given {
 }
 
 impl Given {
-    fn of(wish: &wish::Wish) -> Self {
+    fn of(request: &request::SubmitRequest) -> Self {
         Self {
-            key_in_body: wish.request_id.is_some(),
-            lifted: wish.lifted.clone(),
+            key_in_body: request.request_id.is_some(),
+            lifted: request.lifted.clone(),
         }
     }
 
@@ -86,21 +88,21 @@ impl Given {
             return error.into();
         }
         let mut fields = error.fields;
-        fields.iter_mut().for_each(|field| self.place(field));
+        fields.iter_mut().for_each(|field| self.relocate(field));
         Problem::parts(error.code, "body", fields)
     }
 
     /// Warnings as the client is told them.
     pub(super) fn parts(&self, warnings: Vec<FieldError>) -> Vec<Part> {
         let parts = warnings.into_iter().map(|mut field| {
-            self.place(&mut field);
+            self.relocate(&mut field);
             Part::of("body", field)
         });
         parts.collect()
     }
 
     /// Names the place where the client gave it.
-    fn place(&self, field: &mut FieldError) {
+    fn relocate(&self, field: &mut FieldError) {
         translate(field);
         if self.key_in_body && field.path == [IDEMPOTENCY_KEY] {
             field.path = vec!["request_id".to_owned()];

@@ -1,6 +1,6 @@
 //! Cursors: where the next page begins. Opaque to clients. A cursor carries a check of the list, the
 //! tenant and the filter that it was made for, so that one from elsewhere is refused rather than
-//! answered with a page of something else. It is no secret: a page shows only what its filter and
+//! answered with a page of something else. The check is no secret: a page shows only what its filter and
 //! its tenant let through, whatever the cursor.
 
 use std::{fmt::Display, str::FromStr};
@@ -15,7 +15,7 @@ const CHECK: usize = 8;
 /// The largest number that an event can have.
 pub(crate) const LAST_SEQ: u64 = i64::MAX as u64;
 
-/// What a cursor belongs to.
+/// The list that a cursor belongs to.
 #[derive(Debug, Clone)]
 pub(crate) struct List(Sha256);
 

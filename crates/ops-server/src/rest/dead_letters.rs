@@ -12,11 +12,11 @@ use super::{
     extract::{Caller, TaskPath, refused},
     schema,
     shape::{Body, Flag, Within, body},
-    tasks::{self, Wish},
+    tasks::{self, ListRequest},
 };
 use crate::{json::ObjectWriter, problem::Problem};
 
-/// Lists the tasks that were given up and that nobody has redriven, newest first.
+/// Lists the tasks that were given up and have no redrive, newest first.
 #[utoipa::path(
     get, path = "/api/v1/dead-letters", tag = "Dead letters", operation_id = "list_dead_letters",
     params(
@@ -34,19 +34,19 @@ pub(crate) async fn list(
     caller: Caller,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let wish = Wish::dead_letters(caller.tenant, uri.query())?;
+    let list_request = ListRequest::dead_letters(caller.tenant, uri.query())?;
     let mut out = Vec::with_capacity(4_096);
     let mut list = ObjectWriter::begin(&mut out);
-    let page = tasks::write(&app, &caller, &wish, list.key("tasks")).await?;
+    let page = tasks::write(&app, &caller, &list_request, list.key("tasks")).await?;
     page.end(&mut list);
     list.end();
     Ok(answer(StatusCode::OK, out))
 }
 
-/// Goes on from a dead letter with a new task.
+/// Redrives a dead letter: a new task goes on.
 ///
-/// The new task has its log, and all its attempts again: what was recorded is neither made nor paid
-/// again. Redriving one twice finds the same task.
+/// The new task has the dead letter's log, and all attempts again: recorded calls are neither made nor paid
+/// again. A second redrive finds the same task.
 #[utoipa::path(
     post, path = "/api/v1/dead-letters/{task_id}/redrive", tag = "Dead letters",
     operation_id = "redrive_task",
@@ -63,11 +63,11 @@ pub(crate) async fn redrive(
     caller: Caller,
     TaskPath(id): TaskPath,
 ) -> Result<Response, Problem> {
-    let submitted = app.surface.engine.redrive(&caller, id).await;
+    let submitted = app.settings.engine.redrive(&caller, id).await;
     Ok(tasks::made(submitted.map_err(refused(id))?))
 }
 
-/// Goes on from many dead letters, newest first. With `dry_run` they are named and nothing is done.
+/// Redrives many dead letters, newest first. With `dry_run` they are named and no task is redriven.
 #[utoipa::path(
     post, path = "/api/v1/dead-letters:redrive", tag = "Dead letters",
     operation_id = "redrive_tasks",
@@ -83,7 +83,7 @@ pub(crate) async fn redrive_all(
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let body = app.bodies.json(&parts.headers, body).await?;
+    let body = app.bodies.json_or_nothing(&parts.headers, body).await?;
     let (limit, dry_run) = Redrive::read(body.text(), |body, _| {
         let dry_run = match body.dry_run {
             Some(true) => DryRun::Yes,
@@ -91,7 +91,7 @@ pub(crate) async fn redrive_all(
         };
         (body.limit.unwrap_or(100), dry_run)
     })?;
-    let engine = &app.surface.engine;
+    let engine = &app.settings.engine;
     let redriven = engine.redrive_all(&caller, limit, dry_run).await?;
     let mut out = Vec::with_capacity(1_024);
     let mut view = ObjectWriter::begin(&mut out);

@@ -14,12 +14,12 @@ use serde_json::Value;
 use utoipa::openapi::OpenApi;
 
 use super::{
-    AppState, agents, answer, approvals, control, create, dead_letters, reconciliations, retention,
-    schedules, shape::Body,
+    AppState, agents, answer, approvals, control, create, dead_letters, mcp, reconciliations,
+    retention, schedules, shape::Body,
 };
 use crate::json;
 
-/// The page has no script, and nothing of it comes from elsewhere.
+/// The page has no script, and no part of the page comes from elsewhere.
 const POLICY: &str = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'";
 
@@ -37,12 +37,13 @@ const BODIES: &[Described] = &[
     described::<create::SubmitTask>(),
     described::<create::SubmitTasks>(),
     described::<dead_letters::Redrive>(),
+    described::<mcp::ApproveDefinition>(),
     described::<reconciliations::Resolve>(),
     described::<retention::RunRetention>(),
     described::<schedules::ApplySchedule>(),
 ];
 
-/// The name of a schema, and what makes it.
+/// The name of a schema, and its maker.
 type Described = (&'static str, fn() -> Value);
 
 const fn described<B: Body>() -> Described {
@@ -52,7 +53,7 @@ const fn described<B: Body>() -> Described {
 /// The document, in both forms.
 pub(super) struct Document {
     json: Bytes,
-    /// Made when somebody asks for it first.
+    /// Made for the first request.
     page: OnceLock<Bytes>,
 }
 

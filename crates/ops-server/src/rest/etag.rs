@@ -6,10 +6,10 @@ use ops_engine::FieldError;
 
 use crate::problem::Problem;
 
-/// What a thing must be for a change to take place.
+/// The condition under which a change takes place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Precondition<T> {
-    /// Anything.
+    /// No condition.
     Any,
     /// Not there: `If-None-Match: *`.
     Absent,
@@ -21,7 +21,7 @@ pub(super) enum Precondition<T> {
 /// is like.
 ///
 /// # Errors
-/// 422 if a header says what nothing can be.
+/// 422 if a header says an impossible condition.
 pub(super) fn precondition<T>(
     headers: &HeaderMap,
     parse: impl FnOnce(&str) -> Option<T>,
@@ -62,7 +62,7 @@ pub(crate) fn of(life: &Lifecycle) -> HeaderValue {
     HeaderValue::try_from(format!("W/\"{}\"", life.seq)).expect("digits are a header value")
 }
 
-/// Whether the client has what it would be answered.
+/// Whether the client has the answer already.
 pub(crate) fn is_known(headers: &HeaderMap, tag: &HeaderValue) -> bool {
     let bare = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
     let ours = tag.to_str().map(bare).ok();

@@ -12,7 +12,11 @@ use super::{
     extract::{Caller, TaskPath, refused},
     schema, sse, view,
 };
-use crate::{json::ObjectWriter, problem::Problem, query::Query};
+use crate::{
+    json::ObjectWriter,
+    problem::{LAST_EVENT_ID, Problem},
+    query::Query,
+};
 
 /// Reads the log of a task, as pages or as a stream.
 ///
@@ -60,7 +64,7 @@ pub(crate) async fn list(
         return Ok(stream.map_err(refused(id))?.into_response());
     }
     let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-    let page = app.surface.engine.events(caller.tenant, id, after, limit);
+    let page = app.settings.engine.events(caller.tenant, id, after, limit);
     let page = page.await.map_err(refused(id))?;
     let next = page.next.map(|seq| pages.after_seq(seq));
     Ok(view::page("events", &page.events, write, next))
@@ -112,7 +116,7 @@ fn last_event_id(headers: &HeaderMap, query: &mut Query) -> Option<u64> {
             "is not the id of an event: a whole number up to {}",
             cursor::LAST_SEQ
         );
-        query.fail("Last-Event-ID", "int_type", message);
+        query.fail(LAST_EVENT_ID, "int_type", message);
     }
     id
 }

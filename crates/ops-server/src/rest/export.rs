@@ -1,4 +1,4 @@
-//! `GET /tasks/{id}/export`: everything that is known of a task, as lines of JSON. The client's reading
+//! `GET /tasks/{id}/export`: all records of a task, as lines of JSON. The client's reading
 //! drives it: what is held is one page of the log, or one piece of a value.
 
 use std::{collections::BTreeSet, convert::Infallible, sync::Arc};
@@ -47,7 +47,7 @@ pub(crate) async fn export(
     caller: Caller,
     TaskPath(id): TaskPath,
 ) -> Result<Response, Problem> {
-    let engine = Arc::clone(&app.surface.engine);
+    let engine = Arc::clone(&app.settings.engine);
     let record = engine.task(caller.tenant, id).await.map_err(refused(id))?;
     let export = Export {
         engine,
@@ -86,7 +86,7 @@ struct Counts {
     blobs: u64,
 }
 
-/// What comes next.
+/// The next part.
 enum Next {
     Task(Box<TaskRecord>),
     StepsAfter(u64),

@@ -1,4 +1,4 @@
-//! What handlers extract.
+//! Extractors of handlers.
 
 use std::convert::Infallible;
 
@@ -27,7 +27,7 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     }
 }
 
-/// The task of the path. An id that is none is a task that does not exist.
+/// The task of the path. A text that is no id is a task that does not exist.
 pub(crate) struct TaskPath(pub(crate) TaskId);
 
 impl<S: Send + Sync> FromRequestParts<S> for TaskPath {
@@ -69,6 +69,18 @@ impl<S: Send + Sync> FromRequestParts<S> for ApprovalPath {
     }
 }
 
+/// The task and the step of the path of a prompt.
+pub(crate) struct PromptPath(pub(crate) StepPath);
+
+impl<S: Send + Sync> FromRequestParts<S> for PromptPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = step_path(parts, state, Code::StepNotFound).await;
+        path.map(Self)
+    }
+}
+
 /// `wrong` is what a step is that is none.
 async fn step_path<S: Send + Sync>(
     parts: &mut Parts,
@@ -87,7 +99,7 @@ async fn step_path<S: Send + Sync>(
     Ok(StepPath { task, step })
 }
 
-/// The name of the path. What is none is the name of nothing.
+/// The name of the path. A text that is no name is a name without an owner.
 pub(crate) struct NamePath(pub(crate) String);
 
 impl<S: Send + Sync> FromRequestParts<S> for NamePath {
@@ -102,7 +114,7 @@ impl<S: Send + Sync> FromRequestParts<S> for NamePath {
     }
 }
 
-/// The agent and the version of the path. What is no digest is that of no version.
+/// The agent and the version of the path. A text that is no digest is the digest of no version.
 pub(crate) struct VersionPath {
     /// The agent.
     pub(crate) name: String,
@@ -133,7 +145,7 @@ pub(crate) fn no_task(id: &str) -> Problem {
     Problem::new(Code::TaskNotFound, format!("there is no task `{id}`"))
 }
 
-/// A refusal of the engine, which names the task if that is what is missing.
+/// A refusal of the engine, which names the task if the task is missing.
 pub(crate) fn refused(task: TaskId) -> impl Fn(ops_engine::Error) -> Problem {
     move |error| {
         if error.code == Code::TaskNotFound {

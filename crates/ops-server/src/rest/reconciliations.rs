@@ -1,4 +1,4 @@
-//! Steps whose outcome nobody knows: `GET /reconciliations`, `POST /reconciliations/{id}/{step}`.
+//! Steps in doubt: `GET /reconciliations`, `POST /reconciliations/{id}/{step}`.
 
 use axum::{
     extract::{Request, State},
@@ -43,14 +43,14 @@ pub(crate) async fn list(
     let before = pages.task(&mut query);
     query.check()?;
     let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-    let engine = &app.surface.engine;
+    let engine = &app.settings.engine;
     let page = engine.reconciliations(caller.tenant, before, limit).await?;
     let next = page.next.map(|task| pages.after_task(task));
     let write = |out: &mut Vec<u8>, (task, step): &(TaskId, Step)| write(out, *task, step);
     Ok(view::page("reconciliations", &page.steps, write, next))
 }
 
-/// Decides what became of a step that is in doubt.
+/// Settles a step that is in doubt.
 #[utoipa::path(
     post, path = "/api/v1/reconciliations/{task_id}/{step}", tag = "Reconciliations",
     operation_id = "resolve_step",
@@ -73,7 +73,7 @@ pub(crate) async fn resolve(
     let (parts, body) = request.into_parts();
     let body = app.bodies.json(&parts.headers, body).await?;
     let (resolution, by) = parse(body.text())?;
-    let engine = &app.surface.engine;
+    let engine = &app.settings.engine;
     let resolved = engine.resolve(&caller, task, step, resolution, by);
     tasks::changed(task, resolved).await
 }
@@ -91,7 +91,7 @@ fn write(out: &mut Vec<u8>, task: TaskId, step: &Step) {
     view.end();
 }
 
-/// What was decided, and who decided.
+/// The decision, and who decided.
 fn parse(text: &str) -> Result<(Resolution, Option<String>), Problem> {
     let mut by = None;
     let resolution = Resolve::read(text, |body, errors| {
@@ -131,13 +131,14 @@ fn parse(text: &str) -> Result<(Resolution, Option<String>), Problem> {
 }
 
 body! {
-    /// What became of a step.
+    /// Settlement of a step.
     pub(super) struct Resolve {
-        /// `done`: it took effect. `failed`: it did not and is not tried again. `retry`: it runs again.
+        /// `done`: the call took effect. `failed`: the call did not and is not tried again. `retry`: the
+        /// call runs again.
         resolution: Choice<Outcome>; required "is missing; it is `done`, `failed` or `retry`",
-        /// With `done`, and required there: what the call returned, any JSON.
+        /// With `done`, and required there: the call's return value, any JSON.
         output: AnyOrNull,
-        /// With `failed`, and required there: what the model is told.
+        /// With `failed`, and required there: the message to the model.
         message: Text,
         /// Who decides, for the log.
         by: Text = {"minLength": 1, "maxLength": 128},

@@ -18,13 +18,13 @@ use super::{
 };
 use crate::{json::ObjectWriter, problem::Problem};
 
-/// How long tasks are kept, and what would be deleted now.
+/// How long tasks are kept, and the tasks that a deletion would take now.
 #[utoipa::path(
     get, path = "/api/v1/retention", tag = "Retention", operation_id = "get_retention",
-    responses((status = 200, body = schema::Kept, description = "How it stands.")),
+    responses((status = 200, body = schema::RetentionCandidate, description = "How it stands.")),
 )]
 pub(crate) async fn show(State(app): AppState, _: Caller) -> Result<Response, Problem> {
-    let engine = &app.surface.engine;
+    let engine = &app.settings.engine;
     let keep = engine.retention();
     let expired = match keep.keeps_all() {
         true => Expired::default(),
@@ -38,9 +38,9 @@ pub(crate) async fn show(State(app): AppState, _: Caller) -> Result<Response, Pr
     Ok(answer(StatusCode::OK, out))
 }
 
-/// Deletes what has been kept long enough, or says what would be deleted.
+/// Deletes expired tasks, or counts them.
 ///
-/// A thousand tasks at the most; `more` says whether to send it again.
+/// A thousand tasks at the most; `more` says whether to repeat the request.
 #[utoipa::path(
     post, path = "/api/v1/retention/run", tag = "Retention", operation_id = "run_retention",
     request_body = RunRetention,
@@ -55,14 +55,14 @@ pub(crate) async fn run(
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let body = app.bodies.json(&parts.headers, body).await?;
-    let engine = &app.surface.engine;
-    let wish = parse(body.text())?;
-    let keep = match wish.keep.keeps_all() {
+    let body = app.bodies.json_or_nothing(&parts.headers, body).await?;
+    let engine = &app.settings.engine;
+    let request = parse(body.text())?;
+    let keep = match request.keep.keeps_all() {
         true => engine.retention(),
-        false => wish.keep,
+        false => request.keep,
     };
-    let (expired, more) = if wish.dry_run {
+    let (expired, more) = if request.dry_run {
         (engine.expired(keep).await?, false)
     } else {
         let deleted = engine.delete_expired(keep).await?;
@@ -70,7 +70,7 @@ pub(crate) async fn run(
     };
     let mut out = Vec::with_capacity(256);
     let mut view = ObjectWriter::begin(&mut out);
-    view.value("dry_run", &wish.dry_run);
+    view.value("dry_run", &request.dry_run);
     policy(view.key("keep"), keep);
     counts(&mut view, &expired);
     view.value("more", &more);
@@ -78,13 +78,13 @@ pub(crate) async fn run(
     Ok(answer(StatusCode::OK, out))
 }
 
-struct Wish {
+struct RetentionRequest {
     dry_run: bool,
     keep: Retention,
 }
 
-fn parse(text: &str) -> Result<Wish, Problem> {
-    RunRetention::read(text, |body, _| Wish {
+fn parse(text: &str) -> Result<RetentionRequest, Problem> {
+    RunRetention::read(text, |body, _| RetentionRequest {
         dry_run: body.dry_run.unwrap_or(false),
         keep: Retention {
             completed: body.completed,
@@ -95,9 +95,9 @@ fn parse(text: &str) -> Result<Wish, Problem> {
 }
 
 body! {
-    /// What is to be deleted. With one of the three ages, no configured one holds.
+    /// A request to delete. With any of the three ages, no configured age holds.
     pub(super) struct RunRetention {
-        /// Delete nothing; say what would be deleted.
+        /// Delete no task; count the tasks that would be deleted.
         dry_run: Flag,
         /// Since the end of the task: seconds, or text like `12h` or `30d`.
         completed: Seconds,

@@ -66,7 +66,7 @@ impl Routes {
         self
     }
 
-    /// The routes, and what `/openapi.json` answers.
+    /// The routes, and the answers that `/openapi.json` answers.
     pub(super) fn finish(self) -> (Router<Arc<App>>, OpenApi) {
         (self.router, self.document)
     }

@@ -1,9 +1,9 @@
 //! Schedules: `GET /schedules`, `GET|PUT|DELETE /schedules/{name}`,
 //! `POST /schedules/{name}/pause|resume|run`, `GET /schedules/{name}/runs`.
 
+mod request;
 mod schema;
 mod view;
-mod wish;
 
 use axum::{
     extract::{Request, State},
@@ -11,9 +11,9 @@ use axum::{
 };
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use ops_core::schedule::ScheduleName;
-use ops_engine::{ScheduleView, schedule::MOST_PREVIEW};
+use ops_engine::{ScheduleView, schedule::MAX_PREVIEW};
 
-pub(super) use self::wish::ApplySchedule;
+pub(super) use self::request::ApplySchedule;
 use super::{
     AppState, answer, cursor,
     extract::{Caller, NamePath},
@@ -49,7 +49,7 @@ pub(crate) async fn list(
     let after: Option<ScheduleName> = pages.name(&mut query);
     query.check()?;
     let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-    let engine = &app.surface.engine;
+    let engine = &app.settings.engine;
     let found = engine.schedules(caller.tenant, after, limit).await?;
     let next = found.schedules.last().filter(|_| found.more);
     let next = next.map(|last| pages.after_name(&last.schedule.name));
@@ -82,14 +82,14 @@ pub(crate) async fn get(
     let mut query = Query::parse(uri.query(), &["next"], &[]);
     let preview = preview(&mut query);
     query.check()?;
-    let engine = &app.surface.engine;
+    let engine = &app.settings.engine;
     let found = engine.schedule(caller.tenant, &name, preview).await?;
     Ok(one(StatusCode::OK, &found))
 }
 
-/// Stores a schedule, in place of one of the same name.
+/// Stores a schedule, in place of a schedule of the same name.
 ///
-/// What is stored already changes nothing.
+/// A schedule that is stored already changes nothing.
 #[utoipa::path(
     put, path = "/api/v1/schedules/{name}", tag = "Schedules", operation_id = "apply_schedule",
     params(
@@ -100,7 +100,7 @@ pub(crate) async fn get(
         ("If-None-Match" = Option<String>, Header,
             description = "`*`: there must be no such schedule."),
     ),
-    request_body = wish::ApplySchedule,
+    request_body = request::ApplySchedule,
     responses(
         (status = 200, body = schema::Schedule, description = "The schedule, which was there.",
             headers(("ETag" = String, description = "Its revision in quotes."))),
@@ -120,18 +120,20 @@ pub(crate) async fn apply(
     let preview = preview(&mut query);
     let dry_run = query.flag("dry_run");
     query.check()?;
-    let expected = wish::expected(&parts.headers)?;
-    let engine = &app.surface.engine;
+    let expected = request::expected(&parts.headers)?;
+    let engine = &app.settings.engine;
     let body = app.bodies.json(&parts.headers, body).await?;
-    let mut wish = wish::parse(body.text(), name)?;
-    wish.expected = expected;
+    let mut request = request::parse(body.text(), name)?;
+    request.expected = expected;
     if dry_run {
         let seen = engine
-            .preview_schedule(caller.tenant, wish, preview)
+            .preview_schedule(caller.tenant, request, preview)
             .await?;
         return Ok(one(StatusCode::OK, &seen));
     }
-    let (stored, created) = engine.apply_schedule(caller.tenant, wish, preview).await?;
+    let (stored, created) = engine
+        .apply_schedule(caller.tenant, request, preview)
+        .await?;
     let status = if created {
         StatusCode::CREATED
     } else {
@@ -159,8 +161,8 @@ pub(crate) async fn remove(
     NamePath(name): NamePath,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let expected = wish::expected(&headers)?;
-    let engine = &app.surface.engine;
+    let expected = request::expected(&headers)?;
+    let engine = &app.settings.engine;
     engine
         .remove_schedule(caller.tenant, &name, expected)
         .await?;
@@ -186,8 +188,8 @@ pub(crate) async fn pause(
     NamePath(name): NamePath,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let expected = wish::expected(&headers)?;
-    let engine = &app.surface.engine;
+    let expected = request::expected(&headers)?;
+    let engine = &app.settings.engine;
     let changed = engine.pause_schedule(caller.tenant, &name, expected);
     let changed = changed.await?;
     Ok(one(StatusCode::OK, &changed))
@@ -212,8 +214,8 @@ pub(crate) async fn resume(
     NamePath(name): NamePath,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let expected = wish::expected(&headers)?;
-    let engine = &app.surface.engine;
+    let expected = request::expected(&headers)?;
+    let engine = &app.settings.engine;
     let changed = engine.resume_schedule(caller.tenant, &name, expected);
     let changed = changed.await?;
     Ok(one(StatusCode::OK, &changed))
@@ -233,14 +235,14 @@ pub(crate) async fn run(
     caller: Caller,
     NamePath(name): NamePath,
 ) -> Result<Response, Problem> {
-    let engine = &app.surface.engine;
+    let engine = &app.settings.engine;
     let run = engine.run_schedule(&caller, &name).await?;
     let mut out = Vec::with_capacity(256);
     view::run(&mut out, &run);
     Ok(answer(StatusCode::CREATED, out))
 }
 
-/// What became of the last runs, newest first.
+/// Outcomes of the last runs, newest first.
 #[utoipa::path(
     get, path = "/api/v1/schedules/{name}/runs", tag = "Schedules", operation_id = "list_schedule_runs",
     params(
@@ -263,13 +265,13 @@ pub(crate) async fn runs(
     let limit = query.number("limit", 1..=1_000).unwrap_or(20);
     query.check()?;
     let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-    let engine = &app.surface.engine;
+    let engine = &app.settings.engine;
     let runs = engine.schedule_runs(caller.tenant, &name, limit).await?;
     Ok(list_of("runs", &runs, view::run))
 }
 
 fn preview(query: &mut Query) -> usize {
-    let next = query.number("next", 0..=MOST_PREVIEW as u64);
+    let next = query.number("next", 0..=MAX_PREVIEW as u64);
     next.and_then(|next| usize::try_from(next).ok())
         .unwrap_or(PREVIEW)
 }

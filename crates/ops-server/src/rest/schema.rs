@@ -23,7 +23,7 @@ pub(crate) use self::{
         Redriven, Steered, StepPath,
     },
     limits::Limits,
-    steps::{StepList, StepStatus},
+    steps::{Prompt, StepList, StepStatus},
 };
 
 /// Why a request was refused (RFC 9457).
@@ -31,20 +31,20 @@ pub(crate) use self::{
 pub(crate) struct Problem {
     /// `urn:opspawn:error:` and the code.
     r#type: String,
-    /// What the code means.
+    /// Meaning of the code.
     title: String,
     /// The HTTP status.
     status: u16,
     /// Stable; the page on errors lists them.
     #[schema(schema_with = code)]
     code: String,
-    /// What happened and why.
+    /// The problem and its cause.
     detail: String,
-    /// How to mend it.
+    /// The remedy.
     fix: String,
     /// The same as the header `x-request-id`. Errors of a batch's tasks have none of their own.
     request_id: Option<String>,
-    /// Each offending part, if the request itself is what is wrong.
+    /// Each invalid part, if the request itself is invalid.
     errors: Option<Vec<Part>>,
 }
 
@@ -53,7 +53,7 @@ pub(crate) struct Problem {
 pub(crate) struct Part {
     /// `body`, `query` or `header`, and the keys from there.
     loc: Vec<String>,
-    /// What is wrong.
+    /// The mistake.
     msg: String,
     /// A stable kind, like `missing` or `unknown_field`.
     r#type: String,
@@ -95,19 +95,34 @@ pub(crate) struct Conflict(Problem);
 #[response(status = 422, content_type = "application/problem+json")]
 pub(crate) struct Invalid(Problem);
 
-/// What became of the tasks of a batch.
+/// `mcp_server_not_found`: there is no such MCP server.
+#[derive(IntoResponses)]
+#[response(status = 404, content_type = "application/problem+json")]
+pub(crate) struct NoServer(Problem);
+
+/// `mcp_definition_changed`: the server lists another definition by now, or none.
+#[derive(IntoResponses)]
+#[response(status = 409, content_type = "application/problem+json")]
+pub(crate) struct DefinitionChanged(Problem);
+
+/// `reload_refused`: the configuration has a mistake, and nothing was changed.
+#[derive(IntoResponses)]
+#[response(status = 422, content_type = "application/problem+json")]
+pub(crate) struct ReloadRefused(Problem);
+
+/// Outcomes of the tasks of a batch.
 #[derive(ToSchema)]
 pub(crate) struct Submissions {
-    /// One for each task, in their order.
+    /// An outcome for each task, in their order.
     results: Vec<Submission>,
     accepted: u32,
     refused: u32,
 }
 
-/// What became of one task of a batch.
+/// Outcome of one task of a batch.
 #[derive(ToSchema)]
 pub(crate) struct Submission {
-    /// What the task alone would have been answered with.
+    /// The status that the task alone would have got.
     status: u16,
     /// Whether its `request_id` had made it before.
     replayed: bool,
@@ -165,10 +180,10 @@ pub(crate) struct Task {
     completed_at: Option<String>,
     #[schema(schema_with = state)]
     state: String,
-    /// What it waits for.
+    /// The condition that the task waits for.
     #[schema(required)]
     state_detail: Option<StateDetail>,
-    /// Somebody wants it to stand still: nothing of it begins until it is resumed.
+    /// Whether a pause was requested: no part of the task begins until a resume.
     paused: bool,
     /// The current attempt, from 1.
     attempt: u32,
@@ -183,11 +198,15 @@ pub(crate) struct Task {
     /// Those in force for its run; null before it has begun.
     #[schema(required)]
     limits_in_force: Option<Limits>,
-    /// Why it failed.
+    /// Why the task failed.
     #[schema(required)]
     error: Option<TaskError>,
+    /// Failure of the last attempt that failed, also while a further attempt waits or runs; null once the task
+    /// has completed.
+    #[schema(required)]
+    last_failure: Option<TaskError>,
     usage: Usage,
-    /// What its children used that have ended, and theirs.
+    /// Usage of its ended children, and of their children.
     children_usage: Usage,
     /// The task whose agent started it.
     #[schema(required)]
@@ -197,11 +216,20 @@ pub(crate) struct Task {
     /// The task that it does again.
     #[schema(required)]
     retry_of: Option<String>,
-    /// Whether it was given up after all its attempts or lost workers.
+    /// Whether all attempts of the task were used up, or its workers were lost too often.
     dead_letter: bool,
+    /// Only in lists: values of more than 8 KiB that are `null` here.
+    left_out: Option<LeftOut>,
     /// What its client should know though it was accepted, like a provider that there is not; only in
     /// the answer to the request that makes the task.
     warnings: Option<Vec<Part>>,
+}
+
+/// Bytes of the values that a list leaves out: `input_data`, and `result` with `output_data` and `output`.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct LeftOut {
+    input_data: Option<u64>,
+    result: Option<u64>,
 }
 
 /// The state of version 1.
@@ -215,12 +243,12 @@ pub(crate) enum Status {
     Cancelled,
 }
 
-/// What a task waits for.
+/// The condition of a waiting task.
 #[derive(ToSchema)]
 pub(crate) struct StateDetail {
     /// `start`, `retry`, `timer`, `in_doubt`, ...
     on: String,
-    /// When it goes on by itself.
+    /// Time at which the task goes on by itself.
     #[schema(format = DateTime)]
     until: Option<String>,
     /// The steps that wait for somebody's word.
@@ -235,7 +263,7 @@ pub(crate) struct StateDetail {
     limit: Option<String>,
     /// In words, with how to go on.
     message: Option<String>,
-    /// Why the attempt before failed, of a task that waits for its next one.
+    /// The failure of the previous attempt, for a task that waits for its next attempt.
     error: Option<TaskError>,
 }
 
@@ -247,7 +275,7 @@ pub(crate) struct TaskError {
     message: String,
 }
 
-/// What model calls used.
+/// Usage of model calls.
 #[derive(ToSchema)]
 pub(crate) struct Usage {
     input_tokens: u64,
@@ -260,7 +288,7 @@ pub(crate) struct Usage {
 #[derive(ToSchema)]
 pub(crate) struct TaskList {
     tasks: Vec<Task>,
-    /// How many tasks the filter fits, whatever the page.
+    /// The number of tasks that the filter fits, over all pages.
     total: u64,
     /// Null on the last page.
     #[schema(required)]
@@ -269,7 +297,7 @@ pub(crate) struct TaskList {
     damaged: Option<Vec<String>>,
 }
 
-/// What repeating a call does.
+/// Effect of repeating a call.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Effect {
@@ -288,7 +316,7 @@ pub(crate) struct EventList {
     next_cursor: Option<String>,
 }
 
-/// Something that happened to a task. It never changes.
+/// An event of a task. An event never changes.
 #[derive(ToSchema)]
 pub(crate) struct Event {
     /// From 1, without a gap.

@@ -21,7 +21,7 @@ use crate::{
     problem::Problem,
 };
 
-/// A body, or an object within one.
+/// A body, or an object within a body.
 pub(super) trait Body: Sized {
     /// Its name among the schemas.
     const NAME: &'static str;
@@ -41,10 +41,10 @@ pub(super) trait Body: Sized {
         fields.is_object().then(|| Self::take(&fields, errors))
     }
 
-    /// Reads a whole body, and checks what its fields must be together.
+    /// Reads a whole body, and checks the conditions between its fields.
     ///
     /// # Errors
-    /// 422 that names everything that is wrong.
+    /// 422 that names all mistakes.
     fn read<T>(
         text: &str,
         check: impl FnOnce(Self, &mut Vec<FieldError>) -> T,
@@ -64,7 +64,7 @@ pub(super) struct Member {
     pub(super) name: &'static str,
     pub(super) about: &'static str,
     pub(super) schema: Value,
-    /// Keywords beside those of the kind.
+    /// Keywords beside the keywords of the kind.
     pub(super) more: Value,
     pub(super) required: bool,
 }
@@ -244,7 +244,7 @@ mod tests {
             count: Within<1, 5> = {"default": 2},
             /// Whose.
             name: Text; required "is missing: say whose",
-            /// What it was.
+            /// The former value.
             was: AnyOrNull; required "is missing",
             /// How.
             inner: Nested<Inner>,
@@ -305,7 +305,7 @@ mod tests {
                         "description": "How many.",
                     },
                     "name": {"type": "string", "description": "Whose."},
-                    "was": {"description": "What it was."},
+                    "was": {"description": "The former value."},
                     "inner": {
                         "oneOf": [{"type": "null"}, {"$ref": "#/components/schemas/Inner"}],
                         "description": "How.",

@@ -42,12 +42,12 @@ impl EventStream {
         task: TaskId,
         after: u64,
     ) -> Result<Self, Error> {
-        let surface = &app.surface;
+        let settings = &app.settings;
         Ok(Self {
-            follower: surface.engine.follow(tenant, task, after).await?,
+            follower: settings.engine.follow(tenant, task, after).await?,
             task,
-            keep_alive: surface.keep_alive,
-            stop: surface.stop.clone(),
+            keep_alive: settings.keep_alive,
+            stop: settings.stop.clone(),
             begun: false,
             _counted: app.metrics.follower(),
         })
@@ -139,7 +139,7 @@ fn write_delta(delta: &Delta) -> Bytes {
     })
 }
 
-/// An event without an id: it is not of the log.
+/// An event without an id: the piece is not of the log.
 fn named(name: &str, data: impl FnOnce(&mut ObjectWriter<'_>)) -> Bytes {
     let mut out = format!("event: {name}\ndata: ").into_bytes();
     let mut view = ObjectWriter::begin(&mut out);

@@ -1,13 +1,13 @@
-//! `GET /tasks/{id}/steps`.
+//! `GET /tasks/{id}/steps`, `GET /tasks/{id}/steps/{step}/prompt`.
 
 use axum::{extract::State, response::Response};
-use http::Uri;
+use http::{StatusCode, Uri};
 use ops_engine::Step;
 use serde_json::Value;
 
 use super::{
-    AppState, cursor,
-    extract::{Caller, TaskPath, refused},
+    AppState, answer, cursor,
+    extract::{Caller, PromptPath, StepPath, TaskPath, refused},
     schema, view,
 };
 use crate::{json::ObjectWriter, problem::Problem, query::Query, time};
@@ -33,10 +33,36 @@ pub(crate) async fn list(
     let limit = query.number("limit", 1..=1_000).unwrap_or(100);
     query.check()?;
     let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-    let page = app.surface.engine.steps(caller.tenant, id, after, limit);
+    let page = app.settings.engine.steps(caller.tenant, id, after, limit);
     let page = page.await.map_err(refused(id))?;
     let next = page.next.map(|seq| pages.after_seq(seq));
     Ok(view::page("steps", &page.steps, write, next))
+}
+
+/// The prompt of a model step.
+///
+/// The prompt is made again from the log, without a call: the conversation as it was before the step's last try, with the
+/// instructions in front, the tools, and the schema of the answer. A text has 64 KiB at most here, all of them 4 MiB.
+#[utoipa::path(
+    get, path = "/api/v1/tasks/{task_id}/steps/{step}/prompt", tag = "Tasks",
+    operation_id = "get_prompt",
+    params(schema::StepPath),
+    responses(
+        (status = 200, body = schema::Prompt, description = "The prompt."),
+        schema::NoTask, schema::Conflict,
+    ),
+)]
+pub(crate) async fn prompt(
+    State(app): AppState,
+    caller: Caller,
+    PromptPath(StepPath { task, step }): PromptPath,
+) -> Result<Response, Problem> {
+    let prompt = app.settings.engine.prompt(caller.tenant, task, step).await;
+    let prompt = prompt.map_err(refused(task))?;
+    Ok(answer(
+        StatusCode::OK,
+        prompt.as_str().to_owned().into_bytes(),
+    ))
 }
 
 /// Writes a step.

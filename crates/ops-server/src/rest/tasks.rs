@@ -13,7 +13,7 @@ use ops_core::{
 };
 use ops_engine::{Accepted, Error};
 
-pub(super) use self::filter::{ManyParameters, Wish};
+pub(super) use self::filter::{ListRequest, ManyParameters};
 use super::{
     App, AppState, answer, create, etag,
     extract::{Caller, TaskPath, refused},
@@ -48,13 +48,13 @@ pub(crate) async fn get(
     TaskPath(id): TaskPath,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let record = app.surface.engine.task(caller.tenant, id).await;
+    let record = app.settings.engine.task(caller.tenant, id).await;
     let record = record.map_err(refused(id))?;
     let tag = etag::of(&record.life);
     let mut response = match etag::is_known(&headers, &tag) {
         true => StatusCode::NOT_MODIFIED.into_response(),
         false => {
-            let beside = Beside::of(&app.surface.engine, &record).await?;
+            let beside = Beside::of(&app.settings.engine, &record);
             seen(&record, &beside)
         }
     };
@@ -64,8 +64,7 @@ pub(crate) async fn get(
 
 /// Stops a task.
 ///
-/// It is `cancelled`, or `cancelling` until the worker that has it confirms. To cancel again changes
-/// nothing.
+/// The task is `cancelled`, or `cancelling` until its worker confirms. A repeated request changes nothing.
 #[utoipa::path(
     post, path = "/api/v1/tasks/{task_id}/cancel", tag = "Tasks", operation_id = "cancel_task",
     params(schema::TaskPath),
@@ -79,10 +78,10 @@ pub(crate) async fn cancel(
     caller: Caller,
     TaskPath(id): TaskPath,
 ) -> Result<Response, Problem> {
-    changed(id, app.surface.engine.cancel(&caller, id)).await
+    changed(id, app.settings.engine.cancel(&caller, id)).await
 }
 
-/// Does an ended task again, as a new one.
+/// Repeats an ended task, as a new task.
 #[utoipa::path(
     post, path = "/api/v1/tasks/{task_id}/retry", tag = "Tasks", operation_id = "retry_task",
     params(schema::TaskPath, schema::IdempotencyKey),
@@ -100,7 +99,7 @@ pub(crate) async fn retry(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let key = create::key(&headers, None)?;
-    let engine = &app.surface.engine;
+    let engine = &app.settings.engine;
     let submitted = engine.retry(&caller, id, key).await;
     Ok(made(submitted.map_err(refused(id))?))
 }
@@ -116,12 +115,15 @@ pub(crate) async fn list(
     caller: Caller,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let wish = Wish::parse(caller.tenant, uri.query())?;
-    let total = app.surface.engine.count(caller.tenant, wish.filter.clone());
+    let list_request = ListRequest::parse(caller.tenant, uri.query())?;
+    let total = app
+        .settings
+        .engine
+        .count(caller.tenant, list_request.filter.clone());
     let total = total.await?;
     let mut out = Vec::with_capacity(4_096);
     let mut list = ObjectWriter::begin(&mut out);
-    let page = write(&app, &caller, &wish, list.key("tasks")).await?;
+    let page = write(&app, &caller, &list_request, list.key("tasks")).await?;
     list.value("total", &total);
     page.end(&mut list);
     list.end();
@@ -143,7 +145,7 @@ pub(super) fn one(status: StatusCode, record: &TaskRecord) -> Response {
     answer(status, out)
 }
 
-/// A task that somebody looks at.
+/// A task for a reader.
 fn seen(record: &TaskRecord, beside: &Beside) -> Response {
     let mut out = Vec::with_capacity(size(record));
     view::task_seen(&mut out, record, beside);
@@ -179,9 +181,9 @@ pub(super) fn made_as(accepted: Accepted, given: &create::Given) -> Response {
     response
 }
 
-/// What stands behind the tasks of a page.
+/// The fields behind the tasks of a page.
 pub(super) struct End {
-    /// The cursor of the next page, if there is one.
+    /// The cursor of the next page, if there is a next page.
     next: Option<String>,
     /// Ids of tasks that cannot be read and are left out.
     damaged: Vec<String>,
@@ -196,17 +198,17 @@ impl End {
     }
 }
 
-/// Writes the array, and says what stands behind it.
+/// Writes the array, and gives the fields behind the array.
 pub(super) async fn write(
     app: &App,
     caller: &Caller,
-    wish: &Wish,
+    list_request: &ListRequest,
     out: &mut Vec<u8>,
 ) -> Result<End, Problem> {
     out.push(b'[');
     let mut damaged = Vec::new();
-    let mut left = wish.limit;
-    let mut before = wish.filter.before;
+    let mut left = list_request.limit;
+    let mut before = list_request.filter.before;
     let mut read = FIRST_READ;
     let more = loop {
         // One more than wanted shows whether there is a next page.
@@ -214,9 +216,9 @@ pub(super) async fn write(
         let filter = TaskFilter {
             before,
             limit: asked,
-            ..wish.filter.clone()
+            ..list_request.filter.clone()
         };
-        let mut records = app.surface.engine.tasks(caller.tenant, filter).await?;
+        let mut records = app.settings.engine.tasks(caller.tenant, filter).await?;
         damaged.append(&mut records.damaged);
         let full = records.len() >= asked as usize;
         let begun = out.len();
@@ -226,10 +228,10 @@ pub(super) async fn write(
             if cut {
                 break;
             }
-            if before != wish.filter.before {
+            if before != list_request.filter.before {
                 out.push(b',');
             }
-            let beside = Beside::of(&app.surface.engine, &record).await?;
+            let beside = Beside::of(&app.settings.engine, &record);
             view::task_seen(out, &record, &beside);
             before = Some(record.task.id);
             left -= 1;
@@ -246,7 +248,7 @@ pub(super) async fn write(
     damaged.dedup();
     let next = before.filter(|_| more);
     Ok(End {
-        next: next.map(|task| wish.list.after_task(task)),
+        next: next.map(|task| list_request.list.after_task(task)),
         damaged,
     })
 }

@@ -24,9 +24,9 @@ struct Tool {
     name: String,
     /// The source that it comes from.
     source: String,
-    /// What it does, as models are told.
+    /// Description of the tool, as models are told.
     description: String,
-    /// What a crash means for a call: `pure` and `idempotent` run again, a `write` is in doubt.
+    /// The meaning of a crash for a call: `pure` and `idempotent` run again, a `write` is in doubt.
     effect: String,
     /// How calls whose outcome was lost are settled without a person, place by place.
     settles: Vec<String>,
@@ -45,7 +45,8 @@ struct Source {
     /// How many tools it has; null if it has given no list yet.
     tools: Option<usize>,
     /// Why it gives no tools right now; null if it does.
-    trouble: Option<String>,
+    #[serde(rename = "trouble")]
+    error: Option<String>,
 }
 
 /// The tools that agents may have.
@@ -61,7 +62,7 @@ pub(crate) async fn list(
     uri: Uri,
 ) -> Result<Response, Problem> {
     Query::parse(uri.query(), &[], &[]).check()?;
-    let listed = app.surface.engine.tools(caller.tenant);
+    let listed = app.settings.engine.tools(caller.tenant);
     let tools = listed.tools.into_iter().map(|tool| Tool {
         name: tool.name,
         source: tool.source,
@@ -75,7 +76,7 @@ pub(crate) async fn list(
     let sources = listed.sources.into_iter().map(|source| Source {
         name: source.name,
         tools: source.tools,
-        trouble: source.trouble,
+        error: source.error,
     });
     let body = Tools {
         tools: tools.collect(),

@@ -3,12 +3,12 @@
 use axum::response::Response;
 use http::StatusCode;
 use ops_core::{
-    State, Wait,
-    event::{TaskError, Usage},
-    ports::TaskRecord,
+    Lifecycle, State, Wait,
+    event::Usage,
+    ports::{LeftOut, TaskRecord},
     task::{Status, TaskLimits},
 };
-use ops_engine::{Engine, Error};
+use ops_engine::Engine;
 
 use super::answer;
 use crate::{
@@ -16,25 +16,19 @@ use crate::{
     problem::Part,
 };
 
-/// What a look at a task shows beside its record.
-#[derive(Debug, Clone, Default)]
+/// Fields of a task beside its record.
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Beside {
     /// No worker serves its queue: the queue is not configured.
     is_unserved: bool,
-    /// Why the attempt before failed, of a task that waits for its next one.
-    failure: Option<TaskError>,
 }
 
 impl Beside {
-    /// What there is beside a record.
-    ///
-    /// # Errors
-    /// A code of the storage.
-    pub(crate) async fn of(engine: &Engine, record: &TaskRecord) -> Result<Self, Error> {
-        Ok(Self {
+    /// Fields beside a record.
+    pub(crate) fn of(engine: &Engine, record: &TaskRecord) -> Self {
+        Self {
             is_unserved: !engine.serves(&record.task.queue),
-            failure: engine.last_failure(record).await?,
-        })
+        }
     }
 }
 
@@ -43,7 +37,7 @@ pub(crate) fn task(out: &mut Vec<u8>, record: &TaskRecord) {
     task_seen(out, record, &Beside::default());
 }
 
-/// Writes a task that was accepted just now, with what its client should know.
+/// Writes a task that was accepted just now, with warnings for its client.
 pub(crate) fn task_accepted(out: &mut Vec<u8>, record: &TaskRecord, warnings: &[Part]) {
     let mut view = ObjectWriter::begin(out);
     fields(&mut view, record, &Beside::default());
@@ -65,9 +59,10 @@ fn fields(view: &mut ObjectWriter<'_>, record: &TaskRecord, beside: &Beside) {
         task,
         life,
         result,
-        error,
         in_force,
+        left_out,
     } = record;
+    let error = life.error();
     let result = result.as_ref().map(ops_core::Json::as_str);
     view.plain("task_id", &task.id);
     view.value("task_type", &task.task_type);
@@ -77,7 +72,7 @@ fn fields(view: &mut ObjectWriter<'_>, record: &TaskRecord, beside: &Beside) {
     view.raw("output_data", result);
     view.raw("result", result);
     output(view, result);
-    view.value("error_message", &error.as_ref().map(|error| &error.message));
+    view.value("error_message", &error.map(|error| &error.message));
     view.value("agent_id", &task.agent_id);
     view.value("agent_digest", &task.agent_digest);
     view.raw("workflow_id", None);
@@ -92,7 +87,7 @@ fn fields(view: &mut ObjectWriter<'_>, record: &TaskRecord, beside: &Beside) {
         State::Pending { .. } if beside.is_unserved => {
             unserved(view.key("state_detail"), &task.queue)
         }
-        state => detail(view.key("state_detail"), state, life.attempt, beside),
+        _ => detail(view.key("state_detail"), life),
     }
     view.value("paused", &life.paused);
     view.value("attempt", &life.attempt);
@@ -105,7 +100,8 @@ fn fields(view: &mut ObjectWriter<'_>, record: &TaskRecord, beside: &Beside) {
         Some(in_force) => limits(view.key("limits_in_force"), in_force),
         None => view.raw("limits_in_force", None),
     }
-    view.value("error", error);
+    view.value("error", &error);
+    view.value("last_failure", &life.failure);
     usage(view.key("usage"), &life.usage);
     usage(view.key("children_usage"), &life.children_usage);
     match &task.parent {
@@ -127,6 +123,16 @@ fn fields(view: &mut ObjectWriter<'_>, record: &TaskRecord, beside: &Beside) {
         }
     );
     view.value("dead_letter", &dead);
+    if *left_out != LeftOut::default() {
+        let mut sizes = ObjectWriter::begin(view.key("left_out"));
+        let values = [("input_data", left_out.input), ("result", left_out.result)];
+        for (name, size) in values {
+            if let Some(bytes) = size {
+                sizes.value(name, &bytes);
+            }
+        }
+        sizes.end();
+    }
 }
 
 /// The answer as text: `answer` of the result, and as JSON text if it is none. `null` where the result
@@ -150,7 +156,7 @@ fn status(status: Status) -> &'static str {
     }
 }
 
-/// Why nobody takes a task that is ready.
+/// Why no worker takes a task that is ready.
 fn unserved(out: &mut Vec<u8>, queue: &str) {
     let message = format!(
         "no worker serves the queue `{queue}`: configure `[queues.{queue}]`, or cancel the task and \
@@ -164,9 +170,9 @@ fn unserved(out: &mut Vec<u8>, queue: &str) {
 
 /// What the task waits for, or `null`: `on` says what, `until` when the clock ends it, and `steps`,
 /// `signals`, `tasks`, `key` or `limit` what exactly; `error`, why the attempt before a retry failed.
-fn detail(out: &mut Vec<u8>, state: &State, attempt: u32, beside: &Beside) {
-    let (on, until, wait) = match state {
-        State::Scheduled { until, .. } if attempt > 1 => ("retry", Some(*until), None),
+fn detail(out: &mut Vec<u8>, life: &Lifecycle) {
+    let (on, until, wait) = match &life.state {
+        State::Scheduled { until, .. } if life.attempt > 1 => ("retry", Some(*until), None),
         State::Scheduled { until, .. } => ("start", Some(*until), None),
         State::Waiting(wait) => (wait.name(), wait.until(), Some(wait)),
         State::Pending { .. }
@@ -198,7 +204,12 @@ fn detail(out: &mut Vec<u8>, state: &State, attempt: u32, beside: &Beside) {
         Some(Wait::Concurrency { key, .. }) => view.value("key", key),
         Some(Wait::Timer { .. }) | None => {}
     }
-    if let Some(failure) = &beside.failure {
+    let failure = match (&life.state, wait) {
+        (State::Scheduled { .. }, _) => life.failure.as_ref(),
+        (_, Some(Wait::Timer { error, .. })) => error.as_ref(),
+        _ => None,
+    };
+    if let Some(failure) = failure {
         view.value("error", failure);
     }
     view.end();
@@ -261,7 +272,7 @@ pub(super) fn page_beside<T>(
     answer(StatusCode::OK, out)
 }
 
-/// Writes an array of what `item` writes.
+/// Writes an array of the values that `item` writes.
 pub(crate) fn array<T>(out: &mut Vec<u8>, items: &[T], item: impl Fn(&mut Vec<u8>, &T)) {
     out.push(b'[');
     for (index, value) in items.iter().enumerate() {

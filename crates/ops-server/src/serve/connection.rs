@@ -10,33 +10,33 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Settings,
-    gate::{Gate, REQUEST_ID},
-    io::{Fault, Watched},
+    dispatch::{Dispatcher, REQUEST_ID},
+    io::{RequestError, Watched},
 };
 use crate::problem::Problem;
 
 /// A request header has at most so many bytes, its first line included.
 const MAX_HEADER_BYTES: usize = 64 << 10;
-/// What is buffered for a connection at most, each way.
+/// Most bytes that are buffered for a connection, each way.
 const MAX_BUFFER_BYTES: usize = 128 << 10;
 
-/// What all connections share.
+/// Settings that all connections share.
 pub(super) struct Shared {
-    gate: Gate,
+    dispatcher: Dispatcher,
     http: http1::Builder,
     settings: Settings,
     stop: CancellationToken,
 }
 
 impl Shared {
-    pub(super) fn new(gate: Gate, settings: Settings, stop: CancellationToken) -> Self {
+    pub(super) fn new(dispatcher: Dispatcher, settings: Settings, stop: CancellationToken) -> Self {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(settings.header_timeout)
             .max_header_size(MAX_HEADER_BYTES)
             .max_buf_size(MAX_BUFFER_BYTES);
         Self {
-            gate,
+            dispatcher,
             http,
             settings,
             stop,
@@ -47,7 +47,7 @@ impl Shared {
 /// Serves a connection.
 pub(super) async fn run(stream: TcpStream, shared: Arc<Shared>) {
     let watched = Watched::new(stream, shared.settings.write_timeout);
-    let service = service_fn(|request| shared.gate.answer(request));
+    let service = service_fn(|request| shared.dispatcher.answer(request));
     let mut connection = shared.http.serve_connection(TokioIo::new(watched), service);
     let outcome = tokio::select! {
         outcome = &mut connection => outcome,
@@ -62,18 +62,20 @@ pub(super) async fn run(stream: TcpStream, shared: Arc<Shared>) {
         Err(error) => {
             tracing::debug!(%error, "connection ended");
             // An idle connection is closed without a word.
-            let asked = watched.was_asked();
-            let slow = asked && error.is_timeout();
+            let unanswered = watched.is_unanswered();
+            let slow = unanswered && error.is_timeout();
             // To anything else that it cannot parse it has an answer, which was held back.
-            let http2 = asked && error.is_parse();
-            let unanswered = slow.then_some(Fault::TooSlow);
-            let unanswered = unanswered.or(http2.then_some(Fault::Http2));
+            let http2 = unanswered && error.is_parse();
+            let unanswered = slow.then_some(RequestError::TooSlow);
+            let unanswered = unanswered.or(http2.then_some(RequestError::Http2));
             watched.held_back().or(unanswered)
         }
     };
     if let Some(fault) = fault {
-        let problem = Problem::new(fault.code(), says(fault, &shared.settings));
-        watched.say(&last_words(&problem, &shared.gate)).await;
+        let problem = Problem::new(fault.code(), message(fault, &shared.settings));
+        watched
+            .say(&final_response(&problem, &shared.dispatcher))
+            .await;
     }
     if outcome.is_ok() || fault.is_some() {
         tokio::select! {
@@ -89,19 +91,23 @@ pub(super) async fn refuse(stream: TcpStream, shared: &Shared) {
     let most = shared.settings.max_connections;
     let message = format!("{most} connections are open, as many as may be");
     let problem = Problem::new(Code::Overloaded, message);
-    watched.say(&last_words(&problem, &shared.gate)).await;
+    watched
+        .say(&final_response(&problem, &shared.dispatcher))
+        .await;
     watched.close().await;
 }
 
-fn says(fault: Fault, settings: &Settings) -> String {
+fn message(fault: RequestError, settings: &Settings) -> String {
     match fault {
-        Fault::Malformed => "the bytes that came are not an HTTP/1.1 request".to_owned(),
-        Fault::Http2 => "the bytes that came begin an HTTP/2 connection; use HTTP/1.1".to_owned(),
-        Fault::UriTooLong => "the request target has more than 65534 bytes".to_owned(),
-        Fault::HeaderTooLarge => {
+        RequestError::Malformed => "the bytes that came are not an HTTP/1.1 request".to_owned(),
+        RequestError::Http2 => {
+            "the bytes that came begin an HTTP/2 connection; use HTTP/1.1".to_owned()
+        }
+        RequestError::UriTooLong => "the request target has more than 65534 bytes".to_owned(),
+        RequestError::HeaderTooLarge => {
             format!("the request header has more than {MAX_HEADER_BYTES} bytes, or 100 lines")
         }
-        Fault::TooSlow => {
+        RequestError::TooSlow => {
             let most = settings.header_timeout.as_secs();
             format!("the request header was not complete after {most} s")
         }
@@ -109,8 +115,8 @@ fn says(fault: Fault, settings: &Settings) -> String {
 }
 
 /// An answer outside of hyper; the connection ends after it.
-fn last_words(problem: &Problem, gate: &Gate) -> Vec<u8> {
-    let id = gate.new_id();
+fn final_response(problem: &Problem, dispatcher: &Dispatcher) -> Vec<u8> {
+    let id = dispatcher.new_id();
     let id = id.to_str().unwrap_or_default();
     let body = problem.body(Some(id));
     let response = problem.response(None);

@@ -10,7 +10,7 @@ use crate::problem::Problem;
 /// Whose requests are answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hosts {
-    /// Everybody's: something in front of the server decides.
+    /// Everybody's: a proxy in front of the server decides.
     Any,
     /// Those that name this machine: `Host`, and `Origin` if there is one, must be a loopback
     /// name, or the address that is listened on. It keeps out pages of other sites, also those

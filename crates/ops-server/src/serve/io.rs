@@ -21,12 +21,12 @@ use tokio::{
 const LINGER_BYTES: usize = 32 << 20;
 const LINGER: Duration = Duration::from_secs(2);
 
-/// What is wrong with a request before it has a route.
+/// The mistake of a request before it has a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
-    /// It is not HTTP/1.1.
+pub(super) enum RequestError {
+    /// The request is not HTTP/1.1.
     Malformed,
-    /// It is the beginning of an HTTP/2 connection.
+    /// The request is the beginning of an HTTP/2 connection.
     Http2,
     /// The target is too long.
     UriTooLong,
@@ -36,7 +36,7 @@ pub(super) enum Fault {
     TooSlow,
 }
 
-impl Fault {
+impl RequestError {
     /// The code that it is refused with.
     pub(super) fn code(self) -> Code {
         match self {
@@ -53,8 +53,8 @@ pub(super) struct Watched {
     stream: TcpStream,
     write_timeout: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
-    held_back: Option<Fault>,
-    asked: bool,
+    held_back: Option<RequestError>,
+    unanswered: bool,
     left: bool,
 }
 
@@ -65,19 +65,19 @@ impl Watched {
             write_timeout,
             stalled: None,
             held_back: None,
-            asked: false,
+            unanswered: false,
             left: false,
         }
     }
 
-    /// The fault that hyper answered on its own; nothing of that answer was sent.
-    pub(super) fn held_back(&self) -> Option<Fault> {
+    /// The fault that hyper answered on its own; no byte of that answer was sent.
+    pub(super) fn held_back(&self) -> Option<RequestError> {
         self.held_back
     }
 
-    /// Whether something came that no answer has followed yet.
-    pub(super) fn was_asked(&self) -> bool {
-        self.asked
+    /// Whether a request came that no answer has followed yet.
+    pub(super) fn is_unanswered(&self) -> bool {
+        self.unanswered
     }
 
     /// Sends last words.
@@ -130,7 +130,7 @@ impl AsyncRead for Watched {
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         if let Poll::Ready(outcome) = &read {
             if buf.filled().len() > before {
-                self.asked = true;
+                self.unanswered = true;
             } else if outcome.is_err() || buf.remaining() > 0 {
                 self.left = true;
             }
@@ -158,7 +158,7 @@ impl AsyncWrite for Watched {
         match Pin::new(&mut self.stream).poll_write_vectored(cx, slices) {
             Poll::Ready(outcome) => {
                 self.stalled = None;
-                self.asked = false;
+                self.unanswered = false;
                 Poll::Ready(outcome)
             }
             Poll::Pending => self.stalled(cx),
@@ -183,20 +183,20 @@ impl AsyncWrite for Watched {
 
 /// Recognises an answer of hyper's own. Ours all carry a request id; and no part of a body looks
 /// like this, because JSON has no bare line breaks within strings.
-fn bare_answer(bytes: &[u8]) -> Option<Fault> {
+fn bare_answer(bytes: &[u8]) -> Option<RequestError> {
     let status = bytes.strip_prefix(b"HTTP/1.1 4")?;
     let text = std::str::from_utf8(bytes).ok()?;
     let bare = text.len() < 512
         && text.ends_with("\r\n\r\n")
         && text.contains("\r\ncontent-length: 0\r\n")
-        && !text.contains(super::gate::REQUEST_ID);
+        && !text.contains(super::dispatch::REQUEST_ID);
     if !bare {
         return None;
     }
     match status.get(..2)? {
-        b"31" => Some(Fault::HeaderTooLarge),
-        b"14" => Some(Fault::UriTooLong),
-        _ => Some(Fault::Malformed),
+        b"31" => Some(RequestError::HeaderTooLarge),
+        b"14" => Some(RequestError::UriTooLong),
+        _ => Some(RequestError::Malformed),
     }
 }
 
@@ -208,7 +208,7 @@ mod tests {
     fn only_the_answers_of_hyper_itself_are_held_back() {
         let bare = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n\
                      content-length: 0\r\ndate: x\r\n\r\n";
-        assert_eq!(bare_answer(bare), Some(Fault::HeaderTooLarge));
+        assert_eq!(bare_answer(bare), Some(RequestError::HeaderTooLarge));
         for ours in [
             &b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nx-request-id: 1\r\n\r\n"[..],
             b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",

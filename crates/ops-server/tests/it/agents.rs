@@ -1,4 +1,4 @@
-//! Agents over HTTP: versions, preconditions, and what tasks are pinned to.
+//! Agents over HTTP: versions, preconditions, and the versions that tasks are pinned to.
 
 use serde_json::{Value, json};
 

@@ -338,3 +338,18 @@ async fn a_keyed_body_of_many_small_values_is_taken() {
         .await
         .problem(422, "idempotency_mismatch");
 }
+
+/// `curl -X POST` without a body was answered with the parser's words about the end of a file.
+#[tokio::test]
+async fn a_body_whose_fields_may_all_be_left_out_may_be_left_out() {
+    let app = App::start().await;
+    let task = "/api/v1/tasks/task_6ba7b810-9dad-41d1-80b4-00c04fd430c8/rerun";
+    for body in [&b""[..], b"{}"] {
+        let reply = request(app.addr, "POST", task, &[], body).await;
+        let said = reply.json();
+        assert_ne!(said["code"], "malformed_request", "{said}");
+        let approval = "/api/v1/approvals/task_6ba7b810-9dad-41d1-80b4-00c04fd430c8/1/approve";
+        let reply = request(app.addr, "POST", approval, &[], body).await;
+        assert_eq!(reply.json()["code"], "task_not_found");
+    }
+}

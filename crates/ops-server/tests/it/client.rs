@@ -1,4 +1,4 @@
-//! A raw HTTP client: it sends what it is told to, sane or not.
+//! A raw HTTP client: the client sends any bytes, sane or not.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -9,8 +9,8 @@ use tokio::{
     time::timeout,
 };
 
-/// Longer than anything here takes, shorter than a hang.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// Longer than any test takes, shorter than a hang.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A response.
 #[derive(Debug)]
@@ -94,10 +94,10 @@ pub(crate) async fn raw(addr: SocketAddr, bytes: &[u8]) -> Reply {
     parse(&rest(&mut stream).await)
 }
 
-/// Everything until the other side closes.
+/// All bytes until the other side closes.
 pub(crate) async fn rest(stream: &mut TcpStream) -> Vec<u8> {
     let mut all = Vec::new();
-    let read = timeout(PATIENCE, stream.read_to_end(&mut all)).await;
+    let read = timeout(TIMEOUT, stream.read_to_end(&mut all)).await;
     read.expect("the server hangs").unwrap();
     all
 }
@@ -175,7 +175,7 @@ impl Events {
         stream.write_all(head.as_bytes()).await.unwrap();
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
-            let byte = timeout(PATIENCE, stream.read_u8()).await;
+            let byte = timeout(TIMEOUT, stream.read_u8()).await;
             head.push(byte.expect("the server hangs").unwrap());
         }
         let reply = parse(&head);
@@ -202,7 +202,7 @@ impl Events {
                 continue;
             }
             let mut piece = [0; 4_096];
-            let read = timeout(PATIENCE, self.stream.read(&mut piece)).await;
+            let read = timeout(TIMEOUT, self.stream.read(&mut piece)).await;
             match read.expect("the stream is silent").unwrap() {
                 0 => return None,
                 read => self.wire.extend_from_slice(&piece[..read]),
@@ -223,7 +223,7 @@ impl Events {
         all
     }
 
-    /// Moves one whole chunk from the wire to the text, if there is one.
+    /// Moves one whole chunk from the wire to the text, if a chunk is there.
     fn unchunk(&mut self) -> bool {
         let Some(end) = self.wire.windows(2).position(|window| window == b"\r\n") else {
             return false;
@@ -254,11 +254,11 @@ fn read_event(block: &str) -> Event {
 }
 
 /// Everything until these bytes came, and the rest of that chunk; the body is cut there.
-pub(crate) async fn rest_until(stream: &mut TcpStream, mark: &[u8]) -> Vec<u8> {
+pub(crate) async fn read_until(stream: &mut TcpStream, mark: &[u8]) -> Vec<u8> {
     let mut all = Vec::new();
     let mut piece = vec![0; 1 << 16];
     while !(all.ends_with(b"0\r\n\r\n") && all.windows(mark.len()).any(|window| window == mark)) {
-        let read = timeout(PATIENCE, stream.read(&mut piece)).await;
+        let read = timeout(TIMEOUT, stream.read(&mut piece)).await;
         let read = read.expect("the server hangs").unwrap();
         assert_ne!(read, 0, "closed before the mark came");
         all.extend_from_slice(&piece[..read]);

@@ -1,11 +1,11 @@
-//! The engine's follower where several events are committed at once, and its hints (X10).
+//! The engine's follower where several events are committed at once, and its hints (tests/X10).
 
 use std::{sync::Arc, time::Duration};
 
 use ops_core::{
     Json, Next, TaskId, TenantId,
     event::{NewEvent, StepStatus},
-    ports::{Delta, HeardHint, Live as _},
+    ports::{Delta, HintUpdate, Live as _},
     task::StateName,
 };
 use ops_engine::{Followed, Follower};
@@ -61,7 +61,7 @@ async fn until(follower: &mut Follower, last: u64) -> Vec<u64> {
     seqs
 }
 
-/// X10: a page that begins before what a follower has.
+/// tests/X10: a page that begins before what a follower has.
 #[tokio::test]
 async fn pages_that_overlap_are_given_once() {
     let app = App::start().await;
@@ -87,7 +87,7 @@ async fn pages_that_overlap_are_given_once() {
     }
 }
 
-/// X10: the words of an answer push the events out of a slow follower's backlog.
+/// tests/X10: the words of an answer push the events out of a slow follower's backlog.
 #[tokio::test]
 async fn a_follower_that_lags_reads_the_log_again() {
     let app = App::start().await;
@@ -101,16 +101,16 @@ async fn a_follower_that_lags_reads_the_log_again() {
     assert_eq!(until(&mut quick, 5).await, [3, 4, 5]);
     for offset in 0..100 {
         app.live.delta(TENANT, task, word(offset));
-        let heard = quick.next(SILENCE).await.unwrap();
-        let Some(Followed::Delta(delta)) = heard else {
-            panic!("{heard:?} in place of word {offset}");
+        let external_pending = quick.next(SILENCE).await.unwrap();
+        let Some(Followed::Delta(delta)) = external_pending else {
+            panic!("{external_pending:?} in place of word {offset}");
         };
         assert_eq!(delta.offset, offset);
     }
     assert_eq!(until(&mut slow, 5).await, [3, 4, 5]);
 }
 
-/// X10: events that are committed between listening and looking.
+/// tests/X10: events that are committed between listening and looking.
 #[tokio::test]
 async fn what_is_committed_while_a_follower_comes_is_given() {
     let app = Arc::new(App::start().await);
@@ -128,7 +128,7 @@ async fn what_is_committed_while_a_follower_comes_is_given() {
     assert_eq!(until(&mut follower, 4).await, [3, 4]);
 }
 
-/// X10: many followers from many places, commits of many sizes.
+/// tests/X10: many followers from many places, commits of many sizes.
 #[tokio::test]
 async fn every_follower_gets_each_event_of_commits_of_any_size_once() {
     let app = App::start().await;
@@ -163,20 +163,20 @@ async fn hints_tell_of_each_task_of_the_tenant() {
     let task = running(&app).await;
     app.append(task, events(1..4), Next::Continue).await;
     complete(&app, task).await;
-    let mut heard = Vec::new();
-    while heard.last() != Some(&StateName::Completed) {
+    let mut external_pending = Vec::new();
+    while external_pending.last() != Some(&StateName::Completed) {
         match tokio::time::timeout(SILENCE, hints.next()).await.unwrap() {
-            HeardHint::Hint(hint) => {
+            HintUpdate::Hint(hint) => {
                 assert_eq!(hint.task, task);
                 let life = app.engine.life(TENANT, task).await.unwrap();
                 assert!(hint.seq <= life.seq);
-                heard.push(hint.state);
+                external_pending.push(hint.state);
             }
-            HeardHint::Missed(missed) => panic!("{missed} of a handful"),
+            HintUpdate::Missed(missed) => panic!("{missed} of a handful"),
         }
     }
     assert_eq!(
-        heard,
+        external_pending,
         [StateName::Pending, StateName::Running, StateName::Completed]
     );
     let other = tokio::time::timeout(Duration::from_millis(20), others.next()).await;

@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use crate::{
-    client::{PATIENCE, parse, raw, request, rest},
+    client::{TIMEOUT, parse, raw, request, rest},
     harness::{App, OTHERS_GO_ON},
 };
 
@@ -54,7 +54,9 @@ async fn a_slow_header_gives_408_and_an_idle_connection_is_closed_without_a_word
 
 #[tokio::test]
 async fn a_body_that_rests_or_dribbles_gives_408() {
-    let app = App::adjusted(|surface| surface.body_timeout = Duration::from_millis(300)).await;
+    let app =
+        App::adjusted(|rest_settings| rest_settings.body_timeout = Duration::from_millis(300))
+            .await;
     let head = b"POST /api/v1/tasks HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n{";
     let mut rests = TcpStream::connect(app.addr).await.unwrap();
     rests.write_all(head).await.unwrap();
@@ -68,7 +70,7 @@ async fn a_body_that_rests_or_dribbles_gives_408() {
         }
     });
     let mut all = Vec::new();
-    let read = timeout(PATIENCE, answer.read_to_end(&mut all)).await;
+    let read = timeout(TIMEOUT, answer.read_to_end(&mut all)).await;
     read.expect("the server hangs").unwrap();
     parse(&all).problem(408, "request_timeout");
     dribbling.abort();
@@ -184,7 +186,7 @@ async fn one_connection_too_many_is_told_503() {
     drop(held);
     let begun = Instant::now();
     while app.get("/health").await.status != 200 {
-        assert!(begun.elapsed() < PATIENCE, "a place is free again");
+        assert!(begun.elapsed() < TIMEOUT, "a place is free again");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -204,7 +206,7 @@ async fn a_client_that_takes_nothing_is_dropped() {
     tokio::time::sleep(Duration::from_millis(900)).await;
     let mut all = Vec::new();
     // It may end with a reset; either way far less than was asked for came.
-    let _ = timeout(PATIENCE, stream.read_to_end(&mut all))
+    let _ = timeout(TIMEOUT, stream.read_to_end(&mut all))
         .await
         .expect("it was dropped");
     assert!(all.len() < 4 * (4 << 20), "{}", all.len());
@@ -236,7 +238,7 @@ async fn a_stop_finishes_what_is_in_flight_and_takes_nothing_new() {
     assert_eq!(rest(&mut idle).await, b"");
     let reply = parse(&rest(&mut busy).await);
     assert_eq!((reply.status, reply.text().as_str()), (200, "done"));
-    timeout(PATIENCE, &mut app.served).await.unwrap().unwrap();
+    timeout(TIMEOUT, &mut app.served).await.unwrap().unwrap();
     assert!(TcpStream::connect(app.addr).await.is_err());
 }
 
@@ -260,7 +262,7 @@ async fn a_stop_does_not_wait_longer_than_the_grace_time() {
         .unwrap();
     tokio::time::sleep(Duration::from_millis(50)).await;
     app.stop.cancel();
-    timeout(PATIENCE, &mut app.served).await.unwrap().unwrap();
+    timeout(TIMEOUT, &mut app.served).await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -341,7 +343,7 @@ async fn large_bodies_have_a_budget_and_small_ones_go_on() {
     app.echo().await;
     drop(held);
     let body = json!({"task_type": "echo", "input_data": {"a": "x".repeat(4 << 20)}}).to_string();
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + TIMEOUT;
     loop {
         let reply = request(app.addr, "POST", "/api/v1/tasks", &[], body.as_bytes()).await;
         if reply.status == 201 {

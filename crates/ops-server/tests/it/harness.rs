@@ -16,14 +16,15 @@ use ops_core::{
     event::{EffectClass, NewEvent, StepKind, StepMark, StepStatus, TaskError, Usage},
     ports::{
         AgentDefinitions, AgentMistake, AgentTool, AgentTools, ClaimRequest, Clock, Delta,
-        Expected, Follow, Fut, Hint, Hints, InputCheck, Live, Queue, Random, Retention,
-        RunStore as _, TaskInput, TaskRecord, TaskStore as _, ToolSourceHealth, Workspaces,
+        Expected, Follow, Fut, Hint, Hints, InputCheck, Live, PromptError, Prompts, Queue, Random,
+        Reload, ReloadRefused, Reloaded, Retention, RunStore as _, TaskInput, TaskRecord,
+        TaskStore as _, ToolSourceHealth, Workspaces,
     },
     retry::RetryPolicy,
 };
 use ops_engine::{Adapters, Engine, FieldError, Hub};
 use ops_queue::{LocalLive, LocalQueue};
-use ops_server::{Hosts, ModelInfo, ServerInfo, Surface, serve};
+use ops_server::{Hosts, ModelInfo, RestSettings, ServerInfo, serve};
 use ops_store::{Durability, Options, SqliteStore};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -104,12 +105,57 @@ impl Random for Counter {
     }
 }
 
+/// The files have changed, and one of the changes waits for a restart.
+struct TestReload;
+
+impl Reload for TestReload {
+    fn reload(&self) -> Fut<'_, Result<Reloaded, ReloadRefused>> {
+        let reloaded = Reloaded {
+            notes: vec!["a note".to_owned()],
+            needs_restart: vec!["limits.max_steps".to_owned()],
+        };
+        Box::pin(std::future::ready(Ok(reloaded)))
+    }
+}
+
 /// Tasks without folders.
 struct NoFolders;
 
 impl Workspaces for NoFolders {
     fn remove(&self, _: TaskId) -> Fut<'_, ()> {
         Box::pin(std::future::ready(()))
+    }
+}
+
+/// Every task has one model call: its step 1.
+struct OnePrompt;
+
+impl Prompts for OnePrompt {
+    fn prompt<'a>(
+        &'a self,
+        record: &'a TaskRecord,
+        step: u32,
+    ) -> Fut<'a, Result<Json, PromptError>> {
+        let prompt = match step {
+            1 => Ok(Json::from(&json!({
+                "step": 1, "attempt": 2, "model": "scripted/s",
+                "messages": [
+                    {"role": "system", "content": "Be brief."},
+                    {"role": "user", "content": record.task.id.to_string(), "images": 1},
+                    {"role": "assistant", "content": "", "calls": [
+                        {"step": 2, "name": "calculator", "arguments": "{", "arguments_bytes": 9},
+                    ]},
+                    {"role": "tool", "step": 2, "name": "calculator", "content": "2",
+                        "content_bytes": 70_000, "is_error": false},
+                ],
+                "messages_left_out": 3,
+                "tools": [{"name": "calculator", "description": "Calculates."}],
+                "response_schema": null,
+            }))),
+            2 => Err(PromptError::Unavailable("the model is gone".to_owned())),
+            _ => Err(PromptError::NoCall),
+        };
+        Box::pin(std::future::ready(prompt))
     }
 }
 
@@ -169,12 +215,12 @@ impl AgentDefinitions for Definitions {
                 ToolSourceHealth {
                     name: "builtin".into(),
                     tools: Some(1),
-                    trouble: None,
+                    error: None,
                 },
                 ToolSourceHealth {
                     name: "github".into(),
                     tools: None,
-                    trouble: Some("it has not answered yet".into()),
+                    error: Some("it has not answered yet".into()),
                 },
             ],
         }
@@ -208,7 +254,7 @@ impl TestLive {
         }
     }
 
-    /// Does something at the last moment before the next follower listens.
+    /// Acts at the last moment before the next follower listens.
     pub(crate) fn before_listening(&self, act: impl FnOnce() + Send + 'static) {
         *self.meanwhile.lock().unwrap() = Some(Box::new(act));
     }
@@ -238,7 +284,7 @@ impl Live for TestLive {
     }
 }
 
-/// A server and everything behind it.
+/// A server with its parts.
 pub(crate) struct App {
     pub(crate) addr: SocketAddr,
     pub(crate) clock: Arc<TestClock>,
@@ -268,13 +314,13 @@ impl App {
         Self::start_with_routes(settings, |_| {}, |routes| routes).await
     }
 
-    pub(crate) async fn adjusted(adjust: impl FnOnce(&mut Surface)) -> Self {
+    pub(crate) async fn adjusted(adjust: impl FnOnce(&mut RestSettings)) -> Self {
         Self::start_with_routes(serve::Settings::default(), adjust, |routes| routes).await
     }
 
     pub(crate) async fn start_with_routes(
         settings: serve::Settings,
-        adjust: impl FnOnce(&mut Surface),
+        adjust: impl FnOnce(&mut RestSettings),
         extend: impl FnOnce(axum::Router) -> axum::Router,
     ) -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -302,12 +348,15 @@ impl App {
                 hub,
                 workspaces: Arc::new(NoFolders),
                 definitions: Arc::new(Definitions),
+                prompts: Arc::new(OnePrompt),
             },
             ops_engine::Settings {
+                budgets: crate::budgets::configured(),
                 task_types: ["agent_run", "agent_task", "echo"]
                     .map(str::to_owned)
                     .into(),
                 queues: ["default".to_owned()].into(),
+                works: true,
                 retry: RetryPolicy::default(),
                 max_input_bytes: 8 << 20,
                 retention: Retention {
@@ -317,9 +366,11 @@ impl App {
             },
         );
         let stop = CancellationToken::new();
-        let mut surface = Surface::new(Arc::clone(&engine), info(), stop.clone());
-        adjust(&mut surface);
-        let routes = extend(ops_server::router(surface));
+        let mut rest_settings = RestSettings::new(Arc::clone(&engine), info(), stop.clone());
+        rest_settings.mcp = Arc::new(crate::mcp::TestServers(Arc::clone(&store) as _));
+        rest_settings.reload = Arc::new(TestReload);
+        adjust(&mut rest_settings);
+        let routes = extend(ops_server::router(rest_settings));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let served = tokio::spawn(serve(listener, routes, settings, stop.clone()));
@@ -396,7 +447,7 @@ impl App {
         }
     }
 
-    /// Records what a worker did.
+    /// Records the work of a worker.
     pub(crate) async fn append(&self, task: TaskId, events: Vec<NewEvent>, next: Next) {
         let life = self.store.task(TenantId::DEFAULT, task).await.unwrap().life;
         let append = Append::new(life.seq, events, next);
@@ -415,7 +466,7 @@ impl App {
             .await;
     }
 
-    /// Claims the next task and ends it without one.
+    /// Claims the next task and ends it without a run.
     pub(crate) async fn fail_next(&self, retryable: bool) {
         let task = self.claim().await.task.id;
         let error = TaskError {

@@ -432,6 +432,36 @@ async fn lists_of_large_things_have_pages_of_a_bounded_size() {
 }
 
 #[tokio::test]
+async fn a_list_of_tasks_leaves_out_what_is_large() {
+    let app = App::start().await;
+    let large = json!({"text": "x".repeat(9 << 10)});
+    let task = json!({"task_type": "echo", "input_data": large});
+    let id = app.submit(&task).await;
+    let answer = json!({"answer": "y".repeat(40_000)});
+    app.complete_next(&answer).await;
+    let small = app.submit(&json!({"task_type": "echo"})).await;
+    app.complete_next(&json!({"answer": "short"})).await;
+
+    let page = list(&app, "").await;
+    let (first, second) = (&page["tasks"][0], &page["tasks"][1]);
+    assert_eq!(*first, app.task(&small).await);
+    assert_eq!(second["task_id"], *id);
+    for field in ["input_data", "output_data", "result", "output"] {
+        assert_eq!(second[field], Value::Null, "{field}");
+    }
+    let sizes = [&large, &answer].map(|value| value.to_string().len());
+    let left_out = json!({"input_data": sizes[0], "result": sizes[1]});
+    assert_eq!(second["left_out"], left_out);
+    let whole = app.task(&id).await;
+    assert_eq!((&whole["input_data"], &whole["result"]), (&large, &answer));
+    assert_eq!(whole.get("left_out"), None);
+    assert_eq!(list(&app, "values=all").await["tasks"][1], whole);
+    app.get("/api/v1/tasks?values=some")
+        .await
+        .problem(422, "invalid_query");
+}
+
+#[tokio::test]
 async fn dead_letters_and_steps_in_doubt_are_paged() {
     let app = App::start().await;
     for _ in 0..3 {
@@ -466,6 +496,7 @@ async fn a_task_that_waits_for_its_next_attempt_says_why_the_last_one_failed() {
     assert_eq!(task["state_detail"]["on"], "retry", "{task}");
     assert_eq!(task["state_detail"]["error"], error);
     assert_eq!(task["error"], Value::Null, "it has not failed for good");
+    assert_eq!(task["last_failure"], error);
     let listed = app.get("/api/v1/tasks?limit=1").await.json();
     assert_eq!(listed["tasks"][0], task);
     let steps = app.get(&format!("/api/v1/tasks/{id}/steps")).await.json();

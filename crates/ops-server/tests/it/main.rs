@@ -5,6 +5,7 @@ mod agents;
 mod batches;
 #[cfg(test)]
 mod bodies;
+mod budgets;
 #[cfg(test)]
 mod client;
 #[cfg(test)]
@@ -22,9 +23,13 @@ mod lists;
 #[cfg(test)]
 mod logs;
 #[cfg(test)]
+mod mcp;
+#[cfg(test)]
 mod operations;
 #[cfg(test)]
 mod reconciliations;
+#[cfg(test)]
+mod reference;
 #[cfg(test)]
 mod retention;
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Steps whose outcome nobody knows.
+//! Steps whose outcome is not known.
 
 use ops_core::{WaitRequest, event::StepStatus};
 use serde_json::{Value, json};

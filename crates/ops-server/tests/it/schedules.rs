@@ -234,7 +234,7 @@ async fn a_date_that_was_computed_while_the_clock_was_ahead_is_computed_again() 
     assert!(is_wrong(&next(PATH).await));
     let engine = std::sync::Arc::clone(&app.engine);
     tokio::spawn(engine.run(app.stop.child_token()));
-    let end = std::time::Instant::now() + crate::client::PATIENCE;
+    let end = std::time::Instant::now() + crate::client::TIMEOUT;
     while next(PATH).await != right {
         assert!(std::time::Instant::now() < end, "{}", next(PATH).await);
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
@@ -314,10 +314,10 @@ async fn no_client_can_write_the_label_of_a_schedule() {
 #[tokio::test]
 async fn a_schedule_of_a_task_that_a_submit_refuses_is_refused_as_well() {
     let app = App::start().await;
-    let mut wish = nightly();
-    wish["task"]["input_data"] = json!({"prompt": "provider_without_key"});
+    let mut request = nightly();
+    request["task"]["input_data"] = json!({"prompt": "provider_without_key"});
     for path in [PATH.to_owned(), format!("{PATH}?dry_run=true")] {
-        let refused = put(&app, &path, &wish).await;
+        let refused = put(&app, &path, &request).await;
         refused.problem(422, "provider_not_configured");
     }
     app.get(PATH).await.problem(404, "schedule_not_found");

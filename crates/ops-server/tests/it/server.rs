@@ -1,4 +1,4 @@
-//! What the server says about itself.
+//! The server's description of itself.
 
 use ops_core::{
     Task, TaskId, TenantId,
@@ -8,7 +8,7 @@ use ops_core::{
 use serde_json::{Value, json};
 
 use crate::{
-    client::{Events, PATIENCE, request},
+    client::{Events, TIMEOUT, request},
     harness::{App, event},
 };
 
@@ -126,7 +126,7 @@ async fn metrics_count_what_happened() {
     let begun = std::time::Instant::now();
     while sample(&app.get("/metrics").await.text(), "opspawn_followers") > 0.0 {
         assert!(
-            begun.elapsed() < PATIENCE,
+            begun.elapsed() < TIMEOUT,
             "the follower that left is still counted"
         );
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;

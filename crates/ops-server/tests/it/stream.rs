@@ -195,6 +195,8 @@ async fn a_last_event_id_that_is_none_gives_422() {
                 .contains("Last-Event-ID"),
             "{problem}"
         );
+        let place = &problem["errors"][0]["loc"];
+        assert_eq!(*place, serde_json::json!(["header", "Last-Event-ID"]));
     }
     let query = format!("{}?last_event_id={large}", path(&id));
     app.get(&query).await.problem(422, "invalid_query");
@@ -204,7 +206,7 @@ async fn a_last_event_id_that_is_none_gives_422() {
     reply.problem(404, "task_not_found");
 }
 
-/// A stream that nobody reads.
+/// A stream without a reader.
 async fn stalled(app: &App, id: &str) -> TcpStream {
     let mut stream = TcpStream::connect(app.addr).await.unwrap();
     let head = format!(
@@ -263,7 +265,7 @@ async fn a_task_that_nobody_follows_any_more_is_forgotten() {
     }
     assert_eq!(app.live.followed(), 1, "one reader for all of them");
     drop(streams);
-    let end = std::time::Instant::now() + crate::client::PATIENCE;
+    let end = std::time::Instant::now() + crate::client::TIMEOUT;
     while app.live.followed() > 0 {
         assert!(std::time::Instant::now() < end, "it is still followed");
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -303,7 +305,7 @@ async fn a_follower_that_takes_nothing_is_cut_and_the_others_go_on() {
     // Nothing was taken for longer than the bound: what still comes ends without its end.
     tokio::time::sleep(Duration::from_millis(900)).await;
     let mut rest = Vec::new();
-    let read = tokio::time::timeout(crate::client::PATIENCE, stuck.read_to_end(&mut rest)).await;
+    let read = tokio::time::timeout(crate::client::TIMEOUT, stuck.read_to_end(&mut rest)).await;
     // A reset says the same.
     drop(read.expect("it was cut"));
     assert!(rest.len() < 40 << 20, "{}", rest.len());
@@ -349,7 +351,7 @@ async fn a_follower_that_does_not_read_disturbs_nobody() {
     assert_eq!(app.get("/health").await.status, 200);
     // One that comes back to reading late has missed nothing.
     let late =
-        crate::client::parse(&crate::client::rest_until(&mut unread[0], b"event: end").await);
+        crate::client::parse(&crate::client::read_until(&mut unread[0], b"event: end").await);
     assert_eq!(late.text().matches("\nid: ").count(), 103);
 }
 
@@ -369,7 +371,8 @@ async fn a_stop_ends_streams_without_an_end_event() {
 
 #[tokio::test]
 async fn a_silent_stream_is_kept_alive_by_comments() {
-    let app = App::adjusted(|surface| surface.keep_alive = Duration::from_millis(20)).await;
+    let app =
+        App::adjusted(|rest_settings| rest_settings.keep_alive = Duration::from_millis(20)).await;
     let id = app.echo().await;
     let mut stream = TcpStream::connect(app.addr).await.unwrap();
     let head = format!(

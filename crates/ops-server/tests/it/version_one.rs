@@ -1,4 +1,4 @@
-//! What clients of version 1 rely on, one fact each.
+//! Facts that clients of version 1 rely on, one in each test.
 
 use serde_json::{Value, json};
 
@@ -293,8 +293,8 @@ async fn without_limit_the_list_has_the_newest_1000_and_total_has_all() {
     let app = App::start().await;
     let caller = ops_core::Caller::local(ops_core::TenantId::DEFAULT);
     for _ in 0..1_003 {
-        let wish = ops_engine::Submit::new("echo".into(), ops_core::Json::parse("{}").unwrap());
-        app.engine.submit(&caller, wish).await.unwrap();
+        let request = ops_engine::Submit::new("echo".into(), ops_core::Json::parse("{}").unwrap());
+        app.engine.submit(&caller, request).await.unwrap();
     }
     let list = app.get("/api/v1/tasks/").await.json();
     assert_eq!(list["total"], 1_003);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use ops_core::ports::StoreError;
+use ops_core::{Rejection, ports::StoreError};
 use rusqlite::{Error, ErrorCode};
 
 /// Below this much free space, an I/O error is taken for a full disk.
@@ -10,7 +10,7 @@ pub(crate) const NO_SPACE: u64 = 1 << 20;
 
 /// Why an item of a batch was not written.
 #[derive(Debug)]
-pub(crate) enum Fault {
+pub(crate) enum WriteError {
     /// This item is refused and has written nothing; its neighbours go on.
     Refused(StoreError),
     /// Storage failed: the whole batch is rolled back.
@@ -22,7 +22,7 @@ pub(crate) enum Fault {
 #[error("`{0}` is not known to this release; use the newer one that wrote it")]
 pub(crate) struct Newer(pub(crate) String);
 
-impl From<Error> for Fault {
+impl From<Error> for WriteError {
     fn from(error: Error) -> Self {
         // One row that this release cannot read is no reason to fail its neighbours.
         match unreadable(&error) {
@@ -46,9 +46,15 @@ fn unreadable(error: &Error) -> Option<StoreError> {
     }
 }
 
-impl From<StoreError> for Fault {
+impl From<StoreError> for WriteError {
     fn from(error: StoreError) -> Self {
         Self::Refused(error)
+    }
+}
+
+impl From<Rejection> for WriteError {
+    fn from(rejection: Rejection) -> Self {
+        Self::Refused(rejection.into())
     }
 }
 

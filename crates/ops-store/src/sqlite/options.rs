@@ -21,6 +21,9 @@ pub struct Options {
     pub max_value_bytes: u64,
     /// How many tasks a task, its children and theirs may be together. Default 1,000.
     pub max_tree_tasks: u64,
+    /// The most bytes of disk that are set aside for deletions, so that a full disk can be made less full.
+    /// Default 64 MiB, and never more than a 32nd of the free space; 0 for none.
+    pub reserve_bytes: u64,
     /// Sleeps so long in each commit, to measure what a slow disk costs. Default none.
     pub commit_delay: Option<Duration>,
     /// The most pages of 4 KiB that the database may have, to test a full disk. Default none.
@@ -49,6 +52,7 @@ impl Options {
             session_ttl: Duration::from_secs(10),
             max_value_bytes: 64 << 20,
             max_tree_tasks: 1_000,
+            reserve_bytes: 64 << 20,
             commit_delay: None,
             max_pages: None,
         }

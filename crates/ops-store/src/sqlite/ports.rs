@@ -2,6 +2,8 @@
 //! the answer.
 
 mod agents;
+mod budgets;
+mod mcp;
 mod retention;
 mod runs;
 mod schedules;
@@ -12,14 +14,14 @@ use ops_core::ports::StoreError;
 use tokio::sync::oneshot;
 
 use crate::sqlite::{
-    error::Fault,
+    error::WriteError,
     store::{SqliteStore, stopped},
     writer::{batch::Batch, job::Job},
 };
 
 impl SqliteStore {
     /// Asks the writer, and waits for its answer.
-    async fn ask<T>(
+    async fn submit_job<T>(
         &self,
         job: Job,
         answer: oneshot::Receiver<Result<T, StoreError>>,
@@ -33,9 +35,19 @@ impl SqliteStore {
     /// Has the writer do something. Work that is refused must have written nothing.
     async fn write<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Batch<'_>) -> Result<T, Fault> + Send + 'static,
+        work: impl FnOnce(&mut Batch<'_>) -> Result<T, WriteError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.ask(Job::replying(work, reply), answer).await
+        self.submit_job(Job::replying(work, reply), answer).await
+    }
+
+    /// As [`Self::write`], for work that makes space: the work may use the space that is set aside.
+    async fn delete<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Batch<'_>) -> Result<T, WriteError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let job = Job::replying(work, reply).deletion();
+        self.submit_job(job, answer).await
     }
 }

@@ -23,6 +23,10 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0010_checksums.sql"),
     include_str!("../../migrations/sqlite/0011_key_sums.sql"),
     include_str!("../../migrations/sqlite/0012_deadlines.sql"),
+    include_str!("../../migrations/sqlite/0013_mcp.sql"),
+    include_str!("../../migrations/sqlite/0014_approval_details.sql"),
+    include_str!("../../migrations/sqlite/0015_served_queues.sql"),
+    include_str!("../../migrations/sqlite/0016_budgets.sql"),
 ];
 
 /// The schema that this release writes.

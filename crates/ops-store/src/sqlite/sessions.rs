@@ -21,13 +21,13 @@ use crate::sqlite::writer::inbox::lock;
 #[derive(Debug)]
 pub(crate) struct Sessions {
     ttl_micros: i64,
-    open: Mutex<HashMap<SessionId, Session>>,
+    open: Mutex<HashMap<SessionId, SessionEntry>>,
 }
 
 #[derive(Debug)]
-struct Session {
+struct SessionEntry {
     /// The last heartbeat, on a clock that goes on while the machine is suspended.
-    heard_at: i64,
+    last_heartbeat: i64,
     /// Set once the session has ended; it is forgotten when its leases are taken back.
     over: bool,
     /// Its tasks that are being cancelled.
@@ -35,7 +35,7 @@ struct Session {
     /// Its tasks that are to stand still.
     pause: BTreeSet<(TenantId, TaskId)>,
     /// Rings when there is more to stop.
-    bell: Arc<Notify>,
+    stop_notify: Arc<Notify>,
 }
 
 /// A committed change to what a session is to stop.
@@ -56,17 +56,17 @@ impl Sessions {
 
     pub(crate) fn open(&self, id: SessionId, now: i64) -> Result<(), StoreError> {
         let mut open = lock(&self.open);
-        let session = open.entry(id).or_insert_with(|| Session {
-            heard_at: now,
+        let session = open.entry(id).or_insert_with(|| SessionEntry {
+            last_heartbeat: now,
             over: false,
             cancel: BTreeSet::new(),
             pause: BTreeSet::new(),
-            bell: Arc::new(Notify::new()),
+            stop_notify: Arc::new(Notify::new()),
         });
         if session.over {
             return Err(StoreError::SessionOver);
         }
-        session.heard_at = now;
+        session.last_heartbeat = now;
         Ok(())
     }
 
@@ -75,7 +75,7 @@ impl Sessions {
     pub(crate) fn heartbeat(&self, id: SessionId, now: i64) -> Result<HeartbeatReply, StoreError> {
         match lock(&self.open).get_mut(&id) {
             Some(session) if !session.over || units::mutant!("ops-store.a_heartbeat_revives") => {
-                session.heard_at = now;
+                session.last_heartbeat = now;
                 Ok(HeartbeatReply {
                     cancel: session.cancel.iter().copied().collect(),
                     pause: session.pause.iter().copied().collect(),
@@ -86,10 +86,10 @@ impl Sessions {
     }
 
     /// What rings when the session has more to stop; none if it is not known.
-    pub(crate) fn bell(&self, id: SessionId) -> Option<Arc<Notify>> {
+    pub(crate) fn stop_notify(&self, id: SessionId) -> Option<Arc<Notify>> {
         lock(&self.open)
             .get(&id)
-            .map(|session| Arc::clone(&session.bell))
+            .map(|session| Arc::clone(&session.stop_notify))
     }
 
     pub(crate) fn is_open(&self, id: SessionId) -> bool {
@@ -119,7 +119,7 @@ impl Sessions {
     pub(crate) fn expire(&self, now: i64) -> Vec<SessionId> {
         let mut ended = Vec::new();
         for (id, session) in lock(&self.open).iter_mut() {
-            if is_expired(session.heard_at, now, self.ttl_micros) {
+            if is_expired(session.last_heartbeat, now, self.ttl_micros) {
                 session.over = true;
             }
             if session.over {
@@ -156,7 +156,7 @@ impl Sessions {
             match change {
                 Interrupt::Begun(..) => {
                     tasks.insert((tenant, task));
-                    session.bell.notify_one();
+                    session.stop_notify.notify_one();
                 }
                 Interrupt::Ended(..) => {
                     tasks.remove(&(tenant, task));

@@ -13,7 +13,7 @@ use crate::sqlite::{
     folder::{
         backup::sweep,
         lock::{Lock, LockInfo, Serves},
-        open::{OpenError, check_version, create_folder, open_reader, open_writer},
+        open::{OpenError, check_version, open_reader, open_writer},
         start::{look_over, lost_commits, warnings},
     },
     options::Options,
@@ -25,7 +25,8 @@ use crate::sqlite::{
         condition::Condition,
         inbox::{Inbox, lock},
         job::Job,
-        stats::{Meter, Stats},
+        reserve::Reserve,
+        stats::{Stats, WriterMetrics},
     },
 };
 
@@ -40,7 +41,7 @@ pub struct SqliteStore {
     pub(crate) inbox: Arc<Inbox<Job>>,
     pub(crate) readers: Arc<Readers>,
     pub(crate) sessions: Arc<Sessions>,
-    meter: Arc<Meter>,
+    metrics: Arc<WriterMetrics>,
     pub(crate) condition: Arc<Condition>,
     held: Mutex<Option<Held>>,
 }
@@ -59,7 +60,6 @@ impl SqliteStore {
     /// Each says what is wrong with the folder and how to mend it.
     pub fn open(options: Options) -> Result<Self, OpenError> {
         check_version()?;
-        create_folder(&options.dir)?;
         let lock = Lock::acquire(&options.dir)?;
         sweep(&options.dir);
         let lost = lost_commits(&options.dir)?;
@@ -76,7 +76,7 @@ impl SqliteStore {
 
         let inbox = Arc::new(Inbox::new());
         let sessions = Arc::new(Sessions::new(options.session_ttl));
-        let meter = Arc::new(Meter::default());
+        let metrics = Arc::new(WriterMetrics::default());
         let (voided, answer) = mpsc::channel();
         // The leases of the process before are taken back ahead of any other request.
         let _ = inbox.push(Job::new(leases::void_leases, move |lost| {
@@ -87,11 +87,12 @@ impl SqliteStore {
             durability: options.durability,
             commit_delay: options.commit_delay,
             max_tree_tasks: options.max_tree_tasks,
+            reserve: Reserve::new(&options.dir, options.reserve_bytes),
             clock: Arc::clone(&options.clock),
             observer: options.observer,
             inbox: Arc::clone(&inbox),
             sessions: Arc::clone(&sessions),
-            meter: Arc::clone(&meter),
+            metrics: Arc::clone(&metrics),
             condition: Arc::clone(&condition),
         };
         let broken = |message| OpenError::Writer {
@@ -109,7 +110,7 @@ impl SqliteStore {
             max_value_bytes: options.max_value_bytes,
             inbox,
             sessions,
-            meter,
+            metrics,
             condition,
             held: Mutex::new(Some(Held { writer, lock })),
         };
@@ -141,7 +142,7 @@ impl SqliteStore {
     /// What the writer has done since the store was opened.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.meter.read()
+        self.metrics.read()
     }
 
     /// The data folder.

@@ -1,13 +1,19 @@
-//! The writer: one thread, one connection, group commit. It takes whatever was queued while the
-//! last commit ran, decides and writes each item, commits once, then answers.
+//! The writer: one thread, one connection, group commit. The writer takes all jobs that were queued while
+//! the last commit ran, decides and writes each, commits once, then answers.
+//!
+//! No caller is answered before the commit: an answer sent after the statement, but before the sync, would
+//! acknowledge a task that a power failure then takes away. Jobs of strangers share the transaction, and
+//! there are no savepoints. So a refused job must not have written a row: the row would be committed with
+//! its neighbours' rows.
 
 pub(crate) mod batch;
 pub(crate) mod changes;
 pub(crate) mod checkpoint;
+pub(crate) mod commit_delay;
 pub(crate) mod condition;
 pub(crate) mod inbox;
 pub(crate) mod job;
-pub(crate) mod linger;
+pub(crate) mod reserve;
 pub(crate) mod statements;
 pub(crate) mod stats;
 
@@ -29,34 +35,36 @@ use crate::sqlite::{
     writer::{
         batch::Batch,
         checkpoint::{IDLE, WriteAheadLog},
+        commit_delay::CommitDelay,
         condition::Condition,
         inbox::{Inbox, Waited},
         job::Job,
-        linger::Linger,
-        stats::{Meter, micros},
+        reserve::Reserve,
+        stats::{WriterMetrics, micros},
     },
 };
 
 /// The most jobs in one group.
-const MOST: usize = 512;
-/// How often it is tried whether writes succeed again while nobody writes.
+const MAX_GROUP: usize = 512;
+/// How often the writer probes whether writes succeed again while no caller writes.
 const PROBE: Duration = Duration::from_secs(1);
 
-/// What the writer works with.
+/// State of the writer.
 pub(crate) struct Writer {
     pub(crate) dir: PathBuf,
     pub(crate) durability: Durability,
     pub(crate) commit_delay: Option<Duration>,
     pub(crate) max_tree_tasks: u64,
+    pub(crate) reserve: Reserve,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) inbox: Arc<Inbox<Job>>,
     pub(crate) sessions: Arc<Sessions>,
-    pub(crate) meter: Arc<Meter>,
+    pub(crate) metrics: Arc<WriterMetrics>,
     pub(crate) condition: Arc<Condition>,
 }
 
-/// Closes the inbox when the writer ends, however it ends: nobody waits for a dead writer.
+/// Closes the inbox when the writer ends, however the thread ends: no caller waits for a dead writer.
 struct Closing<'a>(&'a Inbox<Job>);
 
 impl Drop for Closing<'_> {
@@ -80,13 +88,14 @@ impl Writer {
 
     fn serve(&self, conn: &Connection) -> rusqlite::Result<()> {
         let mut wal = WriteAheadLog::follow(conn);
+        wal.keep_within(self.reserve.held() / 2);
         let mut batch = Batch::new(conn, &self.sessions, self.max_tree_tasks)?;
-        let mut linger = Linger::default();
-        let mut jobs = Vec::with_capacity(MOST);
-        let mut done = Vec::with_capacity(MOST);
+        let mut commit_delay = CommitDelay::default();
+        let mut jobs = Vec::with_capacity(MAX_GROUP);
+        let mut done = Vec::with_capacity(MAX_GROUP);
         let mut expected = 0;
         loop {
-            match self.inbox.wait(self.patience(&wal)) {
+            match self.inbox.wait(self.idle_timeout(&wal)) {
                 Waited::Items => {}
                 Waited::Closed => break,
                 Waited::Idle => {
@@ -94,42 +103,92 @@ impl Writer {
                     continue;
                 }
             }
-            if let Some(window) = linger.window() {
+            if let Some(window) = commit_delay.window() {
                 let waited = Instant::now();
-                self.inbox.linger(expected.min(MOST), window);
+                self.inbox.commit_delay(expected.min(MAX_GROUP), window);
                 let waited = micros(waited.elapsed());
-                self.meter.note(|stats| stats.linger_micros += waited);
+                self.metrics
+                    .note(|stats| stats.commit_delay_micros += waited);
             }
-            self.inbox.take(MOST, &mut jobs);
+            self.inbox.take(MAX_GROUP, &mut jobs);
             let size = jobs.len();
-            self.meter.note(|stats| {
+            self.metrics.note(|stats| {
                 stats.items += size as u64;
                 stats.largest_batch = stats.largest_batch.max(size as u64);
             });
-            let group =
-                AssertUnwindSafe(|| self.group(&mut batch, &mut linger, &mut jobs, &mut done));
             // Those who are answered now will probably be back; those who queued are there.
             expected = size;
-            if let Ok(queued) = catch_unwind(group) {
-                expected += queued;
-            } else {
-                tracing::error!("the writer panicked; the group is rolled back");
-                self.roll_back(&batch);
-                // Whoever waits for one of these hears that the writer did not answer.
-                jobs.clear();
-                done.clear();
+            let mut run = |jobs: &mut Vec<Job>, batch: &mut Batch<'_>| {
+                expected += self.run_group(batch, &mut commit_delay, jobs, &mut done);
+            };
+            let mut deletions = self.deletions_without_space(&mut jobs);
+            if !deletions.is_empty() {
+                let held = self.reserve.release();
+                self.empty(&mut wal);
+                run(&mut deletions, &mut batch);
+                // The space of the emptied WAL is for the tasks that come next.
+                self.empty(&mut wal);
+                self.reserve.restore(held);
+                wal.keep_within(self.reserve.held() / 2);
             }
-            batch.changes.clear();
-            if wal.checkpoint_if_long() {
-                self.meter.note(|stats| stats.checkpoints += 1);
-                self.synced(2);
+            let failed = self.condition.is_failing();
+            if !jobs.is_empty() {
+                run(&mut jobs, &mut batch);
+            }
+            if !failed && self.condition.is_failing() {
+                // The database may have free pages, and only the WAL no space to grow.
+                self.empty(&mut wal);
+            } else if wal.checkpoint_if_long() {
+                self.checkpointed();
             }
         }
         Ok(())
     }
 
-    /// How long it sleeps before it looks after the database by itself; for ever if there is nothing to do.
-    fn patience(&self, wal: &WriteAheadLog<'_>) -> Option<Duration> {
+    /// The deletions among the jobs, if they need the reserve: they become a group of their own.
+    fn deletions_without_space(&self, jobs: &mut Vec<Job>) -> Vec<Job> {
+        let needed = || self.condition.is_failing() || self.reserve.is_needed();
+        if !jobs.iter().any(Job::is_deletion) || !needed() {
+            return Vec::new();
+        }
+        jobs.extract_if(.., |job| job.is_deletion()).collect()
+    }
+
+    /// Runs a group. A job that panics fails its group and no other.
+    fn run_group(
+        &self,
+        batch: &mut Batch<'_>,
+        commit_delay: &mut CommitDelay,
+        jobs: &mut Vec<Job>,
+        done: &mut Vec<Job>,
+    ) -> usize {
+        let group = AssertUnwindSafe(|| self.group(batch, commit_delay, jobs, done));
+        let queued = catch_unwind(group).unwrap_or_else(|_| {
+            tracing::error!("the writer panicked; the group is rolled back");
+            self.roll_back(batch);
+            // Whoever waits for one of these hears that the writer did not answer.
+            jobs.clear();
+            done.clear();
+            0
+        });
+        batch.changes.clear();
+        queued
+    }
+
+    /// Empties the WAL, if no reader keeps it.
+    fn empty(&self, wal: &mut WriteAheadLog<'_>) {
+        if wal.empty() {
+            self.checkpointed();
+        }
+    }
+
+    fn checkpointed(&self) {
+        self.metrics.note(|stats| stats.checkpoints += 1);
+        self.synced(2);
+    }
+
+    /// How long the writer sleeps before its own upkeep of the database; for ever without upkeep to do.
+    fn idle_timeout(&self, wal: &WriteAheadLog<'_>) -> Option<Duration> {
         match (self.condition.is_failing(), wal.is_dirty()) {
             (true, _) => Some(PROBE),
             (false, true) => Some(IDLE),
@@ -137,7 +196,7 @@ impl Writer {
         }
     }
 
-    /// What is done while nobody asks for anything: see whether writes succeed again, and empty the WAL.
+    /// Upkeep without callers: probe whether writes succeed again, and empty the WAL.
     fn idle(&self, batch: &Batch<'_>, wal: &mut WriteAheadLog<'_>) {
         if self.condition.is_failing() {
             if !self.condition.may_recover(free_bytes(&self.dir)) {
@@ -154,9 +213,10 @@ impl Writer {
                     self.condition.fail(error, free_bytes(&self.dir));
                 }
             }
-        } else if wal.empty() {
-            self.meter.note(|stats| stats.checkpoints += 1);
-            self.synced(2);
+        } else {
+            self.empty(wal);
+            self.reserve.keep();
+            wal.keep_within(self.reserve.held() / 2);
         }
     }
 
@@ -166,12 +226,12 @@ impl Writer {
         }
     }
 
-    /// One group: everything in it is committed, or nothing. Says how many jobs were queued
-    /// when the commit was done and nobody was answered yet.
+    /// One group: all of its jobs are committed, or none. Gives the number of jobs that were queued when
+    /// the commit was done and no caller was answered yet.
     fn group(
         &self,
         batch: &mut Batch<'_>,
-        linger: &mut Linger,
+        commit_delay: &mut CommitDelay,
         jobs: &mut Vec<Job>,
         done: &mut Vec<Job>,
     ) -> usize {
@@ -186,7 +246,7 @@ impl Writer {
             }
             done.push(job);
         }
-        let written = written.and_then(|()| self.commit(batch, linger));
+        let written = written.and_then(|()| self.commit(batch, commit_delay));
         let queued = self.inbox.len();
         match written {
             Ok(()) => {
@@ -195,7 +255,9 @@ impl Writer {
                 self.tell(batch);
             }
             Err(error) => {
-                self.roll_back(batch);
+                if !units::mutant!("ops-store.a_failed_group_stays_open") {
+                    self.roll_back(batch);
+                }
                 let error = store_error(&self.dir, &error);
                 // Once, not for each group until somebody has freed the disk.
                 if self.condition.fail(error.clone(), free_bytes(&self.dir)) {
@@ -207,11 +269,15 @@ impl Writer {
         queued
     }
 
-    fn commit(&self, batch: &mut Batch<'_>, linger: &mut Linger) -> rusqlite::Result<()> {
+    fn commit(
+        &self,
+        batch: &mut Batch<'_>,
+        commit_delay: &mut CommitDelay,
+    ) -> rusqlite::Result<()> {
         if !batch.changes.written {
             let stale = batch.changes.work.stale_writes;
             if stale > 0 {
-                self.meter.note(|stats| stats.work.stale_writes += stale);
+                self.metrics.note(|stats| stats.work.stale_writes += stale);
             }
             // Ends the transaction without touching the disk.
             return batch.sql.commit.execute(()).map(drop);
@@ -230,8 +296,8 @@ impl Writer {
         if batch.changes.submitted {
             crash_point!("submit.after_commit");
         }
-        linger.committed(took);
-        self.meter.note(|stats| {
+        commit_delay.committed(took);
+        self.metrics.note(|stats| {
             stats.commits.add(micros(took));
             stats.transactions += 1;
             stats.events += batch.changes.events;
@@ -253,7 +319,7 @@ impl Writer {
     }
 
     fn roll_back(&self, batch: &Batch<'_>) {
-        self.meter.note(|stats| stats.rollbacks += 1);
+        self.metrics.note(|stats| stats.rollbacks += 1);
         // Some failures have rolled back already.
         if !batch.conn.is_autocommit()
             && let Err(error) = batch.conn.execute_batch("ROLLBACK")
@@ -264,7 +330,7 @@ impl Writer {
 
     fn synced(&self, files: u64) {
         match self.durability {
-            Durability::Full => self.meter.note(|stats| stats.fsyncs += files),
+            Durability::Full => self.metrics.note(|stats| stats.fsyncs += files),
             Durability::Off => {}
         }
     }

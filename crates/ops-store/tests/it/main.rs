@@ -4,6 +4,9 @@
 
 mod alike;
 mod conformance;
+mod mcp;
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod sqlite;
 mod world;

@@ -1,13 +1,14 @@
 //! The store on SQLite.
 
+mod compact;
 mod corruption;
+mod crash_loop;
 mod disk;
 mod folder;
 mod integrity;
 mod lifetime;
 mod load;
 mod shared_values;
-mod suspects;
 mod syncs;
 mod tree;
 mod unreadable;

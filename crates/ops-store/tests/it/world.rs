@@ -13,8 +13,8 @@ use ops_core::{
     StoredEvent, Task, TaskAction, TaskId, TenantId,
     event::{EffectClass, StepKind, StepMark, StepStatus, TaskError, Usage},
     ports::{
-        Blob, ClaimRequest, Clock, NewTask, Notice, Observer, RunStore, Store, StoreError,
-        TaskFilter, TaskRecord, UpkeepStore,
+        Blob, ClaimRequest, Clock, Fork, FoundBy, Hint, NewTask, Notice, Observer, RunStore, Store,
+        StoreError, TaskFilter, TaskRecord, UpkeepStore,
     },
     retry::RetryPolicy,
     task::TaskLimits,
@@ -30,20 +30,29 @@ pub(crate) trait AnyStore: Store + RunStore + UpkeepStore {}
 
 impl<S: Store + RunStore + UpkeepStore> AnyStore for S {}
 
+/// A fork whose new task goes on at a step, with a copy of the events up to a number. Only rules make forks.
+pub(crate) fn fork_of(from: TaskId, step: u32, until: u64) -> Fork {
+    let mut fork = ops_core::rules::fork::redrive(&[], from);
+    fork.step = step;
+    fork.until = until;
+    fork.redrives = false;
+    fork
+}
+
 /// What is asked of a task, by a client or under a lease.
 #[derive(Debug, Clone)]
-pub(crate) enum Asked {
+pub(crate) enum AnyCommand {
     Client(TaskAction),
     Run(RunCommand),
 }
 
-impl From<TaskAction> for Asked {
+impl From<TaskAction> for AnyCommand {
     fn from(action: TaskAction) -> Self {
         Self::Client(action)
     }
 }
 
-impl From<RunCommand> for Asked {
+impl From<RunCommand> for AnyCommand {
     fn from(command: RunCommand) -> Self {
         Self::Run(command)
     }
@@ -156,19 +165,51 @@ impl Clock for TestClock {
     }
 }
 
-/// Every notice, in the order of the commits.
+/// Every notice, in the order of the commits, and the news of other processes.
 #[derive(Default)]
-pub(crate) struct Seen(Mutex<Vec<Notice>>);
+pub(crate) struct Seen {
+    notices: Mutex<Vec<Notice>>,
+    ready: Mutex<Vec<String>>,
+    changed: Mutex<Vec<TaskId>>,
+    overdue: AtomicU64,
+}
 
 impl Seen {
     pub(crate) fn take(&self) -> Vec<Notice> {
-        std::mem::take(&mut self.0.lock().unwrap())
+        std::mem::take(&mut self.notices.lock().unwrap())
+    }
+
+    /// Queues in which other processes have made work ready.
+    pub(crate) fn ready(&self) -> Vec<String> {
+        self.ready.lock().unwrap().clone()
+    }
+
+    /// Whether another process has told of a task.
+    pub(crate) fn changed(&self, task: TaskId) -> bool {
+        self.changed.lock().unwrap().contains(&task)
+    }
+
+    /// How often a missed date was told of.
+    pub(crate) fn overdue(&self) -> u64 {
+        self.overdue.load(Relaxed)
     }
 }
 
 impl Observer for Seen {
     fn committed(&self, notices: &[Notice]) {
-        self.0.lock().unwrap().extend_from_slice(notices);
+        self.notices.lock().unwrap().extend_from_slice(notices);
+    }
+
+    fn ready(&self, queue: &str, _: FoundBy) {
+        self.ready.lock().unwrap().push(queue.to_owned());
+    }
+
+    fn changed(&self, hint: Hint) {
+        self.changed.lock().unwrap().push(hint.task);
+    }
+
+    fn overdue(&self) {
+        self.overdue.fetch_add(1, Relaxed);
     }
 }
 
@@ -267,7 +308,7 @@ impl World {
     pub(crate) async fn apply(
         &self,
         task: TaskId,
-        asked: impl Into<Asked>,
+        asked: impl Into<AnyCommand>,
     ) -> Result<Lifecycle, StoreError> {
         self.apply_with(TENANT, task, asked, Vec::new()).await
     }
@@ -276,15 +317,15 @@ impl World {
         &self,
         tenant: TenantId,
         task: TaskId,
-        asked: impl Into<Asked>,
+        asked: impl Into<AnyCommand>,
         blobs: Vec<Blob>,
     ) -> Result<Lifecycle, StoreError> {
         match asked.into() {
-            Asked::Client(action) => {
+            AnyCommand::Client(action) => {
                 let command = action.by(Actor::Local);
                 self.store.command(tenant, task, command).await
             }
-            Asked::Run(command) => self.store.record(tenant, task, command, blobs).await,
+            AnyCommand::Run(command) => self.store.record(tenant, task, command, blobs).await,
         }
     }
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::*;
 
 /// A store of one log and one snapshot, for reading.
-struct Kept {
+struct RetentionCandidate {
     log: Vec<StoredEvent>,
     snapshot: Option<Snapshot>,
 }
@@ -23,7 +23,7 @@ fn never<'a, T: Send + 'a>() -> Answer<'a, T> {
     Box::pin(std::future::ready(Err(error)))
 }
 
-impl RunStore for Kept {
+impl RunStore for RetentionCandidate {
     fn open_session(&self, _: SessionId) -> Answer<'_, ()> {
         never()
     }
@@ -119,7 +119,7 @@ async fn read_up_to(
     snapshot: Option<Snapshot>,
     last: u64,
 ) -> Result<Run, LoadError> {
-    let store = Kept {
+    let store = RetentionCandidate {
         log: log.to_vec(),
         snapshot,
     };

@@ -1,4 +1,4 @@
-//! X1: what a worker may do once its lease may be over.
+//! tests/X1: what a worker may do once its lease may be over.
 //!
 //! The clock leaps past the lease at the moments that matter, and heartbeats are held back, so that the
 //! worker does not hear that its session goes on. Each test fails if one of the checks is taken away.
@@ -34,7 +34,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::world::{Bench, LEASE, TestClock, submit, wish};
+use crate::world::{Bench, LEASE, TestClock, agent_task, submit};
 
 /// When the clock leaps past the lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -337,7 +337,7 @@ impl Rig {
 /// Runs one task; the clock leaps at this moment. Gives what the log had when the lease was given back.
 async fn leap(at: Leap) -> Vec<String> {
     let rig = Rig::new(Some(at), Effect::Write, false);
-    let task = submit(&rig.engine, wish()).await;
+    let task = submit(&rig.engine, agent_task()).await;
     // The run ends by itself: a heartbeat would extend the lease.
     while !rig.wire.held.load(SeqCst) {
         tokio::time::sleep(Duration::from_millis(2)).await;
@@ -383,9 +383,9 @@ async fn a_late_answer_to_a_heartbeat_extends_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_that_is_over_drops_its_calls_and_makes_room() {
     let rig = Rig::new(None, Effect::Pure, true);
-    let first = submit(&rig.engine, wish()).await;
+    let first = submit(&rig.engine, agent_task()).await;
     rig.hanging.notified().await;
-    let second = submit(&rig.engine, wish()).await;
+    let second = submit(&rig.engine, agent_task()).await;
     rig.wire.over.store(true, SeqCst);
     rig.wire.beat.notify_one();
     let over = Instant::now();
@@ -397,11 +397,11 @@ async fn a_session_that_is_over_drops_its_calls_and_makes_room() {
     rig.end().await;
 }
 
-/// X12: a worker that stops closes its session, with whatever a run of it still does.
+/// tests/X12: a worker that stops closes its session, with whatever a run of it still does.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_that_stops_closes_its_session() {
     let rig = Rig::new(None, Effect::Pure, true);
-    let task = submit(&rig.engine, wish()).await;
+    let task = submit(&rig.engine, agent_task()).await;
     rig.hanging.notified().await;
     rig.stop.cancel();
     rig.worker.await.unwrap();

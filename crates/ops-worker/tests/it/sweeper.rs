@@ -1,4 +1,4 @@
-//! X12: wake-ups that are lost cost delay only.
+//! tests/X12: wake-ups that are lost cost delay only.
 
 use std::{
     sync::{
@@ -14,13 +14,13 @@ use agentkit::{
 };
 use ops_core::{
     TenantId,
-    ports::{Fut, Queue, TaskStore as _},
+    ports::{Fut, Queue, TaskStore as _, Wakeup},
     task::StateName,
 };
 use ops_queue::LocalQueue;
 use tokio_util::sync::CancellationToken;
 
-use crate::world::{Bench, submit, wish};
+use crate::world::{Bench, agent_task, submit};
 
 /// A queue that loses so many wake-ups.
 struct Lossy {
@@ -39,7 +39,7 @@ impl Queue for Lossy {
         }
     }
 
-    fn wait<'a>(&'a self, queue: &'a str) -> Fut<'a, ()> {
+    fn wait<'a>(&'a self, queue: &'a str) -> Fut<'a, Wakeup> {
         self.waits.fetch_add(1, SeqCst);
         self.queue.wait(queue)
     }
@@ -66,7 +66,7 @@ async fn a_task_whose_wake_up_is_lost_is_taken_up_by_the_next_look() {
     }
     tokio::time::sleep(Duration::from_millis(300)).await;
     queue.losses.store(1, SeqCst);
-    let task = submit(&engine, wish()).await;
+    let task = submit(&engine, agent_task()).await;
     let submitted = Instant::now();
     loop {
         let record = bench.store.task(TenantId::DEFAULT, task).await.unwrap();

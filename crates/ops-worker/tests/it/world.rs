@@ -223,8 +223,10 @@ impl Bench {
             ..RetryPolicy::default()
         };
         let settings = ops_engine::Settings {
+            budgets: Vec::new(),
             task_types: ["agent_run".to_owned()].into(),
             queues: ["default".to_owned()].into(),
+            works: true,
             retry,
             max_input_bytes: 1_000,
             retention: ops_core::ports::Retention::default(),
@@ -241,6 +243,7 @@ impl Bench {
                 dir: self.workspaces(),
             }),
             definitions: Arc::new(NoDefinitions),
+            prompts: Arc::new(ops_core::ports::NoPrompts),
         };
         Engine::new(adapters, settings)
     }
@@ -252,6 +255,7 @@ impl Bench {
         concurrency: usize,
     ) -> Arc<Worker> {
         let settings = Settings {
+            budgets: Vec::new(),
             concurrency,
             queues: vec![QueueSettings::new("default")],
             workspaces: self.workspaces(),
@@ -288,13 +292,13 @@ impl Bench {
 }
 
 /// A task for whatever agent the worker has.
-pub(crate) async fn submit(engine: &Engine, wish: Submit) -> TaskId {
+pub(crate) async fn submit(engine: &Engine, agent_task: Submit) -> TaskId {
     let caller = Caller::local(TenantId::DEFAULT);
-    let accepted = engine.submit(&caller, wish).await.unwrap();
+    let accepted = engine.submit(&caller, agent_task).await.unwrap();
     accepted.submitted.record.task.id
 }
 
-pub(crate) fn wish() -> Submit {
+pub(crate) fn agent_task() -> Submit {
     Submit::new("agent_run".into(), Json::parse("{}").unwrap())
 }
 
@@ -319,12 +323,12 @@ pub(crate) async fn run_and_read(agent: Agent, faults: Faults) -> Left {
         store: Arc::clone(store),
         wake_due: AtomicU32::new(faults.wake_due),
     }));
-    let mut wish = wish();
+    let mut agent_task = agent_task();
     if faults.definition.is_some() {
-        wish.agent_id = Some("clerk".into());
+        agent_task.agent_id = Some("clerk".into());
         store.put_agent(clerk()).await.unwrap();
     }
-    let id = submit(&engine, wish).await;
+    let id = submit(&engine, agent_task).await;
     if let Some((name, payload)) = faults.signal {
         // The engine takes an answer only once its question is open; a run must bear an earlier one.
         let signal = TaskAction::Signal {

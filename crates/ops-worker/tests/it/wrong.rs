@@ -45,9 +45,9 @@ impl Model for Panicking {
     }
 }
 
-struct Saying(ToolSpec);
+struct FixedMessage(ToolSpec);
 
-impl Tool for Saying {
+impl Tool for FixedMessage {
     fn spec(&self) -> &ToolSpec {
         &self.0
     }
@@ -71,7 +71,7 @@ async fn a_panic_ends_the_attempt_and_then_the_task() {
     let record = run_to_end(Agent::builder(Arc::new(Panicking)).build().unwrap()).await;
     assert_eq!(dead_letter(&record.life), Some(true));
     assert_eq!(record.life.attempt, 2);
-    assert_eq!(record.error.unwrap().code, "worker_panicked");
+    assert_eq!(record.life.failure.unwrap().code, "worker_panicked");
 }
 
 #[tokio::test]
@@ -79,7 +79,7 @@ async fn a_tool_may_say_that_something_was_cancelled() {
     let script =
         "[[turn]]\ncalls = [{ tool = 'order', arguments = {} }]\n[[turn]]\nanswer = '{{ last }}'";
     let model = Arc::new(Scripted::new(Arc::new(Script::parse(script).unwrap())));
-    let order = Saying(ToolSpec::new("order", "Orders.", json!({"type": "object"})));
+    let order = FixedMessage(ToolSpec::new("order", "Orders.", json!({"type": "object"})));
     let record = run_to_end(Agent::builder(model).tool(order).build().unwrap()).await;
     assert_eq!(record.life.state.name(), StateName::Completed);
     assert!(
@@ -105,7 +105,7 @@ async fn timers_go_on_after_the_store_failed() {
 /// A hundred years.
 const AHEAD: i64 = 3_155_760_000_000_000;
 
-/// E4: the clock is ahead while a wait or a delay is made, and right again before that is over.
+/// engine/E4: the clock is ahead while a wait or a delay is made, and right again before that is over.
 #[tokio::test]
 async fn a_sleep_that_began_ahead_of_time_lasts_as_long_as_it_was_to_last() {
     let script = "[[turn]]\ncalls = [{ tool = 'sleep_until', arguments = { seconds = 1 } }]\n\
@@ -146,7 +146,7 @@ async fn a_result_that_no_store_takes_fails_the_task_once() {
         .unwrap();
     let record = run_to_end(agent).await;
     assert_eq!(dead_letter(&record.life), Some(false));
-    assert_eq!(record.error.unwrap().code, "value_too_large");
+    assert_eq!(record.life.failure.unwrap().code, "value_too_large");
 }
 
 /// An agent that asks a person, to whom the answer came before the task began.
@@ -180,7 +180,7 @@ async fn a_log_that_stays_unreadable_fails_its_task() {
     };
     let record = run_through(agent, faults).await;
     assert_eq!(dead_letter(&record.life), Some(false));
-    let error = record.error.unwrap();
+    let error = record.life.failure.unwrap();
     assert_eq!(error.code, "log_damaged");
     assert!(error.message.contains("a blob is missing"), "{error:?}");
 }
@@ -206,7 +206,7 @@ async fn a_definition_that_stays_unreadable_fails_its_task() {
     };
     let record = run_through(agent, faults).await;
     assert_eq!(dead_letter(&record.life), Some(false));
-    let error = record.error.unwrap();
+    let error = record.life.failure.unwrap();
     assert_eq!(error.code, "storage_damaged");
     assert!(error.message.contains("a blob is missing"), "{error:?}");
 }

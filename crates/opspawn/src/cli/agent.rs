@@ -10,10 +10,10 @@ pub(crate) enum Agent {
     Ls,
     /// Show one agent and its versions
     Get {
-        /// The agent, or NAME@DIGEST for one of its versions
+        /// The agent, or NAME@DIGEST for a version of the agent
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         name: String,
-        /// This version in place of the current one: its digest, or how it begins
+        /// This version in place of the current version: its digest, or the beginning of its digest
         #[arg(long, value_name = "DIGEST", value_parser = NonEmptyStringValueParser::new())]
         digest: Option<String>,
     },
@@ -23,13 +23,19 @@ pub(crate) enum Agent {
         #[arg(short, long, value_name = "FILE|FOLDER")]
         file: PathBuf,
     },
-    /// Make an earlier version the current one again
+    /// Make an earlier version current again
     Rollback {
         /// The agent and the beginning of the version's digest
         #[arg(value_name = "NAME@DIGEST", value_parser = NonEmptyStringValueParser::new())]
         agent: String,
     },
-    /// Show what an apply would change; exits with 1 if it would
+    /// Take an agent away; its tasks keep their versions, and go on
+    Rm {
+        /// The agent
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        name: String,
+    },
+    /// Show the changes of an apply; exits with 1 if the apply would change an agent
     Diff {
         /// A definition in TOML or Markdown, or a folder of them; `-` reads standard input
         #[arg(short, long, value_name = "FILE|FOLDER")]

@@ -6,14 +6,14 @@ use clap::{Args, Subcommand};
 pub(crate) enum Approval {
     /// List the steps that wait for leave to run
     Ls {
-        /// The decided ones as well
+        /// List decided approvals as well
         #[arg(long)]
         all: bool,
-        /// Only those of this task
+        /// List only the approvals of this task
         #[arg(long, value_name = "TASK")]
         task: Option<String>,
     },
-    /// Show one with its exact arguments
+    /// Show an approval with its exact arguments
     Get {
         #[command(flatten)]
         step: Step,
@@ -23,7 +23,7 @@ pub(crate) enum Approval {
         #[command(flatten)]
         step: Step,
         #[command(flatten)]
-        word: Word,
+        decision: DecisionArgs,
     },
     /// Forbid a step; the agent is told why
     Deny {
@@ -33,9 +33,9 @@ pub(crate) enum Approval {
         #[arg(long)]
         reason: String,
         #[command(flatten)]
-        word: Word,
+        decision: DecisionArgs,
     },
-    /// Change what a step is to run with; the new arguments need leave as well
+    /// Edit a step's arguments; the new arguments need approval as well
     Edit {
         #[command(flatten)]
         step: Step,
@@ -46,20 +46,20 @@ pub(crate) enum Approval {
         #[arg(long)]
         approve: bool,
         #[command(flatten)]
-        word: Word,
+        decision: DecisionArgs,
     },
 }
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Step {
-    /// The task: its id, how it begins, or `last`
+    /// The task: its id, the beginning of its id, or `last`
     pub(crate) id: String,
     /// The step's number
     pub(crate) step: u32,
 }
 
 #[derive(Debug, Clone, Args)]
-pub(crate) struct Word {
+pub(crate) struct DecisionArgs {
     /// Who decides [default: the user that runs the command]
     #[arg(long, value_name = "NAME")]
     pub(crate) by: Option<String>,
@@ -76,7 +76,7 @@ pub(crate) enum DeadLetter {
         #[arg(long, default_value_t = 20)]
         limit: u32,
     },
-    /// Go on from a task that was given up, with a new one that has its log
+    /// Redrive a task that was given up: a new task goes on from its log
     Redrive {
         /// The task
         #[arg(required_unless_present = "all")]

@@ -56,7 +56,7 @@ pub(crate) struct Run {
     /// Input and output tokens of the task at the most
     #[arg(long, value_name = "N")]
     pub(crate) max_tokens: Option<u64>,
-    /// What the task's model calls may cost
+    /// The most USD that its model calls may cost, such as 0.25; a model whose price is not known fails the task
     #[arg(long, value_name = "USD", value_parser = usd)]
     pub(crate) max_cost_usd: Option<u64>,
     /// What it does where a limit is used up

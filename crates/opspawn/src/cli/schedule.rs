@@ -20,12 +20,12 @@ pub(crate) enum Schedule {
         #[arg(long, default_value_t = 10)]
         runs: u32,
     },
-    /// Store the schedules of a file, in place of those of the same names
+    /// Store the schedules of a file, in place of the schedules of the same names
     Apply {
         /// A TOML file; `-` reads standard input
         #[arg(short, long, value_name = "FILE")]
         file: PathBuf,
-        /// Store nothing; show what would be stored, and its next dates
+        /// Store no schedule; show the schedules as they would be stored, and their next dates
         #[arg(long)]
         dry_run: bool,
     },

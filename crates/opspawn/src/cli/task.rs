@@ -12,39 +12,46 @@ pub(crate) enum Task {
     Ls(List),
     /// Show one task
     Get {
-        /// The task: its id, how it begins, or `last`
+        /// The task: its id, the beginning of its id, or `last`
         id: String,
     },
     /// Follow a task until it ends
     Watch {
-        /// The task: its id, how it begins, or `last`
+        /// The task: its id, the beginning of its id, or `last`
         id: String,
     },
     /// Show the steps of a task
     Logs {
-        /// The task: its id, how it begins, or `last`
+        /// The task: its id, the beginning of its id, or `last`
         id: String,
     },
-    /// List the questions of agents that nobody has answered
-    Questions,
-    /// Write everything that is known of a task as lines of JSON
-    Export {
-        /// The task: its id, how it begins, or `last`
+    /// Show the prompt of a model step
+    Step {
+        /// The task: its id, the beginning of its id, or `last`
         id: String,
-        /// A file that is not there yet, in place of standard output
+        /// The number of a model step, as `task logs` shows it
+        step: u32,
+    },
+    /// List the open questions of agents
+    Questions,
+    /// Write all records of a task as lines of JSON
+    Export {
+        /// The task: its id, the beginning of its id, or `last`
+        id: String,
+        /// A new file, in place of standard output
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
-    /// Cancel a task, or all that a filter fits
+    /// Cancel a task, or all tasks of a filter
     Cancel(Which),
-    /// Make a task stand still, or all that a filter fits; a step that is under way ends first
+    /// Pause a task, or all tasks of a filter; a running step ends first
     Pause(Which),
-    /// Let a paused task go on, or all that a filter fits
+    /// Resume a paused task, or all tasks of a filter
     Resume(Which),
-    /// Give a task other limits; one that waits because a limit is used up goes on
+    /// Change the limits of a task; a task that waits for a higher limit goes on
     #[command(group(clap::ArgGroup::new("limit").required(true).multiple(true)))]
     Limit {
-        /// The task: its id, how it begins, or `last`
+        /// The task: its id, the beginning of its id, or `last`
         id: String,
         /// Model and tool calls together
         #[arg(long, value_name = "N", group = "limit")]
@@ -52,51 +59,51 @@ pub(crate) enum Task {
         /// Input and output tokens together
         #[arg(long, value_name = "N", group = "limit")]
         max_tokens: Option<u64>,
-        /// What its model calls may cost
+        /// Highest cost of the model calls in USD, such as 0.25; a model without a known price fails the task
         #[arg(long, value_name = "USD", group = "limit", value_parser = usd)]
         max_cost_usd: Option<u64>,
         /// Time from its first start, for instance `2h`
         #[arg(long, value_name = "DURATION", group = "limit", value_parser = duration)]
         timeout: Option<String>,
     },
-    /// Do an ended task again, as a new one
+    /// Repeat an ended task as a new task
     Retry {
-        /// The task: its id, how it begins, or `last`
+        /// The task: its id, the beginning of its id, or `last`
         id: String,
     },
-    /// Do a task again from one of its steps, as a new one
+    /// Repeat a task from a step on, as a new task
     Rerun {
-        /// The task: its id, how it begins, or `last`
+        /// The task: its id, the beginning of its id, or `last`
         id: String,
-        /// The first step that is done anew; what the ones before it returned is taken over
+        /// The first step to do anew; results of the steps before are taken over
         #[arg(long, value_name = "N")]
         from_step: Option<u32>,
-        /// Other arguments for that step, as JSON, if it is a tool call
+        /// New arguments for the step, as JSON, if the step is a tool call
         #[arg(long, value_name = "JSON", requires = "from_step")]
         input: Option<String>,
-        /// A message to the model before that step, if it is a model call
+        /// A message to the model before the step, if the step is a model call
         #[arg(long, value_name = "TEXT", requires = "from_step")]
         message: Option<String>,
-        /// Another goal, if the task is done from its start
+        /// A new goal, without `--from-step`
         #[arg(long, value_name = "TEXT", conflicts_with = "from_step")]
         goal: Option<String>,
     },
     /// Tell something to a task: answer a question of `ask_human`, or send a signal of any name
     Signal {
-        /// The task: its id, how it begins, or `last`
+        /// The task: its id, the beginning of its id, or `last`
         id: String,
         /// The answer, as JSON or text
         payload: String,
-        /// The signal's name [default: the one that the task waits for]
+        /// The signal's name [default: the signal that the task waits for]
         #[arg(long)]
         name: Option<String>,
     },
 }
 
-/// One task, or those that a filter fits.
+/// A task, or the tasks of a filter.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Which {
-    /// The task: its id, how it begins, or `last`
+    /// The task: its id, the beginning of its id, or `last`
     pub(crate) id: Option<String>,
     #[command(flatten)]
     pub(crate) filter: Filter,
@@ -105,7 +112,7 @@ pub(crate) struct Which {
     pub(crate) dry_run: bool,
 }
 
-/// Which tasks are listed.
+/// A filter of tasks.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct List {
     #[command(flatten)]
@@ -133,7 +140,7 @@ pub(crate) struct Filter {
     /// Only tasks with this label; of several, with all of them
     #[arg(long = "label", value_name = "KEY=VALUE")]
     pub(crate) labels: Vec<String>,
-    /// Only tasks whose name has this text within it, or whose id begins with it
+    /// Only tasks with this text in their name, or at the beginning of their id
     #[arg(short, long, value_name = "TEXT")]
     pub(crate) query: Option<String>,
     /// Only tasks submitted since then: a time (RFC 3339), or so long ago, such as 2h

@@ -1,20 +1,26 @@
-//! `opspawn retention` and `opspawn reconcile`.
+//! `opspawn budget`, `opspawn retention` and `opspawn reconcile`.
 
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::values::duration;
 
 #[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Budget {
+    /// List the budgets, with how much of their present windows is used and left
+    Ls,
+}
+
+#[derive(Debug, Clone, Subcommand)]
 pub(crate) enum Retention {
-    /// Show how long tasks are kept, and what would be deleted now
+    /// Show how long tasks are kept, and the tasks that a deletion would take now
     Show,
-    /// Delete what has been kept long enough, now
+    /// Delete expired tasks now
     Run(RetentionRun),
 }
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct RetentionRun {
-    /// Delete nothing; show what would be deleted
+    /// Delete no task; show the tasks that would be deleted
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// Completed tasks that ended this long ago, such as 30d; with any of these three, no configured
@@ -33,16 +39,16 @@ pub(crate) struct RetentionRun {
 pub(crate) enum Reconcile {
     /// List the steps whose outcome is unknown
     Ls,
-    /// Decide what became of one
+    /// Settle a step in doubt
     Resolve {
-        /// The task: its id, how it begins, or `last`
+        /// The task: its id, the beginning of its id, or `last`
         id: String,
         /// The step's number
         step: u32,
-        /// What became of it
+        /// The outcome of the step
         #[arg(value_enum)]
         resolution: Resolution,
-        /// What it returned, as JSON or text (for `done`), or what the model is told (for `failed`)
+        /// The return value, as JSON or text (for `done`), or the message to the model (for `failed`)
         #[arg(long)]
         output: Option<String>,
         /// Who decides [default: the user that runs the command]
@@ -53,10 +59,10 @@ pub(crate) enum Reconcile {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Resolution {
-    /// It took effect
+    /// The call took effect
     Done,
-    /// It did not take effect and is not tried again
+    /// The call did not take effect and is not tried again
     Failed,
-    /// It did not take effect; run it again
+    /// The call did not take effect; run the call again
     Retry,
 }

@@ -1,4 +1,4 @@
-//! Values of flags that are looked at before anything is done.
+//! Values of flags that are checked before the command begins.
 
 use units::{
     duration::{self, DurationError},

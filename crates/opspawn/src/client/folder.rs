@@ -25,7 +25,7 @@ use crate::{
 
 /// How long a command waits for an owner that does not serve it: one that starts, ends, or runs no
 /// tasks.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// How often it looks.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -76,7 +76,7 @@ impl Folder {
         let begun = Instant::now();
         loop {
             let owner = sqlite::running_server(&dir);
-            let late = begun.elapsed() > PATIENCE;
+            let late = begun.elapsed() > TIMEOUT;
             match owner {
                 Some(owner) => match self.of_owner(&dir, &owner) {
                     Some(server) => return Ok(server),
@@ -121,12 +121,13 @@ impl Folder {
 
     async fn embed(&self, dir: &Path) -> Result<Server> {
         let storage = Storage {
+            url: self.config.optional("store.url").map(str::to_owned),
             dir: dir.to_path_buf(),
             durability: Durability::Full,
         };
         let start = Start {
             storage,
-            listen: std::net::SocketAddr::from(([127, 0, 0, 1], 0)),
+            listen: Some(std::net::SocketAddr::from(([127, 0, 0, 1], 0))),
             role: self.role,
             narrate: false,
         };

@@ -15,9 +15,9 @@ use super::{
 use crate::exit::{self, Exit, Exiting};
 
 /// How long a client waits before it takes up a stream that broke.
-const REST: Duration = Duration::from_millis(300);
+const RETRY_DELAY: Duration = Duration::from_millis(300);
 /// How often in a row a stream may break before it brought anything.
-const PATIENCE: u32 = 10;
+const TIMEOUT: u32 = 10;
 /// A silence of the engine; nothing has to be done about it.
 const SILENCE: Duration = Duration::from_secs(3_600);
 
@@ -50,7 +50,7 @@ impl Client {
             match followed {
                 Ok(End::Whole) => return Ok(()),
                 Ok(End::Cut) => failures = 0,
-                Ok(End::Empty) if failures < PATIENCE => failures += 1,
+                Ok(End::Empty) if failures < TIMEOUT => failures += 1,
                 Ok(End::Empty) => return Err(self.silent(task)),
                 Err(Unanswered::Unreachable(_) | Unanswered::Stopping(_))
                     if self.take_over(&base).await? =>
@@ -58,7 +58,7 @@ impl Client {
                     failures = 0;
                     continue;
                 }
-                Err(error) if failures < PATIENCE => {
+                Err(error) if failures < TIMEOUT => {
                     failures += 1;
                     let error = error.of(&base);
                     tracing::warn!(%error, "the event stream broke; following again");
@@ -66,7 +66,7 @@ impl Client {
                 }
                 Err(error) => return Err(error.of(&base)),
             }
-            tokio::time::sleep(REST).await;
+            tokio::time::sleep(RETRY_DELAY).await;
         }
     }
 

@@ -6,13 +6,13 @@ pub(super) mod files;
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use self::files::Wish;
+use self::files::DefinitionEntry;
 use crate::{
     cli,
     client::{self, Client},
     config::Config,
     exit::{self, Exit},
-    output::{self, Table, field, say, show},
+    output::{self, Table, field, show, status},
     runtime::Role,
 };
 
@@ -22,17 +22,25 @@ const SHORT: usize = 12;
 /// Dispatches.
 pub(super) async fn agent(config: &Config, args: cli::Agent, json: bool) -> Result<Exit> {
     // Read first: a mistake in a file needs no server.
-    let wishes = match &args {
+    let entries = match &args {
         cli::Agent::Apply { file } | cli::Agent::Diff { file } => files::read(file)?,
-        cli::Agent::Ls | cli::Agent::Get { .. } | cli::Agent::Rollback { .. } => Vec::new(),
+        cli::Agent::Ls
+        | cli::Agent::Get { .. }
+        | cli::Agent::Rollback { .. }
+        | cli::Agent::Rm { .. } => Vec::new(),
     };
     let client = Client::connect(config, Role::Answer).await?;
-    let result = perform(&client, args, wishes, json).await;
+    let result = perform(&client, args, entries, json).await;
     client.close().await?;
     result
 }
 
-async fn perform(client: &Client, args: cli::Agent, wishes: Vec<Wish>, json: bool) -> Result<Exit> {
+async fn perform(
+    client: &Client,
+    args: cli::Agent,
+    entries: Vec<DefinitionEntry>,
+    json: bool,
+) -> Result<Exit> {
     match args {
         cli::Agent::Ls => ls(client, json).await?,
         cli::Agent::Get { name, digest } => {
@@ -40,8 +48,15 @@ async fn perform(client: &Client, args: cli::Agent, wishes: Vec<Wish>, json: boo
             get(client, name, version, json).await?;
         }
         cli::Agent::Rollback { agent } => rollback(client, &agent, json).await?,
-        cli::Agent::Apply { .. } => apply(client, wishes, json).await?,
-        cli::Agent::Diff { .. } => return diff(client, wishes, json).await,
+        cli::Agent::Rm { name } => {
+            client.delete(&path(&name, "")).await?;
+            match json {
+                true => output::json(&json!({"name": name, "removed": true})),
+                false => show!("agent {name} is removed"),
+            }
+        }
+        cli::Agent::Apply { .. } => apply(client, entries, json).await?,
+        cli::Agent::Diff { .. } => return diff(client, entries, json).await,
     }
     Ok(Exit::Ok)
 }
@@ -190,11 +205,11 @@ pub(super) async fn version(client: &Client, name: &str, begins: &str) -> Result
 }
 
 /// Each is stored by itself, and every one that the server refuses is told.
-async fn apply(client: &Client, wishes: Vec<Wish>, json: bool) -> Result<()> {
+async fn apply(client: &Client, entries: Vec<DefinitionEntry>, json: bool) -> Result<()> {
     let (mut applied, mut refused) = (Vec::new(), Vec::new());
-    for wish in wishes {
-        let stored = client.put(&path(&wish.name, ""), &wish.body()).await;
-        let mut stored = match stored.map_err(|error| wish.failed(&error)) {
+    for entry in entries {
+        let stored = client.put(&path(&entry.name, ""), &entry.body()).await;
+        let mut stored = match stored.map_err(|error| entry.failed(&error)) {
             Ok(stored) => stored,
             Err(error) if exit::code_of(&error) == Exit::Unavailable => return Err(error),
             Err(error) => {
@@ -206,17 +221,17 @@ async fn apply(client: &Client, wishes: Vec<Wish>, json: bool) -> Result<()> {
             let digest = field(&stored, "digest");
             show!(
                 "agent {} {} {}",
-                wish.name,
+                entry.name,
                 field(&stored, "change"),
                 short(&digest)
             );
-            wish.notes.iter().for_each(|note| show!("  {note}"));
+            entry.notes.iter().for_each(|note| show!("  {note}"));
             let warnings = stored["warnings"].as_array().into_iter().flatten();
             for warning in warnings.filter_map(Value::as_str) {
-                say!("warning: agent {}: {warning}", wish.name);
+                status!("warning: agent {}: {warning}", entry.name);
             }
-        } else if !wish.notes.is_empty() {
-            stored["notes"] = json!(wish.notes);
+        } else if !entry.notes.is_empty() {
+            stored["notes"] = json!(entry.notes);
         }
         applied.push(stored);
     }
@@ -227,23 +242,23 @@ async fn apply(client: &Client, wishes: Vec<Wish>, json: bool) -> Result<()> {
 }
 
 /// What an apply would change. Exits like `diff`: 0 where all is the same.
-async fn diff(client: &Client, wishes: Vec<Wish>, json: bool) -> Result<Exit> {
+async fn diff(client: &Client, entries: Vec<DefinitionEntry>, json: bool) -> Result<Exit> {
     let known = all(client).await?;
     let known = |name: &str| known.iter().any(|agent| agent["name"] == name);
     let mut seen = Vec::new();
     let mut same = true;
-    for wish in &wishes {
-        let before = match known(&wish.name) {
-            true => client.get(&path(&wish.name, "")).await?,
+    for entry in &entries {
+        let before = match known(&entry.name) {
+            true => client.get(&path(&entry.name, "")).await?,
             false => Value::Null,
         };
-        let after = match files::starts_new(wish, &wishes, known) {
+        let after = match files::starts_new(entry, &entries, known) {
             // The server would miss the agents that the same apply makes.
-            true => wish.as_new(),
+            true => entry.as_new(),
             false => client
-                .put(&path(&wish.name, "?dry_run=true"), &wish.body())
+                .put(&path(&entry.name, "?dry_run=true"), &entry.body())
                 .await
-                .map_err(|error| wish.failed(&error))?,
+                .map_err(|error| entry.failed(&error))?,
         };
         let changes = diff::changes(&before["definition"], &after["definition"]);
         let change = match (before.is_null(), changes.is_empty()) {
@@ -254,12 +269,12 @@ async fn diff(client: &Client, wishes: Vec<Wish>, json: bool) -> Result<Exit> {
         same &= change == "unchanged";
         if json {
             seen.push(json!({
-                "name": wish.name, "change": change,
+                "name": entry.name, "change": change,
                 "from": before["digest"], "to": after["digest"], "changes": changes,
             }));
             continue;
         }
-        show!("agent {} {change}", wish.name);
+        show!("agent {} {change}", entry.name);
         changes.iter().for_each(diff::print);
     }
     if json {

@@ -30,27 +30,34 @@ async fn perform(client: &Client, args: cli::Approval, json: bool) -> Result<Exi
             let path = path(client, &step, "").await?;
             show(&client.get(&path).await?, json);
         }
-        cli::Approval::Approve { step, word } => {
-            let approval = judge(client, &step, "approve", json!({}), word).await?;
+        cli::Approval::Approve { step, decision } => {
+            let approval = decide(client, &step, "approve", json!({}), decision).await?;
             show(&approval, json);
         }
-        cli::Approval::Deny { step, reason, word } => {
+        cli::Approval::Deny {
+            step,
+            reason,
+            decision,
+        } => {
             let body = json!({"reason": reason});
-            show(&judge(client, &step, "deny", body, word).await?, json);
+            show(&decide(client, &step, "deny", body, decision).await?, json);
         }
         cli::Approval::Edit {
             step,
             input,
             approve,
-            word,
+            decision,
         } => {
             let body = json!({"input": arguments(input)?});
-            let mut approval = judge(client, &step, "edit", body, word.clone()).await?;
+            let mut approval = decide(client, &step, "edit", body, decision.clone()).await?;
             if approve {
                 let revision = approval["revision"].as_u64();
                 let revision = revision.and_then(|revision| u32::try_from(revision).ok());
-                let word = cli::Word { revision, ..word };
-                approval = judge(client, &step, "approve", json!({}), word).await?;
+                let decision = cli::DecisionArgs {
+                    revision,
+                    ..decision
+                };
+                approval = decide(client, &step, "approve", json!({}), decision).await?;
             }
             show(&approval, json);
         }
@@ -69,15 +76,15 @@ async fn path(client: &Client, step: &cli::Step, verb: &str) -> Result<String> {
     Ok(format!("/api/v1/approvals/{task}/{}{verb}", step.step))
 }
 
-async fn judge(
+async fn decide(
     client: &Client,
     step: &cli::Step,
     verb: &str,
     mut body: Value,
-    word: cli::Word,
+    decision: cli::DecisionArgs,
 ) -> Result<Value> {
-    body["by"] = word.by.or_else(user).into();
-    body["revision"] = word.revision.into();
+    body["by"] = decision.by.or_else(user).into();
+    body["revision"] = decision.revision.into();
     let path = path(client, step, &format!("/{verb}")).await?;
     client.post(&path, &body, None).await
 }
@@ -103,7 +110,7 @@ async fn list(client: &Client, all: bool, task: Option<String>, json: bool) -> R
         None => String::new(),
     };
     let mut listed = Vec::new();
-    let mut table = Table::new(&["TASK", "STEP", "TOOL", "STATUS", "EXPIRES", "INPUT"]);
+    let mut table = Table::new(&["TASK", "STEP", "TOOL", "STATUS", "EXPIRES", "WITH", "INPUT"]);
     let mut cursor = String::new();
     loop {
         let query = format!("/api/v1/approvals?status={status}{task}&limit=200{cursor}");
@@ -119,6 +126,7 @@ async fn list(client: &Client, all: bool, task: Option<String>, json: bool) -> R
                 field(approval, "tool"),
                 field(approval, "status"),
                 field(approval, "expires_at"),
+                group(approval).to_owned(),
                 output::arguments(&approval["input"], 60),
             ]);
         }
@@ -156,4 +164,47 @@ fn show(approval: &Value, json: bool) {
     output::fields(approval, &labels);
     let input = serde_json::to_string_pretty(&approval["input"]).unwrap_or_default();
     show!("input     {}", output::clean_json(&input));
+    for line in beside(approval) {
+        show!("{line}");
+    }
+}
+
+/// The group that an approval was escalated to; nothing before.
+fn group(approval: &Value) -> &str {
+    let escalation = &approval["escalation"];
+    let is_escalated = escalation["escalated"] == true;
+    let group = escalation["to"].as_str().filter(|_| is_escalated);
+    group.unwrap_or_default()
+}
+
+/// The escalation and the preview of an approval, a line each.
+pub(super) fn beside(approval: &Value) -> Vec<String> {
+    let mut lines = Vec::new();
+    let escalation = &approval["escalation"];
+    if let Some(to) = escalation["to"].as_str() {
+        let (to, at) = (output::one_line(to), field(escalation, "at"));
+        lines.push(match escalation["escalated"] == true {
+            true => format!("escalated to {to}, at {at}"),
+            false => format!("escalates to {to}, at {at}"),
+        });
+    }
+    let preview = &approval["preview"];
+    let Some(status) = preview["status"].as_str() else {
+        return lines;
+    };
+    let outdated = match preview["outdated"] == true {
+        true => ", with the arguments before the edit",
+        false => "",
+    };
+    let tool = field(preview, "tool");
+    let shown = match status {
+        "completed" => {
+            let output = serde_json::to_string_pretty(&preview["output"]).unwrap_or_default();
+            format!(": {}", output::clean_json(&output))
+        }
+        "failed" => format!(" failed: {}", field(&preview["error"], "message")),
+        _ => " is still to come".to_owned(),
+    };
+    lines.push(format!("preview   `{tool}`{outdated}{shown}"));
+    lines
 }

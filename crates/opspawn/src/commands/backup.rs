@@ -1,17 +1,21 @@
-//! `opspawn backup` and `opspawn restore`.
+//! `opspawn backup`, `opspawn restore` and `opspawn compact`.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use jiff::Timestamp;
 use ops_core::ports::Clock as _;
-use ops_store::sqlite::{self, Backup, BackupError, Damage};
+use ops_store::{
+    OpenError,
+    sqlite::{self, Backup, BackupError, Compacted, Damage},
+};
 use serde_json::json;
 
 use crate::{
     config::Config,
+    database::{self, Progress},
     exit::{self, Exit},
-    output::{self, say, show},
+    output::{self, show, status},
     system::SystemClock,
 };
 
@@ -22,35 +26,73 @@ pub(super) fn backup(config: &Config, target: &Path, json: bool) -> Result<Exit>
     } else {
         target.to_path_buf()
     };
-    let made = working("copying the database", || {
-        sqlite::backup(&config.data_dir(), &file)
-    });
-    tell("backup", &made.map_err(coded)?, &file, json);
+    let made = match config.optional("store.url") {
+        Some(url) => counting("copying the database", |progress| {
+            database::backup(url, &file, progress)
+        }),
+        None => working("copying the database", || {
+            sqlite::backup(&config.data_dir(), &file)
+        })
+        .map_err(coded),
+    };
+    tell("backup", &made?, &file, json);
     Ok(Exit::Ok)
 }
 
-/// Makes the data folder of a backup.
+/// Makes the data folder of a backup, or fills the database of `store.url` with it.
 pub(super) fn restore(config: &Config, file: &Path, damage: Damage, json: bool) -> Result<Exit> {
     let dir = config.data_dir();
-    let made = working("looking the backup over", || {
-        sqlite::restore(file, &dir, damage)
-    });
-    let made = made.map_err(coded)?;
+    let (made, target) = match config.optional("store.url") {
+        Some(url) => {
+            let made = counting("looking the backup over", |progress| {
+                database::restore(url, file, &dir, damage, progress)
+            });
+            (made?, database::shown(url)?)
+        }
+        None => {
+            let made = working("looking the backup over", || {
+                sqlite::restore(file, &dir, damage)
+            });
+            (made.map_err(coded)?, dir.display().to_string())
+        }
+    };
     match made.verified {
         Some(true) => {}
-        Some(false) => say!("the backup is not as it was written: its SHA-256 is another one"),
-        None => say!(
+        Some(false) => status!("the backup is not as it was written: its SHA-256 is another one"),
+        None => status!(
             "there is no {}.sha256, so nobody knows whether the backup is as it was written; its \
              rows and pages are in order",
             file.display()
         ),
     }
     for problem in &made.problems {
-        say!("the backup is damaged: {problem}");
+        status!("the backup is damaged: {problem}");
     }
-    tell("restored", &made, &dir, json);
+    tell("restored", &made, Path::new(&target), json);
     if !json {
-        say!("start it with `opspawn dev --data {}`", dir.display());
+        status!("start it with `opspawn dev --data {}`", dir.display());
+    }
+    Ok(Exit::Ok)
+}
+
+/// Gives the free pages of the database back to the disk.
+pub(super) fn compact(config: &Config, json: bool) -> Result<Exit> {
+    if config.optional("store.url").is_some() {
+        return Err(exit::error(
+            Exit::Usage,
+            "the tasks are in PostgreSQL (`store.url`), which uses the room of deleted rows again by itself; `VACUUM \
+             FULL` gives the room back to the disk, while no server runs",
+        ));
+    }
+    let made = working("copying the database", || {
+        sqlite::compact(&config.data_dir())
+    });
+    let Compacted { before, after } = made.map_err(coded)?;
+    if json {
+        output::json(&json!({"bytes_before": before, "bytes_after": after}));
+    } else {
+        show!("before    {before} bytes");
+        show!("after     {after} bytes");
     }
     Ok(Exit::Ok)
 }
@@ -61,10 +103,10 @@ fn name_of(micros: i64) -> PathBuf {
     format!("opspawn-{}.db", now.strftime("%Y%m%dT%H%M%SZ")).into()
 }
 
-fn tell(what: &str, made: &Backup, place: &Path, json: bool) {
+fn tell(what: &str, made: &Backup, test_dir: &Path, json: bool) {
     if json {
         output::json(&json!({
-            "path": place,
+            "path": test_dir,
             "bytes": made.bytes,
             "tasks": made.tasks,
             "schema_version": made.schema_version,
@@ -73,7 +115,7 @@ fn tell(what: &str, made: &Backup, place: &Path, json: bool) {
             "problems": made.problems,
         }));
     } else {
-        show!("{what:<9} {}", place.display());
+        show!("{what:<9} {}", test_dir.display());
         show!("tasks     {}", made.tasks);
         show!("bytes     {}", made.bytes);
         show!("sha256    {}", made.sha256);
@@ -90,7 +132,24 @@ fn working<T>(what: &'static str, work: impl FnOnce() -> T) -> T {
     done
 }
 
-fn coded(error: BackupError) -> anyhow::Error {
+/// Shows on a terminal how far a copy is.
+pub(super) fn counting<T>(
+    what: &'static str,
+    work: impl FnOnce(&(dyn Fn(Progress) + Sync)) -> T,
+) -> T {
+    let spinner = output::spinner(what);
+    let done = work(&|progress: Progress| {
+        if let Some(spinner) = &spinner {
+            spinner.set_message(format!("{what}: {}, {} rows", progress.part, progress.rows));
+        }
+    });
+    if let Some(spinner) = spinner {
+        spinner.finish_and_clear();
+    }
+    done
+}
+
+pub(crate) fn coded(error: BackupError) -> anyhow::Error {
     let exit = match &error {
         BackupError::NoDatabase { .. }
         | BackupError::Exists { .. }
@@ -101,7 +160,14 @@ fn coded(error: BackupError) -> anyhow::Error {
         | BackupError::Altered { .. }
         | BackupError::Io { .. }
         | BackupError::Copy { .. } => Exit::Failed,
-        BackupError::Open(_) => Exit::Unavailable,
+        BackupError::Open(_) | BackupError::InUse { .. } | BackupError::NotStopped { .. } => {
+            Exit::Unavailable
+        }
     };
-    exit::error(exit, format!("{:#}", anyhow::Error::from(error)))
+    let is_in_use = matches!(&error, BackupError::Open(OpenError::Locked { .. }));
+    let fix = match is_in_use {
+        true => "; `opspawn stop` stops that process",
+        false => "",
+    };
+    exit::error(exit, format!("{:#}{fix}", anyhow::Error::from(error)))
 }

@@ -20,7 +20,7 @@ use crate::{
 /// Clients that submit at once.
 const CLIENTS: usize = 16;
 /// How long no task may end before the bench gives up.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// How often the number of completed tasks is asked for.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -101,9 +101,9 @@ async fn run(client: &Client, tasks: u32, body: &Value) -> Result<()> {
             "{failed} tasks failed; is a limit set? See `opspawn config`"
         );
         anyhow::ensure!(
-            since.elapsed() < PATIENCE,
+            since.elapsed() < TIMEOUT,
             "no task was completed for {} s; {completed} of {tasks} are",
-            PATIENCE.as_secs()
+            TIMEOUT.as_secs()
         );
         tokio::time::sleep(PAUSE).await;
     }

@@ -14,7 +14,9 @@ pub(super) fn show(config: &Config, as_json: bool) -> Result<Exit> {
     let mut rows: Vec<Value> = Vec::new();
     for setting in SETTINGS {
         let value = match (setting.kind, config.optional(setting.key)) {
-            (Kind::Secret, Some(_)) => Some("[secret]".to_owned()),
+            (Kind::Secret, Some(_)) if !units::mutant!("opspawn.config_shows_secrets") => {
+                Some("[secret]".to_owned())
+            }
             (_, value) => value.map(without_credentials),
         };
         let source = config.source(setting.key).unwrap_or("default");
@@ -29,6 +31,7 @@ pub(super) fn show(config: &Config, as_json: bool) -> Result<Exit> {
             "doc": setting.doc,
         }));
     }
+    rows.extend(declared(config));
     if as_json {
         output::json(&Value::from(rows));
         return Ok(Exit::Ok);
@@ -51,6 +54,37 @@ pub(super) fn show(config: &Config, as_json: bool) -> Result<Exit> {
     }
     table.print();
     Ok(Exit::Ok)
+}
+
+/// Tables of the file that are no settings: queues, command tools, and places that are written to.
+fn declared(config: &Config) -> Vec<Value> {
+    let file = config.file().display().to_string();
+    let row = |key: String, value: String, doc: &str| json!({"key": key, "value": without_credentials(&value), "source": file, "variables": [], "doc": doc});
+    let queues = config.queues().values().map(|queue| {
+        let key = format!("queues.{}", queue.name);
+        let runs = queue.concurrency.map(|runs| format!("concurrency {runs}"));
+        let rate = queue.rate.as_ref().map(|_| "with a rate".to_owned());
+        let value: Vec<String> = runs.into_iter().chain(rate).collect();
+        row(key, value.join(", "), "a queue that is served")
+    });
+    // Without a table, the queue of tasks that name none is served as well.
+    let queues = queues.filter(|row| row["key"] != "queues.default" || row["value"] != "");
+    let commands = config.commands().iter().map(|tool| {
+        let key = format!("tools.{}.{}", tool.definition.kind(), tool.name);
+        row(
+            key,
+            tool.definition.program(),
+            tool.definition.description(),
+        )
+    });
+    let writes = config.writes().iter().map(|rule| {
+        row(
+            "tools.http.writes".to_owned(),
+            rule.url.clone(),
+            "a place that `http_request` writes to",
+        )
+    });
+    queues.chain(commands).chain(writes).collect()
 }
 
 /// A value without the users, passwords and query values of the URLs in it.
@@ -89,7 +123,7 @@ fn masked(query: &str) -> String {
 mod tests {
     use super::*;
 
-    // S9: credentials that stand in URLs.
+    // security/S9: credentials that stand in URLs.
     #[test]
     fn urls_are_shown_without_credentials() {
         for (value, expected) in [

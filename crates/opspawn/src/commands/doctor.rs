@@ -4,6 +4,7 @@ mod server;
 
 use std::{path::Path, sync::Arc, time::Instant};
 
+use agentkit_mcp::config::Transport;
 use agentkit_tools::http::Listeners;
 use anyhow::Result;
 use ops_agents::{CassetteMode, Outline, Providers};
@@ -46,13 +47,27 @@ pub(super) async fn doctor(config: &Config, as_json: bool) -> Result<Exit> {
         None => {
             let owner = ops_store::sqlite::running_server(&dir);
             match owner.and_then(|owner| owner.url) {
-                // Tasks are run by the server, with the models that it was started with.
+                // Tasks are run by the server, with the models and MCP servers that it has.
                 Some(url) => findings.extend(server::look(&url).await),
-                None => findings.extend(models(config)),
+                None => {
+                    findings.extend(models(config));
+                    findings.extend(mcp(config));
+                }
             }
             findings.push(policy(config));
-            findings.extend(storage(&dir));
-            findings.extend(queues(config, &dir));
+            findings.push(sandbox(config).await);
+            findings.push(wasm(config));
+            findings.extend(databases(config).await);
+            match config.optional("store.url") {
+                Some(url) => {
+                    findings.push(postgres(url));
+                    findings.extend(broker(config).await);
+                }
+                None => {
+                    findings.extend(storage(&dir));
+                    findings.extend(queues(config, &dir));
+                }
+            }
             findings.push(listener(config).await);
         }
     }
@@ -126,7 +141,10 @@ fn models(config: &Config) -> Vec<Finding> {
 }
 
 fn policy(config: &Config) -> Finding {
-    let tools = crate::tools::configured(config, &Listeners::default());
+    let tools = match crate::tools::all(config, &Listeners::default()) {
+        Ok(tools) => tools,
+        Err(error) => return finding("tools", false, format!("{error:#}")),
+    };
     let specs = tools.iter().map(|tool| Arc::new(tool.spec().clone()));
     match crate::policy::load(config) {
         Ok(loaded) => {
@@ -134,6 +152,105 @@ fn policy(config: &Config) -> Finding {
             finding("policy", true, loaded.summary(&specs))
         }
         Err(error) => finding("policy", false, format!("{error:#}")),
+    }
+}
+
+/// Tries the whole set-up of the sandbox. It matters only where command tools are declared.
+async fn sandbox(config: &Config) -> Finding {
+    let sandbox = crate::commands_source::sandbox(config);
+    let is_needed = !config.commands().is_empty();
+    match sandbox.start().await {
+        Ok(report) => finding("sandbox", true, report.to_string()),
+        Err(error) if is_needed => finding("sandbox", false, error.to_string()),
+        Err(error) => {
+            let text = format!("command tools could not run here: {error}");
+            finding("sandbox", true, text)
+        }
+    }
+}
+
+/// The runtime of WebAssembly, which is in some builds.
+fn wasm(config: &Config) -> Finding {
+    let declared = config.commands().iter();
+    let modules = declared.filter(|declared| declared.definition.kind() == "wasm");
+    let text = match agentkit_sandbox::wasm::VERSION {
+        Some(version) => {
+            let count = modules.count();
+            format!("{version} compiles and runs modules in that sandbox; {count} declared")
+        }
+        None => "this build runs no modules; `--features wasm` builds one that does".to_owned(),
+    };
+    finding("wasm", true, text)
+}
+
+/// Asks the databases of `sql_query`.
+async fn databases(config: &Config) -> Vec<Finding> {
+    // A database that cannot be used is told with the other tools.
+    let Ok(Some(tool)) = crate::sql_query::query(config) else {
+        return Vec::new();
+    };
+    let asked = tool.check().await.into_iter();
+    let told = asked.map(|(name, answer)| match answer {
+        Ok(()) => finding("database", true, format!("{name} answers")),
+        Err(error) => finding(
+            "database",
+            false,
+            format!("{name}: {} ({})", error.message, error.code),
+        ),
+    });
+    told.collect()
+}
+
+/// The file of MCP servers, and the programs that it names.
+fn mcp(config: &Config) -> Vec<Finding> {
+    let loaded = match crate::mcp::load(config) {
+        Ok(loaded) => loaded,
+        Err(error) => return vec![finding("mcp", false, format!("{error:#}"))],
+    };
+    let Some(path) = &loaded.path else {
+        return Vec::new();
+    };
+    let mut findings = vec![finding(
+        "mcp",
+        true,
+        format!(
+            "{} servers from {}",
+            loaded.config.servers.len(),
+            path.display()
+        ),
+    )];
+    for (name, server) in &loaded.config.servers {
+        if let Transport::Stdio(program) = &server.transport
+            && let Err(error) = program.resolve()
+        {
+            findings.push(finding("mcp", false, format!("server `{name}`: {error}")));
+        }
+    }
+    let notes = crate::mcp::notes(&loaded.config).into_iter();
+    findings.extend(notes.map(|note| finding("mcp", false, note)));
+    findings
+}
+
+/// The PostgreSQL database.
+fn postgres(url: &str) -> Finding {
+    match crate::database::inspect(url) {
+        Ok(text) => finding("data", true, text),
+        Err(error) => finding("data", false, format!("{error:#}")),
+    }
+}
+
+/// The broker, with the queues that this process would serve.
+async fn broker(config: &Config) -> Vec<Finding> {
+    let Some(url) = config.optional("queue.url") else {
+        return Vec::new();
+    };
+    let queues: Vec<String> = config.queues().keys().cloned().collect();
+    match crate::broker::check(url, &queues).await {
+        Ok(text) => vec![finding("queue", true, text)],
+        Err(defects) => {
+            let told = defects.into_iter();
+            told.map(|text| finding("queue", false, text)).collect()
+        }
     }
 }
 

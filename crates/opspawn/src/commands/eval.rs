@@ -9,6 +9,7 @@ use agentkit::Definition;
 use agentkit_tools::http::Listeners;
 use anyhow::{Context as _, Result};
 use futures_util::StreamExt as _;
+use ops_agents::Factory;
 use ops_core::TenantId;
 
 use super::agent;
@@ -19,6 +20,7 @@ use crate::{
     eval::{
         self,
         file::{File, Source},
+        judge::JudgeAgent,
         recording::Recording,
         report::{Line, Report},
     },
@@ -29,7 +31,10 @@ use crate::{
 
 /// Evaluates.
 pub(super) async fn eval(config: &Config, args: cli::Eval, json: bool) -> Result<Exit> {
-    let file = eval::file::read(&args.file).map_err(usage)?;
+    let mut file = eval::file::read(&args.file).map_err(usage)?;
+    if let Some(repeat) = args.repeat {
+        file.cases.iter_mut().for_each(|case| case.repeat = repeat);
+    }
     let mut server = Server {
         config,
         client: None,
@@ -48,7 +53,7 @@ async fn evaluate(
     server: &mut Server<'_>,
     json: bool,
 ) -> Result<Exit> {
-    let factory = agents::factory(config, &Listeners::default())?;
+    let factory = agents::factory(config, &Listeners::default(), None)?;
     let here = PathBuf::new();
     let named = match (&args.agent, &file.agent) {
         (Some(named), _) => (named, &here),
@@ -76,6 +81,7 @@ async fn evaluate(
             return Err(usage(message));
         }
     }
+    let judge = judge(&factory, args, file).await?;
     let mut recordings = Vec::with_capacity(file.cases.len());
     for case in &file.cases {
         let recording = match &case.recording {
@@ -94,15 +100,16 @@ async fn evaluate(
     let mut lines = Vec::with_capacity(file.cases.len());
     for (case, recording) in file.cases.iter().zip(recordings) {
         let failed = || format!("case `{}`", case.name);
+        let (by, recording) = ((&factory, &judge), recording.as_ref());
         let before = match &baseline {
             Some(other) => Some(
-                eval::run(&factory, other, case, recording.clone())
+                eval::run(by, other, case, recording)
                     .await
                     .with_context(failed)?,
             ),
             None => None,
         };
-        let outcome = eval::run(&factory, &definition, case, recording).await;
+        let outcome = eval::run(by, &definition, case, recording).await;
         lines.push(Line {
             case,
             outcome: outcome.with_context(failed)?,
@@ -124,6 +131,35 @@ async fn evaluate(
     } else {
         Exit::Failed
     })
+}
+
+/// The judge that the command line or the file names, else the configured model. A mistake in the judge is told before a
+/// case runs.
+async fn judge(factory: &Factory, args: &cli::Eval, file: &File) -> Result<JudgeAgent> {
+    let named = match (&args.judge, &file.judge) {
+        (Some(named), _) => Some((named, PathBuf::from(named))),
+        (None, Some(named)) => Some((named, file.folder.join(named))),
+        (None, None) => None,
+    };
+    let (judge, about) = match named {
+        None => (JudgeAgent::of_model(None), "the judge".to_owned()),
+        Some((named, path)) if path.is_file() => (
+            JudgeAgent::of(one_of_file(&path)?),
+            format!("the judge `{named}`"),
+        ),
+        Some((named, path)) => {
+            let about = format!(
+                "the judge `{named}` is no file ({}), nor a model",
+                path.display()
+            );
+            (JudgeAgent::of_model(Some(named)), about)
+        }
+    };
+    if file.cases.iter().any(|case| !case.checks.judge.is_empty()) {
+        let checked = judge.check(factory).await;
+        checked.map_err(|message| usage(format!("{about}: {message}")))?;
+    }
+    Ok(judge)
 }
 
 fn usage(message: String) -> anyhow::Error {
@@ -193,7 +229,7 @@ impl Server<'_> {
 }
 
 fn one_of_file(path: &Path) -> Result<Definition> {
-    let mut wishes = agent::files::read(path)?;
-    let wish = wishes.pop().context("a file holds one definition")?;
-    Ok(wish.definition)
+    let mut entries = agent::files::read(path)?;
+    let entry = entries.pop().context("a file holds one definition")?;
+    Ok(entry.definition)
 }

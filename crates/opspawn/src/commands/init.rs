@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use serde_json::json;
 
 use crate::{
-    config::{Config, Kind, SETTINGS},
+    config::{Config, Kind, SETTINGS, Setting},
     exit::Exit,
     output::{self, show},
 };
@@ -69,9 +69,20 @@ pub(super) fn init(config: &Config, folder: &Path, json: bool) -> Result<Exit> {
     tell("is there", &kept);
     show!();
     show!("Go on with:");
-    show!("  opspawn dev");
-    show!("  opspawn agent apply -f {}", agents.display());
-    show!("  opspawn run --agent assistant --file FILE \"What does FILE say?\"");
+    // The folder of the command line is no setting that the next command has.
+    let data = match config.source("data") {
+        Some("flag") => format!(
+            " --data {}",
+            output::shell_word(&config.data_dir().display().to_string())
+        ),
+        Some(_) | None => String::new(),
+    };
+    show!("  opspawn dev{data}");
+    show!(
+        "  opspawn agent apply{data} -f {}",
+        output::shell_word(&agents.display().to_string())
+    );
+    show!("  opspawn run{data} --agent assistant --file FILE \"What does FILE say?\"");
     Ok(Exit::Ok)
 }
 
@@ -93,38 +104,61 @@ fn write(path: &Path, text: &str) -> Result<bool> {
     Ok(true)
 }
 
-/// Every setting with its default, commented out.
+/// Every setting with its default, commented out, in tables as the documentation writes them: a table that is added further
+/// down would say a key with dots twice.
 fn settings_file() -> String {
     let mut text =
         "# Settings; `opspawn config` shows them with their variables. Take the `#` away before \
-                    those that\n# you change.\n"
+                    those that\n# you change, and before the `[table]` above them.\n"
             .to_owned();
     // The folder is where this file lies.
-    for setting in SETTINGS.iter().filter(|setting| setting.key != "data") {
-        let default = setting.default.unwrap_or_default();
-        let bare = matches!(
-            setting.kind,
-            Kind::Number | Kind::Count | Kind::Percent | Kind::Switch
-        );
-        let value = match (bare && !default.is_empty(), setting.kind) {
-            (true, _) => default.to_owned(),
-            (false, Kind::List) => "[]".to_owned(),
-            // An example, as nothing is no value of these.
-            (false, Kind::Choice(known)) if default.is_empty() => {
-                format!("{:?}", known.first().copied().unwrap_or_default())
+    let settings = || SETTINGS.iter().filter(|setting| setting.key != "data");
+    let split = |key: &'static str| key.rsplit_once('.').unwrap_or(("", key));
+    let mut tables: Vec<&str> = Vec::new();
+    for setting in settings() {
+        let (table, _) = split(setting.key);
+        if !tables.contains(&table) {
+            tables.push(table);
+        }
+    }
+    // Keys without a table stand above every table.
+    tables.sort_by_key(|table| !table.is_empty());
+    for table in tables {
+        if !table.is_empty() {
+            text.push_str(&format!("\n#[{table}]\n"));
+        }
+        for setting in settings() {
+            let (of, name) = split(setting.key);
+            if of == table {
+                let value = example(setting);
+                text.push_str(&format!("\n# {}\n#{name} = {value}\n", setting.doc));
             }
-            (false, Kind::Number | Kind::Count | Kind::Percent) => "1".to_owned(),
-            (false, Kind::Switch) => "false".to_owned(),
-            (false, Kind::Usd) if default.is_empty() => "\"1.00\"".to_owned(),
-            (false, Kind::Duration) if default.is_empty() => "\"1m\"".to_owned(),
-            (false, _) => format!("{default:?}"),
-        };
-        text.push_str(&format!(
-            "\n# {}\n#{} = {value}\n",
-            setting.doc, setting.key
-        ));
+        }
     }
     text
+}
+
+/// The default of a setting, else a value that it may have.
+fn example(setting: &Setting) -> String {
+    let default = setting.default.unwrap_or_default();
+    let bare = matches!(
+        setting.kind,
+        Kind::Number | Kind::Count | Kind::Percent | Kind::Switch
+    );
+    match (bare && !default.is_empty(), setting.kind) {
+        (true, _) => default.to_owned(),
+        (false, Kind::List) => "[]".to_owned(),
+        // An example, as nothing is no value of these.
+        (false, Kind::Choice(known)) if default.is_empty() => {
+            format!("{:?}", known.first().copied().unwrap_or_default())
+        }
+        (false, Kind::Number | Kind::Count | Kind::Percent) => "1".to_owned(),
+        (false, Kind::Switch) => "false".to_owned(),
+        (false, Kind::Usd) if default.is_empty() => "\"1.00\"".to_owned(),
+        (false, Kind::Duration) if default.is_empty() => "\"1m\"".to_owned(),
+        (false, Kind::Loopback) if default.is_empty() => "\"127.0.0.1:8001\"".to_owned(),
+        (false, _) => format!("{default:?}"),
+    }
 }
 
 #[cfg(test)]
@@ -147,18 +181,31 @@ mod tests {
         // Without the `#`, the settings that have a default say what is the case anyway.
         let lines = whole.lines().filter_map(|line| line.strip_prefix('#'));
         let lines: Vec<&str> = lines.filter(|line| !line.starts_with(' ')).collect();
+        let mut table = "";
+        let mut set = Vec::new();
         for line in &lines {
-            fs::write(&written, line).unwrap();
+            if line.starts_with('[') {
+                table = line;
+                set.push(*line);
+                continue;
+            }
+            fs::write(&written, format!("{table}\n{line}")).unwrap();
             Config::load(&flags, None).unwrap_or_else(|error| panic!("{line}: {error:#}"));
+            let name = line.split(" = ").next().unwrap_or_default();
+            let key = match table.trim_matches(['[', ']']) {
+                "" => name.to_owned(),
+                table => format!("{table}.{name}"),
+            };
+            let setting = SETTINGS.iter().find(|setting| setting.key == key).unwrap();
+            if setting.default.is_some() {
+                set.push(line);
+            }
         }
-        let has_default = |line: &str| {
-            let key = line.split(" = ").next();
-            let mut settings = SETTINGS.iter();
-            settings.any(|setting| Some(setting.key) == key && setting.default.is_some())
-        };
-        let set: Vec<&str> = lines.into_iter().filter(|line| has_default(line)).collect();
         assert!(set.len() > 20, "{set:?}");
-        fs::write(&written, set.join("\n")).unwrap();
+        // Tables of other things may follow, as the documentation writes them.
+        let more = "[tools.command.x]\ndescription = \"x\"\ncommand = [\"x\"]\n[[tools.http.writes]]\nkeyed = true\nurl = \
+                    \"https://x.example/v1\"\n";
+        fs::write(&written, format!("{}\n{more}", set.join("\n"))).unwrap();
         let same = Config::load(&flags, None).unwrap();
         for setting in SETTINGS.iter().filter(|setting| setting.key != "data") {
             assert_eq!(

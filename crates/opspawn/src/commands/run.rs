@@ -9,14 +9,15 @@ use anyhow::{Context as _, Result};
 use ops_core::ports::Random as _;
 use serde_json::Value;
 
-pub(super) use self::follow::{resumed, until_it_rests};
+pub(crate) use self::follow::raised_by;
+pub(super) use self::follow::{resumed, until_settled};
 use self::progress::Progress;
 use crate::{
     cli,
     client::Client,
     config::Config,
     exit::{self, Exit},
-    output::{self, say, show},
+    output::{self, show, status},
     runtime::Role,
     system::SystemRandom,
 };
@@ -51,7 +52,7 @@ async fn submit_and_follow(
         resumed(client, None).await?,
     ];
     for note in notes.into_iter().flatten() {
-        say!("note: {note}");
+        status!("note: {note}");
     }
     // With a key, a submit whose answer was lost is sent again.
     let key = args
@@ -71,15 +72,15 @@ async fn submit_and_follow(
         }
         return Ok(Exit::Ok);
     }
-    say!("task {id}");
+    status!("task {id}");
     let mut progress = Progress::default();
-    let rested = until_it_rests(client, &id, json, |event| progress.see(event)).await?;
+    let rested = until_settled(client, &id, json, |event| progress.see(event)).await?;
     let Some(parked) = rested else {
         return Ok(Exit::Interrupted);
     };
     drop(progress);
     if let Some(sentence) = parked {
-        say!("{sentence}");
+        status!("{sentence}");
         return Ok(Exit::Waits);
     }
     let task = client.get(&format!("/api/v1/tasks/{id}")).await?;
@@ -94,7 +95,7 @@ fn finish(config: &Config, task: &Value, data_dir: Option<&str>, json: bool) -> 
     }
     if exit != Exit::Ok {
         let message = task["error_message"].as_str().unwrap_or("it was cancelled");
-        say!(
+        status!(
             "the task {}: {message}",
             task["status"].as_str().unwrap_or("failed")
         );
@@ -110,10 +111,10 @@ fn finish(config: &Config, task: &Value, data_dir: Option<&str>, json: bool) -> 
     let files = result["files"].as_array().into_iter().flatten();
     for file in files.filter_map(Value::as_str) {
         let path = folder.join("workspaces").join(id).join(file);
-        say!("file: {}", output::one_line(&path.to_string_lossy()));
+        status!("file: {}", output::one_line(&path.to_string_lossy()));
     }
     if let Some(notice) = result["notice"].as_str() {
-        say!("note: {notice}");
+        status!("note: {notice}");
     }
     exit
 }

@@ -19,12 +19,12 @@ use crate::{
 /// Dispatches.
 pub(super) async fn schedule(config: &Config, args: cli::Schedule, json: bool) -> Result<Exit> {
     // Read first: a mistake in the file needs no server.
-    let wishes = match &args {
+    let entries = match &args {
         cli::Schedule::Apply { file, .. } => file::read(file)?,
         _ => Vec::new(),
     };
     let client = Client::connect(config, Role::Answer).await?;
-    let result = perform(&client, args, wishes, json).await;
+    let result = perform(&client, args, entries, json).await;
     client.close().await?;
     result
 }
@@ -32,7 +32,7 @@ pub(super) async fn schedule(config: &Config, args: cli::Schedule, json: bool) -
 async fn perform(
     client: &Client,
     args: cli::Schedule,
-    wishes: Vec<file::Wish>,
+    entries: Vec<file::ScheduleEntry>,
     json: bool,
 ) -> Result<Exit> {
     match args {
@@ -49,7 +49,7 @@ async fn perform(
             show(shown, runs, json);
         }
         cli::Schedule::Apply { file, dry_run } => {
-            apply(client, &file, wishes, dry_run, json).await?;
+            apply(client, &file, entries, dry_run, json).await?;
         }
         cli::Schedule::Pause { name } => {
             let shown = client
@@ -188,12 +188,12 @@ fn show(mut shown: Value, runs: Value, json: bool) {
 async fn apply(
     client: &Client,
     file: &Path,
-    wishes: Vec<file::Wish>,
+    entries: Vec<file::ScheduleEntry>,
     dry_run: bool,
     json: bool,
 ) -> Result<()> {
     let mut applied = Vec::new();
-    for file::Wish { name, body } in wishes {
+    for file::ScheduleEntry { name, body } in entries {
         let query = if dry_run { "?dry_run=true" } else { "" };
         let stored = client.put(&path(&name, query), &body).await;
         let stored = stored.map_err(|error| file::in_file(file, &name, &error))?;

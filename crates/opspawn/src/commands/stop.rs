@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// What a server may need beyond the time that it gives to calls in flight.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// How often the folder is looked at.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -31,7 +31,7 @@ pub(super) async fn stop(config: &Config, json: bool) -> Result<Exit> {
     let pid = pid.with_context(|| format!("the lock file names no process: {}", owner.pid))?;
     kill_process(pid, Signal::TERM)
         .with_context(|| format!("cannot ask the process {} to stop", owner.pid))?;
-    let grace = config.duration("worker.grace").unwrap_or_default() + PATIENCE;
+    let grace = config.duration("worker.grace").unwrap_or_default() + TIMEOUT;
     let begun = Instant::now();
     while sqlite::running_server(&dir).is_some_and(|now| now.pid == owner.pid) {
         if begun.elapsed() > grace {

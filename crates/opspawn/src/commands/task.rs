@@ -5,6 +5,7 @@ pub(super) mod id;
 mod list;
 mod many;
 pub(super) mod questions;
+mod step;
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -14,7 +15,7 @@ use crate::{
     client::Client,
     config::Config,
     exit::{self, Exit},
-    output::{self, Table, field, say, show},
+    output::{self, Table, field, show, status},
     runtime::Role,
 };
 
@@ -90,6 +91,13 @@ async fn perform(client: &Client, args: cli::Task, json: bool) -> Result<Exit> {
             let id = id::resolve(client, &id).await?;
             logs(client, &id, json).await?;
         }
+        cli::Task::Step { id, step } => {
+            let id = id::resolve(client, &id).await?;
+            let prompt = client
+                .get(&path(&id, &format!("/steps/{step}/prompt")))
+                .await?;
+            step::show(&prompt, json);
+        }
         cli::Task::Watch { id } => {
             let id = id::resolve(client, &id).await?;
             return watch(client, &id, json).await;
@@ -162,7 +170,11 @@ pub(super) fn show(task: &Value, json: bool) {
     }
     let waits = match &task["state_detail"] {
         Value::Null => String::new(),
-        detail => format!(" ({})", output::one_line(&detail.to_string())),
+        detail => format!(" ({})", output::one_line(&detail_text(detail))),
+    };
+    let failure = match &task["state_detail"]["error"] {
+        Value::Null => &task["last_failure"],
+        error => error,
     };
     show!("task      {}", field(task, "task_id"));
     let paused = match (&task["paused"], &task["state"]) {
@@ -198,11 +210,38 @@ pub(super) fn show(task: &Value, json: bool) {
     }
     if !task["error_message"].is_null() {
         show!("error     {}", field(task, "error_message"));
+    } else if !failure.is_null() {
+        show!(
+            "failure   {} ({})",
+            field(failure, "message"),
+            field(failure, "code")
+        );
     }
     if !task["result"].is_null() {
         let result = serde_json::to_string_pretty(&task["result"]).unwrap_or_default();
         show!("result    {}", output::clean_json(&result));
     }
+}
+
+/// A detail of a state as people read it: `approval, steps 3`.
+fn detail_text(detail: &Value) -> String {
+    let Some(fields) = detail.as_object() else {
+        return output::plain(detail);
+    };
+    let text = |value: &Value| match value {
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(output::plain).collect();
+            items.join(", ")
+        }
+        value => output::plain(value),
+    };
+    // The kind of a wait comes first, and its key says nothing more. The failure has a line of its own.
+    let on = fields.get("on").map(text);
+    let rest = fields
+        .iter()
+        .filter(|(key, value)| !matches!(key.as_str(), "on" | "error") && !value.is_null());
+    let rest = rest.map(|(key, value)| format!("{} {}", key.replace('_', " "), text(value)));
+    on.into_iter().chain(rest).collect::<Vec<_>>().join(", ")
 }
 
 async fn logs(client: &Client, id: &str, json: bool) -> Result<()> {
@@ -257,9 +296,9 @@ async fn watch(client: &Client, id: &str, json: bool) -> Result<Exit> {
     let task = client.get(&path(id, "")).await?;
     let id = field(&task, "task_id");
     if let Some(note) = super::run::resumed(client, Some(&id)).await? {
-        say!("note: {note}");
+        status!("note: {note}");
     }
-    let watched = super::run::until_it_rests(client, &id, json, |event| {
+    let watched = super::run::until_settled(client, &id, json, |event| {
         if event.kind != "delta" {
             output::json_line(&event.data);
         }
@@ -272,8 +311,33 @@ async fn watch(client: &Client, id: &str, json: bool) -> Result<Exit> {
         show(&task, false);
     }
     if let Some(sentence) = parked {
-        say!("{sentence}");
+        status!("{sentence}");
         return Ok(Exit::Waits);
     }
     Ok(super::run::exit_of(&task))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_task_waits_for_is_told_in_words() {
+        for (detail, words) in [
+            (
+                json!({"on": "approval", "steps": [3, 4]}),
+                "approval, steps 3, 4",
+            ),
+            (
+                json!({"on": "signal", "signals": ["answer"], "until": null}),
+                "signal, signals answer",
+            ),
+            (
+                json!({"on": "retry", "error": {"code": "x", "message": "full"}, "until": "2026"}),
+                "retry, until 2026",
+            ),
+        ] {
+            assert_eq!(detail_text(&detail), words);
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
 
-use super::{kind::Kind, settings::Setting};
+use super::{kind::Kind, setting::Setting};
 
 impl Setting {
     /// The value that the environment gives it, with the variable's name.

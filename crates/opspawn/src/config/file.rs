@@ -4,7 +4,11 @@ use std::{collections::BTreeMap, io::ErrorKind, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{Kind, SETTINGS, unknown_key};
+use super::{
+    Kind, SETTINGS,
+    commands::{self, DeclaredCommand},
+    databases, unknown_key,
+};
 
 /// What a TOML file holds.
 pub(super) struct File {
@@ -14,8 +18,14 @@ pub(super) struct File {
     pub(super) models: toml::Table,
     /// Its queues.
     pub(super) queues: toml::Table,
+    /// Its budgets.
+    pub(super) budgets: toml::Table,
     /// What it says of places that `http_request` writes to.
     pub(super) writes: Vec<toml::Value>,
+    /// Its command tools.
+    pub(super) commands: Vec<DeclaredCommand>,
+    /// The databases that its agents may ask.
+    pub(super) databases: Vec<agentkit_sql::Declared>,
 }
 
 /// Reads a TOML file.
@@ -28,27 +38,38 @@ pub(super) fn toml(path: &Path) -> Result<File> {
             path.display()
         )
     })?;
-    let place = path.display().to_string();
+    let test_dir = path.display().to_string();
     let mut tables = |name: &str, example: &str| match table.remove(name) {
         Some(toml::Value::Table(rows)) => Ok(rows),
-        Some(_) => bail!("`{name}` in {place} must hold tables, such as `{example}`"),
+        Some(_) => bail!("`{name}` in {test_dir} must hold tables, such as `{example}`"),
         None => Ok(toml::Table::new()),
     };
     let models = tables("models", "[models.\"openai/gpt-5\"]")?;
     let queues = tables("queues", "[queues.reports]")?;
-    let writes = writes(&mut table, &place)?;
+    let budgets = tables("budgets", "[budgets.team]")?;
+    let writes = writes(&mut table, &test_dir)?;
+    let commands = commands::read(&text, &test_dir)?;
+    let databases = databases::read(&text, &test_dir)?;
+    if let Some(toml::Value::Table(tools)) = table.get_mut("tools") {
+        tools.remove("command");
+        tools.remove("wasm");
+        tools.remove("sql");
+    }
     let mut values = Vec::new();
-    flatten("", &table, &place, &mut values)?;
+    flatten("", &table, &test_dir, &mut values)?;
     Ok(File {
         values,
         models,
         queues,
+        budgets,
         writes,
+        commands,
+        databases,
     })
 }
 
 /// Takes `[[tools.http.writes]]` out of a file's table.
-fn writes(table: &mut toml::Table, place: &str) -> Result<Vec<toml::Value>> {
+fn writes(table: &mut toml::Table, test_dir: &str) -> Result<Vec<toml::Value>> {
     let tools = table.get_mut("tools").and_then(toml::Value::as_table_mut);
     let http = tools
         .and_then(|tools| tools.get_mut("http"))
@@ -56,7 +77,7 @@ fn writes(table: &mut toml::Table, place: &str) -> Result<Vec<toml::Value>> {
     match http.and_then(|http| http.remove("writes")) {
         Some(toml::Value::Array(rows)) => Ok(rows),
         Some(_) => {
-            bail!("`tools.http.writes` in {place} must be a list: `[[tools.http.writes]]`")
+            bail!("`tools.http.writes` in {test_dir} must be a list: `[[tools.http.writes]]`")
         }
         None => Ok(Vec::new()),
     }
@@ -65,7 +86,7 @@ fn writes(table: &mut toml::Table, place: &str) -> Result<Vec<toml::Value>> {
 fn flatten(
     prefix: &str,
     table: &toml::Table,
-    place: &str,
+    test_dir: &str,
     values: &mut Vec<(&'static str, String)>,
 ) -> Result<()> {
     for (name, value) in table {
@@ -75,30 +96,32 @@ fn flatten(
             format!("{prefix}.{name}")
         };
         if let toml::Value::Table(inner) = value {
-            flatten(&key, inner, place, values)?;
+            flatten(&key, inner, test_dir, values)?;
             continue;
         }
         let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) else {
-            return unknown_key(&key, place);
+            return unknown_key(&key, test_dir);
         };
         let text = match value {
             toml::Value::String(text) => text.clone(),
             toml::Value::Integer(number) => number.to_string(),
             toml::Value::Float(number) => number.to_string(),
             toml::Value::Boolean(switch) => switch.to_string(),
-            toml::Value::Array(items) if setting.kind == Kind::Places => {
+            toml::Value::Array(items) if setting.kind == Kind::Networks => {
                 let words: Option<Vec<_>> = items.iter().map(toml::Value::as_str).collect();
                 words
-                    .with_context(|| format!("setting `{key}` in {place} must be a list of texts"))?
+                    .with_context(|| {
+                        format!("setting `{key}` in {test_dir} must be a list of texts")
+                    })?
                     .join(", ")
             }
             toml::Value::Array(items) if matches!(setting.kind, Kind::List | Kind::Secret) => {
                 texts(items).with_context(|| {
-                    format!("setting `{key}` in {place} must be a list of texts")
+                    format!("setting `{key}` in {test_dir} must be a list of texts")
                 })?
             }
             toml::Value::Array(_) | toml::Value::Datetime(_) | toml::Value::Table(_) => {
-                bail!("setting `{key}` in {place} must be text, a number or a switch")
+                bail!("setting `{key}` in {test_dir} must be text, a number or a switch")
             }
         };
         values.push((setting.key, text));
@@ -123,7 +146,8 @@ pub(super) fn dotenv(path: &Path) -> Result<BTreeMap<String, String>> {
     Ok(parse_dotenv(&text))
 }
 
-pub(super) fn parse_dotenv(text: &str) -> BTreeMap<String, String> {
+/// The variables of a text like a `.env` file.
+pub(crate) fn parse_dotenv(text: &str) -> BTreeMap<String, String> {
     text.lines()
         .filter_map(|line| {
             let line = line.trim();

@@ -25,8 +25,10 @@ pub(crate) enum Kind {
     Duration,
     /// `true` or `false`.
     Switch,
+    /// An address of this machine's loopback, with a port.
+    Loopback,
     /// Hosts, addresses and networks; in the file also as a list.
-    Places,
+    Networks,
     /// One of these.
     Choice(&'static [&'static str]),
 }
@@ -52,7 +54,8 @@ impl Kind {
             Self::Duration => Ok(duration::parse(text).map(|_| ())?),
             Self::Switch if matches!(text, "true" | "false") => Ok(()),
             Self::Switch => bail!("`{text}` is neither `true` nor `false`"),
-            Self::Places => Ok(text.parse::<Allowed>().map(|_| ())?),
+            Self::Loopback => loopback(text),
+            Self::Networks => Ok(text.parse::<Allowed>().map(|_| ())?),
             Self::Choice(known) if known.contains(&text) => Ok(()),
             Self::Choice(known) => {
                 let hint = nearest::hint(text, known.iter().copied());
@@ -60,4 +63,18 @@ impl Kind {
             }
         }
     }
+}
+
+fn loopback(text: &str) -> Result<()> {
+    let Ok(address) = text.parse::<std::net::SocketAddr>() else {
+        bail!("`{text}` is not an address like 127.0.0.1:8000");
+    };
+    if !address.ip().is_loopback() {
+        bail!(
+            "the server has no authentication and so listens on loopback only, not on {address}; use --listen \
+             127.0.0.1:{}",
+            address.port()
+        );
+    }
+    Ok(())
 }

@@ -7,6 +7,8 @@ use ops_core::rate::Rate;
 use ops_worker::QueueSettings;
 use serde::Deserialize;
 
+use super::plainly::plainly;
+
 /// The queue of tasks that name none; always served.
 const DEFAULT: &str = ops_engine::submit::DEFAULT_QUEUE;
 
@@ -41,7 +43,7 @@ fn read_row(name: &str, row: toml::Value) -> Result<QueueSettings> {
     }
     let row: Row = row
         .try_into()
-        .map_err(|error: toml::de::Error| anyhow::anyhow!("{}", error.message()))?;
+        .map_err(|error: toml::de::Error| anyhow::anyhow!("{}", plainly(error.message())))?;
     if row.concurrency == Some(0) {
         bail!("`concurrency` must be 1 at least");
     }

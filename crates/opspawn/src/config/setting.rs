@@ -19,7 +19,7 @@ pub(crate) struct Setting {
 }
 
 /// A setting without version-1 variables.
-pub(super) const fn setting(
+pub(crate) const fn setting(
     key: &'static str,
     env: &'static str,
     kind: Kind,
@@ -41,3 +41,45 @@ pub(super) const fn v1(mut setting: Setting, legacy: &'static [&'static str]) ->
     setting.legacy = legacy;
     setting
 }
+
+/// The database without its pooler.
+pub(super) const STORE_NOTIFY_URL: Setting = setting(
+    "store.notify_url",
+    "OPSPAWN_STORE_NOTIFY_URL",
+    Kind::Secret,
+    None,
+    "the same database without a pooler, for notifications between processes; unless set, `store.url`",
+);
+
+/// Address of a worker's health.
+pub(super) const HEALTH_LISTEN: Setting = setting(
+    "worker.health_listen",
+    "OPSPAWN_WORKER_HEALTH_LISTEN",
+    Kind::Loopback,
+    None,
+    "address of `/health`, `/ready` and `/metrics` of `opspawn worker`; none unless set",
+);
+
+/// The broker.
+pub(super) const QUEUE_URL: Setting = v1(
+    setting(
+        "queue.url",
+        "OPSPAWN_QUEUE_URL",
+        Kind::Secret,
+        None,
+        "the RabbitMQ that wakes workers, as `amqp://USER:PASSWORD@HOST/VHOST`; unless set, the database does so",
+    ),
+    &["RABBITMQ_URL"],
+);
+
+/// The database, where it is not SQLite in the data folder.
+pub(super) const STORE_URL: Setting = v1(
+    setting(
+        "store.url",
+        "OPSPAWN_STORE_URL",
+        Kind::Secret,
+        None,
+        "the PostgreSQL database, as `postgres://USER:PASSWORD@HOST/NAME`; unless set, SQLite in the data folder",
+    ),
+    &["DATABASE_URL"],
+);

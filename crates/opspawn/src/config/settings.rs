@@ -1,11 +1,13 @@
 //! The one declaration of every setting.
 
+mod tools;
+
 use ops_agents::PROVIDERS;
 
 pub(crate) use super::setting::Setting;
 use super::{
     kind::Kind,
-    setting::{setting, v1},
+    setting::{HEALTH_LISTEN, QUEUE_URL, STORE_NOTIFY_URL, STORE_URL, setting, v1},
 };
 
 /// Every setting.
@@ -20,7 +22,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting(
         "listen",
         "OPSPAWN_LISTEN",
-        Kind::Text,
+        Kind::Loopback,
         Some("127.0.0.1:8000"),
         "address of the REST surface; port 0 picks a free one",
     ),
@@ -38,6 +40,10 @@ pub(crate) const SETTINGS: &[Setting] = &[
         Some("warn"),
         "log filter, as of tracing-subscriber",
     ),
+    STORE_URL,
+    STORE_NOTIFY_URL,
+    QUEUE_URL,
+    HEALTH_LISTEN,
     setting(
         "worker.concurrency",
         "OPSPAWN_CONCURRENCY",
@@ -296,6 +302,13 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "how long cancelled tasks are kept after their end; for ever unless set",
     ),
     setting(
+        "retention.reserve_bytes",
+        "OPSPAWN_RETENTION_RESERVE_BYTES",
+        Kind::Number,
+        Some("67108864"),
+        "bytes of disk that are set aside, so that tasks can be deleted on a full disk; 0 for none",
+    ),
+    setting(
         "limits.max_steps",
         "OPSPAWN_MAX_STEPS",
         Kind::Count,
@@ -401,6 +414,13 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "files in the workspace of one task; 0 for no limit",
     ),
     setting(
+        "quota.tree_bytes",
+        "OPSPAWN_QUOTA_TREE_BYTES",
+        Kind::Number,
+        Some("4294967296"),
+        "bytes in the workspaces of a task, its children and theirs together; 0 for no limit",
+    ),
+    setting(
         "quota.total_bytes",
         "OPSPAWN_QUOTA_TOTAL_BYTES",
         Kind::Number,
@@ -428,34 +448,13 @@ pub(crate) const SETTINGS: &[Setting] = &[
         Some("5"),
         "lost workers in a row after which a task is given up",
     ),
-    setting(
-        "tools.http.allow",
-        "OPSPAWN_HTTP_ALLOW",
-        Kind::Places,
-        None,
-        "hosts, addresses and networks that the HTTP tools may reach although they are not public",
-    ),
-    setting(
-        "tools.http.max_bytes",
-        "OPSPAWN_HTTP_MAX_BYTES",
-        Kind::Count,
-        Some("10485760"),
-        "the most bytes of a body that the HTTP tools read",
-    ),
-    setting(
-        "tools.http.timeout",
-        "OPSPAWN_HTTP_TIMEOUT",
-        Kind::Duration,
-        Some("30s"),
-        "the longest that a call of the HTTP tools may take",
-    ),
-    setting(
-        "tools.start_timeout",
-        "OPSPAWN_TOOLS_START_TIMEOUT",
-        Kind::Duration,
-        Some("30s"),
-        "how long a run waits for a source of tools that its agent names",
-    ),
+    tools::HTTP_ALLOW,
+    tools::HTTP_MAX_BYTES,
+    tools::HTTP_TIMEOUT,
+    crate::mcp::SETTING,
+    tools::START_TIMEOUT,
+    tools::SANDBOX_CONCURRENCY,
+    tools::SECRETS,
     v1(
         setting(
             "telemetry.otlp_endpoint",

@@ -8,6 +8,13 @@ use regex::Regex;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use crate::output;
+
+/// The most statements of a case: each is a call of the judge.
+const MAX_STATEMENTS: usize = 20;
+/// The most characters of an answer in a sentence.
+const EXCERPT_LIMIT: usize = 120;
+
 /// One text or a list of them.
 #[derive(Debug, Default)]
 pub(super) struct Texts(pub(super) Vec<String>);
@@ -30,6 +37,10 @@ impl<'de> Deserialize<'de> for Texts {
 /// The checks of a case.
 #[derive(Debug, Default)]
 pub(crate) struct Checks {
+    /// The whole answer: as text without the white space around it, or as JSON.
+    pub(crate) equals: Option<Value>,
+    /// Statements that a model decides about.
+    pub(crate) judge: Vec<String>,
     /// Texts that the answer has in it.
     pub(crate) contains: Vec<String>,
     /// Texts that it has not.
@@ -55,7 +66,7 @@ pub(crate) struct Checks {
 }
 
 /// What checks look at.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Seen<'a> {
     pub(super) answer: &'a Value,
     pub(super) calls: &'a [String],
@@ -68,6 +79,11 @@ pub(super) struct Seen<'a> {
 impl Checks {
     /// What cannot be checked at all.
     pub(super) fn validate(&self) -> Result<(), String> {
+        if self.judge.len() > MAX_STATEMENTS || self.judge.iter().any(|one| one.trim().is_empty()) {
+            return Err(format!(
+                "`judge`: write 1 to {MAX_STATEMENTS} statements about the answer, none of them empty"
+            ));
+        }
         for pattern in &self.regex {
             Regex::new(pattern).map_err(|error| format!("`regex`: {error}"))?;
         }
@@ -95,6 +111,17 @@ impl Checks {
                 failures.push(what);
             }
         };
+        if let Some(wanted) = &self.equals {
+            let holds = match wanted {
+                Value::String(wanted) => text.trim() == wanted.trim(),
+                wanted => document(seen.answer).is_some_and(|found| same(&found, wanted)),
+            };
+            let shown = output::cut(&text, EXCERPT_LIMIT);
+            hold(
+                holds,
+                format!("the answer is `{shown}`, not `{}`", plain(wanted)),
+            );
+        }
         for part in &self.contains {
             hold(text.contains(part), format!("the answer has no `{part}`"));
         }
@@ -167,12 +194,25 @@ impl Checks {
     }
 }
 
-/// Numbers are compared by their value: 1 and 1.0 are the same.
+/// Numbers are compared by their value, at any depth: 1 and 1.0 are the same.
 fn same(one: &Value, two: &Value) -> bool {
-    match (one.as_f64(), two.as_f64()) {
-        (Some(one), Some(two)) => one == two,
+    match (one, two) {
+        (Value::Number(one), Value::Number(two)) => one == two || one.as_f64() == two.as_f64(),
+        (Value::Array(one), Value::Array(two)) => {
+            one.len() == two.len() && one.iter().zip(two).all(|(one, two)| same(one, two))
+        }
+        (Value::Object(one), Value::Object(two)) => {
+            let is_in_two =
+                |(key, one): (&String, &Value)| two.get(key).is_some_and(|two| same(one, two));
+            one.len() == two.len() && one.iter().all(is_in_two)
+        }
         _ => one == two,
     }
+}
+
+/// A value as a sentence shows it.
+fn plain(value: &Value) -> String {
+    output::cut(&output::plain(value), EXCERPT_LIMIT)
 }
 
 /// The answer as JSON; text may hold it between fences.
@@ -207,6 +247,8 @@ mod tests {
             divergences: 1,
         };
         let holds = Checks {
+            equals: Some(json!({"who": "Acme", "n": 42.0})),
+            judge: Vec::new(),
             contains: vec!["Acme".into()],
             not_contains: vec!["error".into()],
             regex: vec!["\"n\": \\d+".into()],
@@ -226,6 +268,8 @@ mod tests {
             holds.failures(&seen)
         );
         let fails = Checks {
+            equals: Some(json!({"who": "Acme"})),
+            judge: Vec::new(),
             contains: vec!["43".into()],
             not_contains: vec!["Acme".into()],
             regex: vec!["^x".into()],
@@ -240,7 +284,7 @@ mod tests {
         };
         assert_eq!(
             fails.failures(&seen).len(),
-            11,
+            12,
             "{:?}",
             fails.failures(&seen)
         );
@@ -256,5 +300,44 @@ mod tests {
         }
         .failures(&seen);
         assert_eq!(failures, ["the answer is not JSON"]);
+    }
+
+    #[test]
+    fn an_answer_is_compared_as_a_whole() {
+        let holds = |answer: Value, wanted: Value| {
+            let checks = Checks {
+                equals: Some(wanted),
+                ..Checks::default()
+            };
+            let seen = Seen {
+                answer: &answer,
+                calls: &[],
+                steps: 0,
+                tokens: 0,
+                cost_micros: 0,
+                divergences: 0,
+            };
+            checks.failures(&seen)
+        };
+        for (answer, wanted) in [
+            (json!(" 42\n"), json!("42")),
+            (json!("42"), json!(42)),
+            (
+                json!("```json\n[1, {\"a\": 2}]\n```"),
+                json!([1.0, {"a": 2.0}]),
+            ),
+            (json!({"a": [1], "b": null}), json!({"b": null, "a": [1.0]})),
+        ] {
+            assert_eq!(holds(answer, wanted), Vec::<String>::new());
+        }
+        for (answer, wanted, says) in [
+            (json!("42."), json!("42"), "the answer is `42.`, not `42`"),
+            (json!("[1, 2]"), json!([1]), "not `[1]`"),
+            (json!({"a": 1, "b": 2}), json!({"a": 1}), "not `{\"a\":1}`"),
+            (json!("forty-two"), json!(42), "not `42`"),
+        ] {
+            let failures = holds(answer, wanted);
+            assert!(failures[0].contains(says), "{failures:?}");
+        }
     }
 }

@@ -18,6 +18,8 @@ pub(crate) struct File {
     pub(crate) agent: Option<String>,
     /// What it is compared with, likewise; or a digest of the same agent.
     pub(crate) baseline: Option<String>,
+    /// Who judges: a file of a definition, or the name of a model; none for the configured model.
+    pub(crate) judge: Option<String>,
     /// The cases; never empty.
     pub(crate) cases: Vec<Case>,
     /// Where its paths begin.
@@ -41,9 +43,16 @@ pub(crate) struct Case {
     pub(crate) answers: Vec<String>,
     /// The old run whose tool outputs are replayed.
     pub(crate) recording: Option<Source>,
+    /// The number of runs, from 1.
+    pub(crate) repeat: u32,
+    /// Share of the runs that must hold: above 0, 1 at most.
+    pub(crate) pass_rate: f64,
     /// What must hold.
     pub(crate) checks: Checks,
 }
+
+/// The most runs of a case.
+pub(crate) const MAX_REPEAT: u32 = 100;
 
 /// Where an old run is.
 #[derive(Debug)]
@@ -68,12 +77,17 @@ struct RawCase {
     answers: Texts,
     recording: Option<PathBuf>,
     task: Option<String>,
+    repeat: Option<u32>,
+    pass_rate: Option<f64>,
     #[serde(default)]
     check: RawChecks,
 }
 
 #[derive(Deserialize, Default)]
 struct RawChecks {
+    equals: Option<Value>,
+    #[serde(default)]
+    judge: Texts,
     #[serde(default)]
     contains: Texts,
     #[serde(default)]
@@ -93,7 +107,7 @@ struct RawChecks {
     max_divergences: Option<usize>,
 }
 
-const FILE: &[&str] = &["agent", "baseline", "case"];
+const FILE: &[&str] = &["agent", "baseline", "judge", "repeat", "pass_rate", "case"];
 const CASE: &[&str] = &[
     "name",
     "goal",
@@ -103,9 +117,13 @@ const CASE: &[&str] = &[
     "answers",
     "recording",
     "task",
+    "repeat",
+    "pass_rate",
     "check",
 ];
 const CHECK: &[&str] = &[
+    "equals",
+    "judge",
     "contains",
     "not_contains",
     "regex",
@@ -158,7 +176,7 @@ impl File {
     }
 }
 
-fn parse(text: &str, folder: PathBuf) -> Result<File, String> {
+pub(super) fn parse(text: &str, folder: PathBuf) -> Result<File, String> {
     let table: toml::Table = toml::from_str(text)
         .map_err(|error| format!("it is not valid TOML: {}", error.to_string().trim_end()))?;
     known("the file", &table, FILE)?;
@@ -171,10 +189,14 @@ fn parse(text: &str, folder: PathBuf) -> Result<File, String> {
         Some(toml::Value::Array(entries)) if !entries.is_empty() => entries,
         _ => return Err("it has no cases: write `[[case]]`".to_owned()),
     };
+    let usual = Repeats {
+        repeat: Repeats::count(table.get("repeat").map(toml::Value::as_integer))?,
+        pass_rate: Repeats::rate(table.get("pass_rate").map(number))?,
+    };
     let mut cases: Vec<Case> = Vec::with_capacity(entries.len());
     for (number, entry) in (1..).zip(entries) {
-        let case =
-            case(number, entry, &folder).map_err(|message| format!("case {number}: {message}"))?;
+        let case = case(number, entry, &folder, &usual)
+            .map_err(|message| format!("case {number}: {message}"))?;
         if cases.iter().any(|other| other.name == case.name) {
             return Err(format!("two cases are named `{}`; rename one", case.name));
         }
@@ -183,12 +205,55 @@ fn parse(text: &str, folder: PathBuf) -> Result<File, String> {
     Ok(File {
         agent: reference("agent")?,
         baseline: reference("baseline")?,
+        judge: reference("judge")?,
         cases,
         folder,
     })
 }
 
-fn case(number: usize, entry: &toml::Value, folder: &Path) -> Result<Case, String> {
+/// How often cases run that do not say so themselves.
+struct Repeats {
+    repeat: Option<u32>,
+    pass_rate: Option<f64>,
+}
+
+impl Repeats {
+    /// A number of runs; the inner value is none for a value that is no whole number.
+    fn count(given: Option<Option<i64>>) -> Result<Option<u32>, String> {
+        let Some(given) = given else { return Ok(None) };
+        let count = given.and_then(|count| u32::try_from(count).ok());
+        match count.filter(|count| (1..=MAX_REPEAT).contains(count)) {
+            Some(count) => Ok(Some(count)),
+            None => Err(format!(
+                "`repeat` must be a whole number, 1 to {MAX_REPEAT}"
+            )),
+        }
+    }
+
+    /// A share of the runs.
+    fn rate(given: Option<Option<f64>>) -> Result<Option<f64>, String> {
+        let Some(given) = given else { return Ok(None) };
+        match given.filter(|rate| *rate > 0.0 && *rate <= 1.0) {
+            Some(rate) => Ok(Some(rate)),
+            None => {
+                Err("`pass_rate` must be a number above 0 and 1 at most, such as 0.8".to_owned())
+            }
+        }
+    }
+}
+
+fn number(value: &toml::Value) -> Option<f64> {
+    value
+        .as_float()
+        .or_else(|| value.as_integer().map(|number| number as f64))
+}
+
+fn case(
+    number: usize,
+    entry: &toml::Value,
+    folder: &Path,
+    usual: &Repeats,
+) -> Result<Case, String> {
     let toml::Value::Table(entry) = entry else {
         return Err("it must be a table: write `[[case]]`".to_owned());
     };
@@ -217,6 +282,8 @@ fn case(number: usize, entry: &toml::Value, folder: &Path) -> Result<Case, Strin
         .map_err(|error| format!("`approve`: {error}"))?;
     let check = raw.check;
     let checks = Checks {
+        equals: check.equals,
+        judge: check.judge.0,
         contains: check.contains.0,
         not_contains: check.not_contains.0,
         regex: check.regex.0,
@@ -230,6 +297,8 @@ fn case(number: usize, entry: &toml::Value, folder: &Path) -> Result<Case, Strin
         max_divergences: check.max_divergences.unwrap_or(0),
     };
     checks.validate()?;
+    let repeat = Repeats::count(raw.repeat.map(|count| Some(count.into())))?;
+    let pass_rate = Repeats::rate(raw.pass_rate.map(Some))?;
     Ok(Case {
         name: raw.name.unwrap_or_else(|| format!("case {number}")),
         goal: raw.goal,
@@ -238,16 +307,18 @@ fn case(number: usize, entry: &toml::Value, folder: &Path) -> Result<Case, Strin
         approve,
         answers: raw.answers.0,
         recording,
+        repeat: repeat.or(usual.repeat).unwrap_or(1),
+        pass_rate: pass_rate.or(usual.pass_rate).unwrap_or(1.0),
         checks,
     })
 }
 
-fn known(place: &str, table: &toml::Table, known: &[&str]) -> Result<(), String> {
+fn known(test_dir: &str, table: &toml::Table, known: &[&str]) -> Result<(), String> {
     let Some(key) = table.keys().find(|key| !known.contains(&key.as_str())) else {
         return Ok(());
     };
     let hint = units::nearest::hint(key, known.iter().copied());
-    Err(format!("{place} has no key `{key}`; {hint}"))
+    Err(format!("{test_dir} has no key `{key}`; {hint}"))
 }
 
 #[cfg(test)]
@@ -270,6 +341,21 @@ mod tests {
         assert!(
             matches!(&two.recording, Some(Source::File(path)) if path == Path::new("evals/old.jsonl"))
         );
+    }
+
+    #[test]
+    fn cases_run_as_often_as_they_or_the_file_say() {
+        let text = "judge = \"openai/gpt-5\"\nrepeat = 5\npass_rate = 0.8\n[[case]]\ngoal = \"a\"\n\
+                    [[case]]\ngoal = \"b\"\nrepeat = 2\npass_rate = 1\ncheck = { judge = \"is short\", equals = 42 }\n";
+        let file = parse(text, PathBuf::new()).unwrap();
+        let [one, two] = file.cases.as_slice() else {
+            panic!("{file:?}")
+        };
+        assert_eq!((one.repeat, one.pass_rate), (5, 0.8));
+        assert_eq!((two.repeat, two.pass_rate), (2, 1.0));
+        assert_eq!(file.judge.as_deref(), Some("openai/gpt-5"));
+        assert_eq!(two.checks.judge, ["is short"]);
+        assert_eq!(two.checks.equals, Some(42.into()));
     }
 
     /// cli/C3: a `never_calls` of a misspelt name always passed.
@@ -333,6 +419,15 @@ mod tests {
             (
                 "[[case]]\ngoal = \"x\"\ncheck = { json = { n = 1 } }",
                 "must begin with `/`",
+            ),
+            ("repeat = 0\n[[case]]\ngoal = \"x\"", "1 to 100"),
+            ("repeat = \"2\"\n[[case]]\ngoal = \"x\"", "1 to 100"),
+            ("[[case]]\ngoal = \"x\"\nrepeat = 101", "1 to 100"),
+            ("[[case]]\ngoal = \"x\"\npass_rate = 0", "above 0"),
+            ("pass_rate = 80\n[[case]]\ngoal = \"x\"", "above 0"),
+            (
+                "[[case]]\ngoal = \"x\"\ncheck = { judge = [\"\"] }",
+                "`judge`",
             ),
             ("[[case]]\ntask = \"t\"\nrecording = \"r\"", "leave out one"),
             ("[[case]]\ngoal = \"x\"\napprove = \"a b\"", "`approve`"),

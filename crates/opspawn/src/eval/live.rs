@@ -15,7 +15,7 @@ use agentkit::{
 use serde_json::Value;
 
 /// The tool that asks a person.
-const ASK: &str = "ask_human";
+const ASK_HUMAN: &str = "ask_human";
 
 /// A policy whose questions are answered.
 pub(super) struct Granted {
@@ -58,7 +58,7 @@ impl Policy for Granted {
 
 /// The tools of a case, with its answers in place of a person.
 pub(super) fn tools(tools: &Registry, answers: &[String]) -> Result<Registry, RegistryError> {
-    match tools.get(ASK) {
+    match tools.get(ASK_HUMAN) {
         Some(ask) if !answers.is_empty() => tools.replace(Arc::new(Answers {
             spec: ask.spec().clone(),
             left: Mutex::new(answers.iter().cloned().collect()),

@@ -3,7 +3,10 @@
 use agentkit::Definition;
 use serde_json::{Value, json};
 
-use super::{Outcome, file::Case};
+use super::{
+    file::Case,
+    run::{CaseRun, Counted, Outcome},
+};
 use crate::output::{self, Table, show};
 
 /// One case on the version, and on the one that it is compared with.
@@ -24,6 +27,14 @@ impl Line<'_> {
     /// Whether it holds no more.
     fn regressed(&self) -> bool {
         !self.outcome.passed() && self.baseline.as_ref().is_some_and(Outcome::passed)
+    }
+
+    /// The verdict with the number of runs that hold, of a case with several.
+    fn shown_verdict(&self) -> String {
+        match self.outcome.runs.len() {
+            1 => self.verdict().to_owned(),
+            runs => format!("{} ({} of {runs})", self.verdict(), self.outcome.held()),
+        }
     }
 
     fn verdict(&self) -> &'static str {
@@ -94,20 +105,21 @@ impl Report<'_> {
         for line in &self.lines {
             table.add_row([
                 line.case.name.clone(),
-                line.verdict().to_owned(),
-                both(line, |one| one.steps.to_string()),
-                both(line, |one| one.tokens.to_string()),
-                both(line, |one| format!("{:.4}", one.cost_micros as f64 / 1e6)),
-                both(line, |one| one.divergences.len().to_string()),
+                line.shown_verdict(),
+                both(line, |one| one.counted().steps.to_string()),
+                both(line, |one| one.counted().tokens.to_string()),
+                both(line, |one| format!("{:.4}", one.counted().usd())),
+                both(line, |one| one.shown().divergences.len().to_string()),
             ]);
         }
         table.print();
         for line in self.lines.iter().filter(|line| !line.outcome.passed()) {
             show!("\n{}", line.case.name);
-            for failure in &line.outcome.failures {
+            let shown = line.outcome.shown();
+            for failure in &shown.failures {
                 show!("  {failure}");
             }
-            for divergence in &line.outcome.divergences {
+            for divergence in &shown.divergences {
                 let arguments = output::cut(&divergence.arguments.to_string(), 120);
                 show!("  not made: {}({arguments})", divergence.tool);
             }
@@ -120,21 +132,50 @@ impl Report<'_> {
             ),
             None => show!("\n{cases} cases, {failed} failed"),
         }
+        let mut judging = Counted::default();
+        for line in &self.lines {
+            let outcomes = std::iter::once(&line.outcome).chain(&line.baseline);
+            outcomes.for_each(|one| judging.add(&one.judging()));
+        }
+        if judging.steps > 0 {
+            let (tokens, usd) = (judging.tokens, judging.usd());
+            show!("judging took {tokens} tokens, {usd:.4} USD");
+        }
     }
 }
 
 fn outcome(outcome: &Outcome) -> Value {
-    let divergences = outcome.divergences.iter();
+    let (shown, counted, judging) = (outcome.shown(), outcome.counted(), outcome.judging());
+    let mut whole = run(shown);
+    whole["passed"] = outcome.passed().into();
+    whole["held"] = outcome.held().into();
+    whole["pass_rate"] = outcome.pass_rate.into();
+    whole["steps"] = counted.steps.into();
+    whole["tokens"] = counted.tokens.into();
+    whole["cost_usd"] = counted.usd().into();
+    whole["judge_tokens"] = judging.tokens.into();
+    whole["judge_cost_usd"] = judging.usd().into();
+    whole["runs"] = outcome.runs.iter().map(run).collect();
+    whole
+}
+
+fn run(run: &CaseRun) -> Value {
+    let divergences = run.divergences.iter();
     let divergences: Vec<Value> = divergences
         .map(|one| json!({"tool": one.tool, "arguments": one.arguments}))
         .collect();
+    let judgements = run.judgements.iter();
+    let judgements: Vec<Value> = judgements
+        .map(|one| json!({"statement": one.statement, "holds": one.holds, "reason": one.reason}))
+        .collect();
     json!({
-        "passed": outcome.passed(),
-        "failures": outcome.failures,
-        "answer": outcome.answer,
-        "steps": outcome.steps,
-        "tokens": outcome.tokens,
-        "cost_usd": outcome.cost_micros as f64 / 1e6,
+        "passed": run.holds(),
+        "failures": run.failures,
+        "answer": run.answer,
+        "steps": run.counted.steps,
+        "tokens": run.counted.tokens,
+        "cost_usd": run.counted.usd(),
         "divergences": divergences,
+        "judgements": judgements,
     })
 }

@@ -11,6 +11,8 @@ use super::clean::one_line;
 const GAP: usize = 2;
 /// What a column that is cut keeps at the least.
 const MIN_WIDTH: usize = 12;
+/// The same where the terminal is too narrow for that.
+const MIN_NARROW: usize = 5;
 
 /// Rows of cells under a head. On a terminal, the last columns are cut to its width.
 pub(crate) struct Table {
@@ -82,14 +84,30 @@ impl Table {
 
 /// Takes width from the widest of the last columns until the table fits, or they are narrow.
 fn shrink(widths: &mut [usize], flexible: usize, terminal: usize) {
-    let gaps = GAP * widths.len().saturating_sub(1);
     let first = widths.len().saturating_sub(flexible);
+    if narrow(widths, first, MIN_WIDTH, terminal) {
+        return;
+    }
+    // Lines that wrap are read by nobody: the other columns are cut as well, if that is enough. The first one names the row.
+    let mut all = widths.to_vec();
+    if narrow(&mut all, 1, MIN_NARROW, terminal) {
+        widths.copy_from_slice(&all);
+    }
+}
+
+/// Takes width from the widest of the columns from `first` on until the table fits, or none is wider than `least`. Whether it
+/// fits.
+fn narrow(widths: &mut [usize], first: usize, least: usize, terminal: usize) -> bool {
+    let gaps = GAP * widths.len().saturating_sub(1);
     loop {
         let total = widths.iter().sum::<usize>() + gaps;
+        if total <= terminal {
+            return true;
+        }
         let widest = widths[first..].iter_mut().max_by_key(|width| **width);
         match widest {
-            Some(width) if total > terminal && *width > MIN_WIDTH => *width -= 1,
-            Some(_) | None => return,
+            Some(width) if *width > least => *width -= 1,
+            Some(_) | None => return false,
         }
     }
 }
@@ -150,6 +168,25 @@ mod tests {
         assert!(!wide[1].contains('…'));
         // A terminal that is too narrow for anything still shows the names.
         assert!(table(rows).lines(Some(5))[1].contains("a_name_that_stays"));
+    }
+
+    /// A table of tasks is wider than 80 cells without its last column.
+    #[test]
+    fn a_table_fits_into_80_cells_if_it_can() {
+        let mut table = Table::new(&["TASK", "STATE", "NAME", "CREATED", "TOKENS", "GOAL"]);
+        let id = "task_01a2060b-404b-705a-b965-2ff9f46dad85";
+        let row = [
+            id,
+            "completed",
+            "a name",
+            "2026-11-23T01:33:10.620Z",
+            "1200",
+            "Do what is to be done",
+        ];
+        table.add_row(row.map(str::to_owned));
+        let lines = table.lines(Some(80));
+        assert!(lines.iter().all(|line| line.width() <= 80), "{lines:?}");
+        assert!(lines[1].starts_with(id), "{lines:?}");
     }
 
     #[test]

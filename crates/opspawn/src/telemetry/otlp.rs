@@ -4,16 +4,20 @@ use std::{sync::OnceLock, time::Duration};
 
 use agentkit::telemetry::TARGET;
 use anyhow::{Context as _, Result};
-use opentelemetry::{KeyValue, trace::TracerProvider as _};
+use opentelemetry::{
+    KeyValue,
+    trace::{TraceContextExt as _, TracerProvider as _},
+};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
 use tracing::{Subscriber, level_filters::LevelFilter};
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::{Layer, filter::Targets, registry::LookupSpan};
 
 use crate::config::Config;
 
 /// How long the process waits for the collector when it ends.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 static PROVIDER: OnceLock<SdkTracerProvider> = OnceLock::new();
 
@@ -37,7 +41,7 @@ where
     let url: http::Uri = traces.parse().with_context(wrong)?;
     anyhow::ensure!(url.scheme().is_some(), wrong());
     let client = reqwest::blocking::Client::builder()
-        .timeout(PATIENCE)
+        .timeout(TIMEOUT)
         .build()
         .context("the client for telemetry cannot be made")?;
     let exporter = SpanExporter::builder()
@@ -55,6 +59,7 @@ where
         .with_resource(resource)
         .build();
     let tracer = provider.tracer("opspawn");
+    agentkit::telemetry::set_traceparent(traceparent);
     // The first one is it: there is one subscriber in a process.
     let _ = PROVIDER.set(provider);
     let targets = Targets::new().with_target(TARGET, LevelFilter::INFO);
@@ -73,10 +78,25 @@ fn service_name() -> String {
     std::env::var("OTEL_SERVICE_NAME").unwrap_or_else(|_| "opspawn".to_owned())
 }
 
+/// The span that is under way, as `traceparent`.
+fn traceparent() -> Option<String> {
+    let context = tracing::Span::current().context();
+    let span = context.span();
+    let named = span.span_context();
+    named.is_valid().then(|| {
+        let (trace, id, flags) = (
+            named.trace_id(),
+            named.span_id(),
+            named.trace_flags().to_u8(),
+        );
+        format!("00-{trace}-{id}-{flags:02x}")
+    })
+}
+
 /// Sends what is left.
 pub(crate) fn stop() {
     if let Some(provider) = PROVIDER.get()
-        && let Err(error) = provider.shutdown_with_timeout(PATIENCE)
+        && let Err(error) = provider.shutdown_with_timeout(TIMEOUT)
     {
         tracing::warn!(%error, "the last spans could not be sent");
     }

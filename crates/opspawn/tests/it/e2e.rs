@@ -1,6 +1,6 @@
 //! The built binary as users drive it: commands, REST, model endpoints that misbehave, bad input.
 //!
-//! Every test has a folder of its own ([`place::Place`]), starts the binary with an environment that
+//! Every test has a folder of its own ([`test_dir::TestDir`]), starts the binary with an environment that
 //! holds nothing but what the test says, and ends only what it started. Each run of a command is
 //! checked for panics, whatever else the test looks at.
 
@@ -13,10 +13,13 @@ mod bad_model;
 mod bad_tools;
 mod bench;
 mod bombs;
+mod bound_children;
 mod budget;
 mod cassette;
 mod chain;
+mod command_tools;
 mod damage;
+mod databases;
 mod docs;
 #[cfg(feature = "failpoints")]
 mod eval;
@@ -24,20 +27,33 @@ mod example;
 mod exit_codes;
 mod export;
 mod full_disk;
+mod guards;
 mod http_tools;
 mod images;
 #[cfg(feature = "failpoints")]
 mod in_doubt;
 mod large_result;
 mod many_files;
+mod mcp;
+mod migrate_v1;
 mod mistakes;
 mod old_folder;
 mod parts;
-mod place;
 mod planners;
 mod policy;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "postgres")]
+mod postgres_backup;
+#[cfg(feature = "failpoints")]
+mod previews;
 mod queues;
+mod quotas;
+#[cfg(all(feature = "postgres", feature = "rabbit"))]
+mod rabbitmq;
+mod reload;
 mod retention;
+mod roles;
 mod run_flags;
 mod schedules;
 mod secrecy;
@@ -46,9 +62,12 @@ mod task_commands;
 mod tasks;
 mod telemetry;
 mod terminal;
+mod test_dir;
 mod together;
 mod version_1;
 mod waits;
+#[cfg(feature = "wasm")]
+mod wasm_tools;
 mod wire;
 mod wire_budget;
 mod wire_faults;

@@ -6,7 +6,7 @@ use super::{super::hint, Parser, Problem, Result};
 const MAX_INDEX: i64 = (1 << 53) - 1;
 
 impl<'a> Parser<'a> {
-    /// A whole number, if there is one.
+    /// A whole number, if there is a number.
     pub(super) fn index(&mut self) -> Result<Option<i64>> {
         let from = self.at;
         let negative = self.eat("-");

@@ -111,7 +111,7 @@ async fn it_is_told_whether_the_request_may_have_arrived() {
     };
     let closes = Server::start(|_| Vec::new()).await;
     let (code, retryable, message) = error(&settings, &closes.url("/")).await;
-    assert_eq!((code.as_str(), retryable), ("connection_failed", false));
+    assert_eq!((code.as_str(), retryable), ("outcome_unknown", false));
     assert!(message.contains(doubt), "{message}");
     assert_eq!(closes.requests().len(), 1);
 
@@ -121,7 +121,7 @@ async fn it_is_told_whether_the_request_may_have_arrived() {
     })
     .await;
     let (code, retryable, message) = error(&settings, &hangs.url("/")).await;
-    assert_eq!((code.as_str(), retryable), ("tool_timeout", false));
+    assert_eq!((code.as_str(), retryable), ("outcome_unknown", false));
     assert!(message.contains(doubt), "{message}");
 
     let url = closes.url("/");

@@ -13,7 +13,7 @@ impl RuntimeClock {
     }
 }
 
-impl Clock for RuntimeClock {
+impl RunClock for RuntimeClock {
     fn now_micros(&self) -> i64 {
         1_000_000 + i64::try_from(self.0.elapsed().as_micros()).unwrap()
     }
@@ -27,8 +27,8 @@ pub(super) async fn go(
     let mut run = fold(&recorder.events.lock().unwrap());
     let blobs = Arc::new(MemoryRecorder::default());
     let (recorder, clock) = (Arc::clone(recorder) as _, Arc::clone(clock) as _);
-    let session = Session::new(recorder, clock, ".".into(), blobs);
-    drive(agent, "count", &mut run, &session).await
+    let environment = DriveEnvironment::new(recorder, clock, ".".into(), blobs);
+    drive(agent, "count", &mut run, &environment).await
 }
 
 fn five_seconds() -> Limits {

@@ -117,13 +117,13 @@ fn agent(turns: usize) -> (Agent, Arc<Watcher>) {
 
 async fn driven(agent: &Agent, store: &Arc<Store>, mut run: Run) -> Run {
     let clock = Arc::new(SystemClock);
-    let session = Session::new(
+    let environment = DriveEnvironment::new(
         Arc::clone(store) as _,
         clock,
         ".".into(),
         Arc::clone(store) as _,
     );
-    let stop = drive(agent, "look", &mut run, &session).await.unwrap();
+    let stop = drive(agent, "look", &mut run, &environment).await.unwrap();
     assert_eq!(stop, Stop::Completed(json!("seen")));
     run
 }

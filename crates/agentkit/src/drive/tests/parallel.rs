@@ -8,7 +8,7 @@ use super::*;
 use crate::tool::{Resource, Resources};
 
 /// Records that it began, and returns once it may.
-struct Patient {
+struct SlowTool {
     spec: ToolSpec,
     resources: Resources,
     begun: Arc<Mutex<Vec<String>>>,
@@ -20,7 +20,7 @@ struct Patient {
     stops: Option<Arc<AtomicBool>>,
 }
 
-impl Patient {
+impl SlowTool {
     fn new(name: &str, resources: Resources, begun: &Arc<Mutex<Vec<String>>>) -> Self {
         let schema = json!({"type": "object", "properties": {"n": {"type": "integer"}}});
         Self {
@@ -34,7 +34,7 @@ impl Patient {
     }
 }
 
-impl Tool for Patient {
+impl Tool for SlowTool {
     fn spec(&self) -> &ToolSpec {
         &self.spec
     }
@@ -88,12 +88,12 @@ async fn returned(recorder: &Dying, count: usize) {
     }
 }
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// tests/X9: of four calls at once three have returned when the process dies.
 #[tokio::test]
 async fn an_outcome_is_recorded_while_other_calls_are_under_way() {
-    struct Hangs(Patient, bool);
+    struct Hangs(SlowTool, bool);
     impl Tool for Hangs {
         fn spec(&self) -> &ToolSpec {
             &self.0.spec
@@ -120,7 +120,7 @@ async fn an_outcome_is_recorded_while_other_calls_are_under_way() {
     let agent = |hangs: bool| {
         let turn = ["{\"n\":1}", "{\"n\":2}", "{\"n\":3}", "{\"n\":4}"];
         let turn = turn.into_iter().map(|arguments| ("look", arguments));
-        let tool = Patient::new("look", Resources::none(), &begun);
+        let tool = SlowTool::new("look", Resources::none(), &begun);
         Agent::builder(Turns::new(vec![Ok(turn.collect())]))
             .tool(Hangs(tool, hangs))
             .build()
@@ -131,7 +131,7 @@ async fn an_outcome_is_recorded_while_other_calls_are_under_way() {
     let first = agent(true);
     tokio::select! {
         _ = step(&first, Arc::clone(&recorder)) => panic!("a call that hangs returned"),
-        recorded = tokio::time::timeout(PATIENCE, three) => recorded.expect("they are recorded"),
+        recorded = tokio::time::timeout(TIMEOUT, three) => recorded.expect("they are recorded"),
     }
     let run = fold(&recorder.events.lock().unwrap());
     let left: Vec<_> = run.in_flight().map(|state| state.call.step).collect();
@@ -152,9 +152,9 @@ async fn an_outcome_is_recorded_while_other_calls_are_under_way() {
 async fn a_call_begins_as_soon_as_those_that_it_relies_on_have_returned() {
     let begun = Arc::default();
     let service = |name: &str| Resource::service(name);
-    let mut slow = Patient::new("slow", Resources::reads([service("far")]), &begun);
-    let write = Patient::new("write", Resources::writes([service("near")]), &begun);
-    let mut read = Patient::new("read", Resources::reads([service("near")]), &begun);
+    let mut slow = SlowTool::new("slow", Resources::reads([service("far")]), &begun);
+    let write = SlowTool::new("write", Resources::writes([service("near")]), &begun);
+    let mut read = SlowTool::new("read", Resources::reads([service("near")]), &begun);
     // The slow call returns once the last call has begun.
     let signal = Arc::new(Notify::new());
     slow.until = Some(Arc::clone(&signal));
@@ -167,7 +167,7 @@ async fn a_call_begins_as_soon_as_those_that_it_relies_on_have_returned() {
         .build()
         .unwrap();
     let recorder = recorder();
-    let driven = tokio::time::timeout(PATIENCE, step(&agent, Arc::clone(&recorder))).await;
+    let driven = tokio::time::timeout(TIMEOUT, step(&agent, Arc::clone(&recorder))).await;
     let (stop, run) = driven.expect("the last call does not wait for the slow one");
     assert_eq!(stop.unwrap(), Stop::Completed(json!("done")));
     assert_eq!(
@@ -187,9 +187,9 @@ async fn a_call_begins_as_soon_as_those_that_it_relies_on_have_returned() {
 async fn a_run_that_is_to_stop_begins_no_further_call() {
     let begun = Arc::default();
     let service = |name: &str| Resource::service(name);
-    let mut slow = Patient::new("slow", Resources::reads([service("far")]), &begun);
-    let mut write = Patient::new("write", Resources::writes([service("near")]), &begun);
-    let read = Patient::new("read", Resources::reads([service("near")]), &begun);
+    let mut slow = SlowTool::new("slow", Resources::reads([service("far")]), &begun);
+    let mut write = SlowTool::new("write", Resources::writes([service("near")]), &begun);
+    let read = SlowTool::new("read", Resources::reads([service("near")]), &begun);
     let (release, recorder) = (Arc::new(Notify::new()), recorder());
     slow.until = Some(Arc::clone(&release));
     write.stops = Some(Arc::clone(&recorder.stopping));
@@ -207,7 +207,7 @@ async fn a_run_that_is_to_stop_begins_no_further_call() {
     };
     let result = tokio::select! {
         (result, _) = step(&agent, Arc::clone(&recorder)) => result,
-        _ = tokio::time::timeout(PATIENCE, stops) => panic!("it does not stop"),
+        _ = tokio::time::timeout(TIMEOUT, stops) => panic!("it does not stop"),
     };
     let stopped = matches!(result, Err(DriveError::Record(RecordError::Stopping)));
     assert!(stopped, "{result:?}");

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::{
-    event::{CallKey, CallPurpose, Initiator, Seen, ToolProbed, Verdict},
+    event::{CallKey, CallPurpose, GateDecision, Initiator, Seen, ToolProbed},
     policy::{Action, Permission, Policy, PolicyContext},
     tool::{NotDone, Probe},
 };
@@ -287,7 +287,7 @@ async fn the_log_says_what_the_probe_saw_and_the_model_is_not_shown_the_probe() 
     for called in machine {
         assert_eq!(called.purpose, Some(CallPurpose::Probe { of: StepId(2) }));
         assert_eq!((&*called.name, called.effect), ("look", Effect::Pure));
-        assert_eq!(called.verdict, Verdict::Start);
+        assert_eq!(called.decision, GateDecision::Start);
         assert!(called.key.is_some() && called.resources.is_some());
     }
     let run = fold(&events);
@@ -337,7 +337,7 @@ async fn a_doubt_that_no_probe_settles_parks() {
     };
     let asked = Permission::Ask {
         reason: "hm".to_owned(),
-        timeout: None,
+        terms: Default::default(),
     };
     let policy = |permission| Some(Arc::new(NoLooks(permission)) as Arc<dyn Policy>);
     // What is wrong, how often it looks, and whether the second look comes late enough to count.

@@ -43,8 +43,8 @@ async fn go_on(agent: &Agent, recorder: &Arc<Refusing>) -> Result<Stop, DriveErr
     let mut run = fold(&recorder.log.events.lock().unwrap());
     let blobs = Arc::new(MemoryRecorder::default());
     let recorder = Arc::clone(recorder) as _;
-    let session = Session::new(recorder, Arc::new(SystemClock), ".".into(), blobs);
-    drive(agent, "count", &mut run, &session).await
+    let environment = DriveEnvironment::new(recorder, Arc::new(SystemClock), ".".into(), blobs);
+    drive(agent, "count", &mut run, &environment).await
 }
 
 /// The writes of a run that is stopped at one of its checks and goes on; whether it was stopped.
@@ -106,10 +106,12 @@ fn what_a_person_approved_is_looked_at_again_before_it_runs() {
             key: None,
             initiator: Default::default(),
             purpose: None,
-            verdict: Verdict::Ask {
+            decision: GateDecision::Ask {
                 reason: "it changes things".into(),
                 until_micros: None,
                 tool_digest: None,
+                escalation: None,
+                preview: None,
             },
         }),
         Event::ToolApproved(crate::event::ToolApproved {

@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 /// Differences that are told.
-const MOST: usize = 5;
+const MAX_DIFFERENCES: usize = 5;
 /// How much of a text is shown, from a little before the first letter that differs.
-const SHOWN: usize = 60;
+const EXCERPT_LIMIT: usize = 60;
 const BEFORE: usize = 20;
 
 /// The differences to the recorded request that has the fewest and, of several, those in the fewest
@@ -23,8 +23,8 @@ pub(super) fn nearest<'a>(
         .collect::<Vec<_>>();
     all.sort_by(|one, two| one.rank().cmp(&two.rank()));
     let mut nearest = all.into_iter().next()?.differences;
-    let more = nearest.len().saturating_sub(MOST);
-    nearest.truncate(MOST);
+    let more = nearest.len().saturating_sub(MAX_DIFFERENCES);
+    nearest.truncate(MAX_DIFFERENCES);
     if more > 0 {
         nearest.push(format!("{more} more"));
     }
@@ -108,7 +108,7 @@ fn walk(path: String, recorded: &Value, now: &Value, found: &mut Found) {
 
 fn part(text: &str, from: usize) -> String {
     let from = from.saturating_sub(BEFORE);
-    text.chars().skip(from).take(SHOWN).collect()
+    text.chars().skip(from).take(EXCERPT_LIMIT).collect()
 }
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
 //! The files of a cassette: one for each request, named by its digest.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
+
 use std::{
     collections::HashMap,
     fs,
@@ -110,12 +113,10 @@ impl Answer {
 }
 
 impl Tape {
-    pub(super) fn blank(folder: PathBuf) -> Result<Self, CassetteError> {
+    /// A folder to record into, with the exchanges that it already holds.
+    pub(super) fn continued(folder: PathBuf) -> Result<Self, CassetteError> {
         fs::create_dir_all(&folder).map_err(|source| unusable(&folder, source))?;
-        Ok(Self {
-            folder,
-            exchanges: Mutex::default(),
-        })
+        Self::load(folder)
     }
 
     pub(super) fn load(folder: PathBuf) -> Result<Self, CassetteError> {

@@ -123,6 +123,28 @@ async fn what_was_recorded_is_played_in_its_order_and_holds_no_secret() {
 }
 
 #[tokio::test]
+async fn a_second_recording_keeps_the_first() {
+    let folder = folder("twice");
+    for (question, answer) in [("a", "one"), ("b", "two"), ("a", "three")] {
+        let deck = Deck(Mutex::new(vec![Ok(response(answer))]));
+        let model = Cassette::record(&folder, redactor())
+            .unwrap()
+            .model(Arc::new(deck));
+        call(&model, question).await.unwrap();
+    }
+    let player = Cassette::replay(&folder, redactor()).unwrap();
+    let player = player.player("deck/one", None);
+    for (question, answer) in [("b", "two"), ("a", "one"), ("a", "three"), ("a", "three")] {
+        let played = call(&player, question).await.unwrap();
+        assert_eq!(played.content, answer, "{question}");
+    }
+    std::fs::write(folder.join("a.json"), "{}").unwrap();
+    let error = Cassette::record(&folder, redactor()).unwrap_err();
+    assert!(error.to_string().contains("a.json"), "{error}");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[tokio::test]
 async fn a_miss_shows_what_differs_from_the_nearest() {
     let folder = folder("miss");
     let deck = Deck(Mutex::new(vec![Ok(response("a")), Ok(response("b"))]));

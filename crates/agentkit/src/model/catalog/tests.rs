@@ -67,7 +67,7 @@ fn a_users_row_wins_field_by_field() {
     let info = catalog.info("openai/gpt-5");
     assert_eq!(
         (info.surface, info.context_tokens),
-        (Some(Surface::Chat), Some(400_000))
+        (Some(ApiSurface::Chat), Some(400_000))
     );
     assert_eq!(info.prices[0].input, 1_250_000);
     assert_eq!(catalog.info("openai/mine").prices[1].output, 4);

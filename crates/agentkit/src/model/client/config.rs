@@ -8,7 +8,7 @@ use reqwest::{
 };
 use units::ModelName;
 
-use super::{request::Mode, surface::Surface};
+use super::{request::Mode, surface::ApiSurface};
 use crate::model::catalog::{Catalog, ModelInfo};
 
 /// Who serves models.
@@ -66,11 +66,11 @@ impl Provider {
 
     /// The surface of models of which the model table says nothing.
     #[must_use]
-    pub fn surface(self) -> Surface {
+    pub fn surface(self) -> ApiSurface {
         match self {
-            Self::OpenAi | Self::OpenRouter => Surface::Chat,
-            Self::Anthropic => Surface::Messages,
-            Self::Google => Surface::GenerateContent,
+            Self::OpenAi | Self::OpenRouter => ApiSurface::Chat,
+            Self::Anthropic => ApiSurface::Messages,
+            Self::Google => ApiSurface::GenerateContent,
         }
     }
 }
@@ -150,7 +150,7 @@ impl Config {
 
     /// The surface that it is called on.
     #[must_use]
-    pub fn surface(&self) -> Surface {
+    pub fn surface(&self) -> ApiSurface {
         self.info.surface.unwrap_or(self.provider.surface())
     }
 
@@ -173,6 +173,9 @@ impl Config {
     /// The base URL with the surface's path; a query, as Azure wants one, stays.
     pub(super) fn endpoint(&self) -> Result<Url, ConfigError> {
         let wrong = || ConfigError::BaseUrl {
+            provider: self.provider.name(),
+            prefix: self.provider.name().to_uppercase(),
+            shown: without_password(&self.base_url),
             example: self.provider.base_url(),
         };
         let mut url = Url::parse(self.base_url.trim()).map_err(|_| wrong())?;
@@ -230,6 +233,19 @@ impl Config {
     }
 }
 
+/// The beginning of a URL, without what may be a password or a key in it.
+fn without_password(url: &str) -> String {
+    let url = url.trim();
+    let end = url.find(['?', '#']).unwrap_or(url.len());
+    let url = &url[..end];
+    let shown = match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
+        (None, Some((_, host))) => host.to_owned(),
+        (_, None) => url.to_owned(),
+    };
+    shown.chars().take(120).collect()
+}
+
 /// Whether a part of a path is a version such as `v1` or `v1beta`.
 fn is_version(part: &str) -> bool {
     let mut rest = part.bytes();
@@ -277,6 +293,7 @@ impl std::fmt::Debug for ApiKey {
 
 /// A configuration that cannot work.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConfigError {
     /// The name of a model has no provider that is known.
     #[error(
@@ -294,8 +311,17 @@ pub enum ConfigError {
         prefix: String,
     },
     /// The base URL is none.
-    #[error("the base URL is not an http or https URL; an example is {example}")]
+    #[error(
+        "the base URL `{shown}` of {provider} is not an http or https URL; correct {prefix}_BASE_URL (an example is \
+         {example})"
+    )]
     BaseUrl {
+        /// The provider.
+        provider: &'static str,
+        /// The provider in upper case.
+        prefix: String,
+        /// The URL, without a password.
+        shown: String,
         /// A right one.
         example: &'static str,
     },

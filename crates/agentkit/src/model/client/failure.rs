@@ -4,11 +4,11 @@ use std::{error::Error as _, fmt::Write as _, time::Duration};
 
 use reqwest::header::{HeaderMap, LOCATION};
 
-use super::{Config, draft::Trouble, report::Report, retry_after::retry_after};
+use super::{Config, builder::DecodeError, report::Report, retry_after::retry_after};
 use crate::model::{Image, Message, MessageCall, ModelError, ModelErrorKind, Request};
 
 /// Of what the provider says, at most so many characters are kept.
-const SHOWN: usize = 200;
+const EXCERPT_LIMIT: usize = 200;
 
 /// The context of a model of which nothing is known, in tokens.
 const DEFAULT_CONTEXT: u64 = 100_000;
@@ -32,7 +32,9 @@ impl Head {
         Self {
             status,
             retry_after: retry_after(headers),
-            request_id: id.filter(|id| !id.is_empty()).map(|id| shorten(id, SHOWN)),
+            request_id: id
+                .filter(|id| !id.is_empty())
+                .map(|id| shorten(id, EXCERPT_LIMIT)),
             redirect: (300..400).contains(&status) && headers.contains_key(LOCATION),
         }
     }
@@ -42,7 +44,7 @@ impl Head {
 pub(super) struct Failures<'a> {
     pub(super) name: &'a str,
     /// The endpoint, without user and query.
-    pub(super) place: &'a str,
+    pub(super) endpoint: &'a str,
     pub(super) config: &'a Config,
     pub(super) request: &'a Request,
     /// About how many tokens the request has.
@@ -54,7 +56,7 @@ impl Failures<'_> {
     pub(super) fn sending(&self, error: &reqwest::Error) -> ModelError {
         let cause = cause(error);
         if error.is_builder() {
-            let message = format!("the request to {} cannot be made ({cause})", self.place);
+            let message = format!("the request to {} cannot be made ({cause})", self.endpoint);
             return ModelError::new(ModelErrorKind::InvalidRequest, message);
         }
         let (kind, what) = match (error.is_timeout(), error.is_connect()) {
@@ -70,7 +72,7 @@ impl Failures<'_> {
         };
         let message = format!(
             "{} {what} ({}); is the server up, and {} right?",
-            self.place,
+            self.endpoint,
             self.clean(&cause).unwrap_or_default(),
             self.variable("BASE_URL"),
         );
@@ -85,7 +87,7 @@ impl Failures<'_> {
         let cause = self.clean(&cause(error)).unwrap_or_default();
         let message = format!(
             "the connection to {} broke during the answer ({cause})",
-            self.place
+            self.endpoint
         );
         unknown(ModelErrorKind::Unreachable, message, Some(head))
     }
@@ -128,19 +130,24 @@ impl Failures<'_> {
     }
 
     /// The status was 200, but the body is no answer.
-    pub(super) fn trouble(&self, head: Head, trouble: Trouble, has_output: bool) -> ModelError {
-        match trouble {
-            Trouble::Reported(report) => {
+    pub(super) fn decode_error(
+        &self,
+        head: Head,
+        decode_error: DecodeError,
+        has_output: bool,
+    ) -> ModelError {
+        match decode_error {
+            DecodeError::Reported(report) => {
                 let kind = report.kind_inside();
                 let what = format!("{} failed during its answer", self.name);
                 self.classified(kind, &what, &report, head, has_output)
             }
-            Trouble::Malformed(what) => {
+            DecodeError::Malformed(what) => {
                 let message = format!(
                     "the answer of {} {what}; if it always does, is {} right? ({})",
                     self.name,
                     self.variable("BASE_URL"),
-                    self.place,
+                    self.endpoint,
                 );
                 unknown(ModelErrorKind::MalformedResponse, message, Some(head))
             }
@@ -248,7 +255,7 @@ impl Failures<'_> {
                 "is the model name `{}` right, and {} ({})?",
                 self.config.model,
                 self.variable("BASE_URL"),
-                self.place
+                self.endpoint
             ),
             ModelErrorKind::ContextOverflow => {
                 "shorten the conversation, or use a model with a larger context".to_owned()
@@ -293,8 +300,8 @@ impl Failures<'_> {
             text = text.replace(secret, "[secret]");
         }
         let words: Vec<&str> = text.split_whitespace().map(without_key).collect();
-        let text = shorten(&words.join(" "), 4 * SHOWN);
-        (!text.is_empty() && !self.quotes(&text)).then(|| shorten(&text, SHOWN))
+        let text = shorten(&words.join(" "), 4 * EXCERPT_LIMIT);
+        (!text.is_empty() && !self.quotes(&text)).then(|| shorten(&text, EXCERPT_LIMIT))
     }
 
     /// Whether the text repeats a part of the conversation.

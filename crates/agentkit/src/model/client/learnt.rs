@@ -4,16 +4,28 @@
 //! refused for such a field was not served, so it is sent once more in the other way, and so are those
 //! after it.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU8, Ordering},
+    },
+};
 
 use super::{fields::Fields, report::Report};
-use crate::model::catalog::OutputLimit;
+use crate::{model::catalog::OutputLimit, tool::ToolSpec};
+
+/// The most tools that are left out.
+const MAX_LEFT_OUT: usize = 256;
 
 /// Lessons from refusals.
 #[derive(Debug, Default)]
 pub(super) struct Learnt {
     limit: AtomicU8,
     thoughts: AtomicU8,
+    /// Tools whose definitions the provider refuses: the digest of the definition by name. A tool that is defined
+    /// anew is sent again.
+    left_out: RwLock<BTreeMap<String, String>>,
 }
 
 /// Whether a turn of the model goes back with its `reasoning_content`.
@@ -43,6 +55,40 @@ impl Learnt {
             1 => Thoughts::Required,
             _ => Thoughts::Refused,
         }
+    }
+
+    /// Whether a tool is left out of requests.
+    pub(super) fn is_left_out(&self, tool: &ToolSpec) -> bool {
+        let left_out = self.left_out.read().unwrap_or_else(PoisonError::into_inner);
+        let refused = left_out.get(&tool.name);
+        refused.is_some_and(|digest| *digest == tool.digest())
+    }
+
+    /// Looks at a refusal of a request with these tools. Where it is about the definition of a tool, the tool is
+    /// left out from now on, and its name returned.
+    pub(super) fn leave_out(
+        &self,
+        status: u16,
+        report: &Report,
+        tools: &[&Arc<ToolSpec>],
+    ) -> Option<String> {
+        if !matches!(status, 400 | 422) {
+            return None;
+        }
+        let told = [report.message.as_deref(), report.param.as_deref()];
+        let tool = told
+            .into_iter()
+            .flatten()
+            .find_map(|text| named(text, tools))?;
+        let mut left_out = self
+            .left_out
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        if left_out.len() >= MAX_LEFT_OUT {
+            left_out.pop_first();
+        }
+        left_out.insert(tool.name.clone(), tool.digest());
+        Some(tool.name.clone())
     }
 
     /// Looks at a refusal; true if the request should be sent once more in the other way.
@@ -77,6 +123,40 @@ impl Learnt {
         slot.compare_exchange(0, other, Ordering::Relaxed, Ordering::Relaxed)
             .is_ok()
     }
+}
+
+/// The tool that a message is about: by its name in quotation marks, or by its place in the request, as in
+/// `tools.19.custom.input_schema`, `tools[48]` and `function_declarations[3]`.
+fn named<'a>(message: &str, tools: &[&'a Arc<ToolSpec>]) -> Option<&'a Arc<ToolSpec>> {
+    for before in [
+        "function '",
+        "tool '",
+        "function \"",
+        "tool \"",
+        "function `",
+        "tool `",
+    ] {
+        for (at, _) in message.match_indices(before) {
+            let rest = &message[at + before.len()..];
+            let end = rest.find(['\'', '"', '`']).unwrap_or(rest.len());
+            if let Some(tool) = tools.iter().find(|tool| tool.name == rest[..end]) {
+                return Some(tool);
+            }
+        }
+    }
+    let places = [
+        "function_declarations[",
+        "functionDeclarations[",
+        "tools[",
+        "tools.",
+    ];
+    places.iter().find_map(|before| {
+        let (_, rest) = message.split_once(before)?;
+        let end = rest
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(rest.len());
+        tools.get(rest[..end].parse::<usize>().ok()?).copied()
+    })
 }
 
 impl Thoughts {
@@ -137,6 +217,58 @@ mod tests {
             learnt.limit(Some(OutputLimit::MaxTokens)),
             OutputLimit::MaxTokens
         );
+    }
+
+    #[test]
+    fn a_tool_whose_definition_is_refused_is_left_out_until_it_is_another() {
+        let spec = |name: &str, about: &str| {
+            Arc::new(ToolSpec::new(
+                name,
+                about,
+                serde_json::json!({"type": "object"}),
+            ))
+        };
+        let all = [spec("first", ""), spec("second", ""), spec("third", "")];
+        for (message, expected) in [
+            (
+                "tools.1.custom.input_schema: JSON schema is invalid",
+                Some("second"),
+            ),
+            (
+                "Invalid schema for function 'third': schema must have a 'type' key",
+                Some("third"),
+            ),
+            (
+                "Invalid 'tools[0].function.name': string does not match pattern",
+                Some("first"),
+            ),
+            (
+                "* GenerateContentRequest.tools[0].function_declarations[2].parameters.properties[p].items: missing field.",
+                Some("third"),
+            ),
+            ("tools[48] is invalid", None),
+            ("Invalid schema for function 'other'", None),
+            ("messages.1.content: too long", None),
+        ] {
+            let learnt = Learnt::default();
+            let refusal = serde_json::json!({"error": {"message": message}}).to_string();
+            let report = Report::read(refusal.as_bytes());
+            let tools: Vec<&Arc<ToolSpec>> = all.iter().collect();
+            assert_eq!(learnt.leave_out(500, &report, &tools), None);
+            assert_eq!(
+                learnt.leave_out(400, &report, &tools).as_deref(),
+                expected,
+                "{message}"
+            );
+            for tool in &all {
+                assert_eq!(
+                    learnt.is_left_out(tool),
+                    expected == Some(&*tool.name),
+                    "{message}"
+                );
+                assert!(!learnt.is_left_out(&spec(&tool.name, "in other words")));
+            }
+        }
     }
 
     #[test]

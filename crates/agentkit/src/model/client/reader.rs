@@ -3,8 +3,8 @@
 use serde_json::{Deserializer, value::RawValue};
 
 use super::{
+    builder::{AnswerBuilder, Decode, DecodeError},
     classify,
-    draft::{Decode, Draft, Trouble},
     fields::{self, Fields},
     report::Report,
     sse::{self, Sse},
@@ -16,8 +16,8 @@ const MAX_ANSWER: usize = 32 << 20;
 /// How gzip begins, and nothing else.
 const PACKED: u8 = 0x1f;
 
-const EARLY: Trouble = Trouble::Malformed("ended before it was complete");
-const NO_JSON: Trouble = Trouble::Malformed("is not valid JSON");
+const EARLY: DecodeError = DecodeError::Malformed("ended before it was complete");
+const NO_JSON: DecodeError = DecodeError::Malformed("is not valid JSON");
 
 /// Reads the body of an answer as it comes in.
 ///
@@ -41,7 +41,7 @@ enum Shape {
 /// Documents as they come, and what was read of them.
 struct Documents<'a> {
     decoder: Box<dyn Decode>,
-    draft: Draft<'a>,
+    builder: AnswerBuilder<'a>,
     /// How many arrived, readable or not.
     count: usize,
     /// Whether any of them was a JSON object.
@@ -64,7 +64,7 @@ impl<'a> Reader<'a> {
             sse: Sse::default(),
             documents: Documents {
                 decoder,
-                draft: Draft::new(deltas),
+                builder: AnswerBuilder::new(deltas),
                 count: 0,
                 is_json: false,
                 stray: None,
@@ -76,10 +76,10 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes more bytes.
-    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), DecodeError> {
         self.received = self.received.saturating_add(bytes.len());
         if self.received > MAX_ANSWER {
-            return Err(Trouble::Malformed("is larger than 32 MiB"));
+            return Err(DecodeError::Malformed("is larger than 32 MiB"));
         }
         match self.shape {
             Shape::Json => self.whole.extend_from_slice(bytes),
@@ -92,8 +92,8 @@ impl<'a> Reader<'a> {
                 let bytes = start.map_or(&b""[..], |start| &bytes[start..]);
                 match bytes.first() {
                     None => {}
-                    Some(b'<') => return Err(Trouble::Malformed("is an HTML page")),
-                    Some(&PACKED) => return Err(Trouble::PACKED),
+                    Some(b'<') => return Err(DecodeError::Malformed("is an HTML page")),
+                    Some(&PACKED) => return Err(DecodeError::PACKED),
                     Some(b'{' | b'[') => {
                         self.shape = Shape::Json;
                         self.whole.extend_from_slice(bytes);
@@ -108,7 +108,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn events(&mut self, bytes: &[u8]) -> Result<(), Trouble> {
+    fn events(&mut self, bytes: &[u8]) -> Result<(), DecodeError> {
         let Self { sse, documents, .. } = self;
         sse.push(bytes, &mut |event| documents.event(event))
     }
@@ -120,42 +120,42 @@ impl<'a> Reader<'a> {
 
     /// Whether the stream said that nothing more comes.
     pub(super) fn is_done(&self) -> bool {
-        self.documents.draft.done
+        self.documents.builder.done
     }
 
     /// Whether the answer is whole, even if the connection breaks now.
     pub(super) fn is_complete(&self) -> bool {
-        self.documents.draft.is_complete()
+        self.documents.builder.is_complete()
     }
 
     /// Whether all that may come is an account of the tokens.
     pub(super) fn is_over(&self) -> bool {
-        self.documents.draft.is_over()
+        self.documents.builder.is_over()
     }
 
     /// Whether the model produced something that the provider may charge.
     pub(super) fn has_output(&self) -> bool {
-        self.documents.draft.answered
+        self.documents.builder.answered
     }
 
     /// The body is at its end.
-    pub(super) fn finish(mut self) -> Result<Draft<'a>, Trouble> {
+    pub(super) fn finish(mut self) -> Result<AnswerBuilder<'a>, DecodeError> {
         match self.shape {
-            Shape::Unknown => return Err(Trouble::Malformed("is empty")),
+            Shape::Unknown => return Err(DecodeError::Malformed("is empty")),
             Shape::Json => self.json()?,
             Shape::Events => self.last_events()?,
         }
         let Documents {
             mut decoder,
-            mut draft,
+            mut builder,
             ..
         } = self.documents;
-        draft.settle(&mut *decoder, self.request)?;
-        Ok(draft)
+        builder.settle(&mut *decoder, self.request)?;
+        Ok(builder)
     }
 
     /// A whole answer; or the documents of a stream as a list, or one after the other.
-    fn json(&mut self) -> Result<(), Trouble> {
+    fn json(&mut self) -> Result<(), DecodeError> {
         let whole = std::mem::take(&mut self.whole);
         let text = String::from_utf8_lossy(&whole);
         let values = Deserializer::from_str(&text).into_iter::<&RawValue>();
@@ -178,44 +178,44 @@ impl<'a> Reader<'a> {
         self.documents.end()
     }
 
-    fn last_events(&mut self) -> Result<(), Trouble> {
+    fn last_events(&mut self) -> Result<(), DecodeError> {
         let Self { sse, documents, .. } = self;
         let rest = sse.finish(&mut |event| documents.event(event));
         match rest {
-            Err(reported @ Trouble::Reported(_)) => Err(reported),
+            Err(reported @ DecodeError::Reported(_)) => Err(reported),
             // What is left over of a stream that broke off need not be readable.
-            Ok(()) | Err(Trouble::Malformed(_)) => documents.end(),
+            Ok(()) | Err(DecodeError::Malformed(_)) => documents.end(),
         }
     }
 }
 
 impl Documents<'_> {
     /// Takes an event.
-    fn event(&mut self, event: sse::Event<'_>) -> Result<(), Trouble> {
+    fn event(&mut self, event: sse::Event<'_>) -> Result<(), DecodeError> {
         let data = event.data.trim_ascii();
         // After the provider's own end only a count of tokens matters.
-        let is_again = self.draft.complete && data == self.end;
-        if data.is_empty() || self.draft.done || is_again {
+        let is_again = self.builder.complete && data == self.end;
+        if data.is_empty() || self.builder.done || is_again {
             return Ok(());
         }
         self.count += 1;
         if data == b"[DONE]" {
-            self.draft.done = true;
-            self.decoder.done(&mut self.draft);
+            self.builder.done = true;
+            self.decoder.done(&mut self.builder);
             return Ok(());
         }
-        let was_complete = self.draft.is_complete();
+        let was_complete = self.builder.is_complete();
         let taken = self.document(&String::from_utf8_lossy(data), event.is_error);
         if was_complete {
             return Ok(());
         }
-        if self.draft.complete {
+        if self.builder.complete {
             self.end = data.to_vec();
         }
         taken
     }
 
-    fn document(&mut self, text: &str, is_error: bool) -> Result<(), Trouble> {
+    fn document(&mut self, text: &str, is_error: bool) -> Result<(), DecodeError> {
         let Some(document) = Fields::read(text) else {
             return match is_error {
                 true => Err(Report::read(text.as_bytes()).into()),
@@ -228,11 +228,11 @@ impl Documents<'_> {
         if is_error || classify::is_failure(&document) {
             return Err(Report::read(text.as_bytes()).into());
         }
-        self.decoder.take(&document, &mut self.draft)?;
+        self.decoder.take(&document, &mut self.builder)?;
         let says = ["message", "msg", "detail"]
             .iter()
             .any(|name| document.raw(name).is_some());
-        if says && !self.draft.answered && self.stray.is_none() {
+        if says && !self.builder.answered && self.stray.is_none() {
             let report = Report::read(text.as_bytes());
             self.stray = report.message.is_some().then_some(report);
         }
@@ -240,27 +240,27 @@ impl Documents<'_> {
     }
 
     /// Takes a whole answer.
-    fn whole(&mut self, text: &str) -> Result<(), Trouble> {
+    fn whole(&mut self, text: &str) -> Result<(), DecodeError> {
         self.document(text, false)?;
-        match (self.draft.answered, self.stray.take()) {
+        match (self.builder.answered, self.stray.take()) {
             // The first line of a stream that has one document on each.
-            (true, _) if self.draft.in_pieces && !self.draft.complete => Err(EARLY),
+            (true, _) if self.builder.in_pieces && !self.builder.complete => Err(EARLY),
             (true, _) => Ok(()),
             // Some gateways report failures in shapes of their own.
             (false, Some(report)) => Err(report.into()),
-            (false, None) => Err(Trouble::Malformed("holds no answer")),
+            (false, None) => Err(DecodeError::Malformed("holds no answer")),
         }
     }
 
     /// No other document comes.
-    fn end(&mut self) -> Result<(), Trouble> {
-        if self.draft.is_complete() {
+    fn end(&mut self) -> Result<(), DecodeError> {
+        if self.builder.is_complete() {
             return Ok(());
         }
         Err(match (self.stray.take(), self.count) {
-            (Some(report), _) if !self.draft.answered => report.into(),
-            (_, 0) => Trouble::Malformed("is neither JSON nor a stream of events"),
-            _ if !self.is_json && !self.draft.done => NO_JSON,
+            (Some(report), _) if !self.builder.answered => report.into(),
+            (_, 0) => DecodeError::Malformed("is neither JSON nor a stream of events"),
+            _ if !self.is_json && !self.builder.done => NO_JSON,
             _ => EARLY,
         })
     }

@@ -1,14 +1,15 @@
 //! What the requests of all surfaces have in common. They borrow from [`Request`].
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
-use super::{Config, learnt::Learnt, schema::is_held};
+use super::{Config, learnt::Learnt, project::project, schema::is_held};
 use crate::{
     memory::{IMAGE_TOKENS, estimate_tokens, specs_tokens},
     model::{Image, Message, Request, ResponseSchema},
     tool::ToolSpec,
 };
 use serde::{Serialize, Serializer, ser::SerializeSeq};
+use serde_json::Value;
 
 /// A run keeps so much of the context free for an answer, in tokens.
 const LEAST_ANSWER: u64 = 4_096;
@@ -20,6 +21,14 @@ pub(super) struct Outgoing<'a> {
     pub(super) name: &'a str,
     pub(super) request: &'a Request,
     pub(super) learnt: &'a Learnt,
+}
+
+/// A tool as a surface is sent it.
+pub(super) struct Sent<'a> {
+    pub(super) name: &'a str,
+    pub(super) description: &'a str,
+    /// Schema of the arguments.
+    pub(super) schema: Cow<'a, Value>,
 }
 
 /// How the answer is asked for.
@@ -44,15 +53,29 @@ impl<'a> Outgoing<'a> {
     /// The schema of the answer, if one is asked for and the model can be held to it.
     pub(super) fn schema(&self) -> Option<&'a ResponseSchema> {
         let held = |schema: &&ResponseSchema| {
-            let has_tools = self.tools().is_some();
+            let has_tools = self.taken().next().is_some();
             is_held(self.name, &self.config.info, &schema.schema, has_tools)
         };
         self.request.response_schema.as_ref().filter(held)
     }
 
-    /// The tools, if there are any.
-    pub(super) fn tools(&self) -> Option<&'a [Arc<ToolSpec>]> {
-        Some(&*self.request.tools).filter(|tools| !tools.is_empty())
+    /// The tools as the surface takes them, without those that the provider has refused; `None` without tools.
+    pub(super) fn tools(&self) -> Option<Vec<Sent<'a>>> {
+        let surface = self.config.surface();
+        let taken = self.taken();
+        let sent = taken.map(|tool| Sent {
+            name: &tool.name,
+            description: &tool.description,
+            schema: project(&tool.input_schema, surface),
+        });
+        let sent: Vec<Sent<'a>> = sent.collect();
+        (!sent.is_empty()).then_some(sent)
+    }
+
+    fn taken(&self) -> impl Iterator<Item = &'a Arc<ToolSpec>> {
+        let learnt = self.learnt;
+        let tools = self.request.tools.iter();
+        tools.filter(move |tool| !learnt.is_left_out(tool))
     }
 
     /// The most tokens that an answer may have, where the surface wants a number: what is asked for,

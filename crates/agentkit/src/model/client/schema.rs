@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 use units::ModelName;
 
-use super::{Provider, Surface};
+use super::{ApiSurface, Provider};
 use crate::model::ModelInfo;
 
 /// Formats of text that both OpenAI and Anthropic know.
@@ -47,9 +47,9 @@ pub(crate) fn is_held(name: &str, info: &ModelInfo, schema: &Value, has_tools: b
     let provider = name.and_then(|name| Provider::by_name(name.provider()));
     let surface = info.surface.or(provider.map(Provider::surface));
     let takes = match surface {
-        Some(Surface::Chat | Surface::Responses) => is_object(schema),
-        Some(Surface::Messages) => is_object(schema) && is_plain(schema),
-        Some(Surface::GenerateContent) | None => true,
+        Some(ApiSurface::Chat | ApiSurface::Responses) => is_object(schema),
+        Some(ApiSurface::Messages) => is_object(schema) && is_plain(schema),
+        Some(ApiSurface::GenerateContent) | None => true,
     };
     takes && info.holds_schema(has_tools)
 }

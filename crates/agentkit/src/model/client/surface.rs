@@ -4,9 +4,9 @@ use reqwest::header::{AUTHORIZATION, HeaderName};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Config, chat,
-    draft::Decode,
-    generate_content, messages,
+    Config,
+    builder::Decode,
+    chat, generate_content, messages,
     request::{Mode, Outgoing},
     responses,
 };
@@ -14,7 +14,7 @@ use super::{
 /// A way to ask a model, and to be answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Surface {
+pub enum ApiSurface {
     /// OpenAI's chat completions: also what OpenRouter, Ollama, vLLM, llama.cpp and most gateways
     /// speak.
     Chat,
@@ -26,7 +26,7 @@ pub enum Surface {
     GenerateContent,
 }
 
-impl Surface {
+impl ApiSurface {
     /// The name in the model table.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -1,8 +1,8 @@
 //! The conversation in turns, with ids, names and arguments that every server accepts.
 //!
 //! A turn that goes back as the parts of its own model gets the same repairs as any other turn.
-//! Otherwise one odd id, name or argument of a model stands in every later request, and strict servers
-//! refuse each of them with HTTP 400. Signed and encrypted parts are never changed; calls are neither.
+//! Otherwise an odd id, name or argument of a model stands in every later request, and strict servers
+//! refuse each request with HTTP 400. Signed and encrypted parts are never changed; calls are neither.
 
 use std::{
     borrow::Cow,
@@ -20,18 +20,18 @@ use crate::{
 
 /// The longest id, and the longest name of a tool, in bytes.
 const MAX_BYTES: usize = 64;
-/// The member that holds arguments that are no object, so that the model sees what it wrote.
+/// Member for arguments that are no object, so that the model sees its own words.
 const INVALID: &str = "invalid_arguments";
 /// Stands for a call without any name.
 const NAMELESS: &str = "unnamed_tool";
 
-/// What a surface takes.
+/// Requirements of a surface.
 pub(super) struct Rules<'a, O> {
     pub(super) ids: Ids,
-    /// What a tool's name may hold beside letters, digits, `_` and `-`.
+    /// Further characters of tool names, beside letters, digits, `_` and `-`.
     pub(super) name_marks: &'static str,
     pub(super) result_images: ResultImages,
-    /// Reads the parts that the model sent in a turn with so many calls; none if they cannot stand
+    /// Reads the parts of the model in a turn with so many calls; `None` if the parts cannot stand
     /// for the turn.
     pub(super) own: fn(&'a RawValue, usize) -> Option<O>,
 }
@@ -43,18 +43,18 @@ pub(super) enum ResultImages {
     Refused,
 }
 
-/// Which ids of calls a surface takes.
+/// Ids of calls that a surface takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ids {
-    /// Any, and none as well.
+    /// Any id, and no id as well.
     Any,
-    /// Any short one, each of them once.
+    /// Any short id, each id once.
     Short,
-    /// Letters, digits, `_` and `-`, each of them once; in a turn that goes back as it came, any.
+    /// Letters, digits, `_` and `-`, each id once; any id in a turn that goes back unchanged.
     Plain,
 }
 
-/// What one side says, or what a call returned.
+/// The words of a side, or the result of a call.
 #[derive(Debug)]
 pub(super) enum Turn<'a, O> {
     System(&'a str),
@@ -65,7 +65,7 @@ pub(super) enum Turn<'a, O> {
     Model {
         content: &'a str,
         calls: Vec<Call<'a>>,
-        /// What the model sent; none if another one did.
+        /// The parts of the model; `None` for a turn of a different model.
         own: Option<O>,
     },
     Result {
@@ -77,7 +77,7 @@ pub(super) enum Turn<'a, O> {
     },
 }
 
-/// A call, as a server takes it back.
+/// A call in the form that a server takes back.
 #[derive(Debug)]
 pub(super) struct Call<'a> {
     pub(super) id: CallId<'a>,
@@ -85,7 +85,7 @@ pub(super) struct Call<'a> {
     pub(super) arguments: Arguments<'a>,
 }
 
-/// An id that a call and its result share.
+/// Id of a call and of its result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub(super) struct CallId<'a>(Cow<'a, str>);
@@ -100,7 +100,7 @@ impl CallId<'_> {
     }
 }
 
-/// Arguments, always an object: servers that read a conversation refuse anything else in it.
+/// Arguments, always an object: servers refuse a conversation with anything else.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Arguments<'a>(&'a Value);
 
@@ -124,7 +124,7 @@ impl Arguments<'_> {
     }
 }
 
-/// Arguments as a text that holds JSON.
+/// Arguments as JSON text.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ArgumentsText<'a>(pub(super) Arguments<'a>);
 
@@ -137,24 +137,24 @@ impl Serialize for ArgumentsText<'_> {
     }
 }
 
-/// A part that the model sent.
+/// A part of the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
-    /// Goes back as it is.
+    /// Goes back unchanged.
     Opaque,
-    /// Goes back as it is, and only with another part after it.
+    /// Goes back unchanged, and only with a further part behind.
     Leading,
     Call,
     /// Says nothing, and is refused.
     Blank,
 }
 
-/// The parts of a turn, for surfaces that hold them in a list.
+/// The parts of a turn, for surfaces with lists of parts.
 #[derive(Debug)]
 pub(super) struct OwnParts<'a>(Vec<(Part, &'a RawValue)>);
 
 impl<'a> OwnParts<'a> {
-    /// Reads parts of a turn with so many calls; none if other calls are in them, or nothing is left.
+    /// Reads parts of a turn with so many calls; `None` if the parts have other calls, or nothing is left.
     pub(super) fn read(
         json: &'a RawValue,
         calls: usize,
@@ -171,7 +171,7 @@ impl<'a> OwnParts<'a> {
         (found == calls && !parts.is_empty()).then_some(Self(parts))
     }
 
-    /// The parts on the wire. `mend` puts into a call what of it a server would refuse.
+    /// The parts on the wire. `mend` repairs the fields of a call that a server would refuse.
     pub(super) fn mended(
         self,
         calls: &[Call<'_>],
@@ -187,7 +187,7 @@ impl<'a> OwnParts<'a> {
     }
 }
 
-/// Part of a turn on the wire: as it came, or with a call in it that was mended.
+/// Part of a turn on the wire: unchanged, or with a repaired call.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(super) enum OwnPart<'a> {
@@ -263,7 +263,7 @@ impl<'a> Outgoing<'a> {
         self.request.messages.iter().map(turn).collect()
     }
 
-    /// A result's text and the images that go with it; what does not go is said in the text.
+    /// Text and images of a result; the text names the parts that the surface does not take.
     fn result(
         &self,
         content: &'a str,
@@ -330,8 +330,7 @@ impl<'a> Assigned<'a> {
     }
 }
 
-/// A tool's name in the letters that a surface takes. What follows the mark of a special token is no
-/// part of it.
+/// A tool's name in the letters of a surface. The text behind the mark of a special token is no part of the name.
 fn name<'a>(name: &'a str, marks: &str) -> Cow<'a, str> {
     let takes = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-' || marks.contains(c);
     if !name.is_empty() && name.len() <= MAX_BYTES && name.chars().all(takes) {

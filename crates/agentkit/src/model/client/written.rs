@@ -7,7 +7,7 @@
 
 use serde_json::{Map, Value, value::RawValue};
 
-use super::{arguments, draft::Call, fields::Fields, text::Text};
+use super::{arguments, builder::Call, fields::Fields, text::Text};
 use crate::model::{Message, Request};
 
 /// How calls begin.

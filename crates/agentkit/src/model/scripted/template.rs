@@ -89,7 +89,7 @@ impl Templates {
 
     /// All templates are there.
     pub(super) fn complete(&mut self) {
-        self.small = Some(template::with_budget(&self.full, template::SMALL));
+        self.small = Some(template::with_budget(&self.full, template::INLINE_BUDGET));
     }
 
     /// Compiles a text, if it is a template.

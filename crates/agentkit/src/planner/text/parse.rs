@@ -1,10 +1,11 @@
-//! Understands what a model wrote: calls, or the answer. Models keep to the form about as well as
-//! people do, so much beside it is understood as well.
+//! Parses a model's answer in text form: calls, or the answer. Models keep to the form about as well as
+//! people do, so the parser accepts many variations.
 //!
-//! A model also quotes: the page that it read may hold a call in any of these forms, and a quotation
-//! must not run. So a call counts where the form has it, outside of quotations, fences and thoughts, and
-//! only if no final answer follows it; JSON counts as a call only where nothing stands beside it or where
-//! it ends the answer, in a fence or in tags. A call that is neither is asked for again.
+//! A model also quotes: the page in a tool's result may hold a call in any of these forms, and a quotation
+//! must not run. So a call counts where the form has a call, outside of quotations, fences and thoughts,
+//! and only if no final answer follows; JSON counts as a call only where no other words stand beside the
+//! JSON, or at the end of the answer, in a fence or in tags. The model is asked again about a call in any
+//! other place.
 
 use std::sync::Arc;
 
@@ -19,27 +20,27 @@ use crate::{
 };
 
 /// The most calls that are taken from one answer.
-const MOST_CALLS: usize = 16;
+const MAX_CALLS: usize = 16;
 
-/// What a model said.
+/// A parsed answer.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Said {
-    /// It wants these calls.
+pub(crate) enum Parsed {
+    /// The model requests these calls.
     Calls {
-        /// Its words up to the end of the last call: what follows it made up.
-        words: String,
+        /// The text up to the end of the last call: the model made up the text after that call.
+        prose: String,
         /// The calls, without ids.
         calls: Vec<ResponseCall>,
     },
-    /// It gave the answer.
+    /// The model gave the answer.
     Answer(String),
 }
 
-/// Understands an answer.
+/// Parses an answer.
 ///
 /// # Errors
-/// What is wrong with it, for the model: it continues "Your last answer".
-pub(crate) fn hear(text: &str, tools: &[Arc<ToolSpec>]) -> Result<Said, Failure> {
+/// The mistake, for the model: the text continues "Your last answer".
+pub(crate) fn parse_reply(text: &str, tools: &[Arc<ToolSpec>]) -> Result<Parsed, Failure> {
     let whole = text.trim();
     if values::may_be_too_many(whole) {
         let most = values::MAX_VALUES;
@@ -51,11 +52,11 @@ pub(crate) fn hear(text: &str, tools: &[Arc<ToolSpec>]) -> Result<Said, Failure>
     // Blanks keep the place of each byte, so that the words are those of the model with its thoughts.
     let base = text.as_ptr() as usize - blanked.as_ptr() as usize;
     Ok(match read(text, tools)? {
-        Said::Calls { words, calls } => Said::Calls {
-            words: whole[..base + words.len()].to_owned(),
+        Parsed::Calls { prose, calls } => Parsed::Calls {
+            prose: whole[..base + prose.len()].to_owned(),
             calls,
         },
-        answer @ Said::Answer(_) => answer,
+        answer @ Parsed::Answer(_) => answer,
     })
 }
 
@@ -69,23 +70,23 @@ fn form(text: &str) -> &str {
     }
 }
 
-fn read(text: &str, tools: &[Arc<ToolSpec>]) -> Result<Said, Failure> {
+fn read(text: &str, tools: &[Arc<ToolSpec>]) -> Result<Parsed, Failure> {
     let lines = labels(text);
     let decides = |line: &&Line| matches!(line.label, Label::Action | Label::Answer);
     match lines.iter().find(decides) {
         Some(line) if line.label == Label::Answer => {
-            return Ok(Said::Answer(text[line.content..].trim().to_owned()));
+            return Ok(Parsed::Answer(text[line.content..].trim().to_owned()));
         }
         Some(_) => {
             return match answer_after(&lines) {
-                Some(line) => Ok(Said::Answer(text[line.content..].trim().to_owned())),
+                Some(line) => Ok(Parsed::Answer(text[line.content..].trim().to_owned())),
                 None => actions(text, &lines, tools),
             };
         }
         None => {}
     }
     if let Some(answer) = answer_within(text) {
-        return Ok(Said::Answer(answer.to_owned()));
+        return Ok(Parsed::Answer(answer.to_owned()));
     }
     if let Some(said) = objects(text, tools)? {
         return Ok(said);
@@ -97,18 +98,18 @@ fn read(text: &str, tools: &[Arc<ToolSpec>]) -> Result<Said, Failure> {
         ));
     }
     // A model that does not keep to the form at all has answered.
-    Ok(Said::Answer(text.trim().to_owned()))
+    Ok(Parsed::Answer(text.trim().to_owned()))
 }
 
-/// The final answer after actions. After a result that the model made up, there is none: the calls
-/// before it are meant, and what follows is not.
+/// The final answer after actions. After a result that the model made up, no final answer counts: the calls
+/// before the result are meant, and the text behind is not.
 fn answer_after(lines: &[Line]) -> Option<&Line> {
     let actions = lines.iter().skip_while(|line| line.label != Label::Action);
     let mut until = actions.take_while(|line| line.label != Label::Observation);
     until.find(|line| line.label == Label::Answer)
 }
 
-/// The final answer that follows something else on its line.
+/// The final answer that follows other text on its line.
 fn answer_within(text: &str) -> Option<&str> {
     const LABEL: &[u8] = b"final answer:";
     let mut windows = text.as_bytes().windows(LABEL.len());
@@ -141,8 +142,8 @@ struct Line {
     content: usize,
 }
 
-/// The lines with a label, in whatever case and with whatever marks of Markdown around it, but outside
-/// of quotations and fences.
+/// The lines with a label, in whatever case and with whatever marks of Markdown around the label, but
+/// outside of quotations and fences.
 fn labels(text: &str) -> Vec<Line> {
     const LABELS: [(&str, Label); 7] = [
         ("thought", Label::Thought),
@@ -163,16 +164,16 @@ fn labels(text: &str) -> Vec<Line> {
             continue;
         }
         let marks = |c: char| c.is_whitespace() || "*_#`-".contains(c);
-        let words = line.trim_start_matches(marks);
+        let prose = line.trim_start_matches(marks);
         for (name, label) in LABELS {
-            let Some(head) = words.get(..name.len()) else {
+            let Some(head) = prose.get(..name.len()) else {
                 continue;
             };
             if !head.eq_ignore_ascii_case(name) {
                 continue;
             }
             // `Action 2:` and `**Action:**` are labels, `Action is needed:` is none.
-            let after = &words[name.len()..];
+            let after = &prose[name.len()..];
             let tail =
                 after.trim_start_matches(|c: char| marks(c) && c != '\n' || c.is_ascii_digit());
             let Some(content) = tail.strip_prefix(':') else {
@@ -190,7 +191,7 @@ fn labels(text: &str) -> Vec<Line> {
     found
 }
 
-/// Which lines of a text are within fences. A fence that does not end is none.
+/// The lines of a text that are within fences. A fence without an end does not count.
 struct Fences {
     left: usize,
     is_open: bool,
@@ -213,7 +214,7 @@ impl Fences {
         }
     }
 
-    /// Whether the next line is within a fence, or begins or ends one.
+    /// Whether the next line is within a fence, or begins or ends a fence.
     fn hide(&mut self, line: &str) -> bool {
         let marks = line.matches("```").count();
         let begins = line.trim_start().starts_with("```");
@@ -228,7 +229,7 @@ impl Fences {
 
 /// The calls of the form `Action:` and `Action Input:`, up to the first result that the model made
 /// up.
-fn actions(text: &str, lines: &[Line], tools: &[Arc<ToolSpec>]) -> Result<Said, Failure> {
+fn actions(text: &str, lines: &[Line], tools: &[Arc<ToolSpec>]) -> Result<Parsed, Failure> {
     let mut calls = Vec::new();
     let mut said = text.len();
     for (index, line) in lines.iter().enumerate() {
@@ -236,29 +237,29 @@ fn actions(text: &str, lines: &[Line], tools: &[Arc<ToolSpec>]) -> Result<Said, 
         let end = next.map_or(text.len(), |next| next.start);
         match line.label {
             Label::Observation if !calls.is_empty() => break,
-            Label::Action if calls.len() < MOST_CALLS => {
+            Label::Action if calls.len() < MAX_CALLS => {
                 let head = text[line.content..end].trim();
                 let input = next.filter(|next| next.label == Label::Input).map(|next| {
                     let end = lines.get(index + 2).map_or(text.len(), |after| after.start);
                     (text[next.content..end].trim(), end)
                 });
                 match action(head, input.map(|(input, _)| input), tools)? {
-                    Said::Calls { calls: more, .. } => calls.extend(more),
+                    Parsed::Calls { calls: more, .. } => calls.extend(more),
                     // An answer beside calls does not know their results yet.
-                    Said::Answer(_) if !calls.is_empty() => break,
-                    answer @ Said::Answer(_) => return Ok(answer),
+                    Parsed::Answer(_) if !calls.is_empty() => break,
+                    answer @ Parsed::Answer(_) => return Ok(answer),
                 }
                 said = input.map_or(end, |(_, end)| end);
             }
             Label::Thought | Label::Action | Label::Input | Label::Observation | Label::Answer => {}
         }
     }
-    let words = text[..said].trim_end().to_owned();
-    Ok(Said::Calls { words, calls })
+    let prose = text[..said].trim_end().to_owned();
+    Ok(Parsed::Calls { prose, calls })
 }
 
 /// One action: `name` with an input apart, `name({...})`, or an object with both.
-fn action(head: &str, input: Option<&str>, tools: &[Arc<ToolSpec>]) -> Result<Said, Failure> {
+fn action(head: &str, input: Option<&str>, tools: &[Arc<ToolSpec>]) -> Result<Parsed, Failure> {
     let head = lenient::unfenced(head);
     if head.starts_with('{')
         && let Some((object, _)) = lenient::value(head)
@@ -275,7 +276,7 @@ fn action(head: &str, input: Option<&str>, tools: &[Arc<ToolSpec>]) -> Result<Sa
     {
         let colon = |c: char| c == ':' || marks(c);
         let answer = input.unwrap_or_else(|| bare[FINAL.len()..].trim_start_matches(colon));
-        return Ok(Said::Answer(answer.to_owned()));
+        return Ok(Parsed::Answer(answer.to_owned()));
     }
     let end = bare.find(|c| !is_name(c)).unwrap_or(bare.len());
     let (name, rest) = bare.split_at(end);
@@ -296,8 +297,8 @@ fn action(head: &str, input: Option<&str>, tools: &[Arc<ToolSpec>]) -> Result<Sa
     Ok(calls(vec![(name.to_owned(), arguments)], ""))
 }
 
-/// Arguments as JSON text where they can be understood, and as they are where not: the gate says
-/// what is wrong with those.
+/// Arguments as JSON text where the parser understands them, and unchanged where not: the gate then names
+/// the mistake.
 fn arguments(input: &str, name: &str, tools: &[Arc<ToolSpec>]) -> String {
     let inner = lenient::unfenced(input).trim().trim_matches('`');
     if inner.is_empty() || inner.eq_ignore_ascii_case("none") {
@@ -307,13 +308,13 @@ fn arguments(input: &str, name: &str, tools: &[Arc<ToolSpec>]) -> String {
         Some((value @ Value::Object(_), _)) => value.to_string(),
         // `Action Input: Oslo` for a tool that takes one text.
         other => {
-            let words = match other {
-                Some((Value::String(words), rest)) if rest.trim().is_empty() => words,
+            let prose = match other {
+                Some((Value::String(prose), rest)) if rest.trim().is_empty() => prose,
                 _ => inner.to_owned(),
             };
             match only_text(name, tools) {
                 Some(key) => {
-                    Value::Object(Map::from_iter([(key, Value::String(words))])).to_string()
+                    Value::Object(Map::from_iter([(key, Value::String(prose))])).to_string()
                 }
                 None => inner.to_owned(),
             }
@@ -321,7 +322,7 @@ fn arguments(input: &str, name: &str, tools: &[Arc<ToolSpec>]) -> String {
     }
 }
 
-/// The one property of a tool's input, if it has one and that is text.
+/// The only property of a tool's input, if the property is text.
 fn only_text(name: &str, tools: &[Arc<ToolSpec>]) -> Option<String> {
     let spec = tools.iter().find(|spec| spec.name == name)?;
     let properties = spec.input_schema.get("properties")?.as_object()?;
@@ -335,12 +336,11 @@ fn only_text(name: &str, tools: &[Arc<ToolSpec>]) -> Option<String> {
     is_text.then(|| key.to_owned())
 }
 
-/// Calls, or an answer, that are nothing but JSON: alone, or at the end in a fence or in tags such as
-/// `<tool_call>`.
+/// Calls, or an answer, in JSON alone, or at the end in a fence or in tags such as `<tool_call>`.
 ///
 /// # Errors
-/// A call stands within other words, which may quote it.
-fn objects(text: &str, tools: &[Arc<ToolSpec>]) -> Result<Option<Said>, Failure> {
+/// A call stands within other words, which may quote the call.
+fn objects(text: &str, tools: &[Arc<ToolSpec>]) -> Result<Option<Parsed>, Failure> {
     let (mut found, mut end, mut quoted) = (Vec::new(), 0, None);
     let tail = tail(text);
     for (start, value, after) in lenient::containers(text) {
@@ -350,7 +350,7 @@ fn objects(text: &str, tools: &[Arc<ToolSpec>]) -> Result<Option<Said>, Failure>
         };
         for item in items {
             match object_call(&item, tools) {
-                Some(Said::Calls { calls, .. }) if is_call(&item, tools) => {
+                Some(Parsed::Calls { calls, .. }) if is_call(&item, tools) => {
                     if start < tail {
                         quoted = calls.into_iter().next();
                         continue;
@@ -358,15 +358,15 @@ fn objects(text: &str, tools: &[Arc<ToolSpec>]) -> Result<Option<Said>, Failure>
                     found.extend(calls.into_iter().map(|call| (call.name, call.arguments)));
                     end = after;
                 }
-                Some(answer @ Said::Answer(_)) if found.is_empty() && quoted.is_none() => {
+                Some(answer @ Parsed::Answer(_)) if found.is_empty() && quoted.is_none() => {
                     return Ok(Some(answer));
                 }
-                Some(Said::Calls { .. } | Said::Answer(_)) | None => {}
+                Some(Parsed::Calls { .. } | Parsed::Answer(_)) | None => {}
             }
         }
     }
     if !found.is_empty() {
-        found.truncate(MOST_CALLS);
+        found.truncate(MAX_CALLS);
         return Ok(Some(calls(found, &text[..end])));
     }
     match quoted {
@@ -379,7 +379,7 @@ fn objects(text: &str, tools: &[Arc<ToolSpec>]) -> Result<Option<Said>, Failure>
     }
 }
 
-/// Where the part of a text begins in which JSON is a call: the whole text, if it is nothing but JSON in
+/// Where the part of a text begins in which JSON is a call: the whole text, if the text is only JSON in
 /// tags or fences, or its end, if that is a fence or tags.
 fn tail(text: &str) -> usize {
     if let Some((start, _)) = lenient::last_fence(text) {
@@ -406,14 +406,14 @@ fn tail(text: &str) -> usize {
 
 /// Whether a text ends with a tag, at the beginning of a line, that announces a call.
 fn opens_a_call(text: &str) -> bool {
-    const WORDS: [&str; 4] = ["tool", "call", "function", "action"];
+    const CALL_LABELS: [&str; 4] = ["tool", "call", "function", "action"];
     let line = text.rsplit('\n').next().unwrap_or(text).trim();
     let tag = line.strip_prefix('<').and_then(|tag| tag.strip_suffix('>'));
-    let announces = |tag: &str| WORDS.iter().any(|word| tag.contains(word));
+    let announces = |tag: &str| CALL_LABELS.iter().any(|word| tag.contains(word));
     line == "[TOOL_CALLS]" || tag.is_some_and(|tag| !tag.contains(['<', '/']) && announces(tag))
 }
 
-/// Whether a text is nothing but white space and tags.
+/// Whether a text is only white space and tags.
 fn is_tags(text: &str) -> bool {
     let mut rest = text.trim();
     while let Some(inner) = rest.strip_prefix('<') {
@@ -428,15 +428,15 @@ fn is_tags(text: &str) -> bool {
     rest.is_empty() || rest == "[TOOL_CALLS]" || rest == ","
 }
 
-/// What an object says that was announced as an action.
-fn object_call(object: &Value, tools: &[Arc<ToolSpec>]) -> Option<Said> {
+/// The meaning of an object that was announced as an action.
+fn object_call(object: &Value, tools: &[Arc<ToolSpec>]) -> Option<Parsed> {
     if let Some(answer) = object.get("final_answer") {
-        return Some(Said::Answer(words(answer)));
+        return Some(Parsed::Answer(prose(answer)));
     }
     let (name, input) = parts(object)?;
     let is_final = |end: &&str| name.eq_ignore_ascii_case(end);
     if ["final answer", "final_answer"].iter().any(is_final) {
-        return Some(Said::Answer(input.map(words).unwrap_or_default()));
+        return Some(Parsed::Answer(input.map(prose).unwrap_or_default()));
     }
     let arguments = match input {
         None => "{}".to_owned(),
@@ -446,8 +446,8 @@ fn object_call(object: &Value, tools: &[Arc<ToolSpec>]) -> Option<Said> {
     Some(calls(vec![(name.to_owned(), arguments)], ""))
 }
 
-/// Whether an object that was not announced is a call all the same: it names a tool that there is,
-/// and has arguments. An answer may be an object as well.
+/// Whether an object that was not announced is a call all the same: the object names a known tool, and has
+/// arguments. An answer may be an object as well.
 fn is_call(object: &Value, tools: &[Arc<ToolSpec>]) -> bool {
     let is_known = |name: &str| tools.iter().any(|spec| spec.name == name);
     parts(object).is_some_and(|(name, input)| is_known(name) && input.is_some())
@@ -479,20 +479,20 @@ fn parts(object: &Value) -> Option<(&str, Option<&Value>)> {
     Some((name, input))
 }
 
-fn words(value: &Value) -> String {
+fn prose(value: &Value) -> String {
     value
         .as_str()
         .map_or_else(|| value.to_string(), str::to_owned)
 }
 
-fn calls(found: Vec<(String, String)>, words: &str) -> Said {
+fn calls(found: Vec<(String, String)>, prose: &str) -> Parsed {
     let calls = found.into_iter().map(|(name, arguments)| ResponseCall {
         provider_id: String::new(),
         name,
         arguments,
     });
-    Said::Calls {
-        words: words.trim_end().to_owned(),
+    Parsed::Calls {
+        prose: prose.trim_end().to_owned(),
         calls: calls.collect(),
     }
 }

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Seconds, Then};
+use super::{FollowUp, Seconds};
 use crate::{
     BoxFuture, Tool, ToolSpec,
     event::{CallWait, Failure},
@@ -87,8 +87,9 @@ impl Tool for AskHuman {
                 name: format!("human.{}", context.step),
                 prompt: Some(prompt),
                 until_micros: timeout_seconds.map(|timeout| timeout.after(context.now_micros)),
+                resume: None,
             };
-            Ok(Then::Wait(wait).into())
+            Ok(FollowUp::Wait(wait).into())
         })
     }
 }

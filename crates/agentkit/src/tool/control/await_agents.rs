@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Seconds, Then};
+use super::{FollowUp, Seconds};
 use crate::{
     BoxFuture, Tool, ToolSpec,
     event::{CallWait, Failure},
@@ -73,7 +73,7 @@ impl Tool for AwaitAgents {
                 tasks,
                 until_micros: timeout_seconds.map(|timeout| timeout.after(context.now_micros)),
             };
-            Ok(Then::Wait(wait).into())
+            Ok(FollowUp::Wait(wait).into())
         })
     }
 }

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Seconds, Then};
+use super::{FollowUp, Seconds};
 use crate::{
     BoxFuture, Tool, ToolSpec,
     event::{CallWait, Failure},
@@ -85,7 +85,7 @@ impl Tool for SleepUntil {
                     return Err(Failure::last("invalid_arguments", message));
                 }
             };
-            Ok(Then::Wait(CallWait::Time {
+            Ok(FollowUp::Wait(CallWait::Time {
                 until_micros,
                 length_micros,
             })

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Seconds, Then};
+use super::{FollowUp, Seconds};
 use crate::{
     BoxFuture, Tool, ToolSpec,
     event::Failure,
@@ -127,7 +127,7 @@ impl Tool for SpawnAgent {
                 max_steps,
                 timeout_micros: timeout_seconds.map(Seconds::micros),
             };
-            Ok(Then::Spawn(spawn).into())
+            Ok(FollowUp::Spawn(spawn).into())
         })
     }
 }

@@ -1,28 +1,9 @@
-use std::collections::BTreeMap;
-
-use bytes::Bytes;
-use tokio_util::sync::CancellationToken;
-
 use super::*;
 use crate::{
-    BoxFuture,
-    event::{CallKey, CallWait, StepId},
-    policy::{ConfiguredPolicy, PolicyCheck, PolicyContext},
-    tool::{BlobReader, Effect, Gate, Outcome, Registry, Spawn, ToolContext},
+    event::{CallWait, StepId},
+    policy::{ConfiguredPolicy, PolicyContext},
+    tool::{Effect, Gate, Outcome, Registry, Spawn, ToolContext},
 };
-
-struct NoBlobs;
-
-impl BlobReader for NoBlobs {
-    fn read<'a>(
-        &'a self,
-        digest: &'a str,
-        _: u64,
-        _: u64,
-    ) -> BoxFuture<'a, Result<Bytes, Failure>> {
-        Box::pin(async move { Err(Failure::last("not_found", digest)) })
-    }
-}
 
 /// Makes a call through the gate, at second 100 of 1970, as call 7.
 async fn call(name: &str, arguments: Value) -> Result<Outcome, Failure> {
@@ -36,21 +17,14 @@ async fn call(name: &str, arguments: Value) -> Result<Outcome, Failure> {
         return Err(error);
     }
     let context = ToolContext {
-        step: StepId(7),
-        key: CallKey::new([7; 16]),
-        effect: Effect::Pure,
-        workspace: "/nonexistent".into(),
-        cancel: CancellationToken::new(),
         now_micros: 100_000_000,
-        results: Arc::new(BTreeMap::new()),
-        blobs: Arc::new(NoBlobs),
-        policy: PolicyCheck::allow_all(),
+        ..ToolContext::outside_of_runs(StepId(7), Effect::Pure, "/nonexistent".into())
     };
     gate.run(name, admission.input, context).await
 }
 
-async fn then(name: &str, arguments: Value) -> Then {
-    call(name, arguments).await.unwrap().then.unwrap()
+async fn then(name: &str, arguments: Value) -> FollowUp {
+    call(name, arguments).await.unwrap().follow_up.unwrap()
 }
 
 async fn code(name: &str, arguments: Value) -> String {
@@ -64,7 +38,7 @@ async fn sleep_until_takes_a_time_or_a_length() {
         (json!({"seconds": 1.5}), 101_500_000, Some(1_500_000)),
         (json!({"seconds": 0}), 100_000_000, Some(0)),
     ] {
-        let wait = Then::Wait(CallWait::Time {
+        let wait = FollowUp::Wait(CallWait::Time {
             until_micros,
             length_micros,
         });
@@ -95,16 +69,18 @@ async fn each_question_has_a_name_of_its_own() {
         name: "human.call_7".into(),
         prompt: Some(json!({"question": "now?", "options": ["yes", "no"]})),
         until_micros: Some(160_000_000),
+        resume: None,
     };
-    assert_eq!(then("ask_human", arguments).await, Then::Wait(wait));
+    assert_eq!(then("ask_human", arguments).await, FollowUp::Wait(wait));
     let wait = CallWait::Signal {
         name: "human.call_7".into(),
         prompt: Some(json!({"question": "why?"})),
         until_micros: None,
+        resume: None,
     };
     assert_eq!(
         then("ask_human", json!({"question": "why?"})).await,
-        Then::Wait(wait)
+        FollowUp::Wait(wait)
     );
     for arguments in [
         json!({}),
@@ -131,7 +107,7 @@ async fn spawn_agent_passes_on_what_it_is_told() {
         max_steps: Some(6),
         timeout_micros: Some(2_000_000),
     };
-    assert_eq!(then("spawn_agent", arguments).await, Then::Spawn(spawn));
+    assert_eq!(then("spawn_agent", arguments).await, FollowUp::Spawn(spawn));
     let goal = "add".to_owned();
     let spawn = Spawn {
         goal,
@@ -139,7 +115,7 @@ async fn spawn_agent_passes_on_what_it_is_told() {
     };
     assert_eq!(
         then("spawn_agent", json!({"goal": "add"})).await,
-        Then::Spawn(spawn)
+        FollowUp::Spawn(spawn)
     );
     assert_eq!(
         code("spawn_agent", json!({"goal": ""})).await,
@@ -154,7 +130,7 @@ async fn await_agents_waits_for_all_of_them() {
         until_micros: Some(101_000_000),
     };
     let arguments = json!({"tasks": ["a", "b"], "timeout_seconds": 1});
-    assert_eq!(then("await_agents", arguments).await, Then::Wait(wait));
+    assert_eq!(then("await_agents", arguments).await, FollowUp::Wait(wait));
     assert_eq!(
         code("await_agents", json!({"tasks": []})).await,
         "invalid_arguments"

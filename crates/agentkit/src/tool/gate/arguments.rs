@@ -11,17 +11,17 @@ const MAX_BYTES: usize = 1024 * 1024;
 /// How deep objects and arrays may nest. `serde_json` itself stops at 128.
 const MAX_DEPTH: usize = 64;
 /// How much is kept of arguments that are too large, in bytes.
-const KEPT: usize = 4 * 1024;
+const RAW_LIMIT: usize = 4 * 1024;
 
 /// Arguments that are not JSON within the limits.
 pub(super) struct Malformed {
     /// Their text, or the beginning of it.
     pub(super) kept: String,
-    /// What to tell the model.
+    /// The failure for the model.
     pub(super) error: Failure,
 }
 
-/// The arguments as JSON; none at all count as `{}`.
+/// The arguments as JSON; empty arguments count as `{}`.
 pub(super) fn parse(raw: &str) -> Result<Value, Malformed> {
     if raw.trim().is_empty() {
         return Ok(Value::Object(serde_json::Map::new()));
@@ -31,11 +31,11 @@ pub(super) fn parse(raw: &str) -> Result<Value, Malformed> {
             "they have {} bytes, and {MAX_BYTES} is the limit",
             raw.len()
         );
-        return Err(malformed(prefix(raw, KEPT), &reason));
+        return Err(malformed(prefix(raw, RAW_LIMIT), &reason));
     }
     if values::may_be_too_many(raw) {
         let reason = format!("they hold more than {} values", values::MAX_VALUES);
-        return Err(malformed(prefix(raw, KEPT), &reason));
+        return Err(malformed(prefix(raw, RAW_LIMIT), &reason));
     }
     let value = serde_json::from_str(raw)
         .map_err(|error| malformed(raw, &format!("they are not valid JSON: {error}")))?;
@@ -46,10 +46,10 @@ pub(super) fn parse(raw: &str) -> Result<Value, Malformed> {
     Ok(value)
 }
 
-/// What is kept of arguments that were not read.
+/// The stored part of unreadable arguments.
 pub(super) fn kept(raw: &str) -> &str {
     match raw.len() > MAX_BYTES {
-        true => prefix(raw, KEPT),
+        true => prefix(raw, RAW_LIMIT),
         false => raw,
     }
 }
@@ -75,7 +75,7 @@ fn nests_deeper(value: &Value, levels: usize) -> bool {
     }
 }
 
-/// What to tell the model of arguments that were not accepted.
+/// The failure for the model about refused arguments.
 pub(super) fn refused(entry: &Entry, error: &CheckError) -> Failure {
     let name = &entry.spec.name;
     match error {

@@ -1,4 +1,4 @@
-//! Keeps results within bounds: small ones are shown, large ones kept apart with a preview.
+//! Keeps results within bounds: small results are shown, large results stored apart with a preview.
 
 use std::{
     io::{self, Write},
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{
     GateLimits, Outcome,
-    parts::{self, Kept},
+    parts::{self, StoredParts},
 };
 use crate::{
     event::{Failure, FileDelta, Handle, StepId},
@@ -57,7 +57,7 @@ pub(super) fn failure(mut failure: Failure) -> Failure {
     failure
 }
 
-/// Caps what a tool returned.
+/// Caps a tool's output.
 pub(super) fn output(
     name: &str,
     output: ToolOutput,
@@ -87,13 +87,13 @@ pub(super) fn output(
 
     let mut kept = parts::keep(output.parts);
     let content = kept.content(output.content);
-    let shown = |output: Value, kept: Kept| Outcome {
+    let shown = |output: Value, kept: StoredParts| Outcome {
         output,
         handle: None,
         parts: kept.parts,
         blobs: kept.blobs,
         files: Vec::new(),
-        then: None,
+        follow_up: None,
     };
     let text = match content {
         Value::String(text) if text.len() > limits.max_result => {
@@ -103,7 +103,7 @@ pub(super) fn output(
         Value::String(text) => {
             return Ok(Outcome {
                 files,
-                then: output.then,
+                follow_up: output.follow_up,
                 ..shown(text.into(), kept)
             });
         }
@@ -113,7 +113,7 @@ pub(super) fn output(
             if size <= limits.inline_limit {
                 return Ok(Outcome {
                     files,
-                    then: output.then,
+                    follow_up: output.follow_up,
                     ..shown(content, kept)
                 });
             }
@@ -137,7 +137,7 @@ pub(super) fn output(
     Ok(Outcome {
         handle: Some((handle, Bytes::from(text))),
         files,
-        then: output.then,
+        follow_up: output.follow_up,
         ..shown(start, kept)
     })
 }

@@ -1,4 +1,4 @@
-//! Keeps the parts of a result within bounds, and says in words what they are.
+//! Keeps the parts of a result within bounds, and describes them in words.
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -9,29 +9,29 @@ use crate::{
     tool::{OutputPart, digest_hex},
 };
 
-/// The most parts of a result; what comes after them is left out.
+/// The most parts of a result; further parts are left out.
 const MAX_PARTS: usize = 32;
 /// The most bytes of an image or a recording: more than that no provider takes in base64.
 const MAX_MEDIA: usize = 3_750_000;
 /// The most bytes of a link's words, each.
-const MAX_WORDS: usize = 2 * 1024;
+const MAX_DESCRIPTION: usize = 2 * 1024;
 
 /// The parts of a result as they are recorded.
-pub(super) struct Kept {
+pub(super) struct StoredParts {
     pub(super) parts: Vec<ContentPart>,
     pub(super) blobs: Vec<(String, Bytes)>,
-    /// What the parts are, in words: for whoever is shown no parts.
-    pub(super) words: String,
-    /// What had to be left out of them.
+    /// The parts in words: for readers who see no parts.
+    pub(super) description: String,
+    /// The description of left-out parts.
     pub(super) left_out: String,
 }
 
 /// Caps the parts of a result.
-pub(super) fn keep(output: Vec<OutputPart>) -> Kept {
-    let mut kept = Kept {
+pub(super) fn keep(output: Vec<OutputPart>) -> StoredParts {
+    let mut kept = StoredParts {
         parts: Vec::new(),
         blobs: Vec::new(),
-        words: String::new(),
+        description: String::new(),
         left_out: String::new(),
     };
     let more = output.len().saturating_sub(MAX_PARTS);
@@ -44,15 +44,15 @@ pub(super) fn keep(output: Vec<OutputPart>) -> Kept {
     kept
 }
 
-impl Kept {
+impl StoredParts {
     fn add(&mut self, part: OutputPart) {
         match part {
             OutputPart::Text(text) => {
-                self.say(&text);
+                self.describe(&text);
                 self.parts.push(ContentPart::Text { text });
             }
             OutputPart::Structured(value) => {
-                self.say(&value.to_string());
+                self.describe(&value.to_string());
                 self.parts.push(ContentPart::Structured { value });
             }
             OutputPart::ResourceLink {
@@ -61,10 +61,11 @@ impl Kept {
                 description,
                 media_type,
             } => {
-                let cut = |text: String| text[..text.floor_char_boundary(MAX_WORDS)].to_owned();
+                let cut =
+                    |text: String| text[..text.floor_char_boundary(MAX_DESCRIPTION)].to_owned();
                 let (uri, name) = (cut(uri), name.map(cut));
                 let called = name.as_deref().unwrap_or("a resource");
-                self.say(&format!("[{called}: {uri}]"));
+                self.describe(&format!("[{called}: {uri}]"));
                 self.parts.push(ContentPart::ResourceLink {
                     uri,
                     name,
@@ -93,7 +94,7 @@ impl Kept {
             ));
             return;
         }
-        self.say(&format!("[{what}: {media_type}, {size} bytes]"));
+        self.describe(&format!("[{what}: {media_type}, {size} bytes]"));
         let media = Media {
             media_type,
             digest: digest_hex(&bytes),
@@ -106,16 +107,16 @@ impl Kept {
         });
     }
 
-    fn leave_out(&mut self, words: &str) {
-        self.left_out.push_str(words);
-        self.say(words);
+    fn leave_out(&mut self, description: &str) {
+        self.left_out.push_str(description);
+        self.describe(description);
     }
 
-    fn say(&mut self, words: &str) {
-        if !self.words.is_empty() {
-            self.words.push('\n');
+    fn describe(&mut self, description: &str) {
+        if !self.description.is_empty() {
+            self.description.push('\n');
         }
-        self.words.push_str(words);
+        self.description.push_str(description);
     }
 
     /// Without the parts that the words hold as well: the words are kept apart as a whole.
@@ -128,11 +129,11 @@ impl Kept {
         });
     }
 
-    /// What is shown for a result with these parts: its own content, and what was left out of the parts;
-    /// without content of its own, what they are in words.
+    /// The shown content of a result with these parts: its own content, and a note about left-out parts;
+    /// without content of its own, the parts in words.
     pub(super) fn content(&self, content: Value) -> Value {
         match content {
-            Value::Null if !self.words.is_empty() => self.words.as_str().into(),
+            Value::Null if !self.description.is_empty() => self.description.as_str().into(),
             content if self.left_out.is_empty() => content,
             Value::String(text) => format!("{text}\n{}", self.left_out).into(),
             content => format!("{content}\n{}", self.left_out).into(),
@@ -186,9 +187,9 @@ mod tests {
                 OutputPart::Structured(json!({"n": 1})),
             ],
         );
-        let words = "a chart\n[image: image/png, 8 bytes]\n[audio: audio/wav, 4 bytes]\n[table: \
+        let description = "a chart\n[image: image/png, 8 bytes]\n[audio: audio/wav, 4 bytes]\n[table: \
                      https://a.example/t.csv]\n{\"n\":1}";
-        assert_eq!(outcome.output, json!(words));
+        assert_eq!(outcome.output, json!(description));
         assert_eq!(outcome.parts.len(), 5);
         let digests: Vec<_> = outcome
             .parts
@@ -233,7 +234,7 @@ mod tests {
                 .ends_with("[8 more parts are left out]")
         );
         let outcome = capped(Value::Null, vec![link("x".repeat(100_000))]);
-        assert!(serde_json::to_vec(&outcome.parts).unwrap().len() < 2 * MAX_WORDS);
+        assert!(serde_json::to_vec(&outcome.parts).unwrap().len() < 2 * MAX_DESCRIPTION);
     }
 
     #[test]

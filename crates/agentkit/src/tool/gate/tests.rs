@@ -1,19 +1,12 @@
 use std::{
-    collections::BTreeMap,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
 use serde_json::json;
-use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::{
-    BoxFuture, Tool, ToolSpec,
-    event::{CallKey, StepId},
-    policy::{ConfiguredPolicy, PolicyCheck},
-    tool::{BlobReader, digest_hex},
-};
+use crate::{BoxFuture, Tool, ToolSpec, event::StepId, policy::ConfiguredPolicy, tool::digest_hex};
 
 /// A tool that does what a closure says.
 struct Does<F>(ToolSpec, F);
@@ -34,31 +27,8 @@ where
     }
 }
 
-struct NoBlobs;
-
-impl BlobReader for NoBlobs {
-    fn read<'a>(
-        &'a self,
-        digest: &'a str,
-        _: u64,
-        _: u64,
-    ) -> BoxFuture<'a, Result<Bytes, Failure>> {
-        Box::pin(async move { Err(Failure::last("not_found", digest)) })
-    }
-}
-
 fn context() -> ToolContext {
-    ToolContext {
-        step: StepId(7),
-        key: CallKey::new([7; 16]),
-        effect: Effect::Write,
-        workspace: "/nonexistent".into(),
-        cancel: CancellationToken::new(),
-        now_micros: 0,
-        results: Arc::new(BTreeMap::new()),
-        blobs: Arc::new(NoBlobs),
-        policy: PolicyCheck::allow_all(),
-    }
+    ToolContext::outside_of_runs(StepId(7), Effect::Write, "/nonexistent".into())
 }
 
 fn spec(schema: Value) -> ToolSpec {
@@ -267,7 +237,7 @@ async fn shows_small_results_whole() {
                 parts: Vec::new(),
                 blobs: Vec::new(),
                 files: Vec::new(),
-                then: None,
+                follow_up: None,
             }
         );
     }
@@ -322,7 +292,7 @@ async fn refuses_results_over_the_hard_cap() {
         content: json!(null),
         files: vec![("a.txt".to_owned(), Some(Bytes::from(vec![b'x'; 40_001])))],
         parts: Vec::new(),
-        then: None,
+        follow_up: None,
     };
     for output in [
         json!("x".repeat(40_001)).into(),
@@ -359,7 +329,7 @@ async fn records_the_files_that_a_call_wrote() {
             ("old.txt".to_owned(), None),
         ],
         parts: Vec::new(),
-        then: None,
+        follow_up: None,
     };
     let files = run(&returns(output)).await.unwrap().files;
     let (written, content) = &files[0];
@@ -377,7 +347,7 @@ async fn records_the_files_that_a_call_wrote() {
             content: json!(1),
             files: vec![(path.to_owned(), None)],
             parts: Vec::new(),
-            then: None,
+            follow_up: None,
         };
         assert_eq!(
             run(&returns(output)).await.unwrap_err().code,
@@ -528,4 +498,99 @@ fn measures_text_as_json_does() {
             .map(|c| size(&format!("{cut}{c}")));
         assert!(longer.is_none_or(|longer| longer > max), "{max}: {cut:?}");
     }
+}
+
+/// Passes calls on to tools by their names.
+struct PassesOn(ToolSpec);
+
+impl Tool for PassesOn {
+    fn spec(&self) -> &ToolSpec {
+        &self.0
+    }
+
+    fn permission(&self, arguments: &Value) -> Permission {
+        match arguments["tool"].as_str() {
+            Some("asked") => Permission::Ask {
+                reason: "the file asks".to_owned(),
+                terms: Default::default(),
+            },
+            Some("refused") => Permission::Deny {
+                reason: "the file refuses".to_owned(),
+            },
+            _ => Permission::Allow,
+        }
+    }
+
+    fn delegates(&self, arguments: &Value) -> Result<Option<Delegated>, Failure> {
+        match arguments["tool"].as_str() {
+            None => Err(Failure::last("invalid_arguments", "which tool?")),
+            Some(name) => Ok(Some(Delegated {
+                spec: ToolSpec::new(name, "", json!({"type": "object"})),
+                arguments: arguments["arguments"].clone(),
+            })),
+        }
+    }
+
+    fn call<'a>(
+        &'a self,
+        _: &'a ToolContext,
+        arguments: Value,
+    ) -> BoxFuture<'a, Result<ToolOutput, Failure>> {
+        Box::pin(async move { Ok(arguments.into()) })
+    }
+}
+
+/// A rule about a tool binds every way to it.
+#[tokio::test]
+async fn a_call_that_is_passed_on_is_judged_as_both() {
+    let tool = PassesOn(ToolSpec::new("proxy", "", json!({"type": "object"})));
+    let rule = |tool: &str, action, when: Vec<crate::policy::Condition>| crate::policy::Rule {
+        tool: tool.parse().unwrap(),
+        action,
+        reason: None,
+        when,
+        unless: Vec::new(),
+        expiry: None,
+        preview: None,
+    };
+    let policy = crate::policy::ConfiguredPolicy {
+        rules: vec![
+            rule("git__push", crate::policy::RuleAction::Deny, Vec::new()),
+            rule("git__tag", crate::policy::RuleAction::Ask, Vec::new()),
+        ],
+        ..crate::policy::ConfiguredPolicy::new(["proxy"])
+    };
+    let gate = Gate::new(
+        Registry::new([Arc::new(tool) as Arc<dyn Tool>]).unwrap(),
+        Arc::new(policy),
+    );
+    let admit = async |arguments: Value| {
+        gate.admit("proxy", &arguments.to_string(), &PolicyContext::default())
+            .await
+    };
+    let allowed = admit(json!({"tool": "git__log"})).await;
+    assert_eq!((allowed.error, allowed.approval), (None, None));
+    let denied = admit(json!({"tool": "git__push"})).await.error.unwrap();
+    assert_eq!(denied.code, "denied");
+    assert!(admit(json!({"tool": "git__tag"})).await.approval.is_some());
+    assert_eq!(
+        admit(json!({"tool": "asked"}))
+            .await
+            .approval
+            .unwrap()
+            .reason,
+        "the file asks"
+    );
+    assert_eq!(
+        admit(json!({"tool": "refused"}))
+            .await
+            .error
+            .unwrap()
+            .message,
+        "the file refuses"
+    );
+    assert_eq!(
+        admit(json!({})).await.error.unwrap().code,
+        "invalid_arguments"
+    );
 }

@@ -29,7 +29,7 @@ pub(super) struct Dialect {
     /// The folder of its answers.
     pub(super) name: &'static str,
     provider: Provider,
-    surface: Surface,
+    surface: ApiSurface,
     /// Where its requests go.
     path: &'static str,
     /// Where they go for a stream.
@@ -45,7 +45,7 @@ pub(super) const DIALECTS: [Dialect; 6] = [
     Dialect {
         name: "chat",
         provider: Provider::OpenAi,
-        surface: Surface::Chat,
+        surface: ApiSurface::Chat,
         path: "/v1/chat/completions",
         stream_path: "/v1/chat/completions",
         key_header: "authorization: bearer ",
@@ -55,7 +55,7 @@ pub(super) const DIALECTS: [Dialect; 6] = [
     Dialect {
         name: "openrouter",
         provider: Provider::OpenRouter,
-        surface: Surface::Chat,
+        surface: ApiSurface::Chat,
         path: "/v1/chat/completions",
         stream_path: "/v1/chat/completions",
         key_header: "authorization: bearer ",
@@ -66,7 +66,7 @@ pub(super) const DIALECTS: [Dialect; 6] = [
     Dialect {
         name: "deepseek",
         provider: Provider::OpenAi,
-        surface: Surface::Chat,
+        surface: ApiSurface::Chat,
         path: "/v1/chat/completions",
         stream_path: "/v1/chat/completions",
         key_header: "authorization: bearer ",
@@ -76,7 +76,7 @@ pub(super) const DIALECTS: [Dialect; 6] = [
     Dialect {
         name: "responses",
         provider: Provider::OpenAi,
-        surface: Surface::Responses,
+        surface: ApiSurface::Responses,
         path: "/v1/responses",
         stream_path: "/v1/responses",
         key_header: "authorization: bearer ",
@@ -91,7 +91,7 @@ pub(super) const DIALECTS: [Dialect; 6] = [
     Dialect {
         name: "messages",
         provider: Provider::Anthropic,
-        surface: Surface::Messages,
+        surface: ApiSurface::Messages,
         path: "/v1/messages",
         stream_path: "/v1/messages",
         key_header: "x-api-key: ",
@@ -105,7 +105,7 @@ pub(super) const DIALECTS: [Dialect; 6] = [
     Dialect {
         name: "generate_content",
         provider: Provider::Google,
-        surface: Surface::GenerateContent,
+        surface: ApiSurface::GenerateContent,
         path: "/v1/models/model-1:generatecontent",
         stream_path: "/v1/models/model-1:streamgeneratecontent?alt=sse",
         key_header: "x-goog-api-key: ",
@@ -224,7 +224,7 @@ async fn an_answer_is_the_same_streamed_and_whole_with_exact_usage() {
             (FinishReason::Stop, 0)
         );
         // 36 plain (or 26, and 10 written) and 64 cached tokens, and 40 answered.
-        let cost = if dialect.surface == Surface::Messages {
+        let cost = if dialect.surface == ApiSurface::Messages {
             125
         } else {
             123
@@ -292,6 +292,7 @@ pub(super) fn continued(response: &Response) -> Request {
         purpose: Purpose::Turn,
         answer: None,
         refused: None,
+        tools_left_out: Vec::new(),
     });
     let Event::ModelCompleted(stored) = Event::decode(&event.encode()).unwrap() else {
         panic!("it is what it was")
@@ -358,7 +359,7 @@ async fn opaque_parts_go_back_byte_for_byte_to_the_model_that_sent_them() {
                 }
                 assert_eq!(
                     body.matches("call_a").count() + body.matches("fc_a").count(),
-                    if dialect.surface == Surface::Responses {
+                    if dialect.surface == ApiSurface::Responses {
                         3
                     } else {
                         2
@@ -445,22 +446,22 @@ async fn results_are_sent_with_the_ids_of_their_calls() {
         let response = dialect.asked("calls", stream).await.unwrap().0.unwrap();
         let (_, body) = dialect.sent(&continued(&response), stream).await;
         let results: Vec<Value> = match dialect.surface {
-            Surface::Chat => body["messages"].as_array().unwrap()[2..].to_vec(),
-            Surface::Responses => body["input"].as_array().unwrap()[3..].to_vec(),
-            Surface::Messages => body["messages"][2]["content"].as_array().unwrap().clone(),
-            Surface::GenerateContent => body["contents"][2]["parts"].as_array().unwrap().clone(),
+            ApiSurface::Chat => body["messages"].as_array().unwrap()[2..].to_vec(),
+            ApiSurface::Responses => body["input"].as_array().unwrap()[3..].to_vec(),
+            ApiSurface::Messages => body["messages"][2]["content"].as_array().unwrap().clone(),
+            ApiSurface::GenerateContent => body["contents"][2]["parts"].as_array().unwrap().clone(),
         };
         let expected = |id: &str, name: &str| {
             let content = format!("result of {name}");
             match dialect.surface {
-                Surface::Chat => json!({"role": "tool", "tool_call_id": id, "content": content}),
-                Surface::Responses => {
+                ApiSurface::Chat => json!({"role": "tool", "tool_call_id": id, "content": content}),
+                ApiSurface::Responses => {
                     json!({"type": "function_call_output", "call_id": id, "output": content})
                 }
-                Surface::Messages => {
+                ApiSurface::Messages => {
                     json!({"type": "tool_result", "tool_use_id": id, "content": content})
                 }
-                Surface::GenerateContent => json!({"functionResponse":
+                ApiSurface::GenerateContent => json!({"functionResponse":
                     {"id": id, "name": name, "response": {"result": content}}}),
             }
         };
@@ -492,7 +493,7 @@ async fn a_rate_limit_says_how_long_to_wait() {
         assert!(error.kind.is_retryable() && !error.maybe_charged);
         let error = dialect.refused(429, "", &body).await;
         // Gemini says it in the body.
-        let said = (dialect.surface == Surface::GenerateContent).then_some(7);
+        let said = (dialect.surface == ApiSurface::GenerateContent).then_some(7);
         assert_eq!(
             error.retry_after,
             said.map(Duration::from_secs),
@@ -549,10 +550,10 @@ async fn an_answer_that_is_cut_anywhere_is_never_an_answer() {
             let events = dialect.body(case, true).unwrap();
             // The end of the answer is the event that says so; what follows it may be lost.
             let end = match dialect.surface {
-                Surface::Chat => "\"finish_reason\":\"",
-                Surface::Responses => "event: response.completed",
-                Surface::Messages => "\"stop_reason\":\"",
-                Surface::GenerateContent => "\"finishReason\"",
+                ApiSurface::Chat => "\"finish_reason\":\"",
+                ApiSurface::Responses => "event: response.completed",
+                ApiSurface::Messages => "\"stop_reason\":\"",
+                ApiSurface::GenerateContent => "\"finishReason\"",
             };
             let end = events.find(end).unwrap();
             let cuts = (0..end).step_by(97).chain([end]);

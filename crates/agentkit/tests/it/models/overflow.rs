@@ -120,7 +120,7 @@ async fn a_run_whose_conversation_may_be_too_long_makes_it_smaller_once() {
             false => send(400, refusal.to_owned()),
         });
         let server = Server::start(replies).await;
-        let mut config = at(&server, Surface::Chat, false);
+        let mut config = at(&server, ApiSurface::Chat, false);
         config.info.context_tokens = Some(12_000);
         let agent = Agent::builder(Client::new(config).unwrap())
             .tool(read())
@@ -163,7 +163,7 @@ async fn an_answer_is_not_asked_to_be_longer_than_the_context_has_room() {
         (160_000, None, None, 29_000),
     ] {
         let server = Server::bytes(response(200, "", body)).await;
-        let mut config = at(&server, Surface::Messages, false);
+        let mut config = at(&server, ApiSurface::Messages, false);
         config.info.context_tokens = Some(200_000);
         config.info.max_output_tokens = Some(64_000);
         let mut request = long(tokens);

@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use super::{conformance::continued, strict::refusals, *};
 
 /// A surface of a provider that such an answer comes from.
-pub(super) fn at(server: &Server, surface: Surface, stream: bool) -> Config {
+pub(super) fn at(server: &Server, surface: ApiSurface, stream: bool) -> Config {
     let provider = match surface {
-        Surface::Chat | Surface::Responses => Provider::OpenAi,
-        Surface::Messages => Provider::Anthropic,
-        Surface::GenerateContent => Provider::Google,
+        ApiSurface::Chat | ApiSurface::Responses => Provider::OpenAi,
+        ApiSurface::Messages => Provider::Anthropic,
+        ApiSurface::GenerateContent => Provider::Google,
     };
     let mut config = Config {
         base_url: server.url.clone(),
@@ -101,7 +101,7 @@ fn candidate(parts: &[Value]) -> String {
 }
 
 /// The answer that a body gives, and the request that goes on with it.
-async fn next_request(surface: Surface, body: &str) -> (Response, String) {
+async fn next_request(surface: ApiSurface, body: &str) -> (Response, String) {
     let streamed = body.starts_with("data");
     let bytes = match streamed {
         true => stream(body, 50),
@@ -114,7 +114,7 @@ async fn next_request(surface: Surface, body: &str) -> (Response, String) {
     (answer, server.received().remove(1).body)
 }
 
-async fn is_taken(surface: Surface, body: &str) -> (Response, Value) {
+async fn is_taken(surface: ApiSurface, body: &str) -> (Response, Value) {
     let (answer, request) = next_request(surface, body).await;
     let refusals = refusals(surface, &request);
     assert!(
@@ -186,10 +186,10 @@ async fn a_result_names_the_id_that_stands_in_its_turn() {
             .map(|id| function_call(id, "list_files", "{\"path\":\".\"}"));
         let items: Vec<Value> = std::iter::once(reasoning()).chain(calls).collect();
         for (surface, body) in [
-            (Surface::Messages, message_events(&blocks)),
-            (Surface::Messages, message(&blocks)),
-            (Surface::Responses, response_events(&items)),
-            (Surface::Responses, whole_response(&items)),
+            (ApiSurface::Messages, message_events(&blocks)),
+            (ApiSurface::Messages, message(&blocks)),
+            (ApiSurface::Responses, response_events(&items)),
+            (ApiSurface::Responses, whole_response(&items)),
         ] {
             let (answer, request) = is_taken(surface, &body).await;
             assert_eq!(answer.calls.len(), given.len());
@@ -208,7 +208,7 @@ async fn a_result_names_the_id_that_stands_in_its_turn() {
             json!({"content": null, "tool_calls": calls}),
             json!({"content": null, "tool_calls": calls, "reasoning_details": details}),
         ] {
-            is_taken(Surface::Chat, &completion(&message)).await;
+            is_taken(ApiSurface::Chat, &completion(&message)).await;
         }
     }
 }
@@ -222,9 +222,13 @@ async fn a_conversation_from_elsewhere_has_ids_that_every_server_takes() {
         tool_use("", "list_files", json!({})),
     ];
     let server = Server::bytes(response(200, "", &message(&blocks))).await;
-    let config = at(&server, Surface::Messages, false);
+    let config = at(&server, ApiSurface::Messages, false);
     let answer = call(config, &question()).await.0.unwrap();
-    for surface in [Surface::Chat, Surface::Responses, Surface::Messages] {
+    for surface in [
+        ApiSurface::Chat,
+        ApiSurface::Responses,
+        ApiSurface::Messages,
+    ] {
         let server = Server::bytes(response(200, "", "{}")).await;
         let config = at(&server, surface, false);
         call(config, &continued(&answer)).await.0.unwrap_err();
@@ -254,7 +258,7 @@ async fn a_run_with_odd_ids_completes() {
         vec![Step::Send(stream(&done, 40)), Step::Close],
     ])
     .await;
-    let client = Client::new(at(&server, Surface::Messages, true)).unwrap();
+    let client = Client::new(at(&server, ApiSurface::Messages, true)).unwrap();
     let agent = Agent::builder(client).tool(list).build().unwrap();
     assert_eq!(
         agent
@@ -266,7 +270,7 @@ async fn a_run_with_odd_ids_completes() {
     );
     let received = server.received();
     assert_eq!(received.len(), 2);
-    assert_eq!(refusals(Surface::Messages, &received[1].body), [""; 0]);
+    assert_eq!(refusals(ApiSurface::Messages, &received[1].body), [""; 0]);
 }
 
 /// `models/M4`
@@ -277,7 +281,7 @@ async fn blank_texts_do_not_go_back() {
     for blank in ["", "\n\n", " "] {
         let blocks = [thinking(), text(blank), used.clone()];
         for body in [message_events(&blocks), message(&blocks)] {
-            let (_, request) = is_taken(Surface::Messages, &body).await;
+            let (_, request) = is_taken(ApiSurface::Messages, &body).await;
             let kinds: Vec<&Value> = request["messages"][1]["content"]
                 .as_array()
                 .unwrap()
@@ -288,7 +292,7 @@ async fn blank_texts_do_not_go_back() {
         }
         // Nothing but thoughts is no turn that a server takes back.
         let blocks = [thinking(), text(blank)];
-        let (_, request) = is_taken(Surface::Messages, &message(&blocks)).await;
+        let (_, request) = is_taken(ApiSurface::Messages, &message(&blocks)).await;
         assert_eq!(
             request["messages"].as_array().unwrap().len(),
             1,
@@ -296,7 +300,7 @@ async fn blank_texts_do_not_go_back() {
         );
     }
     let (_, request) = is_taken(
-        Surface::Messages,
+        ApiSurface::Messages,
         &message(&[thinking(), text("Hm."), used]),
     )
     .await;
@@ -308,14 +312,14 @@ async fn blank_texts_do_not_go_back() {
     };
     let asked = function_call("call_a", "list_files", "{}");
     let (_, request) = is_taken(
-        Surface::Responses,
+        ApiSurface::Responses,
         &whole_response(&[reasoning(), said(""), asked]),
     )
     .await;
     assert_eq!(request["input"][1]["type"], "reasoning");
     assert_eq!(request["input"][2]["type"], "function_call");
     let (_, request) = is_taken(
-        Surface::Responses,
+        ApiSurface::Responses,
         &whole_response(&[reasoning(), said("")]),
     )
     .await;
@@ -334,7 +338,7 @@ async fn blank_texts_do_not_go_back() {
 
 /// Gemini has no name for calls without arguments but none at all.
 async fn is_taken_gemini(parts: &[Value]) -> (Response, Value) {
-    let (answer, request) = next_request(Surface::GenerateContent, &candidate(parts)).await;
+    let (answer, request) = next_request(ApiSurface::GenerateContent, &candidate(parts)).await;
     (answer, serde_json::from_str(&request).unwrap())
 }
 
@@ -361,19 +365,22 @@ async fn bad_arguments_and_impossible_names_go_back_mended() {
         let input: Value = serde_json::from_str(arguments).unwrap_or_else(|_| json!(arguments));
         let whole = [thinking(), tool_use("toolu_1", name, input)];
         for (surface, body) in [
-            (Surface::Chat, completion(&json!({"tool_calls": [called]}))),
             (
-                Surface::Chat,
+                ApiSurface::Chat,
+                completion(&json!({"tool_calls": [called]})),
+            ),
+            (
+                ApiSurface::Chat,
                 completion(&json!({"tool_calls": [called], "reasoning_details": [{"type": "x"}]})),
             ),
-            (Surface::Messages, message_events(&blocks)),
-            (Surface::Messages, message(&whole)),
+            (ApiSurface::Messages, message_events(&blocks)),
+            (ApiSurface::Messages, message(&whole)),
             (
-                Surface::Responses,
+                ApiSurface::Responses,
                 whole_response(&[reasoning(), function_call("call_a", name, arguments)]),
             ),
             (
-                Surface::Responses,
+                ApiSurface::Responses,
                 whole_response(&[function_call("call_a", name, arguments)]),
             ),
         ] {
@@ -397,14 +404,14 @@ async fn bad_arguments_and_impossible_names_go_back_mended() {
         let call =
             json!({"functionCall": {"name": name, "args": {"path": "."}}, "thoughtSignature": "s"});
         let (_, request) = is_taken(
-            Surface::GenerateContent,
+            ApiSurface::GenerateContent,
             &candidate(std::slice::from_ref(&call)),
         )
         .await;
         assert_eq!(request["contents"][1]["parts"][0], call);
     }
     let odd = json!({"functionCall": {"name": "list files", "args": "x"}, "thoughtSignature": "s"});
-    let (_, request) = is_taken(Surface::GenerateContent, &candidate(&[odd])).await;
+    let (_, request) = is_taken(ApiSurface::GenerateContent, &candidate(&[odd])).await;
     let mended = json!({"functionCall": {"name": "list_files", "args": {"invalid_arguments": "x"}},
         "thoughtSignature": "s"});
     assert_eq!(request["contents"][1]["parts"][0], mended);

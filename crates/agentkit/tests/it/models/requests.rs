@@ -23,7 +23,7 @@ const MESSAGES: &str = concat!(
     r#"{"role":"tool","tool_call_id":"call_abc","content":"a,b"},"#,
     r#"{"role":"tool","tool_call_id":"call_3","content":"invalid arguments"},"#,
     r#"{"role":"assistant","content":"42","reasoning_details":[{"type":"x", "data":"opaque"}]}],"#,
-    r#""tools":[{"type":"function","function":{"name":"read_file","description":"Reads a file.","parameters":{"type":"object"}}}]"#,
+    r#""tools":[{"type":"function","function":{"name":"read_file","description":"Reads a file.","parameters":{"properties":{},"type":"object"}}}]"#,
 );
 
 #[tokio::test]
@@ -34,6 +34,60 @@ async fn the_body_of_a_streamed_request_is_exactly_this() {
         r#"{{"model":"gpt-5",{MESSAGES},"stream":true,"stream_options":{{"include_usage":true}}}}"#
     );
     assert_eq!(server.received()[0].body, expected);
+}
+
+/// ahead-tools/4: one definition that a provider refuses costs that tool, and not the run.
+#[tokio::test]
+async fn a_tool_whose_definition_is_refused_is_left_out_from_then_on() {
+    let answer = |status, body: &str| vec![Step::Send(response(status, "", body)), Step::Close];
+    let refusal = r#"{"error":{"message":"Invalid schema for function 'odd': it is odd"}}"#;
+    let by_place = r#"{"error":{"message":"tools.1.custom.input_schema: JSON schema is invalid"}}"#;
+    let server = Server::start(vec![
+        answer(400, refusal),
+        answer(400, by_place),
+        answer(200, WHOLE),
+    ])
+    .await;
+    let client = Client::new(config(&server)).unwrap();
+    let spec = |name: &str| {
+        std::sync::Arc::new(agentkit::ToolSpec::new(name, "", json!({"type": "object"})))
+    };
+    let mut request = question();
+    request.tools = vec![spec("good"), spec("odd"), spec("other"), spec("fine")];
+    for _ in 0..2 {
+        client.call(&request, &NoDeltas).await.unwrap();
+        assert_eq!(client.tools_left_out(&request.tools), ["odd", "other"]);
+    }
+    let sent = server.received();
+    let sent: Vec<Vec<String>> = sent
+        .iter()
+        .map(|received| {
+            let body: Value = serde_json::from_str(&received.body).unwrap();
+            let tools = body["tools"].as_array().unwrap().iter();
+            tools
+                .map(|tool| tool["function"]["name"].as_str().unwrap().to_owned())
+                .collect()
+        })
+        .collect();
+    let all = ["good", "odd", "other", "fine"];
+    assert_eq!(
+        sent,
+        [
+            &all[..],
+            &["good", "other", "fine"],
+            &["good", "fine"],
+            &["good", "fine"]
+        ]
+    );
+    // A refusal about anything else is told as before.
+    let server = Server::start(vec![answer(
+        400,
+        r#"{"error":{"message":"tools are not supported"}}"#,
+    )])
+    .await;
+    let client = Client::new(config(&server)).unwrap();
+    client.call(&request, &NoDeltas).await.unwrap_err();
+    assert_eq!(server.received().len(), 1);
 }
 
 #[tokio::test]

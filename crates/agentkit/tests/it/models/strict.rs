@@ -3,21 +3,21 @@
 
 use std::collections::HashSet;
 
-use agentkit::model::client::Surface;
+use agentkit::model::client::ApiSurface;
 use serde_json::Value;
 
 /// What is wrong with a request; nothing if a strict server takes it.
-pub(crate) fn refusals(surface: Surface, body: &str) -> Vec<String> {
+pub(crate) fn refusals(surface: ApiSurface, body: &str) -> Vec<String> {
     let body: Value = match serde_json::from_str(body) {
         Ok(body) => body,
         Err(error) => return vec![format!("the body is no JSON: {error}")],
     };
     let mut server = Server::default();
     match surface {
-        Surface::Chat => server.chat(&body),
-        Surface::Responses => server.responses(&body),
-        Surface::Messages => server.messages(&body),
-        Surface::GenerateContent => server.generate_content(&body),
+        ApiSurface::Chat => server.chat(&body),
+        ApiSurface::Responses => server.responses(&body),
+        ApiSurface::Messages => server.messages(&body),
+        ApiSurface::GenerateContent => server.generate_content(&body),
     }
     server.end();
     server.refusals

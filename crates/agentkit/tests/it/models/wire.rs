@@ -7,7 +7,7 @@ use super::{replay::at, *};
 
 /// What an answer gives, and the words that came on the way. Text that begins with `{` or `[` comes
 /// whole, anything else as a stream.
-async fn read(surface: Surface, body: &str) -> (Result<Response, ModelError>, String) {
+async fn read(surface: ApiSurface, body: &str) -> (Result<Response, ModelError>, String) {
     let is_whole = body.starts_with(['{', '[']);
     let bytes = match is_whole {
         true => response(200, "", body),
@@ -17,7 +17,7 @@ async fn read(surface: Surface, body: &str) -> (Result<Response, ModelError>, St
     call(at(&server, surface, !is_whole), &question()).await
 }
 
-async fn good(surface: Surface, body: &str) -> Response {
+async fn good(surface: ApiSurface, body: &str) -> Response {
     let (response, told) = read(surface, body).await;
     let response = response.unwrap_or_else(|error| panic!("{surface:?} {body}\n{error}"));
     if response.calls.is_empty() {
@@ -26,7 +26,7 @@ async fn good(surface: Surface, body: &str) -> Response {
     response
 }
 
-async fn bad(surface: Surface, body: &str) -> ModelError {
+async fn bad(surface: ApiSurface, body: &str) -> ModelError {
     let (response, _) = read(surface, body).await;
     match response {
         Ok(response) => panic!("{surface:?} {body}\n{response:?}"),
@@ -103,11 +103,17 @@ async fn arguments_are_those_that_came_wherever_they_came() {
                 let mut all = vec![STARTED, &first];
                 all.extend(&middle);
                 all.extend(last.as_deref());
-                let response =
-                    good(Surface::Responses, &events(&[&all[..], &[DONE]].concat())).await;
+                let response = good(
+                    ApiSurface::Responses,
+                    &events(&[&all[..], &[DONE]].concat()),
+                )
+                .await;
                 assert_eq!(asked(&response), [("list_files", path)], "{all:?}");
-                let response =
-                    good(Surface::Responses, &events(&[&all[..], &[&whole]].concat())).await;
+                let response = good(
+                    ApiSurface::Responses,
+                    &events(&[&all[..], &[&whole]].concat()),
+                )
+                .await;
                 assert_eq!(asked(&response), [("list_files", path)], "{all:?}");
             }
         }
@@ -117,17 +123,21 @@ async fn arguments_are_those_that_came_wherever_they_came() {
         &[STARTED, &whole][..],
         &[STARTED, &added(""), &done(""), &whole],
     ] {
-        let response = good(Surface::Responses, &events(all)).await;
+        let response = good(ApiSurface::Responses, &events(all)).await;
         assert_eq!(asked(&response), [("list_files", path)]);
     }
     let response = good(
-        Surface::Responses,
+        ApiSurface::Responses,
         &events(&[STARTED, &added(""), &done(""), DONE]),
     )
     .await;
     assert_eq!(asked(&response), [("list_files", "{}")]);
     // Of a call that nobody names, nothing is known.
-    let error = bad(Surface::Responses, &events(&[STARTED, &told(by_id), DONE])).await;
+    let error = bad(
+        ApiSurface::Responses,
+        &events(&[STARTED, &told(by_id), DONE]),
+    )
+    .await;
     assert!(error.message.contains("without a name"), "{error}");
 }
 
@@ -154,7 +164,7 @@ async fn pieces_of_arguments_belong_to_their_call() {
         ];
         let mut all: Vec<&str> = all.iter().map(String::as_str).collect();
         all.push(DONE);
-        let response = good(Surface::Responses, &events(&all)).await;
+        let response = good(ApiSurface::Responses, &events(&all)).await;
         assert_eq!(asked(&response), [("a", "{\"x\":1}"), ("b", "{\"y\":2}")]);
     }
 }
@@ -170,18 +180,18 @@ async fn an_empty_object_at_the_beginning_is_no_argument() {
             r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{\"p\":"}}]}}]}"#,
             r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"1}"}}]},"finish_reason":"tool_calls"}]}"#,
         ];
-        let response = good(Surface::Chat, &events(&[&first, pieces[0], pieces[1]])).await;
+        let response = good(ApiSurface::Chat, &events(&[&first, pieces[0], pieces[1]])).await;
         assert_eq!(asked(&response), [("x", "{\"p\":1}")], "{begin}");
     }
     let error = bad(
-        Surface::GenerateContent,
+        ApiSurface::GenerateContent,
         r#"{"candidates":[{"content":{"parts":[{"functionCall":{"name":"x","partialArgs":[{"jsonPath":"$.p"}],"willContinue":true}}]},"finishReason":"STOP"}]}"#,
     )
     .await;
     assert!(error.message.contains("in pieces"), "{error}");
     let piece = r#"{"type":"content_block_delta","index":3,"delta":{"type":"input_json_delta","partial_json":"{}"}}"#;
     let stop = r#"{"type":"message_delta","delta":{"stop_reason":"tool_use"}}"#;
-    let error = bad(Surface::Messages, &events(&[piece, stop])).await;
+    let error = bad(ApiSurface::Messages, &events(&[piece, stop])).await;
     assert_eq!(
         error.kind,
         agentkit::model::ModelErrorKind::MalformedResponse
@@ -273,7 +283,7 @@ async fn no_words_are_said_twice_and_none_are_lost() {
     for stream in &streams {
         let mut all = vec![STARTED];
         all.extend(stream.iter().map(String::as_str));
-        let response = good(Surface::Responses, &events(&all)).await;
+        let response = good(ApiSurface::Responses, &events(&all)).await;
         assert_eq!(response.content, "Hello", "{all:?}");
     }
     // An event that comes twice is told by its number; numbers that are all the same tell nothing.
@@ -292,7 +302,7 @@ async fn no_words_are_said_twice_and_none_are_lost() {
         let all: Vec<&str> = all.iter().map(String::as_str).collect();
         let first = r#"{"type":"response.created","sequence_number":0,"response":{"id":"r"}}"#;
         let body = events(&[&[first], &all[..], &[DONE]].concat());
-        assert_eq!(good(Surface::Responses, &body).await.content, said);
+        assert_eq!(good(ApiSurface::Responses, &body).await.content, said);
     }
 }
 
@@ -321,24 +331,24 @@ async fn half_a_character_costs_no_answer() {
     ] {
         let finish = r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#;
         let body = events(&[&chat(first), &chat(second), finish]);
-        assert_eq!(good(Surface::Chat, &body).await.content, text);
+        assert_eq!(good(ApiSurface::Chat, &body).await.content, text);
         let body = events(&[&responses(first), &responses(second), DONE]);
-        assert_eq!(good(Surface::Responses, &body).await.content, text);
+        assert_eq!(good(ApiSurface::Responses, &body).await.content, text);
         let body = events(&[block, &messages(first), &messages(second), stop]);
-        assert_eq!(good(Surface::Messages, &body).await.content, text);
+        assert_eq!(good(ApiSurface::Messages, &body).await.content, text);
         let finish = r#"{"candidates":[{"content":{"parts":[]},"finishReason":"STOP"}]}"#;
         let body = events(&[&gemini(first), &gemini(second), finish]);
-        let response = good(Surface::GenerateContent, &body).await;
+        let response = good(ApiSurface::GenerateContent, &body).await;
         assert_eq!(response.content, text);
         assert!(!response.parts.unwrap().to_string().contains("\\ud"));
     }
     // In a whole answer, in the arguments of a call, and in thoughts that go back.
     let body = r#"{"choices":[{"message":{"content":"Hi \ud83d","tool_calls":[{"id":"a","function":{"name":"x","arguments":"{\"t\":\"\\ud83d\"}"}}]},"finish_reason":"tool_calls"}]}"#;
-    let response = good(Surface::Chat, body).await;
+    let response = good(ApiSurface::Chat, body).await;
     assert_eq!(response.content, "Hi \u{fffd}");
     assert_eq!(asked(&response), [("x", "{\"t\":\"\\ufffd\"}")]);
     let body = r#"{"type":"message","content":[{"type":"thinking","thinking":"\ud83d","signature":"s"},{"type":"text","text":"\ude00"}],"stop_reason":"end_turn"}"#;
-    let response = good(Surface::Messages, body).await;
+    let response = good(ApiSurface::Messages, body).await;
     assert_eq!(response.content, "\u{fffd}");
     let parts = response.parts.unwrap().to_string();
     assert!(
@@ -394,22 +404,22 @@ async fn a_failure_is_heard_in_whatever_shape_it_comes() {
             format!("{words}{failure}data: [DONE]\n\n"),
             failure.to_owned(),
         ] {
-            let error = bad(Surface::Chat, &body).await;
+            let error = bad(ApiSurface::Chat, &body).await;
             assert_eq!(error.kind, kind, "{body}: {error}");
             assert!(error.message.contains("no such thing"), "{error}");
         }
         let Some(json) = failure.trim().strip_prefix("data: ") else {
             continue;
         };
-        let error = bad(Surface::Chat, json).await;
+        let error = bad(ApiSurface::Chat, json).await;
         assert_eq!(error.kind, kind, "{json}: {error}");
     }
     // Words beside an answer that never comes say why; beside one that comes, nothing.
     let stray = "data: {\"message\":\"the upstream is gone\"}\n\n";
-    let error = bad(Surface::Chat, stray).await;
+    let error = bad(ApiSurface::Chat, stray).await;
     assert!(error.message.contains("the upstream is gone"), "{error}");
     let body = format!("{stray}{words}data: [DONE]\n\n");
-    assert_eq!(good(Surface::Chat, &body).await.content, "Hi");
+    assert_eq!(good(ApiSurface::Chat, &body).await.content, "Hi");
 
     // An error status with a stream for a body.
     let body = "data: {\"error\":{\"message\":\"crashed\",\"code\":\"insufficient_quota\"}}\n\ndata: [DONE]\n\n";
@@ -432,12 +442,16 @@ async fn a_message_beside_an_empty_delta_is_the_answer() {
         let body = events(&[&format!(
             r#"{{"choices":[{{{delta}{message},"finish_reason":"stop"}}]}}"#
         )]);
-        assert_eq!(good(Surface::Chat, &body).await.content, "Hello", "{delta}");
+        assert_eq!(
+            good(ApiSurface::Chat, &body).await.content,
+            "Hello",
+            "{delta}"
+        );
         let body = events(&[&format!(
             r#"{{"choices":[{{{delta}{asking},"finish_reason":"tool_calls"}}]}}"#
         )]);
         assert_eq!(
-            asked(&good(Surface::Chat, &body).await),
+            asked(&good(ApiSurface::Chat, &body).await),
             [("x", "{}")],
             "{delta}"
         );
@@ -448,25 +462,27 @@ async fn a_message_beside_an_empty_delta_is_the_answer() {
     let call = r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"id":"a","function":{"name":"x","arguments":"{}"}}]}}]}"#;
     let end = format!(r#"{{"choices":[{{"delta":{{}},{message},"finish_reason":"stop"}}]}}"#);
     assert_eq!(
-        good(Surface::Chat, &events(&[piece, rest, &end]))
+        good(ApiSurface::Chat, &events(&[piece, rest, &end]))
             .await
             .content,
         "Hello"
     );
     assert_eq!(
-        good(Surface::Chat, &events(&[piece, &end])).await.content,
+        good(ApiSurface::Chat, &events(&[piece, &end]))
+            .await
+            .content,
         "Hello"
     );
     let end = format!(r#"{{"choices":[{{"delta":{{}},{asking},"finish_reason":"tool_calls"}}]}}"#);
     assert_eq!(
-        asked(&good(Surface::Chat, &events(&[call, &end])).await),
+        asked(&good(ApiSurface::Chat, &events(&[call, &end])).await),
         [("x", "{}")]
     );
     // A server that calls its pieces messages.
     let piece = |text: &str| format!(r#"{{"choices":[{{"message":{{"content":"{text}"}}}}]}}"#);
     let end = r#"{"choices":[{"message":{"content":""},"finish_reason":"stop"}]}"#;
     let body = events(&[&piece("ha"), &piece("ha"), end]);
-    assert_eq!(good(Surface::Chat, &body).await.content, "haha");
+    assert_eq!(good(ApiSurface::Chat, &body).await.content, "haha");
 }
 
 /// `models/M10`
@@ -492,13 +508,13 @@ async fn an_odd_field_or_event_costs_no_answer() {
         r#"{"id":7,"model":{},"choices":[{"delta":{"role":["assistant"]}}]}"#,
         r#"{"type":"x","object":{},"choices":"none"}"#,
     ] {
-        let response = good(Surface::Chat, &events(&[odd, text, odd, end, odd])).await;
+        let response = good(ApiSurface::Chat, &events(&[odd, text, odd, end, odd])).await;
         assert_eq!(response.content, "Hi", "{odd}");
         let after = format!(
             "{}data: {{oops\n\ndata: {{\"error\":\"late\"}}\n\n",
             events(&[text, end])
         );
-        assert_eq!(good(Surface::Chat, &after).await.content, "Hi");
+        assert_eq!(good(ApiSurface::Chat, &after).await.content, "Hi");
     }
     for index in ["\"0\"", "-1", "0.0", "null", "0"] {
         let piece = |arguments: &str| {
@@ -508,11 +524,15 @@ async fn an_odd_field_or_event_costs_no_answer() {
         };
         let first = piece(r#""id":"a","function":{"name":"x","arguments":"{\"p\":"}"#);
         let second = piece(r#""function":{"arguments":"1}"}"#);
-        let response = good(Surface::Chat, &events(&[&first, &second, end])).await;
+        let response = good(ApiSurface::Chat, &events(&[&first, &second, end])).await;
         assert_eq!(asked(&response), [("x", "{\"p\":1}")], "{index}");
     }
     // A document that was cut may be a piece of the answer: without it there is none.
-    let error = bad(Surface::Chat, &events(&[text, "{\"choices\":[{\"del", end])).await;
+    let error = bad(
+        ApiSurface::Chat,
+        &events(&[text, "{\"choices\":[{\"del", end]),
+    )
+    .await;
     assert!(error.message.contains("is not valid JSON"), "{error}");
 
     // Anthropic: an end without `message_stop`, with or without `[DONE]`.
@@ -528,7 +548,7 @@ async fn an_odd_field_or_event_costs_no_answer() {
         "data: {\"type\":\"error\",\"error\":{\"message\":\"late\"}}\n\n",
     ] {
         let body = format!("{}{tail}", events(&[block, text, stop]));
-        let response = good(Surface::Messages, &body).await;
+        let response = good(ApiSurface::Messages, &body).await;
         assert_eq!(
             (&*response.content, response.usage.output_tokens),
             ("Hi", 5),
@@ -545,26 +565,26 @@ async fn an_odd_field_or_event_costs_no_answer() {
         "null",
     ] {
         let response = good(
-            Surface::Messages,
+            ApiSurface::Messages,
             &events(&[odd, block, odd, text, odd, stop]),
         )
         .await;
         assert_eq!(response.content, "Hi", "{odd}");
     }
     // Words whose block did not begin.
-    let response = good(Surface::Messages, &events(&[text, stop])).await;
+    let response = good(ApiSurface::Messages, &events(&[text, stop])).await;
     assert_eq!(response.content, "Hi");
 
     // Gemini: `[DONE]` after the end.
     let text = r#"{"candidates":[{"content":{"parts":[{"text":"Hi"}]},"finishReason":"STOP"}]}"#;
-    let response = good(Surface::GenerateContent, &events(&[text, "[DONE]"])).await;
+    let response = good(ApiSurface::GenerateContent, &events(&[text, "[DONE]"])).await;
     assert_eq!(response.content, "Hi");
     for odd in [
         r#"{"candidates":{}}"#,
         r#"{"candidates":[{"content":[],"index":"0"}],"usageMetadata":7}"#,
         r#"{"promptFeedback":{"blockReason":null}}"#,
     ] {
-        let response = good(Surface::GenerateContent, &events(&[odd, text, odd])).await;
+        let response = good(ApiSurface::GenerateContent, &events(&[odd, text, odd])).await;
         assert_eq!(response.content, "Hi", "{odd}");
     }
 
@@ -577,19 +597,19 @@ async fn an_odd_field_or_event_costs_no_answer() {
         r#"{"type":"response.in_progress","response":7}"#,
         r#"{"type":"response.output_item.done"}"#,
     ] {
-        let response = good(Surface::Responses, &events(&[odd, text, odd, DONE])).await;
+        let response = good(ApiSurface::Responses, &events(&[odd, text, odd, DONE])).await;
         assert_eq!(response.content, "Hi", "{odd}");
     }
     let item = r#"{"type":"response.output_item.done","item":{"type":"message","content":"Hi"}}"#;
     assert_eq!(
-        good(Surface::Responses, &events(&[item, DONE]))
+        good(ApiSurface::Responses, &events(&[item, DONE]))
             .await
             .content,
         "Hi"
     );
     let item = r#"{"type":"response.output_item.done","item":{"type":"function_call","call_id":"a","name":"x","arguments":{"p":1}}}"#;
     assert_eq!(
-        asked(&good(Surface::Responses, &events(&[item, DONE])).await),
+        asked(&good(ApiSurface::Responses, &events(&[item, DONE])).await),
         [("x", "{\"p\":1}")]
     );
 }
@@ -652,7 +672,7 @@ async fn calls_that_share_an_index_are_not_glued() {
             .collect();
         let mut all: Vec<&str> = pieces.iter().map(String::as_str).collect();
         all.push(end);
-        let response = good(Surface::Chat, &events(&all)).await;
+        let response = good(ApiSurface::Chat, &events(&all)).await;
         assert_eq!(asked(&response), calls, "{all:?}");
     }
 }
@@ -660,7 +680,7 @@ async fn calls_that_share_an_index_are_not_glued() {
 #[tokio::test]
 async fn the_old_form_of_a_call_is_a_call() {
     let whole = r#"{"choices":[{"message":{"content":null,"function_call":{"name":"x","arguments":"{\"p\":1}"}},"finish_reason":"function_call"}]}"#;
-    let response = good(Surface::Chat, whole).await;
+    let response = good(ApiSurface::Chat, whole).await;
     assert_eq!(asked(&response), [("x", "{\"p\":1}")]);
     assert_eq!(response.finish, FinishReason::ToolCalls);
     let pieces = [
@@ -669,11 +689,11 @@ async fn the_old_form_of_a_call_is_a_call() {
         r#"{"choices":[{"delta":{"function_call":{"arguments":"1}"}},"finish_reason":"function_call"}]}"#,
     ];
     assert_eq!(
-        asked(&good(Surface::Chat, &events(&pieces)).await),
+        asked(&good(ApiSurface::Chat, &events(&pieces)).await),
         [("x", "{\"p\":1}")]
     );
     let both = r#"{"choices":[{"message":{"tool_calls":[{"id":"a","function":{"name":"x","arguments":"{}"}}],"function_call":{"name":"x","arguments":"{}"}},"finish_reason":"tool_calls"}]}"#;
-    assert_eq!(asked(&good(Surface::Chat, both).await), [("x", "{}")]);
+    assert_eq!(asked(&good(ApiSurface::Chat, both).await), [("x", "{}")]);
 }
 
 #[tokio::test]
@@ -687,7 +707,7 @@ async fn wrapped_arguments_are_unwrapped_once() {
             json!({"tool_calls": [{"id": "a", "function": {"name": "x", "arguments": arguments}}]});
         let body =
             json!({"choices": [{"message": message, "finish_reason": "tool_calls"}]}).to_string();
-        let response = good(Surface::Chat, &body).await;
+        let response = good(ApiSurface::Chat, &body).await;
         assert_eq!(
             asked(&response),
             [("x", "{\"path\": \".\"}")],
@@ -706,12 +726,12 @@ async fn thoughts_in_the_words_are_no_answer() {
         piece("\n\nHello"),
     ];
     let all: Vec<&str> = pieces.iter().map(String::as_str).chain([end]).collect();
-    assert_eq!(good(Surface::Chat, &events(&all)).await.content, "Hello");
+    assert_eq!(good(ApiSurface::Chat, &events(&all)).await.content, "Hello");
     // Beside calls they stay: some models want to see them again.
     let body = json!({"choices": [{"message": {"content": "<think>I look.</think>",
         "tool_calls": [{"id": "a", "function": {"name": "x", "arguments": "{}"}}]},
         "finish_reason": "tool_calls"}]});
-    let response = good(Surface::Chat, &body.to_string()).await;
+    let response = good(ApiSurface::Chat, &body.to_string()).await;
     assert_eq!(response.content, "<think>I look.</think>");
 }
 
@@ -747,19 +767,23 @@ async fn documents_without_a_stream_around_them_are_read() {
         format!("{first}\n{second}\n"),
         format!("[{first},\n{second}]"),
     ] {
-        assert_eq!(good(Surface::Chat, &body).await.content, "Hello", "{body}");
+        assert_eq!(
+            good(ApiSurface::Chat, &body).await.content,
+            "Hello",
+            "{body}"
+        );
     }
     for body in [
         format!("{first}\n"),
         format!("[{first}]"),
         format!("{first}\n{{\"choi"),
     ] {
-        let error = bad(Surface::Chat, &format!("{body}\n")).await;
+        let error = bad(ApiSurface::Chat, &format!("{body}\n")).await;
         assert!(error.kind.is_retryable(), "{body}: {error}");
     }
     let gemini = r#"[{"candidates":[{"content":{"parts":[{"text":"Hel"}]}}]},{"candidates":[{"content":{"parts":[{"text":"lo"}]},"finishReason":"STOP"}]}]"#;
     assert_eq!(
-        good(Surface::GenerateContent, gemini).await.content,
+        good(ApiSurface::GenerateContent, gemini).await.content,
         "Hello"
     );
 }

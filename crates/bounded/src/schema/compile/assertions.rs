@@ -1,4 +1,4 @@
-//! Keywords that look at a value and need nothing else.
+//! Keywords that look at a value alone.
 
 use serde_json::{Map, Value};
 
@@ -10,7 +10,7 @@ use crate::schema::{
     values::{self, weight},
 };
 
-/// Keywords that look at a value and need nothing else.
+/// Keywords that look at a value alone.
 pub(super) fn assertions(
     map: &Map<String, Value>,
     draft: Draft,

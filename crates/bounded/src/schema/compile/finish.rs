@@ -1,4 +1,4 @@
-//! What is looked at once the whole schema is compiled: circles, and verdicts that are kept.
+//! Checks once the whole schema is compiled: circles, and verdicts that are kept.
 
 use crate::schema::{
     SchemaError,

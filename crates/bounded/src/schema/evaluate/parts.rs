@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Evaluator, Scope, Spent, Verdict};
+use super::{Evaluator, Holds, Scope, Spent};
 use crate::schema::keyword::{NodeId, Properties};
 
 impl<'c> Evaluator<'c> {
@@ -11,7 +11,7 @@ impl<'c> Evaluator<'c> {
         all: &'c Properties,
         value: &Value,
         scope: Scope,
-    ) -> Verdict {
+    ) -> Holds {
         let Value::Object(map) = value else {
             return Ok(true);
         };
@@ -57,12 +57,7 @@ impl<'c> Evaluator<'c> {
         Ok(())
     }
 
-    pub(in crate::schema) fn names(
-        &mut self,
-        node: NodeId,
-        value: &Value,
-        scope: Scope,
-    ) -> Verdict {
+    pub(in crate::schema) fn names(&mut self, node: NodeId, value: &Value, scope: Scope) -> Holds {
         let Value::Object(map) = value else {
             return Ok(true);
         };
@@ -75,7 +70,7 @@ impl<'c> Evaluator<'c> {
     }
 
     /// Whether a property's name is valid.
-    pub(in crate::schema) fn name(&mut self, node: NodeId, name: &str, scope: Scope) -> Verdict {
+    pub(in crate::schema) fn name(&mut self, node: NodeId, name: &str, scope: Scope) -> Holds {
         self.spend(4 + name.len() as u64 / 32)?;
         let name = Value::String(name.to_owned());
         // Another name may come to stand where this one stood.
@@ -91,7 +86,7 @@ impl<'c> Evaluator<'c> {
         rest: Option<NodeId>,
         value: &Value,
         scope: Scope,
-    ) -> Verdict {
+    ) -> Holds {
         let Value::Array(items) = value else {
             return Ok(true);
         };

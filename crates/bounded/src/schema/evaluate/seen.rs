@@ -29,7 +29,7 @@ impl Seen<'_> {
 }
 
 impl<'c> Evaluator<'c> {
-    /// What the other keywords of a node have looked at.
+    /// Parts that the other keywords of a node have looked at.
     pub(in crate::schema) fn seen<'v>(
         &mut self,
         id: NodeId,
@@ -42,7 +42,7 @@ impl<'c> Evaluator<'c> {
         Ok(seen)
     }
 
-    /// Marks what a node that holds has looked at. Each node is asked once: what it marks is a union.
+    /// Marks the parts that a node that holds has looked at. Each node is asked once: what it marks is a union.
     pub(in crate::schema) fn mark<'v>(
         &mut self,
         id: NodeId,

@@ -1,15 +1,15 @@
-//! What is wrong, as sentences.
+//! Mistakes as sentences.
 
 use serde_json::Value;
 use units::nearest;
 
-use super::{Found, LISTED, SHOWN};
+use super::{EXCERPT_LIMIT, Found, LISTED};
 use crate::schema::{
     keyword::{Check, Leaf, LeafCheck},
     values::Shown,
 };
 
-/// What is wrong with a value by a keyword that looks at nothing else.
+/// The mistake of a value by a keyword that looks at the value alone.
 pub(super) fn sentences(check: &Check, value: &Value, found: &mut Found) {
     let shown = Shown(value);
     let items = |count: &u64, what: &str| match count {
@@ -136,5 +136,5 @@ pub(super) fn unknown(name: &str, known: &[&str]) -> String {
 }
 
 pub(super) fn cut(text: &str) -> &str {
-    &text[..text.floor_char_boundary(SHOWN)]
+    &text[..text.floor_char_boundary(EXCERPT_LIMIT)]
 }

@@ -70,7 +70,10 @@ fn events() -> Vec<(&'static str, TaskEvent)> {
         (
             "task.waiting.timer",
             TaskEvent::Waiting {
-                wait: Wait::Timer { until: later },
+                wait: Wait::Timer {
+                    until: later,
+                    error: None,
+                },
             },
         ),
         (

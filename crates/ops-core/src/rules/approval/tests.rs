@@ -8,7 +8,7 @@ use crate::{
 };
 
 fn open(expires_at: Option<i64>) -> Approval {
-    let asked = NewApproval {
+    let request = NewApproval {
         step: 2,
         tool: "send".into(),
         tool_digest: "t".into(),
@@ -18,8 +18,9 @@ fn open(expires_at: Option<i64>) -> Approval {
         input_schema: json!({}),
         reason: "it writes".into(),
         expires_at: expires_at.map(Micros),
+        details: Default::default(),
     };
-    ask(asked, id(1), Micros(1))
+    create(request, id(1), Micros(1))
 }
 
 fn decision(action: ApprovalAction) -> ApprovalDecision {
@@ -52,9 +53,10 @@ fn event(transition: &Transition) -> TaskEvent {
 #[test]
 fn a_decision_closes_an_approval_and_an_edit_opens_it_anew() {
     let life = running(1);
-    let judged =
-        |approval: &Approval, action| judge(approval, &life, decision(action), Micros(5)).unwrap();
-    let (denied, told) = judged(&open(None), deny());
+    let decided = |approval: &Approval, action| {
+        decide_approval(approval, &life, decision(action), Micros(5)).unwrap()
+    };
+    let (denied, told) = decided(&open(None), deny());
     assert_eq!(denied.status, ApprovalStatus::Denied);
     assert_eq!(
         (denied.note.as_deref(), denied.decided_by.as_deref()),
@@ -63,13 +65,13 @@ fn a_decision_closes_an_approval_and_an_edit_opens_it_anew() {
     assert_eq!(denied.decided_at, Some(told.after.updated_at));
     assert!(matches!(event(&told), TaskEvent::Denied { step: 2, .. }));
 
-    let (edited, told) = judged(&open(None), edit());
+    let (edited, told) = decided(&open(None), edit());
     assert_eq!(
         (edited.revision, edited.status),
         (2, ApprovalStatus::Pending)
     );
     assert_eq!(
-        (edited.decided_at, &*edited.asked.input_digest),
+        (edited.decided_at, &*edited.request.input_digest),
         (None, "j")
     );
     assert!(matches!(event(&told), TaskEvent::Edited { .. }));
@@ -78,12 +80,12 @@ fn a_decision_closes_an_approval_and_an_edit_opens_it_anew() {
         revision: Some(2),
         ..decision(ApprovalAction::Approve)
     };
-    let (_, told) = judge(&edited, &life, approve, Micros(5)).unwrap();
+    let (_, told) = decide_approval(&edited, &life, approve, Micros(5)).unwrap();
     let TaskEvent::Approved { input, .. } = event(&told) else {
         panic!("{told:?}");
     };
     assert_eq!(input, Some(json!({"to": "bob"})));
-    let (_, told) = judged(&open(None), ApprovalAction::Approve);
+    let (_, told) = decided(&open(None), ApprovalAction::Approve);
     assert!(matches!(
         event(&told),
         TaskEvent::Approved { input: None, .. }
@@ -93,15 +95,15 @@ fn a_decision_closes_an_approval_and_an_edit_opens_it_anew() {
 #[test]
 fn what_is_closed_or_was_edited_meanwhile_refuses() {
     let life = running(1);
-    let (denied, _) = judge(&open(None), &life, decision(deny()), Micros(5)).unwrap();
-    let closed = judge(&denied, &life, decision(edit()), Micros(5)).unwrap_err();
+    let (denied, _) = decide_approval(&open(None), &life, decision(deny()), Micros(5)).unwrap();
+    let closed = decide_approval(&denied, &life, decision(edit()), Micros(5)).unwrap_err();
     assert_eq!(closed, Refused::Closed(ApprovalStatus::Denied));
-    let late = judge(&open(Some(5)), &life, decision(deny()), Micros(5)).unwrap_err();
+    let late = decide_approval(&open(Some(5)), &life, decision(deny()), Micros(5)).unwrap_err();
     assert_eq!(late, Refused::Closed(ApprovalStatus::Expired));
-    let (edited, _) = judge(&open(None), &life, decision(edit()), Micros(5)).unwrap();
+    let (edited, _) = decide_approval(&open(None), &life, decision(edit()), Micros(5)).unwrap();
     let mut seen = decision(deny());
     seen.revision = Some(1);
-    let changed = judge(&edited, &life, seen.clone(), Micros(5)).unwrap_err();
+    let changed = decide_approval(&edited, &life, seen.clone(), Micros(5)).unwrap_err();
     assert_eq!(
         changed,
         Refused::Revision {
@@ -110,9 +112,9 @@ fn what_is_closed_or_was_edited_meanwhile_refuses() {
         }
     );
     seen.revision = Some(2);
-    assert!(judge(&edited, &life, seen, Micros(5)).is_ok());
+    assert!(decide_approval(&edited, &life, seen, Micros(5)).is_ok());
     // Leave without a revision is for what the step asked for: nobody has looked at the edit.
-    let blind = judge(&edited, &life, decision(ApprovalAction::Approve), Micros(5));
+    let blind = decide_approval(&edited, &life, decision(ApprovalAction::Approve), Micros(5));
     assert_eq!(
         blind.unwrap_err(),
         Refused::Revision {
@@ -120,24 +122,25 @@ fn what_is_closed_or_was_edited_meanwhile_refuses() {
             current: 2
         }
     );
-    assert!(judge(&edited, &life, decision(deny()), Micros(5)).is_ok());
+    assert!(decide_approval(&edited, &life, decision(deny()), Micros(5)).is_ok());
 }
 
 /// security.md, "Missing": an approval without a revision approved any edit.
 #[test]
 fn an_approval_without_a_revision_is_of_what_the_step_asked_for() {
     let life = running(1);
-    let judged = |approval: &Approval, action| judge(approval, &life, decision(action), Micros(5));
-    let (edited, _) = judged(&open(None), edit()).unwrap();
+    let decided =
+        |approval: &Approval, action| decide_approval(approval, &life, decision(action), Micros(5));
+    let (edited, _) = decided(&open(None), edit()).unwrap();
     assert_eq!(
-        judged(&edited, ApprovalAction::Approve).unwrap_err(),
+        decided(&edited, ApprovalAction::Approve).unwrap_err(),
         Refused::Revision {
             given: 1,
             current: 2
         }
     );
-    assert!(judged(&edited, deny()).is_ok());
-    assert!(judged(&open(None), ApprovalAction::Approve).is_ok());
+    assert!(decided(&edited, deny()).is_ok());
+    assert!(decided(&open(None), ApprovalAction::Approve).is_ok());
 }
 
 #[test]
@@ -153,6 +156,7 @@ fn approvals_lapse_in_time_and_with_their_task() {
         let lapsed = lapse(&open(expires_at), lapses, Micros(10));
         assert_eq!(lapsed, expected, "{expires_at:?} {lapses:?}");
     }
-    let (denied, _) = judge(&open(Some(5)), &running(1), decision(deny()), Micros(1)).unwrap();
+    let (denied, _) =
+        decide_approval(&open(Some(5)), &running(1), decision(deny()), Micros(1)).unwrap();
     assert_eq!(lapse(&denied, Lapse::All, Micros(10)), None);
 }

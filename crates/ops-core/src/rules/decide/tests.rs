@@ -5,7 +5,7 @@ use crate::{
     event::{ChildEnd, EffectClass, Resolution, StepKind, StepMark, StepStatus, Usage},
     id::{SessionId, TaskId},
     retry::RetryPolicy,
-    task::{StateName, TaskLimits, Ties, WaitRequest},
+    task::{Relations, StateName, TaskLimits, WaitRequest},
 };
 
 fn session() -> SessionId {
@@ -26,13 +26,14 @@ fn fresh() -> Lifecycle {
         timeout: None,
         start_by: None,
         waits_for_limits: false,
-        heard: false,
-        ties: Ties::default(),
+        external_pending: false,
+        relations: Relations::default(),
         usage: Usage::default(),
         children_usage: Usage::default(),
         started_at: None,
         updated_at: Micros(0),
         completed_at: None,
+        failure: None,
     }
 }
 
@@ -334,8 +335,11 @@ fn a_signal_wakes_who_waits_for_it_and_is_logged_for_everybody_else() {
 #[test]
 fn what_is_heard_while_a_worker_runs_ends_a_wait_that_comes_after_it() {
     let names = vec!["answer".to_owned()];
-    let heard = apply(&leased(), signal("answer"));
-    let woken = wait(&heard, WaitRequest::Signal { names, until: None });
+    let external_pending = apply(&leased(), signal("answer"));
+    let woken = wait(
+        &external_pending,
+        WaitRequest::Signal { names, until: None },
+    );
     assert_eq!(woken.state, State::Pending);
     // The next holder reads the log and has heard everything.
     let again = apply(&woken, Cause::Claim { session: session() });
@@ -348,7 +352,7 @@ fn what_is_heard_while_a_worker_runs_ends_a_wait_that_comes_after_it() {
     );
     // What a provider asks for is waited for all the same.
     assert_eq!(
-        wait(&heard, WaitRequest::Timer { until: Micros(99) })
+        wait(&external_pending, WaitRequest::Timer { until: Micros(99) })
             .state
             .due(),
         Some(Micros(99))
@@ -409,22 +413,22 @@ fn leave_wakes_the_step_that_asked_and_an_edit_does_not() {
             until: Some(Micros(50)),
         },
     );
-    let judge = |step, decided| Cause::ApprovalDecided {
+    let decide_approval = |step, decided| Cause::ApprovalDecided {
         actor: Actor::Local,
         step,
         decided,
         by: Some("ann".into()),
     };
-    let edit = judge(
+    let edit = decide_approval(
         3,
         DecidedApproval::Edited {
             input: serde_json::json!({}),
         },
     );
     assert_eq!(apply(&waiting, edit).state, waiting.state);
-    let approve = judge(5, DecidedApproval::Approved { input: None });
+    let approve = decide_approval(5, DecidedApproval::Approved { input: None });
     assert_eq!(apply(&waiting, approve).state, State::Pending);
-    let deny = judge(
+    let deny = decide_approval(
         3,
         DecidedApproval::Denied {
             reason: "no".into(),

@@ -314,17 +314,16 @@ fn a_child_that_ended_after_its_parent_is_told_as_it_ended() {
             }
             None => (running, None),
         };
-        let (result, error) = match outcome {
-            Some(Outcome::Result(result)) => (Some(result), None),
-            Some(Outcome::Error(error)) => (None, Some(error)),
-            None => (None, None),
+        let result = match outcome {
+            Some(Outcome::Result(result)) => Some(result),
+            Some(Outcome::Error(_)) | None => None,
         };
         let record = TaskRecord {
             task: new.task,
             life,
             result,
-            error,
             in_force: None,
+            left_out: crate::ports::LeftOut::default(),
         };
         child_end(id(2), Some(&record))
     };

@@ -8,11 +8,11 @@ use crate::{
         Cause, decide,
         fixtures::{after, next, ready, running},
     },
-    task::{Ties, WaitRequest},
-    time::Micros,
+    task::{Relations, WaitRequest},
+    time::{Micros, SECOND},
 };
 
-const ALL: Ties = Ties {
+const ALL: Relations = Relations {
     parent: true,
     children: true,
     approvals: true,
@@ -34,14 +34,14 @@ fn follows(before: &Lifecycle, cause: Cause) -> Vec<&'static str> {
             Follow::LapseApprovals(Lapse::All) => "approvals",
             Follow::LapseApprovals(Lapse::Overdue) => "overdue",
             Follow::CorrectApprovals { .. } => "dates",
-            Follow::TellParent(_) => "parent",
+            Follow::NotifyParent(_) => "parent",
             Follow::ReleaseKey => "key",
         })
         .collect()
 }
 
 fn linked(mut life: Lifecycle) -> Lifecycle {
-    life.ties = ALL;
+    life.relations = ALL;
     life
 }
 
@@ -138,7 +138,7 @@ fn a_parent_is_told_what_became_of_its_child() {
         follows
             .into_iter()
             .find_map(|follow| match follow {
-                Follow::TellParent(end) => Some(end),
+                Follow::NotifyParent(end) => Some(end),
                 _ => None,
             })
             .unwrap()
@@ -156,21 +156,36 @@ fn a_parent_is_told_what_became_of_its_child() {
     assert_eq!((large.result, large.stored), (None, Some(stored)));
 }
 
-/// E3: a key that waits for one queue is free for the others.
+/// engine/E3: a key that waits for one queue is free for the others.
 #[test]
 fn the_first_of_each_queue_has_a_turn() {
     let waiter = |n, queue, priority| Waiter {
         task: crate::rules::fixtures::id(n),
         queue,
         priority,
+        since: Micros(i64::from(n)),
     };
-    let turns = turns([
+    let waiters = [
         waiter(1, "a", 5),
         waiter(2, "a", 9),
         waiter(3, "b", 0),
         waiter(4, "b", 0),
         waiter(5, "a", 9),
-    ]);
-    let expected = [2, 3].map(crate::rules::fixtures::id);
-    assert_eq!(turns, expected);
+    ];
+    let slice = |from: i64, aged: bool| {
+        let mut slices = (from..).map(|second| Micros(second * SECOND));
+        slices.find(|at| claim::serves_aged(*at) == aged).unwrap()
+    };
+    let ids = |ids: [u8; 2]| ids.map(crate::rules::fixtures::id);
+    let aged_after = claim::AGED_AFTER / SECOND + 1;
+    for (at, expected) in [
+        (slice(1, false), [2, 3]),
+        (slice(1, true), [2, 3]),
+        (slice(aged_after, false), [2, 3]),
+        (slice(aged_after, true), [1, 3]),
+    ] {
+        let is_early = at < Micros(aged_after * SECOND);
+        let expected = if is_early { [2, 3] } else { expected };
+        assert_eq!(turns(waiters, at), ids(expected), "{at:?}");
+    }
 }

@@ -69,7 +69,7 @@ fn note(due: i64, outcome: RunOutcome) -> Act {
     Act::Note(ScheduleRun {
         due: Micros(due),
         at: Micros(99),
-        trigger: Trigger::Clock,
+        trigger: Trigger::Due,
         outcome,
     })
 }
@@ -78,6 +78,26 @@ fn start(run: usize, due: i64) -> Act {
     Act::Start {
         run,
         due: Micros(due),
+        cancels: false,
+    }
+}
+
+#[test]
+fn a_run_that_cancels_the_others_starts_while_they_go_on() {
+    let schedule = stored(Overlap::CancelOther);
+    let runs = [(60, None), (70, None)];
+    for busy in [false, true] {
+        let acts = fired(&schedule, busy, &[], due(&schedule), &runs);
+        let newest = Act::Start {
+            run: 1,
+            due: Micros(70),
+            cancels: busy,
+        };
+        let expected = [note(60, RunOutcome::Skipped), newest];
+        assert_eq!(acts.unwrap().acts, expected);
+        // A run that somebody asks for leaves the others alone.
+        let asked = fired(&schedule, busy, &[], Occasion::Manual, &[(65, None)]);
+        assert_eq!(asked.unwrap().acts, [start(0, 65)]);
     }
 }
 
@@ -222,7 +242,7 @@ fn a_run_that_waited_starts_once_nothing_goes_on() {
 fn a_run_that_is_asked_for_starts_whatever_goes_on() {
     let mut schedule = stored(Overlap::Skip);
     schedule.waiting = Some(Micros(30));
-    let done = fired(&schedule, true, &[5], Occasion::Asked, &[(5, None)]).unwrap();
+    let done = fired(&schedule, true, &[5], Occasion::Manual, &[(5, None)]).unwrap();
     assert_eq!(
         (done.trigger, done.acts),
         (Trigger::Manual, vec![start(0, 5)])
@@ -277,7 +297,8 @@ proptest! {
     #[test]
     fn each_date_is_noted_once(
         overlap in prop_oneof![
-            Just(Overlap::Skip), Just(Overlap::QueueOne), Just(Overlap::Allow)
+            Just(Overlap::Skip), Just(Overlap::QueueOne), Just(Overlap::Allow),
+            Just(Overlap::CancelOther)
         ],
         steps in proptest::collection::vec((1_usize..4, any::<bool>(), any::<bool>()), 1..20),
     ) {
@@ -300,9 +321,10 @@ proptest! {
                 for act in fired.acts {
                     match act {
                         Act::Note(run) => prop_assert_eq!(notes.insert(run.due, run.outcome), None),
-                        Act::Start { run, due } => {
+                        Act::Start { run, due, cancels } => {
                             prop_assert_eq!(runs[run].0, due);
-                            going_on += 1;
+                            prop_assert!(!cancels || overlap == Overlap::CancelOther);
+                            going_on = if cancels { 1 } else { going_on + 1 };
                             prop_assert_eq!(notes.insert(due, RunOutcome::Started(id(1))), None);
                         }
                         Act::Forget(due) => {

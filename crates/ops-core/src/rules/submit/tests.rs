@@ -49,7 +49,10 @@ fn a_task_begins_ready_or_with_a_delay() {
 #[test]
 fn the_links_of_a_task_are_those_that_it_was_submitted_with() {
     let mut new = new_task(1);
-    assert_eq!(submit(&new, 0, Micros(1)).life.ties, Ties::default());
+    assert_eq!(
+        submit(&new, 0, Micros(1)).life.relations,
+        Relations::default()
+    );
     new.task.concurrency_key = Some("k".into());
     new.task.parent = Some(Parent {
         task: id(2),
@@ -57,7 +60,7 @@ fn the_links_of_a_task_are_those_that_it_was_submitted_with() {
         depth_left: 0,
     });
     let life = submit(&new, 0, Micros(1)).life;
-    assert!(life.ties.key && life.ties.parent && !life.ties.children);
+    assert!(life.relations.key && life.relations.parent && !life.relations.children);
 }
 
 #[test]
@@ -111,7 +114,7 @@ fn a_child_gets_no_more_than_its_parent_has() {
 #[test]
 fn generations_end_where_the_parent_says() {
     let mut parent = new_task(1).task;
-    for (left, asked, expected) in [
+    for (left, requested, expected) in [
         (None, 5, Ok(5)),
         (Some(3), 5, Ok(2)),
         (Some(3), 1, Ok(1)),
@@ -125,7 +128,7 @@ fn generations_end_where_the_parent_says() {
         });
         let made = child(
             ChildSpec {
-                depth_left: asked,
+                depth_left: requested,
                 ..spec()
             },
             &parent,
@@ -151,12 +154,12 @@ fn a_child_is_its_parents_in_all_that_a_model_may_not_choose() {
     parent.priority = 9;
     parent.queue = "slow".into();
     let made = |agent: Option<&str>| {
-        let asked = ChildSpec {
+        let requested = ChildSpec {
             agent: agent.map(str::to_owned),
             name: Some("é".repeat(200)),
             ..spec()
         };
-        child(asked, &parent, &running(1), Micros(1))
+        child(requested, &parent, &running(1), Micros(1))
     };
     let same = made(None).unwrap();
     assert_eq!(same.task.agent_digest, parent.agent_digest);

@@ -176,9 +176,9 @@ fn a_year_of_missed_minutes_is_bounded() {
         at("2025-01-10T09:00:00Z"),
         at("2026-01-10T09:00:00Z"),
     );
-    assert_eq!((plan.runs.len(), plan.missed), (MOST_MISSED, true));
+    assert_eq!((plan.runs.len(), plan.missed), (MAX_MISSED, true));
     assert_eq!(
-        shown(&plan.runs[MOST_MISSED - 1..]),
+        shown(&plan.runs[MAX_MISSED - 1..]),
         ["2026-01-10T09:00:00Z"]
     );
 }

@@ -37,13 +37,18 @@ pub(crate) struct NoAgent(#[to_schema] Problem);
 #[response(status = 412, content_type = "application/problem+json")]
 pub(crate) struct Changed(#[to_schema] Problem);
 
+/// Agents or schedules name the agent: `agent_in_use`.
+#[derive(IntoResponses)]
+#[response(status = 409, content_type = "application/problem+json")]
+pub(crate) struct InUse(#[to_schema] Problem);
+
 /// An agent at its current version.
 #[derive(ToSchema)]
 pub(crate) struct Agent {
     name: String,
     /// SHA-256 of the definition's canonical form (RFC 8785), in hex.
     digest: String,
-    /// What it is good for.
+    /// Purpose of the agent.
     description: String,
     /// The agents that it may start.
     agents: Vec<String>,
@@ -74,11 +79,11 @@ pub(crate) struct Applied {
     #[schema(value_type = Object)]
     definition: Value,
     change: Change,
-    /// What its author should know of it, for instance that a provider has no key here.
+    /// Warnings for the author, for instance that a provider has no key here.
     warnings: Option<Vec<String>>,
 }
 
-/// What became of it.
+/// Outcome of the apply.
 #[derive(Serialize, ToSchema)]
 #[schema(as = AgentChange)]
 #[serde(rename_all = "snake_case")]
@@ -122,7 +127,7 @@ pub(crate) struct AgentVersion {
     digest: String,
     description: String,
     agents: Vec<String>,
-    /// When it was first applied.
+    /// Time of the first apply.
     #[schema(format = DateTime)]
     created_at: String,
     #[schema(value_type = Object)]
@@ -136,7 +141,7 @@ pub(crate) struct AgentVersionOutline {
     digest: String,
     description: String,
     agents: Vec<String>,
-    /// Whether new tasks get it.
+    /// Whether new tasks get this version.
     current: bool,
     #[schema(format = DateTime)]
     created_at: String,

@@ -20,7 +20,7 @@ pub(super) fn outline(out: &mut Vec<u8>, agent: &Agent) {
     view.end();
 }
 
-/// Writes an agent, and what became of it if it was applied.
+/// Writes an agent, and the outcome of its apply.
 pub(super) fn agent(out: &mut Vec<u8>, agent: &Agent, stored: Option<(Stored, &[String])>) {
     let mut view = ObjectWriter::begin(out);
     view.plain("name", &agent.version.name);
@@ -38,7 +38,7 @@ pub(super) fn agent(out: &mut Vec<u8>, agent: &Agent, stored: Option<(Stored, &[
     view.end();
 }
 
-/// Writes what an apply would store, as if it were stored now.
+/// Writes the agent that an apply would store, as if the agent were stored now.
 pub(super) fn preview(out: &mut Vec<u8>, seen: &AgentPreview, warnings: &[String], now: Micros) {
     let current = seen.current.as_ref();
     let version = AgentVersion {

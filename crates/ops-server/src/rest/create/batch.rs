@@ -12,7 +12,7 @@ use ops_engine::{Accepted, FieldError};
 use serde::de::{Deserializer as _, SeqAccess, Visitor};
 use serde_json::{Value, json, value::RawValue};
 
-use super::{Given, client_key, wish};
+use super::{Given, client_key, request};
 use crate::{
     json::{Fields, ObjectWriter},
     problem::{IDEMPOTENCY_KEY, Part, Problem},
@@ -25,13 +25,13 @@ use crate::{
     },
 };
 
-/// What one group of the store holds, with room for others beside it.
+/// Tasks of one group of the store, with room for other jobs.
 const MAX_TASKS: usize = 500;
 
 /// Accepts several tasks, each on its own account.
 ///
-/// 200 whatever becomes of them; `results` has an entry for each, in their order, and a task that is
-/// refused fails no other. Those that are accepted are on disk before the answer. Give each a
+/// The status is 200 also where tasks are refused; `results` has an entry for each, in their order, and a
+/// task that is refused fails no other. Accepted tasks are on disk before the answer. Give each a
 /// `request_id` to be able to send the batch again.
 #[utoipa::path(
     post, path = "/api/v1/tasks:batch", tag = "Tasks", operation_id = "submit_tasks",
@@ -50,18 +50,18 @@ pub(crate) async fn create(
     check_headers(&parts.headers)?;
     let body = app.bodies.json(&parts.headers, body).await?;
     let read = body.work(move |text| {
-        let mut wishes = Vec::new();
+        let mut requests = Vec::new();
         let mut parsed = Vec::new();
         for task in tasks(text)? {
-            parsed.push(read(task.as_str()).map(|(wish, given)| {
-                wishes.push(wish);
+            parsed.push(read(task.as_str()).map(|(request, given)| {
+                requests.push(request);
                 given
             }));
         }
-        Ok((wishes, parsed))
+        Ok((requests, parsed))
     });
-    let (wishes, parsed) = read.await?;
-    let submitted = app.surface.engine.submit_all(&caller, wishes).await;
+    let (requests, parsed) = read.await?;
+    let submitted = app.settings.engine.submit_all(&caller, requests).await;
     let mut submitted = submitted.into_iter();
     let outcomes: Vec<Outcome> = parsed
         .into_iter()
@@ -82,7 +82,7 @@ pub(crate) async fn create(
     Ok(answer(StatusCode::OK, write(&outcomes)))
 }
 
-/// What became of one task: it was accepted, with warnings, or refused.
+/// The outcome of one task: it was accepted, with warnings, or refused.
 type Outcome = Result<(Submitted, Vec<Part>), Problem>;
 
 /// A key stands for one task.
@@ -97,11 +97,11 @@ fn check_headers(headers: &HeaderMap) -> Result<(), Problem> {
 
 /// One task of the body.
 fn read(text: &str) -> Result<(ops_engine::Submit, Given), Problem> {
-    let mut wish = wish::parse(text)?;
-    let given = Given::of(&wish);
-    let key = wish.request_id.take();
-    wish.submit.key = key.map(|key| client_key(key, text));
-    Ok((wish.submit, given))
+    let mut request = request::parse(text)?;
+    let given = Given::of(&request);
+    let key = request.request_id.take();
+    request.submit.key = key.map(|key| client_key(key, text));
+    Ok((request.submit, given))
 }
 
 /// If the storage took none, that is the answer to the batch.
@@ -168,7 +168,8 @@ impl Kind for Tasks {
     type Value = Vec<Json>;
 
     fn read(fields: &Fields<'_>, name: &str, errors: &mut Vec<FieldError>) -> Option<Vec<Json>> {
-        let read = serde_json::Deserializer::from_str(fields.raw(name)?).deserialize_seq(Few);
+        let read =
+            serde_json::Deserializer::from_str(fields.raw(name)?).deserialize_seq(BoundedArray);
         let tasks = read.ok().filter(|tasks| !tasks.is_empty());
         if tasks.is_none() {
             let message = format!("must be an array of 1 to {MAX_TASKS} tasks");
@@ -180,15 +181,15 @@ impl Kind for Tasks {
     fn schema() -> Value {
         json!({
             "type": "array", "minItems": 1, "maxItems": MAX_TASKS,
-            "items": {"$ref": format!("#/components/schemas/{}", wish::SubmitTask::NAME)},
+            "items": {"$ref": format!("#/components/schemas/{}", request::SubmitTask::NAME)},
         })
     }
 }
 
 /// An array that is given up once it is too long.
-struct Few;
+struct BoundedArray;
 
-impl<'de> Visitor<'de> for Few {
+impl<'de> Visitor<'de> for BoundedArray {
     type Value = Vec<Json>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

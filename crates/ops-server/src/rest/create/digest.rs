@@ -1,4 +1,4 @@
-//! What releases before this one took a request for. The engine makes the digest of a submit; this one
+//! The digest of a request in releases before this release. The engine makes the digest of a submit; this one
 //! lets a client that repeats a request find the task that an older release made of it.
 
 use std::io;

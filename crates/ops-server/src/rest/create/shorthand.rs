@@ -3,10 +3,10 @@
 use ops_core::{Json, json::canonical};
 use ops_engine::FieldError;
 
-use super::wish::SubmitTask;
+use super::request::SubmitTask;
 use crate::json::pick;
 
-/// The task type of a submit that names none and has a goal.
+/// The task type of a submit that names no type and has a goal.
 pub(super) const AGENT_RUN: &str = "agent_run";
 
 /// The fields.
@@ -21,7 +21,7 @@ pub(super) struct Input {
     pub(super) json: Json,
     /// The fields that stood beside it.
     pub(super) lifted: Vec<&'static str>,
-    /// Whether it says what an agent is to do.
+    /// Whether the input has a goal for an agent.
     pub(super) has_goal: bool,
 }
 

@@ -1,5 +1,5 @@
 //! The document as a page: operations by tag, then the shapes of bodies, each with a place to link
-//! to. What the template needs to know of JSON Schema is said here.
+//! to. The template's knowledge of JSON Schema is here.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -54,7 +54,7 @@ struct Shape<'a> {
     name: &'a str,
     text: String,
     fields: Vec<Row<'a>>,
-    /// What it is, if it is no object.
+    /// The type, if the shape is no object.
     shape: String,
 }
 
@@ -141,7 +141,7 @@ fn shape<'a>(name: &'a str, schema: &'a Value) -> Shape<'a> {
     }
 }
 
-/// What a schema takes, as HTML with links to shapes.
+/// The values of a schema, as HTML with links to shapes.
 fn type_of(schema: &Value) -> String {
     if let Some(name) = schema["$ref"].as_str() {
         let name = escape(name.rsplit('/').next().unwrap_or_default());

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use utoipa::ToSchema;
 
-/// How long tasks are kept, and what would be deleted now.
+/// How long tasks are kept, and the tasks that a deletion would take now.
 #[derive(ToSchema)]
 #[schema(as = RetentionState)]
-pub(crate) struct Kept {
+pub(crate) struct RetentionCandidate {
     keep: Keep,
     /// Tasks by state.
     tasks: BTreeMap<String, u64>,
@@ -27,7 +27,7 @@ pub(crate) struct Keep {
     cancelled: Option<f64>,
 }
 
-/// What was deleted, or would be.
+/// Deleted tasks, or tasks that would be deleted.
 #[derive(ToSchema)]
 #[schema(as = RetentionRun)]
 pub(crate) struct Deleted {

@@ -18,7 +18,7 @@ pub(crate) struct Name {
     name: String,
 }
 
-/// What is computed for an answer.
+/// Values that are computed for an answer.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Preview {
@@ -37,16 +37,17 @@ pub(crate) struct NoSchedule(#[to_schema] Problem);
 #[response(status = 412, content_type = "application/problem+json")]
 pub(crate) struct ScheduleChanged(#[to_schema] Problem);
 
-/// What becomes of a run that is due while an earlier one has not ended.
+/// The fate of a run that is due while an earlier run has not ended.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Overlap {
     Skip,
     QueueOne,
     Allow,
+    CancelOther,
 }
 
-/// What becomes of runs that were due while no server ran.
+/// The fate of runs that were due while no server ran.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum CatchUp {
@@ -70,7 +71,7 @@ pub(crate) struct Schedule {
     /// Null while it is paused, and once it is never due again.
     #[schema(required, format = DateTime)]
     next_run_at: Option<String>,
-    /// When the run was due that waits for an earlier one to end.
+    /// When the run was due that waits for the end of an earlier run.
     #[schema(required, format = DateTime)]
     waiting_since: Option<String>,
     /// The next dates; of a paused one, those that it would have.
@@ -87,7 +88,7 @@ pub(crate) struct Schedule {
     warnings: Option<Vec<Part>>,
 }
 
-/// What a schedule submits.
+/// The task that a schedule submits.
 #[derive(ToSchema)]
 pub(crate) struct Template {
     task_type: String,
@@ -132,7 +133,7 @@ pub(crate) struct ScheduleList {
 pub(crate) struct Run {
     #[schema(format = DateTime)]
     due_at: String,
-    /// When it was seen to.
+    /// Time of the run.
     #[schema(format = DateTime)]
     at: String,
     trigger: Trigger,
@@ -140,7 +141,7 @@ pub(crate) struct Run {
     /// The task that was started.
     #[schema(required)]
     task_id: Option<String>,
-    /// Why it was refused.
+    /// Reason of the refusal.
     #[schema(required)]
     message: Option<String>,
 }

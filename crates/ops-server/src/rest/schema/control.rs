@@ -21,7 +21,7 @@ pub(crate) struct IdempotencyKey {
 pub(crate) struct ApprovalQuery {
     /// `pending`, `approved`, `denied`, `expired`, `void` or `all`. Default: `pending`
     status: Option<String>,
-    /// Only those of this task.
+    /// Task to filter by.
     task_id: Option<String>,
     #[param(minimum = 1, maximum = 500, default = 100)]
     limit: Option<u32>,
@@ -81,9 +81,48 @@ pub(crate) struct Approval {
     decided_at: Option<String>,
     #[schema(required)]
     decided_by: Option<String>,
-    /// Why it was denied.
+    /// Reason of a denial.
     #[schema(required)]
     note: Option<String>,
+    /// The group that is asked next; null where no rule names one.
+    #[schema(required)]
+    escalation: Option<Escalation>,
+    /// What the reviewer is shown; null where no rule declares a preview.
+    #[schema(required)]
+    preview: Option<Preview>,
+}
+
+/// An approval goes to another group if nobody answers.
+#[derive(ToSchema)]
+pub(crate) struct Escalation {
+    /// The group.
+    to: String,
+    /// From when.
+    #[schema(format = DateTime)]
+    at: String,
+    /// Whether the group is asked by now.
+    escalated: bool,
+}
+
+/// A read-only call of the machine's own that shows what an approval is about.
+#[derive(ToSchema)]
+pub(crate) struct Preview {
+    /// `pending`, `completed` or `failed`. A failed preview does not hold up the decision.
+    status: String,
+    /// The tool that looks.
+    tool: String,
+    /// Arguments of the tool.
+    input: Value,
+    /// Step of the call; null until the call has its outcome.
+    #[schema(required)]
+    step: Option<u32>,
+    /// Output of the call, or the beginning of a large output.
+    output: Value,
+    /// Why there is no output.
+    #[schema(required)]
+    error: Option<super::TaskError>,
+    /// Whether the arguments of the step were edited since.
+    outdated: bool,
 }
 
 /// Tasks that were given up.
@@ -95,14 +134,14 @@ pub(crate) struct DeadLetters {
     next_cursor: Option<String>,
 }
 
-/// What became of dead letters.
+/// Outcomes for dead letters.
 #[derive(ToSchema)]
 pub(crate) struct Redriven {
     redriven: Vec<RedrivenTask>,
     dry_run: bool,
 }
 
-/// What became of one.
+/// Outcome for one dead letter.
 #[derive(ToSchema)]
 pub(crate) struct RedrivenTask {
     /// The dead letter.
@@ -110,12 +149,12 @@ pub(crate) struct RedrivenTask {
     /// The task that goes on from it; null in a dry run and where it was refused.
     #[schema(required)]
     task_id: Option<String>,
-    /// Why it was refused.
+    /// Why the redrive was refused.
     #[schema(required)]
     error: Option<String>,
 }
 
-/// What became of many tasks.
+/// Outcomes for many tasks.
 #[derive(ToSchema)]
 pub(crate) struct Steered {
     tasks: Vec<SteeredTask>,
@@ -125,14 +164,14 @@ pub(crate) struct Steered {
     next_cursor: Option<String>,
 }
 
-/// What became of one.
+/// Outcome for one task.
 #[derive(ToSchema)]
 pub(crate) struct SteeredTask {
     task_id: String,
     /// The state that it is in now; in a dry run the one that it was found in. Null where it refused.
     #[schema(required, schema_with = super::state)]
     state: Option<String>,
-    /// Why it refused.
+    /// Why the task refused.
     #[schema(required)]
     error: Option<String>,
 }

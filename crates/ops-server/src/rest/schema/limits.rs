@@ -4,13 +4,13 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// What the run of a task does where a limit is used up.
+/// Behaviour of a task's run where a limit is used up.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum OnExhausted {
-    /// It fails.
+    /// The task fails.
     Fail,
-    /// It waits until somebody raises the limit.
+    /// The task waits until a client raises the limit.
     Wait,
 }
 

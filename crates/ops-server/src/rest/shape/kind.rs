@@ -1,4 +1,4 @@
-//! What a field may hold.
+//! Kinds of fields.
 
 use std::{collections::BTreeMap, marker::PhantomData};
 
@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 use super::Body;
 use crate::{json::Fields, time};
 
-/// What a field may hold: how it is read, and how a schema says so.
+/// A kind of field: how it is read, and how a schema says so.
 pub(in crate::rest) trait Kind {
-    /// What a handler gets.
+    /// The value that a handler gets.
     type Value: std::fmt::Debug;
 
     /// Whether the field has a value: a `null` is none.
@@ -24,7 +24,7 @@ pub(in crate::rest) trait Kind {
         fields.raw(name).is_some()
     }
 
-    /// Reads a field that has a value. What is wrong goes to `errors`.
+    /// Reads a field that has a value. Mistakes go to `errors`.
     fn read(fields: &Fields<'_>, name: &str, errors: &mut Vec<FieldError>) -> Option<Self::Value>;
 
     /// Its JSON Schema, `null` aside.
@@ -194,7 +194,7 @@ impl Kind for Time {
     }
 }
 
-/// One of the names of a domain's type.
+/// A name of a domain's type.
 pub(in crate::rest) struct Choice<T>(PhantomData<T>);
 
 impl<T: Names> Kind for Choice<T> {

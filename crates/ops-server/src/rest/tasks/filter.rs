@@ -37,7 +37,7 @@ const STATUSES: [(&str, Status); 5] = [
 pub(super) struct Parameters {
     /// Only tasks with this status.
     status: Option<schema::Status>,
-    /// Only tasks in one of these states. It may also hold several with commas between.
+    /// Only tasks in these states. A value may also hold several states with commas between.
     #[param(schema_with = schema::states)]
     state: Option<Vec<String>>,
     /// Only tasks of this agent.
@@ -54,20 +54,23 @@ pub(super) struct Parameters {
     created_before: Option<String>,
     /// Only the children of this task.
     parent: Option<String>,
+    /// `small` leaves out inputs and results of more than 8 KiB; `all` shows them.
+    #[param(inline)]
+    values: Option<Values>,
     #[param(minimum = 1, maximum = 1000, default = 1000)]
     limit: Option<u32>,
     /// `next_cursor` of the page before; the filter must be the same.
     cursor: Option<String>,
 }
 
-/// The parameters of what is done to many tasks, for the document.
+/// The parameters of commands for many tasks, for the document.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "it is described, never made")]
 pub(in crate::rest) struct ManyParameters {
     /// Only tasks with this status.
     status: Option<schema::Status>,
-    /// Only tasks in one of these states. It may also hold several with commas between.
+    /// Only tasks in these states. A value may also hold several states with commas between.
     #[param(schema_with = schema::states)]
     state: Option<Vec<String>>,
     /// Only tasks of this agent.
@@ -102,6 +105,7 @@ const KNOWN: &[&str] = &[
     "created_after",
     "created_before",
     "parent",
+    "values",
     "limit",
     "cursor",
 ];
@@ -121,18 +125,27 @@ const MANY: &[&str] = &[
     "cursor",
 ];
 
+/// Which values of tasks a list holds.
+#[derive(utoipa::ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "it is described, never made")]
+enum Values {
+    Small,
+    All,
+}
+
 /// A wish for a list.
 #[derive(Debug)]
-pub(in crate::rest) struct Wish {
+pub(in crate::rest) struct ListRequest {
     /// Which tasks.
     pub(in crate::rest) filter: TaskFilter,
     /// How many of them at most.
     pub(in crate::rest) limit: u32,
-    /// What its cursors belong to.
+    /// The list that its cursors belong to.
     pub(in crate::rest) list: cursor::List,
 }
 
-impl Wish {
+impl ListRequest {
     /// Reads the query string.
     ///
     /// # Errors
@@ -143,6 +156,14 @@ impl Wish {
         let mut filter = filter(&mut query);
         let list = cursor::List::new("tasks", tenant, &format!("{filter:?}"));
         filter.before = list.task(&mut query);
+        filter.without_large = match query.get("values") {
+            None | Some("small") => true,
+            Some("all") => false,
+            Some(_) => {
+                query.fail("values", "enum", "must be `small` or `all`");
+                true
+            }
+        };
         query.check()?;
         Ok(Self {
             filter,
@@ -179,12 +200,12 @@ impl Wish {
         let list = cursor::List::new("many tasks", tenant, &format!("{filter:?}"));
         filter.before = list.task(&mut query);
         query.check()?;
-        let wish = Self {
+        let list_request = Self {
             filter,
             limit: u32::try_from(limit).unwrap_or(u32::MAX),
             list,
         };
-        Ok((wish, dry_run))
+        Ok((list_request, dry_run))
     }
 
     /// Reads the query string of the list of dead letters.
@@ -201,6 +222,7 @@ impl Wish {
         let filter = TaskFilter {
             dead_letter: true,
             before: list.task(&mut query),
+            without_large: true,
             ..TaskFilter::default()
         };
         query.check()?;

@@ -6,7 +6,10 @@ use ops_core::{
 };
 use serde_json::{Value, json};
 
-use crate::harness::{App, event};
+use crate::{
+    harness::{App, event},
+    mcp,
+};
 
 /// A request; its method is the operation's.
 #[derive(Clone)]
@@ -60,7 +63,7 @@ impl Case {
     }
 }
 
-/// The case of an operation, with what it needs in the store.
+/// The case of an operation, with the records that it needs in the store.
 pub(super) async fn of(app: &App, operation: &str) -> Case {
     match operation {
         "submit_task" => {
@@ -350,6 +353,20 @@ pub(super) async fn of(app: &App, operation: &str) -> Case {
                 ],
             )
         }
+        "get_prompt" => {
+            let prompt =
+                |id: &str, step: &str| at(format!("/api/v1/tasks/{id}/steps/{step}/prompt"));
+            let id = in_doubt(app).await;
+            Case::new(
+                prompt(&id, "1"),
+                [
+                    prompt(NO_TASK, "1").refused(404, "task_not_found"),
+                    prompt(&id, "7").refused(404, "step_not_found"),
+                    prompt(&id, "x").refused(404, "step_not_found"),
+                    prompt(&id, "2").refused(409, "prompt_unavailable"),
+                ],
+            )
+        }
         "list_events" => {
             let events = |id: &str| at(format!("/api/v1/tasks/{id}/events"));
             let id = in_doubt(app).await;
@@ -368,6 +385,48 @@ pub(super) async fn of(app: &App, operation: &str) -> Case {
                 [export(NO_TASK).refused(404, "task_not_found")],
             )
         }
+        "list_mcp_servers" => {
+            mcp::list(app, &[("a", '1')]).await;
+            let list = |query: &str| at(format!("/api/v1/mcp/servers{query}"));
+            Case::new(list(""), [list("?x=1").refused(422, "invalid_query")])
+        }
+        "get_mcp_server" => {
+            mcp::list(app, &[("a", '1')]).await;
+            mcp::list(app, &[("a", '2'), ("b", '1')]).await;
+            let get = |name: &str| at(format!("/api/v1/mcp/servers/{name}"));
+            Case::new(
+                get("github"),
+                [
+                    get("githab").refused(404, "mcp_server_not_found"),
+                    get("github?x=1").refused(422, "invalid_query"),
+                ],
+            )
+        }
+        "approve_mcp_definition" => {
+            mcp::list(app, &[("a", '1')]).await;
+            mcp::list(app, &[("a", '2')]).await;
+            let approve = |name: &str| at(format!("/api/v1/mcp/servers/{name}/approve"));
+            let good = json!({"kind": "tool", "name": "a", "digest": mcp::digest('2')});
+            let other = json!({"kind": "tool", "name": "a", "digest": mcp::digest('3')});
+            Case::new(
+                approve("github").json(&good),
+                [
+                    approve("github")
+                        .json(&other)
+                        .refused(409, "mcp_definition_changed"),
+                    approve("github")
+                        .json(&json!({}))
+                        .refused(422, "invalid_body"),
+                    approve("githab")
+                        .json(&good)
+                        .refused(404, "mcp_server_not_found"),
+                ],
+            )
+        }
+        "reload" => Case::new(
+            at("/api/v1/reload".to_owned()),
+            [at("/api/v1/reload?tools=x".to_owned()).refused(422, "invalid_query")],
+        ),
         "list_tools" => Case::new(
             at("/api/v1/tools".to_owned()),
             [at("/api/v1/tools?tool=x".to_owned()).refused(422, "invalid_query")],
@@ -375,6 +434,7 @@ pub(super) async fn of(app: &App, operation: &str) -> Case {
         "list_agents"
         | "get_agent"
         | "apply_agent"
+        | "remove_agent"
         | "list_agent_versions"
         | "get_agent_version" => agents(app, operation).await,
         "list_schedules" => {
@@ -421,6 +481,7 @@ pub(super) async fn of(app: &App, operation: &str) -> Case {
             bad.push(at("/api/v1/schedules/nightly/runs?limit=0").refused(422, "invalid_query"));
             Case { good, bad }
         }
+        "list_budgets" => Case::new(at("/api/v1/budgets"), []),
         "get_retention" => {
             ended(app).await;
             Case::new(at("/api/v1/retention"), [])
@@ -518,6 +579,7 @@ pub(crate) async fn asking_with(app: &App, input: Value) -> String {
         input_schema: json!({"type": "object", "properties": {"to": {"type": "string"}}}),
         reason: "the policy asks for every `write`".into(),
         expires_at: None,
+        details: Default::default(),
     };
     let append = Append {
         approvals: vec![approval],
@@ -571,6 +633,25 @@ async fn agents(app: &App, operation: &str) -> Case {
             [get("?cursor=t0").refused(422, "invalid_query")],
         ),
         "get_agent" => Case::new(get("/a"), [get("/c").refused(404, "agent_not_found")]),
+        "remove_agent" => {
+            let next = json!({"definition": {"name": "d", "agents": ["b"]}}).to_string();
+            let headers = [("content-type", "application/json")];
+            let path = "/api/v1/agents/d";
+            crate::client::request(app.addr, "PUT", path, &headers, next.as_bytes()).await;
+            Case::new(
+                get("/a"),
+                [
+                    get("/c").refused(404, "agent_not_found"),
+                    get("/b").refused(409, "agent_in_use"),
+                    get("/b")
+                        .header("if-match", &format!("\"{none}\""))
+                        .refused(412, "agent_changed"),
+                    get("/b")
+                        .header("if-match", "7")
+                        .refused(422, "invalid_body"),
+                ],
+            )
+        }
         "list_agent_versions" => Case::new(
             get("/a/versions?limit=5"),
             [get("/c/versions").refused(404, "agent_not_found")],

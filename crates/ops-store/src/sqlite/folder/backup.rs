@@ -1,6 +1,7 @@
-//! Backups: one file with everything that was committed when it was begun, made while a server goes
-//! on writing; and a data folder made of such a file.
+//! Backups: one file with all data that was committed when the backup began, made while a server goes on
+//! writing; and a data folder made of such a file.
 
+mod compact;
 mod digest;
 mod unfinished;
 
@@ -11,6 +12,7 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags};
 
+pub use self::compact::{Compacted, compact};
 pub(crate) use self::unfinished::sweep;
 
 use self::unfinished::Unfinished;
@@ -26,7 +28,7 @@ use crate::sqlite::{
 /// Marks a database as ours (`PRAGMA application_id`).
 const APPLICATION_ID: i64 = 0x4f50_5357;
 
-/// What a backup holds.
+/// Contents of a backup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backup {
     /// The file.
@@ -39,25 +41,25 @@ pub struct Backup {
     pub tasks: u64,
     /// Its SHA-256, in hexadecimal.
     pub sha256: String,
-    /// Whether that is what the file beside it says; none if there is no such file.
+    /// Whether the digest file beside the backup agrees; `None` without a digest file.
     pub verified: Option<bool>,
-    /// What is wrong with it, if that was accepted.
+    /// Damage that the caller accepted.
     pub problems: Vec<String>,
 }
 
 /// Whether a restore takes a backup that is damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Damage {
-    /// It does not.
+    /// Damage fails the restore.
     Refused,
-    /// It takes what can be read, and says what is wrong.
+    /// The restore takes all readable data, and reports the damage.
     Accepted,
 }
 
-/// Why there is no backup, or why one cannot be restored.
+/// Why a backup or a restore failed.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    /// There is nothing to back up.
+    /// The folder has no database.
     #[error("{} has no database, so there is nothing to back up; name the data folder with --data", dir.display())]
     NoDatabase {
         /// The folder.
@@ -75,15 +77,15 @@ pub enum BackupError {
         /// The file.
         file: PathBuf,
     },
-    /// It is no backup.
+    /// The file is not a backup.
     #[error("{} is not a backup of opspawn: {why}", file.display())]
     NotABackup {
         /// The file.
         file: PathBuf,
-        /// What it is instead.
+        /// The kind of the file.
         why: String,
     },
-    /// It is damaged.
+    /// The backup is damaged.
     #[error(
         "{} is damaged: {}; use another backup, or restore what is left of this one with --accept-damage",
         file.display(), problems.first().map_or("", String::as_str)
@@ -91,10 +93,10 @@ pub enum BackupError {
     Damaged {
         /// The file.
         file: PathBuf,
-        /// What `PRAGMA integrity_check` and the checksums of rows found.
+        /// Findings of `PRAGMA integrity_check` and of the row checksums.
         problems: Vec<String>,
     },
-    /// It is not the file that was written.
+    /// The file differs from the file that was written.
     #[error(
         "{} is not as it was written: its SHA-256 is {found}, and {} says {expected}; use another backup, \
          or restore what is left of this one with --accept-damage",
@@ -103,7 +105,7 @@ pub enum BackupError {
     Altered {
         /// The file.
         file: PathBuf,
-        /// What the file beside it says.
+        /// The digest in the file beside the backup.
         expected: String,
         /// Its SHA-256.
         found: String,
@@ -117,7 +119,7 @@ pub enum BackupError {
     NotEmpty {
         /// The folder.
         dir: PathBuf,
-        /// What is in it.
+        /// The data in the folder.
         found: String,
     },
     /// A file could not be read or written.
@@ -125,7 +127,7 @@ pub enum BackupError {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the system says.
+        /// Error of the system.
         #[source]
         source: io::Error,
     },
@@ -134,37 +136,43 @@ pub enum BackupError {
     Copy {
         /// The file.
         file: PathBuf,
-        /// What SQLite says.
+        /// Error of SQLite.
         #[source]
         source: rusqlite::Error,
+    },
+    /// Another process reads the database.
+    #[error("{} is read by another process, such as a backup; wait for its end, and try again", file.display())]
+    InUse {
+        /// The database.
+        file: PathBuf,
+    },
+    /// The last server was not stopped, but killed: what its log holds is looked over at the next start.
+    #[error("the last server of {} was killed; start a server and stop it, and try again", dir.display())]
+    NotStopped {
+        /// The folder.
+        dir: PathBuf,
     },
     /// A newer release wrote it, the folder is in use, or the database cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
 }
 
-/// Copies the database of a folder into a new file, whether a server has it open or not, and looks
-/// the copy over. The copy is there as a whole, on disk, or not at all. Blocks for as long as it
-/// takes; nobody waits for it, but the write-ahead log grows meanwhile.
+/// Copies the database of a folder into a new file, whether a server has the folder open or not, and checks
+/// the copy. The copy is there as a whole, on disk, or not at all. Blocks until the copy is complete; no
+/// writer waits for the copy, but the write-ahead log grows meanwhile.
 ///
 /// # Errors
-/// Each says what is wrong and how to mend it.
+/// Each error says how to mend its cause.
 pub fn backup(dir: &Path, file: &Path) -> Result<Backup, BackupError> {
     let source = dir.join(DATABASE_FILE);
     if !source.exists() {
         let dir = dir.to_owned();
         return Err(BackupError::NoDatabase { dir });
     }
-    if file.exists() {
-        let file = file.to_owned();
-        return Err(BackupError::Exists { file });
-    }
-    // What backups that were killed left behind is as large as the database.
-    sweep(folder_of(file));
+    let unfinished = begin(file)?;
     let failed = |source| OpenError::sqlite(dir, source);
     let conn = read_only(&source).map_err(failed)?;
     known_schema(&conn, &source)?;
-    let unfinished = Unfinished::beside(file)?;
     // An empty file is as good as none to it, and keeps its permissions.
     conn.execute("VACUUM INTO ?", [path_text(unfinished.path())?])
         .map_err(|source| BackupError::Copy {
@@ -172,6 +180,56 @@ pub fn backup(dir: &Path, file: &Path) -> Result<Backup, BackupError> {
             source,
         })?;
     drop(conn);
+    finish(unfinished, file)
+}
+
+/// Makes a backup of rows that `fill` writes into an empty database of the newest schema, in one transaction. The
+/// backup is there as a whole, on disk, or not at all.
+///
+/// # Errors
+/// Those of `fill`, and [`BackupError`].
+#[cfg(feature = "postgres")]
+pub(crate) fn make<E: From<BackupError>>(
+    file: &Path,
+    fill: impl FnOnce(&Connection) -> Result<(), E>,
+) -> Result<Backup, E> {
+    let unfinished = begin(file)?;
+    let failed = |source| BackupError::Copy {
+        file: file.to_owned(),
+        source,
+    };
+    let empty = || -> rusqlite::Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let conn = Connection::open_with_flags(unfinished.path(), flags)?;
+        // The file is thrown away unless it is finished, so nothing has to be undone or synced before.
+        conn.execute_batch(
+            "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA temp_store = MEMORY; \
+             PRAGMA trusted_schema = OFF;",
+        )?;
+        schema::migrate(&conn)?;
+        conn.execute_batch("BEGIN")?;
+        Ok(conn)
+    };
+    let conn = empty().map_err(failed)?;
+    fill(&conn)?;
+    conn.execute_batch("COMMIT").map_err(failed)?;
+    drop(conn);
+    Ok(finish(unfinished, file)?)
+}
+
+/// Begins a backup.
+fn begin(file: &Path) -> Result<Unfinished, BackupError> {
+    if file.exists() {
+        let file = file.to_owned();
+        return Err(BackupError::Exists { file });
+    }
+    // What backups that were killed left behind is as large as the database.
+    sweep(folder_of(file));
+    Unfinished::beside(file)
+}
+
+/// Looks a copy over, and puts the copy and its digest in their places.
+fn finish(unfinished: Unfinished, file: &Path) -> Result<Backup, BackupError> {
     let found = check(unfinished.path(), file, Damage::Refused)?;
     unfinished.finish(file)?;
     digest::write(file, &found.sha256)?;
@@ -179,6 +237,27 @@ pub fn backup(dir: &Path, file: &Path) -> Result<Backup, BackupError> {
         verified: Some(true),
         ..found
     })
+}
+
+/// Deletes all rows that are not as they were written from the database of a folder that is a copy of a damaged
+/// backup, as far as its pages can be read.
+#[cfg(feature = "postgres")]
+pub(crate) fn discard_damaged(dir: &Path) -> Result<(), OpenError> {
+    let failed = |source| OpenError::sqlite(dir, source);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(dir.join(DATABASE_FILE), flags).map_err(failed)?;
+    sums::register(&conn).map_err(failed)?;
+    // Entries that an index has lost or made up would hide rows. A page that cannot be read stays as it is: the
+    // copy leaves out its rows.
+    let mut done = vec![conn.execute_batch("REINDEX")];
+    for table in &sums::ALL {
+        let delete = format!("DELETE FROM {} WHERE NOT {}", table.name, table.intact);
+        done.push(conn.execute_batch(&delete));
+    }
+    for error in done.into_iter().filter_map(Result::err) {
+        tracing::debug!(%error, "a part of a damaged backup cannot be cleaned");
+    }
+    Ok(())
 }
 
 fn folder_of(file: &Path) -> &Path {
@@ -191,7 +270,7 @@ fn folder_of(file: &Path) -> &Path {
 /// Makes a data folder of a backup. A folder that holds data is never touched.
 ///
 /// # Errors
-/// Each says what is wrong and how to mend it.
+/// Each error says how to mend its cause.
 pub fn restore(file: &Path, dir: &Path, damage: Damage) -> Result<Backup, BackupError> {
     let mut found = check(file, file, damage)?;
     if let Some(expected) = digest::read(file)? {
@@ -228,7 +307,7 @@ pub fn restore(file: &Path, dir: &Path, damage: Damage) -> Result<Backup, Backup
     Ok(found)
 }
 
-/// What a restore would hide or mix with its own.
+/// Refuses a folder with data that a restore would hide or mix with its own.
 fn refuse_data(dir: &Path) -> Result<(), BackupError> {
     let wal = format!("{DATABASE_FILE}-wal");
     let found = [DATABASE_FILE, wal.as_str()]

@@ -34,12 +34,11 @@ pub struct Report {
     pub schema_version: u32,
     /// The newest schema that this release knows.
     pub known_schema_version: u32,
-    /// What `PRAGMA integrity_check` found, and what is wrong with the content of the database; empty if
-    /// all is well.
+    /// Findings of `PRAGMA integrity_check` and of the content checks; empty if the database is sound.
     pub problems: Vec<String>,
     /// Rows that a release without checksums wrote.
     pub unsummed: u64,
-    /// What the write-ahead log holds behind its last commit; none while a server has it open.
+    /// State of the write-ahead log behind its last commit; `None` while a server has the folder open.
     pub wal: Option<WalState>,
     /// Copies of logs of which commits were lost.
     pub kept_logs: Vec<PathBuf>,
@@ -53,8 +52,8 @@ pub struct Report {
     pub server: Option<LockInfo>,
 }
 
-/// Looks a data folder over. Reads the whole database, so it takes a while on a large one. None if
-/// the folder has no database yet.
+/// Checks a data folder. Reads the whole database, so a large database takes a while. `None` if the folder
+/// has no database yet.
 ///
 /// # Errors
 /// If the database cannot be read at all.
@@ -98,7 +97,7 @@ pub fn inspect(dir: &Path) -> Result<Option<Report>, OpenError> {
     }))
 }
 
-/// The queues that have ready tasks; none if the folder has no database, or one of another schema.
+/// The queues that have ready tasks; `None` if the folder has no database, or a database of another schema.
 ///
 /// # Errors
 /// If the database cannot be read at all.
@@ -114,8 +113,7 @@ pub fn ready_queues(dir: &Path) -> Result<Vec<String>, OpenError> {
     view::read(&conn, reads::ready_queues).map_err(failed)
 }
 
-/// What is wrong with the structure of a database: its pages, and whether its indexes have what its tables
-/// have.
+/// Damage in the structure of a database: its pages, and the entries of its indexes.
 pub(crate) fn integrity(conn: &rusqlite::Connection) -> rusqlite::Result<Vec<String>> {
     let mut check = conn.prepare("PRAGMA integrity_check(20)")?;
     let lines = check.query_map((), |row| row.get::<_, String>(0))?;

@@ -1,5 +1,6 @@
-//! The lock of a data folder: one process owns it, and says how to reach it. Beside it, the guests of a
-//! process that owns the folder for one command: it stays as long as others use its server.
+//! The lock of a data folder: one process owns the folder, and publishes its address there. Beside the
+//! owner there are guests of a process that owns the folder for one command: the owner stays as long as
+//! guests use its server.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -13,7 +14,7 @@ use std::{
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use crate::sqlite::folder::open::OpenError;
+use crate::sqlite::folder::open::{OpenError, create_folder};
 
 /// The lock file's name within the data folder.
 pub const LOCK_FILE: &str = "opspawn.lock";
@@ -25,15 +26,15 @@ const GUEST_FILE: &str = "opspawn.guests";
 pub struct LockInfo {
     /// The process.
     pub pid: u32,
-    /// Where its API is, while it serves one.
+    /// Address of the API, while the process serves an API.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// For how long it serves, and whether it runs tasks.
+    /// For how long the process serves, and whether it runs tasks.
     #[serde(default, skip_serializing_if = "Serves::is_server")]
     pub serves: Serves,
 }
 
-/// What the owner of a folder is there for.
+/// Role of the owner of a folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Serves {
@@ -56,7 +57,7 @@ impl Serves {
     }
 }
 
-/// The process that has a folder open, if one has. What a dead process left behind counts nothing.
+/// The process that has a folder open; `None` without a live process.
 #[must_use]
 pub fn running_server(dir: &Path) -> Option<LockInfo> {
     let file = File::open(dir.join(LOCK_FILE)).ok()?;
@@ -66,13 +67,14 @@ pub fn running_server(dir: &Path) -> Option<LockInfo> {
     }
 }
 
-/// How often, and at what distance in milliseconds, the lock of a process that ends is tried again.
+/// How often, and at what distance in milliseconds, a starting process retries the lock of a process that
+/// ends.
 const ENDING_TRIES: usize = 50;
 const ENDING_PAUSE: u64 = 20;
 
-/// Whether a process has gone, or is about to. One that was killed holds its locks until the kernel has
-/// taken its memory and its files away, which may take a while; its command line is empty by then. Where
-/// nothing is known of processes, none ends.
+/// Whether a process has gone, or is about to. A killed process holds its locks until the kernel has freed
+/// its memory and its files, which may take a while; its command line is empty by then. Where the system
+/// tells nothing about processes, no process counts as ending.
 fn is_ending(pid: u32) -> bool {
     let line = |pid: &str| fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     !line("self").is_empty() && line(&pid.to_string()).is_empty()
@@ -80,12 +82,17 @@ fn is_ending(pid: u32) -> bool {
 
 /// A held lock. The kernel gives it up with the process, however that ends.
 #[derive(Debug)]
-pub(crate) struct Lock {
+pub struct Lock {
     file: File,
 }
 
 impl Lock {
-    pub(crate) fn acquire(dir: &Path) -> Result<Self, OpenError> {
+    /// Takes the lock of a folder; the folder is created if it is missing.
+    ///
+    /// # Errors
+    /// [`OpenError::Locked`] if another process has it, or the file cannot be used.
+    pub fn acquire(dir: &Path) -> Result<Self, OpenError> {
+        create_folder(dir)?;
         let path = dir.join(LOCK_FILE);
         let denied = |source| OpenError::file(&path, source);
         let file = open(&path).map_err(denied)?;
@@ -127,7 +134,10 @@ impl Lock {
     }
 
     /// Tells other processes who holds the lock.
-    pub(crate) fn write(&self, info: &LockInfo) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write(&self, info: &LockInfo) -> io::Result<()> {
         let mut line = serde_json::to_vec(info)?;
         line.push(b'\n');
         // Readers take the first line only, so an older and longer one may show through behind it.
@@ -136,18 +146,18 @@ impl Lock {
     }
 }
 
-/// A process that uses the server of another one. While it is held, the owner of the folder finds that
-/// it is not alone. The kernel gives it up with the process.
+/// A process that uses the server of another process. While the guest exists, the owner of the folder finds
+/// that it has company. The kernel drops the guest's lock with the process.
 #[derive(Debug)]
 pub struct Guest {
     _file: File,
 }
 
 impl Guest {
-    /// Becomes a guest; none while the owner looks whether it is alone, which takes a moment.
+    /// Becomes a guest; `None` while the owner checks for guests, which takes a moment.
     ///
-    /// The caller has to look at the lock file once more afterwards: an owner that found itself alone
-    /// takes its address back before it lets guests in again.
+    /// The caller has to read the lock file once more afterwards: an owner without guests takes its address
+    /// back before it admits guests again.
     ///
     /// # Errors
     /// If the folder cannot be written.
@@ -157,7 +167,7 @@ impl Guest {
     }
 }
 
-/// Whether a folder has no guest. While the value is held, none comes.
+/// Whether a folder has no guest. While the value is held, no guest is admitted.
 ///
 /// # Errors
 /// If the folder cannot be written.

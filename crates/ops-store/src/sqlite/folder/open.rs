@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 
 use crate::sqlite::{
     error::is_full,
@@ -40,7 +40,7 @@ pub enum OpenError {
         dir: PathBuf,
         /// The process, if it said so.
         pid: Option<u32>,
-        /// Where its API is, if it serves one.
+        /// Address of the owner's API, if the owner serves an API.
         url: Option<String>,
     },
     /// A newer release wrote it.
@@ -57,7 +57,7 @@ pub enum OpenError {
         /// The newest version that this release knows.
         known: u32,
     },
-    /// The database is not one, or no longer.
+    /// The file is not a database, or no longer.
     #[error(
         "{} is damaged or not a database; move it away and restore it from a backup",
         file.display()
@@ -65,7 +65,7 @@ pub enum OpenError {
     Damaged {
         /// The database.
         file: PathBuf,
-        /// What SQLite says.
+        /// Error of SQLite.
         #[source]
         source: rusqlite::Error,
     },
@@ -77,13 +77,19 @@ pub enum OpenError {
     },
     /// The folder or a file in it cannot be created or written.
     #[error(
-        "{} cannot be written; make it writable for this user, or use another data folder",
-        path.display()
+        "{} {}",
+        path.display(),
+        match source.kind() {
+            io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+                "is a file or lies below a file, and the data folder is a folder; name a folder"
+            }
+            _ => "cannot be written; make it writable for this user, or use another data folder",
+        }
     )]
     Folder {
         /// The folder or file.
         path: PathBuf,
-        /// What the system says.
+        /// Error of the system.
         #[source]
         source: io::Error,
     },
@@ -95,7 +101,7 @@ pub enum OpenError {
     OutOfFiles {
         /// The folder or file.
         path: PathBuf,
-        /// What the system says.
+        /// Error of the system.
         #[source]
         source: io::Error,
     },
@@ -107,7 +113,7 @@ pub enum OpenError {
     ReadOnly {
         /// The database.
         file: PathBuf,
-        /// What SQLite says.
+        /// Error of SQLite.
         #[source]
         source: rusqlite::Error,
     },
@@ -116,7 +122,7 @@ pub enum OpenError {
     Full {
         /// The folder.
         dir: PathBuf,
-        /// What SQLite says.
+        /// Error of SQLite.
         #[source]
         source: rusqlite::Error,
     },
@@ -129,12 +135,12 @@ pub enum OpenError {
         /// Its version.
         found: &'static str,
     },
-    /// Anything else.
+    /// Another error.
     #[error("{} cannot be opened", file.display())]
     Sqlite {
         /// The database.
         file: PathBuf,
-        /// What SQLite says.
+        /// Error of SQLite.
         #[source]
         source: rusqlite::Error,
     },
@@ -149,7 +155,7 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// What an error of the system means for a folder or a file in it.
+    /// The meaning of a system error for a folder or a file of the folder.
     pub(crate) fn file(path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         match is_out_of_files(&source) {
@@ -158,7 +164,7 @@ impl OpenError {
         }
     }
 
-    /// What an error of SQLite means while a folder is being opened.
+    /// The meaning of an error of SQLite while a folder is being opened.
     pub(crate) fn sqlite(dir: &Path, source: rusqlite::Error) -> Self {
         let file = dir.join(DATABASE_FILE);
         if is_full(dir, &source) {
@@ -184,11 +190,11 @@ impl OpenError {
     }
 }
 
-/// Opens as many files at once as SQLite does of one database: itself, its WAL, its index and the folder.
-/// SQLite does not say why it cannot open one of them, and has closed the others by then.
+/// Opens as many files at once as SQLite does for one database: the database, its WAL, its index and the
+/// folder. SQLite does not say why a file cannot be opened, and has closed the others by then.
 ///
 /// # Errors
-/// That as many files are open as may be; other errors are none.
+/// That the limit of open files is reached; other errors are ignored.
 fn open_as_sqlite_does(dir: &Path) -> io::Result<()> {
     let files: io::Result<Vec<File>> = (0..4).map(|_| File::open(dir)).collect();
     match files {
@@ -231,8 +237,8 @@ pub(crate) fn create_folder(dir: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// Creates a database's file, for its owner alone, if there is none; SQLite gives the files beside it
-/// the same permissions. Where it fails, SQLite does as well, and says why.
+/// Creates a database's file, for its owner alone, if the file is missing; SQLite gives the files beside
+/// the database the same permissions. Where the creation fails, SQLite fails as well, and gives the reason.
 fn create_private(file: &Path) {
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true).mode(0o600);
@@ -281,7 +287,14 @@ fn set_up(conn: &Connection, options: &Options) -> rusqlite::Result<()> {
     if let Some(pages) = options.max_pages {
         conn.execute_batch(&format!("PRAGMA max_page_count = {pages};"))?;
     }
-    conn.set_prepared_statement_cache_capacity(32);
+    keep_statements(conn)
+}
+
+/// Keeps prepared statements, and keeps each as it was compiled. Without that, SQLite compiles a statement
+/// anew whenever another value is bound to its `LIMIT`, which each claim has.
+fn keep_statements(conn: &Connection) -> rusqlite::Result<()> {
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    conn.set_prepared_statement_cache_capacity(64);
     Ok(())
 }
 
@@ -295,7 +308,7 @@ pub(crate) fn open_reader(dir: &Path) -> rusqlite::Result<Connection> {
     )?;
     conn.busy_timeout(BUSY)?;
     sums::register(&conn)?;
-    conn.set_prepared_statement_cache_capacity(32);
+    keep_statements(&conn)?;
     Ok(conn)
 }
 
@@ -304,6 +317,7 @@ mod tests {
     use std::sync::Arc;
 
     use ops_core::{Micros, ports::Clock};
+    use rusqlite::StatementStatus;
 
     use super::*;
 
@@ -329,7 +343,7 @@ mod tests {
         }
     }
 
-    /// X3: a commit is on disk when it is answered.
+    /// tests/X3: a commit is on disk when it is answered.
     #[test]
     fn the_writer_syncs_with_each_commit_unless_it_is_told_not_to() {
         let dir = tempfile::tempdir().unwrap();
@@ -346,5 +360,20 @@ mod tests {
         options.durability = Durability::Off;
         let conn = open_writer(&options).unwrap();
         assert_eq!(pragma(&conn, "synchronous"), "0");
+    }
+
+    #[test]
+    fn a_statement_is_compiled_once_whatever_is_bound() {
+        let conn = Connection::open_in_memory().unwrap();
+        keep_statements(&conn).unwrap();
+        let mut select = conn
+            .prepare("SELECT value FROM json_each('[1, 2, 3]') LIMIT ?")
+            .unwrap();
+        for limit in [1_u32, 3, 2] {
+            let found = select.query_map([limit], |row| row.get(0)).unwrap();
+            let last: u32 = found.last().unwrap().unwrap();
+            assert_eq!(last, limit);
+        }
+        assert_eq!(select.get_status(StatementStatus::RePrepare), 0);
     }
 }

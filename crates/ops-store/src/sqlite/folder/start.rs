@@ -1,5 +1,5 @@
-//! What a start looks at before it trusts a folder: the end of the write-ahead log, and, if commits were
-//! lost there, the whole database.
+//! Checks before a start trusts a folder: the end of the write-ahead log, and, if commits were lost there,
+//! the whole database.
 
 use std::path::{Path, PathBuf};
 
@@ -40,7 +40,7 @@ pub(crate) fn lost_commits(dir: &Path) -> Result<bool, OpenError> {
     Ok(true)
 }
 
-/// Looks the database over that is left of one that lost commits.
+/// Checks a database that lost commits.
 ///
 /// # Errors
 /// If its structure is damaged: pages of different times do not fit together.
@@ -62,7 +62,7 @@ pub(crate) fn look_over(dir: &Path, conn: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// What somebody has to see to, though the store works; each as long as a file is there.
+/// Warnings for the operator, though the store works; each stays as long as its file exists.
 pub(crate) fn warnings(dir: &Path) -> Vec<(PathBuf, String)> {
     let kept = wal::kept(dir).into_iter();
     kept.map(|log| {

@@ -1,6 +1,5 @@
-//! The write-ahead log as a file, before SQLite opens it. SQLite reads it up to the first frame that is
-//! not as it was written, and says nothing of those behind: one flipped bit early in the file takes every
-//! later commit away.
+//! The write-ahead log as a file, before SQLite opens the log. SQLite reads up to the first damaged frame,
+//! and does not report the frames behind: one flipped bit early in the file takes every later commit away.
 
 use std::{
     fs::{self, File},
@@ -22,9 +21,9 @@ const MAGIC: u32 = 0x377f_0682;
 pub struct WalState {
     /// Up to the end of the last commit that SQLite will read.
     pub valid_bytes: u64,
-    /// Behind it, of the same log: a transaction that was never committed.
+    /// Behind the last commit, of the same log: a transaction that was never committed.
     pub unfinished_bytes: u64,
-    /// Behind it, of the same log, with commits among them. They cannot be read.
+    /// Behind the damage, of the same log, with commits among them. They cannot be read.
     pub lost_bytes: u64,
     /// How many commits are among the lost bytes.
     pub lost_commits: u64,
@@ -35,7 +34,7 @@ pub(crate) fn path(dir: &Path) -> PathBuf {
     dir.join(format!("{DATABASE_FILE}-wal"))
 }
 
-/// Looks the log of a folder over that nobody has open; none if there is none.
+/// Checks the log of a folder that no process has open; `None` without a log.
 pub(crate) fn look(dir: &Path) -> io::Result<Option<WalState>> {
     match File::open(path(dir)) {
         Ok(file) => {
@@ -52,7 +51,10 @@ pub(crate) fn keep(dir: &Path) -> io::Result<PathBuf> {
     let from = path(dir);
     let mut header = [0; HEADER];
     File::open(&from)?.read_exact(&mut header)?;
-    let kept = dir.join(format!("{KEPT}{}.wal", units::hex::encode(&header[16..24])));
+    let kept = dir.join(format!(
+        "{DAMAGED_PREFIX}{}.wal",
+        units::hex::encode(&header[16..24])
+    ));
     if !kept.exists() {
         fs::copy(&from, &kept)?;
         File::open(&kept)?.sync_all()?;
@@ -60,15 +62,15 @@ pub(crate) fn keep(dir: &Path) -> io::Result<PathBuf> {
     Ok(kept)
 }
 
-/// What the names of kept logs begin with.
-const KEPT: &str = "opspawn-damaged-";
+/// Prefix of the names of saved logs.
+const DAMAGED_PREFIX: &str = "opspawn-damaged-";
 
-/// The logs that were kept and that nobody has taken away yet.
+/// The saved logs that the operator has not deleted yet.
 pub(crate) fn kept(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     let ours = |path: &PathBuf| {
         let name = path.file_name().and_then(|name| name.to_str());
-        name.is_some_and(|name| name.starts_with(KEPT))
+        name.is_some_and(|name| name.starts_with(DAMAGED_PREFIX))
     };
     let mut found: Vec<_> = entries.map(|entry| entry.path()).filter(ours).collect();
     found.sort();

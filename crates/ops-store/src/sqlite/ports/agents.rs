@@ -3,7 +3,7 @@
 use ops_core::{
     AgentDigest, AgentName, TenantId,
     agent::{Agent, AgentVersion},
-    ports::{AgentStore, Fut, Listed, NewAgent, StoreError, Stored},
+    ports::{AgentStore, Expected, Fut, Listed, NewAgent, StoreError, Stored},
 };
 
 use crate::sqlite::{queries::agents, store::SqliteStore, values::blob::check_size, verbs};
@@ -15,6 +15,15 @@ impl AgentStore for SqliteStore {
             self.write(move |batch| verbs::agents::put(batch, new))
                 .await
         })
+    }
+
+    fn remove_agent(
+        &self,
+        tenant: TenantId,
+        name: AgentName,
+        expected: Expected,
+    ) -> Fut<'_, Result<(), StoreError>> {
+        Box::pin(self.write(move |batch| verbs::agents::remove(batch, tenant, &name, expected)))
     }
 
     fn agent(&self, tenant: TenantId, name: AgentName) -> Fut<'_, Result<Agent, StoreError>> {

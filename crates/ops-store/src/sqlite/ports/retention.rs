@@ -16,22 +16,22 @@ impl RetentionStore for SqliteStore {
         )
     }
 
-    fn doom(&self, keep: Retention, limit: u32) -> Fut<'_, Result<Expired, StoreError>> {
-        Box::pin(self.write(move |batch| retention::doom(batch, keep, limit)))
+    fn mark_deleted(&self, keep: Retention, limit: u32) -> Fut<'_, Result<Expired, StoreError>> {
+        Box::pin(self.delete(move |batch| retention::mark_deleted(batch, keep, limit)))
     }
 
-    fn doomed(&self, limit: u32) -> Fut<'_, Result<Vec<(TenantId, TaskId)>, StoreError>> {
+    fn tombstones(&self, limit: u32) -> Fut<'_, Result<Vec<(TenantId, TaskId)>, StoreError>> {
         Box::pin(
             self.readers
-                .read(move |conn| retention::doomed(conn, limit)),
+                .read(move |conn| retention::tombstones(conn, limit)),
         )
     }
 
     fn purge(&self, tasks: Vec<(TenantId, TaskId)>) -> Fut<'_, Result<Progress, StoreError>> {
-        Box::pin(self.write(move |batch| retention::purge(batch, &tasks)))
+        Box::pin(self.delete(move |batch| retention::purge(batch, &tasks)))
     }
 
     fn sweep_blobs(&self) -> Fut<'_, Result<Progress, StoreError>> {
-        Box::pin(self.write(retention::sweep))
+        Box::pin(self.delete(retention::sweep))
     }
 }

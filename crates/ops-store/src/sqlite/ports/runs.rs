@@ -35,8 +35,8 @@ impl RunStore for SqliteStore {
 
     fn interrupted(&self, session: SessionId) -> Fut<'_, ()> {
         Box::pin(async move {
-            match self.sessions.bell(session) {
-                Some(bell) => bell.notified().await,
+            match self.sessions.stop_notify(session) {
+                Some(stop_notify) => stop_notify.notified().await,
                 None => std::future::pending().await,
             }
         })
@@ -64,7 +64,7 @@ impl RunStore for SqliteStore {
                     move |batch| claim::claim(batch, &request),
                     move |taken| drop(reply.send(taken.map(|taken| Taken::new(taken, inbox)))),
                 );
-                let taken = self.ask(job, answer).await?;
+                let taken = self.submit_job(job, answer).await?;
                 let (claimed, ended) = self.hand_over(taken).await?;
                 // There may be work behind the tasks that had to be ended.
                 if ended == 0 || !claimed.tasks.is_empty() {

@@ -79,12 +79,12 @@ impl TaskStore for SqliteStore {
     ) -> Fut<'_, Result<Lifecycle, StoreError>> {
         Box::pin(async move {
             let values = pack::command(&command, self.max_value_bytes).await?;
-            self.write(move |batch| command::ask(batch, tenant, task, command, &values))
+            self.write(move |batch| command::apply(batch, tenant, task, command, &values))
                 .await
         })
     }
 
-    fn judge(
+    fn decide_approval(
         &self,
         tenant: TenantId,
         task: TaskId,
@@ -100,10 +100,10 @@ impl TaskStore for SqliteStore {
                 ApprovalAction::Deny { .. } | ApprovalAction::Edit { .. } => None,
             };
             let values = pack::decision(&decision, open, self.max_value_bytes).await?;
-            let judge = move |batch: &mut Batch<'_>| {
-                verbs::approvals::judge(batch, tenant, task, decision, &values)
+            let decide_approval = move |batch: &mut Batch<'_>| {
+                verbs::approvals::decide_approval(batch, tenant, task, decision, &values)
             };
-            self.write(judge).await
+            self.write(decide_approval).await
         })
     }
 

@@ -4,6 +4,7 @@ use ops_core::{
     AgentDigest, AgentName, Micros, TaskId, TenantId,
     agent::{self, Agent, AgentSpec, AgentVersion},
     ports::Listed,
+    schedule::ScheduleName,
 };
 use rusqlite::{OptionalExtension as _, Row};
 
@@ -75,6 +76,10 @@ pub(crate) fn one(
     tenant: TenantId,
     name: &AgentName,
 ) -> rusqlite::Result<Option<Agent>> {
+    let tenant = match units::mutant!("ops-store.agents_are_everybodys") {
+        true => TenantId::DEFAULT,
+        false => tenant,
+    };
     conn.prepare_cached(concat!(agent_columns!(), "AND agents.name = ?"))?
         .query_row((tenant.0, name.as_str()), found)
         .optional()
@@ -124,6 +129,51 @@ pub(crate) fn by_digest(
     ))?
     .query_row((tenant.0, digest.as_bytes()), version)
     .optional()
+}
+
+/// Agents whose current version may start this agent, by name.
+pub(crate) fn that_start(
+    conn: &View<'_>,
+    tenant: TenantId,
+    name: &AgentName,
+    limit: u32,
+) -> rusqlite::Result<Vec<AgentName>> {
+    conn.prepare_cached(concat!(
+        "SELECT agents.name, ",
+        intact!(agents),
+        ", ",
+        intact!(agent_versions),
+        " FROM agents JOIN agent_versions USING (version_row) WHERE agents.tenant_id = ? \
+         AND EXISTS (SELECT 1 FROM json_each(agent_versions.agents) AS started \
+           WHERE started.value = ?) \
+         ORDER BY agents.name LIMIT ?"
+    ))?
+    .query_map((tenant.0, name.as_str(), limit), |row| {
+        intact(row, 1)?;
+        intact(row, 2)?;
+        named(row, 0, |name| name.parse().ok())
+    })?
+    .collect()
+}
+
+/// Schedules whose tasks run this agent, by name.
+pub(crate) fn schedules_of(
+    conn: &View<'_>,
+    tenant: TenantId,
+    name: &AgentName,
+    limit: u32,
+) -> rusqlite::Result<Vec<ScheduleName>> {
+    conn.prepare_cached(concat!(
+        "SELECT name, ",
+        intact!(schedules),
+        " FROM schedules WHERE tenant_id = ? \
+         AND json_extract(template, '$.agent_id') = ? ORDER BY name LIMIT ?"
+    ))?
+    .query_map((tenant.0, name.as_str(), limit), |row| {
+        intact(row, 1)?;
+        named(row, 0, |name| name.parse().ok())
+    })?
+    .collect()
 }
 
 /// The version that a new task of an agent is pinned to; none if there is no such agent.

@@ -1,13 +1,13 @@
 //! Approvals as they are read.
 
 use ops_core::{
-    Approval, ApprovalStatus, Micros, NewApproval, TaskId, TenantId,
+    Approval, ApprovalDetails, ApprovalStatus, Micros, NewApproval, TaskId, TenantId,
     ports::{ApprovalFilter, Listed},
 };
 use rusqlite::{OptionalExtension as _, Row, types::Value};
 
 use crate::sqlite::{
-    error::Fault,
+    error::WriteError,
     queries::view::View,
     schema::{
         rows::{self, named, signed, unreadable},
@@ -18,13 +18,14 @@ use crate::sqlite::{
 /// What [`approval`] reads, in its order.
 const COLUMNS: &str = concat!(
     "approval_row, task_id, step, revision, status, tool, tool_digest, agent_digest, input, \
-     input_digest, input_schema, reason, asked_at, expires_at, decided_at, decided_by, note, ",
+     input_digest, input_schema, reason, asked_at, expires_at, decided_at, decided_by, note, details, ",
     intact!(approvals)
 );
-const INTACT: usize = 17;
+const INTACT: usize = 18;
 /// The places of those that may be large.
 const INPUT: usize = 8;
 const INPUT_SCHEMA: usize = 10;
+const DETAILS: usize = 17;
 
 /// The most approvals that are read at once.
 const PAGE: u32 = 1_000;
@@ -39,12 +40,12 @@ pub(crate) fn open(conn: &View<'_>, task_row: i64) -> rusqlite::Result<Vec<(u64,
     let mut rows = select.query([task_row])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        match approval(row).map_err(Fault::from) {
+        match approval(row).map_err(WriteError::from) {
             Ok(approval) => found.push(approval),
-            Err(Fault::Refused(error)) => {
+            Err(WriteError::Refused(error)) => {
                 tracing::error!(task_row, %error, "an approval cannot be read and stays open");
             }
-            Err(Fault::Broken(error)) => return Err(error),
+            Err(WriteError::Broken(error)) => return Err(error),
         }
     }
     Ok(found)
@@ -107,7 +108,7 @@ pub(crate) fn list(
         rows::shown_id(row, 1) + &step
     };
     let limit = filter.limit.min(PAGE);
-    let mut found = rows::bounded(rows, limit, &[INPUT, INPUT_SCHEMA], name, approval)?;
+    let mut found = rows::bounded(rows, limit, &[INPUT, INPUT_SCHEMA, DETAILS], name, approval)?;
     for (_, approval) in &mut found.found {
         approval.status = approval.standing(now);
     }
@@ -121,7 +122,7 @@ fn approval(row: &Row<'_>) -> rusqlite::Result<(u64, Approval)> {
     };
     let micros = |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(column)?.map(Micros));
     rows::intact(row, INTACT)?;
-    let asked = NewApproval {
+    let request = NewApproval {
         step: row.get(2)?,
         tool: row.get(5)?,
         tool_digest: row.get(6)?,
@@ -131,10 +132,16 @@ fn approval(row: &Row<'_>) -> rusqlite::Result<(u64, Approval)> {
         input_schema: json(INPUT_SCHEMA)?,
         reason: row.get(11)?,
         expires_at: micros(13)?,
+        details: match row.get_ref(DETAILS)?.as_str_or_null()? {
+            Some(text) => {
+                serde_json::from_str(text).map_err(|error| unreadable(DETAILS, error.into()))?
+            }
+            None => ApprovalDetails::default(),
+        },
     };
     let approval = Approval {
         task: TaskId::from_bytes(row.get(1)?),
-        asked,
+        request,
         revision: row.get(3)?,
         status: named(row, 4, ApprovalStatus::from_name)?,
         asked_at: Micros(row.get(12)?),

@@ -7,9 +7,9 @@ use ops_core::{
 use rusqlite::{OptionalExtension as _, params_from_iter};
 
 use crate::sqlite::{
-    error::Fault,
+    error::WriteError,
     queries::{
-        search::{self, Place},
+        search::{self, Source},
         view::View,
     },
     schema::rows::{self, MAX_DAMAGED, record_columns, unreadable},
@@ -37,11 +37,11 @@ pub(crate) fn tasks(
         let damaged = listed.damaged.len();
         for (id, row) in rows {
             let id = TaskId::from_bytes(id);
-            match one(conn, row).map_err(Fault::from) {
+            match one(conn, row, filter.without_large).map_err(WriteError::from) {
                 // An index that is damaged may lead to another row.
                 Ok(record) if record.task.id == id => listed.found.push(record),
-                Ok(_) | Err(Fault::Refused(_)) => listed.damaged.push(id.to_string()),
-                Err(Fault::Broken(error)) => return Err(error),
+                Ok(_) | Err(WriteError::Refused(_)) => listed.damaged.push(id.to_string()),
+                Err(WriteError::Broken(error)) => return Err(error),
             }
         }
         let more = full && listed.damaged.len() > damaged;
@@ -51,7 +51,7 @@ pub(crate) fn tasks(
     }
 }
 
-fn one(conn: &View<'_>, row: i64) -> rusqlite::Result<TaskRecord> {
+fn one(conn: &View<'_>, row: i64, without_large: bool) -> rusqlite::Result<TaskRecord> {
     let mut select = conn.prepare_cached(concat!(
         "SELECT ",
         record_columns!(),
@@ -59,7 +59,10 @@ fn one(conn: &View<'_>, row: i64) -> rusqlite::Result<TaskRecord> {
     ))?;
     let found = select.query_row([row], rows::record).optional()?;
     let mut sparse = found.ok_or_else(|| unreadable(0, "a row of the task is missing".into()))?;
-    sparse.fill(conn)?;
+    match without_large {
+        true => sparse.leave_out(conn)?,
+        false => sparse.fill(conn)?,
+    }
     Ok(sparse.into_record())
 }
 
@@ -71,8 +74,8 @@ fn newest(
 ) -> rusqlite::Result<Vec<([u8; 16], i64)>> {
     let limit = filter.limit;
     let mut found = Vec::new();
-    for place in search::places(tenant, filter) {
-        found.append(&mut rows_of(conn, place, limit)?);
+    for source in search::sources(tenant, filter) {
+        found.append(&mut rows_of(conn, source, limit)?);
     }
     found.sort_unstable_by(|(left, _), (right, _)| right.cmp(left));
     found.truncate(limit as usize);
@@ -82,13 +85,13 @@ fn newest(
 /// Ids and rows of a place, newest first.
 fn rows_of(
     conn: &View<'_>,
-    Place {
+    Source {
         sql,
         mut params,
         order,
         lone: _,
         newest,
-    }: Place,
+    }: Source,
     limit: u32,
 ) -> rusqlite::Result<Vec<([u8; 16], i64)>> {
     params.push(limit.into());
@@ -168,13 +171,14 @@ mod tests {
         let filter = TaskFilter {
             status: Some(status),
             limit,
+            without_large: true,
             ..TaskFilter::default()
         };
         let tenant = TenantId::DEFAULT;
         let (found, total) = view::read(conn, |conn| {
             let mut found = Vec::new();
-            for place in search::places(tenant, &filter) {
-                found.append(&mut rows_of(conn, place, limit)?);
+            for source in search::sources(tenant, &filter) {
+                found.append(&mut rows_of(conn, source, limit)?);
             }
             Ok((found, count::tasks(conn, tenant, &filter)?))
         })
@@ -195,6 +199,14 @@ mod tests {
         assert_eq!(found, [50_000, 49_900, 49_800]);
         assert_eq!(total, 500);
         assert!(work < 100, "{work}");
+    }
+
+    #[test]
+    fn the_counters_tell_how_many_have_ended() {
+        let conn = filled(50_000, 50_001);
+        let (_, total, work) = newest_of(&conn, Status::Completed, 1);
+        assert_eq!(total, 50_000);
+        assert!(work < 10, "{work}");
     }
 
     #[test]

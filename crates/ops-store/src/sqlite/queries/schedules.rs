@@ -10,7 +10,7 @@ use ops_core::{
 use rusqlite::{OptionalExtension as _, Params, Row};
 
 use crate::sqlite::{
-    error::Fault,
+    error::WriteError,
     queries::view::View,
     schema::{
         rows::{bounded, document, intact, micros, named, shown, unsigned},
@@ -141,7 +141,7 @@ pub(crate) fn run(row: &Row<'_>) -> rusqlite::Result<ScheduleRun> {
         due: Micros(row.get(0)?),
         at: Micros(row.get(1)?),
         trigger: named(row, 2, |name| match name {
-            "clock" => Some(Trigger::Clock),
+            "clock" => Some(Trigger::Due),
             "manual" => Some(Trigger::Manual),
             _ => None,
         })?,
@@ -201,16 +201,32 @@ fn readable(conn: &View<'_>, select: &str, params: impl Params) -> rusqlite::Res
     let mut rows = select.query(params)?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        match schedule(row).map_err(Fault::from) {
+        match schedule(row).map_err(WriteError::from) {
             Ok(schedule) => found.push(schedule),
-            Err(Fault::Refused(error)) => {
+            Err(WriteError::Refused(error)) => {
                 let name: String = row.get(2).unwrap_or_default();
                 tracing::error!(schedule = name, %error, "a schedule cannot be read and is passed over");
             }
-            Err(Fault::Broken(error)) => return Err(error),
+            Err(WriteError::Broken(error)) => return Err(error),
         }
     }
     Ok(found)
+}
+
+/// The tasks of a schedule's runs that have neither ended nor are being cancelled, the oldest first.
+pub(crate) fn going_on(
+    conn: &View<'_>,
+    tenant: TenantId,
+    row: i64,
+) -> rusqlite::Result<Vec<TaskId>> {
+    let mut select = conn.prepare_cached(
+        "SELECT run.task_id FROM schedule_runs AS run JOIN tasks USING (tenant_id, task_id) \
+         WHERE run.tenant_id = ? AND schedule_row = ? AND outcome = 'started' \
+         AND state NOT IN ('completed', 'failed', 'cancelled') AND state <> 'cancelling' \
+         ORDER BY run_row LIMIT 1000",
+    )?;
+    let rows = select.query_map((tenant.0, row), |row| Ok(TaskId::from_bytes(row.get(0)?)))?;
+    rows.collect()
 }
 
 /// Whether a task of the schedule has not ended.

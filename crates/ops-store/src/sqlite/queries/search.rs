@@ -1,9 +1,9 @@
-//! A filter as SQL: where to look for its tasks, and which of those found there fit.
+//! A filter as SQL: the places to search for its tasks, and the condition on the found tasks.
 //!
-//! Without a term, each state is read from the index that holds it, so that a rare state among a
-//! million tasks is found without looking at the others. With one, the tasks of that term are read,
-//! or, for a text, those of every term that has it within, or else those of a parent; the rest of the
-//! filter is looked up.
+//! Without a term, each state is read from its index, so that a rare state among a
+//! million tasks is found without reading the other states. With a term, the tasks of the term are read,
+//! or, for a text, the tasks of every term with the text within, or else the tasks of a parent; the rest of the
+//! filter is checked for each task.
 
 use ops_core::{
     Micros, TaskId, TenantId,
@@ -14,43 +14,43 @@ use rusqlite::types::Value;
 
 use crate::sqlite::schema::terms::Kind;
 
-/// One place to look in: what follows `SELECT .. FROM`, up to the order.
-pub(crate) struct Place {
+/// A place to search: the SQL after `SELECT .. FROM`, up to the order.
+pub(crate) struct Source {
     /// The tables and the conditions.
     pub(crate) sql: String,
-    /// What its question marks stand for.
+    /// Values of the parameters.
     pub(crate) params: Vec<Value>,
     /// The column with the ids.
     pub(crate) order: &'static str,
-    /// What counts the same tasks without looking at them, if terms alone tell.
+    /// SQL that counts the same tasks by terms alone, if terms suffice.
     pub(crate) lone: Option<String>,
-    /// Where to look first for the newest ones, if their index is in another order: among the newest
-    /// tasks of any state, with the same parameters. It may have fewer of them, or none.
+    /// A place to search first for the newest tasks, if the index has a different order: among the newest
+    /// tasks of any state, with the same parameters. The place may have fewer of the tasks.
     pub(crate) newest: Option<String>,
 }
 
-/// Among so many of the newest tasks it is looked first: many times a page, and soon done.
+/// Number of newest tasks for the first search: many times a page, and soon done.
 const NEWEST: u32 = 1_024;
 
-impl Place {
+impl Source {
     /// The tasks of an index.
     fn index(index: &str, tenant: TenantId, range: &Range) -> Self {
         let sql = format!("tasks INDEXED BY {index} WHERE tasks.tenant_id = ?");
         Self::new(sql, tenant, "tasks.task_id").within(range)
     }
 
-    /// The tasks of a term. The order of the join is that of the list: it stops with a full page.
+    /// The tasks of a term. The join has the order of the list, so the search stops with a full page.
     fn term(term: Term<'_>, tenant: TenantId, range: &Range) -> Self {
         let sql = "task_terms AS term CROSS JOIN tasks INDEXED BY tasks_key \
                    ON tasks.tenant_id = term.tenant_id AND tasks.task_id = term.task_id \
                    WHERE term.tenant_id = ?";
-        let mut place = Self::new(sql.to_owned(), tenant, "term.task_id");
-        place.lone = Some("task_terms AS term WHERE term.tenant_id = ?".to_owned());
-        place.and(
+        let mut source = Self::new(sql.to_owned(), tenant, "term.task_id");
+        source.lone = Some("task_terms AS term WHERE term.tenant_id = ?".to_owned());
+        source.and(
             "term.kind = ? AND term.key = ? AND term.value = ?",
             term.values(),
         );
-        place.within(range)
+        source.within(range)
     }
 
     fn new(sql: String, tenant: TenantId, order: &'static str) -> Self {
@@ -63,17 +63,17 @@ impl Place {
         }
     }
 
-    /// The tasks that are ready. Their index is in the order of their turn, so the newest of a large
-    /// backlog are not found in it without reading all of them; but among the newest tasks they are.
+    /// The ready tasks. The index is in the order of claims, so the newest tasks of a large
+    /// backlog need a read of the whole backlog; but the newest tasks of any state have them.
     fn ready(tenant: TenantId, range: &Range, only: &str) -> Self {
-        let mut place = Self::index("tasks_ready", tenant, range);
+        let mut source = Self::index("tasks_ready", tenant, range);
         let newest = Self::index("tasks_key", tenant, range).sql;
-        place.newest = Some(format!(
+        source.newest = Some(format!(
             "(SELECT tasks.task_id, tasks.task_row, state, started_at FROM {newest} ORDER BY tasks.task_id DESC LIMIT {NEWEST}) AS tasks \
              WHERE true{only}"
         ));
-        place.sql.push_str(only);
-        place
+        source.sql.push_str(only);
+        source
     }
 
     fn within(mut self, range: &Range) -> Self {
@@ -93,14 +93,14 @@ impl Place {
         self.params.extend(params);
     }
 
-    /// A condition on what stands in the tasks themselves.
+    /// A condition on columns of the tasks.
     fn and_task(&mut self, condition: &str, params: impl IntoIterator<Item = Value>) {
         self.lone = None;
         self.and(condition, params);
     }
 }
 
-/// Something that tasks are found by.
+/// A search term of tasks.
 struct Term<'a>(Kind, &'a str, &'a str);
 
 impl Term<'_> {
@@ -139,17 +139,17 @@ impl Range {
 const DEAD_LETTER: &str = "dead_letter = 1";
 const IN_DOUBT: &str = "wait_on = 'in_doubt'";
 
-/// Where the tasks of a filter are; each is in one place.
-pub(crate) fn places(tenant: TenantId, filter: &TaskFilter) -> Vec<Place> {
+/// The places of the tasks of a filter; each task is in a single place.
+pub(crate) fn sources(tenant: TenantId, filter: &TaskFilter) -> Vec<Source> {
     let range = Range::new(filter);
     let by_term = filter.agent.is_some() || !filter.labels.is_empty() || filter.text.is_some();
     if by_term || filter.parent.is_some() {
         return vec![searched(tenant, filter, &range)];
     }
-    let place = |index: &str, only: &str| {
-        let mut place = Place::index(index, tenant, &range);
-        place.sql.push_str(only);
-        place
+    let source = |index: &str, only: &str| {
+        let mut source = Source::index(index, tenant, &range);
+        source.sql.push_str(only);
+        source
     };
     let special = match (filter.dead_letter, filter.in_doubt) {
         (false, false) => None,
@@ -160,18 +160,18 @@ pub(crate) fn places(tenant: TenantId, filter: &TaskFilter) -> Vec<Place> {
     if let Some((state, index, only)) = special {
         let only = format!(" AND {only}{}", started(filter));
         let wanted = wanted(filter).contains(&state);
-        return wanted.then(|| place(index, &only)).into_iter().collect();
+        return wanted.then(|| source(index, &only)).into_iter().collect();
     }
     if is_everything(filter) {
-        return vec![place("tasks_key", "")];
+        return vec![source("tasks_key", "")];
     }
     let of = |state: StateName| {
         let (index, only) = index_of(state);
         let only = format!("{only}{}", started(filter));
         match (state, filter.status) {
-            (StateName::Pending, Some(Status::Running)) => place("tasks_restarted", &only),
-            (StateName::Pending, _) => Place::ready(tenant, &range, &only),
-            (_, _) => place(index, &only),
+            (StateName::Pending, Some(Status::Running)) => source("tasks_restarted", &only),
+            (StateName::Pending, _) => Source::ready(tenant, &range, &only),
+            (_, _) => source(index, &only),
         }
     };
     wanted(filter).into_iter().map(of).collect()
@@ -182,7 +182,7 @@ pub(crate) fn is_everything(filter: &TaskFilter) -> bool {
     filter.states.is_empty() && filter.status.is_none()
 }
 
-/// The states that a task of the filter can be in.
+/// The states of the filter.
 pub(crate) fn wanted(filter: &TaskFilter) -> Vec<StateName> {
     let has_status = |state: StateName| match filter.status {
         None => true,
@@ -197,7 +197,7 @@ pub(crate) fn wanted(filter: &TaskFilter) -> Vec<StateName> {
         .collect()
 }
 
-/// What tells the two statuses of a task that has not ended apart.
+/// The condition of a status of live tasks.
 fn started(filter: &TaskFilter) -> &'static str {
     match filter.status {
         Some(Status::Pending) => " AND started_at IS NULL",
@@ -206,7 +206,7 @@ fn started(filter: &TaskFilter) -> &'static str {
     }
 }
 
-/// The index that holds the tasks of a state, and the condition that lets it be used.
+/// The index of the tasks of a state, and the condition for its use.
 fn index_of(state: StateName) -> (&'static str, String) {
     let name = state.as_str();
     match state {
@@ -229,7 +229,7 @@ fn index_of(state: StateName) -> (&'static str, String) {
 }
 
 /// The tasks of a term, of a text or of a parent.
-fn searched(tenant: TenantId, filter: &TaskFilter, range: &Range) -> Place {
+fn searched(tenant: TenantId, filter: &TaskFilter, range: &Range) -> Source {
     let agent = filter
         .agent
         .iter()
@@ -237,23 +237,23 @@ fn searched(tenant: TenantId, filter: &TaskFilter, range: &Range) -> Place {
     let labels = filter.labels.iter();
     let labels = labels.map(|(key, value)| Term(Kind::Label, key, value));
     let mut terms = agent.chain(labels);
-    let mut place = match terms.next() {
-        Some(first) => Place::term(first, tenant, range),
-        None if filter.parent.is_some() => Place::index("tasks_children", tenant, range),
-        None => Place::index("tasks_key", tenant, range),
+    let mut source = match terms.next() {
+        Some(first) => Source::term(first, tenant, range),
+        None if filter.parent.is_some() => Source::index("tasks_children", tenant, range),
+        None => Source::index("tasks_key", tenant, range),
     };
     for term in terms {
         let has = "EXISTS (SELECT 1 FROM task_terms AS other \
                    WHERE other.tenant_id = term.tenant_id AND other.kind = ? AND other.key = ? \
                    AND other.value = ? AND other.task_id = term.task_id)";
-        place.and(has, term.values());
+        source.and(has, term.values());
     }
     if let Some(text) = &filter.text {
         let lower = text.to_ascii_lowercase();
         let (low, high) = ids_with_prefix(&lower);
         let end = id_digits(&lower).unwrap_or_default().to_ascii_uppercase();
         let length = Value::Integer(i64::try_from(end.len()).unwrap_or(0));
-        place.and_task(
+        source.and_task(
             "tasks.task_id IN (SELECT task_id FROM task_terms \
              WHERE tenant_id = ? AND kind = ? AND instr(lower(value), ?) > 0 \
              UNION SELECT task_id FROM tasks WHERE tenant_id = ? AND task_id BETWEEN ? AND ? \
@@ -274,7 +274,7 @@ fn searched(tenant: TenantId, filter: &TaskFilter, range: &Range) -> Place {
         );
     }
     if let Some(parent) = &filter.parent {
-        place.and_task(
+        source.and_task(
             "parent_row IS NOT NULL AND parent_row = \
              (SELECT task_row FROM tasks WHERE tenant_id = ? AND task_id = ?)",
             [tenant.0.into(), Value::Blob(parent.as_bytes().to_vec())],
@@ -286,20 +286,20 @@ fn searched(tenant: TenantId, filter: &TaskFilter, range: &Range) -> Place {
             .map(|state| format!("'{state}'"))
             .collect();
         let only = format!("state IN ({}){}", names.join(", "), started(filter));
-        place.and_task(&only, []);
+        source.and_task(&only, []);
     }
     for (asked, only) in [
         (filter.in_doubt, IN_DOUBT),
         (filter.dead_letter, DEAD_LETTER),
     ] {
         if asked {
-            place.and_task(only, []);
+            source.and_task(only, []);
         }
     }
-    place
+    source
 }
 
-/// The digits of a part of an id, if the text may be one.
+/// The digits of a part of an id, if the text may be such a part.
 fn id_digits(text: &str) -> Option<String> {
     let digits = text.strip_prefix("task_").unwrap_or(text).replace('-', "");
     let hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
@@ -307,7 +307,7 @@ fn id_digits(text: &str) -> Option<String> {
     (hex && (4..=32).contains(&digits.len())).then_some(digits)
 }
 
-/// The smallest and the largest id that begin with a text; an empty range if none does.
+/// The smallest and the largest id with a text at the beginning; an empty range without such ids.
 fn ids_with_prefix(text: &str) -> (Vec<u8>, Vec<u8>) {
     let none = (vec![1], vec![0]);
     let Some(digits) = id_digits(text) else {

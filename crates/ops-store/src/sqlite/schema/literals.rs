@@ -6,8 +6,8 @@ use std::{collections::BTreeSet, fs, path::Path};
 use ops_core::{
     ApprovalStatus, Wait,
     rules::{
-        claim::SUSPECT_LOSSES,
-        fork::{TOLD, is_copied},
+        claim::CRASH_LOOP_LOSSES,
+        fork::{EXTERNAL_KINDS, is_copied},
         links::MAX_INLINE_BYTES,
     },
     schedule::Trigger,
@@ -93,7 +93,7 @@ fn suspects_and_flags() {
     let losses = numbers("lease_losses >= ");
     assert!(losses.len() >= 3, "{losses:?}");
     for (place, number) in losses {
-        assert_eq!(number, u64::from(SUSPECT_LOSSES), "{place}");
+        assert_eq!(number, u64::from(CRASH_LOOP_LOSSES), "{place}");
     }
     let flags = numbers("flags & ");
     assert!(!flags.is_empty());
@@ -101,7 +101,7 @@ fn suspects_and_flags() {
         assert_eq!(number, u64::from(PAUSED), "{place}");
     }
     assert_eq!(INLINE, MAX_INLINE_BYTES);
-    assert!(TOLD.into_iter().all(is_copied));
+    assert!(EXTERNAL_KINDS.into_iter().all(is_copied));
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn names_of_waits_approvals_and_triggers() {
     }
     for (place, names) in literals("cause = ") {
         for name in names {
-            assert_eq!(name, Trigger::Clock.as_str(), "{place}");
+            assert_eq!(name, Trigger::Due.as_str(), "{place}");
         }
     }
 }

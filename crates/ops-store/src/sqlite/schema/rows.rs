@@ -4,7 +4,7 @@ use ops_core::{
     AgentDigest, Json, Lifecycle, Micros, Parent, SessionId, StoredEvent, Task, TaskId, TenantId,
     Wait,
     event::{EffectClass, NewEvent, StepKind, StepMark, StepStatus, TaskError, Usage},
-    ports::{LIST_BYTES, Listed, TaskRecord},
+    ports::{LIST_BYTES, LeftOut, Listed, TaskRecord},
     retry::RetryPolicy,
     task::{LifeRow, StateName, StateRow},
 };
@@ -15,44 +15,41 @@ use rusqlite::{
 use serde::de::DeserializeOwned;
 
 use crate::sqlite::{
-    error::{Fault, Newer},
+    error::{Newer, WriteError},
     schema::sums,
     values::blob::{self, Digest},
 };
 
-/// What [`life`] reads, in its order.
+/// What [`life`] reads, in its order: the whole row, as its sum is that of the whole row.
 macro_rules! life_columns {
     () => {
         concat!(
-            "state, session_id, due_at, wait, dead_letter, attempt, epoch, seq, lease_losses, \
-             run_started, input_tokens, output_tokens, cost_micros, retry_max_attempts, \
-             retry_initial_micros, retry_max_micros, retry_max_lease_losses, started_at, \
-             updated_at, completed_at, flags, children_input_tokens, children_output_tokens, \
-             children_cost_micros, timeout_micros, start_by, ",
-            $crate::sqlite::schema::sums::intact!(tasks)
+            $crate::sqlite::schema::sums::summed!(tasks),
+            ", ",
+            $crate::sqlite::schema::sums::found!(tasks)
         )
     };
 }
 /// How many columns [`life`] reads.
-const LIFE_COLUMNS: usize = 27;
+const LIFE_COLUMNS: usize = 38;
 /// How many columns [`record`] reads.
-pub(crate) const RECORD_COLUMNS: usize = LIFE_COLUMNS + 24;
+pub(crate) const RECORD_COLUMNS: usize = LIFE_COLUMNS + 18;
 
 /// How many columns [`event`] reads.
 pub(crate) const EVENT_COLUMNS: usize = 14;
 
 /// Where [`record`] reads the task's id.
-pub(crate) const ID_COLUMN: usize = LIFE_COLUMNS + 1;
+pub(crate) const ID_COLUMN: usize = 1;
 
 /// What [`record`] reads, in its order, from `tasks` joined with `task_requests`.
 macro_rules! record_columns {
     () => {
         concat!(
             $crate::sqlite::schema::rows::life_columns!(),
-            ", tasks.tenant_id, task_id, queue, priority, result, result_digest, error, task_type, \
-             name, agent_id, input, input_digest, labels, limits, retry_of, created_at, run_at, \
-             concurrency_key, parent_id, parent_step, depth_left, agent_digest, in_force, ",
-            $crate::sqlite::schema::sums::intact!(task_requests)
+            ", ",
+            $crate::sqlite::schema::sums::summed!(task_requests),
+            ", ",
+            $crate::sqlite::schema::sums::found!(task_requests)
         )
     };
 }
@@ -89,12 +86,21 @@ pub(crate) fn unreadable(
 /// Refuses a row that is not as it was written, as the expression [`sums::intact!`] in this column says.
 /// What such a row says otherwise, such as that a newer release wrote it, counts nothing.
 pub(crate) fn intact(row: &Row<'_>, column: usize) -> rusqlite::Result<()> {
-    match row.get(column)? {
-        false if !units::mutant!("ops-store.row_sum") => {
-            Err(unreadable(column, sums::Damaged.into()))
-        }
-        true | false => Ok(()),
+    refuse_damage(row.get(column)?, column)
+}
+
+fn refuse_damage(is_intact: bool, column: usize) -> rusqlite::Result<()> {
+    if !is_intact && !units::mutant!("ops-store.row_sum") {
+        return Err(unreadable(column, sums::Damaged.into()));
     }
+    Ok(())
+}
+
+/// Refuses a row that is not as it was written: the columns of its sum are these, and the expression
+/// [`sums::found!`] comes after them. A row that is read as a whole is summed here: in SQL each of its
+/// columns would be read twice.
+fn whole(row: &Row<'_>, at: usize, columns: usize) -> rusqlite::Result<()> {
+    refuse_damage(sums::is_whole(row, at, columns)?, at + columns)
 }
 
 pub(crate) fn micros(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Micros>> {
@@ -153,10 +159,10 @@ pub(crate) fn bounded<T>(
         if bytes > LIST_BYTES && !listed.found.is_empty() {
             break;
         }
-        match read(row).map_err(Fault::from) {
+        match read(row).map_err(WriteError::from) {
             Ok(entry) => listed.found.push(entry),
-            Err(Fault::Refused(_)) => listed.damaged.push(name(row)),
-            Err(Fault::Broken(error)) => return Err(error),
+            Err(WriteError::Refused(_)) => listed.damaged.push(name(row)),
+            Err(WriteError::Broken(error)) => return Err(error),
         }
     }
     Ok(listed)
@@ -195,37 +201,38 @@ pub(crate) fn document(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<
 
 /// A lifecycle from [`life_columns!`] that begin at column `at`.
 pub(crate) fn life(row: &Row<'_>, id: TaskId, at: usize) -> rusqlite::Result<Lifecycle> {
-    intact(row, at + LIFE_COLUMNS - 1)?;
-    let session: Option<[u8; 16]> = row.get(at + 1)?;
+    whole(row, at, LIFE_COLUMNS - 1)?;
+    let session: Option<[u8; 16]> = row.get(at + 5)?;
     let state = StateRow {
-        name: named(row, at, StateName::from_name)?,
+        name: named(row, at + 4, StateName::from_name)?,
         session: session.map(SessionId::from_bytes),
-        due: micros(row, at + 2)?,
-        wait: json::<Wait>(row, at + 3)?,
-        dead_letter: row.get(at + 4)?,
+        due: micros(row, at + 6)?,
+        wait: json::<Wait>(row, at + 8)?,
+        dead_letter: row.get(at + 9)?,
     };
     let decoded = Lifecycle::from_row(LifeRow {
         id,
         state,
-        attempt: row.get(at + 5)?,
-        epoch: unsigned(row, at + 6)?,
-        seq: unsigned(row, at + 7)?,
-        lease_losses: row.get(at + 8)?,
-        run_started: row.get(at + 9)?,
-        flags: row.get(at + 20)?,
-        timeout: row.get(at + 24)?,
-        start_by: micros(row, at + 25)?,
-        usage: usage(row, at + 10)?,
-        children_usage: usage(row, at + 21)?,
+        attempt: row.get(at + 10)?,
+        epoch: unsigned(row, at + 11)?,
+        seq: unsigned(row, at + 12)?,
+        lease_losses: row.get(at + 13)?,
+        run_started: row.get(at + 14)?,
+        flags: row.get(at + 28)?,
+        timeout: row.get(at + 34)?,
+        start_by: micros(row, at + 35)?,
+        usage: usage(row, at + 15)?,
+        children_usage: usage(row, at + 29)?,
         retry: RetryPolicy {
-            max_attempts: row.get(at + 13)?,
-            initial_micros: row.get(at + 14)?,
-            max_micros: row.get(at + 15)?,
-            max_lease_losses: row.get(at + 16)?,
+            max_attempts: row.get(at + 18)?,
+            initial_micros: row.get(at + 19)?,
+            max_micros: row.get(at + 20)?,
+            max_lease_losses: row.get(at + 21)?,
         },
-        started_at: micros(row, at + 17)?,
-        updated_at: Micros(row.get(at + 18)?),
-        completed_at: micros(row, at + 19)?,
+        started_at: micros(row, at + 22)?,
+        updated_at: Micros(row.get(at + 23)?),
+        completed_at: micros(row, at + 24)?,
+        failure: json::<TaskError>(row, at + 27)?,
     });
     decoded.map_err(|error| unreadable(at, error.into()))
 }
@@ -273,6 +280,21 @@ impl Sparse {
         Ok(())
     }
 
+    /// Leaves the missing values where they are, and notes their sizes.
+    pub(crate) fn leave_out(&mut self, conn: &Connection) -> rusqlite::Result<()> {
+        let tenant = self.record.task.tenant;
+        let size = |digest: Option<Digest>| {
+            digest
+                .map(|digest| blob::size(conn, tenant, &digest))
+                .transpose()
+        };
+        self.record.left_out = LeftOut {
+            input: size(self.input.take())?,
+            result: size(self.result.take())?,
+        };
+        Ok(())
+    }
+
     /// The record; after [`Self::fill`] it is whole.
     pub(crate) fn into_record(self) -> TaskRecord {
         self.record
@@ -301,47 +323,46 @@ fn stored_json(conn: &Connection, tenant: TenantId, digest: &Digest) -> rusqlite
 /// A record from [`record_columns!`].
 pub(crate) fn record(row: &Row<'_>) -> rusqlite::Result<Sparse> {
     let at = LIFE_COLUMNS;
-    intact(row, LIFE_COLUMNS - 1)?;
-    intact(row, RECORD_COLUMNS - 1)?;
-    let id = TaskId::from_bytes(row.get(ID_COLUMN)?);
-    let retry_of: Option<[u8; 16]> = row.get(at + 14)?;
-    let digest: Option<[u8; 32]> = row.get(at + 21)?;
-    let parent = match row.get::<_, Option<[u8; 16]>>(at + 18)? {
+    let life = life(row, TaskId::from_bytes(row.get(ID_COLUMN)?), 0)?;
+    whole(row, at, RECORD_COLUMNS - LIFE_COLUMNS - 1)?;
+    let retry_of: Option<[u8; 16]> = row.get(at + 9)?;
+    let digest: Option<[u8; 32]> = row.get(at + 15)?;
+    let parent = match row.get::<_, Option<[u8; 16]>>(at + 12)? {
         Some(task) => Some(Parent {
             task: TaskId::from_bytes(task),
-            step: row.get(at + 19)?,
-            depth_left: row.get(at + 20)?,
+            step: row.get(at + 13)?,
+            depth_left: row.get(at + 14)?,
         }),
         None => None,
     };
     let task = Task {
-        id,
-        tenant: TenantId(row.get(at)?),
-        queue: row.get(at + 2)?,
-        priority: row.get(at + 3)?,
-        task_type: row.get(at + 7)?,
-        name: row.get(at + 8)?,
-        agent_id: row.get(at + 9)?,
+        id: life.id,
+        tenant: TenantId(row.get(0)?),
+        queue: row.get(2)?,
+        priority: row.get(3)?,
+        task_type: row.get(at + 2)?,
+        name: row.get(at + 3)?,
+        agent_id: row.get(at + 4)?,
         agent_digest: digest.map(AgentDigest::from_bytes),
-        input: document(row, at + 10)?.unwrap_or_else(Json::null),
-        labels: json(row, at + 12)?.unwrap_or_default(),
-        limits: json(row, at + 13)?.unwrap_or_default(),
-        concurrency_key: row.get(at + 17)?,
+        input: document(row, at + 5)?.unwrap_or_else(Json::null),
+        labels: json(row, at + 7)?.unwrap_or_default(),
+        limits: json(row, at + 8)?.unwrap_or_default(),
+        concurrency_key: row.get(33)?,
         retry_of: retry_of.map(TaskId::from_bytes),
         parent,
-        created_at: Micros(row.get(at + 15)?),
-        run_at: micros(row, at + 16)?,
+        created_at: Micros(row.get(at + 10)?),
+        run_at: micros(row, at + 11)?,
     };
     Ok(Sparse {
         record: TaskRecord {
             task,
-            life: life(row, id, 0)?,
-            result: document(row, at + 4)?,
-            error: json::<TaskError>(row, at + 6)?,
-            in_force: json(row, at + 22)?,
+            life,
+            result: document(row, 25)?,
+            in_force: json(row, at + 16)?,
+            left_out: LeftOut::default(),
         },
-        input: row.get(at + 11)?,
-        result: row.get(at + 5)?,
+        input: row.get(at + 6)?,
+        result: row.get(26)?,
     })
 }
 

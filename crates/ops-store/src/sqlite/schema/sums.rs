@@ -1,10 +1,9 @@
-//! Checksums of rows: what is read is what was written.
+//! Checksums of rows: a row reads as written, or not at all.
 //!
-//! A row of a summed table has in its column `sum` a checksum of its other columns. Statements compute it
-//! with the SQL function `row_sum` and check it with `row_intact`, so a statement that writes a row, one
-//! that copies rows and one that looks all of them over share one list of columns. SQLite itself does not
-//! see a flipped bit in a value: the page is still well formed, and an answer made of it would be wrong
-//! without a word.
+//! A row of a summed table has in its column `sum` a checksum of its other columns. Statements compute the sum
+//! with the SQL function `row_sum` and check the sum with `row_intact`, so statements that write, copy and verify
+//! rows share a list of columns. SQLite itself does not see a flipped bit in a value: the page is still well
+//! formed, and an answer made of the page would be wrong without a word.
 //!
 //! The sum is a CRC-32 of the columns that are not NULL, each with its place in the list, its type and its
 //! length. So a later release may add a column that may be NULL to the end of a list: rows without it keep
@@ -16,10 +15,10 @@ use rusqlite::{
     types::ValueRef,
 };
 
-/// In the upper half of each sum. It also keeps SQLite from storing a sum in fewer than eight bytes.
+/// In the upper half of each sum. The constant also keeps SQLite from storing a sum in fewer than eight bytes.
 const SCHEME: i64 = 0x5355_4d31;
 
-/// The columns of a table that its sum is made of, with names that no join makes ambiguous.
+/// The summed columns of a table, with names that no join makes ambiguous.
 macro_rules! summed {
     (tasks) => {
         "tasks.tenant_id, task_id, queue, priority, state, session_id, due_at, wait_on, wait, \
@@ -45,7 +44,8 @@ macro_rules! summed {
     };
     (approvals) => {
         "tenant_id, task_row, task_id, step, revision, status, tool, tool_digest, agent_digest, \
-         input, input_digest, input_schema, reason, asked_at, expires_at, decided_at, decided_by, note"
+         input, input_digest, input_schema, reason, asked_at, expires_at, decided_at, decided_by, note, \
+         details"
     };
     (schedules) => {
         "tenant_id, name, cron, timezone, overlap, catch_up, template, paused, revision, next_at, \
@@ -68,9 +68,15 @@ macro_rules! summed {
     (idempotency) => {
         "tenant_id, key, digest, task_id, created_at"
     };
+    (mcp_servers) => {
+        "tenant_id, name, pins, updated_at"
+    };
+    (budget_ledgers) => {
+        "tenant_id, budget, since, tokens, cost_micros"
+    };
 }
 
-/// Whether a row is as it was written: an expression for a SELECT from this table.
+/// Whether a row is intact: an expression for a SELECT from this table.
 macro_rules! intact {
     (tasks) => {
         $crate::sqlite::schema::sums::intact!(0, "tasks.task_row", tasks)
@@ -108,6 +114,12 @@ macro_rules! intact {
     (idempotency) => {
         $crate::sqlite::schema::sums::intact!(11, "0", idempotency)
     };
+    (mcp_servers) => {
+        $crate::sqlite::schema::sums::intact!(12, "0", mcp_servers)
+    };
+    (budget_ledgers) => {
+        $crate::sqlite::schema::sums::intact!(13, "0", budget_ledgers)
+    };
     ($number:literal, $row:literal, $table:ident) => {
         concat!(
             "row_intact(",
@@ -122,17 +134,27 @@ macro_rules! intact {
         )
     };
 }
-pub(crate) use {intact, summed};
+
+/// The stored sum of a row. For a row without a sum: 1 if the row may lack a sum, else 0. Sums are never so small.
+macro_rules! found {
+    (tasks) => {
+        "ifnull(tasks.sum, row_intact(0, tasks.task_row, NULL))"
+    };
+    (task_requests) => {
+        "ifnull(task_requests.sum, row_intact(1, task_row, NULL))"
+    };
+}
+pub(crate) use {found, intact, summed};
 
 /// A table whose rows have sums.
 #[derive(Debug)]
 pub(crate) struct Summed {
     pub(crate) name: &'static str,
-    /// What tells its rows apart.
+    /// Key column of the rows.
     pub(crate) row: &'static str,
-    /// What its sum is made of.
+    /// The summed columns.
     columns: &'static str,
-    /// Whether a row is as it was written.
+    /// SQL expression: whether a row is intact.
     pub(crate) intact: &'static str,
 }
 
@@ -159,9 +181,11 @@ table!(AGENTS, agents, "name");
 table!(AGENT_VERSIONS, agent_versions, "version_row");
 table!(COUNTERS, counters, "state");
 table!(IDEMPOTENCY, idempotency, "key");
+table!(MCP_SERVERS, mcp_servers, "name");
+table!(BUDGET_LEDGERS, budget_ledgers, "budget");
 
-/// Every summed table, in the order of the numbers that `row_intact` has for them.
-pub(crate) const ALL: [Summed; 12] = [
+/// Every summed table, in the order of the table numbers of `row_intact`.
+pub(crate) const ALL: [Summed; 14] = [
     TASKS,
     TASK_REQUESTS,
     EVENTS,
@@ -174,6 +198,8 @@ pub(crate) const ALL: [Summed; 12] = [
     AGENT_VERSIONS,
     COUNTERS,
     IDEMPOTENCY,
+    MCP_SERVERS,
+    BUDGET_LEDGERS,
 ];
 
 impl Summed {
@@ -181,15 +207,14 @@ impl Summed {
         self.columns.split(", ").map(bare)
     }
 
-    /// `row_sum` of a row in which some columns have these values, and the others the value that they
-    /// have, or none.
+    /// `row_sum` of a row with these values in some columns, and in the others their present value or NULL.
     pub(crate) fn sum(&self, given: &[(&str, &str)], others: Others) -> String {
         let value = |column: &'static str| {
             let found = given.iter().find(|(name, _)| *name == column);
             match (found, others) {
                 (Some((_, value)), _) => (*value).to_owned(),
                 (None, Others::Null) => "NULL".to_owned(),
-                (None, Others::Kept) => column.to_owned(),
+                (None, Others::Unchanged) => column.to_owned(),
             }
         };
         let values: Vec<String> = self.columns().map(value).collect();
@@ -214,9 +239,9 @@ impl Summed {
         )
     }
 
-    /// Updates rows and their sums. The first parameters are the columns in this order; those of the
-    /// condition go on from there, by number. A row must have been looked at before: what was damaged
-    /// would be taken as it is.
+    /// Updates rows and their sums. The first parameters are the columns in this order; parameters of the
+    /// condition go on from there, by number. A row must have been checked before: the update would give a damaged
+    /// row a valid sum.
     pub(crate) fn update(&self, columns: &[&str], condition: &str) -> String {
         let numbers: Vec<String> = (1..=columns.len()).map(|n| format!("?{n}")).collect();
         let values = numbers.iter().map(String::as_str);
@@ -234,16 +259,16 @@ impl Summed {
             "UPDATE {} SET {}, sum = {} WHERE {condition}",
             self.name,
             set.join(", "),
-            self.sum(given, Others::Kept),
+            self.sum(given, Others::Unchanged),
         )
     }
 }
 
-/// The values of columns that a statement does not give.
+/// Values of columns without a value in a statement.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Others {
     Null,
-    Kept,
+    Unchanged,
 }
 
 /// A column's name without its table.
@@ -251,13 +276,13 @@ fn bare(column: &'static str) -> &'static str {
     column.rsplit_once('.').map_or(column, |(_, name)| name)
 }
 
-/// A row that is not as it was written.
+/// A damaged row.
 #[derive(Debug, thiserror::Error)]
 #[error("its checksum is wrong: it is not as it was written")]
 pub(crate) struct Damaged;
 
-/// Gives a connection `row_sum` and `row_intact`. A database that is older than sums has no use for the
-/// second one.
+/// Registers `row_sum` and `row_intact` for a connection. A database older than sums has no use for
+/// `row_intact`.
 pub(crate) fn register(conn: &Connection) -> Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8
         | FunctionFlags::SQLITE_DETERMINISTIC
@@ -279,7 +304,7 @@ pub(crate) fn register(conn: &Connection) -> Result<()> {
     })
 }
 
-/// For each table, the last row that may be without a sum.
+/// For each table, the last row that may lack a sum.
 fn unsummed(conn: &Connection) -> Result<[i64; ALL.len()]> {
     let mut until = [i64::MIN; ALL.len()];
     let there = "SELECT 1 FROM sqlite_schema WHERE name = 'unsummed'";
@@ -297,26 +322,94 @@ fn unsummed(conn: &Connection) -> Result<[i64; ALL.len()]> {
     Ok(until)
 }
 
-/// The sum of the arguments from one on.
-fn sum(context: &Context<'_>, from: usize) -> i64 {
-    let mut crc = crc32fast::Hasher::new();
-    for index in from..context.len() {
-        let value = context.get_raw(index);
-        let (kind, bytes): (u8, &[u8]) = match &value {
-            ValueRef::Null => continue,
-            ValueRef::Integer(number) => (1, &number.to_le_bytes()),
-            ValueRef::Real(number) => (2, &number.to_bits().to_le_bytes()),
-            ValueRef::Text(text) => (3, text),
-            ValueRef::Blob(bytes) => (4, bytes),
-        };
-        // Far fewer than 256 columns, and values far below 4 GiB: SQLite has no larger ones.
+/// Whether a row is intact, from its summed columns and then [`found!`].
+pub(crate) fn is_whole(row: &rusqlite::Row<'_>, at: usize, columns: usize) -> Result<bool> {
+    let found = match row.get_ref(at + columns)? {
+        ValueRef::Integer(1) => return Ok(true),
+        ValueRef::Integer(found) => found,
+        ValueRef::Null | ValueRef::Real(_) | ValueRef::Text(_) | ValueRef::Blob(_) => {
+            return Ok(false);
+        }
+    };
+    let mut row_sum = Columns::default();
+    for column in 0..columns {
+        // Far fewer than 256 columns: SQLite has no more.
         #[expect(clippy::cast_possible_truncation, reason = "see above")]
-        let (place, length) = ((index - from) as u8, bytes.len() as u32);
-        crc.update(&[place, kind]);
-        crc.update(&length.to_le_bytes());
-        crc.update(bytes);
+        row_sum.push(column as u8, &row.get_ref(at + column)?);
     }
-    SCHEME << 32 | i64::from(crc.finalize())
+    Ok(found == row_sum.sum())
+}
+
+/// The sum of the arguments from an index on.
+///
+/// The columns are laid out side by side and summed at once: for the few bytes of a single column a CRC
+/// costs more to begin and to end than to compute.
+fn sum(context: &Context<'_>, from: usize) -> i64 {
+    let mut columns = Columns::default();
+    for index in from..context.len() {
+        // Far fewer than 256 columns: SQLite has no more.
+        #[expect(clippy::cast_possible_truncation, reason = "see above")]
+        columns.push((index - from) as u8, &context.get_raw(index));
+    }
+    columns.sum()
+}
+
+/// How many bytes are summed at once: most rows as a whole.
+const BLOCK: usize = 1_024;
+
+/// The columns of a row that are not summed yet, behind the summed columns.
+struct Columns {
+    crc: crc32fast::Hasher,
+    block: [u8; BLOCK],
+    filled: usize,
+}
+
+impl Default for Columns {
+    fn default() -> Self {
+        Self {
+            crc: crc32fast::Hasher::new(),
+            block: [0; BLOCK],
+            filled: 0,
+        }
+    }
+}
+
+impl Columns {
+    fn push(&mut self, place: u8, value: &ValueRef<'_>) {
+        match value {
+            ValueRef::Null => {}
+            ValueRef::Integer(number) => self.column(place, 1, &number.to_le_bytes()),
+            ValueRef::Real(number) => self.column(place, 2, &number.to_bits().to_le_bytes()),
+            ValueRef::Text(text) => self.column(place, 3, text),
+            ValueRef::Blob(bytes) => self.column(place, 4, bytes),
+        }
+    }
+
+    fn column(&mut self, place: u8, kind: u8, bytes: &[u8]) {
+        // Values are far below 4 GiB: SQLite has no larger ones.
+        #[expect(clippy::cast_possible_truncation, reason = "see above")]
+        let [a, b, c, d] = (bytes.len() as u32).to_le_bytes();
+        self.write(&[place, kind, a, b, c, d]);
+        self.write(bytes);
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        if bytes.len() > BLOCK - self.filled {
+            self.crc.update(&self.block[..self.filled]);
+            self.filled = 0;
+            if bytes.len() > BLOCK {
+                self.crc.update(bytes);
+                return;
+            }
+        }
+        self.block[self.filled..self.filled + bytes.len()].copy_from_slice(bytes);
+        self.filled += bytes.len();
+    }
+
+    fn sum(mut self) -> i64 {
+        self.crc.update(&self.block[..self.filled]);
+        SCHEME << 32 | i64::from(self.crc.finalize())
+    }
 }
 
 #[cfg(test)]
@@ -399,5 +492,37 @@ mod tests {
         assert_ne!(sum("'a'"), sum("x'61'"));
         // A column that is added later, and empty, changes nothing.
         assert_eq!(sum("'a', 1"), sum("'a', 1, NULL"));
+    }
+
+    #[test]
+    fn sums_are_those_that_are_stored() {
+        let conn = Connection::open_in_memory().unwrap();
+        register(&conn).unwrap();
+        // As the CRC of the same bytes in one piece: whatever the lengths, also around a block.
+        for length in [
+            0,
+            1,
+            7,
+            BLOCK - 13,
+            BLOCK - 12,
+            BLOCK - 6,
+            BLOCK,
+            BLOCK + 1,
+            5 * BLOCK,
+        ] {
+            let text = "x".repeat(length);
+            let found: i64 = conn
+                .query_row("SELECT row_sum(7, ?1, NULL, 1.5)", [&text], |row| {
+                    row.get(0)
+                })
+                .unwrap();
+            let mut bytes = vec![0, 1, 8, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 1, 3];
+            bytes.extend(u32::try_from(length).unwrap().to_le_bytes());
+            bytes.extend(text.as_bytes());
+            bytes.extend([3, 2, 8, 0, 0, 0]);
+            bytes.extend(1.5_f64.to_bits().to_le_bytes());
+            let crc = i64::from(crc32fast::hash(&bytes));
+            assert_eq!(found, SCHEME << 32 | crc, "{length}");
+        }
     }
 }

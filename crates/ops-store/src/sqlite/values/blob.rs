@@ -32,7 +32,7 @@ enum Codec {
     Zstd = 1,
 }
 
-/// What is there already stays, unless it is damaged.
+/// A stored value stays, unless the stored value is damaged.
 static INSERT: LazyLock<String> = LazyLock::new(|| {
     format!(
         "{} ON CONFLICT DO UPDATE SET size = excluded.size, codec = excluded.codec, \
@@ -92,7 +92,7 @@ impl Chunk {
     }
 }
 
-/// Unpacks what [`Chunk::pack`] made, as it is found in a row.
+/// Unpacks a chunk that [`Chunk::pack`] made, from its row.
 pub(crate) fn unpack(codec: u8, size: u32, bytes: Vec<u8>) -> rusqlite::Result<Vec<u8>> {
     match codec {
         0 => Ok(bytes),
@@ -119,7 +119,8 @@ impl Packed {
         }
     }
 
-    /// Stores what the tenant does not have of it: retention may be halfway through taking it away.
+    /// Stores the chunks that the tenant does not have: retention may be halfway through deleting the
+    /// value.
     pub(crate) fn store(&self, conn: &Connection, tenant: TenantId) -> rusqlite::Result<()> {
         let mut insert = conn.prepare_cached(&INSERT)?;
         for (number, chunk) in (0_u32..).zip(&self.chunks) {
@@ -138,7 +139,7 @@ impl Packed {
     }
 }
 
-/// The digest of hexadecimal text, if it is one.
+/// The digest of hexadecimal text; `None` for other text.
 pub(crate) fn parse_digest(hex: &str) -> Option<Digest> {
     units::hex::decode_array(hex)
 }
@@ -171,8 +172,26 @@ pub(crate) fn read(
     Ok(whole)
 }
 
-/// A slice of a value; unpacks only the chunks that it touches, and checks those by their sums: the digest
-/// of the whole would take all of them. None if there is no such value.
+/// Bytes of a value that a row refers to. Only its first chunk is looked at, unless an older release stored it.
+pub(crate) fn size(conn: &Connection, tenant: TenantId, digest: &Digest) -> rusqlite::Result<u64> {
+    let mut select = conn.prepare_cached(concat!(
+        "SELECT whole, ",
+        intact!(blobs),
+        " FROM blobs WHERE tenant_id = ? AND digest = ? AND chunk = 0"
+    ))?;
+    let whole = select.query_row((tenant.0, digest), |row| {
+        intact(row, 1)?;
+        row.get::<_, Option<i64>>(0)
+    });
+    match whole.optional()? {
+        Some(Some(whole)) => u64::try_from(whole).map_err(unreadable),
+        Some(None) => Ok(read(conn, tenant, digest)?.len() as u64),
+        None => Err(unreadable("a blob that a row refers to is missing")),
+    }
+}
+
+/// A slice of a value; unpacks only the chunks of the slice, and checks those chunks by their sums: the
+/// digest of the whole would need all of them. `None` for an unknown value.
 pub(crate) fn read_slice(
     conn: &Connection,
     tenant: TenantId,

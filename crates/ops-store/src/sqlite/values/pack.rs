@@ -1,9 +1,11 @@
-//! Packing: what callers do before the writer sees a job. Sizes are checked, large values hashed and
-//! compressed.
+//! Packing: work that callers do before the writer sees a job. Callers check sizes, and hash and compress
+//! large values.
 //!
-//! Packed values travel beside the command that refers to them. The writer finds one by its content, so
-//! packing and deciding need not agree on anything but the bytes: a body that nobody packed is packed by
-//! the writer itself, which is slower and as right.
+//! The writer is one thread, and compressing a megabyte there would hold up every other task's commit for
+//! milliseconds. So the caller packs. Packed values travel beside the command that refers to them, and the
+//! writer finds a value by its content. So packing and deciding need not agree on event indices: an event
+//! that a rule adds or drops cannot make a task refer to a neighbour's body. A body that the caller did not
+//! pack is packed by the writer itself, which is slower and equally right.
 
 use bytes::Bytes;
 use ops_core::{
@@ -22,7 +24,7 @@ const BLOCKING: usize = 64 << 10;
 #[derive(Debug, Default)]
 pub(crate) struct Values {
     packed: Vec<Packed>,
-    /// Those of them that rows may refer to by their content.
+    /// The values that rows may refer to by their content.
     large: Vec<(Plain, Digest)>,
 }
 
@@ -119,8 +121,8 @@ pub(crate) async fn task(new: &NewTask, cap: u64) -> Result<Values, StoreError> 
     pack(size, vec![Plain::Json(input.clone())]).await
 }
 
-/// What a caller asks of a task becomes an event; if that may be large it is written here once, as the
-/// writer will write it.
+/// A command for a task becomes an event; a large event is encoded here once, in the form that the writer
+/// will store.
 pub(crate) async fn command(command: &TaskCommand, cap: u64) -> Result<Values, StoreError> {
     let (size, event) = match &command.action {
         TaskAction::Signal { name, payload } => {
@@ -161,7 +163,7 @@ fn size_of(resolution: &Resolution) -> usize {
     }
 }
 
-/// Packs what the holder of a lease records, and the values that its events refer to.
+/// Packs the append of a lease holder, and the values that its events refer to.
 pub(crate) async fn run(
     command: &RunCommand,
     blobs: Vec<Blob>,
@@ -181,6 +183,7 @@ pub(crate) async fn run(
         approvals,
         next,
         expected_seq: _,
+        budget: _,
         limits: _,
     } = append;
     let mut plain = Vec::new();
@@ -224,8 +227,8 @@ pub(crate) async fn run(
     .await
 }
 
-/// Packs what a decision about a step makes large. `open` is the approval as it stands, whose
-/// arguments an approval hands on once they were edited.
+/// Packs the values that a decision about a step makes large. `open` is the present approval: approving an
+/// edited step hands the approval's arguments on.
 pub(crate) async fn decision(
     decision: &ApprovalDecision,
     open: Option<Approval>,
@@ -239,8 +242,8 @@ pub(crate) async fn decision(
             (input.to_string(), TaskEvent::Edited { step, input, by })
         }
         (ApprovalAction::Approve, Some(open)) => {
-            let text = open.asked.input.to_string();
-            let input = Some(open.asked.input);
+            let text = open.request.input.to_string();
+            let input = Some(open.request.input);
             (text, TaskEvent::Approved { step, input, by })
         }
         (ApprovalAction::Approve, None) | (ApprovalAction::Deny { .. }, _) => {
@@ -252,7 +255,7 @@ pub(crate) async fn decision(
     pack(size, vec![Plain::Bytes(body)]).await
 }
 
-/// The size of a value that is packed; 0 of one that is not.
+/// The size of a value if the value is to be packed; otherwise 0.
 fn large(size: usize, cap: u64) -> Result<usize, StoreError> {
     check_size(size, cap)?;
     Ok(if size > INLINE { size } else { 0 })

@@ -1,18 +1,18 @@
-//! Agents: a definition becomes the current version of one.
+//! Agents: a definition becomes the current version of an agent, and an agent is taken away.
 
 use std::sync::LazyLock;
 
 use ops_core::{
     AgentName, TenantId,
     agent::{Agent, AgentSpec},
-    ports::{NewAgent, StoreError, Stored},
-    rules::agents::{self as rule, Put},
+    ports::{Expected, NewAgent, StoreError, Stored},
+    rules::agents::{self as rule, MAX_USES, Put, Uses},
 };
 use rusqlite::{OptionalExtension as _, params};
 
 use crate::sqlite::{
-    error::Fault,
-    queries::agents::one,
+    error::WriteError,
+    queries::agents::{one, schedules_of, that_start},
     schema::{
         rows::signed,
         sums::{AGENT_VERSIONS, AGENTS, Others},
@@ -37,7 +37,7 @@ static PUT: LazyLock<String> = LazyLock::new(|| {
     format!(
         "{} ON CONFLICT DO UPDATE SET version_row = ?3, revision = ?4, updated_at = ?6, sum = {}",
         AGENTS.insert(&columns, &[]),
-        AGENTS.sum(&changed, Others::Kept),
+        AGENTS.sum(&changed, Others::Unchanged),
     )
 });
 
@@ -54,12 +54,12 @@ static INSERT_VERSION: LazyLock<String> = LazyLock::new(|| {
     AGENT_VERSIONS.insert(&columns, &[])
 });
 
-pub(crate) fn put(batch: &mut Batch<'_>, new: NewAgent) -> Result<(Agent, Stored), Fault> {
+pub(crate) fn put(batch: &mut Batch<'_>, new: NewAgent) -> Result<(Agent, Stored), WriteError> {
     let tenant = new.tenant;
     let before = one(&batch.view(), tenant, &new.name)?;
     let starts = |agent: &AgentName| {
         let found = one(&batch.view(), tenant, agent)?;
-        Ok::<_, Fault>(found.map(|agent| agent.version.spec.agents))
+        Ok::<_, WriteError>(found.map(|agent| agent.version.spec.agents))
     };
     let change = match rule::put(before.as_ref(), &new, starts, batch.now)? {
         Put::Unchanged(agent) => return Ok((agent, Stored::Unchanged)),
@@ -80,13 +80,35 @@ pub(crate) fn put(batch: &mut Batch<'_>, new: NewAgent) -> Result<(Agent, Stored
     Ok((after, change.stored))
 }
 
+/// Takes an agent away; its versions stay.
+pub(crate) fn remove(
+    batch: &mut Batch<'_>,
+    tenant: TenantId,
+    name: &AgentName,
+    expected: Expected,
+) -> Result<(), WriteError> {
+    let view = batch.view();
+    let before = one(&view, tenant, name)?;
+    let uses = Uses {
+        agents: that_start(&view, tenant, name, MAX_USES)?,
+        schedules: schedules_of(&view, tenant, name, MAX_USES)?,
+    };
+    rule::remove(before.as_ref(), expected, uses)?;
+    batch
+        .conn
+        .prepare_cached("DELETE FROM agents WHERE tenant_id = ? AND name = ?")?
+        .execute((tenant.0, name.as_str()))?;
+    batch.changes.written = true;
+    Ok(())
+}
+
 /// The row of a version, which is new unless the agent had it before.
 fn version_row(
     batch: &Batch<'_>,
     tenant: TenantId,
     name: &AgentName,
     spec: &AgentSpec,
-) -> Result<i64, Fault> {
+) -> Result<i64, WriteError> {
     let known = batch
         .conn
         .prepare_cached(

@@ -3,14 +3,14 @@
 use std::sync::LazyLock;
 
 use ops_core::{
-    Approval, Micros, NewApproval, TaskId, TenantId,
+    Approval, ApprovalDetails, Micros, NewApproval, TaskId, TenantId,
     ports::{ApprovalDecision, StoreError},
     rules::{approval, links::Lapse},
 };
 use rusqlite::params;
 
 use crate::sqlite::{
-    error::Fault,
+    error::WriteError,
     queries::approvals::{one, open},
     schema::{rows::signed, sums::APPROVALS},
     values::pack::Values,
@@ -18,7 +18,7 @@ use crate::sqlite::{
     writer::batch::{Batch, Loaded},
 };
 
-static ASK: LazyLock<String> = LazyLock::new(|| {
+static OPEN_APPROVAL: LazyLock<String> = LazyLock::new(|| {
     let columns = [
         "tenant_id",
         "task_row",
@@ -35,6 +35,7 @@ static ASK: LazyLock<String> = LazyLock::new(|| {
         "reason",
         "asked_at",
         "expires_at",
+        "details",
     ];
     format!("{} ON CONFLICT DO NOTHING", APPROVALS.insert(&columns, &[]))
 });
@@ -55,61 +56,73 @@ static DECIDE: LazyLock<String> = LazyLock::new(|| {
 static LAPSE: LazyLock<String> =
     LazyLock::new(|| APPROVALS.update(&["status", "decided_at"], "approval_row = ?3"));
 
-static EXPIRES: LazyLock<String> =
-    LazyLock::new(|| APPROVALS.update(&["expires_at"], "approval_row = ?2"));
+static CHANGE: LazyLock<String> =
+    LazyLock::new(|| APPROVALS.update(&["expires_at", "details"], "approval_row = ?3"));
 
-/// Opens an approval with the append that asks for it.
-pub(crate) fn ask(batch: &Batch<'_>, task: &Loaded, asked: NewApproval) -> rusqlite::Result<()> {
+/// Opens an approval with the append that asks for it, or brings an open one its preview.
+pub(crate) fn create(
+    batch: &Batch<'_>,
+    task: &Loaded,
+    request: NewApproval,
+) -> rusqlite::Result<()> {
+    if let Some((row, open)) = one(&batch.view(), task.tenant, task.life.id, request.step)? {
+        return match approval::ask_again(&open, request) {
+            Some(after) => change(batch, row, &after),
+            None => Ok(()),
+        };
+    }
     let Approval {
-        asked,
+        request,
         revision,
         status,
         asked_at,
         ..
-    } = approval::ask(asked, task.life.id, batch.now);
-    let mut insert = batch.conn.prepare_cached(&ASK)?;
+    } = approval::create(request, task.life.id, batch.now);
+    let mut insert = batch.conn.prepare_cached(&OPEN_APPROVAL)?;
     insert
         .execute(params![
             task.tenant.0,
             task.row,
             task.life.id.as_bytes(),
-            asked.step,
+            request.step,
             revision,
             status.as_str(),
-            asked.tool,
-            asked.tool_digest,
-            asked.agent_digest,
-            asked.input.to_string(),
-            asked.input_digest,
-            asked.input_schema.to_string(),
-            asked.reason,
+            request.tool,
+            request.tool_digest,
+            request.agent_digest,
+            request.input.to_string(),
+            request.input_digest,
+            request.input_schema.to_string(),
+            request.reason,
             asked_at.0,
-            asked.expires_at.map(|at| at.0),
+            request.expires_at.map(|at| at.0),
+            details(&request.details),
         ])
         .map(drop)
 }
 
 /// Decides an approval, and tells the task.
-pub(crate) fn judge(
+pub(crate) fn decide_approval(
     batch: &mut Batch<'_>,
     tenant: TenantId,
     task: TaskId,
     decision: ApprovalDecision,
     values: &Values,
-) -> Result<Approval, Fault> {
+) -> Result<Approval, WriteError> {
     let step = decision.step;
     let before = batch.load(tenant, task)?.ok_or(StoreError::NotFound)?;
     let (row, found) =
         one(&batch.view(), tenant, task, step)?.ok_or(StoreError::NoApproval(step))?;
     let (approval, transition) =
-        approval::judge(&found, &before.life, decision, batch.now).map_err(StoreError::from)?;
+        approval::decide_approval(&found, &before.life, decision, batch.now)
+            .map_err(StoreError::from)?;
     carry_out(batch, &before, transition, values)?;
     let mut update = batch.conn.prepare_cached(&DECIDE)?;
     update.execute(params![
         approval.revision,
         approval.status.as_str(),
-        approval.asked.input.to_string(),
-        approval.asked.input_digest,
+        approval.request.input.to_string(),
+        approval.request.input_digest,
         approval.decided_at.map(|at| at.0),
         approval.decided_by,
         approval.note,
@@ -118,8 +131,8 @@ pub(crate) fn judge(
     Ok(approval)
 }
 
-/// Closes the open approvals of a task that lapse by now. One that cannot be read stays as it is.
-pub(crate) fn lapse(batch: &Batch<'_>, task_row: i64, lapse: Lapse) -> Result<(), Fault> {
+/// Closes the open approvals of a task that lapse by now. An unreadable approval stays unchanged.
+pub(crate) fn lapse(batch: &Batch<'_>, task_row: i64, lapse: Lapse) -> Result<(), WriteError> {
     if units::mutant!("ops-store.own_lapse") {
         return Ok(());
     }
@@ -141,15 +154,28 @@ pub(crate) fn correct(
     task_row: i64,
     from: Micros,
     to: Micros,
-) -> Result<(), Fault> {
+) -> Result<(), WriteError> {
     for (row, found) in open(&batch.view(), task_row)? {
-        let Some(expires_at) = approval::correct(&found, from, to) else {
-            continue;
-        };
-        batch
-            .conn
-            .prepare_cached(&EXPIRES)?
-            .execute((expires_at.0, signed(row)))?;
+        if let Some(right) = approval::correct(&found, from, to) {
+            change(batch, row, &right)?;
+        }
     }
     Ok(())
+}
+
+/// Changes the dates and the details of an approval.
+fn change(batch: &Batch<'_>, row: u64, approval: &Approval) -> rusqlite::Result<()> {
+    let request = &approval.request;
+    let expires_at = request.expires_at.map(|at| at.0);
+    batch
+        .conn
+        .prepare_cached(&CHANGE)?
+        .execute((expires_at, details(&request.details), signed(row)))
+        .map(drop)
+}
+
+/// Details as they are stored: nothing where there are none.
+fn details(details: &ApprovalDetails) -> Option<String> {
+    let json = || serde_json::to_string(details).expect("details have string keys only");
+    (!details.is_empty()).then(json)
 }

@@ -9,19 +9,19 @@ use ops_core::{
 use rusqlite::Connection;
 
 use crate::sqlite::{
-    error::Fault,
+    error::WriteError,
     schema::rows::{self, record_columns, signed},
     values::pack::Values,
     verbs::submit::insert,
     writer::batch::{Batch, Loaded},
 };
 
-/// The tasks of the children that a run asks for. Nothing is written.
+/// The tasks of the children that a run requests. The function writes no row.
 pub(crate) fn make(
     batch: &Batch<'_>,
     parent: &Loaded,
     specs: Vec<ChildSpec>,
-) -> Result<Vec<NewTask>, Fault> {
+) -> Result<Vec<NewTask>, WriteError> {
     if specs.is_empty() {
         return Ok(Vec::new());
     }
@@ -52,8 +52,8 @@ pub(crate) fn make(
     Ok(made)
 }
 
-/// How many tasks there are from the eldest of a task's parents down; more than `most` are not counted. What
-/// retention has deleted is no part of it.
+/// The number of tasks from the eldest of a task's parents down; the count stops above `most`. Tasks that
+/// retention has deleted do not count.
 fn tree_size(conn: &Connection, row: i64, most: u64) -> rusqlite::Result<u64> {
     conn.prepare_cached(
         "WITH RECURSIVE up (row, parent, height) AS ( \
@@ -70,17 +70,17 @@ fn tree_size(conn: &Connection, row: i64, most: u64) -> rusqlite::Result<u64> {
     })
 }
 
-/// Stores a child. What is half written goes on without one that is refused.
+/// Stores a child. The transition goes on without a refused child.
 pub(crate) fn start(
     batch: &mut Batch<'_>,
     parent: &Loaded,
     new: NewTask,
     values: &Values,
-) -> Result<(), Fault> {
+) -> Result<(), WriteError> {
     let task = new.task.id;
     match insert(batch, new, values, Some(parent.row)) {
         Ok(_) => Ok(()),
-        Err(Fault::Refused(error)) => {
+        Err(WriteError::Refused(error)) => {
             batch.report(parent.row, task, &error);
             Ok(())
         }

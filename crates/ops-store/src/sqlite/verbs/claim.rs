@@ -5,12 +5,14 @@ use std::sync::{Arc, LazyLock};
 use ops_core::{
     Micros, RunCommand, SessionId, TaskId,
     ports::{ClaimRequest, Claimed, More, StoreError, TaskRecord},
-    rules::claim::{Claim, Class, Look, SUSPECT_LOSSES, Wanted, key_needed},
+    rules::claim::{
+        CRASH_LOOP_LOSSES, Claim, Class, Look, MAX_PRIORITY, Order, Wanted, key_needed,
+    },
 };
 use rusqlite::{Connection, OptionalExtension as _};
 
 use crate::sqlite::{
-    error::Fault,
+    error::WriteError,
     schema::rows::{self, Sparse, record_columns},
     values::pack::Values,
     verbs::{
@@ -25,29 +27,51 @@ use crate::sqlite::{
 };
 
 /// The most tasks that a claim passes over because they cannot be read.
-const MOST_UNREADABLE: u32 = 1_000;
+const MAX_UNREADABLE: u32 = 1_000;
+/// The same for a claim by age.
+const MAX_UNREADABLE_AGED: u32 = 20;
 
 /// The next tasks of a class. The class is written as the index has it.
 static READY: LazyLock<String> = LazyLock::new(|| {
     format!(
         "SELECT {}, task_row FROM tasks INDEXED BY tasks_ready \
          JOIN task_requests USING (task_row) \
-         WHERE state = 'pending' AND queue = ? AND (lease_losses >= {SUSPECT_LOSSES}) = ? \
+         WHERE state = 'pending' AND queue = ? AND (lease_losses >= {CRASH_LOOP_LOSSES}) = ? \
          ORDER BY priority DESC, task_id LIMIT ?",
         record_columns!()
     )
 });
 
-/// The leased suspects.
-static SUSPECTS: LazyLock<String> = LazyLock::new(|| {
+/// The oldest tasks of a class. The index has the ready tasks by priority and then age: the oldest of all are among the
+/// oldest of each priority.
+static OLDEST: LazyLock<String> = LazyLock::new(|| {
+    let of_each = (0..=MAX_PRIORITY).map(|priority| {
+        format!(
+            "SELECT * FROM (SELECT task_id, task_row FROM tasks INDEXED BY tasks_ready \
+             WHERE state = 'pending' AND queue = ?1 AND (lease_losses >= {CRASH_LOOP_LOSSES}) = ?2 \
+             AND priority = {priority} ORDER BY task_id LIMIT ?3)"
+        )
+    });
+    let of_each: Vec<String> = of_each.collect();
     format!(
-        "SELECT session_id FROM tasks INDEXED BY tasks_suspect \
-         WHERE session_id IS NOT NULL AND lease_losses >= {SUSPECT_LOSSES}"
+        "SELECT {}, task_row FROM tasks JOIN task_requests USING (task_row) \
+         WHERE task_row IN (SELECT task_row FROM ({}) ORDER BY task_id LIMIT ?3) \
+         ORDER BY tasks.task_id",
+        record_columns!(),
+        of_each.join(" UNION ALL ")
     )
 });
 
-/// Leased tasks on their way to the worker. If nobody takes them (the caller went away), they are
-/// given back at once instead of when the session ends.
+/// The leased suspects.
+static CRASH_LOOP_SUSPECTS: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT session_id FROM tasks INDEXED BY tasks_suspect \
+         WHERE session_id IS NOT NULL AND lease_losses >= {CRASH_LOOP_LOSSES}"
+    )
+});
+
+/// Leased tasks on their way to the worker. If the worker does not take them (the caller went away), the
+/// leases are given back at once instead of when the session ends.
 #[derive(Debug)]
 pub(crate) struct Taken {
     records: Vec<Sparse>,
@@ -76,13 +100,13 @@ impl Taken {
         let mut unreadable = Vec::new();
         let mut index = 0;
         while let Some(record) = self.records.get_mut(index) {
-            match record.fill(conn).map_err(Fault::from) {
+            match record.fill(conn).map_err(WriteError::from) {
                 Ok(()) => index += 1,
-                Err(Fault::Refused(error)) => {
+                Err(WriteError::Refused(error)) => {
                     unreadable.push((self.records.remove(index).into_record(), error));
                 }
                 // All of them are given back, those that were taken out as well.
-                Err(Fault::Broken(error)) => {
+                Err(WriteError::Broken(error)) => {
                     let back = unreadable.into_iter();
                     self.records
                         .extend(back.map(|(record, _)| Sparse::whole(record)));
@@ -126,7 +150,7 @@ impl Drop for Taken {
 pub(crate) fn claim(
     batch: &mut Batch<'_>,
     request: &ClaimRequest,
-) -> Result<(Vec<Sparse>, More), Fault> {
+) -> Result<(Vec<Sparse>, More), WriteError> {
     if !batch.sessions.is_open(request.session) {
         return Err(StoreError::SessionOver.into());
     }
@@ -138,12 +162,21 @@ pub(crate) fn claim(
     let mut taken = Vec::new();
     while let Some(wanted) = claim.wanted() {
         match wanted {
-            Wanted::Candidates { class, limit } => {
-                for candidate in ready(batch, &request.queue, class, limit)? {
+            Wanted::Candidates {
+                class,
+                order,
+                limit,
+            } => {
+                for candidate in ready(batch, &request.queue, (class, order), limit)? {
+                    if !claim.considers(candidate.0.life()) {
+                        continue;
+                    }
                     look(batch, &mut claim, candidate, &mut taken)?;
                 }
             }
-            Wanted::LeasedSuspect => claim.suspect_is_leased(suspect_is_leased(batch)?),
+            Wanted::LeasedCrashLoopSuspect => {
+                claim.crash_loop_suspect_is_leased(crash_loop_suspect_is_leased(batch)?)
+            }
         }
     }
     let (more, moved) = claim.finish();
@@ -153,13 +186,13 @@ pub(crate) fn claim(
     Ok((taken, more))
 }
 
-/// Takes or blocks a candidate. One that cannot be written is passed over.
+/// Takes or blocks a candidate. A candidate that cannot be written is passed over.
 fn look(
     batch: &mut Batch<'_>,
     claim: &mut Claim,
     (mut record, row): (Sparse, i64),
     taken: &mut Vec<Sparse>,
-) -> Result<(), Fault> {
+) -> Result<(), WriteError> {
     let before = Loaded {
         row,
         tenant: record.task().tenant,
@@ -188,7 +221,7 @@ fn look(
             }
             Ok(())
         }
-        Err(Fault::Refused(error)) => {
+        Err(WriteError::Refused(error)) => {
             batch.report(row, before.life.id, &error);
             Ok(())
         }
@@ -196,10 +229,10 @@ fn look(
     }
 }
 
-/// Whether a session of this process runs a suspect. A lease of a session that is not known is one
-/// that could not be taken back, because its task cannot be read: nobody runs that.
-fn suspect_is_leased(batch: &Batch<'_>) -> rusqlite::Result<bool> {
-    let mut select = batch.conn.prepare_cached(&SUSPECTS)?;
+/// Whether a session of this process runs a suspect. A lease of an unknown session could not be taken back,
+/// because its task cannot be read: no worker runs the task.
+fn crash_loop_suspect_is_leased(batch: &Batch<'_>) -> rusqlite::Result<bool> {
+    let mut select = batch.conn.prepare_cached(&CRASH_LOOP_SUSPECTS)?;
     let mut rows = select.query(())?;
     while let Some(row) = rows.next()? {
         if let Ok(id) = row.get(0)
@@ -211,25 +244,30 @@ fn suspect_is_leased(batch: &Batch<'_>) -> rusqlite::Result<bool> {
     Ok(false)
 }
 
-/// The next tasks of a class, with their rows. One that cannot be read is passed over.
+/// The next tasks of a class, with their rows. Unreadable tasks are passed over.
 fn ready(
     batch: &mut Batch<'_>,
     queue: &str,
-    class: Class,
+    (class, order): (Class, Order),
     most: u32,
-) -> Result<Vec<(Sparse, i64)>, Fault> {
-    let mut select = batch.conn.prepare_cached(&READY)?;
-    let limit = most.saturating_add(MOST_UNREADABLE);
-    let suspects = class == Class::Suspect;
+) -> Result<Vec<(Sparse, i64)>, WriteError> {
+    // By age all rows up to the limit are sorted, by priority only those that are taken are read.
+    let (sql, spare) = match order {
+        Order::Priority => (&READY, MAX_UNREADABLE),
+        Order::Age => (&OLDEST, MAX_UNREADABLE_AGED),
+    };
+    let mut select = batch.conn.prepare_cached(sql)?;
+    let limit = most.saturating_add(spare);
+    let suspects = class == Class::CrashLoopSuspect;
     let mut rows = select.query((queue, suspects, limit))?;
     let mut found = Vec::new();
     while found.len() < most as usize
         && let Some(row) = rows.next()?
     {
         let task_row = row.get(rows::RECORD_COLUMNS)?;
-        match rows::record(row).map_err(Fault::from) {
+        match rows::record(row).map_err(WriteError::from) {
             Ok(record) => found.push((record, task_row)),
-            Err(Fault::Refused(error)) => match row.get(rows::ID_COLUMN) {
+            Err(WriteError::Refused(error)) => match row.get(rows::ID_COLUMN) {
                 Ok(id) => batch.report(task_row, TaskId::from_bytes(id), &error),
                 Err(_) => batch.report(task_row, "unknown", &error),
             },

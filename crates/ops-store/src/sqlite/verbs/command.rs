@@ -1,4 +1,4 @@
-//! Commands: load a task, decide, write the transition and what follows from it.
+//! Commands: load a task, decide, write the transition and its effects.
 
 use std::sync::LazyLock;
 
@@ -7,9 +7,9 @@ use ops_core::{
     ports::StoreError,
     rules::{
         Cause, decide,
+        deduplicate::{self, Body, Recorded},
         lease::replaces,
         limits,
-        repeat::{self, Body, Recorded},
     },
     task::TaskLimits,
 };
@@ -17,7 +17,7 @@ use rusqlite::OptionalExtension as _;
 use sha2::{Digest as _, Sha256};
 
 use crate::sqlite::{
-    error::Fault,
+    error::WriteError,
     schema::{
         rows::{self, event_columns, signed, unsigned},
         sums::{SNAPSHOTS, TASK_REQUESTS, intact},
@@ -26,7 +26,7 @@ use crate::sqlite::{
         blob::Digest,
         pack::{PackedSnapshot, Values},
     },
-    verbs::follow::carry_out,
+    verbs::{budgets, follow::carry_out},
     writer::batch::{Batch, Loaded},
 };
 
@@ -39,15 +39,15 @@ static IN_FORCE: LazyLock<String> = LazyLock::new(|| {
     TASK_REQUESTS.update(&["in_force"], &condition)
 });
 
-/// The version and the number of the kept one, unless it is damaged.
-static KEPT_SNAPSHOT: LazyLock<String> = LazyLock::new(|| {
+/// The version and the number of the stored snapshot, unless the snapshot is damaged.
+static STORED_SNAPSHOT: LazyLock<String> = LazyLock::new(|| {
     format!(
         "SELECT version, seq FROM snapshots WHERE tenant_id = ? AND task_id = ? AND {}",
         SNAPSHOTS.intact
     )
 });
 
-/// In place of another one.
+/// Replaces a stored snapshot.
 static SNAPSHOT: LazyLock<String> = LazyLock::new(|| {
     format!(
         "{} ON CONFLICT DO UPDATE SET seq = excluded.seq, version = excluded.version, \
@@ -67,14 +67,14 @@ static SNAPSHOT: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// What a caller asks of a task.
-pub(crate) fn ask(
+/// Applies a caller's command to a task.
+pub(crate) fn apply(
     batch: &mut Batch<'_>,
     tenant: TenantId,
     task: TaskId,
     command: TaskCommand,
     values: &Values,
-) -> Result<Lifecycle, Fault> {
+) -> Result<Lifecycle, WriteError> {
     let before = batch.load(tenant, task)?.ok_or(StoreError::NotFound)?;
     let given = match &command.action {
         TaskAction::Limit(given) => Some(*given),
@@ -93,9 +93,9 @@ pub(crate) fn ask(
     Ok(after)
 }
 
-/// Lays limits over those that were asked for, since whoever does the task again begins with them, and over
-/// those that hold for its run.
-fn lay_over(batch: &Batch<'_>, row: i64, given: TaskLimits) -> Result<(), Fault> {
+/// Lays limits over the limits of the submit, since a repetition of the task begins with them, and over the
+/// limits of the present run.
+fn lay_over(batch: &Batch<'_>, row: i64, given: TaskLimits) -> Result<(), WriteError> {
     let (asked, in_force): (Option<String>, Option<String>) = batch
         .conn
         .prepare_cached(concat!(
@@ -124,7 +124,7 @@ fn lay_over(batch: &Batch<'_>, row: i64, given: TaskLimits) -> Result<(), Fault>
 }
 
 /// Keeps the limits that hold for a run.
-fn keep_limits(batch: &Batch<'_>, row: i64, in_force: &TaskLimits) -> Result<(), Fault> {
+fn keep_limits(batch: &Batch<'_>, row: i64, in_force: &TaskLimits) -> Result<(), WriteError> {
     if let Ok(in_force) = Json::from_value(in_force) {
         batch
             .conn
@@ -134,45 +134,49 @@ fn keep_limits(batch: &Batch<'_>, row: i64, in_force: &TaskLimits) -> Result<(),
     Ok(())
 }
 
-/// What the holder of a lease asks of its task.
+/// Applies a lease holder's command to its task.
 pub(crate) fn record(
     batch: &mut Batch<'_>,
     tenant: TenantId,
     task: TaskId,
     command: RunCommand,
     values: &Values,
-) -> Result<Lifecycle, Fault> {
+) -> Result<Lifecycle, WriteError> {
     let before = batch.load(tenant, task)?.ok_or(StoreError::NotFound)?;
-    if is_repeat(batch, &before, &command, values)? {
+    if is_duplicate(batch, &before, &command, values)? {
         return Ok(before.life);
     }
-    let in_force = match &command.action {
-        RunAction::Append(append) => append.limits.clone(),
-        RunAction::Release => None,
+    let (in_force, budget) = match &command.action {
+        RunAction::Append(append) => (append.limits.clone(), append.budget.clone()),
+        RunAction::Release => (None, Vec::new()),
     };
     let decided = decide(&before.life, Cause::Run(command), batch.now);
     let transition = decided.map_err(|rejection| {
         batch.changes.work.stale_writes += u64::from(rejection.is_stale());
         StoreError::from(rejection)
     })?;
+    let at = transition.after.updated_at;
+    // A window without room refuses the append before anything is written.
+    let ledgers = budgets::after(batch, tenant, &budget, at)?;
     let after = carry_out(batch, &before, transition, values)?;
+    budgets::put(batch, tenant, ledgers, at)?;
     if let Some(in_force) = in_force {
         keep_limits(batch, before.row, &in_force)?;
     }
     Ok(after)
 }
 
-/// Whether an append was committed before: see [`ops_core::rules::repeat`].
-fn is_repeat(
+/// Whether an append was committed before: see [`ops_core::rules::deduplicate`].
+fn is_duplicate(
     batch: &Batch<'_>,
     task: &Loaded,
     command: &RunCommand,
     values: &Values,
-) -> Result<bool, Fault> {
+) -> Result<bool, WriteError> {
     let RunAction::Append(append) = &command.action else {
         return Ok(false);
     };
-    let Some(range) = repeat::candidates(&task.life, append) else {
+    let Some(range) = deduplicate::candidates(&task.life, append) else {
         return Ok(false);
     };
     let mut select = batch.conn.prepare_cached(concat!(
@@ -215,7 +219,7 @@ fn is_repeat(
         let packed = values.find(content);
         packed.unwrap_or_else(|| Sha256::digest(content).into())
     };
-    Ok(repeat::is_repeat(
+    Ok(deduplicate::is_duplicate(
         (command.epoch, append),
         &stored,
         result,
@@ -223,14 +227,14 @@ fn is_repeat(
     ))
 }
 
-/// Keeps a snapshot in place of an older one, for the holder of the lease of this epoch.
+/// Replaces a stored snapshot, for the holder of the lease of this epoch.
 pub(crate) fn put_snapshot(
     batch: &mut Batch<'_>,
     tenant: TenantId,
     task: TaskId,
     epoch: u64,
     snapshot: &PackedSnapshot,
-) -> Result<(), Fault> {
+) -> Result<(), WriteError> {
     let before = batch.load(tenant, task)?.ok_or(StoreError::NotFound)?;
     before.life.check_epoch(epoch).map_err(|rejection| {
         batch.changes.work.stale_writes += 1;
@@ -238,7 +242,7 @@ pub(crate) fn put_snapshot(
     })?;
     let old = batch
         .conn
-        .prepare_cached(&KEPT_SNAPSHOT)?
+        .prepare_cached(&STORED_SNAPSHOT)?
         .query_row((tenant.0, task.as_bytes()), |row| {
             Ok((row.get(0)?, unsigned(row, 1)?))
         })

@@ -1,36 +1,41 @@
-//! The worklist of a transition: what follows from it for linked tasks, in the same transaction, so that
-//! no crash comes between them. What follows and what it does is decided by [`ops_core::rules`]; here is
-//! how the targets are found.
+//! The worklist of a transition: its effects on linked tasks, in the same transaction, so that no crash
+//! comes between them. A parent whose child had ended in an earlier transaction would wait for ever if the
+//! process died before the second. [`ops_core::rules`] decides the effects; this module finds the targets.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::LazyLock};
 
 use ops_core::{
-    Lifecycle, TaskId, TenantId,
-    rules::{Cause, Transition, decide, links::Follow},
+    Lifecycle, Micros, TaskId, TenantId,
+    rules::{
+        Cause, Transition,
+        claim::{MAX_PRIORITY, serves_aged},
+        decide,
+        links::{self, Follow, Waiter},
+    },
 };
 use rusqlite::{OptionalExtension as _, Row};
 
 use crate::sqlite::{
-    error::Fault,
+    error::WriteError,
     values::pack::Values,
     verbs::approvals,
     writer::batch::{Batch, Loaded},
 };
 
-/// Writes a transition and everything that follows from it. One that is refused has written nothing. A
-/// linked task that refuses, or that cannot be read, is left as it is: what is half written goes on.
+/// Writes a transition and all its effects. A refused transition has written no row. A linked task that
+/// refuses, or that cannot be read, stays unchanged, and the transition goes on.
 pub(crate) fn carry_out(
     batch: &mut Batch<'_>,
     before: &Loaded,
     transition: Transition,
     values: &Values,
-) -> Result<Lifecycle, Fault> {
+) -> Result<Lifecycle, WriteError> {
     let (after, follows) = batch.write(before, transition, values)?;
     let row = before.row;
     let mut work: VecDeque<(i64, Follow)> = follows.into_iter().map(|next| (row, next)).collect();
     while let Some((row, follow)) = work.pop_front() {
         let found = match targets(batch, row, &follow) {
-            Err(Fault::Refused(error)) => {
+            Err(WriteError::Refused(error)) => {
                 tracing::error!(row, %error, "those that a task is linked to cannot be read");
                 continue;
             }
@@ -45,7 +50,7 @@ pub(crate) fn carry_out(
                     work.extend(follows.into_iter().map(|next| (row, next)));
                 }
                 Ok(None) => {}
-                Err(Fault::Refused(error)) => {
+                Err(WriteError::Refused(error)) => {
                     tracing::error!(%task, %error, "a linked task is left as it is");
                 }
                 Err(broken) => return Err(broken),
@@ -55,14 +60,13 @@ pub(crate) fn carry_out(
     Ok(after)
 }
 
-/// Applies a cause of the engine's own to a task, and everything that follows from it; says whether the
-/// cause applied.
+/// Applies a cause of the engine's own to a task, with all effects; tells whether the cause applied.
 pub(crate) fn apply(
     batch: &mut Batch<'_>,
     tenant: TenantId,
     task: TaskId,
     cause: Cause,
-) -> Result<bool, Fault> {
+) -> Result<bool, WriteError> {
     let Some(before) = batch.load(tenant, task)? else {
         return Ok(false);
     };
@@ -75,13 +79,13 @@ pub(crate) fn apply(
     }
 }
 
-/// One step of the worklist: its row and what follows, if the cause applies.
+/// One step of the worklist: its row and its effects, if the cause applies.
 fn step(
     batch: &mut Batch<'_>,
     tenant: TenantId,
     task: TaskId,
     cause: Cause,
-) -> Result<Option<(i64, Vec<Follow>)>, Fault> {
+) -> Result<Option<(i64, Vec<Follow>)>, WriteError> {
     let Some(target) = batch.load(tenant, task)? else {
         return Ok(None);
     };
@@ -102,10 +106,10 @@ fn targets(
     batch: &mut Batch<'_>,
     row: i64,
     follow: &Follow,
-) -> Result<Vec<(TenantId, TaskId)>, Fault> {
+) -> Result<Vec<(TenantId, TaskId)>, WriteError> {
     match follow {
         Follow::StopChildren => Ok(children(batch, row)?),
-        Follow::TellParent(_) => Ok(parent(batch, row)?.into_iter().collect()),
+        Follow::NotifyParent(_) => Ok(parent(batch, row)?.into_iter().collect()),
         Follow::ReleaseKey => Ok(turns(batch, row)?),
         Follow::LapseApprovals(lapse) => {
             approvals::lapse(batch, row, *lapse)?;
@@ -141,6 +145,30 @@ fn parent(batch: &Batch<'_>, row: i64) -> rusqlite::Result<Option<(TenantId, Tas
         .optional()
 }
 
+/// The oldest waiter of a key in a queue. The index has the waiters of a queue by priority and then age.
+static OLDEST_WAITER: LazyLock<String> = LazyLock::new(|| {
+    let of_each = (0..=MAX_PRIORITY).map(|priority| {
+        format!(
+            "SELECT * FROM (SELECT queue, task_id, priority, updated_at FROM tasks \
+             INDEXED BY tasks_turns WHERE tenant_id = ?1 AND concurrency_key = ?2 AND queue = ?3 \
+             AND priority = {priority} AND wait_on = 'concurrency' AND flags & 1 = 0 \
+             ORDER BY task_id LIMIT 1)"
+        )
+    });
+    let of_each: Vec<String> = of_each.collect();
+    format!("{} ORDER BY task_id LIMIT 1", of_each.join(" UNION ALL "))
+});
+
+/// A waiter of a queue: the columns are the queue, the task's id, its priority and its last event.
+fn waiter(row: &Row<'_>) -> rusqlite::Result<Waiter<'static>> {
+    Ok(Waiter {
+        task: TaskId::from_bytes(row.get(1)?),
+        queue: "",
+        priority: row.get(2)?,
+        since: Micros(row.get(3)?),
+    })
+}
+
 /// Whose turn it is to take the key of a task: see [`ops_core::rules::links::turns`]. The index has the
 /// waiters by queue and in the order of their turn, so one row is read of each queue.
 fn turns(batch: &Batch<'_>, row: i64) -> rusqlite::Result<Vec<(TenantId, TaskId)>> {
@@ -156,19 +184,29 @@ fn turns(batch: &Batch<'_>, row: i64) -> rusqlite::Result<Vec<(TenantId, TaskId)
         return Ok(found);
     }
     let mut first = batch.conn.prepare_cached(
-        "SELECT queue, task_id FROM tasks INDEXED BY tasks_turns \
+        "SELECT queue, task_id, priority, updated_at FROM tasks INDEXED BY tasks_turns \
          WHERE tenant_id = ? AND concurrency_key = ? AND queue > ? AND wait_on = 'concurrency' \
          AND flags & 1 = 0 ORDER BY queue, priority DESC, task_id LIMIT 1",
     )?;
     let mut queue = String::new();
     loop {
         let next = first.query_row((tenant.0, &key, &queue), |row| {
-            Ok((row.get::<_, String>(0)?, row.get(1)?))
+            Ok((row.get::<_, String>(0)?, waiter(row)?))
         });
-        let Some((next, task)) = next.optional()? else {
+        let Some((next, of_priority)) = next.optional()? else {
             return Ok(found);
         };
-        found.push((tenant, TaskId::from_bytes(task)));
+        let mut waiters = vec![of_priority];
+        if serves_aged(batch.now) {
+            let mut oldest = batch.conn.prepare_cached(&OLDEST_WAITER)?;
+            let oldest = oldest.query_row((tenant.0, &key, &next), waiter);
+            waiters.extend(oldest.optional()?);
+        }
+        found.extend(
+            links::turns(waiters, batch.now)
+                .into_iter()
+                .map(|task| (tenant, task)),
+        );
         if units::mutant!("ops-store.a_key_goes_to_one_queue") {
             return Ok(found);
         }

@@ -1,7 +1,9 @@
 //! Fork: a new task's log that begins with a copy of another task's.
 //!
 //! Rows are copied, values are not: bodies and results that are stored outside are found by the same
-//! digests. What the copied calls used was paid for by the other task, so it is not counted again.
+//! digests. Each copied row becomes a reference of the new task: without that, retention would delete the
+//! first task's values, and the fork's log would name bodies that no longer exist. Usage of the copied
+//! calls was paid for by the other task, and is not counted again.
 
 use std::sync::LazyLock;
 
@@ -9,11 +11,11 @@ use ops_core::{
     Lifecycle, TenantId,
     event::TaskEvent,
     ports::{Fork, StoreError},
-    rules::fork::{self, ENGINE_PREFIX, TOLD},
+    rules::fork::{self, ENGINE_PREFIX, EXTERNAL_KINDS},
 };
 
 use crate::sqlite::{
-    error::Fault,
+    error::WriteError,
     schema::{
         rows::signed,
         sums::{EVENTS, Others, TASKS},
@@ -24,7 +26,7 @@ use crate::sqlite::{
 
 /// [`fork::is_copied`] as SQL: a fork copies thousands of rows with one statement.
 static COPIED: LazyLock<String> = LazyLock::new(|| {
-    let told = TOLD.map(|kind| format!("'{kind}'")).join(", ");
+    let told = EXTERNAL_KINDS.map(|kind| format!("'{kind}'")).join(", ");
     format!("(kind NOT LIKE '{ENGINE_PREFIX}%' OR kind IN ({told}))")
 });
 
@@ -36,8 +38,12 @@ pub(crate) struct Source {
     own: Vec<TaskEvent>,
 }
 
-/// Looks at what is to be copied.
-pub(crate) fn source(batch: &Batch<'_>, tenant: TenantId, fork: &Fork) -> Result<Source, Fault> {
+/// Checks the log that is to be copied.
+pub(crate) fn source(
+    batch: &Batch<'_>,
+    tenant: TenantId,
+    fork: &Fork,
+) -> Result<Source, WriteError> {
     let mut select = batch
         .conn
         .prepare_cached("SELECT task_row FROM tasks WHERE tenant_id = ? AND task_id = ?")?;
@@ -74,7 +80,7 @@ pub(crate) fn copy(
     life: &Lifecycle,
     from: &Source,
     fork: &Fork,
-) -> Result<(), Fault> {
+) -> Result<(), WriteError> {
     let columns = "kind, step, step_kind, step_status, effect, 0, 0, 0, blobs, body, body_digest";
     let into = "INSERT INTO events (tenant_id, task_row, seq, epoch, at, kind, step, step_kind, \
         step_status, effect, input_tokens, output_tokens, cost_micros, blobs, body, body_digest, sum)";
@@ -86,7 +92,7 @@ pub(crate) fn copy(
             ("at", "?2"),
         ];
         let free = ["input_tokens", "output_tokens", "cost_micros"].map(|column| (column, "0"));
-        EVENTS.sum(&[own.as_slice(), &free].concat(), Others::Kept)
+        EVENTS.sum(&[own.as_slice(), &free].concat(), Others::Unchanged)
     };
     // The number is made in a query of its own: a window function is no argument of another function.
     let mut many = batch.conn.prepare_cached(&format!(

@@ -1,5 +1,5 @@
-//! Taking leases back, and waking what is due: causes that the store finds by itself. A task that
-//! cannot be read is reported and left as it is; the others go on.
+//! Taking leases back, and waking due tasks: causes that the store finds by itself. An unreadable task is
+//! reported and stays unchanged; the others go on.
 
 use ops_core::{
     Micros, SessionId, TaskId, TenantId,
@@ -8,10 +8,10 @@ use ops_core::{
 };
 use rusqlite::{OptionalExtension as _, Params, Row};
 
-use crate::sqlite::{error::Fault, verbs::follow::apply, writer::batch::Batch};
+use crate::sqlite::{error::WriteError, verbs::follow::apply, writer::batch::Batch};
 
-/// Takes back the leases of a session; says how many tasks held one.
-pub(crate) fn end_session(batch: &mut Batch<'_>, session: SessionId) -> Result<u32, Fault> {
+/// Takes back the leases of a session; gives the number of tasks that held a lease.
+pub(crate) fn end_session(batch: &mut Batch<'_>, session: SessionId) -> Result<u32, WriteError> {
     lose(
         batch,
         "SELECT task_row, due_at, tenant_id, task_id FROM tasks \
@@ -20,8 +20,8 @@ pub(crate) fn end_session(batch: &mut Batch<'_>, session: SessionId) -> Result<u
     )
 }
 
-/// Takes back all leases: those of the process that owned the folder before.
-pub(crate) fn void_leases(batch: &mut Batch<'_>) -> Result<u32, Fault> {
+/// Takes back all leases: the leases of the process that owned the folder before.
+pub(crate) fn void_leases(batch: &mut Batch<'_>) -> Result<u32, WriteError> {
     lose(
         batch,
         "SELECT task_row, due_at, tenant_id, task_id FROM tasks WHERE session_id IS NOT NULL",
@@ -29,7 +29,7 @@ pub(crate) fn void_leases(batch: &mut Batch<'_>) -> Result<u32, Fault> {
     )
 }
 
-fn lose(batch: &mut Batch<'_>, select: &str, params: impl Params) -> Result<u32, Fault> {
+fn lose(batch: &mut Batch<'_>, select: &str, params: impl Params) -> Result<u32, WriteError> {
     let mut lost = 0;
     for found in find(batch, select, params)? {
         lost += u32::from(one(batch, found, Cause::LoseLease)?);
@@ -39,9 +39,9 @@ fn lose(batch: &mut Batch<'_>, select: &str, params: impl Params) -> Result<u32,
 
 /// When the clock changes a task.
 struct Times {
-    /// Those up to a time, after another one.
+    /// Tasks with a date up to a time, after another date.
     past: &'static str,
-    /// The first of those after another one.
+    /// The first task with a date after another date.
     next: &'static str,
     cause: Cause,
 }
@@ -65,8 +65,8 @@ const EXPIRED: Times = Times {
     cause: Cause::Expire,
 };
 
-/// Moves on what is due, and ends what is past its deadline.
-pub(crate) fn wake_due(batch: &mut Batch<'_>, limit: u32) -> Result<Due, Fault> {
+/// Moves due tasks on, and ends the tasks that are past their deadline.
+pub(crate) fn wake_due(batch: &mut Batch<'_>, limit: u32) -> Result<Due, WriteError> {
     let ended = move_on(batch, &EXPIRED, limit)?;
     let woken = move_on(batch, &DUE, limit - ended.woken)?;
     Ok(Due {
@@ -75,9 +75,9 @@ pub(crate) fn wake_due(batch: &mut Batch<'_>, limit: u32) -> Result<Due, Fault> 
     })
 }
 
-/// What cannot be moved on is passed over: it takes no place from what is due after it, and does not
-/// count as the next to be due.
-fn move_on(batch: &mut Batch<'_>, times: &Times, limit: u32) -> Result<Due, Fault> {
+/// A task that cannot be moved on is passed over: the task takes no place from later due tasks, and does
+/// not count as the next to be due.
+fn move_on(batch: &mut Batch<'_>, times: &Times, limit: u32) -> Result<Due, WriteError> {
     let mut woken = 0;
     let mut after = (i64::MIN, i64::MIN);
     while woken < limit {
@@ -96,9 +96,9 @@ fn move_on(batch: &mut Batch<'_>, times: &Times, limit: u32) -> Result<Due, Faul
     Ok(Due { woken, next })
 }
 
-/// Corrects the tasks that were written to under a clock that was ahead, if something is due of them or a
-/// session holds them; says how many.
-pub(crate) fn correct_clocks(batch: &mut Batch<'_>, limit: u32) -> Result<u32, Fault> {
+/// Corrects the tasks that were written under a clock that was ahead, if the tasks are due or a session
+/// holds them; gives their number.
+pub(crate) fn correct_clocks(batch: &mut Batch<'_>, limit: u32) -> Result<u32, WriteError> {
     let latest = batch.now.plus(clock::SLACK).0;
     let (mut corrected, mut after) = (0, i64::MIN);
     while corrected < limit {
@@ -149,18 +149,18 @@ fn key(row: &Row<'_>) -> rusqlite::Result<(TenantId, TaskId)> {
     Ok((TenantId(row.get(2)?), TaskId::from_bytes(row.get(3)?)))
 }
 
-/// Applies a cause to one of many tasks; says whether it was accepted.
-fn one(batch: &mut Batch<'_>, found: Found, cause: Cause) -> Result<bool, Fault> {
-    let (tenant, task) = match found.key.map_err(Fault::from) {
+/// Applies a cause to one of many tasks; tells whether the rules accepted the cause.
+fn one(batch: &mut Batch<'_>, found: Found, cause: Cause) -> Result<bool, WriteError> {
+    let (tenant, task) = match found.key.map_err(WriteError::from) {
         Ok(key) => key,
-        Err(Fault::Refused(error)) => {
+        Err(WriteError::Refused(error)) => {
             batch.report(found.row, "unknown", &error);
             return Ok(false);
         }
         Err(broken) => return Err(broken),
     };
     match apply(batch, tenant, task, cause) {
-        Err(Fault::Refused(error)) => {
+        Err(WriteError::Refused(error)) => {
             batch.report(found.row, task, &error);
             Ok(false)
         }

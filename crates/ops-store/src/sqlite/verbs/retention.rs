@@ -1,16 +1,16 @@
-//! Deleting, in pieces: a task is taken away first, then its log, then the values that nothing else
-//! refers to. What a crash leaves half done is in `doomed` and `loose_blobs`.
+//! Deleting, in pieces: first the task, then its log, then the values without another reference. `doomed`
+//! and `loose_blobs` hold the rest of the work of a crash in between.
 
 use ops_core::{
     Micros, TaskId, TenantId,
     ports::{Expired, Progress, Retention},
-    rules::retention::{self as rule, Kept},
+    rules::retention::{self as rule, RetentionCandidate},
     task::StateName,
 };
 use rusqlite::{OptionalExtension as _, params};
 
 use crate::sqlite::{
-    error::Fault,
+    error::WriteError,
     queries::view::View,
     schema::rows::{micros, unsigned},
     values::blob::Digest,
@@ -31,8 +31,8 @@ fn tenants(conn: &View<'_>, state: StateName) -> rusqlite::Result<Vec<TenantId>>
         .collect()
 }
 
-/// What a query for expired tasks of a state ends with: [`rule::may_delete`] as SQL, for a count that
-/// reads no task. An id begins with its time, so that no later one can have ended before it.
+/// The end of a query for expired tasks of a state: [`rule::may_delete`] as SQL, for a count that reads no
+/// task. An id begins with its time, so that no later task can have ended before the time.
 macro_rules! of_state {
     () => {
         " FROM tasks INDEXED BY tasks_settled WHERE tenant_id = ? AND state = ? \
@@ -63,7 +63,11 @@ pub(crate) fn expired(conn: &View<'_>, keep: Retention, now: Micros) -> rusqlite
     Ok(found)
 }
 
-pub(crate) fn doom(batch: &mut Batch<'_>, keep: Retention, limit: u32) -> Result<Expired, Fault> {
+pub(crate) fn mark_deleted(
+    batch: &mut Batch<'_>,
+    keep: Retention,
+    limit: u32,
+) -> Result<Expired, WriteError> {
     let mut found = Expired::default();
     let mut left = limit;
     for (state, before) in keep.cutoffs(batch.now) {
@@ -87,7 +91,7 @@ pub(crate) fn doom(batch: &mut Batch<'_>, keep: Retention, limit: u32) -> Result
 struct Old {
     row: i64,
     events: u64,
-    kept: Kept,
+    kept: RetentionCandidate,
 }
 
 /// The first ended tasks of a state, oldest first.
@@ -111,7 +115,7 @@ fn oldest(
         Ok(Old {
             row: row.get(0)?,
             events: unsigned(row, 2)?,
-            kept: Kept {
+            kept: RetentionCandidate {
                 id: TaskId::from_bytes(row.get(1)?),
                 state,
                 completed_at: micros(row, 3)?,
@@ -124,7 +128,7 @@ fn oldest(
 }
 
 /// Tasks that were taken away and are to be purged.
-pub(crate) fn doomed(conn: &View<'_>, limit: u32) -> rusqlite::Result<Vec<(TenantId, TaskId)>> {
+pub(crate) fn tombstones(conn: &View<'_>, limit: u32) -> rusqlite::Result<Vec<(TenantId, TaskId)>> {
     conn.prepare_cached("SELECT tenant_id, task_id FROM doomed LIMIT ?")?
         .query_map([limit], |row| {
             Ok((TenantId(row.get(0)?), TaskId::from_bytes(row.get(1)?)))
@@ -168,7 +172,7 @@ fn take_away(
 pub(crate) fn purge(
     batch: &mut Batch<'_>,
     tasks: &[(TenantId, TaskId)],
-) -> Result<Progress, Fault> {
+) -> Result<Progress, WriteError> {
     let conn = batch.conn;
     let mut left = EVENTS;
     for (tenant, task) in tasks {
@@ -202,8 +206,8 @@ pub(crate) fn purge(
     Ok(Progress::Done)
 }
 
-/// A value that somebody refers to again by now stays.
-pub(crate) fn sweep(batch: &mut Batch<'_>) -> Result<Progress, Fault> {
+/// A value with a new reference stays.
+pub(crate) fn sweep(batch: &mut Batch<'_>) -> Result<Progress, WriteError> {
     let conn = batch.conn;
     let loose: Vec<(u32, Digest)> = conn
         .prepare_cached("SELECT tenant_id, digest FROM loose_blobs LIMIT ?")?

@@ -1,4 +1,4 @@
-//! Schedules: what is stored of them, and seeing to their runs.
+//! Schedules: their rows, and committing their runs.
 
 pub(crate) mod fire;
 
@@ -13,7 +13,7 @@ use ops_core::{
 use rusqlite::params;
 
 use crate::sqlite::{
-    error::Fault,
+    error::WriteError,
     queries::schedules,
     schema::{rows::signed, sums::SCHEDULES},
     writer::batch::Batch,
@@ -54,7 +54,7 @@ static UPDATE: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// Stores a schedule, and says whether it is new.
-pub(crate) fn put(batch: &mut Batch<'_>, new: NewSchedule) -> Result<(Schedule, bool), Fault> {
+pub(crate) fn put(batch: &mut Batch<'_>, new: NewSchedule) -> Result<(Schedule, bool), WriteError> {
     let known = schedules::one(&batch.view(), new.tenant, &new.name)?;
     let before = known.as_ref().map(|(_, schedule)| schedule);
     match (rule::put(before, new, batch.now)?, &known) {
@@ -75,7 +75,7 @@ pub(crate) fn change(
     tenant: TenantId,
     name: &ScheduleName,
     change: ScheduleChange,
-) -> Result<Schedule, Fault> {
+) -> Result<Schedule, WriteError> {
     let (row, before) = schedules::one(&batch.view(), tenant, name)?.ok_or(StoreError::NotFound)?;
     match rule::change(&before, change, batch.now)? {
         Changed::Unchanged => Ok(before),

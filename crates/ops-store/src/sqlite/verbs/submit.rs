@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use ops_core::{
     AgentDigest, Json, State, TaskId,
-    ports::{Idempotency, NewTask, StoreError, TaskRecord},
+    ports::{Idempotency, LeftOut, NewTask, StoreError, TaskRecord},
     rules::{
         limits,
         submit::{self as rule, Birth, Pin},
@@ -13,7 +13,7 @@ use ops_core::{
 use rusqlite::{OptionalExtension as _, params};
 
 use crate::sqlite::{
-    error::Fault,
+    error::WriteError,
     queries::agents,
     schema::{
         rows::{self, Sparse, record_columns, signed},
@@ -37,7 +37,11 @@ pub(crate) struct Found {
     pub(crate) existing: bool,
 }
 
-pub(crate) fn submit(batch: &mut Batch<'_>, new: NewTask, values: &Values) -> Result<Found, Fault> {
+pub(crate) fn submit(
+    batch: &mut Batch<'_>,
+    new: NewTask,
+    values: &Values,
+) -> Result<Found, WriteError> {
     if let Some(idempotency) = &new.idempotency
         && let Some(record) = known(batch, &new, idempotency)?
     {
@@ -53,13 +57,13 @@ pub(crate) fn submit(batch: &mut Batch<'_>, new: NewTask, values: &Values) -> Re
     })
 }
 
-/// Stores a task that is new, below the row of its parent if it has one.
+/// Stores a new task, below the row of its parent if the task has a parent.
 pub(crate) fn insert(
     batch: &mut Batch<'_>,
     mut new: NewTask,
     values: &Values,
     parent: Option<i64>,
-) -> Result<TaskRecord, Fault> {
+) -> Result<TaskRecord, WriteError> {
     new.task.agent_digest = match rule::pin(&new) {
         Pin::Version(digest) => Some(digest),
         Pin::AsTask(task) => agents::pinned(&batch.view(), new.task.tenant, task)?,
@@ -170,8 +174,8 @@ pub(crate) fn insert(
         task,
         life,
         result: None,
-        error: None,
         in_force: None,
+        left_out: LeftOut::default(),
     })
 }
 
@@ -180,7 +184,7 @@ fn known(
     batch: &Batch<'_>,
     new: &NewTask,
     idempotency: &Idempotency,
-) -> Result<Option<Sparse>, Fault> {
+) -> Result<Option<Sparse>, WriteError> {
     let tenant = new.task.tenant.0;
     let key = idempotency.key.stored();
     let mut select = batch.conn.prepare_cached(concat!(

@@ -1,4 +1,4 @@
-//! One group of requests in one transaction: what every write shares.
+//! One group of requests in one transaction: the parts that every write shares.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -18,7 +18,7 @@ use ops_core::{
 use rusqlite::{Connection, params};
 
 use crate::sqlite::{
-    error::Fault,
+    error::WriteError,
     queries::view::View,
     schema::rows::{self, signed},
     sessions::{Interrupt, Sessions},
@@ -33,7 +33,7 @@ use crate::sqlite::{
 /// The most tasks that are remembered as reported.
 const REPORTED: usize = 1_024;
 
-/// The writer's connection with what the group that is being written has changed so far.
+/// The writer's connection with the changes of the present group so far.
 pub(crate) struct Batch<'c> {
     pub(crate) conn: &'c Connection,
     pub(crate) sql: Statements<'c>,
@@ -44,7 +44,7 @@ pub(crate) struct Batch<'c> {
     pub(crate) now: Micros,
     pub(crate) changes: Changes,
     queues: HashMap<String, Arc<str>>,
-    /// What was reported as unreadable before, by `task_row`.
+    /// Tasks that were reported as unreadable before, by `task_row`.
     reported: HashSet<i64>,
 }
 
@@ -74,7 +74,7 @@ impl<'c> Batch<'c> {
         })
     }
 
-    /// What the group sees that is being written.
+    /// The group's own view of its uncommitted changes.
     pub(crate) fn view(&self) -> View<'c> {
         View::of_transaction(self.conn)
     }
@@ -95,14 +95,14 @@ impl<'c> Batch<'c> {
         }
     }
 
-    /// Writes a transition, and says what follows from it for linked tasks. One that is refused has
-    /// written nothing: the task is not as it was loaded, or a child cannot be started.
+    /// Writes a transition, and gives its effects on linked tasks. A refused transition has written no row:
+    /// the task has changed since its load, or a child cannot be started.
     pub(crate) fn write(
         &mut self,
         before: &Loaded,
         transition: Transition,
         values: &Values,
-    ) -> Result<(Lifecycle, Vec<Follow>), Fault> {
+    ) -> Result<(Lifecycle, Vec<Follow>), WriteError> {
         let Transition {
             events,
             after,
@@ -142,7 +142,7 @@ impl<'c> Batch<'c> {
             children::start(self, before, child, values)?;
         }
         for approval in approvals {
-            approvals::ask(self, before, approval)?;
+            approvals::create(self, before, approval)?;
         }
         Ok((after, follows))
     }
@@ -183,12 +183,12 @@ impl<'c> Batch<'c> {
             .wait
             .as_ref()
             .and_then(|wait| Json::from_value(wait).ok());
-        let (result, error) = match outcome {
-            Some(Outcome::Result(result)) => (Some(result), None),
-            Some(Outcome::Error(error)) => (None, Json::from_value(&error).ok()),
-            None => (None, None),
+        let inline = match outcome {
+            Some(Outcome::Result(result)) if stored.is_none() => Some(result),
+            Some(Outcome::Result(_) | Outcome::Error(_)) | None => None,
         };
-        let inline = result.filter(|_| stored.is_none());
+        let failure = after.failure.as_ref();
+        let failure = failure.and_then(|failure| Json::from_value(failure).ok());
         if let Some(large) = stored {
             self.keep((before.tenant, before.row), large)?;
         }
@@ -212,7 +212,7 @@ impl<'c> Batch<'c> {
             after.completed_at.map(|at| at.0),
             inline.as_ref().map(Json::as_str),
             stored.map(Large::digest),
-            error.as_ref().map(Json::as_str),
+            failure.as_ref().map(Json::as_str),
             after.flags(),
             signed(after.children_usage.input_tokens),
             signed(after.children_usage.output_tokens),
@@ -292,7 +292,7 @@ impl<'c> Batch<'c> {
         packed.store(self.conn, tenant)
     }
 
-    /// Notes that a task refers to a value: retention keeps it as long as one does.
+    /// Notes that a task refers to a value: retention keeps the value as long as a task does.
     pub(crate) fn refer(
         &self,
         tenant: TenantId,
@@ -307,7 +307,7 @@ impl<'c> Batch<'c> {
             .map(drop)
     }
 
-    /// Notes that a task refers to what another one refers to: rows of that one were copied to it.
+    /// Notes that a task refers to the values of another task: rows of the other task were copied.
     pub(crate) fn refer_alike(
         &self,
         (tenant, row): (TenantId, i64),
@@ -344,24 +344,25 @@ impl<'c> Batch<'c> {
         Ok(())
     }
 
-    /// A task's queue; none if its name cannot be read, which must not fail what is half written.
+    /// A task's queue; `None` if its name cannot be read, which must not fail a transition that is half
+    /// written.
     fn queue_of(&mut self, row: i64) -> rusqlite::Result<Option<Arc<str>>> {
         let name = self
             .sql
             .queue
             .query_row([row], |row| row.get::<_, String>(0));
-        match name.map_err(Fault::from) {
+        match name.map_err(WriteError::from) {
             Ok(name) => Ok(Some(self.queue(&name))),
-            Err(Fault::Refused(error)) => {
+            Err(WriteError::Refused(error)) => {
                 self.report(row, "unknown", &error);
                 Ok(None)
             }
-            Err(Fault::Broken(error)) => Err(error),
+            Err(WriteError::Broken(error)) => Err(error),
         }
     }
 
-    /// Reports a task that had to be left as it is while its neighbours went on: once, since it is
-    /// met again and again.
+    /// Reports a task that had to stay unchanged while its neighbours went on: once, since the store meets
+    /// the task again and again.
     pub(crate) fn report(&mut self, row: i64, task: impl Display, error: &StoreError) {
         if self.reported.len() >= REPORTED {
             self.reported.clear();
@@ -409,9 +410,9 @@ impl<'c> Batch<'c> {
 
 /// A value that is stored outside the row that refers to it.
 enum Large {
-    /// It is among the values that the caller packed.
+    /// The caller packed the value.
     Packed(Digest),
-    /// Nobody packed it before.
+    /// The caller did not pack the value.
     Late(Packed),
 }
 

@@ -1,13 +1,13 @@
-//! What a group of writes changes besides rows: told once it is committed.
+//! Changes of a group of writes besides rows: announced after the commit.
 
 use ops_core::{TenantId, ports::Notice, stats::Work, task::StateName};
 
 use crate::sqlite::sessions::Interrupt;
 
-/// What a group changes, to be told once it is committed.
+/// Changes of a group, to announce after the commit.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
-    /// Whether there is anything to commit.
+    /// Whether the group has rows to commit.
     pub(crate) written: bool,
     /// Whether a submit is among it.
     pub(crate) submitted: bool,

@@ -1,23 +1,25 @@
-//! Checkpoints: the writer moves the WAL into the database itself, once it is long and everybody
-//! has been answered. (A background one let the WAL grow to 220 MB and cost 30 %.) While nobody asks for
-//! anything it empties the WAL: a bit that flips in a database costs one row, in a WAL all later commits.
+//! Checkpoints: the writer moves a long WAL into the database itself, once all callers are answered. (A
+//! background thread let the WAL grow to 220 MB and cost 30 %.) While no caller writes, the writer empties
+//! the WAL: a bit that flips in a database costs one row, in a WAL all later commits.
 
 use std::{cell::Cell, time::Duration};
 
-use rusqlite::{Connection, hooks::Wal};
+use rusqlite::{Connection, ErrorCode, hooks::Wal};
 
 use crate::sqlite::folder::open::BUSY;
 
-/// Pages in the WAL after which it is checkpointed: 64 MB. Who writes waits for a checkpoint, so they
-/// have to be rarer than the slowest hundredth of what is written; at 4,000 pages they were not.
+/// Pages in the WAL after which the writer checkpoints: 64 MB. Callers wait for a checkpoint, so
+/// checkpoints have to be rarer than the slowest hundredth of writes; at 4,000 pages they were not.
 const LONG: i32 = 16_000;
+/// Bytes of a page.
+const PAGE_BYTES: u64 = 4_096;
 /// Pages in the WAL after which a checkpoint waits for the readers, so that it begins anew.
 const ENDLESS: i32 = 40_000;
-/// The WAL is emptied once nobody has asked for anything for so long.
+/// The writer empties the WAL after so long a time without callers.
 pub(crate) const IDLE: Duration = Duration::from_secs(5);
-/// How long it waits for them. A long reader, such as a backup, is not waited for: it would hold up
-/// whoever writes.
-const PATIENCE: Duration = Duration::from_millis(50);
+/// How long a checkpoint waits for readers. A checkpoint does not wait for a long reader, such as a backup,
+/// because all writers would wait with the checkpoint.
+const MAX_WAIT: Duration = Duration::from_millis(50);
 
 thread_local! {
     /// How many pages the WAL has, as the last commit of this thread left it.
@@ -56,7 +58,16 @@ impl<'c> WriteAheadLog<'c> {
         }
     }
 
-    /// Checkpoints if it is time to; says whether it did.
+    /// Has the WAL checkpointed at so many bytes, if they are fewer than usual; 0 for the usual length.
+    pub(crate) fn keep_within(&mut self, bytes: u64) {
+        let pages = i32::try_from(bytes / PAGE_BYTES).unwrap_or(i32::MAX);
+        (self.long, self.endless) = match pages {
+            0 => (LONG, ENDLESS),
+            pages => (pages.min(LONG), pages.saturating_mul(2).min(ENDLESS)),
+        };
+    }
+
+    /// Checkpoints a long WAL; tells whether the checkpoint ran.
     pub(crate) fn checkpoint_if_long(&mut self) -> bool {
         let pages = PAGES.get();
         if pages < self.seen {
@@ -79,15 +90,15 @@ impl<'c> WriteAheadLog<'c> {
         done.is_ok()
     }
 
-    /// Whether there is anything in the WAL that a checkpoint while idle would move.
+    /// Whether the WAL has frames that a checkpoint while idle would move.
     pub(crate) fn is_dirty(&self) -> bool {
         PAGES.get() > 0
     }
 
-    /// Moves everything into the database and empties the WAL; says whether it did. A reader may keep it
-    /// from that.
+    /// Moves all frames into the database and empties the WAL; tells whether the WAL is empty. A reader may
+    /// prevent that.
     pub(crate) fn empty(&mut self) -> bool {
-        let emptied = self.conn.busy_timeout(PATIENCE).and_then(|()| {
+        let emptied = self.conn.busy_timeout(MAX_WAIT).and_then(|()| {
             let busy = self.checkpoint("TRUNCATE");
             self.conn.busy_timeout(BUSY)?;
             busy
@@ -99,6 +110,8 @@ impl<'c> WriteAheadLog<'c> {
                 (self.seen, self.in_vain) = (0, 0);
                 true
             }
+            // Without space, the writer says that writes fail.
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DiskFull) => false,
             Err(error) => {
                 tracing::warn!(%error, "the WAL could not be emptied");
                 false
@@ -108,7 +121,7 @@ impl<'c> WriteAheadLog<'c> {
 
     /// Has the WAL begin anew, unless a reader keeps it.
     fn restart(&mut self, pages: i32) -> rusqlite::Result<()> {
-        self.conn.busy_timeout(PATIENCE)?;
+        self.conn.busy_timeout(MAX_WAIT)?;
         let busy = self.checkpoint("RESTART");
         self.conn.busy_timeout(BUSY)?;
         if busy? {

@@ -1,4 +1,4 @@
-//! Whether the store can do its work, told by the writer to whoever asks.
+//! Whether the store can work, published by the writer.
 
 use std::{path::PathBuf, sync::Mutex};
 
@@ -9,13 +9,13 @@ use crate::sqlite::writer::inbox::lock;
 /// Other files on the disk come and go.
 const MORE: u64 = 64 << 10;
 
-/// What is wrong with a store.
+/// Problems of a store.
 #[derive(Debug, Default)]
 pub(crate) struct Condition {
     /// Why writes fail and how many bytes were free then: since the last one failed, until one succeeds.
     failing: Mutex<Option<(StoreError, Option<u64>)>>,
-    /// What happened before the store was opened, each with a file that is there until somebody has seen
-    /// to it.
+    /// Events before the store was opened, each with a file that stays until the operator has dealt with
+    /// the event.
     warnings: Vec<(PathBuf, String)>,
 }
 
@@ -39,7 +39,7 @@ impl Condition {
             .filter(|_| !units::mutant!("ops-store.ready_while_full"))
     }
 
-    /// What somebody has to see to, as far as nobody has by now.
+    /// Warnings that the operator has not dealt with yet.
     pub(crate) fn warnings(&self) -> Vec<String> {
         let open = self.warnings.iter().filter(|(file, _)| file.exists());
         open.map(|(_, warning)| warning.clone()).collect()
@@ -50,8 +50,8 @@ impl Condition {
         lock(&self.failing).replace((error, free)).is_none()
     }
 
-    /// Whether a write is worth a try. On a full disk a page of the log can be written over again and again,
-    /// which says nothing of the next task: there must be more space than when a write found none.
+    /// Whether a write is worth a try. On a full disk a page of the log can be written over again and
+    /// again, which proves no space for the next task: there must be more space than when a write failed.
     pub(crate) fn may_recover(&self, free: Option<u64>) -> bool {
         match &*lock(&self.failing) {
             Some((StoreError::Full(_), Some(before))) => {
@@ -61,7 +61,7 @@ impl Condition {
         }
     }
 
-    /// Notes that a write succeeded; says whether the last one had not.
+    /// Notes that a write succeeded; tells whether the previous write had failed.
     pub(crate) fn recover(&self) -> bool {
         lock(&self.failing).take().is_some()
     }
@@ -71,7 +71,7 @@ impl Condition {
 mod tests {
     use super::*;
 
-    // E7: a page that fits once more is no sign that tasks do.
+    // engine/E7: a page that fits once more is no sign that tasks do.
     #[test]
     fn a_full_disk_is_tried_again_once_there_is_more_space() {
         let condition = Condition::default();

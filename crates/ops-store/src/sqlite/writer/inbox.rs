@@ -1,4 +1,4 @@
-//! The writer's queue: callers push, the writer takes everything at once.
+//! The writer's queue: callers push, the writer takes all items at once.
 
 use std::{
     collections::VecDeque,
@@ -6,12 +6,12 @@ use std::{
     time::Duration,
 };
 
-/// Locks a mutex whose data stays valid whatever its holders do.
+/// Locks a mutex whose data stays valid after a panic of a holder.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What a wait ended with.
+/// How a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Waited {
     Items,
@@ -31,7 +31,7 @@ pub(crate) struct Inbox<T> {
 #[derive(Debug)]
 struct Waiting<T> {
     items: VecDeque<T>,
-    /// How many items the writer sleeps for; 0 while it is awake.
+    /// How many items the writer sleeps for; 0 while the writer is awake.
     wanted: usize,
     closed: bool,
 }
@@ -49,7 +49,7 @@ impl<T> Inbox<T> {
         }
     }
 
-    /// Adds an item; gives it back if the writer has stopped taking any.
+    /// Adds an item; gives the item back if the writer has stopped.
     pub(crate) fn push(&self, item: T) -> Result<(), T> {
         self.push_all(Some(item)).map_err(|mut items| {
             let item = items.take();
@@ -73,13 +73,13 @@ impl<T> Inbox<T> {
         Ok(())
     }
 
-    /// No further items; what is queued is still taken.
+    /// Refuses further items; the writer still takes the queued items.
     pub(crate) fn close(&self) {
         lock(&self.state).closed = true;
         self.enough.notify_all();
     }
 
-    /// Closes, and drops what is queued.
+    /// Closes, and drops the queued items.
     pub(crate) fn abandon(&self) {
         let mut state = lock(&self.state);
         state.closed = true;
@@ -115,7 +115,7 @@ impl<T> Inbox<T> {
     }
 
     /// Sleeps until there are so many items, or the time is over.
-    pub(crate) fn linger(&self, wanted: usize, limit: Duration) {
+    pub(crate) fn commit_delay(&self, wanted: usize, limit: Duration) {
         let mut state = lock(&self.state);
         state.wanted = wanted;
         let (mut state, _) = self

@@ -7,7 +7,7 @@ use crate::sqlite::schema::{
     sums::{COUNTERS, EVENTS, Others, TASK_REQUESTS, TASKS},
 };
 
-/// Prepared statements. Rare ones are looked up in the connection's cache instead.
+/// Prepared statements. Rare statements are looked up in the connection's cache instead.
 pub(crate) struct Statements<'c> {
     pub(crate) begin: Statement<'c>,
     pub(crate) commit: Statement<'c>,
@@ -161,7 +161,7 @@ impl<'c> Statements<'c> {
                 "{} ON CONFLICT DO UPDATE SET n = n + excluded.n, sum = iif({}, {}, 0)",
                 COUNTERS.insert(&["tenant_id", "state", "n"], &[]),
                 COUNTERS.intact,
-                COUNTERS.sum(&[("n", "n + excluded.n")], Others::Kept),
+                COUNTERS.sum(&[("n", "n + excluded.n")], Others::Unchanged),
             ))?,
         })
     }

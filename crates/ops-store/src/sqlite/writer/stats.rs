@@ -6,10 +6,10 @@ use ops_core::stats::{self, Metric, Times, Value, Work};
 
 use crate::sqlite::writer::inbox::lock;
 
-/// What a store on SQLite has done since it was opened.
+/// Counters of a store on SQLite since the store was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Stats {
-    /// Transactions that wrote something.
+    /// Transactions that wrote a row.
     pub transactions: u64,
     /// Transactions that were rolled back because storage failed.
     pub rollbacks: u64,
@@ -27,8 +27,8 @@ pub struct Stats {
     /// Time in commits, injected delays included.
     pub commits: Times,
     /// Time spent waiting for company before a commit.
-    pub linger_micros: u64,
-    /// What was committed for tasks.
+    pub commit_delay_micros: u64,
+    /// Work that was committed for tasks.
     pub work: Work,
 }
 
@@ -77,9 +77,9 @@ impl From<Stats> for stats::Stats {
 
 /// The live counters. The writer alone adds to them, a few times for each group.
 #[derive(Debug, Default)]
-pub(crate) struct Meter(Mutex<Stats>);
+pub(crate) struct WriterMetrics(Mutex<Stats>);
 
-impl Meter {
+impl WriterMetrics {
     pub(crate) fn read(&self) -> Stats {
         *lock(&self.0)
     }

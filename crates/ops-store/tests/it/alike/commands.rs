@@ -35,7 +35,7 @@ pub(crate) enum Command {
         task: u8,
         retry: bool,
     },
-    Judge {
+    DecideApproval {
         approval: u8,
         action: u8,
     },
@@ -60,6 +60,10 @@ pub(crate) enum Command {
         name: u8,
         starts: Option<u8>,
         definition: u8,
+    },
+    RemoveAgent {
+        name: u8,
+        definition: Option<u8>,
     },
     PutSchedule {
         overlap: u8,
@@ -210,7 +214,7 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
         2 => task().prop_map(Command::Signal),
         1 => task().prop_map(Command::Limit),
         2 => (task(), any::<bool>()).prop_map(|(task, retry)| Command::Resolve { task, retry }),
-        6 => (task(), 0_u8..4).prop_map(|(approval, action)| Command::Judge { approval, action }),
+        6 => (task(), 0_u8..4).prop_map(|(approval, action)| Command::DecideApproval { approval, action }),
         5 => (task(), task()).prop_map(|(task, step)| Command::Rerun { task, step }),
         2 => task().prop_map(Command::Redrive),
         1 => (task(), 0_u8..6, 0_u8..2)
@@ -224,7 +228,7 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
         2 => Just(Command::Expire),
     ];
     let schedules = prop_oneof![
-        2 => (0_u8..3, 0_i64..10, prop::bool::weighted(0.1)).prop_map(
+        2 => (0_u8..4, 0_i64..10, prop::bool::weighted(0.1)).prop_map(
             |(overlap, delay, paused)| Command::PutSchedule { overlap, delay, paused }
         ),
         1 => (0_u8..4).prop_map(Command::ChangeSchedule),
@@ -247,6 +251,8 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
         1 => (0_u8..3, prop::option::of(0_u8..3), 0_u8..3).prop_map(
             |(name, starts, definition)| Command::PutAgent { name, starts, definition }
         ),
+        1 => (0_u8..3, prop::option::of(0_u8..3))
+            .prop_map(|(name, definition)| Command::RemoveAgent { name, definition }),
         1 => (0_i64..20, 1_u32..4).prop_map(|(kept, limit)| Command::Delete { kept, limit }),
     ]
 }

@@ -3,14 +3,14 @@
 use std::{collections::BTreeMap, fmt::Debug};
 
 use ops_core::{
-    Actor, AgentDigest, Append, ChildSpec, Json, Lifecycle, Micros, NewApproval, NewEvent,
-    RunCommand, SessionId, TaskAction, TaskId, TenantId, WaitRequest,
+    Actor, AgentDigest, AgentName, Append, Approval, ChildSpec, Json, Lifecycle, Micros,
+    NewApproval, NewEvent, RunCommand, SessionId, TaskAction, TaskId, TenantId, WaitRequest,
     agent::AgentSpec,
     event::{EffectClass, Resolution, StepKind, StepMark, StepStatus, Usage},
     ports::{
         ApprovalAction, ApprovalDecision, ApprovalFilter, ClaimRequest, Expected, ExpectedSchedule,
-        Fork, Idempotency, IdempotencyKey, NewAgent, NewSchedule, NewTask, Progress, Retention,
-        ScheduleChange, Snapshot, StoreError, TaskFilter,
+        Fork, Idempotency, IdempotencyKey, Listed, NewAgent, NewSchedule, NewTask, Progress,
+        Retention, ScheduleChange, Snapshot, StoreError, TaskFilter,
     },
     rules::fork::{self, Anew},
     schedule::{CatchUp, Fire, Occasion, Overlap, ScheduleSpec},
@@ -24,7 +24,7 @@ use super::commands::{Command, Knows, Next, Submit};
 use crate::world::{OTHER, TENANT, World, big_json, error, json};
 
 /// The most tasks of a tree: few, so that some are refused.
-const TREE: u64 = 4;
+pub(crate) const TREE: u64 = 4;
 
 type Done = Result<(), TestCaseError>;
 
@@ -72,7 +72,7 @@ fn same<T: Debug + PartialEq + Clone>(
     if left == right {
         return Ok(left.clone());
     }
-    let message = format!("{what}\n  SQLite: {left:?}\n  memory: {right:?}");
+    let message = format!("{what}\n  store:  {left:?}\n  memory: {right:?}");
     Err(TestCaseError::fail(message))
 }
 
@@ -82,9 +82,10 @@ fn pick<T: Copy>(of: &[T], number: u8) -> Option<T> {
 }
 
 impl Pair {
-    pub(crate) fn open() -> Self {
+    /// A store beside the one in memory.
+    pub(crate) fn open(left: World) -> Self {
         Self {
-            left: crate::sqlite::open_undurable(TREE),
+            left,
             right: crate::memory::open_with(TREE),
             tasks: Vec::new(),
             sessions: [None; 2],
@@ -125,6 +126,17 @@ impl Pair {
         Ok(())
     }
 
+    /// Ends all sessions, and puts the store that `moved` makes of the first one into its place.
+    #[cfg(feature = "postgres")]
+    pub(crate) async fn replace(&mut self, moved: impl FnOnce(World) -> World) -> Done {
+        self.carry_out(Command::Pass(60)).await?;
+        self.carry_out(Command::Expire).await?;
+        self.sessions = [None; 2];
+        let left = std::mem::replace(&mut self.left, crate::memory::open_with(TREE));
+        self.left = moved(left);
+        Ok(())
+    }
+
     async fn open_session(&mut self, number: u8) -> Done {
         let bytes = self.fresh();
         let session = SessionId::new(self.now(), bytes);
@@ -148,7 +160,8 @@ impl Pair {
             Command::PutSchedule { .. }
             | Command::ChangeSchedule(_)
             | Command::Fire { .. }
-            | Command::PutAgent { .. } => self.carry_out_apart(command).await,
+            | Command::PutAgent { .. }
+            | Command::RemoveAgent { .. } => self.carry_out_apart(command).await,
             Command::Again => {
                 if let Some((tenant, task, command)) = self.last.clone() {
                     let _ = both!(self, store => store.record(tenant, task, command.clone(), Vec::new()));
@@ -206,7 +219,9 @@ impl Pair {
                 };
                 self.ask(task / 2, action).await
             }
-            Command::Judge { approval, action } => self.judge(approval, action).await,
+            Command::DecideApproval { approval, action } => {
+                self.decide_approval(approval, action).await
+            }
             Command::Snapshot { task, seq, version } => {
                 let Some(key) = pick(&self.tasks, task) else {
                     return Ok(());
@@ -454,12 +469,14 @@ impl Pair {
         }
     }
 
-    async fn judge(&mut self, number: u8, action: u8) -> Done {
+    async fn decide_approval(&mut self, number: u8, action: u8) -> Done {
         let filter = ApprovalFilter {
             limit: 100,
             ..ApprovalFilter::default()
         };
-        let found = both!(self, store => store.approvals(TENANT, filter.clone()));
+        let found = both!(self, store => async {
+            store.approvals(TENANT, filter.clone()).await.map(ranked)
+        });
         let found = found.unwrap_or_default();
         let Some(index) = usize::from(number).checked_rem(found.len()) else {
             return Ok(());
@@ -467,7 +484,7 @@ impl Pair {
         let (_, open) = &found[index];
         let decision = ApprovalDecision {
             actor: Actor::Local,
-            step: open.asked.step,
+            step: open.request.step,
             action: match action {
                 0 | 1 => ApprovalAction::Approve,
                 2 => ApprovalAction::Deny {
@@ -482,7 +499,7 @@ impl Pair {
             by: Some("ann".into()),
         };
         let task = open.task;
-        let _ = both!(self, store => store.judge(TENANT, task, decision.clone()));
+        let _ = both!(self, store => store.decide_approval(TENANT, task, decision.clone()));
         Ok(())
     }
 
@@ -539,16 +556,20 @@ impl Pair {
             cancelled: Some(2 * kept),
         };
         let _ = both!(self, store => store.expired(keep));
-        let _ = both!(self, store => store.doom(keep, limit));
+        let _ = both!(self, store => store.mark_deleted(keep, limit));
         // They are in no order.
-        let sorted = |mut doomed: Vec<(TenantId, TaskId)>| {
-            doomed.sort_unstable();
-            doomed
+        let sorted = |mut tombstones: Vec<(TenantId, TaskId)>| {
+            tombstones.sort_unstable();
+            tombstones
         };
-        let doomed = both!(self, store => async { store.doomed(1_000).await.map(sorted) });
-        let doomed = doomed.unwrap_or_default();
-        while let Ok(Progress::More) = both!(self, store => store.purge(doomed.clone())) {}
-        while let Ok(Progress::More) = both!(self, store => store.sweep_blobs()) {}
+        let tombstones = both!(self, store => async { store.tombstones(1_000).await.map(sorted) });
+        let tombstones = tombstones.unwrap_or_default();
+        while let Ok(Progress::More) = both!(self, store => store.purge(tombstones.clone())) {}
+        // Stores differ in when they see that another task refers to a value, and so in the number of sweeps.
+        let _ = both!(self, store => async {
+            while store.sweep_blobs().await? == Progress::More {}
+            Ok(())
+        });
         Ok(())
     }
 
@@ -568,10 +589,14 @@ impl Pair {
                     spec: ScheduleSpec {
                         cron: format!("{} * * * *", delay % 3),
                         timezone: "UTC".into(),
-                        overlap: [Overlap::Skip, Overlap::QueueOne, Overlap::Allow]
-                            [usize::from(overlap)],
+                        overlap: [
+                            Overlap::Skip,
+                            Overlap::QueueOne,
+                            Overlap::Allow,
+                            Overlap::CancelOther,
+                        ][usize::from(overlap)],
                         catch_up: CatchUp::All,
-                        template: json("{}"),
+                        template: json(&format!(r#"{{"agent_id":"agent-{overlap}"}}"#)),
                     },
                     paused: paused.then_some(true),
                     next_at: Some(now.plus(delay * SECOND)),
@@ -609,7 +634,7 @@ impl Pair {
                     name: agent_name(name).parse().unwrap(),
                     spec: AgentSpec {
                         definition: Json::parse(&format!(r#"{{"n":{definition}}}"#)).unwrap(),
-                        digest: AgentDigest::from_bytes([name * 16 + definition; 32]),
+                        digest: agent_digest(name, definition),
                         description: String::new(),
                         agents: starts
                             .map(|of| agent_name(of).parse().unwrap())
@@ -619,6 +644,14 @@ impl Pair {
                     expected: Expected::Any,
                 };
                 let _ = both!(self, store => store.put_agent(new.clone()));
+            }
+            Command::RemoveAgent { name, definition } => {
+                let expected = match definition {
+                    Some(definition) => Expected::Version(agent_digest(name, definition)),
+                    None => Expected::Any,
+                };
+                let name: AgentName = agent_name(name).parse().unwrap();
+                let _ = both!(self, store => store.remove_agent(TENANT, name.clone(), expected));
             }
             _ => {}
         }
@@ -637,7 +670,7 @@ impl Pair {
         let now = self.now();
         let due = schedule.next_at.unwrap_or(now);
         let (occasion, dates) = match occasion {
-            0 => (Occasion::Asked, vec![now]),
+            0 => (Occasion::Manual, vec![now]),
             1 => {
                 let due = schedule.waiting.unwrap_or(now);
                 (Occasion::Waited { due }, vec![due])
@@ -734,7 +767,9 @@ impl Pair {
                 limit: 1_000,
                 ..ApprovalFilter::default()
             };
-            let _ = both!(self, store => store.approvals(tenant, approvals.clone()));
+            let _ = both!(self, store => async {
+                store.approvals(tenant, approvals.clone()).await.map(ranked)
+            });
             let _ = both!(self, store => store.schedules(tenant, None, 100));
             let _ = both!(self, store => store.agents(tenant, None, 100));
         }
@@ -749,8 +784,21 @@ impl Pair {
     }
 }
 
+/// Approvals with their places in the list for numbers. Stores differ in whether an approval may get the
+/// number of one that was deleted.
+fn ranked(mut listed: Listed<(u64, Approval)>) -> Listed<(u64, Approval)> {
+    for (place, (number, _)) in (0..).zip(&mut listed.found) {
+        *number = place;
+    }
+    listed
+}
+
 fn queue_name(queue: u8) -> String {
     ["default", "other"][usize::from(queue)].to_owned()
+}
+
+fn agent_digest(agent: u8, definition: u8) -> AgentDigest {
+    AgentDigest::from_bytes([agent * 16 + definition; 32])
 }
 
 fn agent_name(agent: u8) -> String {
@@ -807,5 +855,6 @@ fn approval(step: u32, expires_at: Option<Micros>) -> NewApproval {
         input_schema: json!({"type": "object"}),
         reason: "the policy asks".into(),
         expires_at,
+        details: Default::default(),
     }
 }

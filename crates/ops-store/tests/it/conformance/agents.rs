@@ -1,10 +1,15 @@
 use ops_core::{
-    AgentDigest, AgentName, TaskAction, TaskId,
+    AgentDigest, AgentName, Json, TaskAction, TaskId,
     agent::{Agent, AgentSpec},
-    ports::{Clock as _, Expected, Fork, NewAgent, StoreError, Stored},
+    ports::{
+        Clock as _, Expected, ExpectedSchedule, NewAgent, NewSchedule, ScheduleChange, StoreError,
+        Stored,
+    },
+    rules::agents::Uses,
+    schedule::{CatchUp, Overlap, ScheduleSpec},
 };
 
-use crate::world::{OTHER, TENANT, World, json};
+use crate::world::{OTHER, TENANT, World, fork_of, json};
 
 fn name(text: &str) -> AgentName {
     text.parse().unwrap()
@@ -151,16 +156,7 @@ pub(crate) async fn pins_tasks_to_a_version(world: &World) {
     world.apply(old, TaskAction::Cancel).await.unwrap();
     let mut fork = world.new_task();
     fork.task.agent_id = Some("a".into());
-    fork.fork = Some(Fork {
-        from: old,
-        step: 1,
-        until: 1,
-        also: Vec::new(),
-        resets: Vec::new(),
-        note: None,
-        lost: Vec::new(),
-        redrives: false,
-    });
+    fork.fork = Some(fork_of(old, 1, 1));
     let fork = world.submit_new(fork).await;
     assert_eq!(pinned(fork).await, Some(digest("a", 1)));
 }
@@ -194,4 +190,84 @@ pub(crate) async fn hides_agents_of_others(world: &World) {
     store.submit(new).await.unwrap();
     let record = store.task(OTHER, task).await.unwrap();
     assert_eq!(record.task.agent_digest, None);
+}
+
+/// Case: cli, `agent rm`.
+pub(crate) async fn removes_an_agent_that_nothing_names(world: &World) {
+    let store = &world.store;
+    let remove = |agent: &str, expected| store.remove_agent(TENANT, name(agent), expected);
+    assert_eq!(remove("a", Expected::Any).await, Err(StoreError::NotFound));
+    put(world, new("a", 1, &[])).await;
+    put(world, new("b", 1, &["a"])).await;
+    let pinned = task_of(world, "a").await;
+    let template = |agent: &str| {
+        json(&format!(
+            r#"{{"agent_id":"{agent}","input":{{"agent_id":"a","nul":"\\u0000"}}}}"#
+        ))
+    };
+    let named = schedule("nightly", template("a"));
+    store.put_schedule(named).await.unwrap();
+    store
+        .put_schedule(schedule("other", template("b")))
+        .await
+        .unwrap();
+    let theirs = NewSchedule {
+        tenant: OTHER,
+        ..schedule("theirs", template("a"))
+    };
+    store.put_schedule(theirs).await.unwrap();
+    let uses = |agents: &[&str], schedules: &[&str]| {
+        Err(StoreError::AgentInUse(Uses {
+            agents: agents.iter().map(|text| name(text)).collect(),
+            schedules: schedules.iter().map(|text| text.parse().unwrap()).collect(),
+        }))
+    };
+    assert_eq!(remove("a", Expected::Any).await, uses(&["b"], &["nightly"]));
+    let drop = ScheduleChange::Remove {
+        expected: ExpectedSchedule::Any,
+    };
+    let nightly = "nightly".parse().unwrap();
+    store.change_schedule(TENANT, nightly, drop).await.unwrap();
+    assert_eq!(remove("a", Expected::Any).await, uses(&["b"], &[]));
+    put(world, new("b", 2, &[])).await;
+    let version = |version| Expected::Version(digest("a", version));
+    let current = Some(digest("a", 1));
+    let changed = Err(StoreError::AgentChanged(current));
+    assert_eq!(remove("a", version(9)).await, changed);
+    assert_eq!(
+        store.remove_agent(OTHER, name("a"), Expected::Any).await,
+        Err(StoreError::NotFound)
+    );
+    assert_eq!(remove("a", version(1)).await, Ok(()));
+    assert_eq!(
+        store.agent(TENANT, name("a")).await,
+        Err(StoreError::NotFound)
+    );
+    assert_eq!(store.agents(TENANT, None, 9).await.unwrap().len(), 1);
+
+    // The task keeps its version, a new task gets none, and an agent of the name begins anew.
+    assert_eq!(world.task(pinned).await.task.agent_digest, current);
+    let kept = store.agent_version(TENANT, digest("a", 1)).await.unwrap();
+    let late = task_of(world, "a").await;
+    assert_eq!(world.task(late).await.task.agent_digest, None);
+    let (again, stored) = put(world, new("a", 1, &[])).await;
+    assert_eq!((stored, again.revision), (Stored::Created, 1));
+    assert_eq!(again.version, kept);
+}
+
+fn schedule(name: &str, template: Json) -> NewSchedule {
+    NewSchedule {
+        tenant: TENANT,
+        name: name.parse().unwrap(),
+        spec: ScheduleSpec {
+            cron: "0 3 * * *".into(),
+            timezone: "UTC".into(),
+            overlap: Overlap::Skip,
+            catch_up: CatchUp::Latest,
+            template,
+        },
+        paused: None,
+        next_at: None,
+        expected: ExpectedSchedule::Any,
+    }
 }

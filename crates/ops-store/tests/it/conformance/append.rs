@@ -69,7 +69,7 @@ pub(crate) async fn refuses_a_stale_epoch(world: &World) {
     assert_eq!(world.task(life.id).await.life, current);
 }
 
-/// X12: what a worker without a lease tries to write is refused and counted.
+/// tests/X12: what a worker without a lease tries to write is refused and counted.
 pub(crate) async fn counts_stale_writes(world: &World) {
     let stale = || world.store.stats().work.stale_writes;
     let (session, life) = world.running().await;

@@ -4,6 +4,7 @@ use ops_core::{
     SessionId,
     ports::{ClaimRequest, Claimed, Clock as _, More, StoreError},
     rate::Rate,
+    rules::claim::{AGED_AFTER, serves_aged},
     task::StateName,
     time::SECOND,
 };
@@ -28,6 +29,40 @@ pub(crate) async fn takes_priority_then_age(world: &World) {
         assert_eq!(*record, world.task(record.task.id).await);
     }
     assert_eq!(world.kinds(ids[0]).await, ["task.submitted", "task.leased"]);
+}
+
+/// Case: engine, ageing of low priorities.
+pub(crate) async fn takes_aged_tasks_first_in_their_slices(world: &World) {
+    let with = |priority| {
+        let mut new = world.new_task();
+        new.task.priority = priority;
+        world.submit_new(new)
+    };
+    let until = |aged: bool| {
+        while serves_aged(world.clock.now()) != aged {
+            world.clock.advance(1);
+        }
+    };
+    let (low, middle, high) = (with(0).await, with(3).await, with(9).await);
+    let session = world.session().await;
+    let next = async || world.claim(session, 1).await.remove(0).task.id;
+    // Nothing is aged yet.
+    until(true);
+    assert_eq!(next().await, high);
+    world.clock.advance(AGED_AFTER / SECOND);
+    let high = with(9).await;
+    until(false);
+    assert_eq!(next().await, high, "a slice of the priorities");
+    let high = with(9).await;
+    until(true);
+    assert_eq!(next().await, low, "the oldest first");
+    let claimed = world.claim(session, 2).await;
+    let order: Vec<_> = claimed.iter().map(|record| record.task.id).collect();
+    assert_eq!(
+        order,
+        [middle, high],
+        "a task that is not aged goes by its priority"
+    );
 }
 
 pub(crate) async fn keeps_to_the_queue_and_the_number(world: &World) {

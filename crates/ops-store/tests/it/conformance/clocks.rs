@@ -1,4 +1,4 @@
-//! E4: times that were made under a clock that was ahead are not believed for ever.
+//! engine/E4: times that were made under a clock that was ahead are not believed for ever.
 
 use ops_core::{
     Append, Next, RunCommand, WaitRequest, approval::NewApproval, ports::Clock as _,
@@ -81,6 +81,7 @@ pub(crate) async fn corrects_approvals_and_what_is_held(world: &World) {
         input_schema: json!({"type": "object"}),
         reason: "it writes".into(),
         expires_at,
+        details: Default::default(),
     };
     let wait = Next::Wait(WaitRequest::Approval {
         steps: vec![1],
@@ -98,7 +99,7 @@ pub(crate) async fn corrects_approvals_and_what_is_held(world: &World) {
     assert_eq!(world.store.correct_clocks(10).await.unwrap(), 2);
     let now = world.clock.now();
     let approval = world.store.approval(TENANT, asking.id, 1).await.unwrap();
-    assert_eq!(approval.asked.expires_at, Some(now.plus(30 * SECOND)));
+    assert_eq!(approval.request.expires_at, Some(now.plus(30 * SECOND)));
     let held = world.task(held.id).await.life;
     assert_eq!(
         (held.state, held.started_at),

@@ -192,7 +192,7 @@ pub(crate) async fn releases_a_task(world: &World) {
     assert_eq!((again.epoch, again.attempt), (2, 1));
 }
 
-pub(crate) async fn stands_still_while_paused(world: &World) {
+pub(crate) async fn does_not_run_while_paused(world: &World) {
     let pending = world.submit().await;
     let paused = world.apply(pending, TaskAction::Pause).await.unwrap();
     assert_eq!(paused.state, state::paused());

@@ -1,4 +1,4 @@
-//! E5: `limits.timeout` is kept while no worker holds the task.
+//! engine/E5: `limits.timeout` is kept while no worker holds the task.
 
 use ops_core::{
     Append, Lifecycle, Next, RunCommand, TaskAction, TaskId, WaitRequest,
@@ -27,7 +27,7 @@ fn fail() -> Next {
 async fn end(world: &World, task: TaskId) -> Option<(StateName, String)> {
     world.store.wake_due(10).await.unwrap();
     let record = world.task(task).await;
-    let error = record.error.map(|error| error.code);
+    let error = record.life.error().map(|error| error.code.clone());
     let name = record.life.state.name();
     name.is_terminal()
         .then(|| (name, error.unwrap_or_default()))
@@ -85,7 +85,14 @@ pub(crate) async fn ends_what_nobody_decides_or_takes_up(world: &World) {
     for task in [in_doubt, life.id, woken] {
         assert_eq!(end(world, task).await, timeout());
     }
-    let message = world.task(in_doubt).await.error.unwrap().message;
+    let message = world
+        .task(in_doubt)
+        .await
+        .life
+        .error()
+        .unwrap()
+        .message
+        .clone();
     assert!(message.contains("step 3"), "{message}");
 }
 

@@ -3,7 +3,7 @@ use ops_core::{
     event::StepStatus, ports::StoreError, task::StateName,
 };
 
-use crate::world::{Asked, TENANT, World, append, big_json, error, json, pair, state, step};
+use crate::world::{AnyCommand, TENANT, World, append, big_json, error, json, pair, state, step};
 
 pub(crate) async fn completes(world: &World) {
     let (_, life) = world.running().await;
@@ -15,10 +15,7 @@ pub(crate) async fn completes(world: &World) {
     assert_eq!(after.state, state::completed());
     assert_eq!(after.completed_at, Some(after.updated_at));
     let read = world.task(life.id).await;
-    assert_eq!(
-        (read.life, read.result, read.error),
-        (after, Some(result), None)
-    );
+    assert_eq!((read.life, read.result), (after, Some(result)));
     let kinds = world.kinds(life.id).await;
     assert_eq!(
         kinds[2..],
@@ -35,9 +32,10 @@ pub(crate) async fn fails_for_good(world: &World) {
     let after = world.append(&life, Vec::new(), next).await.unwrap();
     assert_eq!(after.state, state::failed(false));
     let read = world.task(life.id).await;
+    assert_eq!(read.life, after);
     assert_eq!(
-        (read.life, read.result, read.error),
-        (after, None, Some(error("run_failed")))
+        (read.life.error(), read.result),
+        (Some(&error("run_failed")), None)
     );
 }
 
@@ -53,7 +51,9 @@ pub(crate) async fn retries_then_gives_up(world: &World) {
     let State::Scheduled { until, .. } = after.state else {
         panic!("{after:?}")
     };
-    assert_eq!((after.attempt, world.task(life.id).await.error), (2, None));
+    let read = world.task(life.id).await.life;
+    assert_eq!((read.attempt, read.error()), (2, None));
+    assert_eq!(read.failure, Some(error("flaky")));
     assert!(until > after.updated_at);
     assert_eq!(world.store.wake_due(10).await.unwrap().woken, 0);
     world.clock.advance(5);
@@ -62,8 +62,39 @@ pub(crate) async fn retries_then_gives_up(world: &World) {
     assert_eq!((life.attempt, life.epoch), (2, 2));
     let after = world.append(&life, Vec::new(), fail()).await.unwrap();
     assert_eq!(after.state, state::failed(true));
-    let read = world.task(life.id).await;
-    assert_eq!((read.life, read.error), (after, Some(error("flaky"))));
+    let read = world.task(life.id).await.life;
+    assert_eq!(read.error(), Some(&error("flaky")));
+    assert_eq!(read, after);
+}
+
+/// Case: engine, last failure while a task waits for its next attempt.
+pub(crate) async fn tells_a_failure_until_it_completes(world: &World) {
+    let mut new = world.new_task();
+    new.retry.max_attempts = 2;
+    let (session, life) = world.running_new(new).await;
+    let next = Next::Fail {
+        error: error("flaky"),
+        retryable: true,
+    };
+    world.append(&life, Vec::new(), next).await.unwrap();
+    let told = async || {
+        let read = world.task(life.id).await.life;
+        assert_eq!(read.error(), None);
+        read.failure
+    };
+    assert_eq!(told().await, Some(error("flaky")));
+    world.clock.advance(5);
+    world.store.wake_due(10).await.unwrap();
+    assert_eq!(told().await, Some(error("flaky")), "pending");
+    let life = world.claim(session, 1).await.remove(0).life;
+    assert_eq!(life.failure, Some(error("flaky")));
+    assert_eq!(told().await, Some(error("flaky")), "running");
+    let life = world.append(&life, pair(1), Next::Continue).await.unwrap();
+    assert_eq!(told().await, Some(error("flaky")), "after a step");
+    let result = json(r#"{"answer": 42}"#);
+    let next = Next::Complete { result };
+    world.append(&life, Vec::new(), next).await.unwrap();
+    assert_eq!(told().await, None);
 }
 
 pub(crate) async fn ends_once(world: &World) {
@@ -75,7 +106,7 @@ pub(crate) async fn ends_once(world: &World) {
         .unwrap();
     let terminal = || StoreError::Rejected(Rejection::Terminal(StateName::Completed));
     for asked in [
-        Asked::from(append(&after, Vec::new(), complete("2"))),
+        AnyCommand::from(append(&after, Vec::new(), complete("2"))),
         TaskAction::Cancel.into(),
         TaskAction::Pause.into(),
         RunCommand::release(life.epoch).into(),

@@ -1,25 +1,16 @@
 use ops_core::{
     Lifecycle, Next, StoredEvent, TaskAction, TaskId, WaitRequest,
     event::{ChildEnd, StepStatus, TaskError, TaskEvent, Usage},
-    ports::{Fork, NewTask, StoreError},
+    ports::{NewTask, StoreError},
     task::StateName,
 };
 use serde_json::json;
 
-use crate::world::{OTHER, TENANT, World, json, pair, state, step};
+use crate::world::{OTHER, TENANT, World, fork_of, json, pair, state, step};
 
 fn fork(world: &World, from: TaskId, until: u64) -> NewTask {
     let mut new = world.new_task();
-    new.fork = Some(Fork {
-        from,
-        step: 3,
-        until,
-        also: Vec::new(),
-        resets: Vec::new(),
-        note: None,
-        lost: Vec::new(),
-        redrives: false,
-    });
+    new.fork = Some(fork_of(from, 3, until));
     new
 }
 
@@ -93,10 +84,10 @@ pub(crate) async fn keeps_what_was_told_to_the_run(world: &World) {
         name: "answer".into(),
         payload: json!("x".repeat(20_000)),
     };
-    let heard = world.apply(life.id, signal).await.unwrap();
+    let external_pending = world.apply(life.id, signal).await.unwrap();
     let wait = Next::Wait(WaitRequest::InDoubt { steps: vec![1] });
     let parked = world
-        .append(&heard, vec![step(1, StepStatus::Started)], wait)
+        .append(&external_pending, vec![step(1, StepStatus::Started)], wait)
         .await
         .unwrap();
     let id = world.submit_new(fork(world, life.id, parked.seq)).await;

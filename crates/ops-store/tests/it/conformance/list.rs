@@ -170,7 +170,7 @@ pub(crate) async fn pages_through_everything(world: &World) {
     assert!(world.store.tasks(TENANT, none).await.unwrap().is_empty());
 }
 
-/// E2: tasks that go on all the while are in every list of them, once, and every total counts them all,
+/// engine/E2: tasks that go on all the while are in every list of them, once, and every total counts them all,
 /// though each is now running and now ready again.
 pub(crate) async fn sees_one_state_while_tasks_move(world: &World) {
     const TASKS: usize = 16;

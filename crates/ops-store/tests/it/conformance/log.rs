@@ -1,7 +1,7 @@
 use ops_core::{
-    Next, TaskAction,
+    Json, Next, TaskAction,
     event::{Resolution, StepKind, StepMark, StepStatus},
-    ports::{Blob, EVENT_BYTES, Snapshot, StoreError},
+    ports::{Blob, EVENT_BYTES, LeftOut, Snapshot, StoreError, TaskFilter},
 };
 use sha2::{Digest as _, Sha256};
 
@@ -144,7 +144,24 @@ pub(crate) async fn keeps_large_values(world: &World) {
         .await
         .unwrap();
     let read = world.task(after.id).await;
-    assert_eq!((read.task, read.result), (new.task, Some(result)));
+    assert_eq!((read.task, read.result), (new.task.clone(), Some(result)));
+    let filter = |without_large| TaskFilter {
+        limit: 1,
+        without_large,
+        ..TaskFilter::default()
+    };
+    let whole = world.store.tasks(TENANT, filter(false)).await.unwrap();
+    assert_eq!(whole.found, [world.task(after.id).await]);
+    let listed = world.store.tasks(TENANT, filter(true)).await.unwrap();
+    let [listed] = &listed.found[..] else {
+        panic!("{listed:?}");
+    };
+    assert_eq!((&listed.task.input, &listed.result), (&Json::null(), &None));
+    let sizes = LeftOut {
+        input: Some(new.task.input.as_str().len() as u64),
+        result: Some(big_json(300_000).as_str().len() as u64),
+    };
+    assert_eq!(listed.left_out, sizes);
     let stored = world.events(after.id).await;
     assert_eq!(
         [&stored[2].event, &stored[3].event],

@@ -1,12 +1,12 @@
 use ops_core::{
     Actor, Append, Next, RunCommand, TaskAction, TaskId,
     event::StepStatus,
-    ports::{Blob, Fork, Idempotency, Progress, Retention, Snapshot, StoreError},
+    ports::{Blob, Idempotency, Progress, Retention, Snapshot, StoreError},
     task::StateName,
     time::SECOND,
 };
 
-use crate::world::{OTHER, TENANT, World, append, big_json, json, pair, state, step};
+use crate::world::{OTHER, TENANT, World, append, big_json, fork_of, json, pair, state, step};
 
 const DAY: i64 = 24 * 3_600;
 
@@ -32,13 +32,13 @@ async fn completed(world: &World) -> TaskId {
 async fn delete(world: &World, keep: Retention) -> u32 {
     let store = &world.store;
     let mut pieces = 0;
-    while !store.doom(keep, 2).await.unwrap().tasks.is_empty() {}
+    while !store.mark_deleted(keep, 2).await.unwrap().tasks.is_empty() {}
     loop {
-        let doomed = store.doomed(3).await.unwrap();
-        if doomed.is_empty() {
+        let tombstones = store.tombstones(3).await.unwrap();
+        if tombstones.is_empty() {
             break;
         }
-        while store.purge(doomed.clone()).await.unwrap() == Progress::More {
+        while store.purge(tombstones.clone()).await.unwrap() == Progress::More {
             pieces += 1;
         }
     }
@@ -75,14 +75,14 @@ pub(crate) async fn deletes_what_was_kept_long_enough(world: &World) {
     let expired = store.expired(a_day()).await.unwrap();
     assert_eq!(expired.tasks, [(StateName::Completed, 1)].into());
     assert_eq!(expired.events, world.events(old).await.len() as u64);
-    assert_eq!(store.doom(a_day(), 10).await.unwrap(), expired);
+    assert_eq!(store.mark_deleted(a_day(), 10).await.unwrap(), expired);
     assert!(
         is_gone(world, old).await,
         "at once, before its log is purged"
     );
-    assert_eq!(store.doomed(10).await.unwrap(), [(TENANT, old)]);
+    assert_eq!(store.tombstones(10).await.unwrap(), [(TENANT, old)]);
     delete(world, a_day()).await;
-    assert!(store.doomed(10).await.unwrap().is_empty());
+    assert!(store.tombstones(10).await.unwrap().is_empty());
     assert_eq!(
         store.events(TENANT, old, 0, 10).await.unwrap_err(),
         StoreError::NotFound
@@ -207,10 +207,10 @@ pub(crate) async fn keeps_values_that_are_shared(world: &World) {
     let newest = world.submit().await;
     world.apply(newest, TaskAction::Cancel).await.unwrap();
     world.clock.advance(2 * DAY);
-    world.store.doom(a_day(), 10).await.unwrap();
-    let doomed = world.store.doomed(10).await.unwrap();
-    assert_eq!(doomed.len(), 2);
-    while world.store.purge(doomed.clone()).await.unwrap() == Progress::More {}
+    world.store.mark_deleted(a_day(), 10).await.unwrap();
+    let tombstones = world.store.tombstones(10).await.unwrap();
+    assert_eq!(tombstones.len(), 2);
+    while world.store.purge(tombstones.clone()).await.unwrap() == Progress::More {}
     assert_eq!(world.store.sweep_blobs().await.unwrap(), Progress::More);
     let fourth = make(&large, &[&own]).await;
     delete(world, a_day()).await;
@@ -251,16 +251,7 @@ pub(crate) async fn keeps_what_forks_and_parents_refer_to(world: &World) {
         .unwrap();
     end(&life, json("{}")).await;
     let mut fork = world.new_task();
-    fork.fork = Some(Fork {
-        from: life.id,
-        step: 2,
-        until: life.seq,
-        also: Vec::new(),
-        resets: Vec::new(),
-        note: None,
-        lost: Vec::new(),
-        redrives: false,
-    });
+    fork.fork = Some(fork_of(life.id, 2, life.seq));
     let fork = world.submit_new(fork).await;
 
     world.clock.advance(2 * DAY);
@@ -282,7 +273,7 @@ pub(crate) async fn keeps_what_forks_and_parents_refer_to(world: &World) {
     };
     end(&parent, json("{}")).await;
     world.clock.advance(1);
-    world.store.doom(all, 1).await.unwrap();
+    world.store.mark_deleted(all, 1).await.unwrap();
     delete(world, Retention::default()).await;
     let (gone, left) = match is_gone(world, child.id).await {
         true => (child.id, parent.id),

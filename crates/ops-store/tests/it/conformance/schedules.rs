@@ -1,10 +1,12 @@
 use ops_core::{
-    Json, Micros, Next, TaskAction, TaskId, WaitRequest,
+    Actor, Json, Micros, Next, TaskAction, TaskId, WaitRequest,
+    event::TaskEvent,
     ports::{ExpectedSchedule, NewSchedule, ScheduleChange, StoreError},
     schedule::{
         CatchUp, Fire, Occasion, Overlap, RunOutcome, Schedule, ScheduleName, ScheduleRun,
         ScheduleSpec, Trigger,
     },
+    task::StateName,
     time::SECOND,
 };
 
@@ -263,7 +265,7 @@ pub(crate) async fn fires_once(world: &World) {
     let task = started(&ran[0]);
     assert_eq!(
         (ran[0].due, ran[0].trigger),
-        (schedule.next_at.unwrap(), Trigger::Clock)
+        (schedule.next_at.unwrap(), Trigger::Due)
     );
     assert_eq!(world.kinds(task).await, ["task.submitted"]);
     // The observer is told right after the answer.
@@ -305,7 +307,7 @@ pub(crate) async fn fires_once(world: &World) {
     assert_eq!(total, 1);
 }
 
-/// X12: a fire whose date was seen to moves nothing, and starts nothing.
+/// tests/X12: a fire whose date was seen to moves nothing, and starts nothing.
 pub(crate) async fn looks_whether_a_fire_still_stands(world: &World) {
     let schedule = put(world, new(world, Overlap::QueueOne, 0)).await;
     let old = Fire {
@@ -341,7 +343,7 @@ pub(crate) async fn looks_whether_a_fire_still_stands(world: &World) {
     assert_eq!(noted.len(), 2);
 }
 
-/// X8: a run that waits for something has not ended.
+/// tests/X8: a run that waits for something has not ended.
 pub(crate) async fn counts_every_run_that_has_not_ended(world: &World) {
     let until = now(world).plus(3_600 * SECOND);
     let steps = vec![1];
@@ -404,6 +406,37 @@ pub(crate) async fn fires_once_in_parallel(world: &World) {
     assert_eq!(runs(world).await.len(), 3);
 }
 
+pub(crate) async fn cancels_what_overlaps(world: &World) {
+    let schedule = put(world, new(world, Overlap::CancelOther, 0)).await;
+    let first = started(&fire(world, due(world, &schedule, 1)).await[0]);
+    let (session, mut last) = (world.session().await, first);
+    // The first one runs, so that it has to confirm; the second one has not begun.
+    let claimed = world.claim(session, 1).await.remove(0);
+    assert_eq!(claimed.task.id, first);
+    for expected in [StateName::Cancelling, StateName::Cancelled] {
+        let ran = fire(world, due(world, &stored(world).await, 2)).await;
+        assert_eq!(ran[0].outcome, RunOutcome::Skipped);
+        let before = std::mem::replace(&mut last, started(&ran[1]));
+        let record = world.task(before).await;
+        assert_eq!(record.life.state.name(), expected);
+        let events = world.events(before).await;
+        let asked = &events.last().unwrap().event;
+        let actor = TaskEvent::actor(&asked.body);
+        assert_eq!(actor, Some(Actor::Schedule(name("nightly"))), "{asked:?}");
+    }
+    let state = world.task(last).await.life.state.name();
+    assert_eq!(state, StateName::Pending);
+    // A run that somebody asks for leaves it alone.
+    let asked = Fire {
+        revision: schedule.revision,
+        occasion: Occasion::Manual,
+        runs: vec![(now(world), Ok(world.new_task()))],
+    };
+    started(&fire(world, asked).await[0]);
+    let state = world.task(last).await.life.state.name();
+    assert_eq!(state, StateName::Pending);
+}
+
 pub(crate) async fn skips_or_queues_what_overlaps(world: &World) {
     let schedule = put(world, new(world, Overlap::Skip, 0)).await;
     let outcomes = |runs: &[ScheduleRun]| {
@@ -462,7 +495,7 @@ pub(crate) async fn runs_when_asked(world: &World) {
     let paused = paused.await.unwrap();
     let ask = |at| Fire {
         revision: paused.revision,
-        occasion: Occasion::Asked,
+        occasion: Occasion::Manual,
         runs: vec![(at, Ok(world.new_task()))],
     };
     // Twice in the same microsecond are two.

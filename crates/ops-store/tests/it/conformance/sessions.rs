@@ -88,7 +88,7 @@ pub(crate) async fn dead_letters_a_task_that_kills_workers(world: &World) {
     }
     let dead = world.task(id).await;
     assert_eq!(dead.life.state, state::failed(true));
-    assert_eq!(dead.error.unwrap().code, "worker_lost");
+    assert_eq!(dead.life.error().unwrap().code, "worker_lost");
     assert_ne!(error("worker_lost").message, "");
     let last = world.kinds(id).await;
     assert_eq!(last[last.len() - 2..], ["task.lease_lost", "task.failed"]);

@@ -4,7 +4,7 @@ use ops_core::{
     ports::{Snapshot, StoreError, TaskFilter},
 };
 
-use crate::world::{Asked, OTHER, World, append, pair};
+use crate::world::{AnyCommand, OTHER, World, append, pair};
 
 /// Every verb that takes an id answers another tenant as if there were nothing.
 pub(crate) async fn hide_every_verb(world: &World) {
@@ -31,7 +31,7 @@ pub(crate) async fn hide_every_verb(world: &World) {
     );
     assert_eq!(store.log(OTHER, id, 0, 10).await.unwrap_err(), hidden);
     for asked in [
-        Asked::from(append(&life, pair(1), Next::Continue)),
+        AnyCommand::from(append(&life, pair(1), Next::Continue)),
         RunCommand::release(life.epoch).into(),
         TaskAction::Cancel.into(),
         TaskAction::Pause.into(),

@@ -1,4 +1,4 @@
-//! S7: flipped bits. A store is filled, asked everything that it can be asked, and left as a stop or a kill
+//! security/S7: flipped bits. A store is filled, asked everything that it can be asked, and left as a stop or a kill
 //! leaves it. Then, trial by trial, one bit of its database, its write-ahead log, a large value or a backup is
 //! flipped, and it is asked again. An answer may be the one from before, or an error; another answer, or
 //! a task that is not there any more, must be reported: by the answer itself, at the start, by `doctor`.
@@ -137,6 +137,7 @@ async fn end(world: &World, life: ops_core::Lifecycle, n: u32) {
         input_schema: serde_json::json!({"type": "object"}),
         reason: "the policy asks".into(),
         expires_at: None,
+        details: Default::default(),
     };
     let result = json(&format!(r#"{{"answer":"total {}"}}"#, n * 7));
     let (events, next) = match n % 6 {
@@ -362,7 +363,7 @@ async fn original(dir: &Path) -> Original {
 
 /// Where a bit is flipped.
 #[derive(Debug, Clone, Copy)]
-enum Place {
+enum Target {
     Database,
     KilledDatabase,
     Log,
@@ -371,15 +372,15 @@ enum Place {
     BackupAlone,
 }
 
-const PLACES: [Place; 8] = [
-    Place::Database,
-    Place::Log,
-    Place::Database,
-    Place::Blob,
-    Place::Database,
-    Place::KilledDatabase,
-    Place::Backup,
-    Place::BackupAlone,
+const TARGETS: [Target; 8] = [
+    Target::Database,
+    Target::Log,
+    Target::Database,
+    Target::Blob,
+    Target::Database,
+    Target::KilledDatabase,
+    Target::Backup,
+    Target::BackupAlone,
 ];
 
 /// Flips a bit of a byte of a file that is not nothing: what is written is rarely zeros, what is free is.
@@ -413,7 +414,7 @@ enum Outcome {
     /// Nothing: the byte is not read.
     Unread,
     /// Every answer that is not the one from before is an error.
-    Told,
+    Refused,
     /// An answer is wrong, and the start or its log said that the data is damaged.
     Warned(String),
     /// An answer is wrong, and `doctor` alone says that the data is damaged.
@@ -431,7 +432,7 @@ async fn look(dir: &Path, original: &Original) -> Outcome {
         Ok(None) | Err(_) => true,
     };
     let Ok((world, store)) = open_in(dir, |_| {}) else {
-        return Outcome::Told;
+        return Outcome::Refused;
     };
     let answers = ask(&world.store, &original.tasks, &original.digests).await;
     let warned = !world.store.health().warnings.is_empty();
@@ -451,7 +452,7 @@ async fn look(dir: &Path, original: &Original) -> Outcome {
         }
     }
     match (wrong, warned, sick) {
-        (None, ..) if told || sick || warned => Outcome::Told,
+        (None, ..) if told || sick || warned => Outcome::Refused,
         (None, ..) => Outcome::Unread,
         (Some(wrong), true, _) => Outcome::Warned(wrong),
         (Some(wrong), false, true) => Outcome::ByDoctor(wrong),
@@ -462,7 +463,7 @@ async fn look(dir: &Path, original: &Original) -> Outcome {
 async fn trial(
     dir: &Path,
     original: &Original,
-    place: Place,
+    target: Target,
     dice: &mut Dice,
 ) -> (Outcome, String) {
     let data = dir.join("trial");
@@ -474,41 +475,44 @@ async fn trial(
         }
     };
     let database = data.join(DATABASE_FILE);
-    let (at, bit) = match place {
-        Place::Database => {
+    let (at, bit) = match target {
+        Target::Database => {
             copy(&original.stopped);
             flip(&database, dice, None)
         }
-        Place::KilledDatabase => {
+        Target::KilledDatabase => {
             copy(&original.killed);
             flip(&database, dice, None)
         }
-        Place::Log => {
+        Target::Log => {
             copy(&original.killed);
             flip(&data.join(format!("{DATABASE_FILE}-wal")), dice, None)
         }
-        Place::Blob => {
+        Target::Blob => {
             copy(&original.stopped);
             // The values do not compress well, but they are compressed: their pages are found by a chunk.
             let chunk = chunk_of(&database, dice);
             flip(&database, dice, Some(&chunk))
         }
-        Place::Backup | Place::BackupAlone => {
+        Target::Backup | Target::BackupAlone => {
             let file = dir.join("trial.db");
             fs::copy(&original.backup, &file).unwrap();
             let beside = |file: &Path| PathBuf::from(format!("{}.sha256", file.display()));
-            if let Place::Backup = place {
+            if let Target::Backup = target {
                 fs::copy(beside(&original.backup), beside(&file)).unwrap();
             }
-            let place = flip(&file, dice, None);
+            let target = flip(&file, dice, None);
             let restored = restore(&file, &data, Damage::Refused);
             fs::remove_file(&file).unwrap();
             drop(fs::remove_file(beside(&file)));
             if restored.is_err() {
                 drop(fs::remove_dir_all(&data));
-                return (Outcome::Told, format!("byte {} bit {}", place.0, place.1));
+                return (
+                    Outcome::Refused,
+                    format!("byte {} bit {}", target.0, target.1),
+                );
             }
-            place
+            target
         }
     };
     let outcome = look(&data, original).await;
@@ -561,11 +565,11 @@ async fn s7_no_flipped_bit_makes_a_wrong_answer_without_a_word() {
     let mut silent = Vec::new();
     for number in 0..trials {
         let mut dice = Dice(seed.wrapping_mul(1_000_003).wrapping_add(number));
-        let place = PLACES[usize::try_from(number).unwrap() % PLACES.len()];
-        let (outcome, at) = trial(dir.path(), &original, place, &mut dice).await;
+        let target = TARGETS[usize::try_from(number).unwrap() % TARGETS.len()];
+        let (outcome, at) = trial(dir.path(), &original, target, &mut dice).await;
         let (name, what) = match outcome {
             Outcome::Unread => ("unread", String::new()),
-            Outcome::Told => (
+            Outcome::Refused => (
                 "told by the answer, the start or the restore",
                 String::new(),
             ),
@@ -574,9 +578,9 @@ async fn s7_no_flipped_bit_makes_a_wrong_answer_without_a_word() {
             Outcome::Silent(what) => ("silent", what),
         };
         *counts.entry(name).or_default() += 1;
-        println!("seed {seed} trial {number} {place:?} {at}: {name} {what}");
+        println!("seed {seed} trial {number} {target:?} {at}: {name} {what}");
         if name == "silent" {
-            silent.push(format!("trial {number} {place:?} {at}: {what}"));
+            silent.push(format!("trial {number} {target:?} {at}: {what}"));
         }
     }
     println!("{trials} trials with seed {seed}: {counts:?}");

@@ -239,12 +239,12 @@ fn a_folder_that_cannot_be_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     fs::write(&file, "").unwrap();
-    for path in [
-        file.clone(),
-        file.join("below"),
-        "/proc/opspawn-test".into(),
+    for (path, remedy) in [
+        (file.clone(), "name a folder"),
+        (file.join("below"), "name a folder"),
+        ("/proc/opspawn-test".into(), "use another data folder"),
     ] {
-        let error = refusal(&path, "use another data folder");
+        let error = refusal(&path, remedy);
         assert!(matches!(error, OpenError::Folder { .. }), "{error:?}");
         assert!(
             error.to_string().contains(&path.display().to_string()),

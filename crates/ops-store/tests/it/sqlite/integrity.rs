@@ -1,4 +1,4 @@
-//! S7: what is read is what was written. A value that was changed behind the store's back is an error for
+//! security/S7: what is read is what was written. A value that was changed behind the store's back is an error for
 //! whoever reads it, and for nobody else; `doctor` finds it as well.
 
 use std::{fs, os::unix::fs::FileExt as _, path::Path, time::Duration};
@@ -327,7 +327,7 @@ async fn s7_definitions_schedules_and_snapshots_have_sums() {
     store.close();
 }
 
-// S8: one row that cannot be read is no reason to show none of the others.
+// security/S8: one row that cannot be read is no reason to show none of the others.
 #[tokio::test]
 async fn s8_a_list_goes_on_past_what_cannot_be_read_and_names_it() {
     let dir = tempfile::tempdir().unwrap();

@@ -299,7 +299,7 @@ async fn a_panic_in_the_writer_fails_its_group_only() {
     assert_eq!(store.stats().rollbacks, 1);
 }
 
-/// X1: a session whose leases could not be taken back is over all the same, and the next look ends it.
+/// tests/X1: a session whose leases could not be taken back is over all the same, and the next look ends it.
 #[tokio::test]
 async fn a_session_that_could_not_be_ended_is_ended_by_the_next_look() {
     let dir = tempfile::tempdir().unwrap();

@@ -22,7 +22,7 @@ enum Deed {
     /// The events of a task are copied to another one, as a fork of its log does.
     Copy(usize, usize),
     /// Tasks that have ended are taken away, so many.
-    Doom(u32),
+    MarkDeleted(u32),
     /// A piece of what was taken away is purged.
     Purge,
     /// A piece of the values is swept.
@@ -36,7 +36,7 @@ fn deed() -> impl Strategy<Value = Deed> {
     prop_oneof![
         4 => [value(), value(), value(), value()].prop_map(Deed::Run),
         2 => (any::<usize>(), any::<usize>()).prop_map(|(from, to)| Deed::Copy(from, to)),
-        2 => (1..3_u32).prop_map(Deed::Doom),
+        2 => (1..3_u32).prop_map(Deed::MarkDeleted),
         2 => Just(Deed::Purge),
         2 => Just(Deed::Sweep),
         1 => Just(Deed::Reopen),
@@ -174,13 +174,13 @@ async fn play(deeds: Vec<Deed>) {
                 copy(&conn, pick(from), pick(to));
             }
             Deed::Copy(..) => {}
-            Deed::Doom(count) => {
+            Deed::MarkDeleted(count) => {
                 world.clock.advance(1);
-                world.store.doom(keep, count).await.unwrap();
+                world.store.mark_deleted(keep, count).await.unwrap();
             }
             Deed::Purge => {
-                let doomed = world.store.doomed(2).await.unwrap();
-                world.store.purge(doomed).await.unwrap();
+                let tombstones = world.store.tombstones(2).await.unwrap();
+                world.store.purge(tombstones).await.unwrap();
             }
             Deed::Sweep => {
                 world.store.sweep_blobs().await.unwrap();
@@ -201,11 +201,18 @@ async fn play(deeds: Vec<Deed>) {
     // To the end: what nobody refers to is gone.
     let last = world.submit().await;
     world.clock.advance(1);
-    while !world.store.doom(keep, 10).await.unwrap().tasks.is_empty() {}
-    while let doomed = world.store.doomed(10).await.unwrap()
-        && !doomed.is_empty()
+    while !world
+        .store
+        .mark_deleted(keep, 10)
+        .await
+        .unwrap()
+        .tasks
+        .is_empty()
+    {}
+    while let tombstones = world.store.tombstones(10).await.unwrap()
+        && !tombstones.is_empty()
     {
-        world.store.purge(doomed).await.unwrap();
+        world.store.purge(tombstones).await.unwrap();
     }
     while world.store.sweep_blobs().await.unwrap() == Progress::More {}
     world.apply(last, TaskAction::Cancel).await.unwrap();

@@ -1,4 +1,4 @@
-//! X3: what the system is asked to do, counted from outside by strace.
+//! tests/X3: what the system is asked to do, counted from outside by strace.
 
 use std::{fs, path::Path, process::Command as Process};
 

@@ -39,12 +39,15 @@ async fn a_tree_has_as_many_tasks_as_it_may_have() {
     // Five: of two more neither is begun, wherever in the tree they are asked for, and nothing is recorded.
     for life in [&root, &child, &children[1].life] {
         let Err(StoreError::Rejected(Rejection::Tree {
-            tasks, most, asked, ..
+            tasks,
+            limit,
+            requested,
+            ..
         })) = spawn(&world, life, 2).await
         else {
             panic!("it was let in");
         };
-        assert_eq!((tasks, most, asked), (5, 6, 2));
+        assert_eq!((tasks, limit, requested), (5, 6, 2));
     }
     let before = world.task(child.id).await.life.seq;
     assert_eq!(before, child.seq);

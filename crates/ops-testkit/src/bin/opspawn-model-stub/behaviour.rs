@@ -93,7 +93,7 @@ pub(crate) struct Seen {
 
 /// What the stub says where it is not kept from it.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Say {
+pub(crate) enum Reply {
     /// These tool calls.
     Tools(Vec<Call>),
     /// This text.
@@ -104,7 +104,7 @@ pub(crate) enum Say {
 #[derive(Debug, PartialEq)]
 pub(crate) struct Reaction {
     /// What it says.
-    pub(crate) say: Say,
+    pub(crate) say: Reply,
     /// How it fails to say it.
     pub(crate) fault: Fault,
     /// The Retry-After of a status.
@@ -115,8 +115,8 @@ impl Reaction {
     /// The word for it in the log.
     pub(crate) fn name(&self) -> &'static str {
         match (self.fault, &self.say) {
-            (Fault::None, Say::Tools(_)) => "tools",
-            (Fault::None, Say::Answer(_)) => "answer",
+            (Fault::None, Reply::Tools(_)) => "tools",
+            (Fault::None, Reply::Answer(_)) => "answer",
             (Fault::Status(_), _) => "status",
             (Fault::Hang, _) => "hang",
             (Fault::Garbage, _) => "garbage",
@@ -139,9 +139,9 @@ impl Behaviour {
     pub(crate) fn react(&self, n: u64, seen: &Seen) -> Reaction {
         let script = seen.plan.as_ref().unwrap_or(&self.script);
         let say = match script.turns.get(seen.turn) {
-            Some(Turn::One(call)) => Say::Tools(vec![call.clone()]),
-            Some(Turn::Parallel(calls)) => Say::Tools(calls.clone()),
-            None => Say::Answer(script.answer.clone().unwrap_or_else(|| "done".to_owned())),
+            Some(Turn::One(call)) => Reply::Tools(vec![call.clone()]),
+            Some(Turn::Parallel(calls)) => Reply::Tools(calls.clone()),
+            None => Reply::Answer(script.answer.clone().unwrap_or_else(|| "done".to_owned())),
         };
         let at = usize::try_from(n).unwrap_or(usize::MAX).saturating_sub(1);
         let fault = self.faults.get(at).copied().unwrap_or(Fault::None);
@@ -243,10 +243,10 @@ mod tests {
             assert_eq!(seen.conversation, "k");
             behaviour().react(1, &seen).say
         };
-        assert_eq!(say(0), Say::Tools(vec![call("a")]));
-        assert_eq!(say(1), Say::Tools(vec![call("b"), call("c")]));
-        assert_eq!(say(2), Say::Answer("well".into()));
-        assert_eq!(say(9), Say::Answer("well".into()));
+        assert_eq!(say(0), Reply::Tools(vec![call("a")]));
+        assert_eq!(say(1), Reply::Tools(vec![call("b"), call("c")]));
+        assert_eq!(say(2), Reply::Answer("well".into()));
+        assert_eq!(say(9), Reply::Answer("well".into()));
     }
 
     #[test]
@@ -257,8 +257,8 @@ mod tests {
             ..behaviour()
         };
         let say = |turns| behaviour.react(1, &read(&request("go", turns))).say;
-        assert_eq!(say(0), Say::Tools(vec![call("a")]));
-        assert_eq!(say(1), Say::Answer("done".into()));
+        assert_eq!(say(0), Reply::Tools(vec![call("a")]));
+        assert_eq!(say(1), Reply::Answer("done".into()));
     }
 
     #[test]

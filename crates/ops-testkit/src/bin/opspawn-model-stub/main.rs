@@ -71,7 +71,7 @@ struct Args {
 struct Stub {
     behaviour: Behaviour,
     latency: Duration,
-    pace: wire::Pace,
+    chunk_delay: wire::ChunkDelay,
     book: Mutex<Book>,
 }
 
@@ -99,7 +99,7 @@ async fn main() -> anyhow::Result<()> {
             retry_after: args.retry_after,
         },
         latency: Duration::from_millis(args.latency_ms),
-        pace: wire::Pace(Duration::from_millis(args.chunk_ms)),
+        chunk_delay: wire::ChunkDelay(Duration::from_millis(args.chunk_ms)),
         book: Mutex::new(Book {
             log: LogFile::open(args.log.as_deref())?,
             requests: 0,
@@ -150,7 +150,7 @@ async fn complete(State(stub): State<Arc<Stub>>, Json(request): Json<Value>) -> 
         (n, reaction)
     };
     tokio::time::sleep(stub.latency).await;
-    wire::respond(n, seen.turn, &request, reaction, stub.pace).await
+    wire::respond(n, seen.turn, &request, reaction, stub.chunk_delay).await
 }
 
 async fn models() -> Json<Value> {

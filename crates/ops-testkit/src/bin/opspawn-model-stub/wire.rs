@@ -11,11 +11,11 @@ use futures_util::{StreamExt as _, stream};
 use ops_testkit::clock;
 use serde_json::{Value, json};
 
-use crate::behaviour::{Call, Fault, Reaction, Say};
+use crate::behaviour::{Call, Fault, Reaction, Reply};
 
 /// The time between the pieces of a stream.
 #[derive(Clone, Copy)]
-pub(crate) struct Pace(pub(crate) Duration);
+pub(crate) struct ChunkDelay(pub(crate) Duration);
 
 /// Answers the n-th request, which is at this turn of its conversation.
 pub(crate) async fn respond(
@@ -23,7 +23,7 @@ pub(crate) async fn respond(
     turn: usize,
     request: &Value,
     reaction: Reaction,
-    pace: Pace,
+    chunk_delay: ChunkDelay,
 ) -> Response {
     let streamed = request["stream"] == true;
     match reaction.fault {
@@ -61,8 +61,8 @@ pub(crate) async fn respond(
         Fault::None | Fault::Status(_) | Fault::Hang | Fault::Garbage | Fault::Error200 => {}
     }
     let pieces = stream::iter(pieces).then(move |piece| async move {
-        if streamed && !pace.0.is_zero() {
-            tokio::time::sleep(pace.0).await;
+        if streamed && !chunk_delay.0.is_zero() {
+            tokio::time::sleep(chunk_delay.0).await;
         }
         Ok::<_, Infallible>(Bytes::from(piece))
     });
@@ -104,15 +104,15 @@ struct Completion {
     id: String,
     created: i64,
     model: Value,
-    say: Say,
+    say: Reply,
     usage: Value,
 }
 
 impl Completion {
-    fn new(id: String, request: &Value, say: Say) -> Self {
+    fn new(id: String, request: &Value, say: Reply) -> Self {
         let said = match &say {
-            Say::Answer(text) => text.len(),
-            Say::Tools(calls) => calls.iter().map(|call| arguments(call).len() + 8).sum(),
+            Reply::Answer(text) => text.len(),
+            Reply::Tools(calls) => calls.iter().map(|call| arguments(call).len() + 8).sum(),
         };
         // About four characters a token: deterministic, and it grows with the conversation.
         let (prompt, completion) = (request["messages"].to_string().len() / 4, said / 4 + 1);
@@ -131,15 +131,15 @@ impl Completion {
 
     fn finish_reason(&self) -> &'static str {
         match self.say {
-            Say::Tools(_) => "tool_calls",
-            Say::Answer(_) => "stop",
+            Reply::Tools(_) => "tool_calls",
+            Reply::Answer(_) => "stop",
         }
     }
 
     fn whole(&self) -> Value {
         let message = match &self.say {
-            Say::Answer(text) => json!({"role": "assistant", "content": text}),
-            Say::Tools(calls) => {
+            Reply::Answer(text) => json!({"role": "assistant", "content": text}),
+            Reply::Tools(calls) => {
                 let calls: Vec<Value> = calls
                     .iter()
                     .enumerate()
@@ -163,11 +163,11 @@ impl Completion {
     fn events(&self, request: &Value) -> Vec<String> {
         let mut events = vec![self.chunk(json!({"role": "assistant", "content": null}), None)];
         match &self.say {
-            Say::Answer(text) => {
+            Reply::Answer(text) => {
                 let pieces = text.split_inclusive(' ');
                 events.extend(pieces.map(|piece| self.chunk(json!({"content": piece}), None)));
             }
-            Say::Tools(calls) => {
+            Reply::Tools(calls) => {
                 for (index, call) in calls.iter().enumerate() {
                     let begin = json!({"index": index, "id": self.call_id(index),
                         "type": "function", "function": {"name": call.tool, "arguments": ""}});

@@ -12,14 +12,14 @@ use serde_json::{Value, json};
 use crate::{
     exit::{self, Exit},
     input,
-    output::say,
+    output::status,
 };
 
 /// The largest file of a definition.
 const MAX_BYTES: u64 = 4 << 20;
 
 /// A definition and where it was read.
-pub(in crate::commands) struct Wish {
+pub(in crate::commands) struct DefinitionEntry {
     /// The agent's name.
     pub(super) name: String,
     /// The definition.
@@ -29,7 +29,7 @@ pub(in crate::commands) struct Wish {
     path: PathBuf,
 }
 
-impl Wish {
+impl DefinitionEntry {
     /// The body that stores it.
     pub(super) fn body(&self) -> Value {
         json!({"definition": self.json()})
@@ -52,7 +52,7 @@ impl Wish {
 
 /// Reads a file, a folder of them, or standard input for `-`. What the tools and models of the server
 /// make of a definition is the server's to say. Of a folder, every file that is wrong is named.
-pub(in crate::commands) fn read(path: &Path) -> Result<Vec<Wish>> {
+pub(in crate::commands) fn read(path: &Path) -> Result<Vec<DefinitionEntry>> {
     let cannot = |path: &Path, error: std::io::Error| {
         usage(format!("cannot read {}: {error}", path.display()))
     };
@@ -76,26 +76,26 @@ pub(in crate::commands) fn read(path: &Path) -> Result<Vec<Wish>> {
         .filter_map(|file| Format::of(&file).map(|format| (file, format)))
         .collect();
     files.sort_by(|one, two| one.0.cmp(&two.0));
-    let mut wishes: BTreeMap<String, Wish> = BTreeMap::new();
+    let mut entries: BTreeMap<String, DefinitionEntry> = BTreeMap::new();
     let mut wrong = Vec::new();
     for (file, format) in files {
         let read = match input::file(&file, MAX_BYTES) {
             Ok(text) if is_about_the_folder(&file, &text, format) => {
-                say!("note: {} is left out: it is no agent", file.display());
+                status!("note: {} is left out: it is no agent", file.display());
                 continue;
             }
             Ok(text) => parse(&file, &text, format),
             Err(error) => Err(format!("cannot read {}: {error}", file.display())),
         };
         match read {
-            Ok(wish) => match wishes.get(&wish.name) {
+            Ok(entry) => match entries.get(&entry.name) {
                 Some(other) => wrong.push(format!(
                     "{} and {} both define the agent `{}`; rename one",
                     other.path.display(),
                     file.display(),
-                    wish.name
+                    entry.name
                 )),
-                None => drop(wishes.insert(wish.name.clone(), wish)),
+                None => drop(entries.insert(entry.name.clone(), entry)),
             },
             Err(message) => wrong.push(message),
         }
@@ -103,13 +103,13 @@ pub(in crate::commands) fn read(path: &Path) -> Result<Vec<Wish>> {
     if !wrong.is_empty() {
         return Err(usage(wrong.join("\n")));
     }
-    if wishes.is_empty() {
+    if entries.is_empty() {
         return Err(usage(format!(
             "{} has no definitions of agents: files `.toml`, `.md`, `.yaml` or `.json`",
             path.display()
         )));
     }
-    ordered(wishes).map_err(|circle| {
+    ordered(entries).map_err(|circle| {
         usage(format!(
             "{}: agents would start each other in a circle: {}; take one out of another's `agents`",
             path.display(),
@@ -133,12 +133,12 @@ fn is_about_the_folder(file: &Path, text: &str, format: Format) -> bool {
     format == Format::Markdown && (is_readme || !has_settings)
 }
 
-fn parse(path: &Path, text: &str, format: Format) -> Result<Wish, String> {
+fn parse(path: &Path, text: &str, format: Format) -> Result<DefinitionEntry, String> {
     let stem = path.file_stem().and_then(|stem| stem.to_str());
     let stem = stem.filter(|stem| *stem != "-");
     let parsed = Definition::parse_file(text, format, stem)
         .map_err(|error| format!("{}: {error}", path.display()))?;
-    Ok(Wish {
+    Ok(DefinitionEntry {
         name: parsed.definition.name.clone(),
         definition: parsed.definition,
         notes: parsed.notes,
@@ -147,38 +147,40 @@ fn parse(path: &Path, text: &str, format: Format) -> Result<Wish, String> {
 }
 
 /// Those that others start first; or the circle that they go in.
-fn ordered(mut wishes: BTreeMap<String, Wish>) -> Result<Vec<Wish>, Vec<String>> {
-    let mut order = Vec::with_capacity(wishes.len());
-    while !wishes.is_empty() {
-        let blocker = |wish: &Wish| {
-            let mut agents = wish.definition.agents.iter();
-            agents.find(|agent| wishes.contains_key(*agent)).cloned()
+fn ordered(
+    mut entries: BTreeMap<String, DefinitionEntry>,
+) -> Result<Vec<DefinitionEntry>, Vec<String>> {
+    let mut order = Vec::with_capacity(entries.len());
+    while !entries.is_empty() {
+        let blocker = |entry: &DefinitionEntry| {
+            let mut agents = entry.definition.agents.iter();
+            agents.find(|agent| entries.contains_key(*agent)).cloned()
         };
-        let free = wishes.values().find(|wish| blocker(wish).is_none());
-        let Some(name) = free.map(|wish| wish.name.clone()) else {
-            return Err(circle(&wishes));
+        let free = entries.values().find(|entry| blocker(entry).is_none());
+        let Some(name) = free.map(|entry| entry.name.clone()) else {
+            return Err(circle(&entries));
         };
-        order.extend(wishes.remove(&name));
+        order.extend(entries.remove(&name));
     }
     Ok(order)
 }
 
 /// Each of the wishes starts another of them: whoever follows goes in a circle.
-fn circle(wishes: &BTreeMap<String, Wish>) -> Vec<String> {
+fn circle(entries: &BTreeMap<String, DefinitionEntry>) -> Vec<String> {
     let mut path: Vec<String> = Vec::new();
-    let mut at = wishes.keys().next().cloned();
+    let mut at = entries.keys().next().cloned();
     while let Some(name) = at {
         if let Some(start) = path.iter().position(|seen| *seen == name) {
             path.drain(..start);
             path.push(name);
             return path;
         }
-        let agents = wishes
+        let agents = entries
             .get(&name)
-            .map_or(&[][..], |wish| &wish.definition.agents);
+            .map_or(&[][..], |entry| &entry.definition.agents);
         at = agents
             .iter()
-            .find(|agent| wishes.contains_key(*agent))
+            .find(|agent| entries.contains_key(*agent))
             .cloned();
         path.push(name);
     }
@@ -186,8 +188,13 @@ fn circle(wishes: &BTreeMap<String, Wish>) -> Vec<String> {
 }
 
 /// Whether it starts agents that only the same files define.
-pub(super) fn starts_new(wish: &Wish, all: &[Wish], known: impl Fn(&str) -> bool) -> bool {
-    wish.definition
+pub(super) fn starts_new(
+    entry: &DefinitionEntry,
+    all: &[DefinitionEntry],
+    known: impl Fn(&str) -> bool,
+) -> bool {
+    entry
+        .definition
         .agents
         .iter()
         .any(|agent| !known(agent) && all.iter().any(|other| other.name == *agent))
@@ -197,7 +204,7 @@ pub(super) fn starts_new(wish: &Wish, all: &[Wish], known: impl Fn(&str) -> bool
 mod tests {
     use super::*;
 
-    fn folder(files: &[(&str, &str)]) -> Result<Vec<Wish>> {
+    fn folder(files: &[(&str, &str)]) -> Result<Vec<DefinitionEntry>> {
         let dir = tempfile::tempdir()?;
         for (name, text) in files {
             std::fs::write(dir.path().join(name), text)?;
@@ -207,18 +214,18 @@ mod tests {
 
     #[test]
     fn a_folder_is_read_in_the_order_that_its_agents_need() {
-        let wishes = folder(&[
+        let entries = folder(&[
             ("a.toml", "name = \"a\"\nagents = [\"b\", \"elsewhere\"]"),
             ("b.md", "---\nname: b\nagents: [c]\n---\nBe brief."),
             ("c.toml", "name = \"c\""),
             ("notes.txt", "not one"),
         ])
         .unwrap();
-        let names: Vec<_> = wishes.iter().map(|wish| wish.name.as_str()).collect();
+        let names: Vec<_> = entries.iter().map(|entry| entry.name.as_str()).collect();
         assert_eq!(names, ["c", "b", "a"]);
-        assert_eq!(wishes[1].definition.instructions, "Be brief.");
-        assert!(starts_new(&wishes[1], &wishes, |_| false));
-        assert!(!starts_new(&wishes[1], &wishes, |name| name == "c"));
+        assert_eq!(entries[1].definition.instructions, "Be brief.");
+        assert!(starts_new(&entries[1], &entries, |_| false));
+        assert!(!starts_new(&entries[1], &entries, |name| name == "c"));
     }
 
     #[test]
@@ -254,7 +261,7 @@ mod tests {
     /// the folder, and agents of other tools were refused.
     #[test]
     fn every_format_is_read_and_agents_of_other_tools_are_mapped() {
-        let wishes = folder(&[
+        let entries = folder(&[
             ("README.md", "# Agents\n\nThese are ours."),
             ("notes.md", "Not an agent either."),
             ("one.yaml", "name: one\nlimits:\n  max_steps: 3\n"),
@@ -271,12 +278,12 @@ mod tests {
             ),
         ])
         .unwrap();
-        let names: Vec<_> = wishes.iter().map(|wish| wish.name.as_str()).collect();
+        let names: Vec<_> = entries.iter().map(|entry| entry.name.as_str()).collect();
         assert_eq!(
             names,
             ["code-reviewer", "one", "our-helper", "three", "two"]
         );
-        let reviewer = &wishes[0];
+        let reviewer = &entries[0];
         assert_eq!(
             reviewer.definition.instructions,
             "Use `${{ secrets.KEY }}`."
@@ -297,7 +304,7 @@ mod tests {
         ] {
             assert!(notes.contains(said), "{said}: {notes}");
         }
-        assert_eq!(wishes[1].definition.limits.max_steps, Some(3));
-        assert!(wishes[1].notes.is_empty());
+        assert_eq!(entries[1].definition.limits.max_steps, Some(3));
+        assert!(entries[1].notes.is_empty());
     }
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Finding, finding};
 
 /// How long a server may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Asks the server at a URL.
 pub(super) async fn look(url: &str) -> Vec<Finding> {
@@ -37,17 +37,21 @@ pub(super) async fn look(url: &str) -> Vec<Finding> {
             text("durability")
         ),
     )];
-    findings.push(match ask(url, "/ready").await {
+    match ask(url, "/ready").await {
         Ok(ready) => {
+            findings.push(finding("ready", true, "it takes work"));
             let warnings = ready["warnings"].as_array().into_iter().flatten();
-            let warnings: Vec<&str> = warnings.filter_map(Value::as_str).collect();
-            match warnings.as_slice() {
-                [] => finding("ready", true, "it takes work"),
-                warnings => finding("ready", true, warnings.join("; ")),
-            }
+            let warnings = warnings.filter_map(Value::as_str);
+            // Tasks without a worker wait, and so may tasks without a budget; nothing is broken.
+            let harmless = ["tasks wait in", "the budget `"];
+            let is_harmless =
+                |warning: &str| harmless.iter().any(|start| warning.starts_with(start));
+            findings
+                .extend(warnings.map(|warning| finding("warning", is_harmless(warning), warning)));
         }
-        Err(message) => finding("ready", false, message),
-    });
+        Err(message) => findings.push(finding("ready", false, message)),
+    }
+    findings.extend(mcp(url).await);
     let model = &info["model"];
     let name = |key: &str| model[key].as_str().unwrap_or_default();
     let name = match (name("provider"), name("name")) {
@@ -61,9 +65,32 @@ pub(super) async fn look(url: &str) -> Vec<Finding> {
     findings
 }
 
+/// The MCP servers that the server is connected to. `/ready` warns of those that it is not connected to.
+async fn mcp(url: &str) -> Vec<Finding> {
+    let listed = match ask(url, "/api/v1/mcp/servers").await {
+        Ok(listed) => listed,
+        Err(message) => return vec![finding("mcp", false, message)],
+    };
+    let servers = listed["servers"].as_array().map_or(&[][..], Vec::as_slice);
+    if servers.is_empty() {
+        return Vec::new();
+    }
+    let ready = servers.iter().filter(|server| server["status"] == "ready");
+    let (ready, all) = (ready.count(), servers.len());
+    let text = format!("{ready} of {all} MCP servers are ready");
+    let mut findings = vec![finding("mcp", true, text)];
+    for server in servers {
+        let name = server["name"].as_str().unwrap_or_default();
+        let notes = server["notes"].as_array().into_iter().flatten();
+        let notes = notes.filter_map(Value::as_str);
+        findings.extend(notes.map(|note| finding("mcp", true, format!("server `{name}`: {note}"))));
+    }
+    findings
+}
+
 async fn ask(url: &str, path: &str) -> Result<Value, String> {
     let client = reqwest::Client::builder()
-        .timeout(PATIENCE)
+        .timeout(TIMEOUT)
         .no_proxy()
         .build()
         .map_err(|error| format!("no HTTP client can be made: {error}"))?;

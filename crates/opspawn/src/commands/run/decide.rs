@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{
     client::Client,
     commands::task::{path_part, questions},
-    output::{self, field, say},
+    output::{self, field, status},
 };
 
 /// What a person said of a call.
@@ -21,7 +21,7 @@ enum Choice {
 }
 
 /// Whether a person sits at the terminal.
-pub(super) fn is_asked() -> bool {
+pub(super) fn is_interactive() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }
 
@@ -40,17 +40,20 @@ async fn approvals(client: &Client, id: &str) -> Result<bool> {
     let page = client.get(&open).await?;
     for approval in page["approvals"].as_array().into_iter().flatten() {
         let step = field(approval, "step");
-        say!(
+        status!(
             "step {step} asks for approval of `{}`: {}",
             field(approval, "tool"),
             field(approval, "reason")
         );
         let input = serde_json::to_string_pretty(&approval["input"]).unwrap_or_default();
-        say!("{}", output::clean_json(&input));
+        status!("{}", output::clean_json(&input));
+        for line in crate::commands::approval::beside(approval) {
+            status!("{line}");
+        }
         let choice = loop {
             let line = line("approve? [y]es, [n]o and why, [l]ater: ").await?;
             match choice(line.as_deref()) {
-                Choice::Unclear => say!("write `y`, `n REASON` or `l`"),
+                Choice::Unclear => status!("write `y`, `n REASON` or `l`"),
                 choice => break choice,
             }
         };
@@ -98,9 +101,9 @@ async fn answers(client: &Client, id: &str) -> Result<bool> {
         return Ok(false);
     }
     for one in questions {
-        say!("{}", one.question);
+        status!("{}", one.question);
         if !one.options.is_empty() {
-            say!("answers: {}", one.options.join(", "));
+            status!("answers: {}", one.options.join(", "));
         }
         let answer = loop {
             match line("answer (none for later): ").await? {
@@ -109,7 +112,7 @@ async fn answers(client: &Client, id: &str) -> Result<bool> {
                     if one.options.is_empty() || one.options.contains(&answer) {
                         break answer;
                     }
-                    say!("write one of {}", one.options.join(", "));
+                    status!("write one of {}", one.options.join(", "));
                 }
                 Some(_) | None => return Ok(false),
             }

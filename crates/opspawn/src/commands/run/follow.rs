@@ -6,8 +6,8 @@ use serde_json::Value;
 use super::{Progress, decide};
 use crate::{
     client::{Client, StreamEvent},
-    commands::asked_to_stop,
-    output::{self, say},
+    commands::stop_requested,
+    output::{self, status},
 };
 
 /// What a task waits for.
@@ -21,7 +21,7 @@ pub(super) struct Parked {
 /// Follows a task until it has ended, or waits for a person and is not decided here: then the sentence says
 /// what that person has to do. None if the command is interrupted. `see` gets the events in place of the
 /// terminal if they are wanted as JSON.
-pub(in crate::commands) async fn until_it_rests(
+pub(in crate::commands) async fn until_settled(
     client: &Client,
     id: &str,
     json: bool,
@@ -36,10 +36,10 @@ pub(in crate::commands) async fn until_it_rests(
         });
         let parked = tokio::select! {
             followed = followed => followed?,
-            stop = asked_to_stop() => {
+            stop = stop_requested() => {
                 stop?;
                 drop(progress);
-                say!("{}", interrupted(client, id));
+                status!("{}", interrupted(client, id));
                 return Ok(None);
             }
         };
@@ -47,14 +47,14 @@ pub(in crate::commands) async fn until_it_rests(
         let Some(parked) = parked else {
             return Ok(Some(None));
         };
-        if json || !decide::is_asked() {
+        if json || !decide::is_interactive() {
             return Ok(Some(Some(parked.sentence)));
         }
         let decided = tokio::select! {
             decided = decide::decide(client, id, parked.on) => decided?,
-            stop = asked_to_stop() => {
+            stop = stop_requested() => {
                 stop?;
-                say!("{}", interrupted(client, id));
+                status!("{}", interrupted(client, id));
                 return Ok(None);
             }
         };
@@ -121,8 +121,9 @@ fn parks(id: &str, event: &StreamEvent) -> Option<(&'static str, String)> {
         "budget" => (
             "budget",
             format!(
-                "the task waits: {}. Raise it with `opspawn task limit {id}`",
-                wait["message"].as_str().unwrap_or_default()
+                "the task waits: {}. See {}",
+                wait["message"].as_str().unwrap_or_default(),
+                raised_by(id, wait["message"].as_str().unwrap_or_default())
             ),
         ),
         "signal" => (
@@ -135,6 +136,21 @@ fn parks(id: &str, event: &StreamEvent) -> Option<(&'static str, String)> {
         ),
         _ => return None,
     })
+}
+
+/// The command for a limit that a task waits for, with a value to fill in. A budget of many tasks is in the configuration.
+pub(crate) fn raised_by(id: &str, message: &str) -> String {
+    if message.starts_with("the budget `") {
+        return "`opspawn budget ls`".to_owned();
+    }
+    let flags = [
+        ("max_tokens", "--max-tokens N"),
+        ("max_cost", "--max-cost-usd USD"),
+        ("max_steps", "--max-steps N"),
+    ];
+    let found = flags.iter().find(|(limit, _)| message.contains(limit));
+    let flag = found.map_or("--max-steps N", |(_, flag)| flag);
+    format!("`opspawn task limit {id} {flag}`")
 }
 
 /// What an interrupt leaves behind.

@@ -1,15 +1,21 @@
 //! What a run does, told on standard error while it is done.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use crate::{
     client::StreamEvent,
-    output::{self, say},
+    output::{self, status},
 };
 
 /// Tells on stderr what the agent does.
 #[derive(Default)]
 pub(in crate::commands) struct Progress {
+    /// Names of the calls that have no outcome yet, by step.
+    calls: BTreeMap<u64, String>,
+    /// Whether calls of one answer overlap, so that outcomes need their names.
+    several: bool,
     spinner: Option<indicatif::ProgressBar>,
 }
 
@@ -17,6 +23,7 @@ impl Progress {
     /// Tells what an event says.
     pub(in crate::commands) fn see(&mut self, event: &StreamEvent) {
         let body = &event.data["data"];
+        let name = self.follow(event);
         let line = match event.kind.as_str() {
             "model.started" => {
                 self.wait_for(body["name"].as_str().unwrap_or("the model"));
@@ -33,13 +40,22 @@ impl Progress {
                 .filter(|text| !text.is_empty())
                 .map(first_line),
             "model.failed" => Some(format!("model failed: {}", text(&body["error"]["message"]))),
-            "tool.called" => Some(format!(
-                "{}({})",
-                text(&body["name"]),
-                output::arguments(&body["input"], 120)
-            )),
-            "tool.completed" => Some(format!("  -> {}", short(&body["output"]))),
-            "tool.failed" => Some(format!("  failed: {}", text(&body["error"]["message"]))),
+            "tool.called" => {
+                let call = format!(
+                    "{}({})",
+                    text(&body["name"]),
+                    output::arguments(&body["input"], 120)
+                );
+                Some(match body["error"]["message"].as_str() {
+                    Some(why) => format!("{call} refused: {why}"),
+                    None => call,
+                })
+            }
+            "tool.completed" => Some(format!("  -> {name}{}", short(&body["output"]))),
+            "tool.failed" => {
+                let why = text(&body["error"]["message"]);
+                Some(format!("  failed: {name}{why}"))
+            }
             "plan.updated" => Some(plan(body)),
             "task.lease_lost" => Some("the worker was lost; resuming".to_owned()),
             "task.retry_scheduled" => Some(format!(
@@ -53,7 +69,31 @@ impl Progress {
             if let Some(spinner) = self.spinner.take() {
                 spinner.finish_and_clear();
             }
-            say!("{line}");
+            status!("{line}");
+        }
+    }
+
+    /// Keeps the calls that have no outcome yet. The name of the call whose outcome the event is, if outcomes need names.
+    fn follow(&mut self, event: &StreamEvent) -> String {
+        let body = &event.data["data"];
+        let step = [&event.data["step"], &body["step"]]
+            .into_iter()
+            .find_map(Value::as_u64);
+        let Some(step) = step else {
+            return String::new();
+        };
+        match event.kind.as_str() {
+            "tool.called" if !body["error"].is_object() => {
+                self.calls.insert(step, text(&body["name"]).to_owned());
+                self.several |= self.calls.len() > 1;
+                String::new()
+            }
+            "tool.completed" | "tool.failed" => {
+                let name = self.calls.remove(&step).filter(|_| self.several);
+                self.several &= !self.calls.is_empty();
+                name.map_or_else(String::new, |name| format!("{name}: "))
+            }
+            _ => String::new(),
         }
     }
 
@@ -106,4 +146,36 @@ fn short(value: &Value) -> String {
         }
     };
     output::cut(&text.replace('\n', "\\n"), 120)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn outcomes_of_calls_that_overlap_have_names() {
+        let mut progress = Progress::default();
+        let mut follow = |kind: &str, step: u64, body: Value| {
+            let data = json!({"step": step, "data": body});
+            let kind = kind.to_owned();
+            progress.follow(&StreamEvent { kind, data })
+        };
+        let called = |name: &str| json!({"name": name, "input": {}});
+        assert_eq!(follow("tool.called", 2, called("a")), "");
+        assert_eq!(follow("tool.completed", 2, json!({})), "");
+        follow("tool.called", 4, called("a"));
+        follow("tool.called", 5, called("b"));
+        // A refused call has no other outcome.
+        follow(
+            "tool.called",
+            6,
+            json!({"name": "c", "error": {"message": "no"}}),
+        );
+        assert_eq!(follow("tool.failed", 5, json!({})), "b: ");
+        assert_eq!(follow("tool.completed", 4, json!({})), "a: ");
+        follow("tool.called", 8, called("d"));
+        assert_eq!(follow("tool.completed", 8, json!({})), "");
+    }
 }

@@ -139,10 +139,10 @@ fn goal(given: Option<&str>) -> Result<Option<String>> {
 /// Fields of `input_data`: an object in JSON, `@FILE` with one, or `KEY=VALUE`, where VALUE is JSON or
 /// else text.
 fn input_of(given: &str) -> Result<Map<String, Value>> {
-    let object = |text: &str, place: &str| match serde_json::from_str(text) {
+    let object = |text: &str, test_dir: &str| match serde_json::from_str(text) {
         Ok(Value::Object(fields)) => Ok(fields),
-        Ok(_) => Err(usage(format!("{place} must be a JSON object"))),
-        Err(error) => Err(usage(format!("{place} is not JSON: {error}"))),
+        Ok(_) => Err(usage(format!("{test_dir} must be a JSON object"))),
+        Err(error) => Err(usage(format!("{test_dir} is not JSON: {error}"))),
     };
     if let Some(path) = given.strip_prefix('@') {
         let text = input::file(Path::new(path), MAX_FILE_BYTES)

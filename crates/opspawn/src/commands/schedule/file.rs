@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::exit::{self, Exit};
 
 /// A schedule as the file has it.
-pub(super) struct Wish {
+pub(super) struct ScheduleEntry {
     /// Its name.
     pub(super) name: String,
     /// The body that stores it.
@@ -16,7 +16,7 @@ pub(super) struct Wish {
 }
 
 /// Reads a file; `-` is standard input. What a schedule may hold is the server's to say.
-pub(super) fn read(path: &Path) -> Result<Vec<Wish>> {
+pub(super) fn read(path: &Path) -> Result<Vec<ScheduleEntry>> {
     let text = match path.to_str() {
         Some("-") => {
             let mut text = String::new();
@@ -39,7 +39,7 @@ pub(super) fn in_file(path: &Path, name: &str, error: &anyhow::Error) -> anyhow:
     exit::about(&format!("{}: schedule `{name}`", path.display()), error)
 }
 
-fn parse(text: &str) -> Result<Vec<Wish>, String> {
+fn parse(text: &str) -> Result<Vec<ScheduleEntry>, String> {
     let mut table: toml::Table =
         toml::from_str(text).map_err(|error| format!("is not valid TOML\n{error}"))?;
     let tables = match table.remove("schedule") {
@@ -57,16 +57,16 @@ fn parse(text: &str) -> Result<Vec<Wish>, String> {
             );
         }
     };
-    tables.into_iter().map(wish).collect()
+    tables.into_iter().map(entry).collect()
 }
 
-fn wish(table: toml::Table) -> Result<Wish, String> {
+fn entry(table: toml::Table) -> Result<ScheduleEntry, String> {
     let Some(name) = table.get("name").and_then(toml::Value::as_str) else {
         return Err("a schedule has no `name`; write name = \"nightly\"".to_owned());
     };
     let name = name.to_owned();
     let body = json(toml::Value::Table(table))?;
-    Ok(Wish { name, body })
+    Ok(ScheduleEntry { name, body })
 }
 
 /// TOML as JSON. Dates have no form there: they are written as text.
@@ -99,10 +99,10 @@ mod tests {
     fn a_file_holds_one_schedule_or_a_list() {
         let one = "name = \"a\"\ncron = \"@daily\"\n[task]\ntask_type = \"agent_run\"\n\
                    input_data = { prompt = \"hi\", n = [1, 2.5, true] }\n";
-        let wishes = parse(one).unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!(wishes[0].name, "a");
+        let entries = parse(one).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(entries[0].name, "a");
         assert_eq!(
-            wishes[0].body,
+            entries[0].body,
             serde_json::json!({"name": "a", "cron": "@daily", "task": {"task_type": "agent_run",
                 "input_data": {"prompt": "hi", "n": [1, 2.5, true]}}})
         );
@@ -110,7 +110,7 @@ mod tests {
         let names: Vec<_> = parse(two)
             .unwrap_or_default()
             .into_iter()
-            .map(|wish| wish.name)
+            .map(|entry| entry.name)
             .collect();
         assert_eq!(names, ["a", "b"]);
     }

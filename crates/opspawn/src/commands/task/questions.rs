@@ -46,13 +46,18 @@ pub(in crate::commands) async fn of_task(client: &Client, task: &Value) -> Resul
                 continue;
             };
             let (number, signal) = open.swap_remove(at);
-            let options = step["input"]["options"].as_array();
+            // A tool that is no question by itself, like one of an MCP server, says its question when it waits.
+            let asked = match step["input"]["question"].is_string() {
+                true => step["input"].clone(),
+                false => prompt(client, &id, number).await?,
+            };
+            let options = asked["options"].as_array();
             let options = options.into_iter().flatten().map(output::plain);
             found.push(Question {
                 task: id.clone(),
                 step: number,
                 signal: signal.to_owned(),
-                question: field(&step["input"], "question"),
+                question: field(&asked, "question"),
                 options: options.collect(),
             });
         }
@@ -62,6 +67,25 @@ pub(in crate::commands) async fn of_task(client: &Client, task: &Value) -> Resul
         }
     }
     Ok(found)
+}
+
+/// The prompt that a call waits with, from the log: the last one counts.
+async fn prompt(client: &Client, task: &str, step: u64) -> Result<Value> {
+    let mut prompt = Value::Null;
+    let mut cursor = String::new();
+    loop {
+        let path = super::path(task, &format!("/events?limit=1000{cursor}"));
+        let page = client.get(&path).await?;
+        for event in page["events"].as_array().into_iter().flatten() {
+            if event["type"] == "tool.waiting" && event["data"]["step"] == step {
+                prompt = event["data"]["wait"]["prompt"].clone();
+            }
+        }
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return Ok(prompt),
+        }
+    }
 }
 
 /// Lists the open questions of every task, the newest task first.

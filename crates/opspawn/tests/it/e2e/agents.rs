@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    place::{Place, Ran, assert_calm},
     tasks,
+    test_dir::{Ran, TestDir, assert_calm},
 };
 
 /// An agent that asks, and then answers with what it was told and this word.
@@ -29,8 +29,8 @@ max_steps = 7
     )
 }
 
-async fn apply(place: &Place, text: &str) -> Ran {
-    let apply = place.cli(&["agent", "apply", "-f", "-"]).stdin(text);
+async fn apply(test_dir: &TestDir, text: &str) -> Ran {
+    let apply = test_dir.cli(&["agent", "apply", "-f", "-"]).stdin(text);
     apply.run().await.ends(0)
 }
 
@@ -43,9 +43,9 @@ fn ask(customer: &str) -> Value {
 
 #[tokio::test]
 async fn a_run_keeps_its_version_through_an_apply_and_a_restart() {
-    let place = Place::new();
-    let mut server = place.server().await;
-    let applied = apply(&place, &asker("one")).await;
+    let test_dir = TestDir::new();
+    let mut server = test_dir.server().await;
+    let applied = apply(&test_dir, &asker("one")).await;
     assert!(
         applied.stdout.starts_with("agent asker created "),
         "{applied:#?}"
@@ -67,22 +67,22 @@ async fn a_run_keeps_its_version_through_an_apply_and_a_restart() {
         .collect();
     assert_eq!(tools, ["ask_human"]);
 
-    let changed = apply(&place, &asker("two")).await;
+    let changed = apply(&test_dir, &asker("two")).await;
     assert!(
         changed.stdout.starts_with("agent asker changed "),
         "{changed:#?}"
     );
     let stop = std::time::Duration::from_secs(30);
     assert!(server.stop(stop).await.unwrap().success());
-    let server = place.server().await;
+    let server = test_dir.server().await;
     let http = server.http();
-    place
+    test_dir
         .cli(&["task", "signal", &id, "this"])
         .run()
         .await
         .ends(0);
     assert_eq!(tasks::answer(http, &id).await, "one: this");
-    let shown = place.cli(&["task", "get", &id]).run().await.ends(0);
+    let shown = test_dir.cli(&["task", "get", &id]).run().await.ends(0);
     assert!(
         shown.stdout.contains(&format!("asker ({})", &digest[..12])),
         "{shown:#?}"
@@ -91,7 +91,7 @@ async fn a_run_keeps_its_version_through_an_apply_and_a_restart() {
     let late = tasks::submit(http, &ask("Acme")).await;
     let waits = tasks::in_state(http, &late, &["waiting"]).await;
     assert_ne!(waits["agent_digest"], digest.as_str());
-    place
+    test_dir
         .cli(&["task", "signal", &late, "that"])
         .run()
         .await
@@ -99,11 +99,11 @@ async fn a_run_keeps_its_version_through_an_apply_and_a_restart() {
     assert_eq!(tasks::answer(http, &late).await, "two: that");
 
     // Done again from its second model call, it is still what it was; from its start, it is new.
-    let rerun = place.cli(&["task", "rerun", &id, "--from-step", "3", "--json"]);
+    let rerun = test_dir.cli(&["task", "rerun", &id, "--from-step", "3", "--json"]);
     let rerun = rerun.run().await.ends(0).json();
     assert_eq!(rerun["agent_digest"], digest.as_str());
     assert_eq!(tasks::answer(http, &tasks::id(&rerun)).await, "one: this");
-    let retry = place
+    let retry = test_dir
         .cli(&["task", "retry", &id, "--json"])
         .run()
         .await
@@ -129,8 +129,8 @@ async fn a_run_keeps_its_version_through_an_apply_and_a_restart() {
 
 #[tokio::test]
 async fn an_agent_starts_those_that_it_may_and_no_others() {
-    let place = Place::new();
-    std::fs::create_dir(place.join("team")).unwrap();
+    let test_dir = TestDir::new();
+    std::fs::create_dir(test_dir.join("team")).unwrap();
     let lead = r#"
 name = "lead"
 model = "scripted"
@@ -147,23 +147,23 @@ answer = "{{ results[0].error }} {{ last }}"
 """
 "#;
     let writer = "---\nname: writer\nmodel: scripted\ntools: []\nscript: \"[[turn]]\\nanswer = 'written'\"\n---\nYou write.";
-    std::fs::write(place.join("team/a-lead.toml"), lead).unwrap();
-    std::fs::write(place.join("team/b-writer.md"), writer).unwrap();
-    let server = place.server().await;
-    let diff = place
+    std::fs::write(test_dir.join("team/a-lead.toml"), lead).unwrap();
+    std::fs::write(test_dir.join("team/b-writer.md"), writer).unwrap();
+    let server = test_dir.server().await;
+    let diff = test_dir
         .cli(&["agent", "diff", "-f", "team"])
         .run()
         .await
         .ends(1);
     assert!(diff.stdout.contains("agent lead created"), "{diff:#?}");
-    let applied = place
+    let applied = test_dir
         .cli(&["agent", "apply", "-f", "team"])
         .run()
         .await
         .ends(0);
     let order: Vec<_> = applied.stdout.lines().map(|line| &line[..12]).collect();
     assert_eq!(order, ["agent writer", "agent lead c"]);
-    place
+    test_dir
         .cli(&["agent", "diff", "-f", "team"])
         .run()
         .await
@@ -180,7 +180,7 @@ answer = "{{ results[0].error }} {{ last }}"
     let children = format!("/api/v1/tasks?parent={id}");
     let children: Value = server.http().get(&children).await.unwrap().json().unwrap();
     assert_eq!(children["tasks"][0]["agent_id"], "writer");
-    let writer = place
+    let writer = test_dir
         .cli(&["agent", "get", "writer", "--json"])
         .run()
         .await
@@ -192,7 +192,7 @@ answer = "{{ results[0].error }} {{ last }}"
 
     // The other way round is a circle, which is told whole.
     let circle = "name = \"writer\"\nagents = [\"lead\"]";
-    let refused = place
+    let refused = test_dir
         .cli(&["agent", "apply", "-f", "-"])
         .stdin(circle)
         .run()
@@ -205,10 +205,10 @@ answer = "{{ results[0].error }} {{ last }}"
 
 #[tokio::test]
 async fn mistakes_are_told_where_they_are_made() {
-    let place = Place::new();
-    let server = place.server().await;
+    let test_dir = TestDir::new();
+    let server = test_dir.server().await;
     let refused = async |text: &str, says: &[&str]| {
-        let apply = place.cli(&["agent", "apply", "-f", "-"]).stdin(text);
+        let apply = test_dir.cli(&["agent", "apply", "-f", "-"]).stdin(text);
         apply.run().await.ends(2).says(says);
     };
     refused(
@@ -228,23 +228,23 @@ async fn mistakes_are_told_where_they_are_made() {
     .await;
     refused("name = \"a\"\nagents = [\"b\"]", &["there is no agent `b`"]).await;
     refused("name = \"a\"\nscript = \"[[turn\"", &["`script`: "]).await;
-    let ls = place
+    let ls = test_dir
         .cli(&["agent", "ls", "--json"])
         .run()
         .await
         .ends(0)
         .json();
     assert_eq!(ls, json!({"agents": []}));
-    let run = place.cli(&["run", "--agent", "asker", "go"]).run().await;
+    let run = test_dir.cli(&["run", "--agent", "asker", "go"]).run().await;
     run.ends(2).says(&["there is no agent `asker`"]);
 
-    apply(&place, &asker("one")).await;
-    let same = apply(&place, &asker("one")).await;
+    apply(&test_dir, &asker("one")).await;
+    let same = apply(&test_dir, &asker("one")).await;
     assert!(
         same.stdout.starts_with("agent asker unchanged "),
         "{same:#?}"
     );
-    let diff = place
+    let diff = test_dir
         .cli(&["agent", "diff", "-f", "-"])
         .stdin(&asker("two"));
     let diff = diff.run().await.ends(1);
@@ -255,10 +255,10 @@ async fn mistakes_are_told_where_they_are_made() {
     ] {
         assert!(diff.stdout.contains(line), "{line}: {diff:#?}");
     }
-    let ls = place.cli(&["agent", "ls"]).run().await.ends(0);
+    let ls = test_dir.cli(&["agent", "ls"]).run().await.ends(0);
     assert!(ls.stdout.contains("Asks first"), "{ls:#?}");
-    apply(&place, &asker("two")).await;
-    let get = place
+    apply(&test_dir, &asker("two")).await;
+    let get = test_dir
         .cli(&["agent", "get", "asker", "--json"])
         .run()
         .await
@@ -266,20 +266,20 @@ async fn mistakes_are_told_where_they_are_made() {
         .json();
     assert_eq!(get["versions"].as_array().unwrap().len(), 2);
     let old = get["versions"][1]["digest"].as_str().unwrap();
-    let get = place
+    let get = test_dir
         .cli(&["agent", "get", "asker", "--digest", &old[..10]])
         .run()
         .await
         .ends(0);
     assert!(get.stdout.contains("; one."), "{get:#?}");
-    let wrong = place
+    let wrong = test_dir
         .cli(&["agent", "get", "asker", "--digest", "zz"])
         .run()
         .await;
     wrong
         .ends(2)
         .says(&["no version of agent `asker` begins with `zz`"]);
-    place
+    test_dir
         .cli(&["agent", "get", "askr"])
         .run()
         .await
@@ -291,13 +291,16 @@ async fn mistakes_are_told_where_they_are_made() {
 /// cli/C11: an earlier version could be seen, and not be gone back to.
 #[tokio::test]
 async fn a_version_is_named_and_gone_back_to() {
-    let place = Place::new();
-    let server = place.server().await;
-    let first = apply(&place, &asker("one")).await;
+    let test_dir = TestDir::new();
+    let server = test_dir.server().await;
+    let first = apply(&test_dir, &asker("one")).await;
     let digest = first.stdout.trim().rsplit(' ').next().unwrap().to_owned();
-    apply(&place, &asker("two")).await;
+    apply(&test_dir, &asker("two")).await;
     let version = format!("asker@{digest}");
-    let shown = place.cli(&["agent", "get", &version, "--json"]).run().await;
+    let shown = test_dir
+        .cli(&["agent", "get", &version, "--json"])
+        .run()
+        .await;
     let shown = shown.ends(0).json();
     assert!(
         shown["definition"]["instructions"]
@@ -306,15 +309,18 @@ async fn a_version_is_named_and_gone_back_to() {
             .ends_with("one."),
         "{shown:#}"
     );
-    let back = place
+    let back = test_dir
         .cli(&["agent", "rollback", &version])
         .run()
         .await
         .ends(0);
     assert_eq!(back.stdout.trim(), format!("agent asker changed {digest}"));
-    let now = place.cli(&["agent", "get", "asker", "--json"]).run().await;
+    let now = test_dir
+        .cli(&["agent", "get", "asker", "--json"])
+        .run()
+        .await;
     assert_eq!(now.ends(0).json()["digest"], shown["digest"]);
-    let none = place.cli(&["agent", "rollback", "asker"]).run().await;
+    let none = test_dir.cli(&["agent", "rollback", "asker"]).run().await;
     none.ends(2).says(&["write NAME@DIGEST"]);
     assert_calm(&server);
 }
@@ -322,9 +328,9 @@ async fn a_version_is_named_and_gone_back_to() {
 /// tools/T14, tools/T8: an agent of another tool applies as it is, and what became of it is printed.
 #[tokio::test]
 async fn agents_of_other_tools_apply_and_wrong_files_are_all_named() {
-    let place = Place::new();
-    let server = place.server().await;
-    let folder = place.join("theirs");
+    let test_dir = TestDir::new();
+    let server = test_dir.server().await;
+    let folder = test_dir.join("theirs");
     std::fs::create_dir(&folder).unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
     write("README.md", "# Theirs");
@@ -333,8 +339,9 @@ async fn agents_of_other_tools_apply_and_wrong_files_are_all_named() {
         "---\nname: tester\ndescription: Tests: all of it\ntools: Read, Write, Bash\nmodel: sonnet\ncolor: blue\n---\n\
          Use `${{ secrets.TOKEN }}` and {{ goal }}.",
     );
-    let apply =
-        |folder: &std::path::Path| place.cli(&["agent", "apply", "-f", folder.to_str().unwrap()]);
+    let apply = |folder: &std::path::Path| {
+        test_dir.cli(&["agent", "apply", "-f", folder.to_str().unwrap()])
+    };
     let applied = apply(&folder).run().await.ends(0);
     for said in [
         "agent tester created ",
@@ -347,7 +354,7 @@ async fn agents_of_other_tools_apply_and_wrong_files_are_all_named() {
         assert!(applied.stdout.contains(said), "{said}: {applied:#?}");
     }
     applied.says(&["README.md is left out"]);
-    let shown = place
+    let shown = test_dir
         .cli(&["agent", "get", "tester", "--json"])
         .run()
         .await
@@ -374,5 +381,38 @@ async fn agents_of_other_tools_apply_and_wrong_files_are_all_named() {
     write("worse.toml", "name = \"worse\"\ntools = [\"wirte_file\"]");
     let refused = apply(&folder).run().await.ends(2);
     refused.says(&["did you mean `read_file`?", "did you mean `write_file`?"]);
+    assert_calm(&server);
+}
+
+/// cli, missing: `agent rm`. A task keeps its version; what would start the agent later refuses the removal.
+#[tokio::test]
+async fn a_removed_agent_has_no_new_tasks_and_its_tasks_go_on() {
+    let test_dir = TestDir::new();
+    let server = test_dir.server().await;
+    let removal = |name: &str| test_dir.cli(&["agent", "rm", name]).run();
+    removal("asker").await.ends(2).says(&["no agent `asker`"]);
+    apply(&test_dir, &asker("one")).await;
+    apply(
+        &test_dir,
+        "name = \"lead\"\nmodel = \"scripted\"\nagents = [\"asker\"]\n",
+    )
+    .await;
+    let id = tasks::submit(server.http(), &ask("Acme")).await;
+    tasks::in_state(server.http(), &id, &["waiting"]).await;
+    let refused = removal("asker").await.ends(2);
+    refused.says(&["the agent is named by the agent lead"]);
+    removal("lead").await.ends(0);
+    let removed = removal("asker").await.ends(0);
+    assert_eq!(removed.stdout, "agent asker is removed\n");
+
+    let answer = test_dir.cli(&["task", "signal", &id, "\"this\""]).run();
+    answer.await.ends(0);
+    let done = tasks::in_state(server.http(), &id, &["completed"]).await;
+    assert_eq!(done["output"], "one: this");
+    let rerun = test_dir.cli(&["task", "rerun", &id, "--from-step", "1", "--json"]);
+    let rerun = tasks::id(&rerun.run().await.ends(0).json());
+    tasks::in_state(server.http(), &rerun, &["waiting"]).await;
+    let retry = test_dir.cli(&["task", "retry", &id]).run().await.ends(2);
+    retry.says(&["there is no agent `asker`"]);
     assert_calm(&server);
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{place::Place, tasks};
+use super::{tasks, test_dir::TestDir};
 
 const WRITES: &str = r#"
 [[turn]]
@@ -11,16 +11,16 @@ calls = [{ tool = "write_file", arguments = { path = "note.txt", content = "firs
 answer = "{{ last }}"
 "#;
 
-async fn asking(place: &Place) -> String {
-    asking_with(place, WRITES).await
+async fn asking(test_dir: &TestDir) -> String {
+    asking_with(test_dir, WRITES).await
 }
 
-async fn asking_with(place: &Place, script: &str) -> String {
-    std::fs::create_dir_all(place.data()).unwrap();
+async fn asking_with(test_dir: &TestDir, script: &str) -> String {
+    std::fs::create_dir_all(test_dir.data()).unwrap();
     let policy =
         "[[rule]]\ntool = \"write_file\"\naction = \"ask\"\nreason = \"files are precious\"\n";
-    std::fs::write(place.data().join("policy.toml"), policy).unwrap();
-    let server = place.server().await;
+    std::fs::write(test_dir.data().join("policy.toml"), policy).unwrap();
+    let server = test_dir.server().await;
     let body = json!({"task_type": "agent_run", "input_data": {
         "prompt": "write", "agent_config": {"provider": "scripted", "script": script},
     }});
@@ -45,24 +45,24 @@ answer = "{{ result(1) }} {{ result(2) }}"
 
 #[tokio::test]
 async fn a_rerun_asks_for_itself() {
-    let place = Place::new();
-    let id = asking_with(&place, WRITES_AND_ADDS).await;
-    let server = place.server().await;
+    let test_dir = TestDir::new();
+    let id = asking_with(&test_dir, WRITES_AND_ADDS).await;
+    let server = test_dir.server().await;
     let http = server.http();
     let again = ["task", "rerun", &id, "--from-step", "3", "--json"];
-    let again = place.cli(&again).run().await.ends(0);
+    let again = test_dir.cli(&again).run().await.ends(0);
     let new = tasks::id(&again.json());
     tasks::in_state(http, &new, &["waiting"]).await;
     // Each has a question of its own, and an answer to one is none to the other.
-    let open = show(&place, &new).await;
+    let open = show(&test_dir, &new).await;
     assert_eq!(open["status"], json!("pending"), "{open:#}");
     let approve = ["approval", "approve", &id, "2"];
-    place.cli(&approve).run().await.ends(0);
+    test_dir.cli(&approve).run().await.ends(0);
     let answer = tasks::answer(http, &id).await;
     assert!(answer.contains("42"), "{answer}");
-    assert_eq!(show(&place, &new).await["status"], json!("pending"));
+    assert_eq!(show(&test_dir, &new).await["status"], json!("pending"));
     let deny = ["approval", "deny", &new, "2", "--reason", "once is enough"];
-    place.cli(&deny).run().await.ends(0);
+    test_dir.cli(&deny).run().await.ends(0);
     let answer = tasks::answer(http, &new).await;
     assert!(answer.contains("once is enough"), "{answer}");
     // The step says so as well.
@@ -76,23 +76,23 @@ async fn a_rerun_asks_for_itself() {
     );
 }
 
-async fn show(place: &Place, id: &str) -> Value {
-    let get = place.cli(&["approval", "get", id, "2", "--json"]);
+async fn show(test_dir: &TestDir, id: &str) -> Value {
+    let get = test_dir.cli(&["approval", "get", id, "2", "--json"]);
     get.run().await.ends(0).json()
 }
 
 #[tokio::test]
 async fn an_approval_waits_through_three_restarts_is_edited_approved_and_runs_once() {
-    let place = Place::new();
-    let id = asking(&place).await;
+    let test_dir = TestDir::new();
+    let id = asking(&test_dir).await;
     for _ in 0..3 {
-        let mut server = place.server().await;
-        let ls = place.cli(&["approval", "ls"]).run().await.ends(0);
+        let mut server = test_dir.server().await;
+        let ls = test_dir.cli(&["approval", "ls"]).run().await.ends(0);
         assert!(ls.stdout.contains("write_file"), "{ls:#?}");
         server.sigkill().unwrap();
     }
-    let server = place.server().await;
-    let open = show(&place, &id).await;
+    let server = test_dir.server().await;
+    let open = show(&test_dir, &id).await;
     assert_eq!(
         (&open["status"], &open["revision"]),
         (&json!("pending"), &json!(1))
@@ -110,7 +110,7 @@ async fn an_approval_waits_through_three_restarts_is_edited_approved_and_runs_on
     };
     let run = |args: Vec<String>| {
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        place.cli(&args)
+        test_dir.cli(&args)
     };
     let wrong = run(edit(r#"{"path": 7}"#).to_vec()).run().await.ends(2);
     assert!(wrong.stderr.contains("input"), "{wrong:#?}");
@@ -130,7 +130,11 @@ async fn an_approval_waits_through_three_restarts_is_edited_approved_and_runs_on
         answer.contains("a person changed the arguments"),
         "{answer}"
     );
-    let file = place.data().join("workspaces").join(&id).join("note.txt");
+    let file = test_dir
+        .data()
+        .join("workspaces")
+        .join(&id)
+        .join("note.txt");
     assert_eq!(std::fs::read_to_string(file).unwrap(), "second");
     assert_eq!(
         tasks::events(server.http(), &id, "tool.completed")
@@ -139,7 +143,7 @@ async fn an_approval_waits_through_three_restarts_is_edited_approved_and_runs_on
         1
     );
     run(approve("2").to_vec()).run().await.ends(2);
-    let decided = show(&place, &id).await;
+    let decided = show(&test_dir, &id).await;
     assert_eq!(
         (&decided["status"], &decided["revision"]),
         (&json!("approved"), &json!(2))
@@ -148,12 +152,12 @@ async fn an_approval_waits_through_three_restarts_is_edited_approved_and_runs_on
 
 #[tokio::test]
 async fn what_is_denied_never_runs_and_the_agent_is_told_why() {
-    let place = Place::new();
-    let id = asking(&place).await;
-    let server = place.server().await;
-    let watch = place.cli(&["task", "watch", &id]).run().await.ends(6);
+    let test_dir = TestDir::new();
+    let id = asking(&test_dir).await;
+    let server = test_dir.server().await;
+    let watch = test_dir.cli(&["task", "watch", &id]).run().await.ends(6);
     assert!(watch.stderr.contains("opspawn approval"), "{watch:#?}");
-    place
+    test_dir
         .cli(&["approval", "deny", &id, "2", "--reason", "not on a Friday"])
         .run()
         .await
@@ -161,7 +165,7 @@ async fn what_is_denied_never_runs_and_the_agent_is_told_why() {
     let answer = tasks::answer(server.http(), &id).await;
     assert!(answer.contains("not on a Friday"), "{answer}");
     assert!(
-        !place
+        !test_dir
             .data()
             .join("workspaces")
             .join(&id)

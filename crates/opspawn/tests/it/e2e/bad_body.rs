@@ -8,8 +8,8 @@ use ops_testkit::{Http, Reply};
 use serde_json::{Value, json};
 
 use super::{
-    place::{Place, assert_calm},
     tasks,
+    test_dir::{TestDir, assert_calm},
 };
 
 /// Posts bytes as they are.
@@ -51,8 +51,8 @@ fn problem(reply: &Reply, status: u16, code: &str) -> Value {
 
 #[tokio::test]
 async fn bodies_that_are_no_task() {
-    let place = Place::new();
-    let server = place.server().await;
+    let test_dir = TestDir::new();
+    let server = test_dir.server().await;
     let http = server.http();
     let deep = format!(
         "{{\"task_type\":\"agent_run\",\"input_data\":{}1{}}}",
@@ -136,8 +136,8 @@ async fn bodies_that_are_no_task() {
 
 #[tokio::test]
 async fn a_body_that_is_too_large() {
-    let place = Place::new();
-    let server = place.server().await;
+    let test_dir = TestDir::new();
+    let server = test_dir.server().await;
     let prompt = "x".repeat(11 << 20);
     let body = json!({"task_type": "agent_run", "input_data": {"prompt": prompt}}).to_string();
     let refused = post(server.http(), body, "application/json").await;
@@ -164,8 +164,8 @@ async fn a_body_that_is_too_large() {
 
 #[tokio::test]
 async fn goals_and_overrides_that_cannot_be_used_fail_their_task() {
-    let place = Place::new();
-    let server = place.server().await;
+    let test_dir = TestDir::new();
+    let server = test_dir.server().await;
     let http = server.http();
     for (input, code, says) in [
         (json!({}), "invalid_input", "neither `prompt` nor `goal`"),
@@ -218,14 +218,14 @@ async fn goals_and_overrides_that_cannot_be_used_fail_their_task() {
         );
         assert_eq!(task["attempt"], 1, "it would fail again: {task:#}");
     }
-    assert!(!place.join("out.txt").exists());
+    assert!(!test_dir.join("out.txt").exists());
     assert_calm(&server);
 }
 
 #[tokio::test]
 async fn a_planner_that_is_none_and_a_script_that_is_not_valid_are_refused_with_the_submit() {
-    let place = Place::new();
-    let server = place.server().await;
+    let test_dir = TestDir::new();
+    let server = test_dir.server().await;
     for (key, value, says) in [
         ("planner", "raect", "did you mean `react`?"),
         ("script", "[[turn", "line 1"),

@@ -8,14 +8,14 @@ use std::{
 
 use super::{
     full_disk::Tmpfs,
-    place::{Place, assert_calm},
     tasks,
+    test_dir::{TestDir, assert_calm},
 };
 
 /// A folder that a server has used and left in good order.
-async fn used() -> Place {
-    let place = Place::new();
-    let mut server = place.server().await;
+async fn used() -> TestDir {
+    let test_dir = TestDir::new();
+    let mut server = test_dir.server().await;
     tasks::run(server.http(), "hello").await;
     assert!(
         server
@@ -24,24 +24,24 @@ async fn used() -> Place {
             .unwrap()
             .success()
     );
-    place
+    test_dir
 }
 
 /// Every way to open the folder ends with this.
-async fn refuses(place: &Place, says: &[&str]) {
+async fn refuses(test_dir: &TestDir, says: &[&str]) {
     for args in [
         &["dev", "--listen", "127.0.0.1:0"][..],
         &["run", "x"],
         &["task", "ls"],
     ] {
-        let ran = place.cli(args).run().await.ends(5);
+        let ran = test_dir.cli(args).run().await.ends(5);
         assert_eq!(ran.says(says).stdout, "");
     }
 }
 
 /// What doctor says of the folder, failing.
-async fn doctor_says(place: &Place, words: &[&str]) {
-    let ran = place
+async fn doctor_says(test_dir: &TestDir, words: &[&str]) {
+    let ran = test_dir
         .cli(&["doctor"])
         .env("OPSPAWN_LISTEN", "127.0.0.1:0")
         .run()
@@ -59,55 +59,55 @@ async fn doctor_says(place: &Place, words: &[&str]) {
 
 #[tokio::test]
 async fn a_file_that_is_no_database() {
-    let place = used().await;
+    let test_dir = used().await;
     fs::write(
-        place.data().join("opspawn.db"),
+        test_dir.data().join("opspawn.db"),
         "these are not the bytes of a database".repeat(500),
     )
     .unwrap();
     refuses(
-        &place,
+        &test_dir,
         &[
             "opspawn.db is damaged or not a database",
             "restore it from a backup",
         ],
     )
     .await;
-    doctor_says(&place, &["is damaged or not a database"]).await;
+    doctor_says(&test_dir, &["is damaged or not a database"]).await;
 }
 
 #[tokio::test]
 async fn a_database_with_damaged_pages() {
-    let place = used().await;
+    let test_dir = used().await;
     let file = fs::OpenOptions::new()
         .write(true)
-        .open(place.data().join("opspawn.db"))
+        .open(test_dir.data().join("opspawn.db"))
         .unwrap();
     let pages = file.metadata().unwrap().len() - 4_096;
     file.write_all_at(&vec![0xab; usize::try_from(pages).unwrap()], 4_096)
         .unwrap();
-    refuses(&place, &["damaged", "backup"]).await;
-    doctor_says(&place, &["damaged"]).await;
+    refuses(&test_dir, &["damaged", "backup"]).await;
+    doctor_says(&test_dir, &["damaged"]).await;
 }
 
 #[tokio::test]
 async fn a_database_of_a_newer_release() {
-    let place = used().await;
+    let test_dir = used().await;
     // `user_version`, a big-endian number at byte 60 (https://www.sqlite.org/fileformat2.html).
     let file = fs::OpenOptions::new()
         .write(true)
-        .open(place.data().join("opspawn.db"))
+        .open(test_dir.data().join("opspawn.db"))
         .unwrap();
     file.write_all_at(&99_u32.to_be_bytes(), 60).unwrap();
     refuses(
-        &place,
+        &test_dir,
         &["has schema version 99", "versions up to", "newer release"],
     )
     .await;
-    doctor_says(&place, &["schema 99 of", "newer release"]).await;
+    doctor_says(&test_dir, &["schema 99 of", "newer release"]).await;
     let own = ops_store::sqlite::SCHEMA_VERSION;
     file.write_all_at(&own.to_be_bytes(), 60).unwrap();
-    let page = place
+    let page = test_dir
         .cli(&["task", "ls", "--json"])
         .run()
         .await
@@ -118,17 +118,17 @@ async fn a_database_of_a_newer_release() {
 
 #[tokio::test]
 async fn a_folder_that_another_process_has() {
-    let place = Place::new();
-    let mut server = place.server().await;
+    let test_dir = TestDir::new();
+    let mut server = test_dir.server().await;
     let url = server.http().base();
     let pid = server.process().id().to_string();
-    let ran = place
+    let ran = test_dir
         .cli(&["dev", "--listen", "127.0.0.1:0"])
         .run()
         .await
         .ends(5);
     ran.says(&["is in use by another process", &pid, &url, "opspawn stop"]);
-    let ran = place.cli(&["run", "hello"]).run().await.ends(0);
+    let ran = test_dir.cli(&["run", "hello"]).run().await.ends(0);
     assert!(
         ran.stdout.contains("hello"),
         "other commands use the server: {ran:#?}"
@@ -138,30 +138,30 @@ async fn a_folder_that_another_process_has() {
 
 #[tokio::test]
 async fn a_folder_that_cannot_be_written() {
-    let place = Place::new();
+    let test_dir = TestDir::new();
     // Permissions do not bind root; a file system that is mounted read-only does.
     let _mounted = if rustix::process::geteuid().is_root() {
-        let Some(mounted) = Tmpfs::mount(&place.data(), "size=64k,ro") else {
+        let Some(mounted) = Tmpfs::mount(&test_dir.data(), "size=64k,ro") else {
             return;
         };
         Some(mounted)
     } else {
-        fs::create_dir(place.data()).unwrap();
-        fs::set_permissions(place.data(), fs::Permissions::from_mode(0o555)).unwrap();
+        fs::create_dir(test_dir.data()).unwrap();
+        fs::set_permissions(test_dir.data(), fs::Permissions::from_mode(0o555)).unwrap();
         None
     };
     refuses(
-        &place,
+        &test_dir,
         &["opspawn.lock cannot be written", "use another data folder"],
     )
     .await;
-    let ran = place.cli(&["doctor"]).run().await.ends(1);
+    let ran = test_dir.cli(&["doctor"]).run().await.ends(1);
     assert!(ran.stdout.contains("FAIL"), "{ran:#?}");
 }
 
 #[tokio::test]
 async fn a_folder_that_is_a_file() {
-    let place = Place::new();
-    fs::write(place.data(), "").unwrap();
-    refuses(&place, &["data", "use another data folder"]).await;
+    let test_dir = TestDir::new();
+    fs::write(test_dir.data(), "").unwrap();
+    refuses(&test_dir, &["data is a file", "name a folder"]).await;
 }

@@ -4,13 +4,13 @@ use ops_testkit::{ModelStub, Opspawn};
 use serde_json::{Value, json};
 
 use super::{
-    place::{Place, assert_calm},
     tasks,
+    test_dir::{TestDir, assert_calm},
 };
 
 /// A server that gives up fast, on this endpoint.
-async fn server(place: &Place, base_url: &str) -> Opspawn {
-    place
+async fn server(test_dir: &TestDir, base_url: &str) -> Opspawn {
+    test_dir
         .dev()
         .env("OPENAI_BASE_URL", base_url)
         .env("OPENAI_API_KEY", "sk-wrong-but-secret")
@@ -22,8 +22,8 @@ async fn server(place: &Place, base_url: &str) -> Opspawn {
         .unwrap()
 }
 
-async fn stub(place: &Place, args: &[&str]) -> ModelStub {
-    ModelStub::start(place.join("stub.jsonl"), args)
+async fn stub(test_dir: &TestDir, args: &[&str]) -> ModelStub {
+    ModelStub::start(test_dir.join("stub.jsonl"), args)
         .await
         .unwrap()
 }
@@ -45,9 +45,9 @@ fn assert_failed(task: &Value, code: &str, says: &[&str]) {
 
 #[tokio::test]
 async fn a_wrong_key_fails_at_once_and_names_its_variable() {
-    let place = Place::new();
-    let stub = stub(&place, &["--faults", "401,403"]).await;
-    let server = server(&place, &stub.base_url()).await;
+    let test_dir = TestDir::new();
+    let stub = stub(&test_dir, &["--faults", "401,403"]).await;
+    let server = server(&test_dir, &stub.base_url()).await;
     let task = tasks::run(server.http(), "hello").await;
     assert_failed(&task, "model_unauthorized", &["401", "OPENAI_API_KEY"]);
     let task = tasks::run(server.http(), "hello").await;
@@ -70,9 +70,9 @@ async fn a_wrong_key_fails_at_once_and_names_its_variable() {
 
 #[tokio::test]
 async fn no_key_at_all_is_told_as_such() {
-    let place = Place::new();
-    let stub = stub(&place, &["--faults", "401"]).await;
-    let run = place
+    let test_dir = TestDir::new();
+    let stub = stub(&test_dir, &["--faults", "401"]).await;
+    let run = test_dir
         .cli(&["run", "hello"])
         .env("OPENAI_BASE_URL", stub.base_url());
     run.run()
@@ -83,12 +83,12 @@ async fn no_key_at_all_is_told_as_such() {
 
 #[tokio::test]
 async fn an_endpoint_that_nobody_serves_is_tried_again_then_the_task_is_a_dead_letter() {
-    let place = Place::new();
+    let test_dir = TestDir::new();
     let nobody = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
         .unwrap();
-    let server = server(&place, &format!("http://{nobody}/v1")).await;
+    let server = server(&test_dir, &format!("http://{nobody}/v1")).await;
     let task = tasks::run(server.http(), "hello").await;
     let says = [
         "cannot be reached",
@@ -118,10 +118,10 @@ async fn an_endpoint_that_nobody_serves_is_tried_again_then_the_task_is_a_dead_l
 
 #[tokio::test]
 async fn an_endpoint_that_answers_garbage_is_given_up_and_another_task_goes_on() {
-    let place = Place::new();
+    let test_dir = TestDir::new();
     let faults = "garbage,error200,truncate,garbage";
-    let stub = stub(&place, &["--faults", faults]).await;
-    let server = server(&place, &stub.base_url()).await;
+    let stub = stub(&test_dir, &["--faults", faults]).await;
+    let server = server(&test_dir, &stub.base_url()).await;
     let task = tasks::run(server.http(), "hello").await;
     assert_failed(
         &task,
@@ -137,9 +137,9 @@ async fn an_endpoint_that_answers_garbage_is_given_up_and_another_task_goes_on()
 
 #[tokio::test]
 async fn an_endpoint_that_says_nothing_is_asked_a_few_times_at_most() {
-    let place = Place::new();
-    let stub = stub(&place, &[]).await;
-    let server = server(&place, &stub.base_url()).await;
+    let test_dir = TestDir::new();
+    let stub = stub(&test_dir, &[]).await;
+    let server = server(&test_dir, &stub.base_url()).await;
     let task = tasks::run(
         server.http(),
         &json!({"plan": [], "answer": ""}).to_string(),
@@ -159,9 +159,9 @@ async fn an_endpoint_that_says_nothing_is_asked_a_few_times_at_most() {
 
 #[tokio::test]
 async fn an_endpoint_that_does_not_answer_is_given_up_in_time() {
-    let place = Place::new();
-    let stub = stub(&place, &["--faults", "hang"]).await;
-    let run = place
+    let test_dir = TestDir::new();
+    let stub = stub(&test_dir, &["--faults", "hang"]).await;
+    let run = test_dir
         .cli(&["run", "hello"])
         .env("OPENAI_BASE_URL", stub.base_url())
         .env("OPSPAWN_MODEL_TIMEOUT", "500ms");
@@ -172,8 +172,8 @@ async fn an_endpoint_that_does_not_answer_is_given_up_in_time() {
 
 #[tokio::test]
 async fn a_base_url_that_is_none_is_told_at_the_start() {
-    let place = Place::new();
-    let ran = place
+    let test_dir = TestDir::new();
+    let ran = test_dir
         .cli(&["dev"])
         .env("OPENAI_BASE_URL", "not a url")
         .run()

@@ -4,15 +4,15 @@ use ops_testkit::{ModelStub, Opspawn};
 use serde_json::{Value, json};
 
 use super::{
-    place::{Place, assert_calm},
     tasks,
+    test_dir::{TestDir, assert_calm},
 };
 
-async fn server(place: &Place) -> (ModelStub, Opspawn) {
-    let stub = ModelStub::start(place.join("stub.jsonl"), &[])
+async fn server(test_dir: &TestDir) -> (ModelStub, Opspawn) {
+    let stub = ModelStub::start(test_dir.join("stub.jsonl"), &[])
         .await
         .unwrap();
-    let server = place
+    let server = test_dir
         .dev()
         .env("OPENAI_BASE_URL", stub.base_url())
         .start()
@@ -40,8 +40,8 @@ fn told(stub: &ModelStub, n: usize) -> String {
 
 #[tokio::test]
 async fn the_model_is_told_of_its_mistakes_and_mends_them() {
-    let place = Place::new();
-    let (stub, server) = server(&place).await;
+    let test_dir = TestDir::new();
+    let (stub, server) = server(&test_dir).await;
     let plan = json!({"plan": [
         call("calculator", json!({"expresion": "1 + 1"})),
         call("calculater", json!({"expression": "1 + 1"})),
@@ -80,8 +80,8 @@ async fn the_model_is_told_of_its_mistakes_and_mends_them() {
 
 #[tokio::test]
 async fn a_model_that_only_makes_mistakes_is_stopped() {
-    let place = Place::new();
-    let (stub, server) = server(&place).await;
+    let test_dir = TestDir::new();
+    let (stub, server) = server(&test_dir).await;
     let wrong = call("calculator", json!({"expression": 5}));
     let plan = json!({"plan": vec![wrong; 20], "answer": "never"});
     let task = tasks::run(server.http(), &plan.to_string()).await;
@@ -97,8 +97,8 @@ async fn a_model_that_only_makes_mistakes_is_stopped() {
 
 #[tokio::test]
 async fn a_model_that_never_comes_to_an_end_is_stopped() {
-    let place = Place::new();
-    let (_stub, server) = server(&place).await;
+    let test_dir = TestDir::new();
+    let (_stub, server) = server(&test_dir).await;
     let again = call("calculator", json!({"expression": "1 + 1"}));
     let goal = json!({"plan": vec![again; 50], "answer": "never"}).to_string();
     let body = json!({"task_type": "agent_run", "input_data": {"prompt": goal}, "limits": {"max_steps": 9}});
@@ -117,8 +117,8 @@ async fn a_model_that_never_comes_to_an_end_is_stopped() {
 
 #[tokio::test]
 async fn a_script_that_runs_out_names_itself() {
-    let place = Place::new();
-    let server = place.server().await;
+    let test_dir = TestDir::new();
+    let server = test_dir.server().await;
     let script =
         "name = \"short\"\n[[turn]]\ncalls = [{ tool = \"list_files\", arguments = {} }]\n";
     let body = json!({"task_type": "agent_run", "input_data": {"prompt": "x",

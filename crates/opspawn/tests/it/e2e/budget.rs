@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{place::Place, tasks};
+use super::{tasks, test_dir::TestDir};
 
 const SUMS: &str = r#"
 repeat_from = 1
@@ -22,8 +22,8 @@ fn sums(limits: &Value) -> Value {
 
 #[tokio::test]
 async fn a_task_out_of_steps_waits_through_a_kill_and_goes_on_with_more() {
-    let place = Place::new();
-    let dev = || place.dev().env("OPSPAWN_ON_EXHAUSTED", "wait");
+    let test_dir = TestDir::new();
+    let dev = || test_dir.dev().env("OPSPAWN_ON_EXHAUSTED", "wait");
     let mut server = dev().start().await.unwrap();
     let id = tasks::submit(server.http(), &sums(&json!({"max_steps": 4}))).await;
     let task = tasks::in_state(server.http(), &id, &["waiting"]).await;
@@ -35,16 +35,16 @@ async fn a_task_out_of_steps_waits_through_a_kill_and_goes_on_with_more() {
 
     server.sigkill().unwrap();
     let server = dev().start().await.unwrap();
-    let watch = place.cli(&["task", "watch", &id]).run().await.ends(6);
+    let watch = test_dir.cli(&["task", "watch", &id]).run().await.ends(6);
     assert!(watch.stderr.contains("opspawn task limit"), "{watch:#?}");
-    place.cli(&["task", "limit", &id]).run().await.ends(2);
-    place
+    test_dir.cli(&["task", "limit", &id]).run().await.ends(2);
+    test_dir
         .cli(&["task", "limit", &id, "--max-steps", "0"])
         .run()
         .await
         .ends(2);
     // One that is not enough: it waits again.
-    let limit = |steps: &'static str| place.cli(&["task", "limit", &id, "--max-steps", steps]);
+    let limit = |steps: &'static str| test_dir.cli(&["task", "limit", &id, "--max-steps", steps]);
     limit("5").run().await.ends(0);
     let task = tasks::in_state(server.http(), &id, &["waiting"]).await;
     assert_eq!(task["limits"]["max_steps"], 5);
@@ -63,8 +63,8 @@ async fn a_task_out_of_steps_waits_through_a_kill_and_goes_on_with_more() {
 
 #[tokio::test]
 async fn a_task_or_its_agent_says_what_it_does_without() {
-    let place = Place::new();
-    let server = place.server().await;
+    let test_dir = TestDir::new();
+    let server = test_dir.server().await;
     let limits = json!({"max_steps": 4, "on_exhausted": "wait"});
     let id = tasks::submit(server.http(), &sums(&limits)).await;
     let task = tasks::in_state(server.http(), &id, &["waiting"]).await;
@@ -82,14 +82,14 @@ async fn a_task_or_its_agent_says_what_it_does_without() {
     let task = tasks::ended(server.http(), &id).await;
     assert_eq!(task["error"]["code"], "step_limit", "{task:#}");
 
-    let agent = place.data().join("patient.toml");
+    let agent = test_dir.data().join("patient.toml");
     let text = format!(
         "name = 'patient'\nmodel = 'scripted'\nscript = '''{SUMS}'''\n\
          limits = {{ max_steps = 4, on_exhausted = 'wait' }}"
     );
     std::fs::write(&agent, text).unwrap();
     let agent = agent.to_str().unwrap();
-    place
+    test_dir
         .cli(&["agent", "apply", "-f", agent])
         .run()
         .await
@@ -110,8 +110,8 @@ async fn a_task_or_its_agent_says_what_it_does_without() {
 
 #[tokio::test]
 async fn a_run_at_work_hears_of_a_raise_with_its_next_step() {
-    let place = Place::new();
-    let server = place.server().await;
+    let test_dir = TestDir::new();
+    let server = test_dir.server().await;
     let mut slow = sums(&json!({"max_steps": 4}));
     slow["input_data"]["agent_config"]["script"] = format!("latency_ms = 400\n{SUMS}").into();
     let id = tasks::submit(server.http(), &slow).await;
@@ -132,9 +132,93 @@ async fn a_run_at_work_hears_of_a_raise_with_its_next_step() {
 
 #[tokio::test]
 async fn without_that_setting_it_fails() {
-    let place = Place::new();
-    let server = place.server().await;
+    let test_dir = TestDir::new();
+    let server = test_dir.server().await;
     let id = tasks::submit(server.http(), &sums(&json!({"max_steps": 4}))).await;
     let task = tasks::ended(server.http(), &id).await;
     assert_eq!(task["error"]["code"], "step_limit", "{task:#}");
+}
+
+/// Adds in two turns, as a task of a team.
+fn of_team(team: &str, limits: &Value) -> Value {
+    let mut body = sums(limits);
+    body["labels"] = json!({"team": team});
+    body
+}
+
+fn configure(test_dir: &TestDir, tokens: u64) {
+    let text = format!(
+        "[budgets.red]\nperiod = 'total'\ntokens = {tokens}\ncost_usd = 1\nlabels = {{ team = 'red' }}\n"
+    );
+    std::fs::create_dir_all(test_dir.data()).unwrap();
+    std::fs::write(test_dir.data().join("opspawn.toml"), text).unwrap();
+}
+
+async fn warnings(http: &ops_testkit::Http) -> String {
+    let ready = http.get("/ready").await.unwrap().ok().unwrap();
+    ready.json::<Value>().unwrap()["warnings"].to_string()
+}
+
+/// The fifth call has the answer. A budget of 100 tokens has no room for the first.
+#[tokio::test]
+async fn a_budget_without_room_fails_its_tasks_or_has_them_wait_for_a_larger_one() {
+    let test_dir = TestDir::new();
+    configure(&test_dir, 100);
+    let server = test_dir.server().await;
+    let http = server.http();
+    let fails = tasks::submit(http, &of_team("red", &json!({}))).await;
+    let failed = tasks::ended(http, &fails).await;
+    assert_eq!(failed["error"]["code"], "budget_exhausted", "{failed:#}");
+    let message = failed["error"]["message"].as_str().unwrap();
+    assert!(message.contains("100 tokens left of 100"), "{message}");
+    let other = tasks::submit(http, &of_team("blue", &json!({}))).await;
+    assert_eq!(tasks::answer(http, &other).await, "done after 5 turns");
+
+    let patient = json!({"on_exhausted": "wait"});
+    let waits = tasks::submit(http, &of_team("red", &patient)).await;
+    let waiting = tasks::in_state(http, &waits, &["waiting"]).await;
+    let detail = &waiting["state_detail"];
+    assert_eq!(detail["on"], "budget", "{waiting:#}");
+    assert_eq!(detail["limit"], "budgets.red");
+    assert!(detail["until"].is_string(), "it looks again: {detail}");
+    let watch = test_dir.cli(&["task", "watch", &waits]).run().await;
+    watch.ends(6).says(&["`opspawn budget ls`"]);
+    let calls = tasks::events(http, &waits, "model.started").await;
+    assert!(calls.is_empty(), "a refused call is no event: {calls:?}");
+    drop(server);
+
+    configure(&test_dir, 1_000_000);
+    let server = test_dir.server().await;
+    let http = server.http();
+    assert!(!warnings(http).await.contains("the budget"));
+    // It looks again by itself, or at once if a limit is raised.
+    let path = format!("/api/v1/tasks/{waits}/limits");
+    let raised = http.post(&path, &json!({"max_steps": 60})).await.unwrap();
+    raised.ok().unwrap();
+    assert_eq!(tasks::answer(http, &waits).await, "done after 5 turns");
+    let done = tasks::events(http, &waits, "model.completed").await;
+    let number = |value: &Value| value.as_u64().unwrap_or(0);
+    let used: u64 = done
+        .iter()
+        .map(|call| {
+            number(&call["usage"]["input_tokens"]) + number(&call["usage"]["output_tokens"])
+        })
+        .sum();
+    let listed = test_dir.cli(&["budget", "ls", "--json"]).run().await.json();
+    let tokens = &listed["budgets"][0]["tokens"];
+    assert_eq!(tokens["used"], used, "the script's own tokens: {listed:#}");
+    assert!(used > 0, "{done:?}");
+    drop(server);
+
+    configure(&test_dir, used + 1);
+    let server = test_dir.server().await;
+    let warned = warnings(server.http()).await;
+    assert!(
+        warned.contains("budget `red` has 1 tokens left"),
+        "{warned}"
+    );
+    let url = server.http().base();
+    let doctor = test_dir.cli(&["doctor", "--url", &url]).run().await;
+    let doctor = doctor.ends(0);
+    assert!(doctor.stdout.contains("budget `red`"), "{doctor:?}");
 }

@@ -3,12 +3,12 @@
 use ops_testkit::ModelStub;
 use serde_json::json;
 
-use super::place::Place;
+use super::test_dir::TestDir;
 
 #[tokio::test]
 async fn a_run_is_played_again_without_its_model_and_a_change_is_shown() {
-    let place = Place::new();
-    let stub = ModelStub::start(place.join("stub.jsonl"), &[])
+    let test_dir = TestDir::new();
+    let stub = ModelStub::start(test_dir.join("stub.jsonl"), &[])
         .await
         .unwrap();
     let plan = json!({
@@ -18,10 +18,10 @@ async fn a_run_is_played_again_without_its_model_and_a_change_is_shown() {
     let goal = plan.to_string();
     let key = "a-key-that-nobody-may-see";
     let tape = |mode: &'static str, goal: &str| {
-        place
+        test_dir
             .cli(&["run", goal])
             .env("OPSPAWN_CASSETTE", mode)
-            .env("OPSPAWN_CASSETTE_PATH", place.join("tape"))
+            .env("OPSPAWN_CASSETTE_PATH", test_dir.join("tape"))
             .env("OPSPAWN_CASSETTE_REDACT", r"customer-\d+")
             .env("OPSPAWN_PROVIDER", "openai")
             .env("OPSPAWN_MODEL", "gpt-4o-mini")
@@ -34,7 +34,7 @@ async fn a_run_is_played_again_without_its_model_and_a_change_is_shown() {
         .ends(0);
     assert_eq!(recorded.stdout.trim(), "it is customer-17");
     let mut kept = String::new();
-    for file in std::fs::read_dir(place.join("tape")).unwrap() {
+    for file in std::fs::read_dir(test_dir.join("tape")).unwrap() {
         kept += &std::fs::read_to_string(file.unwrap().path()).unwrap();
     }
     assert!(
@@ -54,6 +54,6 @@ async fn a_run_is_played_again_without_its_model_and_a_change_is_shown() {
     changed
         .ends(3)
         .says(&["has no answer to this request", "6*7", "6*8"]);
-    let nowhere = tape("replay", "x").env("OPSPAWN_CASSETTE_PATH", place.join("none"));
+    let nowhere = tape("replay", "x").env("OPSPAWN_CASSETTE_PATH", test_dir.join("none"));
     nowhere.run().await.ends(2).says(&["none cannot be used"]);
 }

@@ -3,7 +3,7 @@
 use ops_testkit::{Aimock, require_aimock};
 use serde_json::{Value, json};
 
-use super::{place::Place, tasks};
+use super::{tasks, test_dir::TestDir};
 
 /// One mock for two providers: it tells their models apart.
 async fn mock() -> Option<Aimock> {
@@ -39,10 +39,10 @@ fn settings(mock: &Aimock) -> [(&'static str, String); 7] {
 #[ignore = "needs aimock: run by cargo xtask test"]
 async fn where_a_model_cannot_go_on_the_next_one_does_and_the_log_says_so() {
     let Some(mock) = mock().await else { return };
-    let place = Place::new();
+    let test_dir = TestDir::new();
     let launch = settings(&mock)
         .into_iter()
-        .fold(place.dev(), |dev, (k, v)| dev.env(k, v));
+        .fold(test_dir.dev(), |dev, (k, v)| dev.env(k, v));
     let server = launch.start().await.unwrap();
     let http = server.http();
     for (goal, answer, code) in [
@@ -79,10 +79,10 @@ fn limited(model: &str, max_cost_usd: f64) -> Value {
 #[ignore = "needs aimock: run by cargo xtask test"]
 async fn a_limit_on_cost_is_kept_before_the_call() {
     let Some(mock) = mock().await else { return };
-    let place = Place::new();
+    let test_dir = TestDir::new();
     let launch = settings(&mock)
         .into_iter()
-        .fold(place.dev(), |dev, (k, v)| dev.env(k, v));
+        .fold(test_dir.dev(), |dev, (k, v)| dev.env(k, v));
     let server = launch.start().await.unwrap();
     let http = server.http();
     let task = tasks::submit(http, &limited("gpt-5", 0.5)).await;
@@ -116,14 +116,14 @@ async fn a_limit_on_cost_is_kept_before_the_call() {
 #[ignore = "needs aimock: run by cargo xtask test"]
 async fn a_row_of_the_users_gives_a_model_its_price_and_its_surface() {
     let Some(mock) = mock().await else { return };
-    let place = Place::new();
-    std::fs::create_dir_all(place.data()).unwrap();
+    let test_dir = TestDir::new();
+    std::fs::create_dir_all(test_dir.data()).unwrap();
     let row = "[models.\"openai/nameless\"]\nsurface = 'responses'\n\
         prices = [{ input = 1_000_000, output = 10_000_000 }]\n";
-    std::fs::write(place.data().join("opspawn.toml"), row).unwrap();
+    std::fs::write(test_dir.data().join("opspawn.toml"), row).unwrap();
     let launch = settings(&mock)
         .into_iter()
-        .fold(place.dev(), |dev, (k, v)| dev.env(k, v));
+        .fold(test_dir.dev(), |dev, (k, v)| dev.env(k, v));
     let server = launch.start().await.unwrap();
     let id = tasks::submit(server.http(), &limited("nameless", 0.5)).await;
     let task = tasks::ended(server.http(), &id).await;
@@ -134,9 +134,11 @@ async fn a_row_of_the_users_gives_a_model_its_price_and_its_surface() {
 
 #[tokio::test]
 async fn doctor_names_models_surfaces_and_keys_and_shows_no_key() {
-    let place = Place::new();
+    let test_dir = TestDir::new();
     let doctor = |variables: &[(&str, &str)]| {
-        let doctor = place.cli(&["doctor"]).env("OPSPAWN_LISTEN", "127.0.0.1:0");
+        let doctor = test_dir
+            .cli(&["doctor"])
+            .env("OPSPAWN_LISTEN", "127.0.0.1:0");
         variables
             .iter()
             .fold(doctor, |doctor, (name, value)| doctor.env(name, *value))

@@ -1,4 +1,4 @@
-//! S7 and S8 as a client meets them: bits that flip in the data folder while no server runs.
+//! security/S7 and security/S8 as a client meets them: bits that flip in the data folder while no server runs.
 
 use std::{
     fs,
@@ -9,9 +9,9 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{place::Place, tasks};
+use super::{tasks, test_dir::TestDir};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Flips a bit of the byte at a place.
 fn flip(file: &Path, at: u64) {
@@ -34,8 +34,8 @@ fn find(file: &Path, text: &str) -> u64 {
     found.expect("the text is in the file") as u64
 }
 
-fn database(place: &Place) -> PathBuf {
-    place.data().join("opspawn.db")
+fn database(test_dir: &TestDir) -> PathBuf {
+    test_dir.data().join("opspawn.db")
 }
 
 fn scripted(goal: &str) -> Value {
@@ -46,22 +46,22 @@ fn scripted(goal: &str) -> Value {
 
 #[tokio::test]
 async fn a_damaged_task_is_an_error_and_every_list_goes_on() {
-    let place = Place::new();
-    let mut server = place.server().await;
+    let test_dir = TestDir::new();
+    let mut server = test_dir.server().await;
     let mut ids = Vec::new();
     for goal in ["an apple", "a quince", "a pear"] {
         let id = tasks::submit(server.http(), &scripted(goal)).await;
         tasks::ended(server.http(), &id).await;
         ids.push(id);
     }
-    assert!(server.stop(PATIENCE).await.unwrap().success());
-    let wal = place.data().join("opspawn.db-wal");
+    assert!(server.stop(TIMEOUT).await.unwrap().success());
+    let wal = test_dir.data().join("opspawn.db-wal");
     assert!(!wal.exists(), "a clean stop leaves no log behind");
-    place.cli(&["doctor"]).run().await.ends(0);
+    test_dir.cli(&["doctor"]).run().await.ends(0);
     // The input of the second task, which stands in its request; the page stays well formed.
-    flip(&database(&place), find(&database(&place), "a quince"));
+    flip(&database(&test_dir), find(&database(&test_dir), "a quince"));
 
-    let mut server = place.server().await;
+    let mut server = test_dir.server().await;
     let http = server.http().clone();
     let list: Value = http
         .get("/api/v1/tasks/")
@@ -91,7 +91,7 @@ async fn a_damaged_task_is_an_error_and_every_list_goes_on() {
             (good.as_slice(), &json!([damaged]))
         );
         assert_eq!(list["total"], 3);
-        let ls = place.cli(&["task", "ls"]).run().await.ends(0);
+        let ls = test_dir.cli(&["task", "ls"]).run().await.ends(0);
         ls.says(&[damaged, "is damaged and left out"]);
         let task = http.get(&format!("/api/v1/tasks/{damaged}")).await.unwrap();
         let problem: Value = task.json().unwrap();
@@ -103,31 +103,31 @@ async fn a_damaged_task_is_an_error_and_every_list_goes_on() {
     for id in good {
         assert!(tasks::answer(&http, id).await.contains("no LLM has worked"));
     }
-    assert!(server.stop(PATIENCE).await.unwrap().success());
-    let ran = place.cli(&["doctor"]).run().await.ends(1);
+    assert!(server.stop(TIMEOUT).await.unwrap().success());
+    let ran = test_dir.cli(&["doctor"]).run().await.ends(1);
     assert!(ran.stdout.contains("not as they were written"), "{ran:#?}");
 }
 
 #[tokio::test]
 async fn a_damaged_log_is_told_until_its_copy_is_taken_away() {
-    let place = Place::new();
-    let mut server = place.server().await;
+    let test_dir = TestDir::new();
+    let mut server = test_dir.server().await;
     let mut ids = Vec::new();
     for n in 0..20 {
         ids.push(tasks::agent(server.http(), &format!("number {n}")).await);
     }
     tasks::ended(server.http(), &ids[19]).await;
     server.sigkill().unwrap();
-    let wal = place.data().join("opspawn.db-wal");
+    let wal = test_dir.data().join("opspawn.db-wal");
     let length = fs::metadata(&wal).unwrap().len();
     flip(&wal, length / 2);
-    let ran = place.cli(&["doctor"]).run().await.ends(1);
+    let ran = test_dir.cli(&["doctor"]).run().await.ends(1);
     assert!(
         ran.stdout.contains("commits behind them are lost"),
         "{ran:#?}"
     );
 
-    let server = place.server().await;
+    let server = test_dir.server().await;
     let ready: Value = server
         .http()
         .get("/ready")
@@ -147,7 +147,7 @@ async fn a_damaged_log_is_told_until_its_copy_is_taken_away() {
         "{alarms:#?}"
     );
     let copies = || {
-        let entries = fs::read_dir(place.data()).unwrap();
+        let entries = fs::read_dir(test_dir.data()).unwrap();
         let names = entries.map(|entry| entry.unwrap().path());
         names
             .filter(|path| {

@@ -18,8 +18,8 @@ use serde_json::json;
 use tokio::process::Command;
 
 use super::{
-    place::{Place, binary},
     tasks,
+    test_dir::{TestDir, binary},
 };
 
 /// Commands that are not run, by how they begin, and why not.
@@ -175,7 +175,7 @@ fn shims(folder: &Path) {
         "#!/bin/bash\n\
          case \"$*\" in\n\
          'run --release -- '*) shift 3; exec opspawn \"$@\";;\n\
-         'xtask test') grep -q '^mod test;' {root}/xtask/src/main.rs;;\n\
+         'xtask test' | 'xtask test --install') grep -q '^mod test;' {root}/xtask/src/main.rs;;\n\
          'build --profile dist --features full') grep -q '^\\[profile.dist\\]' {root}/Cargo.toml && grep -q '^full = ' {root}/crates/opspawn/Cargo.toml;;\n\
          'run -p '*' --example '*) test -f {root}/examples/$5.rs;;\n\
          *) echo \"cargo $* is not known to this test\" >&2; exit 1;;\n\
@@ -188,15 +188,15 @@ fn shims(folder: &Path) {
 /// cli/C12: the commands of the documents, some of which had never worked as they were written.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_command_of_the_documents_does_what_it_says() {
-    let place = Place::new();
-    let stub = ModelStub::start(place.join("stub.jsonl"), &[])
+    let test_dir = TestDir::new();
+    let stub = ModelStub::start(test_dir.join("stub.jsonl"), &[])
         .await
         .unwrap();
     let models = |name: &str| (format!("{name}_BASE_URL"), stub.base_url());
     // The stub knows one way of asking, whatever the table says of a model.
-    let config = place.join("config.toml");
+    let config = test_dir.join("config.toml");
     std::fs::write(&config, "[models.\"openai/gpt-5\"]\nsurface = \"chat\"\n").unwrap();
-    let mut dev = place.dev().env("OPSPAWN_CONFIG", &config);
+    let mut dev = test_dir.dev().env("OPSPAWN_CONFIG", &config);
     for (name, url) in [models("OPENAI"), models("ANTHROPIC")] {
         dev = dev.env(name, url);
     }
@@ -210,13 +210,13 @@ async fn every_command_of_the_documents_does_what_it_says() {
     let id = tasks::submit(http, &task).await;
     tasks::ended(http, &id).await;
 
-    let shims_in = place.join("shims");
+    let shims_in = test_dir.join("shims");
     std::fs::create_dir(&shims_in).unwrap();
     shims(&shims_in);
     let mut failures = String::new();
     let mut count = 0;
     for (page, steps) in steps() {
-        let folder = place.join(&page);
+        let folder = test_dir.join(&page);
         std::fs::create_dir_all(folder.join("home/.local/share/bash-completion/completions"))
             .unwrap();
         fixtures(&folder);
@@ -227,7 +227,7 @@ async fn every_command_of_the_documents_does_what_it_says() {
                 shims: &shims_in,
                 base: &http.base(),
                 // The cassettes are for a run without a server.
-                data: (page != "testing.md").then(|| place.data()),
+                data: (page != "testing.md").then(|| test_dir.data()),
                 model: &stub.base_url(),
                 config: &config,
                 task: &id,

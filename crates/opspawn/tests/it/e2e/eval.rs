@@ -4,8 +4,8 @@ use ops_testkit::Ledger;
 use serde_json::json;
 
 use super::{
-    place::{Cli, Place, assert_calm},
     tasks,
+    test_dir::{Cli, TestDir, assert_calm},
 };
 
 /// An agent that writes something down, and then says so.
@@ -19,21 +19,21 @@ fn clerk(key: &str, answer: &str) -> String {
 
 #[tokio::test]
 async fn a_worse_version_is_found_on_a_recorded_run_without_an_effect() {
-    let place = Place::new();
-    let ledger = Ledger::start(place.join("ledger.jsonl"), &[])
+    let test_dir = TestDir::new();
+    let ledger = Ledger::start(test_dir.join("ledger.jsonl"), &[])
         .await
         .unwrap();
     let url = ledger.url().trim_end_matches("/effect").to_owned();
     let effects = || ledger.effects().unwrap().len();
-    let cli = |args: &[&str]| -> Cli { place.cli(args).env("OPSPAWN_TEST_LEDGER", &url) };
-    let server = place
+    let cli = |args: &[&str]| -> Cli { test_dir.cli(args).env("OPSPAWN_TEST_LEDGER", &url) };
+    let server = test_dir
         .dev()
         .env("OPSPAWN_TEST_LEDGER", &url)
         .start()
         .await
         .unwrap();
     std::fs::write(
-        place.join("good.toml"),
+        test_dir.join("good.toml"),
         clerk("invoice-7", "wrote {{ last }}"),
     )
     .unwrap();
@@ -60,7 +60,7 @@ async fn a_worse_version_is_found_on_a_recorded_run_without_an_effect() {
         "[[case]]\nname = \"file\"\nrecording = \"old.jsonl\"\n{check}\n\
          [[case]]\nname = \"task\"\ntask = \"{id}\"\n{check}\n"
     );
-    std::fs::write(place.join("cases.toml"), cases).unwrap();
+    std::fs::write(test_dir.join("cases.toml"), cases).unwrap();
     let good = cli(&["eval", "cases.toml", "--agent", "good.toml", "--json"]);
     let good = good.run().await.ends(0).json();
     assert_eq!(good["passed"], true, "{good:#}");
@@ -71,7 +71,7 @@ async fn a_worse_version_is_found_on_a_recorded_run_without_an_effect() {
     assert_eq!(good["cases"][1]["divergences"], json!([]));
 
     // It writes down something else, which it must not be let do, and says what is not so.
-    std::fs::write(place.join("worse.toml"), clerk("invoice-8", "done")).unwrap();
+    std::fs::write(test_dir.join("worse.toml"), clerk("invoice-8", "done")).unwrap();
     let digest = good["agent"]["digest"].as_str().unwrap();
     for baseline in ["good.toml", "clerk", &digest[..8]] {
         let args = [
@@ -123,7 +123,7 @@ async fn a_worse_version_is_found_on_a_recorded_run_without_an_effect() {
 
     // Without a recording the tools do work: this is what the ledger would have seen.
     std::fs::write(
-        place.join("real.toml"),
+        test_dir.join("real.toml"),
         "[[case]]\ngoal = \"note it\"\ncheck = { contains = \"reported\" }\n",
     )
     .unwrap();
@@ -137,12 +137,16 @@ async fn a_worse_version_is_found_on_a_recorded_run_without_an_effect() {
 
 #[tokio::test]
 async fn mistakes_are_told_before_anything_runs() {
-    let place = Place::new();
-    std::fs::write(place.join("a.toml"), "name = \"a\"\nmodel = \"scripted\"\n").unwrap();
+    let test_dir = TestDir::new();
+    std::fs::write(
+        test_dir.join("a.toml"),
+        "name = \"a\"\nmodel = \"scripted\"\n",
+    )
+    .unwrap();
     let said = async |text: &str, args: &[&str], says: &str| {
-        std::fs::write(place.join("cases.toml"), text).unwrap();
+        std::fs::write(test_dir.join("cases.toml"), text).unwrap();
         let args = [&["eval", "cases.toml"], args].concat();
-        place.cli(&args).run().await.ends(2).says(&[says]);
+        test_dir.cli(&args).run().await.ends(2).says(&[says]);
     };
     let agent = ["--agent", "a.toml"];
     said("[[case]]\ngaol = \"x\"", &agent, "did you mean `goal`?").await;
@@ -154,7 +158,7 @@ async fn mistakes_are_told_before_anything_runs() {
     )
     .await;
     std::fs::write(
-        place.join("a.toml"),
+        test_dir.join("a.toml"),
         "name = \"a\"\ntools = [\"calculater\"]\n",
     )
     .unwrap();
@@ -164,4 +168,60 @@ async fn mistakes_are_told_before_anything_runs() {
         "did you mean `calculator`?",
     )
     .await;
+}
+
+/// cli, missing: `equals`, a judge model, repeats.
+#[tokio::test]
+async fn a_case_runs_several_times_and_a_judge_decides() {
+    let test_dir = TestDir::new();
+    let write = |name: &str, text: &str| std::fs::write(test_dir.join(name), text).unwrap();
+    let scripted = |name: &str, answer: &str| {
+        format!(
+            "name = \"{name}\"\nmodel = \"scripted\"\ntools = []\nscript = '''\n[[turn]]\nanswer = '{answer}'\n'''\n"
+        )
+    };
+    write("agent.toml", &scripted("agent", "It is 391."));
+    // The judge says what it was asked: the statement is in the goal of its run.
+    let decision = "{\"reason\": \"found\", \"holds\": {% if \"names 391\" in goal %}true{% else %}false{% endif %}}";
+    write("judge.toml", &scripted("judge", decision));
+    write(
+        "cases.toml",
+        "judge = \"judge.toml\"\nrepeat = 3\n\
+         [[case]]\nname = \"holds\"\ngoal = \"17 * 23\"\ncheck = { equals = \"It is 391.\", judge = \"names 391\" }\n\
+         [[case]]\nname = \"other\"\ngoal = \"17 * 23\"\nrepeat = 1\ncheck = { equals = 391, judge = \"is a number alone\" }\n",
+    );
+    let args = ["eval", "cases.toml", "--agent", "agent.toml"];
+    let report = test_dir.cli(&[&args[..], &["--json"]].concat()).run().await;
+    let report = report.ends(1).json();
+    let [holds, other] = report["cases"].as_array().unwrap().as_slice() else {
+        panic!("{report:#}")
+    };
+    assert_eq!(
+        (&holds["verdict"], &holds["held"], &holds["steps"]),
+        (&json!("ok"), &json!(3), &json!(3)),
+        "{report:#}"
+    );
+    assert_eq!(holds["runs"].as_array().unwrap().len(), 3);
+    assert_eq!(
+        holds["judgements"],
+        json!([{"statement": "names 391", "holds": true, "reason": "found"}])
+    );
+    assert_eq!(
+        other["failures"],
+        json!([
+            "the answer is `It is 391.`, not `391`",
+            "judged not to hold: is a number alone (found)",
+        ])
+    );
+    let table = test_dir.cli(&args).run().await.ends(1);
+    for words in ["ok (3 of 3)", "FAILED", "judging took"] {
+        assert!(table.stdout.contains(words), "{words}: {table:#?}");
+    }
+    let once = test_dir.cli(&[&args[..], &["--repeat", "1", "--json"]].concat());
+    let once = once.run().await.ends(1).json();
+    assert_eq!(once["cases"][0]["runs"].as_array().unwrap().len(), 1);
+    // A judge that cannot be made is told before a case runs.
+    let none = [&args[..], &["--judge", "none.toml"]].concat();
+    let none = test_dir.cli(&none).run().await.ends(2);
+    none.says(&["the judge `none.toml` is no file"]);
 }

@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf};
 
 use ops_testkit::ModelStub;
 
-use super::place::Place;
+use super::test_dir::TestDir;
 
 /// The sums that the report has to have, worked out here from the files themselves.
 struct Totals {
@@ -89,8 +89,8 @@ fn assert_right(report: &str) {
 
 #[tokio::test]
 async fn with_nothing_set_up_the_report_is_right_and_says_that_no_llm_wrote_it() {
-    let place = Place::new();
-    let ran = place
+    let test_dir = TestDir::new();
+    let ran = test_dir
         .cli_without_a_script(&["run", "--example", "report"])
         .run()
         .await
@@ -118,7 +118,7 @@ async fn with_nothing_set_up_the_report_is_right_and_says_that_no_llm_wrote_it()
         "{report}"
     );
     assert_eq!(
-        fs::read_dir(place.join("home")).unwrap().count(),
+        fs::read_dir(test_dir.join("home")).unwrap().count(),
         0,
         "home stays empty"
     );
@@ -126,8 +126,8 @@ async fn with_nothing_set_up_the_report_is_right_and_says_that_no_llm_wrote_it()
 
 #[tokio::test]
 async fn its_json_is_the_task() {
-    let place = Place::new();
-    let ran = place
+    let test_dir = TestDir::new();
+    let ran = test_dir
         .cli(&["run", "--example", "report", "--json"])
         .run()
         .await
@@ -137,7 +137,7 @@ async fn its_json_is_the_task() {
     assert_eq!(task["result"]["files"][0], "report.md");
     let notice = task["result"]["notice"].as_str().unwrap();
     assert!(notice.contains("not an LLM"), "{notice}");
-    let workspace = place
+    let workspace = test_dir
         .data()
         .join("workspaces")
         .join(task["task_id"].as_str().unwrap());
@@ -146,11 +146,11 @@ async fn its_json_is_the_task() {
 
 #[tokio::test]
 async fn with_an_endpoint_the_endpoint_is_asked_and_nothing_is_said_of_a_script() {
-    let place = Place::new();
-    let stub = ModelStub::start(place.join("stub.jsonl"), &[])
+    let test_dir = TestDir::new();
+    let stub = ModelStub::start(test_dir.join("stub.jsonl"), &[])
         .await
         .unwrap();
-    let ran = place
+    let ran = test_dir
         .cli(&["run", "--example", "report"])
         .env("OPENAI_BASE_URL", stub.base_url())
         .run()

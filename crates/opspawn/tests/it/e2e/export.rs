@@ -1,22 +1,22 @@
 //! `opspawn task export`.
 
 use super::{
-    place::{Place, assert_calm},
     tasks,
+    test_dir::{TestDir, assert_calm},
 };
 
 #[tokio::test]
 async fn a_task_is_exported_whole_with_and_without_a_server() {
-    let place = Place::new();
-    let server = place.server().await;
-    let example = place
+    let test_dir = TestDir::new();
+    let server = test_dir.server().await;
+    let example = test_dir
         .cli(&["run", "--example", "report", "--json"])
         .run()
         .await
         .ends(0)
         .json();
     let id = tasks::id(&example);
-    let lines = place
+    let lines = test_dir
         .cli(&["task", "export", &id])
         .run()
         .await
@@ -45,28 +45,28 @@ async fn a_task_is_exported_whole_with_and_without_a_server() {
     assert_calm(&server);
     drop(server);
 
-    let ran = place
+    let ran = test_dir
         .cli(&["task", "export", &id, "-o", "t.jsonl"])
         .run()
         .await
         .ends(0);
     assert!(ran.stdout.starts_with("t.jsonl: "), "{ran:#?}");
-    let written = std::fs::read_to_string(place.join("t.jsonl")).unwrap();
+    let written = std::fs::read_to_string(test_dir.join("t.jsonl")).unwrap();
     assert_eq!(written.lines().count(), lines.len());
-    let again = place
+    let again = test_dir
         .cli(&["task", "export", &id, "-o", "t.jsonl"])
         .run()
         .await
         .ends(2);
     again.says(&["t.jsonl is there already"]);
-    let none = place
+    let none = test_dir
         .cli(&["task", "export", "task_none", "-o", "n.jsonl"])
         .run()
         .await
         .ends(2);
     none.says(&["there is no task"]);
-    assert!(!place.join("n.jsonl").exists());
-    let rests = std::fs::read_dir(place.join(".")).unwrap();
+    assert!(!test_dir.join("n.jsonl").exists());
+    let rests = std::fs::read_dir(test_dir.join(".")).unwrap();
     let mut names = rests.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     assert!(names.all(|name| !name.contains("unfinished")));
 }

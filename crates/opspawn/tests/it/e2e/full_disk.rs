@@ -12,11 +12,11 @@ use ops_testkit::{Http, Reply, skip, wait_until};
 use serde_json::{Value, json};
 
 use super::{
-    place::{Place, assert_only, binary},
     tasks,
+    test_dir::{TestDir, assert_only, binary},
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A small file system of its own, unmounted when dropped.
 pub(super) struct Tmpfs(PathBuf);
@@ -110,7 +110,7 @@ async fn until_full(http: &Http) -> Vec<String> {
 /// There is space again: new tasks are taken, and all that was ever taken comes to its end.
 async fn goes_on(http: &Http, taken: &[String]) {
     let again = || async { (submit(http, 1_000).await.status.as_u16() == 201).then_some(()) };
-    wait_until("a task that is taken", PATIENCE, again)
+    wait_until("a task that is taken", TIMEOUT, again)
         .await
         .unwrap();
     for id in taken {
@@ -123,11 +123,11 @@ async fn goes_on(http: &Http, taken: &[String]) {
 #[tokio::test]
 #[ignore = "needs root to mount a file system: run by cargo xtask test"]
 async fn new_tasks_are_refused_and_the_old_ones_go_on_once_there_is_space() {
-    let place = Place::new();
-    let Some(disk) = Tmpfs::mount(&place.data(), "size=2m") else {
+    let test_dir = TestDir::new();
+    let Some(disk) = Tmpfs::mount(&test_dir.data(), "size=2m") else {
         return;
     };
-    let server = place.server().await;
+    let server = test_dir.server().await;
     let http = server.http();
     let ballast = disk.fill(300 << 10);
     let taken = until_full(http).await;
@@ -138,7 +138,7 @@ async fn new_tasks_are_refused_and_the_old_ones_go_on_once_there_is_space() {
             "reading goes on"
         );
     }
-    // E7: while every write fails, it is not ready, and says why.
+    // engine/E7: while every write fails, it is not ready, and says why.
     let ready = http.get("/ready").await.unwrap();
     let problem: Value = ready.json().unwrap();
     assert_eq!(
@@ -147,7 +147,7 @@ async fn new_tasks_are_refused_and_the_old_ones_go_on_once_there_is_space() {
         "{problem:#}"
     );
     // More than one that was refused: it has no room either.
-    let ran = place
+    let ran = test_dir
         .cli(&["run", "-", "--detach"])
         .stdin(&noise(7, 4_000))
         .run()
@@ -157,7 +157,7 @@ async fn new_tasks_are_refused_and_the_old_ones_go_on_once_there_is_space() {
     fs::remove_file(ballast).unwrap();
     // Nobody writes: it finds out by itself.
     let ready = || async { http.get("/ready").await.ok()?.ok().ok() };
-    wait_until("that it is ready again", PATIENCE, ready)
+    wait_until("that it is ready again", TIMEOUT, ready)
         .await
         .unwrap();
     goes_on(http, &taken).await;
@@ -167,16 +167,16 @@ async fn new_tasks_are_refused_and_the_old_ones_go_on_once_there_is_space() {
 #[tokio::test]
 #[ignore = "needs root to mount a file system: run by cargo xtask test"]
 async fn after_a_kill_on_the_full_disk_nothing_that_was_taken_is_lost() {
-    let place = Place::new();
-    let Some(disk) = Tmpfs::mount(&place.data(), "size=2m") else {
+    let test_dir = TestDir::new();
+    let Some(disk) = Tmpfs::mount(&test_dir.data(), "size=2m") else {
         return;
     };
-    let mut server = place.server().await;
+    let mut server = test_dir.server().await;
     let ballast = disk.fill(300 << 10);
     let taken = until_full(server.http()).await;
     server.sigkill().unwrap();
     fs::remove_file(ballast).unwrap();
-    let server = place.server().await;
+    let server = test_dir.server().await;
     goes_on(server.http(), &taken).await;
     assert_only(&server, &["the disk is full"]);
 }
@@ -186,17 +186,17 @@ async fn after_a_kill_on_the_full_disk_nothing_that_was_taken_is_lost() {
 #[tokio::test]
 #[ignore = "needs root to mount a file system: run by cargo xtask test"]
 async fn a_log_on_the_full_disk_ends_nothing() {
-    let place = Place::new();
-    let Some(disk) = Tmpfs::mount(&place.data(), "size=2m") else {
+    let test_dir = TestDir::new();
+    let Some(disk) = Tmpfs::mount(&test_dir.data(), "size=2m") else {
         return;
     };
-    let log = fs::File::create(place.data().join("log")).unwrap();
+    let log = fs::File::create(test_dir.data().join("log")).unwrap();
     let mut command = Command::new(binary());
     command
         .args(["dev", "--listen", "127.0.0.1:0", "--data"])
-        .arg(place.data())
+        .arg(test_dir.data())
         .env_clear()
-        .env("HOME", place.join("home"))
+        .env("HOME", test_dir.join("home"))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log);
@@ -205,13 +205,13 @@ async fn a_log_on_the_full_disk_ends_nothing() {
         .spawn()
         .unwrap();
     let url = || async {
-        let lock = fs::read_to_string(place.data().join("opspawn.lock")).ok()?;
+        let lock = fs::read_to_string(test_dir.data().join("opspawn.lock")).ok()?;
         let lock: Value = serde_json::from_str(lock.lines().next()?).ok()?;
         Some(lock["url"].as_str()?.to_owned())
     };
-    let http = Http::new(&wait_until("the server", PATIENCE, url).await.unwrap());
+    let http = Http::new(&wait_until("the server", TIMEOUT, url).await.unwrap());
     let healthy = || async { http.get("/health").await.ok()?.ok().ok() };
-    wait_until("health", PATIENCE, healthy).await.unwrap();
+    wait_until("health", TIMEOUT, healthy).await.unwrap();
 
     let ballast = disk.fill(300 << 10);
     let taken = until_full(&http).await;

@@ -10,8 +10,8 @@ use tokio::{
 };
 
 use super::{
-    place::{Place, assert_calm},
     tasks,
+    test_dir::{TestDir, assert_calm},
 };
 
 /// Calls each tool once; what it answers is made of what they returned.
@@ -43,7 +43,7 @@ answer = "{{ (result(-1) | fromjson).matches[0].text }}; the server says {{ (res
 /// Answers as a small shop does, one request for each connection.
 async fn shop() -> (String, tokio::task::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let place = listener.local_addr().unwrap().to_string();
+    let test_dir = listener.local_addr().unwrap().to_string();
     let task = tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut request = vec![0; 4096];
@@ -68,14 +68,14 @@ async fn shop() -> (String, tokio::task::JoinHandle<()>) {
             let _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
         }
     });
-    (place, task)
+    (test_dir, task)
 }
 
 #[tokio::test]
 async fn an_agent_fetches_queries_edits_sends_and_searches() {
-    let place = Place::new();
+    let test_dir = TestDir::new();
     let (shop, task) = shop().await;
-    let server = place
+    let server = test_dir
         .dev()
         .env("OPSPAWN_HTTP_ALLOW", &shop)
         // Nobody is there: proxies of the environment are not for tools.
@@ -119,7 +119,11 @@ async fn an_agent_fetches_queries_edits_sends_and_searches() {
             ("search_files", "completed"),
         ]
     );
-    let file = place.data().join("workspaces").join(&id).join("notes/a.md");
+    let file = test_dir
+        .data()
+        .join("workspaces")
+        .join(&id)
+        .join("notes/a.md");
     let text = std::fs::read_to_string(file).unwrap();
     assert_eq!(text, "# Prices\npear, plum are cheap\n");
     task.abort();
@@ -128,14 +132,14 @@ async fn an_agent_fetches_queries_edits_sends_and_searches() {
 
 #[tokio::test]
 async fn a_request_in_flight_at_a_crash_is_in_doubt_and_not_sent_again() {
-    let place = Place::new();
-    let ledger = Ledger::start(place.join("ledger.jsonl"), &["--latency-ms", "10000"])
+    let test_dir = TestDir::new();
+    let ledger = Ledger::start(test_dir.join("ledger.jsonl"), &["--latency-ms", "10000"])
         .await
         .unwrap();
     let url = ledger.url();
     let authority = url.strip_prefix("http://").unwrap();
     let (authority, _) = authority.split_once('/').unwrap();
-    let dev = place.dev().env("OPSPAWN_HTTP_ALLOW", authority);
+    let dev = test_dir.dev().env("OPSPAWN_HTTP_ALLOW", authority);
     let mut server = dev.start().await.unwrap();
     let script = format!(
         r#"
@@ -162,7 +166,7 @@ answer = "{{{{ last }}}}"
 
     let server = dev.start().await.unwrap();
     tasks::in_state(server.http(), &id, &["waiting"]).await;
-    let done = place
+    let done = test_dir
         .cli(&["reconcile", "resolve", &id, "2", "done", "--output", "paid"])
         .run()
         .await
@@ -176,11 +180,11 @@ answer = "{{{{ last }}}}"
 /// An agent that could ask the server that runs it would approve its own calls.
 #[tokio::test]
 async fn no_tool_reaches_the_server_that_runs_it() {
-    let place = Place::new();
+    let test_dir = TestDir::new();
     let policy = "[[rule]]\ntool = \"write_file\"\naction = \"ask\"\n";
-    std::fs::create_dir_all(place.data()).unwrap();
-    std::fs::write(place.data().join("policy.toml"), policy).unwrap();
-    let dev = place
+    std::fs::create_dir_all(test_dir.data()).unwrap();
+    std::fs::write(test_dir.data().join("policy.toml"), policy).unwrap();
+    let dev = test_dir
         .dev()
         .env("OPSPAWN_HTTP_ALLOW", "127.0.0.1,localhost,0.0.0.0,::1");
     let server = dev.start().await.unwrap();

@@ -7,7 +7,7 @@ use tokio::{
     net::TcpListener,
 };
 
-use super::{place::Place, tasks, wire::SURFACES};
+use super::{tasks, test_dir::TestDir, wire::SURFACES};
 
 /// The beginning of a PNG: nobody here looks further.
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n and so on";
@@ -23,10 +23,10 @@ async fn the_model_is_shown_them_in_every_turn() {
         {"match": {"toolCallId": "call_a"}, "response": {"content": "a cat"}},
     ]});
     let mock = Aimock::start(&path, &fixtures, &[]).await.unwrap();
-    let place = Place::new();
+    let test_dir = TestDir::new();
     let surface = &SURFACES[0];
-    let _server = surface.dev(&place, &mock, "true").start().await.unwrap();
-    let file = place.data().join("cat.png");
+    let _server = surface.dev(&test_dir, &mock, "true").start().await.unwrap();
+    let file = test_dir.data().join("cat.png");
     std::fs::write(&file, PNG).unwrap();
     let url = "https://images.test/dog.webp";
     let args = [
@@ -37,7 +37,7 @@ async fn the_model_is_shown_them_in_every_turn() {
         url,
         "what is it?",
     ];
-    let ended = place.cli(&args).run().await.ends(0);
+    let ended = test_dir.cli(&args).run().await.ends(0);
     assert!(ended.stdout.contains("a cat"), "{ended:#?}");
 
     let seen = surface.seen(&mock).await;
@@ -52,8 +52,8 @@ async fn the_model_is_shown_them_in_every_turn() {
 
 #[tokio::test]
 async fn what_is_no_image_is_refused_with_the_submit() {
-    let place = Place::new();
-    let server = place.server().await;
+    let test_dir = TestDir::new();
+    let server = test_dir.server().await;
     for (images, says) in [
         (json!("a.png"), "must be a list"),
         (json!([DATA, 5]), "number 2 must be like"),
@@ -69,13 +69,13 @@ async fn what_is_no_image_is_refused_with_the_submit() {
         assert_eq!(refused.status.as_u16(), 422, "{}", refused.text());
         assert!(refused.text().contains(says), "{}", refused.text());
     }
-    let svg = place.data().join("a.svg");
+    let svg = test_dir.data().join("a.svg");
     std::fs::write(&svg, "<svg/>").unwrap();
     let args = ["run", "--image", svg.to_str().unwrap(), "look"];
-    let ended = place.cli(&args).run().await.ends(2);
+    let ended = test_dir.cli(&args).run().await.ends(2);
     assert!(ended.stderr.contains("must be a PNG"), "{ended:#?}");
     let gone = ["run", "--image", "/nowhere.png", "look"];
-    let ended = place.cli(&gone).run().await;
+    let ended = test_dir.cli(&gone).run().await;
     assert!(
         ended
             .stderr
@@ -118,8 +118,8 @@ async fn a_file_that_is_an_image_is_a_part_of_the_result() {
             let _ = stream.write_all(&[head.as_bytes(), PNG].concat()).await;
         }
     });
-    let place = Place::new();
-    let server = place
+    let test_dir = TestDir::new();
+    let server = test_dir
         .dev()
         .env("OPSPAWN_HTTP_ALLOW", &site)
         .start()

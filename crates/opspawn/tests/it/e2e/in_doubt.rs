@@ -5,18 +5,18 @@ use std::time::Duration;
 use ops_testkit::{Ledger, ModelStub, wait_until};
 use serde_json::json;
 
-use super::{place::Place, tasks};
+use super::{tasks, test_dir::TestDir};
 
 #[tokio::test]
 async fn six_is_a_task_that_waits_for_a_decision() {
-    let place = Place::new();
-    let stub = ModelStub::start(place.join("stub.jsonl"), &[])
+    let test_dir = TestDir::new();
+    let stub = ModelStub::start(test_dir.join("stub.jsonl"), &[])
         .await
         .unwrap();
-    let ledger = Ledger::start(place.join("ledger.jsonl"), &["--latency-ms", "10000"])
+    let ledger = Ledger::start(test_dir.join("ledger.jsonl"), &["--latency-ms", "10000"])
         .await
         .unwrap();
-    let dev = place.dev().env("OPENAI_BASE_URL", stub.base_url()).env(
+    let dev = test_dir.dev().env("OPENAI_BASE_URL", stub.base_url()).env(
         "OPSPAWN_TEST_LEDGER",
         ledger.url().trim_end_matches("/effect"),
     );
@@ -32,9 +32,9 @@ async fn six_is_a_task_that_waits_for_a_decision() {
 
     let server = dev.start().await.unwrap();
     tasks::in_state(server.http(), &id, &["waiting"]).await;
-    let watch = place.cli(&["task", "watch", &id]).run().await.ends(6);
+    let watch = test_dir.cli(&["task", "watch", &id]).run().await.ends(6);
     watch.says(&["opspawn reconcile ls"]);
-    let open = place
+    let open = test_dir
         .cli(&["reconcile", "ls", "--json"])
         .run()
         .await
@@ -47,18 +47,18 @@ async fn six_is_a_task_that_waits_for_a_decision() {
         "{open:#}"
     );
     let step = open["step"].to_string();
-    let table = place.cli(&["reconcile", "ls"]).run().await.ends(0);
+    let table = test_dir.cli(&["reconcile", "ls"]).run().await.ends(0);
     assert!(
         table.stdout.contains(&id) && table.stdout.contains("ledger_write"),
         "{table:#?}"
     );
 
-    place
+    test_dir
         .cli(&["reconcile", "resolve", &id, &step, "retry", "--output", "x"])
         .run()
         .await
         .ends(2);
-    let done = place
+    let done = test_dir
         .cli(&["reconcile", "resolve", &id, &step, "done"])
         .run()
         .await
@@ -66,7 +66,7 @@ async fn six_is_a_task_that_waits_for_a_decision() {
     assert!(done.stdout.contains(&id), "{done:#?}");
     assert_eq!(tasks::answer(server.http(), &id).await, "decided");
     assert_eq!(ledger.effects().unwrap().len(), 1, "it did not run again");
-    place
+    test_dir
         .cli(&["reconcile", "resolve", &id, &step, "done"])
         .run()
         .await

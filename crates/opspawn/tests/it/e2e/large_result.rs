@@ -10,8 +10,8 @@ use tokio::{
 };
 
 use super::{
-    place::{Place, assert_calm},
     tasks,
+    test_dir::{TestDir, assert_calm},
 };
 
 const SIZE: usize = 50_000_000;
@@ -20,7 +20,7 @@ const LINE: &str = "a line of text, 32 bytes long..\n";
 /// Answers each connection with [`SIZE`] bytes of lines.
 async fn library() -> (String, tokio::task::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let place = listener.local_addr().unwrap().to_string();
+    let test_dir = listener.local_addr().unwrap().to_string();
     let task = tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut request = vec![0; 4096];
@@ -35,7 +35,7 @@ async fn library() -> (String, tokio::task::JoinHandle<()>) {
             stream.write_all(rest.as_bytes()).await.unwrap();
         }
     });
-    (place, task)
+    (test_dir, task)
 }
 
 /// The most memory that the process has had, in bytes.
@@ -49,9 +49,9 @@ fn peak(server: &mut Opspawn) -> usize {
 
 #[tokio::test]
 async fn a_result_of_50_mb_is_kept_whole_in_little_more_memory_than_it_has() {
-    let place = Place::new();
+    let test_dir = TestDir::new();
     let (library, task) = library().await;
-    let mut server = place
+    let mut server = test_dir
         .dev()
         .env("OPSPAWN_HTTP_ALLOW", &library)
         .env("OPSPAWN_HTTP_MAX_BYTES", SIZE.to_string())

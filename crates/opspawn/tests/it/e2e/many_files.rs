@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value, json};
 
 use super::{
-    place::{Place, assert_calm},
     tasks,
+    test_dir::{TestDir, assert_calm},
 };
 
 /// A task with as many files as it may have, one in a folder of its own.
@@ -22,8 +22,8 @@ fn many(limits: &Value) -> Value {
 
 #[tokio::test]
 async fn files_of_the_input_hold_up_neither_cancel_nor_timeout_nor_shutdown() {
-    let place = Place::new();
-    let mut server = place.server().await;
+    let test_dir = TestDir::new();
+    let mut server = test_dir.server().await;
     let http = server.http().clone();
     let cancelled = tasks::submit(&http, &many(&json!({}))).await;
     tasks::in_state(&http, &cancelled, &["running"]).await;
@@ -58,7 +58,7 @@ async fn files_of_the_input_hold_up_neither_cancel_nor_timeout_nor_shutdown() {
     );
     assert_calm(&server);
     // And it goes on where it was.
-    let server = place.server().await;
+    let server = test_dir.server().await;
     let task = tasks::get(server.http(), &stopped).await;
     assert!(
         ["pending", "running", "completed"].contains(&task["state"].as_str().unwrap()),

@@ -1,10 +1,10 @@
 //! Typing mistakes: each is told with the nearest name, and ends with code 2.
 
-use super::place::Place;
+use super::test_dir::TestDir;
 
 #[tokio::test]
 async fn in_commands_and_flags() {
-    let place = Place::new();
+    let test_dir = TestDir::new();
     for (args, near) in [
         (&["tsk", "ls"][..], "'task'"),
         (&["task", "lst"], "'ls'"),
@@ -15,17 +15,17 @@ async fn in_commands_and_flags() {
         (&["reconcile", "resolve", "t", "1", "don"], "'done'"),
         (&["run", "--example", "reprot"], "did you mean `report`?"),
     ] {
-        let ran = place.cli(args).run().await.ends(2);
+        let ran = test_dir.cli(args).run().await.ends(2);
         assert_eq!(ran.says(&[near]).stdout, "");
     }
-    place
+    test_dir
         .cli(&["run", "--example", "nothing-like-it"])
         .run()
         .await
         .ends(2)
         .says(&["there is no example `nothing-like-it`; known are `report`"]);
-    let server = place.server().await;
-    place
+    let server = test_dir.server().await;
+    test_dir
         .cli(&["task", "ls", "--state", "runing"])
         .run()
         .await
@@ -36,8 +36,8 @@ async fn in_commands_and_flags() {
 
 #[tokio::test]
 async fn in_configuration_files() {
-    let place = Place::new();
-    std::fs::create_dir_all(place.data()).unwrap();
+    let test_dir = TestDir::new();
+    std::fs::create_dir_all(test_dir.data()).unwrap();
     for (text, says) in [
         (
             "[worker]\nconcurency = 3\n",
@@ -48,14 +48,14 @@ async fn in_configuration_files() {
         ("[model]\nprovider = \"opneai\"\n", "did you mean `openai`?"),
         ("[worker\n", "is not valid TOML"),
     ] {
-        let file = place.data().join("opspawn.toml");
+        let file = test_dir.data().join("opspawn.toml");
         std::fs::write(&file, text).unwrap();
         for args in [&["config"][..], &["dev"], &["run", "x"]] {
-            let ran = place.cli(args).run().await.ends(2);
+            let ran = test_dir.cli(args).run().await.ends(2);
             ran.says(&[says, "opspawn.toml"]);
         }
     }
-    let named = place
+    let named = test_dir
         .cli(&["config", "--config", "nowhere.toml"])
         .run()
         .await
@@ -65,7 +65,7 @@ async fn in_configuration_files() {
 
 #[tokio::test]
 async fn in_values_of_variables() {
-    let place = Place::new();
+    let test_dir = TestDir::new();
     for (name, value, says) in [
         ("OPSPAWN_PROVIDER", "opneai", "did you mean `openai`?"),
         (
@@ -88,14 +88,14 @@ async fn in_values_of_variables() {
             "cannot read `/nowhere`, which OPENAI_API_KEY_FILE names",
         ),
     ] {
-        let ran = place.cli(&["dev"]).env(name, value).run().await.ends(2);
+        let ran = test_dir.cli(&["dev"]).env(name, value).run().await.ends(2);
         assert_eq!(ran.says(&[says]).stdout, "");
     }
 }
 
 #[tokio::test]
 async fn in_names_of_variables() {
-    let place = Place::new();
+    let test_dir = TestDir::new();
     // cli/C10: a variable that spells a setting's key was answered with that of another setting.
     for (name, near) in [
         ("OPSPAWN_CONCURENCY", "did you mean OPSPAWN_CONCURRENCY?"),
@@ -103,18 +103,18 @@ async fn in_names_of_variables() {
         ("OPSPAWN_MODEL_NAME", "did you mean OPSPAWN_MODEL?"),
         ("OPSPAWN_LOUDNESS", "see `opspawn config`"),
     ] {
-        let ran = place.cli(&["config"]).env(name, "3");
+        let ran = test_dir.cli(&["config"]).env(name, "3");
         ran.run().await.ends(0).says(&[name, near]);
     }
 }
 
 #[tokio::test]
 async fn in_addresses_and_scripts() {
-    let place = Place::new();
-    let ran = place.cli(&["dev", "--listen", "somewhere"]).run().await;
+    let test_dir = TestDir::new();
+    let ran = test_dir.cli(&["dev", "--listen", "somewhere"]).run().await;
     assert_ne!(ran.code, Some(0));
     ran.says(&["`somewhere` is not an address like 127.0.0.1:8000"]);
-    let ran = place
+    let ran = test_dir
         .cli(&["dev", "--listen", "0.0.0.0:0"])
         .run()
         .await
@@ -126,16 +126,16 @@ async fn in_addresses_and_scripts() {
     ]);
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let ran = place
+    let ran = test_dir
         .cli(&["dev", "--listen", &address])
         .run()
         .await
         .ends(1);
     ran.says(&[&address, "in use", "--listen 127.0.0.1:0"]);
-    std::fs::write(place.join("s.toml"), "[[turn]]\nanswr = 'x'\n").unwrap();
-    let ran = place
+    std::fs::write(test_dir.join("s.toml"), "[[turn]]\nanswr = 'x'\n").unwrap();
+    let ran = test_dir
         .cli(&["run", "x"])
-        .env("OPSPAWN_SCRIPT", place.join("s.toml"))
+        .env("OPSPAWN_SCRIPT", test_dir.join("s.toml"))
         .run()
         .await;
     assert_ne!(ran.code, Some(0));
@@ -144,9 +144,9 @@ async fn in_addresses_and_scripts() {
 
 #[tokio::test]
 async fn in_the_policy() {
-    let place = Place::new();
-    std::fs::create_dir_all(place.data()).unwrap();
-    let file = place.data().join("policy.toml");
+    let test_dir = TestDir::new();
+    std::fs::create_dir_all(test_dir.data()).unwrap();
+    let file = test_dir.data().join("policy.toml");
     for (text, says) in [
         (
             "profil = \"strict\"\n",
@@ -160,12 +160,12 @@ async fn in_the_policy() {
     ] {
         std::fs::write(&file, text).unwrap();
         for args in [&["dev"][..], &["run", "x"]] {
-            let ran = place.cli(args).run().await.ends(2);
+            let ran = test_dir.cli(args).run().await.ends(2);
             ran.says(&[says, "policy.toml"]);
         }
-        place.cli(&["doctor"]).run().await.ends(1);
+        test_dir.cli(&["doctor"]).run().await.ends(1);
     }
-    let named = place.cli(&["dev"]).env("OPSPAWN_POLICY", "nowhere.toml");
+    let named = test_dir.cli(&["dev"]).env("OPSPAWN_POLICY", "nowhere.toml");
     let ran = named.run().await.ends(2);
     ran.says(&["cannot read the policy file nowhere.toml"]);
 }

@@ -3,14 +3,18 @@
 //! `tests/fixtures/folder-1` was filled by `make_folder.py` beside it. Its bytes stay as they are: another
 //! release to be read is another folder.
 
-use std::{collections::BTreeMap, fs, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    time::Duration,
+};
 
 use http::Method;
-use ops_testkit::{Http, Opspawn};
+use ops_testkit::{Http, Opspawn, wait_until};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{place::Place, tasks};
+use super::{tasks, test_dir::TestDir};
 
 /// What the earlier release said of its tasks, by the names that `make_folder.py` gave them.
 #[derive(Deserialize)]
@@ -32,19 +36,19 @@ struct Seen {
 }
 
 impl Folder {
-    fn unpack(place: &Place) -> Self {
+    fn unpack(test_dir: &TestDir) -> Self {
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/folder-1");
         let packed = |name: &str| {
             let file = fs::File::open(format!("{source}/{name}.zst")).unwrap();
             zstd::decode_all(file).unwrap()
         };
-        fs::create_dir(place.data()).unwrap();
+        fs::create_dir(test_dir.data()).unwrap();
         for name in ["opspawn.db", "opspawn.db-wal"] {
-            fs::write(place.data().join(name), packed(name)).unwrap();
+            fs::write(test_dir.data().join(name), packed(name)).unwrap();
         }
         fs::copy(
             format!("{source}/policy.toml"),
-            place.data().join("policy.toml"),
+            test_dir.data().join("policy.toml"),
         )
         .unwrap();
         serde_json::from_slice(&packed("folder.json")).unwrap()
@@ -55,8 +59,8 @@ impl Folder {
     }
 }
 
-async fn server(place: &Place) -> Opspawn {
-    let dev = place.dev().env("OPSPAWN_PROVIDER", "scripted");
+async fn server(test_dir: &TestDir) -> Opspawn {
+    let dev = test_dir.dev().env("OPSPAWN_PROVIDER", "scripted");
     dev.env("OPSPAWN_ON_EXHAUSTED", "wait")
         .start()
         .await
@@ -131,20 +135,43 @@ fn every_state_is_there(states: &Rows) {
     }
 }
 
+/// The tasks of a schedule's runs, newest first.
+async fn started_by(http: &Http, schedule: &str) -> Vec<String> {
+    let runs = get(
+        http,
+        &format!("/api/v1/schedules/{schedule}/runs?limit=100"),
+    )
+    .await;
+    let runs = runs["runs"].as_array().unwrap().iter();
+    let started = runs.filter(|run| run["outcome"] == "started");
+    started.map(tasks::id).collect()
+}
+
+/// The schedule was due on 2026-12-01 at 02:00 UTC, and nobody was there.
+async fn the_missed_run_is_made_up_for(http: &Http) {
+    let due = async || (!started_by(http, "nightly").await.is_empty()).then_some(());
+    wait_until("the run of the night", Duration::from_secs(30), due)
+        .await
+        .unwrap();
+    let started = started_by(http, "nightly").await;
+    assert_eq!(tasks::answer(http, &started[0]).await, "night");
+    let nightly = get(http, "/api/v1/schedules/nightly").await;
+    assert_eq!(nightly["cron"], "0 3 * * *");
+    assert!(nightly["next_run_at"].is_string(), "{nightly:#}");
+}
+
 #[tokio::test]
 async fn a_folder_with_tasks_in_every_state_is_finished_and_read_again() {
-    let place = Place::new();
-    let folder = Folder::unpack(&place);
+    let test_dir = TestDir::new();
+    let folder = Folder::unpack(&test_dir);
     let before = &folder.rows;
     every_state_is_there(before);
-    let mut opspawn = server(&place).await;
+    let mut opspawn = server(&test_dir).await;
     let http = opspawn.http();
     let path = |name: &str, verb: &str| format!("/api/v1/tasks/{}/{verb}", folder.id(name));
 
     the_ended_read_as_before(http, &folder).await;
-    let nightly = get(http, "/api/v1/schedules/nightly").await;
-    assert_eq!(nightly["cron"], "0 3 * * *");
-    assert!(nightly["next_run_at"].is_string(), "{nightly:#}");
+    the_missed_run_is_made_up_for(http).await;
     let scheduled = tasks::get(http, folder.id("scheduled")).await;
     assert_eq!(scheduled["scheduled_at"], "2036-01-01T00:00:00.000Z");
 
@@ -164,7 +191,7 @@ async fn a_folder_with_tasks_in_every_state_is_finished_and_read_again() {
 
     // Whoever waits for somebody is told.
     let approval = ["approval", "approve", folder.id("approval"), "2"];
-    place.cli(&approval).run().await.ends(0);
+    test_dir.cli(&approval).run().await.ends(0);
     let red = json!({"name": "human.call_2", "payload": "red"});
     post(http, &path("signal", "signals"), &red).await;
     let limits = json!({"max_steps": 20});
@@ -208,22 +235,29 @@ async fn a_folder_with_tasks_in_every_state_is_finished_and_read_again() {
 
     // What an earlier release recorded is taken over by a rerun of this one.
     let rerun = post(http, &path("completed", "rerun"), &json!({"from_step": 4})).await;
-    assert_eq!(tasks::answer(http, &tasks::id(&rerun)).await, "391");
+    let rerun = tasks::id(&rerun);
+    assert_eq!(tasks::answer(http, &rerun).await, "391");
 
     opspawn.stop(Duration::from_secs(20)).await.unwrap();
-    place.cli(&["doctor"]).run().await.ends(0);
+    test_dir.cli(&["doctor"]).run().await.ends(0);
 
     // And all of it is still there for the next process.
-    let opspawn = server(&place).await;
+    let opspawn = server(&test_dir).await;
     let http = opspawn.http();
     the_ended_read_as_before(http, &folder).await;
-    let mut count = 0;
+    let nightly = started_by(http, "nightly").await;
+    let mut left: BTreeSet<String> = BTreeSet::new();
     let mut next = Some(String::from("/api/v1/tasks?limit=50"));
     while let Some(path) = next {
         let page = get(http, &path).await;
-        count += page["tasks"].as_array().unwrap().len();
+        left.extend(page["tasks"].as_array().unwrap().iter().map(tasks::id));
         next = (page["next_cursor"].as_str())
             .map(|cursor| format!("/api/v1/tasks?limit=50&cursor={cursor}"));
     }
-    assert_eq!(count, before.len() + 1, "no task is lost, one was rerun");
+    let ids = before.keys().chain([&rerun]).chain(&nightly);
+    assert_eq!(
+        left,
+        ids.cloned().collect(),
+        "no task is lost, one was rerun"
+    );
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ops_testkit::{Answer, StandIn, wait_until};
 use serde_json::json;
 
-use super::{place::Place, tasks};
+use super::{tasks, test_dir::TestDir};
 use crate::provider::{GENERATE_CONTENT, MESSAGES, OPENROUTER, RESPONSES, Wire};
 
 async fn survives(wire: Wire, opaque: &[&str], stream: bool) {
@@ -21,8 +21,8 @@ async fn survives(wire: Wire, opaque: &[&str], stream: bool) {
     })
     .await
     .unwrap();
-    let place = Place::new();
-    let dev = wire.launch(place.dev(), stand_in.url(), stream);
+    let test_dir = TestDir::new();
+    let dev = wire.launch(test_dir.dev(), stand_in.url(), stream);
     let mut server = dev.start().await.unwrap();
     let body = json!({"task_type": "agent_run", "input_data":
         {"goal": "look", "files": {"ä.csv": "a,b"}}});

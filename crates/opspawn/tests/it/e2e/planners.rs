@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{place::Place, tasks};
+use super::{tasks, test_dir::TestDir};
 
 fn body(config: Value) -> Value {
     json!({"task_type": "agent_run", "input_data": {"prompt": "add 1 and 1", "agent_config": config}})
@@ -20,8 +20,8 @@ fn schema() -> Value {
 
 #[tokio::test]
 async fn the_answer_is_json_after_bounded_tries_or_a_clear_failure() {
-    let place = Place::new();
-    let server = place.server().await;
+    let test_dir = TestDir::new();
+    let server = test_dir.server().await;
     let http = server.http();
     let texts = script(&["two", "{\"sum\": \"2\"}", "The sum: {\"sum\": 2}"]);
     let config = json!({"script": texts, "output_schema": schema()});
@@ -52,8 +52,8 @@ async fn the_answer_is_json_after_bounded_tries_or_a_clear_failure() {
 
 #[tokio::test]
 async fn a_schema_that_is_none_is_refused_with_the_submit() {
-    let place = Place::new();
-    let server = place.server().await;
+    let test_dir = TestDir::new();
+    let server = test_dir.server().await;
     for (config, loc, says) in [
         (
             json!({"output_schema": {"type": "sum"}}),
@@ -98,7 +98,7 @@ async fn a_schema_that_is_none_is_refused_with_the_submit() {
 
 #[tokio::test]
 async fn a_plan_is_in_the_log_and_on_the_screen() {
-    let place = Place::new();
+    let test_dir = TestDir::new();
     let texts = script(&[
         "{\"steps\": [\"think\", \"guess\"]}",
         "I thought.",
@@ -107,10 +107,10 @@ async fn a_plan_is_in_the_log_and_on_the_screen() {
         "It is 2.",
         "2",
     ]);
-    std::fs::write(place.join("s.toml"), &texts).unwrap();
-    let run = place
+    std::fs::write(test_dir.join("s.toml"), &texts).unwrap();
+    let run = test_dir
         .cli(&["run", "add 1 and 1"])
-        .env("OPSPAWN_SCRIPT", place.join("s.toml"))
+        .env("OPSPAWN_SCRIPT", test_dir.join("s.toml"))
         .env("AGENTKIT_PLANNER_TYPE", "plan_execute");
     let ran = run.run().await.ends(0);
     assert_eq!(ran.stdout.lines().next(), Some("2"), "{}", ran.stdout);
@@ -123,7 +123,7 @@ async fn a_plan_is_in_the_log_and_on_the_screen() {
         assert!(ran.stderr.contains(line), "{line}: {}", ran.stderr);
     }
 
-    let server = place.server().await;
+    let server = test_dir.server().await;
     let config = json!({"planner": "plan_execute", "script": texts});
     let id = tasks::submit(server.http(), &body(config)).await;
     assert_eq!(tasks::answer(server.http(), &id).await, "2");
@@ -146,8 +146,8 @@ async fn a_plan_is_in_the_log_and_on_the_screen() {
 
 #[tokio::test]
 async fn a_model_may_write_its_calls_as_text() {
-    let place = Place::new();
-    let server = place.server().await;
+    let test_dir = TestDir::new();
+    let server = test_dir.server().await;
     let texts = script(&[
         "Thought: I add.\nAction: calculator\nAction Input: {'expression': '1 + 1',}\nObservation: 3",
         "Thought: hm",

@@ -1,6 +1,6 @@
 //! The policy file, through the program.
 
-use super::place::Place;
+use super::test_dir::TestDir;
 
 const SCRIPT: &str = r#"
 [[turn]]
@@ -22,14 +22,14 @@ when = { expression = "*+*" }
 
 #[tokio::test]
 async fn a_rule_ends_the_calls_that_it_speaks_of() {
-    let place = Place::new();
-    std::fs::write(place.join("s.toml"), SCRIPT).unwrap();
-    std::fs::write(place.join("p.toml"), POLICY).unwrap();
+    let test_dir = TestDir::new();
+    std::fs::write(test_dir.join("s.toml"), SCRIPT).unwrap();
+    std::fs::write(test_dir.join("p.toml"), POLICY).unwrap();
     let cli = |args: &[&str]| {
-        place
+        test_dir
             .cli(args)
-            .env("OPSPAWN_SCRIPT", place.join("s.toml"))
-            .env("OPSPAWN_POLICY", place.join("p.toml"))
+            .env("OPSPAWN_SCRIPT", test_dir.join("s.toml"))
+            .env("OPSPAWN_POLICY", test_dir.join("p.toml"))
     };
     let ran = cli(&["run", "x"]).run().await.ends(0);
     assert!(ran.stdout.contains("denied: no sums"), "{}", ran.stdout);
@@ -46,8 +46,8 @@ async fn a_rule_ends_the_calls_that_it_speaks_of() {
 /// cli/C3: rules that could never match were taken in silence, and `doctor` said that all was well.
 #[tokio::test]
 async fn a_rule_that_can_never_match_is_refused_with_the_nearest_name() {
-    let place = Place::new();
-    std::fs::write(place.join("s.toml"), SCRIPT).unwrap();
+    let test_dir = TestDir::new();
+    std::fs::write(test_dir.join("s.toml"), SCRIPT).unwrap();
     let rule = |tool: &str, when: &str| {
         format!("[[rule]]\ntool = \"{tool}\"\naction = \"deny\"\n{when}\n")
     };
@@ -58,12 +58,12 @@ async fn a_rule_that_can_never_match_is_refused_with_the_nearest_name() {
             "did you mean `expression`?",
         ),
     ] {
-        std::fs::write(place.join("p.toml"), &policy).unwrap();
+        std::fs::write(test_dir.join("p.toml"), &policy).unwrap();
         let cli = |args: &[&str]| {
-            place
+            test_dir
                 .cli(args)
-                .env("OPSPAWN_SCRIPT", place.join("s.toml"))
-                .env("OPSPAWN_POLICY", place.join("p.toml"))
+                .env("OPSPAWN_SCRIPT", test_dir.join("s.toml"))
+                .env("OPSPAWN_POLICY", test_dir.join("p.toml"))
         };
         let doctor = cli(&["doctor"]).run().await.ends(1);
         assert!(doctor.stdout.contains("FAIL policy"), "{doctor:#?}");
@@ -71,9 +71,9 @@ async fn a_rule_that_can_never_match_is_refused_with_the_nearest_name() {
         let ran = cli(&["run", "x"]).run().await.ends(2);
         assert!(ran.stderr.contains("can never match"), "{ran:#?}");
     }
-    let _server = place.server().await;
+    let _server = test_dir.server().await;
     let agent = "name = \"a\"\n[[policy.rule]]\ntool = \"writefile\"\naction = \"deny\"\n";
-    let apply = place.cli(&["agent", "apply", "-f", "-"]).stdin(agent);
+    let apply = test_dir.cli(&["agent", "apply", "-f", "-"]).stdin(agent);
     let refused = apply.run().await.ends(2);
     assert!(
         refused.stderr.contains("did you mean `write_file`?"),

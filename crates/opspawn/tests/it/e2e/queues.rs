@@ -6,11 +6,11 @@ use ops_testkit::Reply;
 use serde_json::{Value, json};
 
 use super::{
-    place::{Place, assert_calm},
     tasks,
+    test_dir::{TestDir, assert_calm},
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Milliseconds in the minute of a time like `2025-04-12T10:00:00.000Z`.
 fn millis(time: &Value) -> i64 {
@@ -22,14 +22,14 @@ fn millis(time: &Value) -> i64 {
 
 #[tokio::test]
 async fn a_queue_keeps_its_rate_and_holds_up_no_other() {
-    let place = Place::new();
-    std::fs::create_dir_all(place.data()).unwrap();
+    let test_dir = TestDir::new();
+    std::fs::create_dir_all(test_dir.data()).unwrap();
     std::fs::write(
-        place.data().join("opspawn.toml"),
+        test_dir.data().join("opspawn.toml"),
         "[queues.slow]\nrate = \"4/s\"\n",
     )
     .unwrap();
-    let server = place.server().await;
+    let server = test_dir.server().await;
     let on = |queue: &str| {
         json!({"task_type": "agent_run", "queue": queue, "input_data": {"prompt": "x",
             "agent_config": {"planner": "placeholder"}}})
@@ -66,19 +66,19 @@ async fn a_queue_keeps_its_rate_and_holds_up_no_other() {
 
 #[tokio::test]
 async fn tasks_in_a_queue_that_was_taken_away_say_so() {
-    let place = Place::new();
-    std::fs::create_dir_all(place.data()).unwrap();
-    let file = place.data().join("opspawn.toml");
+    let test_dir = TestDir::new();
+    std::fs::create_dir_all(test_dir.data()).unwrap();
+    let file = test_dir.data().join("opspawn.toml");
     std::fs::write(&file, "[queues.slow]\nrate = \"1/h\"\n").unwrap();
-    let mut server = place.server().await;
+    let mut server = test_dir.server().await;
     let task = json!({"task_type": "agent_run", "queue": "slow", "input_data": {"prompt": "x",
         "agent_config": {"planner": "placeholder"}}});
     let first = tasks::submit(server.http(), &task).await;
     tasks::ended(server.http(), &first).await;
     let left = tasks::submit(server.http(), &task).await;
-    assert!(server.stop(PATIENCE).await.unwrap().success());
+    assert!(server.stop(TIMEOUT).await.unwrap().success());
     let doctor = async || {
-        let ran = place.bare_cli(&["doctor", "--data", "data"]).run().await;
+        let ran = test_dir.bare_cli(&["doctor", "--data", "data"]).run().await;
         ran.ends(0).stdout
     };
     assert!(!doctor().await.contains("queues"));
@@ -89,7 +89,7 @@ async fn tasks_in_a_queue_that_was_taken_away_say_so() {
         found.contains("tasks wait in `slow`, which no worker serves"),
         "{found}"
     );
-    let server = place.server().await;
+    let server = test_dir.server().await;
     let found: Value = tasks::get(server.http(), &left).await;
     assert_eq!(found["state"], "pending");
     assert_eq!(found["state_detail"]["on"], "queue");

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{place::Place, tasks};
+use super::{tasks, test_dir::TestDir};
 
 const AGENT: &str = "\
 name = \"clerk\"
@@ -19,11 +19,11 @@ instructions = \"You work for {{ input.customer }}.\"
 
 #[tokio::test]
 async fn an_agent_that_needs_input_and_files_gets_them() {
-    let place = Place::new();
-    std::fs::write(place.join("clerk.toml"), AGENT).unwrap();
-    std::fs::write(place.join("orders.csv"), "id\n7\n").unwrap();
-    let server = place.server().await;
-    let cli = |args: &[&str]| place.cli(args).run();
+    let test_dir = TestDir::new();
+    std::fs::write(test_dir.join("clerk.toml"), AGENT).unwrap();
+    std::fs::write(test_dir.join("orders.csv"), "id\n7\n").unwrap();
+    let server = test_dir.server().await;
+    let cli = |args: &[&str]| test_dir.cli(args).run();
     cli(&["agent", "apply", "-f", "clerk.toml"]).await.ends(0);
     let missing = cli(&["run", "--agent", "clerk", "go"]).await.ends(3);
     missing.says(&["input.customer"]);
@@ -101,8 +101,8 @@ async fn an_agent_that_needs_input_and_files_gets_them() {
 
 #[tokio::test]
 async fn a_list_goes_on_where_its_page_ended() {
-    let place = Place::new();
-    let server = place.server().await;
+    let test_dir = TestDir::new();
+    let server = test_dir.server().await;
     let mut ids = Vec::new();
     for number in 0..5 {
         ids.push(tasks::agent(server.http(), &format!("goal {number}")).await);
@@ -115,7 +115,7 @@ async fn a_list_goes_on_where_its_page_ended() {
         if let Some(cursor) = &cursor {
             args.extend(["--cursor", cursor]);
         }
-        let shown = place.cli(&args).run().await.ends(0).stdout;
+        let shown = test_dir.cli(&args).run().await.ends(0).stdout;
         let lines = shown.lines().filter_map(|line| line.split_once(' '));
         seen.extend(
             lines
@@ -132,9 +132,9 @@ async fn a_list_goes_on_where_its_page_ended() {
 
 #[tokio::test]
 async fn a_task_is_meant_by_the_beginning_of_its_id_or_as_the_last() {
-    let place = Place::new();
-    let none = place.server().await;
-    place
+    let test_dir = TestDir::new();
+    let none = test_dir.server().await;
+    test_dir
         .cli(&["task", "get", "last"])
         .run()
         .await
@@ -143,7 +143,7 @@ async fn a_task_is_meant_by_the_beginning_of_its_id_or_as_the_last() {
     let first = tasks::id(&tasks::run(none.http(), "one").await);
     let last = tasks::id(&tasks::run(none.http(), "two").await);
     let shown = async |given: &str| {
-        let ran = place
+        let ran = test_dir
             .cli(&["task", "get", "--json", given])
             .run()
             .await
@@ -155,11 +155,15 @@ async fn a_task_is_meant_by_the_beginning_of_its_id_or_as_the_last() {
     assert_eq!(shown(&last["task_".len()..35]).await, last);
     let both = &first[..9];
     assert!(last.starts_with(both), "ids begin with the time");
-    let ran = place.cli(&["task", "get", both]).run().await.ends(2);
+    let ran = test_dir.cli(&["task", "get", both]).run().await.ends(2);
     ran.says(&["2 tasks have an id that begins or ends with", &first, &last]);
-    let ran = place.cli(&["task", "logs", "ffffffff"]).run().await.ends(2);
+    let ran = test_dir
+        .cli(&["task", "logs", "ffffffff"])
+        .run()
+        .await
+        .ends(2);
     ran.says(&["there is no task `ffffffff`"]);
-    let again = place
+    let again = test_dir
         .cli(&["task", "retry", "last", "--json"])
         .run()
         .await
@@ -172,8 +176,8 @@ async fn a_task_is_meant_by_the_beginning_of_its_id_or_as_the_last() {
 /// key "succeeded".
 #[tokio::test]
 async fn without_a_provider_a_goal_is_refused_and_examples_and_scripts_work() {
-    let place = Place::new();
-    let cli = |args: &[&str]| place.cli_without_a_script(args);
+    let test_dir = TestDir::new();
+    let cli = |args: &[&str]| test_dir.cli_without_a_script(args);
     let refused = cli(&["run", "hello", "--json"]).run().await.ends(2);
     assert_eq!(refused.stdout, "");
     let line = refused.stderr.lines().last().unwrap();
@@ -207,8 +211,8 @@ async fn without_a_provider_a_goal_is_refused_and_examples_and_scripts_work() {
         "{ran:#?}"
     );
     let script = "[[turn]]\nanswer = \"by the script\"\n";
-    std::fs::write(place.join("s.toml"), script).unwrap();
-    let scripted = cli(&["run", "hello"]).env("OPSPAWN_SCRIPT", place.join("s.toml"));
+    std::fs::write(test_dir.join("s.toml"), script).unwrap();
+    let scripted = cli(&["run", "hello"]).env("OPSPAWN_SCRIPT", test_dir.join("s.toml"));
     assert_eq!(scripted.run().await.ends(0).stdout, "by the script\n");
     let page = cli(&["task", "ls", "--json"]).run().await.ends(0).json();
     assert_eq!(page["total"], 4, "what was refused is no task: {page:#}");
@@ -216,13 +220,13 @@ async fn without_a_provider_a_goal_is_refused_and_examples_and_scripts_work() {
 
 #[tokio::test]
 async fn tools_are_listed_with_their_source() {
-    let place = Place::new();
-    let _server = place.server().await;
-    let shown = place.cli(&["tool", "ls"]).run().await.ends(0).stdout;
+    let test_dir = TestDir::new();
+    let _server = test_dir.server().await;
+    let shown = test_dir.cli(&["tool", "ls"]).run().await.ends(0).stdout;
     for word in ["TOOL", "calculator", "builtin", "write_file"] {
         assert!(shown.contains(word), "{word}: {shown}");
     }
-    let listed = place
+    let listed = test_dir
         .cli(&["tool", "ls", "--json"])
         .run()
         .await
@@ -243,8 +247,8 @@ async fn tools_are_listed_with_their_source() {
 
 #[tokio::test]
 async fn init_writes_files_that_work() {
-    let place = Place::new();
-    let wrote = place.cli(&["init"]).run().await.ends(0).stdout;
+    let test_dir = TestDir::new();
+    let wrote = test_dir.cli(&["init"]).run().await.ends(0).stdout;
     for file in [
         "opspawn.toml",
         "agents/assistant.md",
@@ -252,13 +256,13 @@ async fn init_writes_files_that_work() {
     ] {
         assert!(wrote.contains(file), "{wrote}");
     }
-    let server = place.server().await;
-    place
+    let server = test_dir.server().await;
+    test_dir
         .cli(&["agent", "apply", "-f", "agents"])
         .run()
         .await
         .ends(0);
-    let page = place
+    let page = test_dir
         .cli(&["agent", "ls", "--json"])
         .run()
         .await
@@ -266,6 +270,6 @@ async fn init_writes_files_that_work() {
         .json();
     assert_eq!(page["agents"][0]["name"], "assistant");
     drop(server);
-    let again = place.cli(&["init", "--json"]).run().await.ends(0).json();
+    let again = test_dir.cli(&["init", "--json"]).run().await.ends(0).json();
     assert_eq!(again["written"], json!([]), "{again:#}");
 }

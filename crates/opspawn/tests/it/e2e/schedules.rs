@@ -6,11 +6,11 @@ use ops_testkit::{Http, wait_until};
 use serde_json::{Value, json};
 
 use super::{
-    place::{Place, Ran, assert_calm},
     tasks,
+    test_dir::{Ran, TestDir, assert_calm},
 };
 
-const PATIENCE: Duration = Duration::from_secs(40);
+const TIMEOUT: Duration = Duration::from_secs(40);
 
 const YEARLY: &str = r#"
 name = "yearly"
@@ -40,14 +40,14 @@ async fn until_started(http: &Http, name: &str, count: usize) -> Vec<Value> {
         let runs = started(http, name).await;
         (runs.len() >= count).then_some(runs)
     };
-    wait_until("runs of a schedule", PATIENCE, ask)
+    wait_until("runs of a schedule", TIMEOUT, ask)
         .await
         .unwrap()
 }
 
-async fn every_command(place: &Place) {
-    let cli = async |args: &[&str]| -> Ran { place.cli(args).run().await.ends(0) };
-    std::fs::write(place.join("s.toml"), YEARLY).unwrap();
+async fn every_command(test_dir: &TestDir) {
+    let cli = async |args: &[&str]| -> Ran { test_dir.cli(args).run().await.ends(0) };
+    std::fs::write(test_dir.join("s.toml"), YEARLY).unwrap();
     let dry = cli(&["schedule", "apply", "-f", "s.toml", "--dry-run"]).await;
     assert!(
         dry.stdout
@@ -63,7 +63,9 @@ async fn every_command(place: &Place) {
         .json();
     assert_eq!(applied["schedules"][0]["timezone"], "Europe/Berlin");
     assert_eq!(applied["schedules"][0]["revision"], 1);
-    let from_stdin = place.cli(&["schedule", "apply", "-f", "-"]).stdin(YEARLY);
+    let from_stdin = test_dir
+        .cli(&["schedule", "apply", "-f", "-"])
+        .stdin(YEARLY);
     let again = from_stdin.run().await.ends(0);
     assert!(
         again.stdout.contains("schedule yearly is stored"),
@@ -115,7 +117,7 @@ async fn every_command(place: &Place) {
         "{resumed:#?}"
     );
     cli(&["schedule", "rm", "yearly"]).await;
-    let gone = place
+    let gone = test_dir
         .cli(&["schedule", "get", "yearly"])
         .run()
         .await
@@ -125,25 +127,25 @@ async fn every_command(place: &Place) {
 
 #[tokio::test]
 async fn commands_work_with_a_server() {
-    let place = Place::new();
-    let server = place.server().await;
-    every_command(&place).await;
+    let test_dir = TestDir::new();
+    let server = test_dir.server().await;
+    every_command(&test_dir).await;
     assert_calm(&server);
 }
 
 #[tokio::test]
 async fn commands_work_without_a_server() {
-    let place = Place::new();
-    drop(place.server().await);
-    every_command(&place).await;
+    let test_dir = TestDir::new();
+    drop(test_dir.server().await);
+    every_command(&test_dir).await;
 }
 
 #[tokio::test]
 async fn mistakes_in_a_file_are_named() {
-    let place = Place::new();
-    let _server = place.server().await;
+    let test_dir = TestDir::new();
+    let _server = test_dir.server().await;
     let apply = async |text: &str, says: &[&str]| {
-        let ran = place
+        let ran = test_dir
             .cli(&["schedule", "apply", "-f", "-"])
             .stdin(text)
             .run()
@@ -172,7 +174,7 @@ async fn mistakes_in_a_file_are_named() {
     .await;
     apply(&with("labels", "lables"), &["did you mean `labels`?"]).await;
     apply(&with("cron", "corn"), &["did you mean `cron`?"]).await;
-    let missing = place
+    let missing = test_dir
         .cli(&["schedule", "apply", "-f", "none.toml"])
         .run()
         .await;
@@ -181,11 +183,11 @@ async fn mistakes_in_a_file_are_named() {
 
 #[tokio::test]
 async fn a_server_starts_the_runs_and_a_command_does_not() {
-    let place = Place::new();
-    let mut server = place.server().await;
+    let test_dir = TestDir::new();
+    let mut server = test_dir.server().await;
     let file = "name = \"tick\"\ncron = \"* * * * * *\"\noverlap = \"allow\"\n\
                 [task]\ntask_type = \"agent_run\"\ninput_data = { prompt = \"tick\" }\n";
-    place
+    test_dir
         .cli(&["schedule", "apply", "-f", "-"])
         .stdin(file)
         .run()
@@ -201,11 +203,11 @@ async fn a_server_starts_the_runs_and_a_command_does_not() {
             .all(|run| run["at"].as_str() >= run["due_at"].as_str()),
         "{runs:?}"
     );
-    assert!(server.stop(PATIENCE).await.unwrap().success());
+    assert!(server.stop(TIMEOUT).await.unwrap().success());
 
     // A process that is there for one command begins nothing: two seconds of runs are due.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let shown = place
+    let shown = test_dir
         .cli(&["schedule", "get", "tick", "--json"])
         .run()
         .await
@@ -213,7 +215,7 @@ async fn a_server_starts_the_runs_and_a_command_does_not() {
         .json();
     let due = shown["next_run_at"].as_str().unwrap().to_owned();
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let shown = place
+    let shown = test_dir
         .cli(&["schedule", "get", "tick", "--json"])
         .run()
         .await
@@ -221,7 +223,7 @@ async fn a_server_starts_the_runs_and_a_command_does_not() {
         .json();
     assert_eq!(shown["next_run_at"], due);
 
-    let server = place.server().await;
+    let server = test_dir.server().await;
     let before = started(server.http(), "tick").await.len();
     until_started(server.http(), "tick", before + 1).await;
     assert_calm(&server);
@@ -229,20 +231,20 @@ async fn a_server_starts_the_runs_and_a_command_does_not() {
 
 #[tokio::test]
 async fn a_run_that_waits_starts_when_the_one_before_has_ended() {
-    let place = Place::new();
-    let server = place.server().await;
+    let test_dir = TestDir::new();
+    let server = test_dir.server().await;
     let http = server.http();
     let file = "name = \"slow\"\ncron = \"* * * * * *\"\noverlap = \"queue_one\"\n\
                 [task]\ntask_type = \"agent_run\"\n[task.input_data]\nprompt = \"slow\"\n\
                 [task.input_data.agent_config]\nscript = \"[[turn]]\\nlatency_ms = 2500\\nanswer = \\\"done\\\"\\n\"\n";
-    place
+    test_dir
         .cli(&["schedule", "apply", "-f", "-"])
         .stdin(file)
         .run()
         .await
         .ends(0);
     let runs = until_started(http, "slow", 3).await;
-    place
+    test_dir
         .cli(&["schedule", "pause", "slow"])
         .run()
         .await

@@ -1,12 +1,12 @@
-//! X4: the log of a server says nothing of what its tasks are about, whatever its level.
+//! tests/X4: the log of a server says nothing of what its tasks are about, whatever its level.
 
 use http::Method;
 use ops_testkit::{Answer, StandIn};
 use serde_json::{Value, json};
 
 use super::{
-    place::{Place, assert_calm},
     tasks,
+    test_dir::{TestDir, assert_calm},
 };
 use crate::provider::CHAT;
 
@@ -78,8 +78,8 @@ fn turn(body: &str) -> String {
 async fn a_log_at_its_finest_holds_nothing_of_what_tasks_are_about() {
     let provider = StandIn::start(|asked| Answer::Whole(turn(&asked.body)));
     let provider = provider.await.unwrap();
-    let place = Place::new();
-    let launch = CHAT.launch(place.dev(), provider.url(), false);
+    let test_dir = TestDir::new();
+    let launch = CHAT.launch(test_dir.dev(), provider.url(), false);
     // What `dev` says of its tasks beside the log names their goals, for whoever sits there.
     let server = launch
         .args(["--quiet"])

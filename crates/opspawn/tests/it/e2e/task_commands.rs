@@ -2,8 +2,8 @@
 //! that was named, and with none.
 
 use super::{
-    place::{Place, assert_calm},
     tasks,
+    test_dir::{TestDir, assert_calm},
 };
 
 /// How the command line finds its tasks.
@@ -19,9 +19,9 @@ enum Found {
 
 /// Every command once, as text and as JSON.
 async fn every_command(found: Found) {
-    let place = Place::new();
-    let elsewhere = Place::new();
-    let mut server = place.server().await;
+    let test_dir = TestDir::new();
+    let elsewhere = TestDir::new();
+    let mut server = test_dir.server().await;
     let http = server.http().clone();
     let url = http.base();
     let done = tasks::id(&tasks::run(&http, "say hello").await);
@@ -38,7 +38,7 @@ async fn every_command(found: Found) {
         );
     }
     let cli = |args: &[&str]| match found {
-        Found::ByLock | Found::Embedded => place.cli(args),
+        Found::ByLock | Found::Embedded => test_dir.cli(args),
         Found::ByUrl => elsewhere.cli(args).env("OPSPAWN_URL", &url),
     };
 
@@ -163,10 +163,10 @@ async fn without_a_server() {
 
 #[tokio::test]
 async fn run_uses_the_running_server_and_the_same_key_finds_the_same_task() {
-    let place = Place::new();
-    let server = place.server().await;
+    let test_dir = TestDir::new();
+    let server = test_dir.server().await;
     let run = |goal: &'static str| {
-        place
+        test_dir
             .cli(&["run", goal, "--detach", "--idempotency-key", "k1"])
             .run()
     };
@@ -175,7 +175,7 @@ async fn run_uses_the_running_server_and_the_same_key_finds_the_same_task() {
     run("another").await.ends(2).says(&["idempotency key"]);
     let id = first.trim();
     assert!(tasks::answer(server.http(), id).await.contains("hello"));
-    let all = place.cli(&["task", "ls", "--json"]).run().await.json();
+    let all = test_dir.cli(&["task", "ls", "--json"]).run().await.json();
     assert_eq!(all["total"], 1);
     assert_calm(&server);
 }

@@ -6,7 +6,7 @@ use ops_testkit::{Http, wait_until};
 use serde_json::{Value, json};
 
 /// The longest that a task of these tests may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Submits a body and returns the new task's id.
 pub(super) async fn submit(http: &Http, body: &Value) -> String {
@@ -18,6 +18,20 @@ pub(super) async fn submit(http: &Http, body: &Value) -> String {
 /// Submits an agent task with this goal.
 pub(super) async fn agent(http: &Http, goal: &str) -> String {
     let body = json!({"task_type": "agent_run", "input_data": {"prompt": goal}});
+    submit(http, &body).await
+}
+
+/// Submits a scripted task that makes these calls, one a turn, and answers with the last result.
+pub(super) async fn scripted(http: &Http, calls: &[&str]) -> String {
+    let turns: String = calls
+        .iter()
+        .map(|call| format!("[[turn]]\ncalls = [{call}]\n"))
+        .collect();
+    let script = format!("{turns}[[turn]]\nanswer = \"{{{{ last }}}}\"\n");
+    let body = json!({
+        "task_type": "agent_run",
+        "input_data": {"prompt": "x", "agent_config": {"provider": "scripted", "script": script}},
+    });
     submit(http, &body).await
 }
 
@@ -44,7 +58,7 @@ pub(super) async fn in_state(http: &Http, id: &str, states: &[&str]) -> Value {
         let state = task["state"].as_str()?.to_owned();
         states.contains(&state.as_str()).then_some(task)
     };
-    match wait_until("the state of a task", PATIENCE, ask).await {
+    match wait_until("the state of a task", TIMEOUT, ask).await {
         Ok(task) => task,
         Err(error) => panic!("{error}: not one of {states:?}: {:#}", get(http, id).await),
     }

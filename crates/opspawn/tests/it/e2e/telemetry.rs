@@ -4,6 +4,7 @@ use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpListener,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use opentelemetry_proto::tonic::{
@@ -11,9 +12,11 @@ use opentelemetry_proto::tonic::{
     common::v1::{KeyValue, any_value::Value},
     trace::v1::Span,
 };
+use ops_testkit::{mcp_stub, wait_until};
 use prost::Message as _;
+use serde_json::json;
 
-use super::place::Place;
+use super::{tasks, test_dir::TestDir};
 
 const SCRIPT: &str = r#"
 [[turn]]
@@ -110,13 +113,13 @@ fn number(span: &Span, key: &str) -> i64 {
 
 #[tokio::test]
 async fn a_collector_gets_the_spans_of_a_task_and_no_content() {
-    let place = Place::new();
-    std::fs::write(place.join("s.toml"), SCRIPT).unwrap();
+    let test_dir = TestDir::new();
+    std::fs::write(test_dir.join("s.toml"), SCRIPT).unwrap();
     let collector = Collector::start();
     let run = |args: &[&str]| {
-        place
+        test_dir
             .cli(args)
-            .env("OPSPAWN_SCRIPT", place.join("s.toml"))
+            .env("OPSPAWN_SCRIPT", test_dir.join("s.toml"))
             .env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url)
     };
     run(&["run", "the secret goal"]).run().await.ends(0);
@@ -165,7 +168,7 @@ async fn a_collector_gets_the_spans_of_a_task_and_no_content() {
     }
 
     // Of an image, its kind is enough.
-    let image = place.join("a.png");
+    let image = test_dir.join("a.png");
     let bytes = [b"\x89PNG\r\n\x1a\n".as_slice(), &[0; 3_000]].concat();
     std::fs::write(&image, bytes).unwrap();
     let with_image = run(&["run", "--image", image.to_str().unwrap(), "look"]);
@@ -176,17 +179,68 @@ async fn a_collector_gets_the_spans_of_a_task_and_no_content() {
 
 #[tokio::test]
 async fn a_collector_that_is_away_costs_no_task() {
-    let place = Place::new();
+    let test_dir = TestDir::new();
     let gone = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", gone.local_addr().unwrap());
     drop(gone);
-    let cli = place.cli(&["run", "x"]).env("OPSPAWN_OTLP_ENDPOINT", &url);
+    let cli = test_dir
+        .cli(&["run", "x"])
+        .env("OPSPAWN_OTLP_ENDPOINT", &url);
     cli.run().await.ends(0);
-    let cli = place
+    let cli = test_dir
         .cli(&["run", "x"])
         .env("OPSPAWN_OTLP_ENDPOINT", "nowhere");
     cli.run()
         .await
         .ends(2)
         .says(&["telemetry.otlp_endpoint", "http://127.0.0.1:4318"]);
+}
+
+/// An MCP server is told the span of the call, so that its own spans go on from there.
+#[tokio::test]
+async fn an_mcp_server_is_told_the_span_of_a_call() {
+    let test_dir = TestDir::new();
+    let collector = Collector::start();
+    std::fs::create_dir_all(test_dir.data()).unwrap();
+    let log = test_dir.join("log.jsonl");
+    let stub = json!({"command": mcp_stub().unwrap(), "args": [json!({"log": log}).to_string()]});
+    let servers = json!({"mcpServers": {"stub": stub}}).to_string();
+    std::fs::write(test_dir.data().join("mcp_servers.json"), servers).unwrap();
+    let dev = test_dir
+        .dev()
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url);
+    let mut server = dev.start().await.unwrap();
+    let listed = || async {
+        let shown = server.http().get("/api/v1/mcp/servers/stub").await.ok()?;
+        let shown: serde_json::Value = shown.json().ok()?;
+        (!shown["approved"].is_null()).then_some(())
+    };
+    wait_until("the server's list", Duration::from_secs(30), listed)
+        .await
+        .unwrap();
+    let script = "[[turn]]\ncalls = [{ tool = \"mcp_proxy_tool\", arguments = { server_name = \"stub\", \
+                  tool_name = \"echo\", arguments = { a = 1 } } }]\n\
+                  [[turn]]\nanswer = \"{{ last }}\"\n";
+    let body = json!({"task_type": "agent_run", "input_data": {
+        "prompt": "go", "agent_config": {"provider": "scripted", "script": script},
+    }});
+    let id = tasks::submit(server.http(), &body).await;
+    tasks::answer(server.http(), &id).await;
+    server.stop(Duration::from_secs(30)).await.unwrap();
+
+    let lines = std::fs::read_to_string(log).unwrap();
+    let mut lines = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap());
+    let line: serde_json::Value = lines
+        .find(|line: &serde_json::Value| line["tool"] == "echo")
+        .unwrap();
+    let spans = collector.spans();
+    let span = spans
+        .iter()
+        .find(|span| span.name == "execute_tool mcp_proxy_tool");
+    let span = span.unwrap();
+    let hex = |bytes: &[u8]| -> String { bytes.iter().map(|byte| format!("{byte:02x}")).collect() };
+    let expected = format!("00-{}-{}-01", hex(&span.trace_id), hex(&span.span_id));
+    assert_eq!(line["traceparent"], expected.as_str());
 }

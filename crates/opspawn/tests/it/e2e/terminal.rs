@@ -1,6 +1,6 @@
 //! What a model, a page or whoever names a task writes never steers the terminal (cli/C2).
 
-use super::{place::Place, tasks};
+use super::{tasks, test_dir::TestDir};
 
 /// Clears the screen, writes the clipboard, rings, and turns what follows around; in TOML and in JSON.
 const TOML: &str = r"\u001b[2J\u001b]52;c;cm0=\u0007\u009b2J\u007f\u202eDNE";
@@ -14,10 +14,10 @@ fn assert_clean(shown: &str) {
 
 #[tokio::test]
 async fn no_command_shows_a_character_that_steers() {
-    let place = Place::new();
-    std::fs::create_dir_all(place.data()).unwrap();
+    let test_dir = TestDir::new();
+    std::fs::create_dir_all(test_dir.data()).unwrap();
     std::fs::write(
-        place.data().join("policy.toml"),
+        test_dir.data().join("policy.toml"),
         format!("[[rule]]\ntool = \"write_file\"\naction = \"ask\"\nreason = \"{TOML}\"\n"),
     )
     .unwrap();
@@ -27,17 +27,17 @@ async fn no_command_shows_a_character_that_steers() {
          [[turn]]\ncalls = [{{ tool = \"write_file\", arguments = {{ path = \"a\", content = \"{TOML}\" }} }}]\n\
          [[turn]]\nanswer = \"the answer {TOML}\"\n"
     );
-    std::fs::write(place.join("s.toml"), script).unwrap();
-    let server = place
+    std::fs::write(test_dir.join("s.toml"), script).unwrap();
+    let server = test_dir
         .dev()
         .env("OPSPAWN_PROVIDER", "scripted")
-        .env("OPSPAWN_SCRIPT", place.join("s.toml"))
+        .env("OPSPAWN_SCRIPT", test_dir.join("s.toml"))
         .start()
         .await
         .unwrap();
     let label = format!("team={RAW}");
     let name = format!("name {RAW}");
-    let run = place.cli(&["run", RAW, "--name", &name, "--label", &label]);
+    let run = test_dir.cli(&["run", RAW, "--name", &name, "--label", &label]);
     let ran = run
         .run()
         .await
@@ -61,24 +61,24 @@ async fn no_command_shows_a_character_that_steers() {
         &["approval", "get", &id, step],
         &["approval", "get", &id, step, "--json"],
     ] {
-        let ran = place.cli(args).run().await.ends(0);
+        let ran = test_dir.cli(args).run().await.ends(0);
         assert_clean(&ran.stdout);
         assert!(ran.stdout.contains("[2J"), "it is shown: {args:?} {ran:#?}");
     }
     // The arguments that are approved are those that are shown, in their order.
-    let shown = place
+    let shown = test_dir
         .cli(&["approval", "get", &id, step, "--json"])
         .run()
         .await
         .ends(0)
         .json();
     assert_eq!(shown["input"]["content"], RAW);
-    place
+    test_dir
         .cli(&["approval", "approve", &id, step])
         .run()
         .await
         .ends(0);
-    let watched = place.cli(&["task", "watch", &id]).run().await.ends(0);
+    let watched = test_dir.cli(&["task", "watch", &id]).run().await.ends(0);
     assert_clean(&watched.stdout);
     assert_clean(&watched.stderr);
     // What the server tells of its tasks is clean as well.
@@ -88,7 +88,7 @@ async fn no_command_shows_a_character_that_steers() {
         server.output()
     );
     assert_clean(&server.output());
-    let denied = place.cli(&["task", "get", RAW]).run().await.ends(2);
+    let denied = test_dir.cli(&["task", "get", RAW]).run().await.ends(2);
     assert_clean(&denied.stderr);
     assert_eq!(tasks::get(server.http(), &id).await["name"], name);
 }
@@ -96,13 +96,13 @@ async fn no_command_shows_a_character_that_steers() {
 /// An answer that goes into a file or a pipe is what the agent answered.
 #[tokio::test]
 async fn a_piped_answer_is_what_it_is() {
-    let place = Place::new();
+    let test_dir = TestDir::new();
     let script = format!("name = \"s\"\n[[turn]]\nanswer = \"{TOML}\"\n");
-    std::fs::write(place.join("s.toml"), script).unwrap();
-    let ran = place
+    std::fs::write(test_dir.join("s.toml"), script).unwrap();
+    let ran = test_dir
         .cli(&["run", "x"])
         .env("OPSPAWN_PROVIDER", "scripted")
-        .env("OPSPAWN_SCRIPT", place.join("s.toml"))
+        .env("OPSPAWN_SCRIPT", test_dir.join("s.toml"))
         .run()
         .await
         .ends(0);

@@ -5,21 +5,21 @@ use std::{process::Command, time::Duration};
 
 use ops_testkit::{ModelStub, Process, Signal, Stream, wait_until};
 
-use super::place::{Place, binary};
+use super::test_dir::{TestDir, binary};
 
-const PATIENCE: Duration = Duration::from_secs(40);
+const TIMEOUT: Duration = Duration::from_secs(40);
 
 /// A `run` that is to be signalled: its process once it has a task, and the task's id.
-async fn run(place: &Place, stub: &ModelStub, goal: &str) -> (Process, String) {
+async fn run(test_dir: &TestDir, stub: &ModelStub, goal: &str) -> (Process, String) {
     let mut command = Command::new(binary());
     command
         .args(["run", goal])
         .env_clear()
-        .env("HOME", place.join("home"))
-        .env("OPSPAWN_DATA", place.data())
+        .env("HOME", test_dir.join("home"))
+        .env("OPSPAWN_DATA", test_dir.data())
         .env("OPENAI_BASE_URL", stub.base_url());
     let task = |line: &str| line.strip_prefix("task ").map(str::to_owned);
-    Process::start(command, Stream::Stderr, PATIENCE, task)
+    Process::start(command, Stream::Stderr, TIMEOUT, task)
         .await
         .unwrap()
 }
@@ -27,7 +27,7 @@ async fn run(place: &Place, stub: &ModelStub, goal: &str) -> (Process, String) {
 /// Waits until the model was asked so many times.
 async fn asked(stub: &ModelStub, times: usize) {
     let asked = || async { (stub.requests().unwrap().len() >= times).then_some(()) };
-    wait_until("model calls", PATIENCE, asked).await.unwrap();
+    wait_until("model calls", TIMEOUT, asked).await.unwrap();
 }
 
 /// A goal that takes so many model calls.
@@ -39,9 +39,9 @@ fn goal(name: &str, calls: usize) -> String {
 
 #[tokio::test]
 async fn eight_examples_at_once_in_an_empty_folder_all_end_well() {
-    let place = Place::new();
+    let test_dir = TestDir::new();
     let runs = (0..8).map(|_| {
-        place
+        test_dir
             .cli_without_a_script(&["run", "--example", "report"])
             .run()
     });
@@ -53,7 +53,7 @@ async fn eight_examples_at_once_in_an_empty_folder_all_end_well() {
         );
         assert!(!ran.stderr.contains("warn"), "{ran:#?}");
     }
-    let page = place
+    let page = test_dir
         .cli(&["task", "ls", "--json"])
         .run()
         .await
@@ -67,13 +67,13 @@ async fn eight_examples_at_once_in_an_empty_folder_all_end_well() {
 
 #[tokio::test]
 async fn any_command_uses_the_server_of_a_run() {
-    let place = Place::new();
-    let stub = ModelStub::start(place.join("stub.jsonl"), &["--latency-ms", "3000"])
+    let test_dir = TestDir::new();
+    let stub = ModelStub::start(test_dir.join("stub.jsonl"), &["--latency-ms", "3000"])
         .await
         .unwrap();
-    let (mut first, id) = run(&place, &stub, "first").await;
+    let (mut first, id) = run(&test_dir, &stub, "first").await;
     let commands: [&[&str]; 3] = [&["task", "ls"], &["task", "get", &id], &["approval", "ls"]];
-    let commands = commands.map(|args| place.cli(args).run());
+    let commands = commands.map(|args| test_dir.cli(args).run());
     for ran in futures_util::future::join_all(commands).await {
         ran.ends(0);
     }
@@ -81,18 +81,18 @@ async fn any_command_uses_the_server_of_a_run() {
         first.exited().unwrap().is_none(),
         "the run was still under way"
     );
-    assert!(first.wait_exit(PATIENCE).await.unwrap().success());
+    assert!(first.wait_exit(TIMEOUT).await.unwrap().success());
 }
 
 #[tokio::test]
 async fn a_run_whose_server_is_killed_takes_the_folder_over() {
-    let place = Place::new();
-    let stub = ModelStub::start(place.join("stub.jsonl"), &["--latency-ms", "1000"])
+    let test_dir = TestDir::new();
+    let stub = ModelStub::start(test_dir.join("stub.jsonl"), &["--latency-ms", "1000"])
         .await
         .unwrap();
-    let (mut first, other) = run(&place, &stub, &goal("first", 20)).await;
+    let (mut first, other) = run(&test_dir, &stub, &goal("first", 20)).await;
     let goal = goal("second", 3);
-    let second = place
+    let second = test_dir
         .cli(&["run", &goal])
         .env("OPENAI_BASE_URL", stub.base_url());
     let second = tokio::spawn(second.run());
@@ -103,13 +103,13 @@ async fn a_run_whose_server_is_killed_takes_the_folder_over() {
             .any(|request| request.conversation == "second")
             .then_some(())
     };
-    wait_until("the second run", PATIENCE, both).await.unwrap();
+    wait_until("the second run", TIMEOUT, both).await.unwrap();
     first.sigkill().unwrap();
     let second = second.await.unwrap().ends(0);
     assert_eq!(second.stdout, "second is done\n");
     // The call that the first process had under way was made again by the second one.
     second.says(&["list_files("]);
-    let task = place
+    let task = test_dir
         .cli(&["task", "get", "--json", &other])
         .run()
         .await
@@ -120,13 +120,13 @@ async fn a_run_whose_server_is_killed_takes_the_folder_over() {
 
 #[tokio::test]
 async fn a_run_that_others_use_ends_after_them() {
-    let place = Place::new();
-    let stub = ModelStub::start(place.join("stub.jsonl"), &["--latency-ms", "500"])
+    let test_dir = TestDir::new();
+    let stub = ModelStub::start(test_dir.join("stub.jsonl"), &["--latency-ms", "500"])
         .await
         .unwrap();
-    let (mut first, _) = run(&place, &stub, &goal("first", 2)).await;
+    let (mut first, _) = run(&test_dir, &stub, &goal("first", 2)).await;
     let goal = goal("second", 6);
-    let second = place
+    let second = test_dir
         .cli(&["run", &goal])
         .env("OPENAI_BASE_URL", stub.base_url());
     let second = tokio::spawn(second.run());
@@ -136,7 +136,7 @@ async fn a_run_that_others_use_ends_after_them() {
             .contains("which ends with them")
             .then_some(())
     };
-    wait_until("the first run to be done", PATIENCE, says)
+    wait_until("the first run to be done", TIMEOUT, says)
         .await
         .unwrap();
     assert!(
@@ -146,18 +146,18 @@ async fn a_run_that_others_use_ends_after_them() {
     assert!(!second.is_finished());
     let second = second.await.unwrap().ends(0);
     assert_eq!(second.stdout, "second is done\n");
-    assert!(first.wait_exit(PATIENCE).await.unwrap().success());
+    assert!(first.wait_exit(TIMEOUT).await.unwrap().success());
 }
 
 #[tokio::test]
 async fn interrupted_it_ends_at_once_and_the_others_go_on() {
-    let place = Place::new();
-    let stub = ModelStub::start(place.join("stub.jsonl"), &["--latency-ms", "500"])
+    let test_dir = TestDir::new();
+    let stub = ModelStub::start(test_dir.join("stub.jsonl"), &["--latency-ms", "500"])
         .await
         .unwrap();
-    let (mut first, id) = run(&place, &stub, &goal("first", 30)).await;
+    let (mut first, id) = run(&test_dir, &stub, &goal("first", 30)).await;
     let goal = goal("second", 5);
-    let second = place
+    let second = test_dir
         .cli(&["run", &goal])
         .env("OPENAI_BASE_URL", stub.base_url());
     let second = tokio::spawn(second.run());
@@ -169,11 +169,11 @@ async fn interrupted_it_ends_at_once_and_the_others_go_on() {
             .contains("which ends with them")
             .then_some(())
     };
-    wait_until("the first run to wait", PATIENCE, says)
+    wait_until("the first run to wait", TIMEOUT, says)
         .await
         .unwrap();
     first.signal(Signal::INT).unwrap();
-    assert_eq!(first.wait_exit(PATIENCE).await.unwrap().code(), Some(130));
+    assert_eq!(first.wait_exit(TIMEOUT).await.unwrap().code(), Some(130));
     let said = first.output();
     assert!(
         said.contains("interrupted: nothing works on the task any more")
@@ -186,15 +186,15 @@ async fn interrupted_it_ends_at_once_and_the_others_go_on() {
 /// cli/C11: a later run went on with the interrupted task, and paid for it, without a word.
 #[tokio::test]
 async fn a_later_run_names_the_unfinished_tasks_that_go_on_with_it() {
-    let place = Place::new();
-    let stub = ModelStub::start(place.join("stub.jsonl"), &["--latency-ms", "500"])
+    let test_dir = TestDir::new();
+    let stub = ModelStub::start(test_dir.join("stub.jsonl"), &["--latency-ms", "500"])
         .await
         .unwrap();
-    let (mut first, id) = run(&place, &stub, &goal("first", 30)).await;
+    let (mut first, id) = run(&test_dir, &stub, &goal("first", 30)).await;
     asked(&stub, 1).await;
     first.signal(Signal::INT).unwrap();
-    assert_eq!(first.wait_exit(PATIENCE).await.unwrap().code(), Some(130));
-    let later = place
+    assert_eq!(first.wait_exit(TIMEOUT).await.unwrap().code(), Some(130));
+    let later = test_dir
         .cli(&["run", "hello"])
         .env("OPENAI_BASE_URL", stub.base_url());
     let says =
@@ -204,15 +204,15 @@ async fn a_later_run_names_the_unfinished_tasks_that_go_on_with_it() {
 
 #[tokio::test]
 async fn stop_ends_the_server_of_the_folder() {
-    let place = Place::new();
-    place
+    let test_dir = TestDir::new();
+    test_dir
         .cli(&["stop"])
         .run()
         .await
         .ends(2)
         .says(&["no process has the data folder"]);
-    let mut server = place.server().await;
-    let ran = place
+    let mut server = test_dir.server().await;
+    let ran = test_dir
         .cli(&["dev", "--listen", "127.0.0.1:0"])
         .run()
         .await
@@ -222,7 +222,7 @@ async fn stop_ends_the_server_of_the_folder() {
         &server.http().base(),
         "opspawn stop",
     ]);
-    let ran = place.cli(&["stop", "--json"]).run().await.ends(0).json();
+    let ran = test_dir.cli(&["stop", "--json"]).run().await.ends(0).json();
     assert_eq!(ran["stopped"], true);
-    assert!(server.wait_exit(PATIENCE).await.unwrap().success());
+    assert!(server.wait_exit(TIMEOUT).await.unwrap().success());
 }

@@ -4,8 +4,8 @@ use ops_testkit::{Http, ModelStub};
 use serde_json::{Value, json};
 
 use super::{
-    place::{Place, assert_calm},
     tasks,
+    test_dir::{TestDir, assert_calm},
 };
 
 /// Every field of a version-1 task.
@@ -46,8 +46,8 @@ fn assert_time(value: &Value) {
 
 #[tokio::test]
 async fn the_calls_of_the_first_client() {
-    let place = Place::new();
-    let server = place.server().await;
+    let test_dir = TestDir::new();
+    let server = test_dir.server().await;
     let http = server.http();
     for path in ["/health", "/health/"] {
         assert_eq!(get(http, path, 200).await["status"], "ok");
@@ -113,10 +113,10 @@ async fn the_calls_of_the_first_client() {
 /// input stand beside it, and a provider that there is not is a task that fails.
 #[tokio::test]
 async fn the_requests_of_the_first_live_test() {
-    let place = Place::new();
-    let stub = ModelStub::start(place.join("stub.jsonl"), &[]);
+    let test_dir = TestDir::new();
+    let stub = ModelStub::start(test_dir.join("stub.jsonl"), &[]);
     let stub = stub.await.unwrap();
-    let dev = place.dev().env("OPENAI_BASE_URL", stub.base_url());
+    let dev = test_dir.dev().env("OPENAI_BASE_URL", stub.base_url());
     let server = dev.start().await.unwrap();
     let http = server.http();
     let nowhere = json!({"llm_provider": "non_existent_provider", "llm_model": "error-model"});
@@ -167,8 +167,8 @@ async fn the_requests_of_the_first_live_test() {
 
 #[tokio::test]
 async fn what_is_not_there_or_not_valid() {
-    let place = Place::new();
-    let server = place.server().await;
+    let test_dir = TestDir::new();
+    let server = test_dir.server().await;
     let http = server.http();
     for id in ["task_01a205fd-03ae-7b12-9ce0-5393859ba695", "nonsense"] {
         let problem = get(http, &format!("/api/v1/tasks/{id}"), 404).await;
@@ -191,8 +191,8 @@ async fn what_is_not_there_or_not_valid() {
 
 #[tokio::test]
 async fn the_five_statuses_and_the_finer_states_behind_them() {
-    let place = Place::new();
-    let server = place
+    let test_dir = TestDir::new();
+    let server = test_dir
         .dev()
         .env("OPSPAWN_BACKOFF", "1h")
         .start()

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{place::Place, tasks};
+use super::{tasks, test_dir::TestDir};
 
 fn scripted(goal: &str, script: &str) -> Value {
     json!({"task_type": "agent_run", "input_data": {
@@ -12,7 +12,7 @@ fn scripted(goal: &str, script: &str) -> Value {
     }})
 }
 
-const ASKS: &str = r#"
+const ASKING_AGENT: &str = r#"
 [[turn]]
 calls = [{ tool = "ask_human", arguments = { question = "Which colour?", options = ["red", "blue"] } }]
 [[turn]]
@@ -21,9 +21,9 @@ answer = "You said {{ last }}."
 
 #[tokio::test]
 async fn a_question_waits_through_a_kill_and_is_answered_from_the_command_line() {
-    let place = Place::new();
-    let mut server = place.server().await;
-    let id = tasks::submit(server.http(), &scripted("paint", ASKS)).await;
+    let test_dir = TestDir::new();
+    let mut server = test_dir.server().await;
+    let id = tasks::submit(server.http(), &scripted("paint", ASKING_AGENT)).await;
     let task = tasks::in_state(server.http(), &id, &["waiting"]).await;
     assert_eq!(task["state_detail"]["on"], "signal", "{task:#}");
     assert_eq!(task["state_detail"]["signals"], json!(["human.call_2"]));
@@ -34,10 +34,10 @@ async fn a_question_waits_through_a_kill_and_is_answered_from_the_command_line()
     );
 
     server.sigkill().unwrap();
-    let server = place.server().await;
-    let watch = place.cli(&["task", "watch", &id]).run().await.ends(6);
+    let server = test_dir.server().await;
+    let watch = test_dir.cli(&["task", "watch", &id]).run().await.ends(6);
     assert!(watch.stderr.contains("opspawn task signal"), "{watch:#?}");
-    let open = place
+    let open = test_dir
         .cli(&["task", "questions", "--json"])
         .run()
         .await
@@ -50,16 +50,16 @@ async fn a_question_waits_through_a_kill_and_is_answered_from_the_command_line()
             "question": "Which colour?", "options": ["red", "blue"],
         }])
     );
-    let green = place.cli(&["task", "signal", &id, "green"]).run().await;
+    let green = test_dir.cli(&["task", "signal", &id, "green"]).run().await;
     let green = green.ends(2);
     assert!(green.stderr.contains("`red`, `blue`"), "{green:#?}");
-    place
+    test_dir
         .cli(&["task", "signal", &id, "red"])
         .run()
         .await
         .ends(0);
     assert_eq!(tasks::answer(server.http(), &id).await, "You said red.");
-    place
+    test_dir
         .cli(&["task", "signal", &id, "blue"])
         .run()
         .await
@@ -86,11 +86,11 @@ calls = [
 answer = "{{ result(5) }} | {{ result(6) }} | {{ result(7) | length > 20 }}"
 "#;
 
-/// X11: the folder of a task is a copy of what its log says.
+/// tests/X11: the folder of a task is a copy of what its log says.
 #[tokio::test]
 async fn a_workspace_that_is_lost_is_brought_back_and_the_run_goes_on() {
-    let place = Place::new();
-    let mut server = place.server().await;
+    let test_dir = TestDir::new();
+    let mut server = test_dir.server().await;
     let mut body = scripted("write", WRITES);
     body["input_data"]["files"] = json!({"given.txt": "given"});
     let mut waiting = Vec::new();
@@ -99,7 +99,7 @@ async fn a_workspace_that_is_lost_is_brought_back_and_the_run_goes_on() {
         tasks::in_state(server.http(), &id, &["waiting"]).await;
         waiting.push(id);
     }
-    let workspaces = place.data().join("workspaces");
+    let workspaces = test_dir.data().join("workspaces");
     let large = workspaces.join(&waiting[0]).join("large.txt");
     assert_eq!(std::fs::metadata(large).unwrap().len(), 32_000);
     // One loses a file while the server runs, the other everything while it does not.
@@ -115,7 +115,7 @@ async fn a_workspace_that_is_lost_is_brought_back_and_the_run_goes_on() {
     is_whole(&tasks::answer(server.http(), &waiting[0]).await);
     server.sigkill().unwrap();
     std::fs::remove_dir_all(&workspaces).unwrap();
-    let server = place.server().await;
+    let server = test_dir.server().await;
     answer_question(&server, &waiting[1]).await;
     is_whole(&tasks::answer(server.http(), &waiting[1]).await);
     let large = workspaces.join(&waiting[1]).join("large.txt");
@@ -136,7 +136,7 @@ async fn answer_question(server: &ops_testkit::Opspawn, task: &str) {
         .unwrap();
 }
 
-const FAMILY: &str = r#"
+const PARENT_AGENT: &str = r#"
 [[turn]]
   [[turn.case]]
   when = "'part' in goal"
@@ -158,9 +158,9 @@ answer = "{{ (last | fromjson)[0].output.answer }}; {{ (last | fromjson)[1].outp
 
 #[tokio::test]
 async fn children_work_for_their_parent() {
-    let place = Place::new();
-    let server = place.server().await;
-    let id = tasks::submit(server.http(), &scripted("whole", FAMILY)).await;
+    let test_dir = TestDir::new();
+    let server = test_dir.server().await;
+    let id = tasks::submit(server.http(), &scripted("whole", PARENT_AGENT)).await;
     let answer = tasks::answer(server.http(), &id).await;
     assert_eq!(answer, "part one is 42; part two is 42");
     let path = format!("/api/v1/tasks?parent={id}");
@@ -195,15 +195,15 @@ calls = [{ tool = "await_agents", arguments = { tasks = { "$expr" = "[(result(1)
 
 #[tokio::test]
 async fn a_cancel_reaches_the_children() {
-    let place = Place::new();
-    let server = place.server().await;
+    let test_dir = TestDir::new();
+    let server = test_dir.server().await;
     let http = server.http();
     let id = tasks::submit(http, &scripted("parent", STUCK)).await;
     let parent = tasks::in_state(http, &id, &["waiting"]).await;
     assert_eq!(parent["state_detail"]["on"], "child", "{parent:#}");
     let child = parent["state_detail"]["tasks"][0].as_str().unwrap();
     tasks::in_state(http, child, &["waiting"]).await;
-    place.cli(&["task", "cancel", &id]).run().await.ends(0);
+    test_dir.cli(&["task", "cancel", &id]).run().await.ends(0);
     assert_eq!(tasks::get(http, &id).await["state"], "cancelled");
     assert_eq!(tasks::get(http, child).await["state"], "cancelled");
 }
@@ -222,11 +222,11 @@ repeat_from = 1
 
 #[tokio::test]
 async fn a_paused_task_stands_still_through_a_restart() {
-    let place = Place::new();
-    let mut server = place.server().await;
+    let test_dir = TestDir::new();
+    let mut server = test_dir.server().await;
     let id = tasks::submit(server.http(), &scripted("count", SLOW)).await;
     tasks::in_state(server.http(), &id, &["running"]).await;
-    place.cli(&["task", "pause", &id]).run().await.ends(0);
+    test_dir.cli(&["task", "pause", &id]).run().await.ends(0);
     let paused = tasks::in_state(server.http(), &id, &["paused"]).await;
     assert_eq!(
         (&paused["status"], &paused["paused"]),
@@ -234,11 +234,11 @@ async fn a_paused_task_stands_still_through_a_restart() {
     );
     let before = tasks::steps(server.http(), &id).await.len();
     server.sigkill().unwrap();
-    let server = place.server().await;
+    let server = test_dir.server().await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert_eq!(tasks::get(server.http(), &id).await["state"], "paused");
     assert_eq!(tasks::steps(server.http(), &id).await.len(), before);
-    place.cli(&["task", "resume", &id]).run().await.ends(0);
+    test_dir.cli(&["task", "resume", &id]).run().await.ends(0);
     assert_eq!(tasks::answer(server.http(), &id).await, "done");
 }
 
@@ -254,8 +254,8 @@ answer = "{{ result(1) }} and {{ result(2) }}"
 
 #[tokio::test]
 async fn a_rerun_takes_over_what_came_before_it() {
-    let place = Place::new();
-    let server = place.server().await;
+    let test_dir = TestDir::new();
+    let server = test_dir.server().await;
     let http = server.http();
     let id = tasks::submit(http, &scripted("sums", TWO_SUMS)).await;
     let first = tasks::answer(http, &id).await;
@@ -273,7 +273,7 @@ async fn a_rerun_takes_over_what_came_before_it() {
         r#"{"expression": "40 + 2"}"#,
         "--json",
     ];
-    let again = place
+    let again = test_dir
         .cli(&[&["task", "rerun", &id][..], &edited].concat())
         .run()
         .await
@@ -300,13 +300,13 @@ async fn a_rerun_takes_over_what_came_before_it() {
     assert_eq!(before, after, "the original is as it was");
 
     // From the model call on, everything before it stays.
-    let again = place
+    let again = test_dir
         .cli(&["task", "rerun", &id, "--from-step", "4", "--json"])
         .run()
         .await
         .ends(0);
     assert_eq!(tasks::answer(http, &tasks::id(&again.json())).await, first);
-    let wrong = place
+    let wrong = test_dir
         .cli(&["task", "rerun", &id, "--from-step", "9"])
         .run()
         .await
@@ -323,14 +323,14 @@ answer = "{{ last }}"
 
 #[tokio::test]
 async fn a_refused_call_is_done_again_with_arguments_that_fit() {
-    let place = Place::new();
-    let server = place.server().await;
+    let test_dir = TestDir::new();
+    let server = test_dir.server().await;
     let http = server.http();
     let id = tasks::submit(http, &scripted("sum", REFUSED)).await;
     let first = tasks::answer(http, &id).await;
     assert!(first.contains("expression"), "{first}");
     let input = r#"{"expression": "40 + 2"}"#;
-    let again = place
+    let again = test_dir
         .cli(&[
             "task",
             "rerun",
@@ -359,8 +359,8 @@ answer = "well after all"
 
 #[tokio::test]
 async fn a_dead_letter_goes_on_from_where_it_was_given_up() {
-    let place = Place::new();
-    let tries = place.dev().env("OPSPAWN_MODEL_TRIES", "1");
+    let test_dir = TestDir::new();
+    let tries = test_dir.dev().env("OPSPAWN_MODEL_TRIES", "1");
     let server = tries.start().await.unwrap();
     let http = server.http();
     let mut body = scripted("try", BREAKS);
@@ -372,21 +372,21 @@ async fn a_dead_letter_goes_on_from_where_it_was_given_up() {
         (&json!("failed"), &json!(true)),
         "{dead:#}"
     );
-    let ls = place
+    let ls = test_dir
         .cli(&["dead-letter", "ls", "--json"])
         .run()
         .await
         .ends(0)
         .json();
     assert_eq!(ls["tasks"][0]["task_id"], json!(id));
-    let all = place
+    let all = test_dir
         .cli(&["dead-letter", "redrive", "--all", "--dry-run"])
         .run()
         .await
         .ends(0);
     assert!(all.stdout.contains("would go on"));
     // A resumed run loads its script anew, so the first of them fails once more.
-    let redrive = || place.cli(&["dead-letter", "redrive", "--all", "--json"]);
+    let redrive = || test_dir.cli(&["dead-letter", "redrive", "--all", "--json"]);
     let redriven = redrive().run().await.ends(0).json_lines();
     let again = redriven[0]["task_id"].as_str().unwrap().to_owned();
     assert_eq!(tasks::ended(http, &again).await["dead_letter"], json!(true));
@@ -396,7 +396,7 @@ async fn a_dead_letter_goes_on_from_where_it_was_given_up() {
     let new = redriven[0]["task_id"].as_str().unwrap().to_owned();
     assert_eq!(tasks::answer(http, &new).await, "well after all");
     assert_eq!(tasks::events(http, &new, "tool.called").await.len(), 1);
-    let ls = place
+    let ls = test_dir
         .cli(&["dead-letter", "ls", "--json"])
         .run()
         .await
@@ -407,10 +407,10 @@ async fn a_dead_letter_goes_on_from_where_it_was_given_up() {
 
 #[tokio::test]
 async fn tasks_of_one_key_run_one_after_the_other() {
-    let place = Place::new();
-    let server = place.server().await;
+    let test_dir = TestDir::new();
+    let server = test_dir.server().await;
     let http = server.http();
-    let mut body = scripted("ask", ASKS);
+    let mut body = scripted("ask", ASKING_AGENT);
     body["concurrency_key"] = "customer-7".into();
     let first = tasks::submit(http, &body).await;
     tasks::in_state(http, &first, &["waiting"]).await;
@@ -421,7 +421,7 @@ async fn tasks_of_one_key_run_one_after_the_other() {
         (&blocked["state_detail"], &blocked["status"]),
         (&detail, &json!("pending"))
     );
-    place
+    test_dir
         .cli(&["task", "signal", &first, "blue"])
         .run()
         .await
@@ -456,15 +456,15 @@ answer = "{{ (last | fromjson)[0].status }}"
 
 #[tokio::test]
 async fn a_dead_letter_whose_child_still_ran_goes_on_and_hears_of_it() {
-    let place = Place::new();
-    let tries = place.dev().env("OPSPAWN_MODEL_TRIES", "1");
+    let test_dir = TestDir::new();
+    let tries = test_dir.dev().env("OPSPAWN_MODEL_TRIES", "1");
     let server = tries.start().await.unwrap();
     let http = server.http();
     let mut body = scripted("parent", LEAVES);
     body["retry"] = json!({"max_attempts": 1});
     let id = tasks::submit(http, &body).await;
     assert_eq!(tasks::ended(http, &id).await["dead_letter"], json!(true));
-    let redrive = || place.cli(&["dead-letter", "redrive", "--all", "--json"]);
+    let redrive = || test_dir.cli(&["dead-letter", "redrive", "--all", "--json"]);
     // A resumed run loads its script anew, so the first of them fails once more.
     let redriven = redrive().run().await.ends(0).json_lines();
     let again = redriven[0]["task_id"].as_str().unwrap().to_owned();
@@ -479,10 +479,10 @@ async fn a_dead_letter_whose_child_still_ran_goes_on_and_hears_of_it() {
 
 #[tokio::test]
 async fn many_tasks_are_steered_by_a_filter() {
-    let place = Place::new();
-    let server = place.server().await;
+    let test_dir = TestDir::new();
+    let server = test_dir.server().await;
     let http = server.http();
-    let mut body = scripted("paint", ASKS);
+    let mut body = scripted("paint", ASKING_AGENT);
     let mut ids = Vec::new();
     for team in ["a", "a", "b"] {
         body["labels"] = json!({"team": team});
@@ -490,7 +490,7 @@ async fn many_tasks_are_steered_by_a_filter() {
         tasks::in_state(http, &id, &["waiting"]).await;
         ids.push(id);
     }
-    let cli = |args: &[&str]| place.cli(&[&["task"], args].concat());
+    let cli = |args: &[&str]| test_dir.cli(&[&["task"], args].concat());
     let named = cli(&["cancel", "--label", "team=a", "--dry-run", "--json"]);
     let named = named.run().await.ends(0).json_lines();
     assert_eq!(named.len(), 2, "{named:#?}");

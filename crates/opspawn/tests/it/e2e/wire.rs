@@ -5,13 +5,13 @@ use ops_testkit::{Aimock, Launch, require_aimock};
 use serde_json::{Value, json};
 
 use super::{
-    place::{Place, assert_calm},
     tasks,
+    test_dir::{TestDir, assert_calm},
 };
 
 /// A surface of a provider, as a user chooses it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Surface {
+pub(super) struct WireSurface {
     /// The provider.
     pub(super) provider: &'static str,
     /// A model of it that the model table has a price for, or that reports its cost.
@@ -24,36 +24,36 @@ pub(super) struct Surface {
     prices: (u64, u64),
 }
 
-pub(super) const SURFACES: [Surface; 5] = [
-    Surface {
+pub(super) const SURFACES: [WireSurface; 5] = [
+    WireSurface {
         provider: "openai",
         model: "gpt-4o-mini",
         path: "/v1/chat/completions",
         below: "/v1",
         prices: (150_000, 600_000),
     },
-    Surface {
+    WireSurface {
         provider: "openai",
         model: "gpt-5",
         path: "/v1/responses",
         below: "/v1",
         prices: (1_250_000, 10_000_000),
     },
-    Surface {
+    WireSurface {
         provider: "anthropic",
         model: "claude-opus-5-5",
         path: "/v1/messages",
         below: "",
         prices: (4_000_000, 20_000_000),
     },
-    Surface {
+    WireSurface {
         provider: "google",
         model: "gemini-2.5-flash",
         path: "/v1beta/models/gemini-2.5-flash:",
         below: "",
         prices: (300_000, 2_500_000),
     },
-    Surface {
+    WireSurface {
         provider: "openrouter",
         model: "anthropic/claude-opus-5.5",
         path: "/api/v1/chat/completions",
@@ -62,12 +62,12 @@ pub(super) const SURFACES: [Surface; 5] = [
     },
 ];
 
-impl Surface {
+impl WireSurface {
     /// A server that asks this surface of a mock.
-    pub(super) fn dev(&self, place: &Place, mock: &Aimock, stream: &str) -> Launch {
+    pub(super) fn dev(&self, test_dir: &TestDir, mock: &Aimock, stream: &str) -> Launch {
         let prefix = self.provider.to_ascii_uppercase();
         let base_url = format!("{}{}", mock.http().base(), self.below);
-        place
+        test_dir
             .dev()
             .env("AGENTKIT_LLM_PROVIDER", self.provider)
             .env("AGENTKIT_LLM_MODEL", self.model)
@@ -116,11 +116,11 @@ fn conversation() -> Value {
 }
 
 /// Has the conversation, and checks the task, its file, its steps and what aimock saw.
-async fn converse(surface: Surface, stream: &str) {
+async fn converse(surface: WireSurface, stream: &str) {
     let Some(path) = require_aimock() else { return };
     let mock = Aimock::start(&path, &conversation(), &[]).await.unwrap();
-    let place = Place::new();
-    let server = surface.dev(&place, &mock, stream).start().await.unwrap();
+    let test_dir = TestDir::new();
+    let server = surface.dev(&test_dir, &mock, stream).start().await.unwrap();
     let http = server.http();
 
     let task = tasks::run(http, "Write the product of 19 and 3 to a file").await;
@@ -139,7 +139,7 @@ async fn converse(surface: Surface, stream: &str) {
     let micros = surface.cost(&[(101, 11), (203, 13), (307, 17), (409, 19)]);
     assert_eq!(task["usage"]["cost_usd"], json!(micros as f64 / 1e6));
     let id = tasks::id(&task);
-    let file = place
+    let file = test_dir
         .data()
         .join("workspaces")
         .join(&id)

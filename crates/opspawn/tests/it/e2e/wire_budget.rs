@@ -3,15 +3,15 @@
 use ops_testkit::ModelStub;
 use serde_json::{Value, json};
 
-use super::{place::Place, tasks};
+use super::{tasks, test_dir::TestDir};
 
 /// A task with so many tokens, against an endpoint whose first answer is a fault.
 async fn with_budget(fault: &str, max_tokens: u64) -> Value {
-    let place = Place::new();
-    let stub = ModelStub::start(place.join("stub.jsonl"), &["--faults", fault])
+    let test_dir = TestDir::new();
+    let stub = ModelStub::start(test_dir.join("stub.jsonl"), &["--faults", fault])
         .await
         .unwrap();
-    let server = place
+    let server = test_dir
         .dev()
         .env("OPENAI_BASE_URL", stub.base_url())
         .start()

@@ -7,9 +7,9 @@ use ops_testkit::{Aimock, Http, require_aimock, wait_until};
 use serde_json::{Value, json};
 
 use super::{
-    place::{Place, assert_calm},
     tasks,
-    wire::{SURFACES, Surface},
+    test_dir::{TestDir, assert_calm},
+    wire::{SURFACES, WireSurface},
 };
 
 /// The goals by fault, and whether a try that failed so may have been charged by the provider.
@@ -87,11 +87,11 @@ async fn comes_through(http: &Http, id: &str, charged: bool) {
     );
 }
 
-async fn every_fault(surface: Surface, stream: &str) {
+async fn every_fault(surface: WireSurface, stream: &str) {
     let Some(path) = require_aimock() else { return };
     let mock = Aimock::start(&path, &fixtures(), &[]).await.unwrap();
-    let place = Place::new();
-    let server = surface.dev(&place, &mock, stream).start().await.unwrap();
+    let test_dir = TestDir::new();
+    let server = surface.dev(&test_dir, &mock, stream).start().await.unwrap();
     let http = server.http();
     let cut = [("cut", true), ("late", true)];
     let cut = cut.into_iter().filter(|_| stream == "true");
@@ -126,7 +126,7 @@ async fn every_fault_is_come_through_not_streamed() {
 }
 
 /// When aimock took requests with this goal, in milliseconds since 1970.
-async fn seen_at(surface: &Surface, mock: &Aimock, goal: &str) -> Vec<i64> {
+async fn seen_at(surface: &WireSurface, mock: &Aimock, goal: &str) -> Vec<i64> {
     let journal = surface.seen(mock).await;
     let of_goal = |entry: &&Value| entry["body"]["messages"][0]["content"] == goal;
     let of_goal = journal.iter().filter(of_goal);
@@ -146,10 +146,10 @@ async fn a_task_that_waits_for_its_provider_leaves_its_place_to_another() {
         {"match": {"userMessage": "other"}, "response": {"content": "meanwhile"}},
     ]});
     let mock = Aimock::start(&path, &fixtures, &[]).await.unwrap();
-    let place = Place::new();
+    let test_dir = TestDir::new();
     let surface = &SURFACES[0];
     let server = surface
-        .dev(&place, &mock, "true")
+        .dev(&test_dir, &mock, "true")
         .env("OPSPAWN_CONCURRENCY", "1")
         .start()
         .await

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::story::{Cost, Held, Kill, Story, Told};
+use super::story::{Cost, Held, Kill, Story, StoryReport};
 use crate::provider::{CHAT, completion};
 
 /// The first task id in a body.
@@ -50,7 +50,7 @@ fn is_of_child(body: &str) -> bool {
 }
 
 /// What holds wherever the kill was.
-fn check(told: &Told) {
+fn check(told: &StoryReport) {
     let [parent, child] = &told.tasks[..] else {
         panic!("not one child: {told:#?}");
     };
@@ -77,7 +77,7 @@ async fn a_child_in_the_middle_of_a_call_goes_on() {
         (false, Held::Begun("It is")),
         (false, Held::Silence),
     ] {
-        let kill = Kill::Asked {
+        let kill = Kill::Request {
             of_child: true,
             nth: 1,
             held,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::story::{Cost, Held, Kill, Story, Told};
+use super::story::{Cost, Held, Kill, Story, StoryReport};
 use crate::provider::{CHAT, completion};
 
 /// The request that sums up, from 0.
@@ -44,7 +44,7 @@ fn story(stream: bool) -> Story {
 }
 
 /// What holds wherever the kill was.
-fn check(told: &Told) {
+fn check(told: &StoryReport) {
     let task = &told.tasks[0];
     assert_eq!(task.task["result"]["answer"], "All three are written.");
     let opened = task.events("segment.opened");
@@ -72,7 +72,7 @@ fn once_more() -> Cost {
 async fn a_summary_under_way_is_asked_for_again() {
     for stream in [true, false] {
         for held in [Held::Begun("The first"), Held::Silence] {
-            let kill = Kill::Asked {
+            let kill = Kill::Request {
                 of_child: false,
                 nth: SUMMARY,
                 held,

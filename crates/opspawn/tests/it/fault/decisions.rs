@@ -12,7 +12,7 @@ use super::{
 /// What is decided, in turn.
 const CHOICES: [&str; 3] = ["done", "failed", "retry"];
 
-struct Decision {
+struct ApprovalOutcome {
     said: &'static str,
     /// The step's effects in the ledger before that.
     effects: usize,
@@ -22,7 +22,7 @@ struct Decision {
 #[derive(Default)]
 pub(super) struct Decisions {
     /// By the ledger's key, in order.
-    of: HashMap<String, Vec<Decision>>,
+    of: HashMap<String, Vec<ApprovalOutcome>>,
     /// What is said of each doubt, by task, step and attempt: repeated until it is taken.
     said: HashMap<(String, u64, u64), &'static str>,
 }
@@ -38,7 +38,7 @@ impl Decisions {
             None => {
                 let said = CHOICES[self.said.len() % CHOICES.len()];
                 let effects = world.effects_of(&key).await?;
-                let decision = Decision { said, effects };
+                let decision = ApprovalOutcome { said, effects };
                 self.of.entry(key.clone()).or_default().push(decision);
                 self.said.insert(doubt, said);
                 said

@@ -12,7 +12,7 @@ pub(super) enum Kill {
 }
 
 /// The five places between which a task can be caught, with the crash points in them.
-pub(super) const PLACES: [(&str, &[&str]); 5] = [
+pub(super) const CRASH_POINTS: [(&str, &[&str]); 5] = [
     ("submit", &["submit.before_commit", "submit.after_commit"]),
     ("before intent", &["run.before_intent"]),
     ("intent..effect", &["run.after_intent"]),
@@ -29,7 +29,7 @@ const BESIDE: usize = 8;
 /// All kills, in the order of the seed.
 pub(super) fn deck(luck: &mut Luck) -> Vec<Kill> {
     let mut deck = Vec::new();
-    for (_, points) in PLACES {
+    for (_, points) in CRASH_POINTS {
         for index in 0..EACH {
             let point = points[index % points.len()];
             // A later hit lets other work go on first; terminal events are rare.

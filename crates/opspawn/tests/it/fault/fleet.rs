@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::{
     checks::Seen,
     decisions::Decisions,
+    history::has_ended,
     plan::{Job, Luck},
     world::{World, ask, reconciliation, text},
 };
@@ -245,8 +246,7 @@ impl Fleet {
         let now = clock::monotonic_us();
         let steps: Value = reply.json()?;
         for step in steps["steps"].as_array().context("there are no steps")? {
-            let ended = matches!(step["status"].as_str(), Some("completed" | "failed"));
-            if let (true, Some(number)) = (ended, step["step"].as_u64()) {
+            if let (true, Some(number)) = (has_ended(step), step["step"].as_u64()) {
                 let step = (id.to_owned(), u32::try_from(number)?);
                 self.seen.entry(step).or_insert(now);
             }

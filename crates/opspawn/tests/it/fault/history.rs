@@ -150,7 +150,14 @@ impl History {
                 self.settle(number, event.at_us)?.usage = usage;
             }
             // A further try may follow.
-            "model.failed" => self.steps.entry(number).or_default().open = false,
+            "model.failed" => {
+                let step = self.steps.entry(number).or_default();
+                step.open = false;
+                // The intent is taken back: nobody was asked.
+                if event.data["error"]["code"] == "not_called" {
+                    step.intents.pop();
+                }
+            }
             "tool.completed" | "tool.failed" => {
                 self.settle(number, event.at_us)?;
             }
@@ -203,5 +210,61 @@ impl History {
         step.open = false;
         ensure!(step.ended_us.replace(at_us).is_none(), "two outcomes");
         Ok(step)
+    }
+}
+
+/// Whether a step, as `/steps` shows it, has its outcome: after a failed try of a model call another one may
+/// follow.
+pub(super) fn has_ended(step: &Value) -> bool {
+    match step["status"].as_str() {
+        Some("completed") => true,
+        Some("failed") => step["kind"] != "model",
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn event(seq: u64, kind: &str, data: Value) -> Event {
+        let at_us = 1_000_000;
+        Event {
+            seq,
+            kind: kind.to_owned(),
+            at_us,
+            data,
+        }
+    }
+
+    /// A worker whose lease was over between an intent and its call: the checker took the failed try for the
+    /// outcome, and the call of the next lease for a repetition of it.
+    #[test]
+    fn a_try_that_was_not_made_is_no_outcome_and_no_intent() {
+        let not_called = json!({"step": 1, "error": {"code": "not_called"}});
+        let events = vec![
+            event(1, "task.submitted", json!({})),
+            event(2, "task.leased", json!({"epoch": 1})),
+            event(3, "model.started", json!({"step": 1})),
+            event(4, "model.failed", not_called),
+            event(5, "task.released", json!({})),
+            event(6, "task.leased", json!({"epoch": 2})),
+            event(7, "model.started", json!({"step": 1})),
+        ];
+        let history = fold(events).unwrap();
+        assert_eq!(history.steps[&1].intents, [2]);
+        assert!(history.repeats.is_empty());
+        for (kind, status, ended) in [
+            ("model", "failed", false),
+            ("model", "started", false),
+            ("model", "completed", true),
+            ("tool", "failed", true),
+            ("tool", "completed", true),
+        ] {
+            let step = json!({"kind": kind, "status": status});
+            assert_eq!(has_ended(&step), ended, "{step}");
+        }
     }
 }

@@ -16,7 +16,7 @@ use super::world::until_state;
 const TURNS: u64 = 170;
 /// The call whose outcome is lost.
 const KILLED: u32 = 120;
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Multiplies turn after turn, and answers with the last product.
 fn body() -> Value {
@@ -90,7 +90,7 @@ async fn a_long_run_killed_after_a_snapshot_ends_like_one_that_never_was() {
     let plan = CrashPlan::new("run.after_effect", KILLED, data.join("crashes.log"));
     let mut server = launch.clone().crash(&plan).start().await.unwrap();
     let killed = submit(server.http()).await;
-    server.wait_exit(PATIENCE).await.unwrap();
+    server.wait_exit(TIMEOUT).await.unwrap();
     plan.must_have_fired().unwrap();
 
     let kept = snapshot(&folder, &data.join("copy"), &killed).await;
@@ -102,11 +102,11 @@ async fn a_long_run_killed_after_a_snapshot_ends_like_one_that_never_was() {
     );
 
     let mut server = launch.start().await.unwrap();
-    let ended = until_state(server.http(), &killed, "completed", PATIENCE)
+    let ended = until_state(server.http(), &killed, "completed", TIMEOUT)
         .await
         .unwrap();
     let whole = submit(server.http()).await;
-    let other = until_state(server.http(), &whole, "completed", PATIENCE)
+    let other = until_state(server.http(), &whole, "completed", TIMEOUT)
         .await
         .unwrap();
     assert_eq!(ended["result"], other["result"]);
@@ -139,5 +139,5 @@ async fn a_long_run_killed_after_a_snapshot_ends_like_one_that_never_was() {
         !page["events"].as_array().unwrap().is_empty(),
         "more than 600 events"
     );
-    assert!(server.stop(PATIENCE).await.unwrap().success());
+    assert!(server.stop(TIMEOUT).await.unwrap().success());
 }

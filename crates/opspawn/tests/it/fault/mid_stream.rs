@@ -24,7 +24,7 @@ fn story(wire: Wire, stream: bool) -> Story {
 
 /// The answer is cut in the middle.
 async fn cut(wire: Wire, stream: bool) {
-    let kill = Kill::Asked {
+    let kill = Kill::Request {
         of_child: false,
         nth: 1,
         held: Held::Shown("Grü"),
@@ -78,7 +78,7 @@ async fn a_call_that_had_begun_to_come_is_made_once() {
         (OPENROUTER, "{\"key"),
     ] {
         for stream in [true, false] {
-            let kill = Kill::Asked {
+            let kill = Kill::Request {
                 of_child: false,
                 nth: 0,
                 held: Held::Begun(words),

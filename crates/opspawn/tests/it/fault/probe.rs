@@ -10,13 +10,14 @@ use std::{
 use ops_testkit::{DataDir, Http, Launch, wait_until};
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::AsyncWriteExt as _,
     net::{TcpListener, TcpStream},
     time::Instant,
 };
 
 use super::{
     plan::Luck,
+    wire::{WireRequest, answer, say_placed},
     world::{in_doubt, task},
 };
 
@@ -92,44 +93,14 @@ impl Shop {
     }
 
     async fn serve(self: Arc<Self>, mut stream: TcpStream) -> std::io::Result<()> {
-        let mut bytes = Vec::new();
-        let (head, length) = loop {
-            let mut part = [0; 4096];
-            let read = stream.read(&mut part).await?;
-            if read == 0 {
-                return Ok(());
-            }
-            bytes.extend_from_slice(&part[..read]);
-            if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
-                let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
-                let field = |name: &str| {
-                    let line = head.lines().find_map(|line| line.strip_prefix(name))?;
-                    Some(line.trim().to_owned())
-                };
-                let length = field("content-length:").map_or(0, |text| text.parse().unwrap());
-                if bytes.len() >= end + 4 + length {
-                    break ((head.clone(), field("idempotency-key:")), end + 4);
-                }
-            }
+        let Some(asked) = WireRequest::read(&mut stream).await? else {
+            return Ok(());
         };
-        let (head, key) = head;
-        let mut words = head.split(' ');
-        let (method, path) = (words.next().unwrap(), words.next().unwrap());
-        let answer = |status: u16, body: &str| {
-            let length = body.len();
-            format!(
-                "HTTP/1.1 {status} X\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
-            )
-        };
-        if method == "get" {
-            let key = path.rsplit('/').next().unwrap();
-            let text = match self.has(key) {
-                true => answer(200, "{\"state\":\"placed\"}"),
-                false => answer(404, "none"),
-            };
-            return stream.write_all(text.as_bytes()).await;
+        if let Some(key) = asked.asks_for() {
+            return say_placed(&mut stream, self.has(key)).await;
         }
-        let body: Value = serde_json::from_slice(&bytes[length..]).unwrap();
+        let key = asked.field("idempotency-key:");
+        let body: Value = serde_json::from_slice(&asked.body).unwrap();
         let id = body["id"].as_str().unwrap().to_owned();
         let at = self.take(id, key.expect("a request carries its key"));
         let effect = self.requests.lock().unwrap()[at].effect;
@@ -226,7 +197,7 @@ async fn a_probed_request_is_never_done_twice_and_never_parks() {
         ..Shop::default()
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let place = listener.local_addr().unwrap().to_string();
+    let test_dir = listener.local_addr().unwrap().to_string();
     let serving = tokio::spawn({
         let shop = Arc::clone(&shop);
         async move {
@@ -238,9 +209,9 @@ async fn a_probed_request_is_never_done_twice_and_never_parks() {
     let data = DataDir::new().unwrap();
     let folder = data.join("product");
     std::fs::create_dir(&folder).unwrap();
-    let url = format!("http://{place}");
+    let url = format!("http://{test_dir}");
     let config = format!(
-        "[tools.http]\nallow = [\"{place}\"]\n\n[[tools.http.writes]]\nurl = \"{url}/orders\"\n\
+        "[tools.http]\nallow = [\"{test_dir}\"]\n\n[[tools.http.writes]]\nurl = \"{url}/orders\"\n\
          methods = [\"POST\"]\n[tools.http.writes.probe]\nurl = \"/orders/{{key}}\"\n\
          settle = \"{settle_ms}ms\"\non_not_done = \"rerun\"\nnot_done = {{ status = 404 }}\n\
          done = {{ status = 200, at = \"/state\", is = \"placed\" }}\n"

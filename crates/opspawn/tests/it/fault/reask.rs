@@ -24,7 +24,7 @@ async fn cut(wire: Wire, stream: bool) {
         }),
         is_of_child: |_| false,
     };
-    let kill = Kill::Asked {
+    let kill = Kill::Request {
         of_child: false,
         nth: 3,
         held: Held::Shown("{\"sum\": "),

@@ -14,7 +14,7 @@ use super::{
     world::{World, ask, text},
 };
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 const PATH: &str = "/api/v1/schedules/tick";
 
 async fn get(http: &Http, path: &str) -> Option<Value> {
@@ -30,7 +30,7 @@ async fn runs(http: &Http) -> Option<Vec<Value>> {
 async fn goes_on(server: &Opspawn) {
     let before = runs(server.http()).await.map_or(0, |runs| runs.len());
     let more = || async { (runs(server.http()).await?.len() > before).then_some(()) };
-    wait_until("a further run", PATIENCE, more).await.unwrap();
+    wait_until("a further run", TIMEOUT, more).await.unwrap();
 }
 
 #[tokio::test]
@@ -53,7 +53,7 @@ async fn kills_repeat_no_run_and_lose_none() {
             let plan = CrashPlan::new(point, 1 + round % 2, world.crash_log());
             // It may be dead before it says that it is ready: a run is due at once.
             if let Ok(mut server) = world.launch().crash(&plan).start().await {
-                server.wait_exit(PATIENCE).await.unwrap();
+                server.wait_exit(TIMEOUT).await.unwrap();
             }
             crashes += 1;
             assert_eq!(plan.fired().unwrap().len(), crashes);
@@ -105,7 +105,7 @@ async fn kills_repeat_no_run_and_lose_none() {
         let page = get(&http, "/api/v1/tasks?status=completed&limit=1").await?;
         (page["total"].as_u64()? == ids.len() as u64).then_some(())
     };
-    wait_until("every task to end", PATIENCE, ended)
+    wait_until("every task to end", TIMEOUT, ended)
         .await
         .unwrap();
     println!(
@@ -113,7 +113,7 @@ async fn kills_repeat_no_run_and_lose_none() {
         runs.len(),
         5
     );
-    assert!(server.stop(PATIENCE).await.unwrap().success());
+    assert!(server.stop(TIMEOUT).await.unwrap().success());
 }
 
 /// The second of the day of `2026-11-24T15:00:59.000Z`.

@@ -9,7 +9,9 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 use http::{Method, header};
 use http_body_util::BodyExt as _;
-use ops_testkit::{Answer, Asked, CrashPlan, DataDir, Http, Launch, Ledger, StandIn, wait_until};
+use ops_testkit::{
+    Answer, CrashPlan, DataDir, Http, Launch, Ledger, SeenRequest, StandIn, wait_until,
+};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
@@ -20,7 +22,7 @@ use super::{
 use crate::provider::Wire;
 
 /// Nothing of a story takes longer.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The whole answer to a request: the n-th different one, from 0, of the task or of its child.
 type Script = dyn Fn(usize, &str) -> String + Send + Sync;
@@ -43,7 +45,7 @@ pub(super) struct Story {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kill {
     /// While this request is answered: the n-th, from 0, of the task or of its child.
-    Asked {
+    Request {
         of_child: bool,
         nth: usize,
         held: Held,
@@ -65,15 +67,15 @@ pub(super) enum Held {
 
 /// What became of a task and its children.
 #[derive(Debug)]
-pub(super) struct Told {
-    pub(super) tasks: Vec<TaskTold>,
+pub(super) struct StoryReport {
+    pub(super) tasks: Vec<TaskReport>,
     /// What was done to the world, by key.
     effects: Vec<String>,
 }
 
 /// What became of one task.
 #[derive(Debug)]
-pub(super) struct TaskTold {
+pub(super) struct TaskReport {
     /// How it ended, as REST shows it.
     pub(super) task: Value,
     /// Its steps, as REST shows them.
@@ -95,7 +97,7 @@ pub(super) struct Cost {
 impl Story {
     /// Tells it without a kill and with this one, and compares. What the kill cost, and what became
     /// of the killed one.
-    pub(super) async fn survives(&self, kill: Kill) -> (Cost, Told) {
+    pub(super) async fn survives(&self, kill: Kill) -> (Cost, StoryReport) {
         let both = async {
             let whole = self.tell(None).await?;
             let killed = self.tell(Some(kill)).await?;
@@ -106,7 +108,7 @@ impl Story {
         both.await.with_context(about).unwrap()
     }
 
-    async fn tell(&self, kill: Option<Kill>) -> anyhow::Result<Told> {
+    async fn tell(&self, kill: Option<Kill>) -> anyhow::Result<StoryReport> {
         let data = DataDir::new()?;
         std::fs::create_dir(data.join("product"))?;
         let ledger = Ledger::start(data.join("ledger.log"), &[]).await?;
@@ -132,7 +134,7 @@ impl Story {
                 let id = self.submit(server.http()).await?;
                 (server, id)
             }
-            Some(Kill::Asked { held, .. }) => {
+            Some(Kill::Request { held, .. }) => {
                 let mut server = launch.start().await?;
                 let id = self.submit(server.http()).await?;
                 if let (Held::Shown(words), true) = (held, self.stream) {
@@ -146,13 +148,13 @@ impl Story {
                 let plan = CrashPlan::new(point, hit, data.join("crashes.log"));
                 let mut server = launch.clone().crash(&plan).start().await?;
                 let id = self.submit(server.http()).await?;
-                server.wait_exit(PATIENCE).await?;
+                server.wait_exit(TIMEOUT).await?;
                 ensure!(plan.fired()? == [point], "fired: {:?}", plan.fired()?);
                 (launch.start().await?, id)
             }
         };
         let (http, asked) = (server.http(), stand_in.asked());
-        until_state(http, &id, "completed", PATIENCE)
+        until_state(http, &id, "completed", TIMEOUT)
             .await
             .with_context(|| format!("asked: {asked:#?}"))?;
         ensure!(server.alarms().is_empty(), "{:#?}", server.alarms());
@@ -160,15 +162,15 @@ impl Story {
         let (of_child, own): (Vec<_>, Vec<_>) = asked
             .map(|asked| asked.body)
             .partition(|body| (self.is_of_child)(body));
-        let mut tasks = vec![TaskTold::read(http, &id, own).await?];
+        let mut tasks = vec![TaskReport::read(http, &id, own).await?];
         let list: Value = get(http, &format!("/api/v1/tasks?parent={id}")).await?;
         let children = list["tasks"].as_array().context("no list")?;
         ensure!(children.len() <= 1, "more than one child: {list:#}");
         match children.first() {
             Some(child) => {
                 let child = text(child, "task_id");
-                until_state(http, &child, "completed", PATIENCE).await?;
-                tasks.push(TaskTold::read(http, &child, of_child).await?);
+                until_state(http, &child, "completed", TIMEOUT).await?;
+                tasks.push(TaskReport::read(http, &child, of_child).await?);
             }
             None => ensure!(
                 of_child.is_empty(),
@@ -180,7 +182,7 @@ impl Story {
             ensure!(effect.n == 1, "done twice: {effect:?}");
             effects.push(effect.key);
         }
-        Ok(Told { tasks, effects })
+        Ok(StoryReport { tasks, effects })
     }
 
     async fn submit(&self, http: &Http) -> anyhow::Result<String> {
@@ -203,7 +205,7 @@ struct Provider {
 }
 
 impl Provider {
-    fn answer(&self, asked: &Asked) -> Answer {
+    fn answer(&self, asked: &SeenRequest) -> Answer {
         let is_of_child = (self.story.is_of_child)(&asked.body);
         let at = {
             let mut bodies = self.bodies.lock().unwrap();
@@ -216,7 +218,7 @@ impl Provider {
         };
         let whole = (self.story.script)(at, &asked.body);
         let held = match self.kill {
-            Some(Kill::Asked {
+            Some(Kill::Request {
                 of_child,
                 nth,
                 held,
@@ -244,12 +246,12 @@ impl Provider {
     async fn until_held(&self, stand_in: &StandIn) -> anyhow::Result<()> {
         let is_silent = matches!(
             self.kill,
-            Some(Kill::Asked {
+            Some(Kill::Request {
                 held: Held::Silence,
                 ..
             })
         );
-        wait_until("the request that is held", PATIENCE, || async {
+        wait_until("the request that is held", TIMEOUT, || async {
             let held = self.held.lock().unwrap().clone()?;
             let mut asked = stand_in.asked().into_iter();
             let asked = asked.find(|asked| asked.body == held)?;
@@ -259,7 +261,7 @@ impl Provider {
     }
 }
 
-impl TaskTold {
+impl TaskReport {
     async fn read(http: &Http, id: &str, bodies: Vec<String>) -> anyhow::Result<Self> {
         let task = get(http, &format!("/api/v1/tasks/{id}")).await?;
         let mut steps = get(http, &format!("/api/v1/tasks/{id}/steps?limit=1000")).await?;
@@ -281,7 +283,7 @@ impl TaskTold {
     }
 }
 
-impl Told {
+impl StoryReport {
     /// Holds it against the same without a kill.
     fn against(&self, whole: &Self) -> anyhow::Result<Cost> {
         let mut cost = Cost::default();
@@ -373,6 +375,6 @@ async fn shown(http: &Http, id: &str, words: &str, followed: &Notify) -> anyhow:
         }
         bail!("the stream ended: {}", String::from_utf8_lossy(&bytes))
     };
-    let followed = tokio::time::timeout(PATIENCE, following).await;
+    let followed = tokio::time::timeout(TIMEOUT, following).await;
     followed.context("the words were not shown")?
 }

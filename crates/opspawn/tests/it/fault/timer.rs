@@ -23,6 +23,12 @@ async fn a_wait_for_the_provider_outlives_the_process() {
         .await
         .unwrap();
     assert_eq!(waiting["state_detail"]["on"], "timer", "{waiting}");
+    let why = &waiting["state_detail"]["error"];
+    assert!(
+        why["message"].as_str().is_some_and(|why| !why.is_empty()),
+        "{waiting}"
+    );
+    assert!(why["code"].is_string(), "{waiting}");
     server.sigkill().unwrap();
 
     // Dead for a part of the wait, and started again before it is over.

@@ -7,8 +7,8 @@ use serde_json::{Map, Value, value::RawValue};
 use crate::{
     event::{FinishReason, Usage},
     model::client::{
+        builder::{AnswerBuilder, Call, Counted, Decode, DecodeError},
         classify::{self, End},
-        draft::{Call, Counted, Decode, Draft, Trouble},
         fields::{self, Fields},
         report::Report,
         text::{Joined, Text},
@@ -37,10 +37,14 @@ enum Detail {
 }
 
 impl Decode for Decoder {
-    fn take(&mut self, document: &Fields<'_>, draft: &mut Draft<'_>) -> Result<(), Trouble> {
-        draft.named(document.word("model"), document.word("id"));
+    fn take(
+        &mut self,
+        document: &Fields<'_>,
+        builder: &mut AnswerBuilder<'_>,
+    ) -> Result<(), DecodeError> {
+        builder.named(document.word("model"), document.word("id"));
         if let Some(counted) = document.object("usage").and_then(|usage| counted(&usage)) {
-            draft.usage = Some(counted);
+            builder.usage = Some(counted);
         }
         for choice in document.objects("choices") {
             if choice.number("index").unwrap_or(0) != 0 {
@@ -50,17 +54,17 @@ impl Decode for Decoder {
             if let Some(error) = choice.some("error") {
                 return Err(Report::of(error).into());
             }
-            draft.answered = true;
+            builder.answered = true;
             let reason = choice.word("finish_reason");
             let end = reason.as_deref().and_then(classify::end);
             let delta = choice.object("delta");
             if let Some(delta) = &delta {
-                draft.in_pieces = true;
-                self.delta(delta, draft);
+                builder.in_pieces = true;
+                self.delta(delta, builder);
             }
             if let Some(message) = choice.object("message") {
                 let is_alone = delta.is_none();
-                self.message(&message, is_alone, end.is_some(), draft);
+                self.message(&message, is_alone, end.is_some(), builder);
             }
             let Some(end) = end else {
                 continue;
@@ -68,34 +72,36 @@ impl Decode for Decoder {
             match end {
                 End::Whole => {}
                 End::Cut(FinishReason::ContentFilter) => {
-                    draft.finish = Some(FinishReason::ContentFilter);
+                    builder.finish = Some(FinishReason::ContentFilter);
                 }
                 End::Cut(reason) => {
-                    draft.finish.get_or_insert(reason);
+                    builder.finish.get_or_insert(reason);
                 }
-                End::BrokenOff if !draft.has_said() => {}
-                End::BrokenOff => return Err(Trouble::Malformed("was broken off by its provider")),
+                End::BrokenOff if !builder.has_content() => {}
+                End::BrokenOff => {
+                    return Err(DecodeError::Malformed("was broken off by its provider"));
+                }
                 End::Failed => return Err(Report::default().into()),
             }
-            draft.complete = true;
+            builder.complete = true;
         }
         Ok(())
     }
 
-    fn done(&mut self, draft: &mut Draft<'_>) {
-        draft.complete = true;
+    fn done(&mut self, builder: &mut AnswerBuilder<'_>) {
+        builder.complete = true;
     }
 
     /// A list of details alone, or an object of all that has to come back.
-    fn parts(&mut self, draft: &Draft<'_>) -> Option<String> {
+    fn parts(&mut self, builder: &AnswerBuilder<'_>) -> Option<String> {
         let details: Vec<String> = self.details.iter().map(Detail::text).collect();
         let details = (!details.is_empty()).then(|| format!("[{}]", details.join(",")));
-        let extras = draft.calls.iter().map(|call| match &call.extra {
+        let extras = builder.calls.iter().map(|call| match &call.extra {
             Some(extra) => extra.get(),
             None => "null",
         });
         let extras: Vec<&str> = extras.collect();
-        let has_extras = draft.calls.iter().any(|call| call.extra.is_some());
+        let has_extras = builder.calls.iter().any(|call| call.extra.is_some());
         if self.thoughts.is_none() && !has_extras {
             return details;
         }
@@ -113,16 +119,16 @@ impl Decode for Decoder {
 }
 
 impl Decoder {
-    fn delta(&mut self, delta: &Fields<'_>, draft: &mut Draft<'_>) {
+    fn delta(&mut self, delta: &Fields<'_>, builder: &mut AnswerBuilder<'_>) {
         for text in &texts(delta) {
             self.has_deltas |= !text.is_empty();
-            draft.say(text);
+            builder.push_text(text);
         }
-        self.reasoning(delta, draft);
+        self.reasoning(delta, builder);
         for piece in delta.objects("tool_calls") {
-            call(&piece, &mut draft.calls);
+            call(&piece, &mut builder.calls);
         }
-        self.old_call(delta, draft);
+        self.old_call(delta, builder);
     }
 
     /// Takes a `message`: a whole answer, a repetition of the pieces before it, or, from some servers, a
@@ -132,7 +138,7 @@ impl Decoder {
         message: &Fields<'_>,
         is_alone: bool,
         is_last: bool,
-        draft: &mut Draft<'_>,
+        builder: &mut AnswerBuilder<'_>,
     ) {
         let mut joined = Joined::default();
         for piece in &texts(message) {
@@ -140,28 +146,28 @@ impl Decoder {
         }
         let text = joined.finish();
         let is_piece = is_alone && !is_last;
-        let rest = text.strip_prefix(draft.text()).filter(|_| !is_piece);
+        let rest = text.strip_prefix(builder.text()).filter(|_| !is_piece);
         let new = match rest {
             Some(rest) => rest,
             // The pieces had this text already.
             None if self.has_deltas => "",
             None => &text,
         };
-        draft.say(&Text::from(new));
-        self.reasoning(message, draft);
-        if is_alone || draft.calls.is_empty() {
+        builder.push_text(&Text::from(new));
+        self.reasoning(message, builder);
+        if is_alone || builder.calls.is_empty() {
             for piece in message.objects("tool_calls") {
-                whole_call(&piece, &mut draft.calls);
+                whole_call(&piece, &mut builder.calls);
             }
-            self.old_call(message, draft);
+            self.old_call(message, builder);
         }
     }
 
     /// Takes refusals and reasoning.
-    fn reasoning(&mut self, part: &Fields<'_>, draft: &mut Draft<'_>) {
+    fn reasoning(&mut self, part: &Fields<'_>, builder: &mut AnswerBuilder<'_>) {
         if let Some(refusal) = part.text("refusal").filter(|refusal| !refusal.is_empty()) {
-            draft.finish = Some(FinishReason::ContentFilter);
-            draft.say(&refusal);
+            builder.finish = Some(FinishReason::ContentFilter);
+            builder.push_text(&refusal);
         }
         if let Some(thoughts) = part.text("reasoning_content") {
             self.thoughts.get_or_insert_default().push(&thoughts);
@@ -172,8 +178,11 @@ impl Decoder {
     }
 
     /// Takes `function_call`, the form before `tool_calls`.
-    fn old_call(&mut self, part: &Fields<'_>, draft: &mut Draft<'_>) {
-        let is_only = draft.calls.iter().all(|call| call.index == Some(OLD_FORM));
+    fn old_call(&mut self, part: &Fields<'_>, builder: &mut AnswerBuilder<'_>) {
+        let is_only = builder
+            .calls
+            .iter()
+            .all(|call| call.index == Some(OLD_FORM));
         let Some(function) = part.object("function_call").filter(|_| is_only) else {
             return;
         };
@@ -184,8 +193,8 @@ impl Decoder {
             arguments: function.json_text("arguments"),
             extra: None,
         };
-        if !piece.name.is_empty() || !draft.calls.is_empty() {
-            piece.add(&mut draft.calls);
+        if !piece.name.is_empty() || !builder.calls.is_empty() {
+            piece.add(&mut builder.calls);
         }
     }
 

@@ -41,20 +41,21 @@ pub(in crate::model::client) fn body(outgoing: &Outgoing<'_>) -> Vec<u8> {
         true => request.max_output_tokens,
         false => None,
     };
+    let tools = outgoing.tools();
     bytes(&Body {
         model: &outgoing.config.model,
         messages: turns
             .iter()
             .map(|turn| WireMessage::of(turn, thoughts))
             .collect(),
-        tools: outgoing.tools().map(|tools| {
+        tools: tools.as_deref().map(|tools| {
             List(move || {
                 tools.iter().map(|tool| Tool {
                     r#type: "function",
                     function: Definition {
-                        name: &tool.name,
-                        description: &tool.description,
-                        parameters: &tool.input_schema,
+                        name: tool.name,
+                        description: tool.description,
+                        parameters: &tool.schema,
                     },
                 })
             })
@@ -235,11 +236,11 @@ enum Content<'a> {
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Part<'a> {
     Text { text: &'a str },
-    ImageUrl { image_url: Place<'a> },
+    ImageUrl { image_url: ImageReference<'a> },
 }
 
 #[derive(Serialize)]
-struct Place<'a> {
+struct ImageReference<'a> {
     url: ImageUrl<'a>,
 }
 
@@ -249,7 +250,7 @@ impl<'a> Content<'a> {
             return Self::Text(text);
         }
         let images = images.iter().map(|image| Part::ImageUrl {
-            image_url: Place {
+            image_url: ImageReference {
                 url: ImageUrl(image),
             },
         });

@@ -5,8 +5,8 @@ use serde_json::{Value, value::RawValue};
 use crate::{
     event::Usage,
     model::client::{
+        builder::{AnswerBuilder, Call, Counted, Decode, DecodeError},
         classify::{self, End},
-        draft::{Call, Counted, Decode, Draft, Trouble},
         fields::{self, Fields},
         report::Report,
         text::Joined,
@@ -28,10 +28,14 @@ enum Piece {
 }
 
 impl Decode for Decoder {
-    fn take(&mut self, document: &Fields<'_>, draft: &mut Draft<'_>) -> Result<(), Trouble> {
-        draft.named(document.word("modelVersion"), document.word("responseId"));
+    fn take(
+        &mut self,
+        document: &Fields<'_>,
+        builder: &mut AnswerBuilder<'_>,
+    ) -> Result<(), DecodeError> {
+        builder.named(document.word("modelVersion"), document.word("responseId"));
         if let Some(counts) = document.object("usageMetadata") {
-            draft.usage = Some(counted(&counts));
+            builder.usage = Some(counted(&counts));
         }
         let feedback = document.object("promptFeedback").unwrap_or_default();
         if let Some(reason) = feedback.word("blockReason") {
@@ -41,42 +45,42 @@ impl Decode for Decoder {
             if candidate.number("index").unwrap_or(0) != 0 {
                 continue;
             }
-            draft.answered = true;
+            builder.answered = true;
             let content = candidate.object("content").unwrap_or_default();
             for part in content.list("parts") {
-                self.part(part, draft)?;
+                self.part(part, builder)?;
             }
             let reason = candidate.word("finishReason");
             match reason.as_deref().and_then(classify::end) {
                 None => continue,
                 // Of a malformed call nothing is left but an empty answer, and the model is told so.
-                Some(End::Whole) => draft.finish = None,
-                Some(End::BrokenOff) if !draft.has_said() => draft.finish = None,
+                Some(End::Whole) => builder.finish = None,
+                Some(End::BrokenOff) if !builder.has_content() => builder.finish = None,
                 Some(End::BrokenOff) => {
-                    return Err(Trouble::Malformed("was broken off by its provider"));
+                    return Err(DecodeError::Malformed("was broken off by its provider"));
                 }
-                Some(End::Cut(reason)) => draft.finish = Some(reason),
+                Some(End::Cut(reason)) => builder.finish = Some(reason),
                 Some(End::Failed) => return Err(Report::default().into()),
             }
-            draft.complete = true;
+            builder.complete = true;
         }
         Ok(())
     }
 
-    fn parts(&mut self, _: &Draft<'_>) -> Option<String> {
+    fn parts(&mut self, _: &AnswerBuilder<'_>) -> Option<String> {
         let parts: Vec<String> = self.parts.iter().map(Piece::json).collect();
         (!parts.is_empty()).then(|| format!("[{}]", parts.join(",")))
     }
 }
 
 impl Decoder {
-    fn part(&mut self, raw: &RawValue, draft: &mut Draft<'_>) -> Result<(), Trouble> {
+    fn part(&mut self, raw: &RawValue, builder: &mut AnswerBuilder<'_>) -> Result<(), DecodeError> {
         let Some(part) = Fields::of(raw) else {
             return Ok(());
         };
         if let Some(function) = part.object("functionCall") {
             if function.some("willContinue").is_some() || function.some("partialArgs").is_some() {
-                return Err(Trouble::Malformed(
+                return Err(DecodeError::Malformed(
                     "has the arguments of a call in pieces, which were not asked for",
                 ));
             }
@@ -92,14 +96,14 @@ impl Decoder {
             let is_again = |before: &Call| {
                 (&before.id, &before.name) == (&call.id, &call.name) && read(before) == read(&call)
             };
-            if !call.id.is_empty() && draft.calls.iter().any(is_again) {
+            if !call.id.is_empty() && builder.calls.iter().any(is_again) {
                 return Ok(());
             }
-            draft.calls.push(call);
+            builder.calls.push(call);
         } else if let Some(text) = part.text("text")
             && !part.is_set("thought")
         {
-            draft.say(&text);
+            builder.push_text(&text);
             if part.names().all(|name| matches!(name, "text" | "thought")) {
                 // Plain words that follow each other are one part; none are no part.
                 match self.parts.last_mut() {

@@ -49,6 +49,7 @@ pub(in crate::model::client) fn body(outgoing: &Outgoing<'_>) -> Vec<u8> {
         response_mime_type: schema.map(|_| "application/json"),
         response_json_schema: schema.map(|schema| &schema.schema),
     };
+    let tools = outgoing.tools();
     bytes(&Body {
         system_instruction: Some(Content {
             role: None,
@@ -56,18 +57,18 @@ pub(in crate::model::client) fn body(outgoing: &Outgoing<'_>) -> Vec<u8> {
         })
         .filter(|content| !content.parts.is_empty()),
         contents: contents(outgoing),
-        tools: outgoing.tools().map(|tools| {
+        tools: tools.as_deref().map(|tools| {
             [Tools {
                 function_declarations: List(move || {
                     tools.iter().map(|tool| Declaration {
-                        name: &tool.name,
-                        description: &tool.description,
-                        parameters_json_schema: &tool.input_schema,
+                        name: tool.name,
+                        description: tool.description,
+                        parameters_json_schema: &tool.schema,
                     })
                 }),
             }]
         }),
-        generation_config: Some(config).filter(GenerationConfig::says_something),
+        generation_config: Some(config).filter(GenerationConfig::has_content),
     })
 }
 
@@ -111,7 +112,7 @@ struct GenerationConfig<'a> {
 }
 
 impl GenerationConfig<'_> {
-    fn says_something(&self) -> bool {
+    fn has_content(&self) -> bool {
         self.max_output_tokens.is_some()
             || self.temperature.is_some()
             || self.response_json_schema.is_some()

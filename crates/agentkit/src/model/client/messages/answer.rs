@@ -8,8 +8,8 @@ use crate::{
     event::{FinishReason, Usage},
     model::client::{
         arguments,
+        builder::{AnswerBuilder, Call, Counted, Decode, DecodeError},
         classify::{self, End},
-        draft::{Call, Counted, Decode, Draft, Trouble},
         fields::{self, Fields},
         report::Report,
         text::{Joined, Text},
@@ -56,31 +56,35 @@ struct Counts {
 }
 
 impl Decode for Decoder {
-    fn take(&mut self, event: &Fields<'_>, draft: &mut Draft<'_>) -> Result<(), Trouble> {
+    fn take(
+        &mut self,
+        event: &Fields<'_>,
+        builder: &mut AnswerBuilder<'_>,
+    ) -> Result<(), DecodeError> {
         let kind = event.word("type");
-        draft.in_pieces |= kind.as_deref().is_some_and(|kind| kind != "message");
+        builder.in_pieces |= kind.as_deref().is_some_and(|kind| kind != "message");
         match kind.as_deref() {
-            Some("message") => self.message(event, draft)?,
+            Some("message") => self.message(event, builder)?,
             Some("message_start") => {
                 let message = event.object("message").unwrap_or_default();
                 let id = message.word("id").map(Cow::into_owned);
                 // A gateway that tries again behind our back says everything a second time.
                 if !self.blocks.is_empty() && id.is_some() && id != self.message {
-                    return Err(Trouble::Malformed("began a second time"));
+                    return Err(DecodeError::Malformed("began a second time"));
                 }
                 self.message = id;
-                draft.named(message.word("model"), message.word("id"));
-                self.counts.add(message.object("usage"), draft);
+                builder.named(message.word("model"), message.word("id"));
+                self.counts.add(message.object("usage"), builder);
             }
             Some("content_block_start") => {
-                draft.answered = true;
+                builder.answered = true;
                 if let Some(block) = event.raw("content_block") {
-                    self.start(event.number("index"), block, draft);
+                    self.start(event.number("index"), block, builder);
                 }
             }
             Some("content_block_delta") => {
                 if let Some(delta) = event.object("delta") {
-                    self.delta(event.number("index"), &delta, draft)?;
+                    self.delta(event.number("index"), &delta, builder)?;
                 }
             }
             Some("content_block_stop") => {
@@ -95,26 +99,26 @@ impl Decode for Decoder {
             }
             Some("message_delta") => {
                 // An answer without any block is an answer too.
-                draft.answered = true;
-                self.counts.add(event.object("usage"), draft);
+                builder.answered = true;
+                self.counts.add(event.object("usage"), builder);
                 let delta = event.object("delta").unwrap_or_default();
-                stopped(&delta, draft)?;
+                stopped(&delta, builder)?;
             }
             Some("message_stop") => {
-                draft.complete = true;
-                draft.done = true;
+                builder.complete = true;
+                builder.done = true;
             }
             // Some gateways leave the type out.
-            None if event.raw("content").is_some() => self.message(event, draft)?,
+            None if event.raw("content").is_some() => self.message(event, builder)?,
             // `ping`, and what newer releases add.
             Some(_) | None => {}
         }
         Ok(())
     }
 
-    fn finish(&mut self, draft: &mut Draft<'_>) -> Result<(), Trouble> {
+    fn finish(&mut self, builder: &mut AnswerBuilder<'_>) -> Result<(), DecodeError> {
         self.blocks.sort_by_key(|block| block.index);
-        let is_cut = draft.finish == Some(FinishReason::Length);
+        let is_cut = builder.finish == Some(FinishReason::Length);
         let last = self.blocks.len().saturating_sub(1);
         for (index, block) in self.blocks.iter().enumerate() {
             if block.kind != "tool_use" {
@@ -125,7 +129,7 @@ impl Decode for Decoder {
             if is_cut && index == last && block.input.is_empty() {
                 call.arguments = Joined::default();
             }
-            draft.calls.push(call);
+            builder.calls.push(call);
         }
         // Thoughts that were cut off have no signature, and are refused without one.
         if is_cut
@@ -138,7 +142,7 @@ impl Decode for Decoder {
         Ok(())
     }
 
-    fn parts(&mut self, _: &Draft<'_>) -> Option<String> {
+    fn parts(&mut self, _: &AnswerBuilder<'_>) -> Option<String> {
         self.opaque.then(|| match &self.whole {
             Some(content) => content.get().to_owned(),
             None => {
@@ -151,20 +155,24 @@ impl Decode for Decoder {
 
 impl Decoder {
     /// A whole message.
-    fn message(&mut self, message: &Fields<'_>, draft: &mut Draft<'_>) -> Result<(), Trouble> {
+    fn message(
+        &mut self,
+        message: &Fields<'_>,
+        builder: &mut AnswerBuilder<'_>,
+    ) -> Result<(), DecodeError> {
         let Some(content) = message.raw("content") else {
             return Ok(());
         };
-        draft.named(message.word("model"), message.word("id"));
-        self.counts.add(message.object("usage"), draft);
+        builder.named(message.word("model"), message.word("id"));
+        self.counts.add(message.object("usage"), builder);
         if let Some(text) = Text::read(content.get()) {
-            draft.say(&text);
+            builder.push_text(&text);
         }
         for block in fields::items(content).into_iter().filter_map(Fields::of) {
             match block.word("type").as_deref() {
                 Some("text") => {
                     if let Some(text) = block.text("text") {
-                        draft.say(&text);
+                        builder.push_text(&text);
                     }
                 }
                 Some("tool_use") => {
@@ -176,19 +184,19 @@ impl Decoder {
                     if let Some(input) = block.json_text("input") {
                         call.arguments.push(&input);
                     }
-                    draft.calls.push(call);
+                    builder.calls.push(call);
                 }
                 Some(_) | None => self.opaque = true,
             }
         }
         self.whole = Some(fields::kept(content));
-        stopped(message, draft)?;
-        draft.answered = true;
-        draft.complete = true;
+        stopped(message, builder)?;
+        builder.answered = true;
+        builder.complete = true;
         Ok(())
     }
 
-    fn start(&mut self, index: Option<u64>, raw: &RawValue, draft: &mut Draft<'_>) {
+    fn start(&mut self, index: Option<u64>, raw: &RawValue, builder: &mut AnswerBuilder<'_>) {
         let begun = Fields::of(raw).unwrap_or_default();
         let kind = begun.word("type").unwrap_or_default().into_owned();
         let text = |name: &str| begun.text(name).unwrap_or_else(|| "".into());
@@ -210,7 +218,7 @@ impl Decoder {
         block.thinking.push(&text("thinking"));
         block.signature.push(&text("signature"));
         match &*block.kind {
-            "text" => draft.say(&text("text")),
+            "text" => builder.push_text(&text("text")),
             "tool_use" => {}
             _ => self.opaque = true,
         }
@@ -221,8 +229,8 @@ impl Decoder {
         &mut self,
         index: Option<u64>,
         delta: &Fields<'_>,
-        draft: &mut Draft<'_>,
-    ) -> Result<(), Trouble> {
+        builder: &mut AnswerBuilder<'_>,
+    ) -> Result<(), DecodeError> {
         let (text, thinking) = (delta.text("text"), delta.text("thinking"));
         let input = delta
             .json_text("partial_json")
@@ -238,13 +246,15 @@ impl Decoder {
             Some(slot) => slot,
             // Words can do without their beginning, a call cannot.
             None if input.is_some() => {
-                return Err(Trouble::Malformed("continues a block that did not begin"));
+                return Err(DecodeError::Malformed(
+                    "continues a block that did not begin",
+                ));
             }
             None if text.is_some() || thinking.is_some() => {
                 let kind = if text.is_some() { "text" } else { "thinking" };
                 let begun = fields::raw(&serde_json::json!({ "type": kind }));
-                draft.answered = true;
-                self.start(index, &begun, draft);
+                builder.answered = true;
+                self.start(index, &begun, builder);
                 self.blocks.len() - 1
             }
             None => return Ok(()),
@@ -252,7 +262,7 @@ impl Decoder {
         let block = &mut self.blocks[slot];
         if let Some(text) = text {
             block.text.push(&text);
-            draft.say(&text);
+            builder.push_text(&text);
         }
         if let Some(thinking) = thinking {
             block.thinking.push(&thinking);
@@ -313,23 +323,23 @@ impl Block {
 
 /// Takes the reason why the model stopped. With it the answer is whole: what may follow is `[DONE]`,
 /// which some gateways send in place of `message_stop`.
-fn stopped(fields: &Fields<'_>, draft: &mut Draft<'_>) -> Result<(), Trouble> {
+fn stopped(fields: &Fields<'_>, builder: &mut AnswerBuilder<'_>) -> Result<(), DecodeError> {
     let reason = fields.word("stop_reason");
     let Some(end) = reason.as_deref().and_then(classify::end) else {
         return Ok(());
     };
     match end {
         End::Whole => {}
-        End::Cut(reason) => draft.finish = Some(reason),
-        End::BrokenOff => return Err(Trouble::Malformed("was broken off by its provider")),
+        End::Cut(reason) => builder.finish = Some(reason),
+        End::BrokenOff => return Err(DecodeError::Malformed("was broken off by its provider")),
         End::Failed => return Err(Report::default().into()),
     }
-    draft.complete = true;
+    builder.complete = true;
     Ok(())
 }
 
 impl Counts {
-    fn add(&mut self, usage: Option<Fields<'_>>, draft: &mut Draft<'_>) {
+    fn add(&mut self, usage: Option<Fields<'_>>, builder: &mut AnswerBuilder<'_>) {
         let Some(usage) = usage else {
             return;
         };
@@ -343,7 +353,7 @@ impl Counts {
                 .or(self.cache_creation),
             thinking: details.number("thinking_tokens").or(self.thinking),
         };
-        draft.usage = Some(self.counted());
+        builder.usage = Some(self.counted());
     }
 
     /// The prompt's count leaves out what was read from the cache or written to it.

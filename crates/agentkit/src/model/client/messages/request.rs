@@ -25,6 +25,7 @@ pub(in crate::model::client) fn body(outgoing: &Outgoing<'_>) -> Vec<u8> {
         .instructions()
         .map(|text| Block::Ours(Written::Text { text }))
         .collect();
+    let tools = outgoing.tools();
     bytes(&Body {
         model: &outgoing.config.model,
         max_tokens: outgoing.answer_limit(MAX_TOKENS),
@@ -34,12 +35,12 @@ pub(in crate::model::client) fn body(outgoing: &Outgoing<'_>) -> Vec<u8> {
         },
         system: Some(system).filter(|system| !system.is_empty()),
         messages: turns(outgoing),
-        tools: outgoing.tools().map(|tools| {
+        tools: tools.as_deref().map(|tools| {
             List(move || {
                 tools.iter().map(|tool| Tool {
-                    name: &tool.name,
-                    description: &tool.description,
-                    input_schema: &tool.input_schema,
+                    name: tool.name,
+                    description: tool.description,
+                    input_schema: &tool.schema,
                 })
             })
         }),

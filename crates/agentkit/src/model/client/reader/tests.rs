@@ -5,30 +5,30 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::{
     NoDeltas,
-    client::{Config, Provider, Surface},
+    client::{ApiSurface, Config, Provider},
 };
 
-const SURFACES: [Surface; 4] = [
-    Surface::Chat,
-    Surface::Responses,
-    Surface::Messages,
-    Surface::GenerateContent,
+const SURFACES: [ApiSurface; 4] = [
+    ApiSurface::Chat,
+    ApiSurface::Responses,
+    ApiSurface::Messages,
+    ApiSurface::GenerateContent,
 ];
 
-fn read(surface: Surface, parts: &[&[u8]]) -> String {
+fn read(surface: ApiSurface, parts: &[&[u8]]) -> String {
     let request = Request::default();
     let mut reader = Reader::new(surface.decoder(), &NoDeltas, &request);
     for part in parts {
-        if let Err(trouble) = reader.push(part) {
-            return format!("{trouble:?}");
+        if let Err(decode_error) = reader.push(part) {
+            return format!("{decode_error:?}");
         }
     }
     match reader.finish() {
-        Ok(draft) => {
+        Ok(builder) => {
             let config = Config::new(Provider::OpenAi, "m");
-            format!("{:?}", draft.response(100, &config, None))
+            format!("{:?}", builder.response(100, &config, None))
         }
-        Err(trouble) => format!("{trouble:?}"),
+        Err(decode_error) => format!("{decode_error:?}"),
     }
 }
 

@@ -12,8 +12,8 @@ use serde_json::{Value, json, value::RawValue};
 use crate::{
     event::{FinishReason, Usage},
     model::client::{
+        builder::{AnswerBuilder, Call, Counted, Decode, DecodeError},
         classify::{self, End},
-        draft::{Call, Counted, Decode, Draft, Trouble},
         fields::{self, Fields},
         report::Report,
         text::{Joined, Text},
@@ -62,33 +62,37 @@ struct Numbers {
 }
 
 impl Decode for Decoder {
-    fn take(&mut self, event: &Fields<'_>, draft: &mut Draft<'_>) -> Result<(), Trouble> {
+    fn take(
+        &mut self,
+        event: &Fields<'_>,
+        builder: &mut AnswerBuilder<'_>,
+    ) -> Result<(), DecodeError> {
         let kind = event.word("type");
         let kind = kind.as_deref();
-        draft.in_pieces |= kind.is_some();
+        builder.in_pieces |= kind.is_some();
         if kind.is_some() && self.numbers.repeats(event) {
             return Ok(());
         }
         match kind {
-            None => return self.response(event, None, draft),
+            None => return self.response(event, None, builder),
             Some(kind @ ("response.output_text.delta" | "response.refusal.delta")) => {
-                withheld(kind, draft);
+                withheld(kind, builder);
                 if let Some(piece) = event.text("delta") {
-                    self.piece(event, &piece, draft);
+                    self.piece(event, &piece, builder);
                 }
             }
             Some(kind @ ("response.output_text.done" | "response.refusal.done")) => {
-                withheld(kind, draft);
+                withheld(kind, builder);
                 let whole = event.text("text").or_else(|| event.text("refusal"));
-                self.part(event, whole, draft);
+                self.part(event, whole, builder);
             }
             Some("response.content_part.done") => {
                 let part = event.object("part").unwrap_or_default();
                 if part.raw("refusal").is_some() {
-                    draft.finish = Some(FinishReason::ContentFilter);
+                    builder.finish = Some(FinishReason::ContentFilter);
                 }
                 let whole = part.text("text").or_else(|| part.text("refusal"));
-                self.part(event, whole, draft);
+                self.part(event, whole, builder);
             }
             Some("response.function_call_arguments.delta") => {
                 if let Some(piece) = event.json_text("delta") {
@@ -105,38 +109,38 @@ impl Decode for Decoder {
                 if let Some(raw) = event.raw("item") {
                     let is_whole = kind.ends_with("done");
                     let slot = self.slot(raw, event.number("output_index"), is_whole);
-                    self.fill(slot, raw, is_whole, draft);
+                    self.fill(slot, raw, is_whole, builder);
                 }
             }
             Some("response.created" | "response.in_progress") => {
                 let response = event.object("response").unwrap_or_default();
-                draft.named(response.word("model"), response.word("id"));
+                builder.named(response.word("model"), response.word("id"));
             }
             Some(kind @ ("response.completed" | "response.incomplete" | "response.failed")) => {
                 let response = event.object("response").unwrap_or_default();
                 let status = kind.strip_prefix("response.").unwrap_or_default();
-                return self.response(&response, Some(status), draft);
+                return self.response(&response, Some(status), builder);
             }
             // Reasoning summaries, and events of newer releases.
             Some(_) => {}
         }
-        draft.answered |= !self.items.is_empty();
+        builder.answered |= !self.items.is_empty();
         Ok(())
     }
 
-    fn finish(&mut self, draft: &mut Draft<'_>) -> Result<(), Trouble> {
+    fn finish(&mut self, builder: &mut AnswerBuilder<'_>) -> Result<(), DecodeError> {
         if self.items.iter().all(|item| item.index.is_some()) {
             self.items.sort_by_key(|item| item.index);
         }
         for item in self.items.iter().filter(|item| item.kind == Kind::Call) {
             let Some(raw) = &item.raw else {
-                return Err(Trouble::Malformed(
+                return Err(DecodeError::Malformed(
                     "has arguments for a call without a name",
                 ));
             };
             let fields = Fields::of(raw).unwrap_or_default();
             let word = |name: &str| fields.word(name).map(Cow::into_owned);
-            draft.calls.push(Call {
+            builder.calls.push(Call {
                 id: word("call_id").or_else(|| word("id")).unwrap_or_default(),
                 name: word("name").unwrap_or_default(),
                 arguments: item.arguments(&fields).0,
@@ -146,7 +150,7 @@ impl Decode for Decoder {
         Ok(())
     }
 
-    fn parts(&mut self, _: &Draft<'_>) -> Option<String> {
+    fn parts(&mut self, _: &AnswerBuilder<'_>) -> Option<String> {
         let is_opaque = self.items.iter().any(|item| item.kind == Kind::Other);
         let items: Vec<String> = self.items.iter().map(Item::json).collect();
         is_opaque.then(|| format!("[{}]", items.join(",")))
@@ -159,20 +163,20 @@ impl Decoder {
         &mut self,
         response: &Fields<'_>,
         ending: Option<&str>,
-        draft: &mut Draft<'_>,
-    ) -> Result<(), Trouble> {
+        builder: &mut AnswerBuilder<'_>,
+    ) -> Result<(), DecodeError> {
         if let Some(error) = response.some("error") {
             return Err(Report::of(error).into());
         }
-        draft.named(response.word("model"), response.word("id"));
+        builder.named(response.word("model"), response.word("id"));
         let usage = response.object("usage");
-        draft.usage = usage.and_then(|usage| counted(&usage)).or(draft.usage);
+        builder.usage = usage.and_then(|usage| counted(&usage)).or(builder.usage);
         let mut found = [0; 3];
         for (index, raw) in response.list("output").into_iter().enumerate() {
             let slot = self.listed(raw, index as u64, &mut found);
-            self.fill(slot, raw, true, draft);
+            self.fill(slot, raw, true, builder);
         }
-        draft.answered |= !self.items.is_empty();
+        builder.answered |= !self.items.is_empty();
         let status = response.word("status");
         match status.as_deref().or(ending) {
             Some("completed") => {}
@@ -183,14 +187,14 @@ impl Decoder {
                     Some(End::Cut(reason)) => reason,
                     Some(End::Whole | End::BrokenOff | End::Failed) | None => FinishReason::Length,
                 };
-                draft.finish.get_or_insert(cut);
+                builder.finish.get_or_insert(cut);
             }
             Some("failed" | "cancelled") => return Err(Report::default().into()),
             Some(_) | None => return Ok(()),
         }
-        draft.answered = true;
-        draft.complete = true;
-        draft.done = true;
+        builder.answered = true;
+        builder.complete = true;
+        builder.done = true;
         Ok(())
     }
 
@@ -282,7 +286,13 @@ impl Decoder {
     }
 
     /// Merges the JSON of an item.
-    fn fill(&mut self, slot: usize, raw: &RawValue, is_whole: bool, draft: &mut Draft<'_>) {
+    fn fill(
+        &mut self,
+        slot: usize,
+        raw: &RawValue,
+        is_whole: bool,
+        builder: &mut AnswerBuilder<'_>,
+    ) {
         let item = &mut self.items[slot];
         if item.is_whole && !is_whole {
             return;
@@ -292,7 +302,7 @@ impl Decoder {
             let mut whole = Joined::default();
             for part in fields.objects("content") {
                 if part.raw("refusal").is_some() {
-                    draft.finish = Some(FinishReason::ContentFilter);
+                    builder.finish = Some(FinishReason::ContentFilter);
                 }
                 if let Some(text) = part.text("text").or_else(|| part.text("refusal")) {
                     whole.push(&text);
@@ -304,7 +314,7 @@ impl Decoder {
             let known: String = item.text.iter().map(|(_, text)| text.text()).collect();
             let whole = whole.finish();
             if let Some(rest) = whole.strip_prefix(&*known) {
-                item.add_text(u64::MAX, &Text::from(rest), draft);
+                item.add_text(u64::MAX, &Text::from(rest), builder);
             }
         }
         // The whole response may shorten an item, so the item from its own end is kept. A call without
@@ -321,15 +331,20 @@ impl Decoder {
     }
 
     /// Adds a piece of text.
-    fn piece(&mut self, event: &Fields<'_>, piece: &Text<'_>, draft: &mut Draft<'_>) {
+    fn piece(&mut self, event: &Fields<'_>, piece: &Text<'_>, builder: &mut AnswerBuilder<'_>) {
         let part = event.number("content_index").unwrap_or(0);
         let item = self.at(event, Kind::Message);
-        item.add_text(part, piece, draft);
+        item.add_text(part, piece, builder);
     }
 
     /// Adds what a whole content part has beyond its pieces. Some servers count parts otherwise in
     /// pieces than in ends: beside other text, a part without pieces waits for the end of its item.
-    fn part(&mut self, event: &Fields<'_>, whole: Option<Text<'_>>, draft: &mut Draft<'_>) {
+    fn part(
+        &mut self,
+        event: &Fields<'_>,
+        whole: Option<Text<'_>>,
+        builder: &mut AnswerBuilder<'_>,
+    ) {
         let Some(whole) = whole else {
             return;
         };
@@ -342,7 +357,7 @@ impl Decoder {
         if let Some(rest) = whole.strip_prefix(known)
             && (is_first || !known.is_empty())
         {
-            item.add_text(index, &Text::from(rest), draft);
+            item.add_text(index, &Text::from(rest), builder);
         }
     }
 }
@@ -361,14 +376,14 @@ impl Item {
         }
     }
 
-    fn add_text(&mut self, part: u64, piece: &Text<'_>, draft: &mut Draft<'_>) {
+    fn add_text(&mut self, part: u64, piece: &Text<'_>, builder: &mut AnswerBuilder<'_>) {
         let slot = self.text.iter().position(|(index, _)| *index == part);
         let slot = slot.unwrap_or_else(|| {
             self.text.push((part, Joined::default()));
             self.text.len() - 1
         });
         self.text[slot].1.push(piece);
-        draft.say(piece);
+        builder.push_text(piece);
     }
 
     /// The arguments, and whether the item itself holds them. An item without arguments gets those of
@@ -454,9 +469,9 @@ fn is_nothing(arguments: &str) -> bool {
     matches!(arguments.trim(), "" | "{}")
 }
 
-fn withheld(kind: &str, draft: &mut Draft<'_>) {
+fn withheld(kind: &str, builder: &mut AnswerBuilder<'_>) {
     if kind.contains("refusal") {
-        draft.finish = Some(FinishReason::ContentFilter);
+        builder.finish = Some(FinishReason::ContentFilter);
     }
 }
 

@@ -22,16 +22,17 @@ use crate::model::{
 pub(in crate::model::client) fn body(outgoing: &Outgoing<'_>) -> Vec<u8> {
     let request = outgoing.request;
     let reasoning = outgoing.config.info.reasoning == Some(true);
+    let tools = outgoing.tools();
     bytes(&Body {
         model: &outgoing.config.model,
         input: input(outgoing),
-        tools: outgoing.tools().map(|tools| {
+        tools: tools.as_deref().map(|tools| {
             List(move || {
                 tools.iter().map(|tool| Tool {
                     r#type: "function",
-                    name: &tool.name,
-                    description: &tool.description,
-                    parameters: &tool.input_schema,
+                    name: tool.name,
+                    description: tool.description,
+                    parameters: &tool.schema,
                     // Unless it says so, this surface rewrites the schema for its strict mode.
                     strict: false,
                 })

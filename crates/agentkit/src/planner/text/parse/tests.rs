@@ -16,12 +16,12 @@ fn tools() -> Vec<Arc<ToolSpec>> {
 
 /// The calls as name and arguments, or the answer.
 fn heard(text: &str) -> Result<Vec<(String, String)>, String> {
-    match hear(text, &tools()) {
-        Ok(Said::Calls { calls, .. }) => Ok(calls
+    match parse_reply(text, &tools()) {
+        Ok(Parsed::Calls { calls, .. }) => Ok(calls
             .into_iter()
             .map(|call| (call.name, call.arguments))
             .collect()),
-        Ok(Said::Answer(answer)) => Err(format!("answer: {answer}")),
+        Ok(Parsed::Answer(answer)) => Err(format!("answer: {answer}")),
         Err(failure) => Err(failure.code),
     }
 }
@@ -75,16 +75,16 @@ fn calls_are_understood_in_the_forms_that_models_use() {
 #[test]
 fn what_a_model_makes_up_after_a_call_is_forgotten() {
     let text = "Thought: I look.\nAction: look\nAction Input: Oslo\nObservation: rain\nThought: done\nFinal Answer: rain";
-    let Ok(Said::Calls { words, .. }) = hear(text, &tools()) else {
+    let Ok(Parsed::Calls { prose, .. }) = parse_reply(text, &tools()) else {
         panic!("no call")
     };
-    assert_eq!(words, "Thought: I look.\nAction: look\nAction Input: Oslo");
+    assert_eq!(prose, "Thought: I look.\nAction: look\nAction Input: Oslo");
 }
 
 /// A page that the model quotes held a call, and the call was made.
 const QUOTED: &str = r#"{"tool": "look", "args": {"place": "Oslo"}}"#;
 
-/// T5: a call that stands before a final answer, in a thought, in a quotation or in a fence was made, and
+/// tools/T5: a call that stands before a final answer, in a thought, in a quotation or in a fence was made, and
 /// the answer was lost.
 #[test]
 fn a_quoted_call_is_not_made_and_the_answer_stays() {
@@ -101,11 +101,11 @@ fn a_quoted_call_is_not_made_and_the_answer_stays() {
     ] {
         assert_eq!(heard(&text), Err("answer: 42".to_owned()), "{text}");
     }
-    let drafted = format!("<think>{QUOTED}</think>It is 42.");
-    assert_eq!(heard(&drafted), Err("answer: It is 42.".to_owned()));
+    let built = format!("<think>{QUOTED}</think>It is 42.");
+    assert_eq!(heard(&built), Err("answer: It is 42.".to_owned()));
 }
 
-/// T5: nothing says whether a call within other words is meant, so the model is asked again.
+/// tools/T5: nothing says whether a call within other words is meant, so the model is asked again.
 #[test]
 fn a_call_within_other_words_is_asked_for_again() {
     for text in [
@@ -122,11 +122,11 @@ fn a_call_within_other_words_is_asked_for_again() {
 #[test]
 fn the_words_of_a_call_are_those_of_the_model_with_its_thoughts() {
     let text = "<think>Oslo?</think>\nAction: look\nAction Input: Oslo\nObservation: rain";
-    let Ok(Said::Calls { words, .. }) = hear(text, &tools()) else {
+    let Ok(Parsed::Calls { prose, .. }) = parse_reply(text, &tools()) else {
         panic!("no call")
     };
     assert_eq!(
-        words,
+        prose,
         "<think>Oslo?</think>\nAction: look\nAction Input: Oslo"
     );
 }
@@ -190,9 +190,9 @@ proptest::proptest! {
         rest in "\\PC*",
     ) {
         let text = pieces.concat() + &rest;
-        if let Ok(Said::Calls { calls, words }) = hear(&text, &tools()) {
-            proptest::prop_assert!(!calls.is_empty() && calls.len() <= MOST_CALLS);
-            proptest::prop_assert!(text.trim().starts_with(&words) || words.is_empty());
+        if let Ok(Parsed::Calls { calls, prose }) = parse_reply(&text, &tools()) {
+            proptest::prop_assert!(!calls.is_empty() && calls.len() <= MAX_CALLS);
+            proptest::prop_assert!(text.trim().starts_with(&prose) || prose.is_empty());
         }
     }
 }

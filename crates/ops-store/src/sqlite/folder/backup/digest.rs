@@ -35,7 +35,7 @@ pub(crate) fn of(file: &Path) -> Result<String, BackupError> {
     Ok(units::hex::encode(digest))
 }
 
-/// Writes the file beside a backup. One that is there already belonged to a backup that is gone.
+/// Writes the digest file beside a backup. An earlier digest file belonged to a deleted backup.
 pub(crate) fn write(file: &Path, digest: &str) -> Result<(), BackupError> {
     let target = beside(file);
     match fs::remove_file(&target) {
@@ -52,7 +52,7 @@ pub(crate) fn write(file: &Path, digest: &str) -> Result<(), BackupError> {
     unfinished.finish(&target)
 }
 
-/// What the file beside a backup says; none if there is none.
+/// Reads the digest file beside a backup; `None` without a file.
 pub(crate) fn read(file: &Path) -> Result<Option<String>, BackupError> {
     let beside = beside(file);
     match fs::read(&beside) {

@@ -14,10 +14,10 @@ use rustix::{
 
 use super::BackupError;
 
-/// What the names of files in the making begin with.
+/// Prefix of the names of unfinished files.
 const PREFIX: &str = ".opspawn-unfinished-";
 
-/// Takes away what processes that were killed left behind in a folder. A file that somebody makes at this
+/// Deletes the unfinished files of killed processes in a folder. A file that a live process writes at this
 /// moment is locked, and stays.
 pub(crate) fn sweep(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -38,10 +38,10 @@ pub(crate) fn sweep(folder: &Path) {
     }
 }
 
-/// It goes unless it is finished.
+/// A file that is deleted on drop unless finished.
 pub(crate) struct Unfinished {
     path: PathBuf,
-    /// Empty at first, and locked, so that nobody else makes the same file meanwhile.
+    /// Empty at first, and locked, so that no other process takes the same name meanwhile.
     file: File,
 }
 
@@ -51,27 +51,40 @@ impl Unfinished {
         begin(target).map_err(failed(target))
     }
 
-    /// Where it is until it is finished.
+    /// The path until the file is finished.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Fills it with the content of a file.
+    /// Fills the file with the content of another file.
     pub(crate) fn fill(&self, from: &Path) -> io::Result<()> {
         io::copy(&mut File::open(from)?, &mut &self.file)?;
         Ok(())
     }
 
-    /// Fills it with bytes.
+    /// Fills the file with bytes.
     pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<()> {
         (&self.file).write_all(bytes)
     }
 
-    /// Puts it in its place, durably. What came to be there meanwhile stays.
+    /// Renames the file to its target, durably. A file that appeared at the target meanwhile stays.
     pub(crate) fn finish(self, target: &Path) -> Result<(), BackupError> {
+        self.put(target, rename_new)
+    }
+
+    /// Puts it in the place of a file that is there, durably.
+    pub(crate) fn replace(self, target: &Path) -> Result<(), BackupError> {
+        self.put(target, |from, to| fs::rename(from, to))
+    }
+
+    fn put(
+        self,
+        target: &Path,
+        rename: impl Fn(&Path, &Path) -> io::Result<()>,
+    ) -> Result<(), BackupError> {
         let put = || {
             self.file.sync_all()?;
-            rename_new(&self.path, target)?;
+            rename(&self.path, target)?;
             let parent = target
                 .parent()
                 .filter(|parent| !parent.as_os_str().is_empty());
@@ -124,7 +137,7 @@ fn begin(target: &Path) -> io::Result<Unfinished> {
     Ok(Unfinished { path, file })
 }
 
-/// Renames a file, unless there is one of the new name.
+/// Renames a file, unless the new name is taken.
 fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
         // The file system cannot; a second name is as good, and the first one goes with `Unfinished`.
@@ -170,7 +183,7 @@ mod tests {
         assert_eq!(mode(&target), 0o600);
     }
 
-    // E9: a killed backup leaves a file as large as the database.
+    // engine/E9: a killed backup leaves a file as large as the database.
     #[test]
     fn what_a_killed_one_left_behind_goes_and_what_is_in_the_making_stays() {
         let dir = tempfile::tempdir().unwrap();

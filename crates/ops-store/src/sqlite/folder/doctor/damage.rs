@@ -1,5 +1,5 @@
-//! Every row of a database against its checksum, every log against its task, every value against its
-//! digest, and what is counted or found against what it was made of.
+//! Checks the content of a database: every row against its checksum, every log against its task, every
+//! value against its digest, and derived rows and counts against their sources.
 
 use rusqlite::{Connection, Row};
 
@@ -15,12 +15,12 @@ const NAMED: u32 = 5;
 /// Values that are named.
 const VALUES: usize = 20;
 
-/// What is wrong with the content of a database.
+/// Damage in the content of a database.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Content {
     /// One line for each kind of damage; empty if all is well.
     pub problems: Vec<String>,
-    /// Rows that a release without checksums wrote. Nobody can say whether they are as they were.
+    /// Rows that a release without checksums wrote. They cannot be checked.
     pub unsummed: u64,
 }
 
@@ -85,7 +85,7 @@ macro_rules! terms_of_requests {
     };
 }
 
-/// What must not be there, and how many there are of it.
+/// Forbidden states, and the number of rows in each.
 const RELATIONS: [(&str, &str); 7] = [
     (
         "tasks whose log has a gap or an end that their row does not name",
@@ -137,7 +137,7 @@ const RELATIONS: [(&str, &str); 7] = [
     ),
 ];
 
-/// The values that are missing, or not what their digests say.
+/// The values that are missing, or differ from their digests.
 fn values(conn: &Connection, named: &mut Vec<String>) -> rusqlite::Result<Option<String>> {
     let mut damaged = 0_u64;
     let mut select = conn.prepare("SELECT DISTINCT tenant_id, digest FROM blob_refs")?;

@@ -39,6 +39,7 @@ fn life(wait: Option<Value>) -> Lifecycle {
         started_at: None,
         updated_at: Micros(1),
         completed_at: None,
+        failure: None,
     };
     Lifecycle::from_row(row).unwrap()
 }
@@ -78,9 +79,9 @@ async fn external_events_are_packed_before_the_writer_sees_them() {
         ),
         (resolve(failed), Some(in_doubt)),
     ] {
-        let asked = action.by(Actor::Local);
-        let values = command(&asked, 1 << 30).await.unwrap();
-        let transition = decide(&life(wait), Cause::Task(asked), Micros(2)).unwrap();
+        let request = action.by(Actor::Local);
+        let values = command(&request, 1 << 30).await.unwrap();
+        let transition = decide(&life(wait), Cause::Task(request), Micros(2)).unwrap();
         assert!(is_ready(&transition, &values));
     }
 }
@@ -88,7 +89,7 @@ async fn external_events_are_packed_before_the_writer_sees_them() {
 #[tokio::test]
 async fn edited_arguments_are_packed_before_the_writer_sees_them() {
     let input = json!({"text": "x".repeat(1 << 20)});
-    let asked = NewApproval {
+    let request = NewApproval {
         step: 2,
         tool: "send".into(),
         tool_digest: String::new(),
@@ -98,25 +99,28 @@ async fn edited_arguments_are_packed_before_the_writer_sees_them() {
         input_schema: json!({}),
         reason: String::new(),
         expires_at: None,
+        details: Default::default(),
     };
-    let mut open = rules::approval::ask(asked, TaskId::new(Micros(1), [1; 10]), Micros(1));
+    let mut open = rules::approval::create(request, TaskId::new(Micros(1), [1; 10]), Micros(1));
     open.revision = 2;
     let edit = ApprovalAction::Edit {
         input,
         digest: String::new(),
     };
     for action in [edit, ApprovalAction::Approve] {
-        let asked = ApprovalDecision {
+        let request = ApprovalDecision {
             actor: Actor::Local,
             step: 2,
             action,
             revision: Some(2),
             by: Some("ann".into()),
         };
-        let values = decision(&asked, Some(open.clone()), 1 << 30).await.unwrap();
+        let values = decision(&request, Some(open.clone()), 1 << 30)
+            .await
+            .unwrap();
         let waiting = life(Some(json!({"on": "approval", "steps": [2]})));
-        let judged = rules::approval::judge(&open, &waiting, asked, Micros(2));
-        let (_, transition) = judged.unwrap();
+        let decided = rules::approval::decide_approval(&open, &waiting, request, Micros(2));
+        let (_, transition) = decided.unwrap();
         assert!(is_ready(&transition, &values));
     }
 }

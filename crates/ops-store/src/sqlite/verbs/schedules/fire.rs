@@ -1,21 +1,21 @@
-//! Seeing to the runs of a schedule: tasks, notes and the schedule's next date, all or nothing.
+//! Commits the runs of a schedule: tasks, notes and the schedule's next date, all or nothing.
 
 use std::{collections::BTreeSet, sync::LazyLock};
 
 use ops_core::{
-    Micros, TaskId, TenantId,
+    Actor, Micros, TaskAction, TaskCommand, TaskId, TenantId,
     ports::{NewTask, StoreError},
-    rules::schedule::{self as rule, Act, Found, KEPT_RUNS},
+    rules::schedule::{self as rule, Act, Found, MAX_KEPT_RUNS},
     schedule::{Occasion, RunOutcome, ScheduleName, ScheduleRun},
 };
 use rusqlite::params;
 
 use crate::sqlite::{
-    error::Fault,
+    error::WriteError,
     queries::schedules as read,
     schema::sums::{SCHEDULE_RUNS, SCHEDULES, intact},
     values::pack::Values,
-    verbs::submit,
+    verbs::{command, submit},
     writer::batch::Batch,
 };
 
@@ -64,7 +64,7 @@ pub(crate) fn fire(
     tenant: TenantId,
     name: &ScheduleName,
     fire: Prepared,
-) -> Result<Vec<ScheduleRun>, Fault> {
+) -> Result<Vec<ScheduleRun>, WriteError> {
     let (row, schedule) = read::one(&batch.view(), tenant, name)?.ok_or(StoreError::NotFound)?;
     let key = (tenant, row);
     let dates: Vec<(Micros, Option<&str>)> = fire
@@ -87,15 +87,20 @@ pub(crate) fn fire(
     for act in fired.acts {
         let run = match act {
             Act::Note(run) => run,
-            Act::Start { run, due } => {
+            Act::Start { run, due, cancels } => {
                 let Some(task) = tasks.get_mut(run).and_then(Option::take) else {
                     continue;
                 };
+                let outcome = start(batch, task)?;
+                if cancels && matches!(outcome, RunOutcome::Started(_)) {
+                    // The new run is not noted yet, so that it is none of them.
+                    cancel_earlier(batch, key, name)?;
+                }
                 ScheduleRun {
                     due,
                     at: batch.now,
                     trigger: fired.trigger,
-                    outcome: start(batch, task)?,
+                    outcome,
                 }
             }
             Act::Forget(due) => {
@@ -119,13 +124,35 @@ pub(crate) fn fire(
     Ok(runs)
 }
 
-fn start(batch: &mut Batch<'_>, (new, values): Packed) -> Result<RunOutcome, Fault> {
+fn start(batch: &mut Batch<'_>, (new, values): Packed) -> Result<RunOutcome, WriteError> {
     let id = new.task.id;
     match submit::submit(batch, new, &values) {
         Ok(_) => Ok(rule::started(Ok(id))),
-        Err(Fault::Refused(error)) => Ok(rule::started(Err(error))),
+        Err(WriteError::Refused(error)) => Ok(rule::started(Err(error))),
         Err(broken) => Err(broken),
     }
+}
+
+/// Cancels the tasks of the noted runs that have not ended. One that cannot be read holds up no other.
+fn cancel_earlier(
+    batch: &mut Batch<'_>,
+    (tenant, row): Key,
+    name: &ScheduleName,
+) -> Result<(), WriteError> {
+    for task in read::going_on(&batch.view(), tenant, row)? {
+        let cancel = TaskCommand {
+            actor: Actor::Schedule(name.clone()),
+            action: TaskAction::Cancel,
+        };
+        match command::apply(batch, tenant, task, cancel, &Values::default()) {
+            Ok(_) => {}
+            Err(WriteError::Refused(error)) => {
+                tracing::error!(%task, %error, "a task of an earlier run cannot be cancelled");
+            }
+            Err(broken) => return Err(broken),
+        }
+    }
+    Ok(())
 }
 
 /// The dates for which the clock's run was noted before.
@@ -172,7 +199,7 @@ fn note(batch: &Batch<'_>, (tenant, row): Key, run: &ScheduleRun) -> rusqlite::R
         .map(drop)
 }
 
-/// Takes back the note of a run that waited: what becomes of it now is noted anew.
+/// Takes back the note of a run that waited: its new outcome is noted anew.
 fn forget(batch: &Batch<'_>, (tenant, row): Key, due: Micros) -> rusqlite::Result<()> {
     batch
         .conn
@@ -197,8 +224,8 @@ pub(crate) fn pass_over(
         .map(drop)
 }
 
-/// Forgets old runs. The query finds those behind the last [`KEPT_RUNS`] whose tasks do not go on, and the
-/// rule decides about each. One that is damaged stays: the fire is written by now.
+/// Forgets old runs. The query finds the runs behind the last [`MAX_KEPT_RUNS`] whose tasks have ended, and
+/// the rule decides about each. A damaged run stays: the fire is written by now.
 fn prune(batch: &Batch<'_>, (tenant, row): Key) -> rusqlite::Result<()> {
     let mut select = batch.conn.prepare_cached(concat!(
         "SELECT due, at, cause, outcome, task_id, message, ",
@@ -211,17 +238,17 @@ fn prune(batch: &Batch<'_>, (tenant, row): Key) -> rusqlite::Result<()> {
            AND state NOT IN ('completed', 'failed', 'cancelled'))"
     ))?;
     let mut old = Vec::new();
-    let mut rows = select.query((tenant.0, row, KEPT_RUNS))?;
+    let mut rows = select.query((tenant.0, row, MAX_KEPT_RUNS))?;
     while let Some(found) = rows.next()? {
-        match read::run(found).map_err(Fault::from) {
-            Ok(run) if rule::is_forgotten(&run.outcome, KEPT_RUNS as usize, false) => {
+        match read::run(found).map_err(WriteError::from) {
+            Ok(run) if rule::is_forgotten(&run.outcome, MAX_KEPT_RUNS as usize, false) => {
                 old.push(found.get::<_, i64>(7)?);
             }
             Ok(_) => {}
-            Err(Fault::Refused(error)) => {
+            Err(WriteError::Refused(error)) => {
                 tracing::error!(%error, "a run of a schedule cannot be read and is kept");
             }
-            Err(Fault::Broken(error)) => return Err(error),
+            Err(WriteError::Broken(error)) => return Err(error),
         }
     }
     let mut delete = batch

@@ -13,7 +13,7 @@ use std::{collections::HashMap, fmt::Write as _, path::Path, sync::LazyLock};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::model::{Response, client::draft::Trouble};
+use crate::model::{Response, client::builder::DecodeError};
 
 const ROUNDS: u64 = 5_000;
 
@@ -44,7 +44,7 @@ impl Random {
 
 /// A recorded stream.
 struct Recorded {
-    surface: Surface,
+    surface: ApiSurface,
     events: Vec<Event>,
     good: Shape,
 }
@@ -86,7 +86,7 @@ fn shape(mut response: Response) -> Shape {
     }
 }
 
-fn answer(surface: Surface, bytes: &[u8], random: &mut Random) -> Result<Shape, Trouble> {
+fn answer(surface: ApiSurface, bytes: &[u8], random: &mut Random) -> Result<Shape, DecodeError> {
     static CONFIG: LazyLock<Config> = LazyLock::new(|| Config::new(Provider::OpenAi, "m"));
     let request = Request::default();
     let mut reader = Reader::new(surface.decoder(), &NoDeltas, &request);
@@ -100,7 +100,7 @@ fn answer(surface: Surface, bytes: &[u8], random: &mut Random) -> Result<Shape, 
     Ok(shape(reader.finish()?.response(100, &CONFIG, None)))
 }
 
-fn recorded(surface: Surface, folders: &[&str]) -> Vec<Recorded> {
+fn recorded(surface: ApiSurface, folders: &[&str]) -> Vec<Recorded> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models");
     let mut all = Vec::new();
     for folder in folders {
@@ -144,7 +144,7 @@ fn parsed(block: &str) -> Option<Event> {
 }
 
 /// The events as bytes, and where the provider's own end is.
-fn written(surface: Surface, events: &[Event], random: &mut Random) -> (String, usize) {
+fn written(surface: ApiSurface, events: &[Event], random: &mut Random) -> (String, usize) {
     let mut text = String::new();
     let mut end = usize::MAX;
     let mut lines: HashMap<u64, String> = HashMap::new();
@@ -219,12 +219,12 @@ fn write_json(value: &Value, random: &mut Random, text: &mut String) {
 }
 
 /// Whether a document is the provider's own end.
-fn is_end(surface: Surface, json: &Value) -> bool {
+fn is_end(surface: ApiSurface, json: &Value) -> bool {
     match surface {
-        Surface::Chat => json["choices"][0]["finish_reason"].is_string(),
-        Surface::Responses => json["type"] == "response.completed",
-        Surface::Messages => json["delta"]["stop_reason"].is_string(),
-        Surface::GenerateContent => json["candidates"][0]["finishReason"].is_string(),
+        ApiSurface::Chat => json["choices"][0]["finish_reason"].is_string(),
+        ApiSurface::Responses => json["type"] == "response.completed",
+        ApiSurface::Messages => json["delta"]["stop_reason"].is_string(),
+        ApiSurface::GenerateContent => json["candidates"][0]["finishReason"].is_string(),
     }
 }
 
@@ -246,7 +246,7 @@ fn odd(random: &mut Random) -> Value {
 }
 
 /// Changes what means nothing.
-fn mutate(surface: Surface, events: &mut Vec<Event>, random: &mut Random) {
+fn mutate(surface: ApiSurface, events: &mut Vec<Event>, random: &mut Random) {
     for _ in 0..=random.below(4) {
         match random.below(4) {
             0 => {
@@ -273,8 +273,8 @@ fn mutate(surface: Surface, events: &mut Vec<Event>, random: &mut Random) {
                 if is_told(surface, &events[at]) {
                     let again = events[at].clone();
                     let far = match surface {
-                        Surface::Responses => random.below(events.len() - at),
-                        Surface::Chat | Surface::Messages | Surface::GenerateContent => 0,
+                        ApiSurface::Responses => random.below(events.len() - at),
+                        ApiSurface::Chat | ApiSurface::Messages | ApiSurface::GenerateContent => 0,
                     };
                     events.insert(at + 1 + far, again);
                 }
@@ -290,9 +290,9 @@ fn mutate(surface: Surface, events: &mut Vec<Event>, random: &mut Random) {
 }
 
 /// A field that nobody looks at: a new one, or one with another type.
-fn odd_field(surface: Surface, json: &mut Value, random: &mut Random) {
+fn odd_field(surface: ApiSurface, json: &mut Value, random: &mut Random) {
     let (places, unused): (&[&str], &[&str]) = match surface {
-        Surface::Chat => (
+        ApiSurface::Chat => (
             &["", "/choices/0", "/choices/0/delta"],
             &[
                 "object",
@@ -302,7 +302,7 @@ fn odd_field(surface: Surface, json: &mut Value, random: &mut Random) {
                 "system_fingerprint",
             ],
         ),
-        Surface::Responses => (
+        ApiSurface::Responses => (
             &["", "/response", "/part"],
             &[
                 "object",
@@ -312,11 +312,11 @@ fn odd_field(surface: Surface, json: &mut Value, random: &mut Random) {
                 "annotations",
             ],
         ),
-        Surface::Messages => (
+        ApiSurface::Messages => (
             &["", "/message", "/delta"],
             &["role", "stop_sequence", "container", "service_tier"],
         ),
-        Surface::GenerateContent => (
+        ApiSurface::GenerateContent => (
             &["", "/candidates/0", "/usageMetadata"],
             &["role", "totalTokenCount", "safetyRatings", "avgLogprobs"],
         ),
@@ -333,20 +333,20 @@ fn odd_field(surface: Surface, json: &mut Value, random: &mut Random) {
     map.insert(name, odd(random));
 }
 
-fn unknown(surface: Surface, random: &mut Random) -> Event {
+fn unknown(surface: ApiSurface, random: &mut Random) -> Event {
     let data = match random.below(6) {
         0 => Data::Comment,
         1 => Data::Text((*random.pick(&["null", "7", "[]", "\"ping\"", "keep-alive"])).to_owned()),
         2 => Data::Json(json!({})),
         _ => {
             let mut json = match surface {
-                Surface::Chat => json!({"choices": [], "object": "new"}),
-                Surface::Responses => json!({"type": "response.new_event.delta"}),
-                Surface::Messages => json!({"type": "new_event"}),
-                Surface::GenerateContent => json!({"newEvent": true}),
+                ApiSurface::Chat => json!({"choices": [], "object": "new"}),
+                ApiSurface::Responses => json!({"type": "response.new_event.delta"}),
+                ApiSurface::Messages => json!({"type": "new_event"}),
+                ApiSurface::GenerateContent => json!({"newEvent": true}),
             };
             json["odd"] = odd(random);
-            if surface != Surface::Chat && surface != Surface::GenerateContent {
+            if surface != ApiSurface::Chat && surface != ApiSurface::GenerateContent {
                 for name in [
                     "delta",
                     "item",
@@ -371,14 +371,14 @@ fn unknown(surface: Surface, random: &mut Random) -> Event {
 }
 
 /// Whether a reader can tell that an event comes again.
-fn is_told(surface: Surface, event: &Event) -> bool {
+fn is_told(surface: ApiSurface, event: &Event) -> bool {
     let Data::Json(json) = &event.data else {
         return true;
     };
     match surface {
-        Surface::Responses => json["sequence_number"].is_number(),
-        Surface::Messages => json["type"] != "content_block_delta",
-        Surface::Chat => {
+        ApiSurface::Responses => json["sequence_number"].is_number(),
+        ApiSurface::Messages => json["type"] != "content_block_delta",
+        ApiSurface::Chat => {
             let delta = &json["choices"][0]["delta"];
             let has_words = delta["content"]
                 .as_str()
@@ -394,18 +394,18 @@ fn is_told(surface: Surface, event: &Event) -> bool {
             let thoughts = ["reasoning_details", "reasoning_content"];
             !has_words && !has_pieces && thoughts.iter().all(|name| delta[*name].is_null())
         }
-        Surface::GenerateContent => is_end(surface, json),
+        ApiSurface::GenerateContent => is_end(surface, json),
     }
 }
 
 /// Whether two events mean the same in the other order.
-fn are_apart(surface: Surface, one: &Event, two: &Event) -> bool {
+fn are_apart(surface: ApiSurface, one: &Event, two: &Event) -> bool {
     let (Data::Json(one), Data::Json(two)) = (&one.data, &two.data) else {
         let is_nothing = |event: &Event| matches!(event.data, Data::Comment);
         return is_nothing(one) || is_nothing(two);
     };
     match surface {
-        Surface::Responses => {
+        ApiSurface::Responses => {
             let of = |json: &Value| json["output_index"].as_u64();
             let is_idle = |json: &Value| {
                 json["type"].as_str().is_some_and(|kind| {
@@ -418,7 +418,7 @@ fn are_apart(surface: Surface, one: &Event, two: &Event) -> bool {
                     || is_idle(two)
                     || (of(one).is_some() && of(two).is_some() && of(one) != of(two)))
         }
-        Surface::Messages => {
+        ApiSurface::Messages => {
             let of = |json: &Value| json["index"].as_u64();
             let is_idle = |json: &Value| json["type"] == "ping";
             let begins = [one, two]
@@ -431,14 +431,14 @@ fn are_apart(surface: Surface, one: &Event, two: &Event) -> bool {
                     || is_idle(two)
                     || (of(one).is_some() && of(two).is_some() && of(one) != of(two)))
         }
-        Surface::Chat => {
+        ApiSurface::Chat => {
             let of = |json: &Value| json["choices"][0]["delta"]["tool_calls"][0]["index"].as_u64();
             let is_usage = |json: &Value| json["choices"] == json!([]);
             is_usage(one)
                 || is_usage(two)
                 || (of(one).is_some() && of(two).is_some() && of(one) != of(two))
         }
-        Surface::GenerateContent => false,
+        ApiSurface::GenerateContent => false,
     }
 }
 
@@ -468,7 +468,7 @@ fn break_fields(events: &mut [Event], random: &mut Random) {
     }
 }
 
-fn run(surface: Surface, folders: &[&str]) {
+fn run(surface: ApiSurface, folders: &[&str]) {
     let recorded = recorded(surface, folders);
     for seed in 0..ROUNDS {
         let mut random = Random(seed);
@@ -479,14 +479,14 @@ fn run(surface: Surface, folders: &[&str]) {
         let told = |what: &str| format!("{surface:?}, seed {seed}: {what}\n{text}");
         match answer(stream.surface, text.as_bytes(), &mut random) {
             Ok(shape) => assert_eq!(shape, stream.good, "{}", told("another answer")),
-            Err(trouble) => panic!("{}", told(&format!("{trouble:?}"))),
+            Err(decode_error) => panic!("{}", told(&format!("{decode_error:?}"))),
         }
 
         let cut = random.below(end.min(text.len()));
         match answer(surface, &text.as_bytes()[..cut], &mut random) {
-            Err(Trouble::Malformed(_)) => {}
+            Err(DecodeError::Malformed(_)) => {}
             // An unknown event had words, which say the most of why the answer never came.
-            Err(Trouble::Reported(report)) if report.kind_inside().is_retryable() => {}
+            Err(DecodeError::Reported(report)) if report.kind_inside().is_retryable() => {}
             other => panic!("{}", told(&format!("cut at {cut}: {other:?}"))),
         }
 
@@ -524,20 +524,20 @@ fn run(surface: Surface, folders: &[&str]) {
 
 #[test]
 fn mutated_streams_of_chat() {
-    run(Surface::Chat, &["chat", "openrouter", "deepseek"]);
+    run(ApiSurface::Chat, &["chat", "openrouter", "deepseek"]);
 }
 
 #[test]
 fn mutated_streams_of_responses() {
-    run(Surface::Responses, &["responses"]);
+    run(ApiSurface::Responses, &["responses"]);
 }
 
 #[test]
 fn mutated_streams_of_messages() {
-    run(Surface::Messages, &["messages"]);
+    run(ApiSurface::Messages, &["messages"]);
 }
 
 #[test]
 fn mutated_streams_of_generate_content() {
-    run(Surface::GenerateContent, &["generate_content"]);
+    run(ApiSurface::GenerateContent, &["generate_content"]);
 }

@@ -1,0 +1,40 @@
+//! `POST /reload`.
+
+use axum::{extract::State, response::Response};
+use http::{StatusCode, Uri};
+use ops_core::Code;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{AppState, answer, extract::Caller, schema::ReloadRefused};
+use crate::{json, problem::Problem, query::Query};
+
+/// Outcome of a reload.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Reloaded {
+    /// Sentences about entries that are odd or still cannot be used.
+    notes: Vec<String>,
+    /// Settings that have changed in the files and take effect at the next start.
+    needs_restart: Vec<String>,
+}
+
+/// Reads tools, MCP servers and policy anew, for runs that have not begun.
+///
+/// A mistake refuses the whole reload, and nothing changes.
+#[utoipa::path(
+    post, path = "/api/v1/reload", tag = "Server", operation_id = "reload",
+    responses(
+        (status = 200, body = Reloaded, description = "The files were read."),
+        ReloadRefused,
+    ),
+)]
+pub(crate) async fn reload(State(app): AppState, _: Caller, uri: Uri) -> Result<Response, Problem> {
+    Query::parse(uri.query(), &[], &[]).check()?;
+    let reloaded = app.settings.reload.reload().await;
+    let reloaded = reloaded.map_err(|why| Problem::new(Code::ReloadRefused, why.0))?;
+    let body = Reloaded {
+        notes: reloaded.notes,
+        needs_restart: reloaded.needs_restart,
+    };
+    Ok(answer(StatusCode::OK, json::to_vec(&body)))
+}

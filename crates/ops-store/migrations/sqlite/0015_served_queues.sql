@@ -1,0 +1,1 @@
+-- Nothing: a folder belongs to one process, which knows its own sessions and the queues that they serve.

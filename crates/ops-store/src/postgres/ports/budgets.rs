@@ -1,0 +1,28 @@
+//! The ledgers of budgets.
+
+use ops_core::{
+    TenantId,
+    budget::{Amount, Window},
+    ports::{BudgetStore, Fut, StoreError},
+};
+
+use crate::postgres::{PostgresStore, work::ledger};
+
+impl BudgetStore for PostgresStore {
+    fn ledgers(
+        &self,
+        tenant: TenantId,
+        windows: Vec<Window>,
+    ) -> Fut<'_, Result<Vec<Amount>, StoreError>> {
+        Box::pin(self.read(move |conn| {
+            let mut found = Vec::with_capacity(windows.len());
+            for window in &windows {
+                match ledger(conn, tenant, window)? {
+                    Ok(used) => found.push(used.unwrap_or_default()),
+                    Err(error) => return Ok(Err(error)),
+                }
+            }
+            Ok(Ok(found))
+        }))
+    }
+}

@@ -1,0 +1,102 @@
+//! Virtual hosts for tests, on the broker that `cargo xtask test` starts.
+
+use std::{
+    process::{Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
+};
+
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+/// A virtual host of its own; it is deleted with this.
+pub struct VirtualHost {
+    /// Its name.
+    pub name: String,
+}
+
+impl VirtualHost {
+    /// Creates a virtual host.
+    ///
+    /// # Panics
+    /// If the broker was not started, or refuses, as everything here.
+    pub fn create() -> Self {
+        let number = NUMBER.fetch_add(1, Relaxed);
+        let name = format!("t-{}-{number}", std::process::id());
+        control(&["add_vhost", &name]);
+        let host = Self { name };
+        control(&[
+            "set_permissions",
+            "-p",
+            &host.name,
+            "opspawn",
+            ".*",
+            ".*",
+            ".*",
+        ]);
+        host
+    }
+
+    /// Its URL.
+    pub fn url(&self) -> String {
+        format!("{}/{}", variable("OPSPAWN_TEST_RABBITMQ"), self.name)
+    }
+
+    /// Its queues, each with messages that wait, messages that are not acknowledged, and consumers.
+    pub fn queues(&self) -> Vec<(String, [u64; 3])> {
+        let columns = [
+            "name",
+            "messages_ready",
+            "messages_unacknowledged",
+            "consumers",
+        ];
+        let host = ["list_queues", "-q", "--no-table-headers", "-p", &self.name];
+        let table = control(&[&host[..], &columns[..]].concat());
+        let row = |line: &str| {
+            let mut cells = line.split('\t');
+            let name = cells.next()?.to_owned();
+            let mut number = || cells.next()?.trim().parse().ok();
+            Some((name, [number()?, number()?, number()?]))
+        };
+        table.lines().filter_map(row).collect()
+    }
+
+    /// The numbers of a queue; zeros if it is not there.
+    pub fn queue(&self, name: &str) -> [u64; 3] {
+        let queues = self.queues().into_iter();
+        let mut found = queues.filter(|(known, _)| known == name);
+        found.next().map_or([0; 3], |(_, numbers)| numbers)
+    }
+}
+
+impl Drop for VirtualHost {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            control(&["delete_vhost", &self.name]);
+        }
+    }
+}
+
+/// Runs `rabbitmqctl` for the broker, and gives what it prints.
+///
+/// # Panics
+/// If it fails.
+pub fn control(args: &[&str]) -> String {
+    let done = Command::new(variable("OPSPAWN_TEST_RABBITMQ_CONTROL"))
+        .arg("rabbitmqctl")
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the script of the broker can be run");
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(
+        done.status.success(),
+        "rabbitmqctl {args:?}: {said}{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+    said
+}
+
+fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| {
+        panic!("{name} is not set: run the tests by `cargo xtask test --install`")
+    })
+}

@@ -1,0 +1,30 @@
+//! The tool `sql_query` of this configuration.
+
+use std::{path::PathBuf, sync::Arc};
+
+use agentkit::Tool;
+use agentkit_sql::{Base, SqlQuery};
+use anyhow::Result;
+
+use crate::{config::Config, secrets::FileAndEnvironment};
+
+/// The tool; none without databases.
+///
+/// # Errors
+/// If a database cannot be used; the message has the line of its declaration.
+pub(crate) fn tool(config: &Config) -> Result<Option<Arc<dyn Tool>>> {
+    Ok(query(config)?.map(|tool| Arc::new(tool) as _))
+}
+
+/// The same, to be asked how its databases are.
+pub(crate) fn query(config: &Config) -> Result<Option<SqlQuery>> {
+    if config.databases().is_empty() {
+        return Ok(None);
+    }
+    let base = Base {
+        folder: config.folder().map_or_else(PathBuf::new, PathBuf::from),
+        secrets: Arc::new(FileAndEnvironment::new(config)),
+        withheld: vec![config.data_dir().join(ops_store::sqlite::DATABASE_FILE)],
+    };
+    Ok(Some(SqlQuery::new(config.databases(), &base)?))
+}

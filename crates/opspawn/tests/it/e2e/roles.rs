@@ -1,0 +1,317 @@
+//! `opspawn serve` and `opspawn worker`: the roles apart.
+
+use std::time::Duration;
+
+use ops_testkit::Launch;
+
+use super::test_dir::TestDir;
+
+/// `opspawn serve` on a free port.
+fn serve(dir: &TestDir) -> Launch {
+    std::fs::create_dir_all(dir.data()).unwrap();
+    Launch::new("serve", dir.data()).args(["--listen", "127.0.0.1:0"])
+}
+
+#[tokio::test]
+async fn neither_starts_without_a_provider_or_its_database() {
+    let dir = TestDir::new();
+    let database = "postgres://me:s3cret@127.0.0.1:1/none";
+    for (args, url) in [
+        (&["serve"][..], None),
+        (&["serve"], Some(database)),
+        (&["worker"], Some(database)),
+    ] {
+        let command = dir
+            .cli_without_a_script(args)
+            .env("OPSPAWN_LISTEN", "127.0.0.1:0");
+        let ran = match url {
+            Some(url) => command.env("DATABASE_URL", url).run().await,
+            None => command.run().await,
+        };
+        assert_eq!(ran.code, Some(2), "{ran:?}");
+        for part in [
+            "provider_not_configured",
+            "OPENAI_API_KEY",
+            "OPSPAWN_PROVIDER=scripted",
+        ] {
+            assert!(ran.stderr.contains(part), "{part}: {ran:?}");
+        }
+    }
+    let alone = dir.cli(&["worker"]).run().await;
+    assert_eq!(alone.code, Some(2), "{alone:?}");
+    for part in ["PostgreSQL", "DATABASE_URL", "SQLite", "opspawn serve"] {
+        assert!(alone.stderr.contains(part), "{part}: {alone:?}");
+    }
+    let away = dir
+        .cli(&["worker"])
+        .env("DATABASE_URL", database)
+        .run()
+        .await;
+    assert_eq!(away.code, Some(5), "{away:?}");
+    assert!(!away.stderr.contains("s3cret"), "{away:?}");
+    let public = dir.cli(&["serve", "--listen", "0.0.0.0:0"]).run().await;
+    assert_eq!(public.code, Some(2), "{public:?}");
+}
+
+#[tokio::test]
+async fn a_server_on_sqlite_runs_its_tasks_itself() {
+    let dir = TestDir::new();
+    let mut server = serve(&dir)
+        .env("OPSPAWN_SCRIPT", ops_testkit::echo())
+        .start()
+        .await
+        .unwrap();
+    let task = super::tasks::run(server.http(), "say it").await;
+    assert_eq!(task["state"], "completed", "{task:#}");
+    assert!(
+        server.output().contains("loopback alone"),
+        "{}",
+        server.output()
+    );
+    let info = server
+        .http()
+        .get("/api/v1/info")
+        .await
+        .unwrap()
+        .ok()
+        .unwrap();
+    assert_eq!(info.json::<serde_json::Value>().unwrap()["mode"], "serve");
+    assert!(
+        server
+            .stop(Duration::from_secs(40))
+            .await
+            .unwrap()
+            .success()
+    );
+}
+
+#[cfg(feature = "postgres")]
+mod shared {
+    use http::Method;
+    use http_body_util::BodyExt as _;
+    use ops_testkit::{
+        Http, ModelStub, Opspawn,
+        postgres::{Database, Server},
+        wait_until,
+    };
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::e2e::tasks;
+
+    const TIMEOUT: Duration = Duration::from_secs(60);
+
+    /// What the processes have in common.
+    struct Shared {
+        database: Database,
+        stub: ModelStub,
+        broker: Option<String>,
+        _log: TestDir,
+    }
+
+    impl Shared {
+        async fn new(broker: Option<String>) -> Self {
+            let log = TestDir::new();
+            let stub = ModelStub::start(log.join("model.log"), &["--latency-ms", "20"]);
+            Self {
+                database: Database::create(Server::Postgres15),
+                stub: stub.await.unwrap(),
+                broker,
+                _log: log,
+            }
+        }
+
+        fn on(&self, launch: Launch) -> Launch {
+            let launch = launch
+                .env("DATABASE_URL", self.database.url())
+                .env("OPENAI_BASE_URL", self.stub.base_url());
+            match &self.broker {
+                Some(url) => launch.env("RABBITMQ_URL", url),
+                None => launch,
+            }
+        }
+
+        async fn server(&self, dir: &TestDir) -> Opspawn {
+            self.on(serve(dir)).start().await.unwrap()
+        }
+
+        fn worker(&self, dir: &TestDir) -> Launch {
+            std::fs::create_dir_all(dir.data()).unwrap();
+            let worker = Launch::new("worker", dir.data());
+            self.on(worker.args(["--concurrency", "2", "--health-listen", "127.0.0.1:0"]))
+        }
+    }
+
+    fn plan(name: &str, calls: usize) -> String {
+        let call = json!({"tool": "list_files", "arguments": {}});
+        json!({"key": name, "plan": vec![call; calls], "answer": name}).to_string()
+    }
+
+    async fn ready(http: &Http) -> Value {
+        http.get("/ready")
+            .await
+            .unwrap()
+            .ok()
+            .unwrap()
+            .json()
+            .unwrap()
+    }
+
+    /// Reads a task's stream of events up to its end.
+    async fn stream(http: Http, id: String) -> String {
+        let path = format!("/api/v1/tasks/{id}/events");
+        let mut request = http.request(Method::GET, &path, None).unwrap();
+        let accept = "text/event-stream".parse().unwrap();
+        request.headers_mut().insert("accept", accept);
+        let mut body = http.open(request).await.unwrap().into_body();
+        let mut text = String::new();
+        while let Some(frame) = body.frame().await {
+            if let Ok(data) = frame.unwrap().into_data() {
+                text += &String::from_utf8_lossy(&data);
+            }
+        }
+        text
+    }
+
+    /// A server and two workers: one worker is killed, and every task completes.
+    async fn a_killed_worker_costs_no_task(broker: Option<String>) {
+        let shared = Shared::new(broker).await;
+        let dirs = [TestDir::new(), TestDir::new(), TestDir::new()];
+        let mut server = shared.server(&dirs[0]).await;
+        let http = server.http().clone();
+        let mut ids = Vec::new();
+        // Accepted before there is any worker.
+        for number in 0..12 {
+            ids.push(tasks::agent(&http, &plan(&format!("task-{number}"), 6)).await);
+        }
+        let without = wait_until("it is told that nobody works", TIMEOUT, || async {
+            let ready = ready(&http).await;
+            ready["warnings"]
+                .to_string()
+                .contains("`default`")
+                .then_some(())
+        });
+        without.await.unwrap();
+        let followed = tokio::spawn(stream(http.clone(), ids[11].clone()));
+        let mut first = shared.worker(&dirs[1]).start().await.unwrap();
+        let mut second = shared.worker(&dirs[2]).start().await.unwrap();
+        assert_eq!(ready(second.http()).await["parts"]["storage"], "ok");
+        let missing = second.http().get("/api/v1/tasks/").await.unwrap();
+        assert_eq!(missing.status.as_u16(), 404, "a worker serves tasks");
+        // Both are in the middle of something.
+        let running = wait_until("both run tasks", TIMEOUT, || async {
+            let sessions = shared.database.query(
+                "SELECT DISTINCT session_id FROM opspawn.tasks WHERE session_id IS NOT NULL",
+            );
+            (sessions.len() == 2).then_some(())
+        });
+        running.await.unwrap();
+        first.sigkill().unwrap();
+        for id in &ids {
+            let task = tasks::ended(&http, id).await;
+            assert_eq!(task["state"], "completed", "{task:#}");
+        }
+        let followed = tokio::time::timeout(TIMEOUT, followed).await;
+        let followed = followed.expect("the stream ends").unwrap();
+        assert!(followed.contains("task.completed"), "{followed}");
+        let lost = shared
+            .database
+            .query("SELECT 1 FROM opspawn.events WHERE kind = 'task.lease_lost'");
+        assert!(!lost.is_empty(), "the kill cost no lease");
+
+        // The requests of version 1's own live test, as they are.
+        for number in 0..3 {
+            let body =
+                json!({"prompt": plan(&format!("v1-{number}"), 0), "task_type": "agent_task"});
+            assert_eq!(
+                tasks::ended(&http, &tasks::submit(&http, &body).await).await["status"],
+                "completed"
+            );
+        }
+        let body = json!({
+            "prompt": "fails", "task_type": "agent_task",
+            "agent_config": {"llm_provider": "non_existent_provider", "llm_model": "error-model"},
+        });
+        let failed = tasks::ended(&http, &tasks::submit(&http, &body).await).await;
+        assert_eq!(failed["status"], "failed");
+        assert!(
+            failed["error_message"].as_str().unwrap().len() > 5,
+            "{failed:#}"
+        );
+        for process in [&mut second, &mut server] {
+            assert!(
+                process
+                    .stop(Duration::from_secs(40))
+                    .await
+                    .unwrap()
+                    .success()
+            );
+            assert!(process.alarms().is_empty(), "{:?}", process.alarms());
+            assert!(!process.output().contains("p@ss"), "{}", process.output());
+        }
+    }
+
+    mod postgres_15 {
+        use super::*;
+
+        #[tokio::test]
+        #[ignore = "needs PostgreSQL: run by cargo xtask test --install"]
+        async fn workers_take_tasks_of_a_server() {
+            a_killed_worker_costs_no_task(None).await;
+        }
+
+        /// Which queues are served is told by live workers, not by the server's configuration.
+        #[tokio::test]
+        #[ignore = "needs PostgreSQL: run by cargo xtask test --install"]
+        async fn live_workers_say_which_queues_are_served() {
+            let shared = Shared::new(None).await;
+            let dirs = [TestDir::new(), TestDir::new()];
+            let server = shared.server(&dirs[0]).await;
+            let http = server.http().clone();
+            let gpu = |goal: &str| json!({"task_type": "agent_run", "queue": "gpu", "input_data": {"prompt": plan(goal, 0)}});
+            let refused = http.post("/api/v1/tasks/", &gpu("early")).await.unwrap();
+            assert_eq!(refused.status.as_u16(), 422);
+            assert_eq!(refused.json::<Value>().unwrap()["code"], "unknown_queue");
+            std::fs::create_dir_all(dirs[1].data()).unwrap();
+            std::fs::write(dirs[1].data().join("opspawn.toml"), "[queues.gpu]\n").unwrap();
+            let mut worker = shared.worker(&dirs[1]).start().await.unwrap();
+            let accepted = wait_until("the queue is known", TIMEOUT, || async {
+                let reply = http.post("/api/v1/tasks/", &gpu("late")).await.unwrap();
+                (reply.status.as_u16() == 201).then(|| tasks::id(&reply.json().unwrap()))
+            });
+            let id = accepted.await.unwrap();
+            assert_eq!(tasks::ended(&http, &id).await["state"], "completed");
+            assert!(
+                worker
+                    .stop(Duration::from_secs(40))
+                    .await
+                    .unwrap()
+                    .success()
+            );
+            // The queue may be known for a moment longer, and the task then waits.
+            let gone = wait_until("the queue is unknown", TIMEOUT, || async {
+                let reply = http.post("/api/v1/tasks/", &gpu("too late")).await.unwrap();
+                (reply.status.as_u16() == 422).then_some(())
+            });
+            gone.await.unwrap();
+        }
+    }
+
+    #[cfg(feature = "rabbit")]
+    mod rabbitmq {
+        mod fault {
+            mod postgres_15 {
+                use ops_testkit::rabbitmq::VirtualHost;
+
+                use super::super::super::a_killed_worker_costs_no_task;
+
+                #[tokio::test]
+                #[ignore = "needs PostgreSQL and RabbitMQ: run by cargo xtask test --install"]
+                async fn workers_take_tasks_of_a_server_through_a_broker() {
+                    let host = VirtualHost::create();
+                    a_killed_worker_costs_no_task(Some(host.url())).await;
+                }
+            }
+        }
+    }
+}
