@@ -59,6 +59,14 @@ pub(super) struct Counters {
     pub(super) connections: AtomicU64,
 }
 
+/// The queues of this process.
+#[derive(Default)]
+struct Queues {
+    served: BTreeMap<String, Arc<Served>>,
+    /// Queues with work for a worker of this process, and none so far: a worker may be about to wait.
+    expecting: BTreeSet<String>,
+}
+
 /// Increments a counter.
 pub(super) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Relaxed);
@@ -70,7 +78,7 @@ pub(super) struct State {
     /// Seeds for the delays of the two connections.
     pub(super) seeds: [u64; 2],
     pub(super) counters: Counters,
-    served: Mutex<BTreeMap<String, Arc<Served>>>,
+    served: Mutex<Queues>,
     /// Rings when a queue is served for the first time.
     pub(super) more_served: Notify,
     /// Queues with a message to publish.
@@ -108,20 +116,23 @@ impl State {
 
     /// Registers the queue as served by this process.
     pub(super) fn serve(&self, queue: &str) -> Arc<Served> {
-        let mut served = lock(&self.served);
-        if let Some(served) = served.get(queue) {
+        let mut queues = lock(&self.served);
+        if let Some(served) = queues.served.get(queue) {
             return Arc::clone(served);
         }
         let new = Arc::new(Served::new(queue));
-        served.insert(queue.to_owned(), Arc::clone(&new));
-        drop(served);
+        if queues.expecting.remove(queue) {
+            new.found();
+        }
+        queues.served.insert(queue.to_owned(), Arc::clone(&new));
+        drop(queues);
         self.more_served.notify_one();
         new
     }
 
     /// The queues served by this process.
     pub(super) fn served(&self) -> Vec<Arc<Served>> {
-        lock(&self.served).values().cloned().collect()
+        lock(&self.served).served.values().cloned().collect()
     }
 
     /// Wakes a worker of any process; while the broker takes no message, a worker of this process.
@@ -149,7 +160,7 @@ impl State {
     }
 
     pub(super) fn found(&self, queue: &str, by: FoundBy) {
-        let served = lock(&self.served).get(queue).cloned();
+        let served = lock(&self.served).served.get(queue).cloned();
         let Some(served) = served else { return };
         match by {
             // A message of the broker wakes one worker, wherever it is: the others need not look.
@@ -158,11 +169,13 @@ impl State {
         }
     }
 
-    /// Wakes a worker of this process.
+    /// Wakes a worker of this process, or the first one to wait.
     pub(super) fn wake_here(&self, queue: &str) {
-        let served = lock(&self.served).get(queue).cloned();
-        if let Some(served) = served {
+        let mut queues = lock(&self.served);
+        if let Some(served) = queues.served.get(queue) {
             served.found();
+        } else if !queues.expecting.contains(queue) {
+            queues.expecting.insert(queue.to_owned());
         }
     }
 
