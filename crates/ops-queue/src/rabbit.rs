@@ -138,31 +138,3 @@ impl Queue for RabbitQueue {
         self.state.health()
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct Fixed;
-
-    impl Random for Fixed {
-        fn id_bytes(&self) -> [u8; 10] {
-            [7; 10]
-        }
-    }
-
-    #[tokio::test]
-    async fn a_wake_up_before_the_first_wait_is_not_lost() {
-        // Nothing listens there: the process wakes its own workers.
-        let address = "amqp://127.0.0.1:1/".parse().unwrap();
-        let queue = RabbitQueue::start(Options::new(address), &Fixed).unwrap();
-        queue.wake("default");
-        let woken = tokio::time::timeout(Duration::from_secs(30), queue.wait("default"));
-        drop(woken.await.expect("the wake-up was lost"));
-        let again = tokio::time::timeout(Duration::from_millis(20), queue.wait("default"));
-        assert!(
-            again.await.is_err(),
-            "wake-ups are one until somebody takes them"
-        );
-    }
-}

@@ -299,3 +299,34 @@ impl State {
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    struct Fixed;
+
+    impl Random for Fixed {
+        fn id_bytes(&self) -> [u8; 10] {
+            [7; 10]
+        }
+    }
+
+    #[test]
+    fn a_wake_up_before_the_first_wait_is_not_lost() {
+        let options = Options::new("amqp://127.0.0.1:1/".parse().unwrap());
+        // The broker takes no messages yet: the process wakes its own workers.
+        let state = State::new(options, &Fixed);
+        state.wake("default");
+        state.wake("default");
+        let served = state.serve("default");
+        assert!(served.wait().now_or_never().is_some(), "it was lost");
+        assert!(
+            served.wait().now_or_never().is_none(),
+            "wake-ups are one until somebody takes them"
+        );
+        assert!(state.serve("other").wait().now_or_never().is_none());
+    }
+}
