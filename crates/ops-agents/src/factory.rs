@@ -25,7 +25,7 @@ use ops_core::TenantId;
 use serde_json::{Map, Value, json};
 use units::ModelName;
 
-use self::begun::{pinned, recorded};
+use self::begun::recorded;
 use crate::{
     definitions,
     input::{Input, ModelChoice, Overrides},
@@ -34,7 +34,7 @@ use crate::{
     request::{AgentRequest, Made},
     settings::Settings,
     tape::Tape,
-    tools::{Catalogue, CatalogueError, PROXY_SOURCE, Selection, ToolSource, Wanted},
+    tools::{Catalogue, CatalogueError, PROXY_SOURCE, Pins, Selection, ToolSource, Wanted},
 };
 
 /// The scripted model's script, where the model was chosen by name and has no script.
@@ -104,10 +104,7 @@ struct Key {
     script: Option<String>,
     /// The version of the definition.
     digest: Option<String>,
-    /// Its tools, each with its digest.
-    tools: Vec<(String, String)>,
-    /// Names of tools that are held.
-    held: Vec<String>,
+    pins: Arc<Pins>,
     /// Further policies, as JSON.
     policies: Vec<String>,
 }
@@ -241,7 +238,7 @@ impl Factory {
         let instructions = match (overrides.instructions, definition) {
             (Some(instructions), _) => instructions,
             (None, Some(definition)) => {
-                definitions::instructions(definition, &goal.text, input, by, &tools.tools)?
+                definitions::instructions(definition, &goal.text, input, by, tools.pins.tools())?
             }
             (None, None) => self.instructions.clone(),
         };
@@ -257,8 +254,7 @@ impl Factory {
             instructions,
             script: script.clone(),
             digest,
-            tools: pinned(&tools.tools),
-            held: tools.registry.held().keys().cloned().collect(),
+            pins: Arc::clone(&tools.pins),
             policies: policies::texts(&overrides.policies),
         };
         let given = Given {
@@ -283,7 +279,12 @@ impl Factory {
             tools,
             policy,
         } = self
-            .ready(key, *definition, tools.registry, &overrides.policies)
+            .ready(
+                key,
+                *definition,
+                tools.registry.clone(),
+                &overrides.policies,
+            )
             .map_err(definitions::never_again)?;
         let own_output = definition.and_then(|definition| definition.output());
         let agent = agent.with(limits, script, host);
@@ -315,8 +316,7 @@ impl Factory {
             instructions: config.instructions.clone(),
             script: config.script.clone(),
             digest,
-            tools: pinned(&config.tools),
-            held: tools.registry.held().keys().cloned().collect(),
+            pins: tools.pins,
             policies: policies::texts(policies),
         };
         let Ready { agent, .. } = self.ready(key, definition, tools.registry, policies)?;
@@ -475,7 +475,7 @@ impl Factory {
         tenant: TenantId,
         definition: Option<&Definition>,
         has_proxy: bool,
-    ) -> Result<Selection, Failure> {
+    ) -> Result<Arc<Selection>, Failure> {
         let patterns = definition.and_then(|definition| definition.tools.as_ref());
         let wanted: Option<Vec<Wanted>> = patterns.map(|patterns| {
             let patterns = patterns.iter().map(String::as_str);
@@ -484,8 +484,7 @@ impl Factory {
         let starts = definition.is_some_and(|definition| !definition.agents.is_empty());
         let always: &[&str] = if starts { &[SPAWN, AWAIT] } else { &[] };
         let without: &[&str] = if has_proxy { &[] } else { &[PROXY_SOURCE] };
-        self.catalogue
-            .select(tenant, wanted.as_deref(), always, without)
+        self.catalogue.select(tenant, wanted, always, without)
     }
 
     fn locked(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Ready>> {

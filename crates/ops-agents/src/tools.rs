@@ -3,10 +3,11 @@
 mod catalogue;
 mod held;
 mod mcp;
+mod pins;
 mod source;
 mod wanted;
 
-pub(crate) use self::{catalogue::Selection, wanted::Wanted};
+pub(crate) use self::{catalogue::Selection, pins::Pins, wanted::Wanted};
 pub use self::{
     catalogue::{Catalogue, CatalogueError, ListedTool, SourceState},
     mcp::{McpSources, PROXY_SOURCE, records_folder},

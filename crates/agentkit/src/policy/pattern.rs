@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 /// A pattern of tool names; `*` stands for any number of characters.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Pattern(String);
 
 /// A pattern that no tool name can match, as a mistake in a deny rule would otherwise go unseen.

@@ -1,18 +1,7 @@
-//! The tools and models that a run began with.
+//! The models that a run began with.
 
-use agentkit::{
-    event::Failure,
-    run::{PinnedTool, RunConfig},
-};
+use agentkit::{event::Failure, run::RunConfig};
 use units::{ModelName, model::ModelNameError};
-
-/// The names and digests of pinned tools.
-pub(super) fn pinned(tools: &[PinnedTool]) -> Vec<(String, String)> {
-    let tools = tools.iter();
-    tools
-        .map(|tool| (tool.name.clone(), tool.digest.clone()))
-        .collect()
-}
 
 /// The models that a run began with.
 pub(super) fn recorded(config: &RunConfig) -> Result<Vec<ModelName>, Failure> {

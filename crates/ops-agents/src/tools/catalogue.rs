@@ -23,11 +23,13 @@ use futures_util::future::join_all;
 use ops_core::TenantId;
 use tokio::sync::watch;
 
-use super::{Health, SourceContext, ToolSource, Wanted, held::Held};
+use super::{Health, Pins, SourceContext, ToolSource, Wanted, held::Held};
 
 /// Delays before a source that failed is asked again.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LAST_RETRY: Duration = Duration::from_secs(60);
+/// Selections that are kept of a generation.
+const KEEP: usize = 64;
 
 /// The sources of tools.
 pub struct Catalogue {
@@ -60,15 +62,25 @@ struct Whole {
     registry: Registry,
     /// Source and digest by the tool's name.
     tools: BTreeMap<String, (usize, String)>,
+    /// What runs selected: most begin with the tools of an earlier one.
+    selections: Mutex<HashMap<Selector, Arc<Selection>>>,
+}
+
+/// What a run selects by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Selector {
+    wanted: Option<Vec<Wanted>>,
+    always: &'static [&'static str],
+    without: &'static [&'static str],
 }
 
 /// The tools of one run.
+#[derive(Clone)]
 pub(crate) struct Selection {
     pub(crate) registry: Registry,
     /// The tools of sources that are not built in, by source: a resumed run waits for these sources.
     pub(crate) sources: BTreeMap<String, Vec<String>>,
-    /// Equal selections have equal fingerprints.
-    pub(crate) tools: Vec<PinnedTool>,
+    pub(crate) pins: Arc<Pins>,
 }
 
 /// Sources that cannot be used together.
@@ -216,11 +228,24 @@ impl Catalogue {
     pub(crate) fn select(
         &self,
         tenant: TenantId,
-        wanted: Option<&[Wanted]>,
-        always: &[&str],
-        without: &[&str],
-    ) -> Result<Selection, Failure> {
+        wanted: Option<Vec<Wanted>>,
+        always: &'static [&'static str],
+        without: &'static [&'static str],
+    ) -> Result<Arc<Selection>, Failure> {
         let whole = self.whole(tenant);
+        let selector = Selector {
+            wanted,
+            always,
+            without,
+        };
+        let kept = || {
+            let kept = whole.selections.lock();
+            kept.unwrap_or_else(PoisonError::into_inner)
+        };
+        if let Some(selection) = kept().get(&selector) {
+            return Ok(Arc::clone(selection));
+        }
+        let wanted = selector.wanted.as_deref();
         let takes = |name: &str| match wanted {
             _ if without.contains(&self.source_of(&whole, name)) => false,
             None => {
@@ -235,7 +260,13 @@ impl Catalogue {
         };
         let names = whole.tools.keys().filter(|name| takes(name));
         let names: Vec<&String> = names.collect();
-        self.selection(&whole, &names)
+        let selection = Arc::new(self.selection(&whole, &names)?);
+        let mut kept = kept();
+        if kept.len() >= KEEP {
+            kept.clear();
+        }
+        kept.insert(selector, Arc::clone(&selection));
+        Ok(selection)
     }
 
     /// The tools of a run that goes on: its pinned tools. A tool that no longer exists is left out, and a
@@ -261,6 +292,7 @@ impl Catalogue {
                 selection.registry = held.map_err(broken)?;
             }
         }
+        selection.pins = Arc::new(Pins::new(tools, &selection.registry));
         Ok(selection)
     }
 
@@ -279,10 +311,12 @@ impl Catalogue {
                 digest: digest.clone(),
             });
         }
+        let registry = whole.registry.subset(names).map_err(broken)?;
+        let pins = Arc::new(Pins::new(&tools, &registry));
         Ok(Selection {
-            registry: whole.registry.subset(names).map_err(broken)?,
+            registry,
             sources,
-            tools,
+            pins,
         })
     }
 
@@ -379,6 +413,7 @@ impl Catalogue {
             generation,
             registry: registry.build().holding(held),
             tools,
+            selections: Mutex::default(),
         });
         all.insert(tenant, Arc::clone(&whole));
         whole

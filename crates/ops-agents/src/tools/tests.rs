@@ -15,11 +15,14 @@ use tokio::sync::Notify;
 use super::*;
 
 /// What a run that begins does: it waits for the sources that it names, and takes what is there.
-async fn select(catalogue: &Catalogue, patterns: Option<&[Wanted]>) -> Result<Selection, Failure> {
+async fn select(
+    catalogue: &Catalogue,
+    patterns: Option<&[Wanted]>,
+) -> Result<Arc<Selection>, Failure> {
     let named = patterns.unwrap_or_default().iter();
     let named = named.filter_map(|one| one.source.as_deref()).collect();
     catalogue.wait_for(TENANT, &named).await?;
-    catalogue.select(TENANT, patterns, &[], &[])
+    catalogue.select(TENANT, patterns.map(<[Wanted]>::to_vec), &[], &[])
 }
 
 /// What a run that goes on does.
@@ -132,11 +135,8 @@ fn wanted(patterns: &[&str]) -> Vec<Wanted> {
 }
 
 fn names(selection: &Selection) -> Vec<&str> {
-    selection
-        .tools
-        .iter()
-        .map(|tool| tool.name.as_str())
-        .collect()
+    let tools = selection.pins.tools().iter();
+    tools.map(|tool| tool.name.as_str()).collect()
 }
 
 #[tokio::test(start_paused = true)]
@@ -222,12 +222,14 @@ async fn a_change_concerns_runs_that_have_not_begun() {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     };
-    tokio::time::timeout(Duration::from_secs(5), later())
+    tokio::time::timeout(TIMEOUT, later())
         .await
         .expect("the list is taken again");
 
     // The run that began before has no new tool, none that is gone, and the changed one is held.
-    let again = pinned(&catalogue, &first.tools, &["github"]).await.unwrap();
+    let again = pinned(&catalogue, first.pins.tools(), &["github"])
+        .await
+        .unwrap();
     assert_eq!(names(&again), ["issue", "read_file"]);
     let call = async |name: &str| {
         let effect = agentkit::tool::Effect::Write;

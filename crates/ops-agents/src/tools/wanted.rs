@@ -3,7 +3,7 @@
 use agentkit::policy::Pattern;
 
 /// A pattern of tools, of any source or of one source.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Wanted {
     /// The source, if it is named.
     pub(crate) source: Option<String>,
