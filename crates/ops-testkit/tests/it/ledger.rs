@@ -1,4 +1,4 @@
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ops_testkit::{DataDir, Ledger};
 use serde_json::{Value, json};
@@ -52,12 +52,11 @@ async fn an_effect_that_runs_twice_is_counted() {
 #[tokio::test]
 async fn the_effect_is_there_before_the_answer() {
     let data = DataDir::new().unwrap();
-    let ledger = Ledger::start(data.join("l"), &["--latency-ms", "400"])
+    let ledger = Ledger::start(data.join("l"), &["--latency-ms", "60000"])
         .await
         .unwrap();
-    let began = Instant::now();
     let late = tokio::time::timeout(Duration::from_millis(150), write(&ledger, "a")).await;
-    assert!(late.is_err() && began.elapsed() < Duration::from_millis(400));
+    assert!(late.is_err());
     assert_eq!(ledger.effects().unwrap().len(), 1);
 }
 

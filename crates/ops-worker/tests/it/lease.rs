@@ -392,7 +392,7 @@ async fn a_session_that_is_over_drops_its_calls_and_makes_room() {
     rig.wait(second, StateName::Completed).await;
     rig.wait(first, StateName::Completed).await;
     let took = over.elapsed();
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert!(took < Duration::from_secs(20), "{took:?}");
     assert_eq!(rig.calls.load(SeqCst), 3);
     rig.end().await;
 }

@@ -827,7 +827,7 @@ async fn a_connection_that_stays_open_ends_with_the_answer() {
         ("Hi", 70)
     );
     assert!(
-        begun.elapsed() < Duration::from_secs(8),
+        begun.elapsed() < Duration::from_secs(30),
         "{:?}",
         begun.elapsed()
     );

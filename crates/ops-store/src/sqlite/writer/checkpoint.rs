@@ -176,7 +176,7 @@ mod tests {
         assert!(checkpoints > 20, "{checkpoints}");
         // Eight of them waited, each a little.
         assert!(
-            begun.elapsed() < Duration::from_secs(3),
+            begun.elapsed() < Duration::from_secs(30),
             "{:?}",
             begun.elapsed()
         );

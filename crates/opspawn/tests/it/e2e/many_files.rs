@@ -34,14 +34,14 @@ async fn files_of_the_input_hold_up_neither_cancel_nor_timeout_nor_shutdown() {
     http.post(&path, &json!({})).await.unwrap().ok().unwrap();
     tasks::in_state(&http, &cancelled, &["cancelled"]).await;
     assert!(
-        begun.elapsed() < Duration::from_secs(4),
+        begun.elapsed() < Duration::from_secs(10),
         "{:?}",
         begun.elapsed()
     );
     let task = tasks::ended(&http, &late).await;
     assert_eq!(task["error"]["code"], "timeout", "{task:#}");
     assert!(
-        begun.elapsed() < Duration::from_secs(8),
+        begun.elapsed() < Duration::from_secs(20),
         "{:?}",
         begun.elapsed()
     );
@@ -49,10 +49,10 @@ async fn files_of_the_input_hold_up_neither_cancel_nor_timeout_nor_shutdown() {
     let stopped = tasks::submit(&http, &many(&json!({}))).await;
     tasks::in_state(&http, &stopped, &["running"]).await;
     let begun = Instant::now();
-    let status = server.stop(Duration::from_secs(15)).await.unwrap();
+    let status = server.stop(Duration::from_secs(30)).await.unwrap();
     assert!(status.success(), "{status}");
     assert!(
-        begun.elapsed() < Duration::from_secs(5),
+        begun.elapsed() < Duration::from_secs(12),
         "{:?}",
         begun.elapsed()
     );

@@ -12,7 +12,7 @@ use super::{
     world::{World, submit, task, until_state},
 };
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(60);
 /// How long after the acknowledgement a call may still begin.
 const GRACE: i64 = 2_000_000;
 
@@ -67,7 +67,8 @@ async fn cancelled_while_busy(model_ms: u32, tool_ms: u32, busy: usize) {
     until_state(http, &id, "cancelled", SOON).await.unwrap();
     let took = asked.elapsed();
     println!("cancelled {took:?} after it was asked for");
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    // Before a slow call would end; on a quiet machine it is a few milliseconds.
+    assert!(took < Duration::from_secs(10), "{took:?}");
     tokio::time::sleep(Duration::from_millis(3_500)).await;
     let (witnesses, _) = check(&world, http, &job, &id).await;
     assert_eq!(witnesses.calls_after(&job, acknowledged + GRACE), 0);

@@ -17,7 +17,7 @@ use crate::provider::{CHAT, completion};
 const CHILDREN: usize = 50;
 /// Fewer than there are children, so that some have not begun.
 const AT_ONCE: usize = 32;
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 /// How long after the acknowledgement a call may still begin, in microseconds.
 const GRACE: i64 = 2_000_000;
 /// How long after it a process may still be there, in microseconds.
