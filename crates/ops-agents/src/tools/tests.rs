@@ -134,9 +134,9 @@ fn wanted(patterns: &[&str]) -> Vec<Wanted> {
         .collect()
 }
 
-fn names(selection: &Selection) -> Vec<&str> {
-    let tools = selection.pins.tools().iter();
-    tools.map(|tool| tool.name.as_str()).collect()
+fn names(selection: &Selection) -> Vec<String> {
+    let specs = selection.registry.specs().into_iter();
+    specs.map(|spec| spec.name.clone()).collect()
 }
 
 #[tokio::test(start_paused = true)]
