@@ -42,6 +42,81 @@ const REFUSED_ROLES: &str = "
             'pg_write_server_files', 'pg_execute_server_program', 'pg_signal_backend', 'pg_create_subscription'))
     ORDER BY r.rolname = session_user DESC, r.rolsuper DESC, r.rolname LIMIT 1";
 
+/// Functions that change something although the transaction only reads, or hold others up: they write to the log or to
+/// large objects, take locks or end sessions; and functions that run a text as SQL, in which a name can be put together.
+const REFUSED_FUNCTIONS: &[&str] = &[
+    "pg_logical_",
+    "pg_replication_",
+    "pg_create_",
+    "pg_drop_",
+    "pg_switch_wal",
+    "pg_notify",
+    "pg_advisory_",
+    "pg_try_advisory_",
+    "pg_cancel_backend",
+    "pg_terminate_backend",
+    "pg_reload_conf",
+    "pg_rotate_logfile",
+    "pg_export_snapshot",
+    "lo_from_bytea",
+    "lo_put",
+    "lo_creat",
+    "lo_import",
+    "lo_export",
+    "lo_truncate",
+    "lo_unlink",
+    "lo_open",
+    "lowrite",
+    "query_to_xml",
+    "cursor_to_xml",
+    "table_to_xml",
+    "schema_to_xml",
+    "database_to_xml",
+    "ts_stat",
+    "dblink",
+];
+/// What makes the text of a plan as large as the query likes.
+const REFUSED_IN_PLANS: &[&str] = &["verbose", "repeat", "lpad", "rpad", "array_fill", "overlay"];
+
+/// Refuses a statement that names a function of [`REFUSED_FUNCTIONS`], wherever it stands.
+fn check(sql: &str) -> Result<(), Failure> {
+    let text = sql.to_ascii_lowercase();
+    if text.contains("u&\"") || text.contains("u&'") {
+        return Err(refused("write names and texts without `U&` escapes"));
+    }
+    let has = |name: &&&str| {
+        let mut found = text.match_indices(**name);
+        found.any(|(at, _)| !text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_'))
+    };
+    if let Some(found) = REFUSED_FUNCTIONS.iter().find(has) {
+        let why = format!(
+            "`{found}` is of functions that change something, lock something or run a text; leave it out, also in texts \
+             and comments"
+        );
+        return Err(refused(&why));
+    }
+    let is_plan = first_word(sql) == "explain";
+    let found = REFUSED_IN_PLANS.iter().find(has);
+    if let Some(found) = found.filter(|_| is_plan) {
+        return Err(refused(&format!(
+            "`{found}` makes plans large; leave it out of EXPLAIN"
+        )));
+    }
+    Ok(())
+}
+
+/// Whether two URLs name one database. The URLs may differ in user, password and options.
+pub(crate) fn is_one_database(one: &str, other: &str) -> bool {
+    let place = |url: &str| {
+        let config = config(&url.replacen("postgresql+asyncpg://", "postgresql://", 1)).ok()?;
+        let name = config.get_dbname().or_else(|| config.get_user());
+        let name = name.map(str::to_owned);
+        let port = config.get_ports().first().copied().unwrap_or(5_432);
+        Some((config.get_hosts().to_vec(), port, name))
+    };
+    place(one).is_some_and(|one| Some(one) == place(other))
+}
+
 /// Runs one statement.
 pub(crate) async fn query(
     url: &str,
@@ -49,6 +124,7 @@ pub(crate) async fn query(
     bounds: Bounds,
     timeout: Duration,
 ) -> Result<Answer, Failure> {
+    check(sql)?;
     let session = Session::open(url).await?;
     let asked = tokio::time::timeout(timeout + GRACE, session.ask(sql, bounds, timeout));
     let answer = asked.await.unwrap_or_else(|_| Err(late(timeout)));

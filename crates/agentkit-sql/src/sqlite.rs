@@ -174,7 +174,11 @@ fn shown(value: ValueRef<'_>) -> Value {
         ValueRef::Null => Value::Null,
         ValueRef::Integer(number) => answer::whole(number),
         ValueRef::Real(number) => answer::real(number),
-        ValueRef::Text(text) => answer::text(String::from_utf8_lossy(text).into_owned()),
+        ValueRef::Text(text) => {
+            // No more is copied than is shown: a row may have hundreds of such values.
+            let shown = &text[..text.len().min(answer::MAX_CELL + 8)];
+            answer::text(String::from_utf8_lossy(shown).into_owned())
+        }
         ValueRef::Blob(bytes) => answer::blob(bytes),
     }
 }

@@ -51,6 +51,9 @@ pub struct Base {
     pub secrets: Arc<dyn Secrets>,
     /// Files that no agent may ask, as the server's own database.
     pub withheld: Vec<PathBuf>,
+    /// URLs of PostgreSQL databases that no agent may ask, as the server's own database: a lock or a heavy query there
+    /// would hold up every task.
+    pub withheld_urls: Vec<String>,
 }
 
 /// The tool: a question to one of its databases.
@@ -73,6 +76,8 @@ enum Source {
         /// Name of the secret with the URL.
         url: String,
         secrets: Arc<dyn Secrets>,
+        /// See [`Base::withheld_urls`].
+        withheld: Vec<String>,
     },
 }
 
@@ -137,6 +142,7 @@ impl Database {
                 Source::Postgres {
                     url: url.to_owned(),
                     secrets: Arc::clone(&base.secrets),
+                    withheld: base.withheld_urls.clone(),
                 }
             }
         };
@@ -172,7 +178,11 @@ impl Database {
                     Err(Failure::last("query_failed", "the query could not be run"))
                 })
             }
-            Source::Postgres { url, secrets } => {
+            Source::Postgres {
+                url,
+                secrets,
+                withheld,
+            } => {
                 let _permit = permit;
                 let (secrets, name) = (Arc::clone(secrets), url.clone());
                 // A source may read files.
@@ -184,7 +194,7 @@ impl Database {
                     }
                     Err(_) => return Err(Failure::passing("cancelled", "the secret was not read")),
                 };
-                self.ask_server(secret.reveal(), &sql, bounds, timeout)
+                self.ask_server(secret.reveal(), withheld, &sql, bounds, timeout)
                     .await
             }
         }
@@ -194,10 +204,19 @@ impl Database {
     async fn ask_server(
         &self,
         url: &str,
+        withheld: &[String],
         sql: &str,
         bounds: Bounds,
         timeout: Duration,
     ) -> Result<Answer, Failure> {
+        let is_withheld = |own: &String| crate::postgres::is_one_database(own, url);
+        if withheld.iter().any(is_withheld) {
+            return Err(Failure::last(
+                "database_unavailable",
+                "the URL leads to the server's own database, where a lock or a heavy query would hold up every task: give \
+                 agents another database, or a replica",
+            ));
+        }
         crate::postgres::query(url, sql, bounds, timeout).await
     }
 
@@ -205,6 +224,7 @@ impl Database {
     async fn ask_server(
         &self,
         _: &str,
+        _: &[String],
         _: &str,
         _: Bounds,
         _: Duration,

@@ -26,7 +26,7 @@ mod task;
 mod tool;
 mod worker;
 
-use std::{io::IsTerminal as _, path::PathBuf};
+use std::{io::IsTerminal as _, path::PathBuf, time::Duration};
 
 use agentkit::telemetry::TARGET;
 use anyhow::{Context as _, Result};
@@ -51,6 +51,9 @@ use crate::{
     output::{self, show},
     telemetry,
 };
+
+/// How long threads that block may go on once the command has ended.
+const LAST_THREADS: Duration = Duration::from_secs(2);
 
 /// Runs a command.
 pub(crate) fn dispatch(cli: Cli) -> Result<Exit> {
@@ -273,11 +276,14 @@ fn subscriber(config: &Config) -> Result<impl Subscriber + Send + Sync> {
 }
 
 fn block_on(command: impl Future<Output = Result<Exit>>) -> Result<Exit> {
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .context("the runtime cannot be started")?
-        .block_on(command)
+        .context("the runtime cannot be started")?;
+    let done = runtime.block_on(command);
+    // What blocks a thread, such as a query of SQLite within one function, keeps no process from its end.
+    runtime.shutdown_timeout(LAST_THREADS);
+    done
 }
 
 /// Returns when the process is asked to stop: SIGTERM or SIGINT.

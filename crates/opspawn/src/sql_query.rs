@@ -25,6 +25,11 @@ pub(crate) fn query(config: &Config) -> Result<Option<SqlQuery>> {
         folder: config.folder().map_or_else(PathBuf::new, PathBuf::from),
         secrets: Arc::new(FileAndEnvironment::new(config)),
         withheld: vec![config.data_dir().join(ops_store::sqlite::DATABASE_FILE)],
+        withheld_urls: config
+            .optional("store.url")
+            .map(str::to_owned)
+            .into_iter()
+            .collect(),
     };
     Ok(Some(SqlQuery::new(config.databases(), &base)?))
 }

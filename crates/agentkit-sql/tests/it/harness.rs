@@ -41,6 +41,9 @@ pub(crate) fn declared(name: &str, fields: Value) -> Declared {
 }
 
 /// The tool of declarations, with files relative to a folder.
+/// The database of the server that the tool runs in.
+pub(crate) const OWN: &str = "postgresql+asyncpg://opspawn:other@127.0.0.1:1/own";
+
 pub(crate) fn tool(
     folder: &Path,
     secrets: Known,
@@ -51,6 +54,7 @@ pub(crate) fn tool(
         folder: folder.to_owned(),
         secrets: Arc::new(secrets),
         withheld,
+        withheld_urls: vec![OWN.to_owned()],
     };
     SqlQuery::new(databases, &base)
 }

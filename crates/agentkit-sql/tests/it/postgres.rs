@@ -6,7 +6,7 @@ use agentkit::event::Failure;
 use ops_testkit::postgres::{Database, Server};
 use serde_json::{Value, json};
 
-use crate::harness::{Known, call, declared, tool};
+use crate::harness::{Known, OWN, call, declared, tool};
 
 /// A database with orders, and the users of a test.
 struct Shop {
@@ -209,6 +209,37 @@ async fn refuses(server: Server) {
             "more than one statement",
         ),
         ("SELECT $1::int", "query_refused", "has parameters"),
+        // What READ ONLY does not keep from happening.
+        (
+            "SELECT pg_logical_emit_message(false, 'a', repeat('x', 1000000))",
+            "query_refused",
+            "`pg_logical_`",
+        ),
+        (
+            "SELECT LO_FROM_BYTEA(0, 'x')",
+            "query_refused",
+            "`lo_from_bytea`",
+        ),
+        (
+            "SELECT pg_catalog.\"pg_advisory_lock\"(1)",
+            "query_refused",
+            "`pg_advisory_`",
+        ),
+        (
+            "SELECT U&\"pg_advisory!005flock\" UESCAPE '!' (1)",
+            "query_refused",
+            "`U&`",
+        ),
+        (
+            "SELECT query_to_xml('SELECT pg_adv' || 'isory_lock(1)', true, true, '')",
+            "query_refused",
+            "`query_to_xml`",
+        ),
+        (
+            "EXPLAIN (VERBOSE) SELECT repeat('x', 400000000)",
+            "query_refused",
+            "`verbose`",
+        ),
         ("SELECT id INTO t FROM orders", "query_refused", ""),
         (
             "SELECT 1) AS q(c0); DELETE FROM orders; SELECT (1",
@@ -237,6 +268,14 @@ async fn refuses(server: Server) {
     assert_eq!(error.code, "query_timeout", "{error:?}");
     let count = shop.database.query("SELECT count(*) FROM orders");
     assert_eq!(count[0].get::<_, i64>(0), 2_000);
+    // Words that only contain such a name.
+    let found = ask(&url, json!({}), "SELECT 1 AS events_status, 2 AS hello_put").await;
+    assert_eq!(found.unwrap()["rows"], json!([[1, 2]]));
+    let own = OWN
+        .replace("+asyncpg", "")
+        .replace("opspawn:other", "reader:x");
+    let error = ask(&own, json!({}), "SELECT 1").await.unwrap_err();
+    assert!(error.message.contains("own database"), "{error:?}");
 }
 
 async fn refuses_roles(server: Server) {
