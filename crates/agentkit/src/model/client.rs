@@ -155,7 +155,7 @@ impl Client {
                 .send()
                 .await
                 .map_err(|error| failures.sending(&error))?;
-            let head = Head::new(response.status().as_u16(), response.headers());
+            let head = Head::new(response.status().as_u16(), response.headers(), &self.config);
             if response.status().is_success() {
                 return self.answer(response, head, &failures, deltas).await;
             }

@@ -24,7 +24,7 @@ pub(super) struct Head {
 }
 
 impl Head {
-    pub(super) fn new(status: u16, headers: &HeaderMap) -> Self {
+    pub(super) fn new(status: u16, headers: &HeaderMap, config: &Config) -> Self {
         let id = ["x-request-id", "request-id"]
             .iter()
             .find_map(|name| headers.get(*name));
@@ -34,7 +34,7 @@ impl Head {
             retry_after: retry_after(headers),
             request_id: id
                 .filter(|id| !id.is_empty())
-                .map(|id| shorten(id, EXCERPT_LIMIT)),
+                .map(|id| shorten(&without_secrets(config, id), EXCERPT_LIMIT)),
             redirect: (300..400).contains(&status) && headers.contains_key(LOCATION),
         }
     }
@@ -217,7 +217,10 @@ impl Failures<'_> {
         let words = [report.code.as_ref(), report.param.as_ref()]
             .into_iter()
             .flatten();
-        let words: Vec<&str> = words.filter(plain).map(String::as_str).collect();
+        // Whatever a provider, or what stands before it, writes there may be the key.
+        let clean = |text: &&String| self.clean(text).as_ref() == Some(*text);
+        let words = words.filter(plain).filter(clean);
+        let words: Vec<&str> = words.map(String::as_str).collect();
         // Writing to a string does not fail.
         if !words.is_empty() {
             let _ = write!(message, " ({})", words.join(", "));
@@ -289,16 +292,7 @@ impl Failures<'_> {
 
     /// Foreign text on one line, short, without secrets; none if it quotes the conversation.
     fn clean(&self, text: &str) -> Option<String> {
-        let mut text = text.to_owned();
-        let headers = self.config.headers.iter().map(|(_, value)| value.as_str());
-        // A header's value as a whole, and without what stands before the secret, as in `Bearer ..`.
-        let headers = headers.flat_map(|value| std::iter::once(value).chain(value.split(' ')));
-        for secret in headers
-            .filter(|value| value.len() >= 8)
-            .chain(self.config.key())
-        {
-            text = text.replace(secret, "[secret]");
-        }
+        let text = without_secrets(self.config, text);
         let words: Vec<&str> = text.split_whitespace().map(without_key).collect();
         let text = shorten(&words.join(" "), 4 * EXCERPT_LIMIT);
         (!text.is_empty() && !self.quotes(&text)).then(|| shorten(&text, EXCERPT_LIMIT))
@@ -348,6 +342,17 @@ impl Failures<'_> {
                 }
             })
     }
+}
+
+/// The text without the key and the values of the configured headers.
+fn without_secrets(config: &Config, text: &str) -> String {
+    let headers = config.headers.iter().map(|(_, value)| value.as_str());
+    // A header's value as a whole, and without what stands before the secret, as in `Bearer ..`.
+    let headers = headers.flat_map(|value| std::iter::once(value).chain(value.split(' ')));
+    let secrets = headers.filter(|value| value.len() >= 8).chain(config.key());
+    secrets.fold(text.to_owned(), |text, secret| {
+        text.replace(secret, "[secret]")
+    })
 }
 
 /// The word, unless it holds a key of a common form (`sk-...`, Google's `AIza...`), be it a masked

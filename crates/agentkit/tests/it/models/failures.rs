@@ -109,6 +109,16 @@ async fn every_status_has_its_kind_and_its_remedy() {
     );
 }
 
+/// Whatever a provider, or a gateway before it, repeats of a request, no error holds the key.
+#[tokio::test]
+async fn no_field_of_an_error_holds_the_key() {
+    let body = format!(r#"{{"error":{{"message":"no: {KEY}","code":"{KEY}","param":"{KEY}"}}}}"#);
+    let headers = format!("x-request-id: {KEY}\r\n");
+    let error = outcome(response(401, &headers, &body)).await.unwrap_err();
+    assert!(!format!("{error:?}").contains(KEY), "{error:?}");
+    assert!(error.message.contains("no: [secret]"), "{error:?}");
+}
+
 #[tokio::test]
 async fn a_date_in_retry_after_counts_from_the_response() {
     let headers =
