@@ -14,7 +14,7 @@ use crate::{
     },
     run::{CallState, Progress},
     telemetry,
-    tool::{Effect, Gate, NotDone, Probe, Tool, ToolContext},
+    tool::{Effect, Gate, NotDone, Probe, Resource, Tool, ToolContext},
 };
 
 /// Result of settling a call in doubt.
@@ -265,6 +265,14 @@ impl Driver<'_> {
             let message = "the run's deadline came before this call returned";
             Err(Failure::last("tool_timeout", message))
         });
+        let outcome = outcome.and_then(|outcome| match outcome.follow_up {
+            // Nothing of what it asks for is begun: it had better not read as done.
+            Some(_) => Err(Failure::last(
+                "denied",
+                "a call that the machine makes gives a result, and begins or awaits nothing",
+            )),
+            None => Ok(outcome),
+        });
         match outcome {
             Ok(outcome) => {
                 let handle = outcome.handle.map(|(handle, bytes)| {
@@ -309,7 +317,11 @@ impl Driver<'_> {
             .await;
         let error = admission.error.or_else(|| {
             let denied = |message: &str| Some(Failure::last("denied", message));
-            if admission.effect.is_write() {
+            // An `idempotent` call may write, as `write_file` does. One that names no resource is taken at its word.
+            let touched = admission.resources.iter();
+            let mut writes = touched.flat_map(|touched| &touched.writes);
+            let writes = writes.any(|resource| *resource != Resource::Everything);
+            if admission.effect.is_write() || writes {
                 return denied("a call that the machine makes must not change anything");
             }
             admission.approval.as_ref().and_then(|_| {

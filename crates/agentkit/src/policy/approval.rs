@@ -17,6 +17,28 @@ pub struct ApprovalTerms {
     pub preview: Option<Previewer>,
 }
 
+impl ApprovalTerms {
+    /// The terms where two ask about one call: what ends sooner ends it, whichever of the two was first.
+    #[must_use]
+    pub(super) fn and(self, other: Self) -> Self {
+        let sooner = |one: EscalationTerms, other: EscalationTerms| match other.after < one.after {
+            true => other,
+            false => one,
+        };
+        Self {
+            timeout: match (self.timeout, other.timeout) {
+                (Some(one), Some(other)) => Some(one.min(other)),
+                (one, other) => one.or(other),
+            },
+            escalation: match (self.escalation, other.escalation) {
+                (Some(one), Some(other)) => Some(sooner(one, other)),
+                (one, other) => one.or(other),
+            },
+            preview: self.preview.or(other.preview),
+        }
+    }
+}
+
 /// When an unanswered approval goes to another group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EscalationTerms {

@@ -107,19 +107,21 @@ impl ConfiguredPolicy {
         })
     }
 
-    fn ask(&self, reason: String, rule: Option<&Rule>) -> Permission {
-        let terms = match rule.and_then(|rule| rule.expiry.as_ref()) {
-            Some(expiry) => expiry.terms(),
-            None => ApprovalTerms {
-                timeout: self.approval_timeout,
-                ..ApprovalTerms::default()
-            },
-        };
-        let terms = ApprovalTerms {
-            preview: rule.and_then(|rule| rule.preview.clone()),
-            ..terms
-        };
-        Permission::Ask { reason, terms }
+    /// Every rule that asks about the call has its say in the terms, so that their order does not matter.
+    fn ask(&self, reason: String, action: &Action<'_>) -> Permission {
+        let asking = |rule: &&Rule| rule.action == RuleAction::Ask && rule.speaks_of(action);
+        let rules: Vec<&Rule> = self.rules.iter().filter(asking).collect();
+        let expiries = rules.iter().filter_map(|rule| rule.expiry.as_ref());
+        let own = expiries.map(Expiry::terms).reduce(ApprovalTerms::and);
+        let terms = own.unwrap_or_else(|| ApprovalTerms {
+            timeout: self.approval_timeout,
+            ..ApprovalTerms::default()
+        });
+        let preview = rules.iter().find_map(|rule| rule.preview.clone());
+        Permission::Ask {
+            reason,
+            terms: ApprovalTerms { preview, ..terms },
+        }
     }
 }
 
@@ -201,14 +203,14 @@ impl Policy for ConfiguredPolicy {
             return Permission::Deny { reason };
         }
         if let Some(guard) = self.guarded(Guarded::AskAboutArguments, action) {
-            return self.ask(guard.because(), None);
+            return self.ask(guard.because(), action);
         }
         if let Some(rule) = self.first(RuleAction::Ask, action) {
             let reason = match &rule.reason {
                 Some(reason) => reason.clone(),
                 None => format!("a rule asks about `{}`", rule.tool),
             };
-            return self.ask(reason, Some(rule));
+            return self.ask(reason, action);
         }
         // Whoever may write to a place may look whether the write took effect: a probe is declared
         // with the tool, and needs no configuration of its own.
@@ -224,7 +226,7 @@ impl Policy for ConfiguredPolicy {
         match self.profile {
             Profile::Strict if action.effect.is_write() => {
                 let reason = "the profile `strict` asks about every `write`";
-                self.ask(reason.to_owned(), None)
+                self.ask(reason.to_owned(), action)
             }
             Profile::Strict | Profile::Default => Permission::Allow,
         }
@@ -309,6 +311,29 @@ mod tests {
             reason,
             "tool `shell` is not configured for this agent, and no rule allows it"
         );
+    }
+
+    #[test]
+    fn the_order_of_rules_that_ask_changes_no_terms() {
+        let mut expires = rule("send_*", RuleAction::Ask);
+        expires.expiry = Some(Expiry::Deny(Duration::from_secs(2)));
+        expires.preview = Some(Previewer {
+            tool: "look".to_owned(),
+            arguments: serde_json::Map::new(),
+        });
+        let mut stays = rule("*_mail", RuleAction::Ask);
+        stays.expiry = Some(Expiry::Stay);
+        let rules = [rule("send_mail", RuleAction::Ask), expires, stays];
+        for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
+            let mut policy = ConfiguredPolicy::new(["send_mail"]);
+            policy.rules = order.map(|index| rules[index].clone()).to_vec();
+            policy.approval_timeout = Some(Duration::from_secs(1));
+            let Permission::Ask { terms, .. } = check(&policy, "send_mail") else {
+                panic!("{order:?}")
+            };
+            assert_eq!(terms.timeout, Some(Duration::from_secs(2)), "{order:?}");
+            assert!(terms.preview.is_some(), "{order:?}");
+        }
     }
 
     #[test]

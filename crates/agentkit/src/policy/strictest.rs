@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{Action, CallLimit, Permission, Policy, PolicyContext, ResultGuards};
 
-/// The strictest word of several policies holds: a deny before an ask before an allow, and of equal
-/// words the first.
+/// The strictest word of several policies holds: a deny before an ask before an allow. Where several ask, the sooner end
+/// holds.
 pub struct Strictest(pub Vec<Arc<dyn Policy>>);
 
 impl Policy for Strictest {
@@ -19,11 +19,15 @@ impl Policy for Strictest {
                 reason: "no policy allows it".to_owned(),
             };
         };
-        words.fold(first, |strictest, word| {
-            match rank(&word) > rank(&strictest) {
-                true => word,
-                false => strictest,
+        words.fold(first, |strictest, word| match (strictest, word) {
+            (Permission::Ask { reason, terms }, Permission::Ask { terms: other, .. }) => {
+                Permission::Ask {
+                    reason,
+                    terms: terms.and(other),
+                }
             }
+            (strictest, word) if rank(&word) > rank(&strictest) => word,
+            (strictest, _) => strictest,
         })
     }
 

@@ -246,6 +246,28 @@ async fn a_preview_that_cannot_be_made_is_shown_and_blocks_nothing() {
     }
 }
 
+/// A call that leaves the same state however often it runs may still write.
+#[tokio::test]
+async fn a_preview_that_would_write_is_not_made() {
+    let (change, _) = Counting::new("change", Effect::Write);
+    let (mut saver, saves) = Counting::new("look", Effect::Idempotent);
+    let written = crate::tool::Resource::file("a.txt");
+    saver.resources = Some(Resources::writes([written]));
+    let turns = vec![Ok(vec![("change", "{\"n\": 7}")])];
+    let agent = Agent::builder(Turns::new(turns))
+        .tool(change)
+        .tool(saver)
+        .policy(Arc::new(ChangeGuard {
+            terms: preview(),
+            look: Permission::Allow,
+        }))
+        .build()
+        .unwrap();
+    let keeper = Keeper::new(Vec::new(), usize::MAX, true);
+    waits(&go(&agent, &keeper, 1).await.unwrap());
+    assert!(saves.lock().unwrap().is_empty(), "the preview wrote");
+}
+
 const HOUR: i64 = 3_600_000_000;
 
 fn escalates(then: Option<u64>) -> ApprovalTerms {
