@@ -93,6 +93,22 @@ pub struct Prices {
     pub output: u64,
 }
 
+/// The unit of prices, for messages.
+const UNIT: &str = "prices are whole numbers of micro-USD for a million tokens: 2.50 USD is 2500000, and 0 is free";
+/// The least price of a call that is not free.
+const LEAST: u64 = 1_000;
+
+impl Prices {
+    fn all(&self) -> impl Iterator<Item = u64> {
+        let cache = self.cached_input.into_iter().chain(self.cache_write);
+        [self.input, self.output].into_iter().chain(cache)
+    }
+
+    fn is_no_price(price: &u64) -> bool {
+        (1..LEAST).contains(price)
+    }
+}
+
 impl Catalog {
     /// The table that the crate brings.
     ///
@@ -119,9 +135,12 @@ impl Catalog {
                 name: name.clone(),
                 message,
             };
-            let info: ModelInfo = row
-                .try_into()
-                .map_err(|error: toml::de::Error| wrong(error.message().to_owned()))?;
+            let info: ModelInfo =
+                row.try_into()
+                    .map_err(|error: toml::de::Error| match error.message() {
+                        said if said.contains("floating point") => wrong(format!("{said}; {UNIT}")),
+                        said => wrong(said.to_owned()),
+                    })?;
             if !name.contains('/') {
                 return Err(wrong("the name must be `provider/model`".to_owned()));
             }
@@ -129,6 +148,17 @@ impl Catalog {
                 return Err(wrong(
                     "all but the last of `prices` need `up_to`".to_owned(),
                 ));
+            }
+            // Dollars taken for micro-dollars would make every limit of money a million times too wide.
+            let too_low = info
+                .prices
+                .iter()
+                .flat_map(Prices::all)
+                .find(Prices::is_no_price);
+            if let Some(price) = too_low {
+                return Err(wrong(format!(
+                    "a price of {price} is less than a thousandth of a USD for a million tokens; {UNIT}"
+                )));
             }
             self.models.entry(name).or_default().lay_over(info);
         }

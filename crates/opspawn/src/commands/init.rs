@@ -143,7 +143,7 @@ fn example(setting: &Setting) -> String {
     let default = setting.default.unwrap_or_default();
     let bare = matches!(
         setting.kind,
-        Kind::Number | Kind::Count | Kind::Percent | Kind::Switch
+        Kind::Number | Kind::Count | Kind::Percent | Kind::Switch | Kind::Temperature
     );
     match (bare && !default.is_empty(), setting.kind) {
         (true, _) => default.to_owned(),
@@ -152,10 +152,12 @@ fn example(setting: &Setting) -> String {
         (false, Kind::Choice(known)) if default.is_empty() => {
             format!("{:?}", known.first().copied().unwrap_or_default())
         }
-        (false, Kind::Number | Kind::Count | Kind::Percent) => "1".to_owned(),
+        (false, Kind::Number | Kind::Count | Kind::Percent | Kind::Temperature) => "1".to_owned(),
         (false, Kind::Switch) => "false".to_owned(),
         (false, Kind::Usd) if default.is_empty() => "\"1.00\"".to_owned(),
-        (false, Kind::Duration) if default.is_empty() => "\"1m\"".to_owned(),
+        (false, Kind::Duration | Kind::DurationFrom(_)) if default.is_empty() => {
+            "\"1m\"".to_owned()
+        }
         (false, Kind::Loopback) if default.is_empty() => "\"127.0.0.1:8001\"".to_owned(),
         (false, _) => format!("{default:?}"),
     }

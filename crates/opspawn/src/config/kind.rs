@@ -23,6 +23,10 @@ pub(crate) enum Kind {
     Usd,
     /// A number of seconds, or numbers with `ms`, `s`, `m`, `h` or `d`.
     Duration,
+    /// A duration of at least this one.
+    DurationFrom(&'static str),
+    /// A number from 0 to 2, for instance `0.7`.
+    Temperature,
     /// `true` or `false`.
     Switch,
     /// An address of this machine's loopback, with a port.
@@ -52,6 +56,16 @@ impl Kind {
             },
             Self::Usd => Ok(money::parse(text).map(|_| ())?),
             Self::Duration => Ok(duration::parse(text).map(|_| ())?),
+            Self::DurationFrom(least) => {
+                if duration::parse(text)? < duration::parse(least)? {
+                    bail!("`{text}` is too short; the least is {least}");
+                }
+                Ok(())
+            }
+            Self::Temperature => match text.parse::<f64>() {
+                Ok(number) if (0.0..=2.0).contains(&number) => Ok(()),
+                Ok(_) | Err(_) => bail!("`{text}` is not a number from 0 to 2"),
+            },
             Self::Switch if matches!(text, "true" | "false") => Ok(()),
             Self::Switch => bail!("`{text}` is neither `true` nor `false`"),
             Self::Loopback => loopback(text),

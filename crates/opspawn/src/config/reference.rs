@@ -59,14 +59,16 @@ fn kind(kind: Kind, what: &str) -> String {
     let plain = plain.unwrap_or(what);
     let word = match kind {
         // Their values say what they are.
-        Kind::Text | Kind::Loopback | Kind::Choice(_) => return plain.to_owned(),
+        Kind::Text | Kind::Loopback | Kind::Choice(_) | Kind::Temperature => {
+            return plain.to_owned();
+        }
         Kind::Secret => "Secret",
         Kind::List => "List",
         Kind::Number => "Number",
         Kind::Count => "Count",
         Kind::Percent => "Percent",
         Kind::Usd => "USD",
-        Kind::Duration => "Duration",
+        Kind::Duration | Kind::DurationFrom(_) => "Duration",
         Kind::Switch => "Switch",
         Kind::Networks => "Networks",
     };

@@ -54,7 +54,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting(
         "worker.lease",
         "OPSPAWN_LEASE",
-        Kind::Duration,
+        Kind::DurationFrom("1s"),
         Some("10s"),
         "how long a lease holds without a heartbeat",
     ),
@@ -123,7 +123,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting(
         "model.timeout",
         "OPSPAWN_MODEL_TIMEOUT",
-        Kind::Duration,
+        Kind::DurationFrom("1ms"),
         Some("300s"),
         "the longest that one model call may take",
     ),
@@ -137,7 +137,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting(
         "model.temperature",
         "OPSPAWN_TEMPERATURE",
-        Kind::Text,
+        Kind::Temperature,
         None,
         "sampling temperature; not sent unless set, as newer models refuse it",
     ),
@@ -283,21 +283,21 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting(
         "retention.completed",
         "OPSPAWN_RETENTION_COMPLETED",
-        Kind::Duration,
+        Kind::DurationFrom("1s"),
         None,
         "how long completed tasks are kept after their end; for ever unless set",
     ),
     setting(
         "retention.failed",
         "OPSPAWN_RETENTION_FAILED",
-        Kind::Duration,
+        Kind::DurationFrom("1s"),
         None,
         "how long failed tasks are kept after their end; for ever unless set",
     ),
     setting(
         "retention.cancelled",
         "OPSPAWN_RETENTION_CANCELLED",
-        Kind::Duration,
+        Kind::DurationFrom("1s"),
         None,
         "how long cancelled tasks are kept after their end; for ever unless set",
     ),
@@ -318,7 +318,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting(
         "limits.max_tokens",
         "OPSPAWN_MAX_TOKENS",
-        Kind::Number,
+        Kind::Count,
         None,
         "tokens of a run",
     ),
@@ -332,14 +332,14 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting(
         "limits.timeout",
         "OPSPAWN_TIMEOUT",
-        Kind::Duration,
+        Kind::DurationFrom("1ms"),
         None,
         "time from a task's first start",
     ),
     setting(
         "limits.context_tokens",
         "OPSPAWN_CONTEXT_TOKENS",
-        Kind::Number,
+        Kind::Count,
         None,
         "tokens of a prompt at the most; unless set, the model's context",
     ),
@@ -367,7 +367,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting(
         "limits.max_output_tokens",
         "OPSPAWN_MAX_OUTPUT_TOKENS",
-        Kind::Number,
+        Kind::Count,
         None,
         "tokens of an answer at the most",
     ),
@@ -475,7 +475,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting(
         "max_body_bytes",
         "OPSPAWN_MAX_BODY_BYTES",
-        Kind::Number,
+        Kind::Count,
         Some("10485760"),
         "the largest request body",
     ),

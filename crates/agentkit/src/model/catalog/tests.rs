@@ -62,7 +62,7 @@ fn a_dated_name_has_the_row_of_the_plain_one_and_no_other() {
 fn a_users_row_wins_field_by_field() {
     let mut catalog = Catalog::built_in();
     let row = "[\"openai/gpt-5\"]\nsurface = 'chat'\n[\"openai/mine\"]\ncontext_tokens = 7\n\
-        prices = [{ up_to = 5, input = 1, output = 2 }, { input = 3, output = 4 }]";
+        prices = [{ up_to = 5, input = 0, output = 2_000 }, { input = 3_000, output = 4_000 }]";
     catalog.lay_over(toml::from_str(row).unwrap()).unwrap();
     let info = catalog.info("openai/gpt-5");
     assert_eq!(
@@ -70,7 +70,7 @@ fn a_users_row_wins_field_by_field() {
         (Some(ApiSurface::Chat), Some(400_000))
     );
     assert_eq!(info.prices[0].input, 1_250_000);
-    assert_eq!(catalog.info("openai/mine").prices[1].output, 4);
+    assert_eq!(catalog.info("openai/mine").prices[1].output, 4_000);
     for (row, says) in [
         (
             "[\"openai/x\"]\ncontext_token = 1",
@@ -82,10 +82,14 @@ fn a_users_row_wins_field_by_field() {
         ),
         (
             "[\"openai/x\"]\nprices = [{ input = 1.5, output = 2 }]",
-            "invalid type",
+            "2.50 USD is 2500000",
         ),
         (
-            "[\"openai/x\"]\nprices = [{ input = 1, output = 2 }, { input = 1, output = 2 }]",
+            "[\"openai/x\"]\nprices = [{ input = 3_000_000, output = 15 }]",
+            "a price of 15 is less",
+        ),
+        (
+            "[\"openai/x\"]\nprices = [{ input = 0, output = 0 }, { input = 0, output = 0 }]",
             "need `up_to`",
         ),
         ("[gpt]\ntools = false", "must be `provider/model`"),

@@ -22,7 +22,7 @@ pub(super) const HTTP_MAX_BYTES: Setting = setting(
 pub(super) const HTTP_TIMEOUT: Setting = setting(
     "tools.http.timeout",
     "OPSPAWN_HTTP_TIMEOUT",
-    Kind::Duration,
+    Kind::DurationFrom("1ms"),
     Some("30s"),
     "the longest that a call of the HTTP tools may take",
 );
