@@ -88,6 +88,8 @@ codes! {
         "Use a method that the `Allow` header names.";
     ForbiddenHost = "forbidden_host", "The Host or Origin header names another site",
         "Call the server by its loopback address; a page of another site may not call it.";
+    ForbiddenTool = "forbidden_tool", "A tool of an agent calls the server",
+        "Agents steer no tasks and approve no calls over REST: give the agent `spawn_agent`, or let a person or a program call.";
     TaskFinal = "task_final", "The task has already ended",
         "Submit a new task, or use `opspawn task retry`.";
     TaskNotFinal = "task_not_final", "The task has not ended yet",

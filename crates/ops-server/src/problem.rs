@@ -79,7 +79,7 @@ fn status(code: Code) -> Option<StatusCode> {
         | Code::ApprovalNotFound => StatusCode::NOT_FOUND,
         Code::AgentChanged | Code::ScheduleChanged => StatusCode::PRECONDITION_FAILED,
         Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-        Code::ForbiddenHost => StatusCode::FORBIDDEN,
+        Code::ForbiddenHost | Code::ForbiddenTool => StatusCode::FORBIDDEN,
         Code::TaskFinal
         | Code::PromptUnavailable
         | Code::TaskNotFinal

@@ -7,7 +7,10 @@ use std::{
 };
 
 use agentkit_tools::http::{Allowed, Listeners};
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::{
+    dns::{Addrs, Name, Resolve, Resolving},
+    header::{HeaderMap, HeaderName, HeaderValue},
+};
 use url::{Host, Url};
 
 /// For a connection.
@@ -86,6 +89,11 @@ impl Reach {
             // A proxy would resolve names by itself.
             .no_proxy()
             .dns_resolver(Arc::new(resolver))
+            .default_headers(HeaderMap::from_iter([(
+                // A server of Opspawn answers no tool of an agent.
+                HeaderName::from_static("x-agentkit-tool"),
+                HeaderValue::from_static("1"),
+            )]))
             .user_agent(concat!("opspawn/", env!("CARGO_PKG_VERSION")));
         let builder = match url.scheme() {
             "http" => builder.tls_certs_only([]),

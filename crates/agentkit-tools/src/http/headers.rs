@@ -17,9 +17,14 @@ const MAX_BYTES: usize = 16 * 1024;
 /// Of a header that came back, so much is shown, in bytes.
 const EXCERPT_LIMIT: usize = 2 * 1024;
 
+/// Tells a server that a tool of an agent asks. The server that runs the agent, in whichever process, answers none of its
+/// tools.
+const TOOL: HeaderName = HeaderName::from_static("x-agentkit-tool");
+
 /// Headers that belong to the connection, or that would have the body come in a form that is not
 /// read here.
-const OURS: [HeaderName; 9] = [
+const OURS: [HeaderName; 10] = [
+    TOOL,
     header::HOST,
     header::CONTENT_LENGTH,
     header::TRANSFER_ENCODING,
@@ -32,7 +37,8 @@ const OURS: [HeaderName; 9] = [
 ];
 
 /// Headers that do not tell who asks, and so go to another origin as well.
-const CROSS_ORIGIN: [HeaderName; 4] = [
+const CROSS_ORIGIN: [HeaderName; 5] = [
+    TOOL,
     header::ACCEPT,
     header::ACCEPT_ENCODING,
     header::ACCEPT_LANGUAGE,
@@ -102,6 +108,7 @@ pub(crate) fn parse(given: BTreeMap<String, String>) -> Result<HeaderMap, Failur
         headers.insert(key, value);
     }
     let ours = concat!("agentkit/", env!("CARGO_PKG_VERSION"));
+    headers.insert(TOOL, HeaderValue::from_static("1"));
     for (name, value) in [(header::USER_AGENT, ours), (header::ACCEPT, "*/*")] {
         headers
             .entry(name)

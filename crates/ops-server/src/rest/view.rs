@@ -159,8 +159,8 @@ fn status(status: Status) -> &'static str {
 /// Why no worker takes a task that is ready.
 fn unserved(out: &mut Vec<u8>, queue: &str) {
     let message = format!(
-        "no worker serves the queue `{queue}`: configure `[queues.{queue}]`, or cancel the task and \
-         submit it to another queue"
+        "no worker serves the queue `{queue}`: start a worker that does (`opspawn worker`; queues other than \
+         `default` are named in its `[queues.{queue}]`), or cancel the task and submit it to another queue"
     );
     let mut view = ObjectWriter::begin(out);
     view.plain("on", &"queue");

@@ -7,6 +7,10 @@ use ops_core::Code;
 
 use crate::problem::Problem;
 
+/// What the HTTP and MCP tools of agents send with each request. A process knows its own addresses and keeps its tools
+/// away from them; the addresses of other processes on the same database it does not know.
+const TOOL: &str = "x-agentkit-tool";
+
 /// Whose requests are answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hosts {
@@ -19,16 +23,20 @@ pub enum Hosts {
 }
 
 impl Hosts {
-    /// Refuses a request that names another site.
+    /// Refuses a request that names another site, and a request of an agent's tool: the agent could approve its own calls.
     ///
     /// # Errors
-    /// `forbidden_host`.
+    /// `forbidden_host` and `forbidden_tool`.
     pub(super) fn check(
         self,
         uri: &Uri,
         headers: &HeaderMap,
         listen: Option<SocketAddr>,
     ) -> Result<(), Problem> {
+        if headers.contains_key(TOOL) {
+            let message = "a tool of an agent asks, and agents are not answered: one could approve its own calls";
+            return Err(Problem::new(Code::ForbiddenTool, message));
+        }
         match self {
             Self::Any => return Ok(()),
             Self::Loopback => {}
@@ -105,6 +113,21 @@ mod tests {
         Hosts::Loopback
             .check(&Uri::from_static("/"), &headers, listen)
             .is_ok()
+    }
+
+    #[test]
+    fn no_tool_of_an_agent_is_answered() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, HeaderValue::from_static("localhost"));
+        let check = |headers: &HeaderMap, hosts: Hosts| {
+            let checked = hosts.check(&Uri::from_static("/"), headers, None);
+            checked.map_err(|problem| problem.status())
+        };
+        assert_eq!(check(&headers, Hosts::Loopback), Ok(()));
+        headers.insert(TOOL, HeaderValue::from_static("1"));
+        for hosts in [Hosts::Loopback, Hosts::Any] {
+            assert_eq!(check(&headers, hosts), Err(http::StatusCode::FORBIDDEN));
+        }
     }
 
     #[test]
