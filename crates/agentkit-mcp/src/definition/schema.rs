@@ -34,6 +34,14 @@ pub(super) fn of_arguments(schema: &Value) -> Result<Value, String> {
     {
         root.remove("$schema");
     }
+    // Bounds of draft 4 are rewritten below to those of later drafts, the first of which reads the rest as draft 4 does.
+    if let Some(dialect) = root.get_mut("$schema")
+        && dialect
+            .as_str()
+            .is_some_and(|text| text.contains("/draft-04/"))
+    {
+        *dialect = "http://json-schema.org/draft-06/schema#".into();
+    }
     let mut schema = Value::Object(root);
     without_strangers(&mut schema, 0);
     Ok(schema)

@@ -62,6 +62,8 @@ fn schemas_of_every_shape_are_taken() {
         json!({"type": ["object", "null"], "properties": {"a": {"description": "only"}}}),
         json!({"properties": {"a": {"type": "array"}, "b": {"type": "array", "prefixItems": [{"type": "string"}]}}}),
         json!({"properties": {"a": {"type": "number", "minimum": 0, "exclusiveMinimum": true}}}),
+        json!({"$schema": "http://json-schema.org/draft-04/schema#", "id": "x",
+            "properties": {"a": {"type": "number", "minimum": 0, "exclusiveMinimum": true, "maximum": 9, "exclusiveMaximum": false}}}),
         json!({"properties": {"a": {"type": ["string", "null"]}, "b": {"type": "null", "enum": ["A"]}}}),
         json!({"properties": {}, "additionalProperties": {}}),
         json!({"properties": {"a": {"anyOf": [{"not": {}}, {"type": "string"}]}}}),
