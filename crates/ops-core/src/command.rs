@@ -255,13 +255,14 @@ pub enum Rejection {
     },
     /// A budget has no room for the next model call.
     #[error(
-        "the budget `{budget}` has {} left of {}, and the next model call may use {}; raise the budget{}",
+        "the budget `{budget}` has {} left of {} beside what calls under way may still use, and the next model call may \
+         use {}; raise the budget, have tasks wait (`limits.on_exhausted = \"wait\"`){}",
         kind.show(most.saturating_sub(*used)),
         kind.show(*most),
         kind.show(*asked),
         match until {
             Some(_) => ", or wait for its next window",
-            None => "",
+            None => ", or make fewer calls at once",
         }
     )]
     Budget {

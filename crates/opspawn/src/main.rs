@@ -42,7 +42,13 @@ fn main() -> ExitCode {
     agentkit_sandbox::helper();
     end_without_reader();
     commands::completion::answer();
-    let cli = cli::Cli::parse();
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() && std::env::args_os().any(|arg| arg == "--json") => {
+            return ended(Err(usage(&error)), true);
+        }
+        Err(error) => error.exit(),
+    };
     // Only fails if a provider is installed already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     #[cfg(feature = "failpoints")]
@@ -50,6 +56,21 @@ fn main() -> ExitCode {
     let json = cli.common.json;
     let done = commands::dispatch(cli);
     telemetry::stop();
+    ended(done, json)
+}
+
+/// A mistake on the command line, in a sentence or two.
+fn usage(error: &clap::Error) -> anyhow::Error {
+    let text = error.render().to_string();
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let lines =
+        lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
+    let text = lines.collect::<Vec<_>>().join(" ");
+    let text = text.strip_prefix("error: ").unwrap_or(&text).to_owned();
+    exit::error(exit::Exit::Usage, text)
+}
+
+fn ended(done: anyhow::Result<exit::Exit>, json: bool) -> ExitCode {
     match done {
         Ok(code) => code.into(),
         Err(error) => {

@@ -4,6 +4,7 @@ mod login;
 
 use std::time::{Duration, Instant};
 
+use agentkit::tool::OutputPart;
 use agentkit_mcp::{
     Config as Servers, Host, HostSettings, Outcome, Records, Server, ToolCall, config::Transport,
 };
@@ -370,6 +371,25 @@ fn server_tools(listed: &[agentkit_mcp::Listed]) -> Vec<&str> {
     tools.map(|one| one.name.as_str()).collect()
 }
 
+/// A part of a result, without the bytes of media.
+fn shown(part: &OutputPart) -> Value {
+    match part {
+        OutputPart::Text(text) => json!(text),
+        OutputPart::Structured(value) => value.clone(),
+        OutputPart::Image(bytes) => json!({"type": "image", "bytes": bytes.len()}),
+        OutputPart::Audio { media_type, bytes } => {
+            json!({"type": "audio", "media_type": media_type, "bytes": bytes.len()})
+        }
+        OutputPart::ResourceLink {
+            uri,
+            name,
+            description,
+            media_type,
+        } => json!({"type": "resource_link", "uri": uri, "name": name,
+            "description": description, "media_type": media_type}),
+    }
+}
+
 async fn call(server: &Server, tool: &str, arguments: Value) -> Result<Value> {
     let failed = |failure: agentkit::event::Failure| exit::error(Exit::Failed, failure.message);
     let definition = server.tool(tool).map_err(failed)?;
@@ -393,7 +413,7 @@ async fn call(server: &Server, tool: &str, arguments: Value) -> Result<Value> {
         {
             Outcome::Done(output) => match output.parts.is_empty() {
                 true => output.content,
-                false => format!("{} parts: {:?}", output.parts.len(), output.content).into(),
+                false => Value::Array(output.parts.iter().map(shown).collect()),
             },
             Outcome::InputRequired { requests, .. } => json!({"input_required": requests}),
         },

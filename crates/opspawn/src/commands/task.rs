@@ -178,7 +178,11 @@ pub(super) fn show(task: &Value, json: bool) {
     };
     show!("task      {}", field(task, "task_id"));
     let paused = match (&task["paused"], &task["state"]) {
-        (Value::Bool(true), Value::String(state)) if state != "paused" => ", to be paused",
+        (Value::Bool(true), Value::String(state))
+            if !["paused", "completed", "failed", "cancelled"].contains(&state.as_str()) =>
+        {
+            ", to be paused"
+        }
         _ => "",
     };
     show!("state     {}{waits}{paused}", field(task, "state"));

@@ -108,6 +108,44 @@ async fn in_names_of_variables() {
     }
 }
 
+/// A value of the right form that nothing could work with is no value.
+#[tokio::test]
+async fn in_values_that_let_nothing_work() {
+    let test_dir = TestDir::new();
+    for (name, value, says) in [
+        ("OPSPAWN_LEASE", "500ms", "the least is 1s"),
+        ("OPSPAWN_MODEL_TIMEOUT", "0", "the least is 1ms"),
+        ("OPSPAWN_HTTP_TIMEOUT", "0", "the least is 1ms"),
+        ("OPSPAWN_TIMEOUT", "0s", "the least is 1ms"),
+        ("OPSPAWN_RETENTION_COMPLETED", "0", "the least is 1s"),
+        ("OPSPAWN_MAX_BODY_BYTES", "0", "from 1 to"),
+        ("OPSPAWN_MAX_OUTPUT_TOKENS", "0", "from 1 to"),
+        ("OPSPAWN_TEMPERATURE", "nan", "from 0 to 2"),
+        ("OPSPAWN_TEMPERATURE", "-5", "from 0 to 2"),
+    ] {
+        let ran = test_dir.cli(&["dev"]).env(name, value).run().await.ends(2);
+        ran.says(&[name, says]);
+    }
+}
+
+#[tokio::test]
+async fn in_commands_for_programs() {
+    let test_dir = TestDir::new();
+    for (args, says) in [
+        (&["--json", "bogus"][..], "bogus"),
+        (&["task", "get", "--json"], "<ID>"),
+        (&["run", "x", "--priority", "q", "--json"], "--priority"),
+    ] {
+        let ran = test_dir.cli(args).run().await.ends(2);
+        let told: serde_json::Value = serde_json::from_str(ran.stderr.trim()).unwrap();
+        assert_eq!(told["error"]["code"], "usage", "{told}");
+        let message = told["error"]["message"].as_str().unwrap();
+        assert!(message.contains(says), "{message}");
+    }
+    let plain = test_dir.cli(&["bogus"]).run().await.ends(2);
+    assert!(plain.stderr.contains("Usage:"), "{plain:?}");
+}
+
 #[tokio::test]
 async fn in_addresses_and_scripts() {
     let test_dir = TestDir::new();
