@@ -13,7 +13,10 @@ use ops_core::{
     event::StepKind,
     mcp::McpPins,
     ports::{EVENT_BYTES, Snapshot, StoreError, TaskRecord},
-    rules::links::{Waiter, turns},
+    rules::{
+        claim,
+        links::{Waiter, turns},
+    },
     schedule::{RunOutcome, Schedule, ScheduleName, ScheduleRun},
     stats::Work,
     verbs::Key,
@@ -194,7 +197,11 @@ impl Data {
             task: *id,
             queue: &row.record.task.queue,
             priority: row.record.task.priority,
-            since: row.record.life.updated_at,
+            since: claim::waits_since(
+                row.record.task.created_at,
+                row.record.task.run_at,
+                row.record.life.updated_at,
+            ),
         });
         let turns = turns(waiters, now).into_iter();
         turns.map(|task| (tenant, task)).collect()

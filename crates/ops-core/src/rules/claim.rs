@@ -57,7 +57,19 @@ pub fn serves_aged(now: Micros) -> bool {
     (mixed ^ (mixed >> 31)).is_multiple_of(AGED_SHARE)
 }
 
-/// Whether a task whose last event was at a time has waited long enough to go before higher priorities.
+/// Since when a task that has not started waits for a worker: since its submit, or since its requested start. Later events
+/// make the task no younger. A task that waited for a concurrency key has just been readied when its turn comes; were
+/// that its age, a task of a higher priority that is submitted meanwhile would take the key, and the next one as well.
+#[must_use]
+pub fn waits_since(created_at: Micros, run_at: Option<Micros>, updated_at: Micros) -> Micros {
+    if units::mutant!("ops-core.a_readied_waiter_is_young") {
+        return updated_at;
+    }
+    // A time that a wrong clock made is later than the last event, which was corrected.
+    updated_at.min(run_at.map_or(created_at, |run_at| run_at.max(created_at)))
+}
+
+/// Whether a task that has waited since a time has waited long enough to go before higher priorities.
 #[must_use]
 pub fn is_aged(since: Micros, now: Micros) -> bool {
     since.plus(AGED_AFTER) <= now
@@ -224,8 +236,12 @@ impl Claim {
 
     /// Whether the claim looks at this candidate now: a task that is not aged waits for its priority's turn.
     #[must_use]
-    pub fn considers(&self, life: &Lifecycle) -> bool {
-        self.stage != Stage::LookingAtAged || is_aged(life.updated_at, self.now)
+    pub fn considers(&self, task: &Task, life: &Lifecycle) -> bool {
+        let since = match life.started_at {
+            None => waits_since(task.created_at, task.run_at, life.updated_at),
+            Some(_) => life.updated_at,
+        };
+        self.stage != Stage::LookingAtAged || is_aged(since, self.now)
     }
 
     /// Decides about a candidate. `held` is its concurrency key, if the candidate needs a key that another

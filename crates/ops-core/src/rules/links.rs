@@ -111,7 +111,7 @@ pub struct Waiter<'a> {
     pub queue: &'a str,
     /// Its priority.
     pub priority: u8,
-    /// Time of its last event.
+    /// Since when the task waits: see [`claim::waits_since`].
     pub since: Micros,
 }
 

@@ -31,7 +31,7 @@ impl<R: Rows> Write<'_, R> {
                 } => {
                     let candidates = self.rows.ready(&request.queue, (class, order), limit)?;
                     for candidate in candidates {
-                        if !claim.considers(&candidate.life) {
+                        if !claim.considers(&candidate.task, &candidate.life) {
                             continue;
                         }
                         tasks.extend(self.look(&mut claim, candidate)?);

@@ -57,7 +57,7 @@ macro_rules! conformance {
             relations: starts_children_with_the_append, tells_the_parent_how_children_end,
                 wakes_the_parent_once_all_have_ended, cancels_children_with_their_parent,
                 cancels_grandchildren_at_once, ends_children_that_their_parent_leaves,
-                runs_one_task_of_a_key, gives_a_key_to_an_aged_waiter_in_its_slices, gives_a_key_to_the_next_in_turn, passes_on_a_turn_that_is_not_taken,
+                runs_one_task_of_a_key, gives_a_key_to_an_aged_waiter_in_its_slices, keeps_the_age_of_a_waiter_that_is_readied, gives_a_key_to_the_next_in_turn, passes_on_a_turn_that_is_not_taken,
                 holds_no_key_for_a_queue_that_is_not_served, passes_over_those_that_are_blocked,
                 keeps_keys_of_tenants_apart;
             approvals: opens_with_the_append_and_is_decided_once, binds_an_edit_to_its_revision,

@@ -172,14 +172,28 @@ fn aged_tasks_come_first_in_their_slices_alone() {
         limit: 2,
     };
     assert_eq!(claim.wanted(), Some(by_age));
-    assert!(claim.considers(&ready));
+    let task = new_task(1).task;
+    assert!(claim.considers(&task, &ready));
+    let recent = claim.now.plus(1 - AGED_AFTER);
     let mut young = ready.clone();
-    young.updated_at = claim.now.plus(1 - AGED_AFTER);
-    assert!(!claim.considers(&young));
+    young.updated_at = recent;
+    assert!(
+        claim.considers(&task, &young),
+        "it is as old as it was before it was readied"
+    );
+    let mut late = task.clone();
+    late.run_at = Some(recent);
+    assert!(!claim.considers(&late, &young));
+    late.created_at = claim.now.plus(AGED_AFTER);
+    young.updated_at = ready.updated_at;
+    assert!(claim.considers(&late, &young), "made by a wrong clock");
+    young.updated_at = recent;
+    young.started_at = Some(ready.updated_at);
+    assert!(!claim.considers(&task, &young), "it ran a short time ago");
     let (look, _) = claim.look(&ready, None).unwrap();
     claim.written(look);
     assert_eq!(claim.wanted(), usual(1), "what is left goes by priority");
-    assert!(claim.considers(&young));
+    assert!(claim.considers(&task, &young));
 
     let mut claim = Claim::new(&request(2), Micros(0), slice(old, false));
     assert_eq!(claim.wanted(), usual(2));

@@ -4,7 +4,7 @@ use ops_core::{
     Micros, TaskId, TenantId,
     ports::StoreError,
     rules::{
-        claim::{MAX_PRIORITY, serves_aged},
+        claim::{MAX_PRIORITY, serves_aged, waits_since},
         links::{self, Waiter},
     },
     task::PAUSED,
@@ -82,15 +82,16 @@ impl Work<'_> {
              AND flags & {PAUSED} = 0"
         );
         let first = format!(
-            "SELECT queue, task_id, priority, updated_at FROM tasks WHERE {waits} AND queue > $3 \
-             ORDER BY queue, priority DESC, task_id LIMIT 1"
+            "SELECT {WAITER} FROM tasks JOIN task_requests USING (tenant_id, task_id) \
+             WHERE {waits} AND queue > $3 ORDER BY queue, priority DESC, task_id LIMIT 1"
         );
         // The index has the waiters of a queue by priority and then age.
         let oldest = format!(
-            "SELECT oldest.* FROM generate_series(0, {MAX_PRIORITY}) AS level CROSS JOIN LATERAL ( \
-               SELECT queue, task_id, priority, updated_at FROM tasks WHERE {waits} AND queue = $3 \
-               AND priority = level ORDER BY task_id LIMIT 1) AS oldest \
-             ORDER BY oldest.task_id LIMIT 1"
+            "SELECT {WAITER} FROM tasks JOIN task_requests USING (tenant_id, task_id) \
+             WHERE tenant_id = $1 AND task_id = (SELECT oldest.task_id \
+               FROM generate_series(0, {MAX_PRIORITY}) AS level CROSS JOIN LATERAL (SELECT task_id FROM tasks \
+                 WHERE {waits} AND queue = $3 AND priority = level ORDER BY task_id LIMIT 1) AS oldest \
+             ORDER BY oldest.task_id LIMIT 1)"
         );
         let (tenant, bytes) = (i64::from(of.0.0), key.as_bytes());
         let mut queue: Vec<u8> = Vec::new();
@@ -125,12 +126,18 @@ impl Work<'_> {
     }
 }
 
-/// A waiter of a queue: the columns are the queue, the task's id, its priority and its last event.
+const WAITER: &str = "queue, task_id, priority, updated_at, created_at, run_at";
+
+/// A waiter of a queue with the columns of [`WAITER`].
 fn waiter(row: &Row) -> Result<Waiter<'static>> {
     Ok(Waiter {
         task: rows::task_id(row, 1)?,
         queue: "",
         priority: rows::small_number(row, 2)?,
-        since: Micros(rows::get(row, 3)?),
+        since: waits_since(
+            Micros(rows::get(row, 4)?),
+            rows::get::<Option<i64>>(row, 5)?.map(Micros),
+            Micros(rows::get(row, 3)?),
+        ),
     })
 }

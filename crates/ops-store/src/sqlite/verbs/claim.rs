@@ -168,7 +168,7 @@ pub(crate) fn claim(
                 limit,
             } => {
                 for candidate in ready(batch, &request.queue, (class, order), limit)? {
-                    if !claim.considers(candidate.0.life()) {
+                    if !claim.considers(candidate.0.task(), candidate.0.life()) {
                         continue;
                     }
                     look(batch, &mut claim, candidate, &mut taken)?;

@@ -8,7 +8,7 @@ use ops_core::{
     Lifecycle, Micros, TaskId, TenantId,
     rules::{
         Cause, Transition,
-        claim::{MAX_PRIORITY, serves_aged},
+        claim::{MAX_PRIORITY, serves_aged, waits_since},
         decide,
         links::{self, Follow, Waiter},
     },
@@ -149,23 +149,32 @@ fn parent(batch: &Batch<'_>, row: i64) -> rusqlite::Result<Option<(TenantId, Tas
 static OLDEST_WAITER: LazyLock<String> = LazyLock::new(|| {
     let of_each = (0..=MAX_PRIORITY).map(|priority| {
         format!(
-            "SELECT * FROM (SELECT queue, task_id, priority, updated_at FROM tasks \
+            "SELECT * FROM (SELECT queue, task_id, priority, task_row FROM tasks \
              INDEXED BY tasks_turns WHERE tenant_id = ?1 AND concurrency_key = ?2 AND queue = ?3 \
              AND priority = {priority} AND wait_on = 'concurrency' AND flags & 1 = 0 \
              ORDER BY task_id LIMIT 1)"
         )
     });
     let of_each: Vec<String> = of_each.collect();
-    format!("{} ORDER BY task_id LIMIT 1", of_each.join(" UNION ALL "))
+    format!(
+        "SELECT task_id, priority, updated_at, created_at, run_at FROM tasks \
+         JOIN task_requests USING (task_row) \
+         WHERE task_row = (SELECT task_row FROM ({} ORDER BY task_id LIMIT 1))",
+        of_each.join(" UNION ALL ")
+    )
 });
 
-/// A waiter of a queue: the columns are the queue, the task's id, its priority and its last event.
+/// A waiter of a queue: the columns are the task's id, its priority, its last event, its submit and its requested start.
 fn waiter(row: &Row<'_>) -> rusqlite::Result<Waiter<'static>> {
     Ok(Waiter {
-        task: TaskId::from_bytes(row.get(1)?),
+        task: TaskId::from_bytes(row.get(0)?),
         queue: "",
-        priority: row.get(2)?,
-        since: Micros(row.get(3)?),
+        priority: row.get(1)?,
+        since: waits_since(
+            Micros(row.get(3)?),
+            row.get::<_, Option<i64>>(4)?.map(Micros),
+            Micros(row.get(2)?),
+        ),
     })
 }
 
@@ -184,14 +193,15 @@ fn turns(batch: &Batch<'_>, row: i64) -> rusqlite::Result<Vec<(TenantId, TaskId)
         return Ok(found);
     }
     let mut first = batch.conn.prepare_cached(
-        "SELECT queue, task_id, priority, updated_at FROM tasks INDEXED BY tasks_turns \
-         WHERE tenant_id = ? AND concurrency_key = ? AND queue > ? AND wait_on = 'concurrency' \
+        "SELECT task_id, priority, updated_at, created_at, run_at, queue \
+         FROM tasks INDEXED BY tasks_turns JOIN task_requests USING (task_row) \
+         WHERE tasks.tenant_id = ? AND concurrency_key = ? AND queue > ? AND wait_on = 'concurrency' \
          AND flags & 1 = 0 ORDER BY queue, priority DESC, task_id LIMIT 1",
     )?;
     let mut queue = String::new();
     loop {
         let next = first.query_row((tenant.0, &key, &queue), |row| {
-            Ok((row.get::<_, String>(0)?, waiter(row)?))
+            Ok((row.get::<_, String>(5)?, waiter(row)?))
         });
         let Some((next, of_priority)) = next.optional()? else {
             return Ok(found);

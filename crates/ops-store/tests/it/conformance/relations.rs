@@ -285,6 +285,45 @@ pub(crate) async fn gives_a_key_to_an_aged_waiter_in_its_slices(world: &World) {
     assert_eq!(next().await, high[2]);
 }
 
+/// The same while tasks of a higher priority never cease to come. The waiter that is readied has just become ready, and
+/// is no younger for that, nor for being blocked again by a task that overtakes it.
+pub(crate) async fn keeps_the_age_of_a_waiter_that_is_readied(world: &World) {
+    let with = |priority| {
+        let mut new = keyed(world, "k");
+        new.task.priority = priority;
+        world.submit_new(new)
+    };
+    let until = |aged: bool| {
+        while serves_aged(world.clock.now()) != aged {
+            world.clock.advance(1);
+        }
+    };
+    let release = async |holder: &Lifecycle| {
+        let end = world.append(holder, pair(1), complete("{}"));
+        end.await.unwrap();
+    };
+    let session = world.session().await;
+    with(9).await;
+    let holder = claim_one(world, session).await;
+    let low = with(0).await;
+    assert!(world.claim(session, 10).await.is_empty());
+    world.clock.advance(AGED_AFTER / SECOND);
+    until(true);
+    release(&holder).await;
+    // The waiter is ready, and its slice is over before a worker asks.
+    until(false);
+    let high = with(9).await;
+    let claimed = world.claim(session, 10).await;
+    assert_eq!(claimed.len(), 1);
+    let holder = claimed[0].life.clone();
+    assert_eq!(holder.id, high);
+    assert_eq!(world.task(low).await.life.state.name(), StateName::Waiting);
+    until(true);
+    with(9).await;
+    release(&holder).await;
+    assert_eq!(claim_one(world, session).await.id, low);
+}
+
 pub(crate) async fn gives_a_key_to_the_next_in_turn(world: &World) {
     let first = world.submit_new(keyed(world, "k")).await;
     let low = world.submit_new(keyed(world, "k")).await;
