@@ -45,7 +45,7 @@ use crate::{
 };
 
 /// The version of the fold: a snapshot of another version is ignored, and the log is folded again.
-pub const FOLD_VERSION: u32 = 8;
+pub const FOLD_VERSION: u32 = 9;
 
 /// A run: the fold of its events. Each part changes by its own methods; the fold says which events
 /// reach which parts.
@@ -196,6 +196,15 @@ impl Run {
     #[must_use]
     pub fn model_failures(&self) -> u32 {
         self.chain.failures
+    }
+
+    /// Failure of the model call that is tried again next; `None` unless the last call failed.
+    #[must_use]
+    pub fn failure_to_retry(&self) -> Option<&Failure> {
+        match &self.phase {
+            Phase::Retrying(failed) => failed.error.as_ref(),
+            Phase::Deciding { .. } | Phase::Asking(_) | Phase::Calling(_) | Phase::Ended(_) => None,
+        }
     }
 
     /// The number of the last step.

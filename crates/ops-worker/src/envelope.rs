@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use agentkit::{
     Event,
     event::{GateDecision, Resolution, StepId},
+    run::Run,
     tool::Effect,
 };
 use ops_core::{
@@ -15,12 +16,11 @@ use ops_core::{
 /// The effect classes of the calls of a run, by step: later events of a call do not repeat them.
 pub(crate) type Effects = HashMap<u32, EffectClass>;
 
-/// The wait of a run for a time, after these events: a delay before a further try if a model call has failed.
-pub(crate) fn timer(until: Micros, events: &[Event]) -> WaitRequest {
-    let failed = events.iter().rev().find_map(|event| match event {
-        Event::ModelFailed(failed) => Some(&failed.error),
-        _ => None,
-    });
+/// The wait of a run for a time: a delay before a further try if a model call has failed. The call may have failed in an
+/// earlier attempt of the task, so the run says why, and not the events that are recorded with the wait.
+pub(crate) fn timer(until: Micros, run: Option<&Run>) -> WaitRequest {
+    let failed = run.and_then(Run::failure_to_retry);
+    let failed = failed.filter(|_| !units::mutant!("ops-worker.a_wait_without_its_reason"));
     match failed {
         Some(failure) => WaitRequest::Retry {
             until,

@@ -284,7 +284,7 @@ impl TaskRecorder {
         }
     }
 
-    fn next(&self, stop: Option<&Stop>, events: &[Event]) -> Next {
+    fn next(&self, stop: Option<&Stop>, run: Option<&Run>) -> Next {
         match stop {
             None => Next::Continue,
             Some(Stop::Completed(answer)) => Next::Complete {
@@ -292,7 +292,7 @@ impl TaskRecorder {
             },
             Some(Stop::Failed(failure)) => fail(failure),
             Some(Stop::Waiting(Wait::Timer { until_micros })) => {
-                Next::Wait(envelope::timer(Micros(*until_micros), events))
+                Next::Wait(envelope::timer(Micros(*until_micros), run))
             }
             Some(Stop::Waiting(Wait::InDoubt { steps })) => {
                 let steps = steps.iter().map(|step| step.0).collect();
@@ -369,7 +369,7 @@ impl Recorder for TaskRecorder {
                 .collect();
             let events = self.envelopes(batch.events);
             events.iter().for_each(|event| self.snapshots().note(event));
-            let next = self.next(batch.stop, batch.events);
+            let next = self.next(batch.stop, batch.run);
             let whole = self.seq.load(Ordering::SeqCst) + events.len() as u64;
             let mut requests = children::requests(&batch.commands, &self.record.task);
             requests.budget = self.spending.entries(batch.events);

@@ -243,6 +243,7 @@ impl Run {
             },
             // The next model of a chain is another matter.
             retry_at_micros: failed.retry_at_micros.filter(|_| failed.fallback.is_none()),
+            error: Some(failed.error.clone()),
         }));
         if failed.error.code != ModelFailed::NOT_CALLED {
             self.chain.failures += 1;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{FoldError, Outcome};
 use crate::{
-    event::{CallWait, GateDecision, Media, PreviewCall, Purpose, StepId, ToolCalled},
+    event::{CallWait, Failure, GateDecision, Media, PreviewCall, Purpose, StepId, ToolCalled},
     tool::Resumed,
 };
 
@@ -106,6 +106,9 @@ pub(super) struct FailedCall {
     pub(super) call: ModelCall,
     /// Before this time, in UTC microseconds, its provider wants no other try.
     pub(super) retry_at_micros: Option<i64>,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) error: Option<Failure>,
 }
 
 /// A turn whose calls are not settled, or not recorded yet.

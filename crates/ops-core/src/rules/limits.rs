@@ -93,7 +93,13 @@ pub(crate) fn expired(life: &Lifecycle) -> TaskError {
                 steps.join(", ")
             )
         }
-        State::Waiting(Wait::Timer { .. }) => {
+        State::Waiting(Wait::Timer {
+            error: Some(error), ..
+        }) => format!(
+            "it waited to try a model call again that had failed: {}",
+            error.message
+        ),
+        State::Waiting(Wait::Timer { error: None, .. }) => {
             "it waited for a timer, such as the one before the next try of a model call that failed; `opspawn task \
              logs` names the last failure"
                 .to_owned()

@@ -1,12 +1,15 @@
 //! Runs that go wrong end; none hangs, and none goes round for ever.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use agentkit::{
     Agent, BoxFuture, Model, Tool, ToolSpec,
     event::Failure,
     model::{
-        DeltaSink, ModelError, Request, Response,
+        DeltaSink, ModelError, ModelErrorKind, Request, Response,
         scripted::{Script, Scripted},
     },
     planner::{PlanStep, Planner},
@@ -16,10 +19,11 @@ use agentkit::{
         control::{AskHuman, SleepUntil},
     },
 };
-use ops_core::{Lifecycle, State, ports::StoreError, task::StateName};
+use ops_core::{Lifecycle, State, TenantId, Wait, ports::StoreError, task::StateName};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
-use crate::world::{Faults, run_and_read, run_through, run_to_end};
+use crate::world::{Bench, Faults, agent_task, run_and_read, run_through, run_to_end, submit};
 
 /// Whether a failed task is a dead letter; none if it has not failed.
 fn dead_letter(life: &Lifecycle) -> Option<bool> {
@@ -100,6 +104,60 @@ async fn timers_go_on_after_the_store_failed() {
     };
     let record = run_through(Agent::builder(Arc::new(Panicking)).build().unwrap(), faults).await;
     assert_eq!(record.life.attempt, 2);
+}
+
+/// Every call is refused until tomorrow.
+struct Tomorrow;
+
+impl Model for Tomorrow {
+    fn name(&self) -> &'static str {
+        "test/tomorrow"
+    }
+
+    fn call<'a>(
+        &'a self,
+        _: &'a Request,
+        _: &'a dyn DeltaSink,
+    ) -> BoxFuture<'a, Result<Response, ModelError>> {
+        let mut limited = ModelError::new(ModelErrorKind::RateLimited, "come back tomorrow");
+        limited.retry_after = Some(Duration::from_secs(86_400));
+        Box::pin(std::future::ready(Err(limited)))
+    }
+}
+
+/// engine, missing: the last failure while waiting. The attempt of the task that was refused is not the one that
+/// waits: the first attempt has no tries left, and the second begins before the provider wants to be asked again.
+#[tokio::test]
+async fn a_wait_for_a_provider_says_why_also_in_another_attempt_of_its_task() {
+    let bench = Bench::new();
+    let engine = bench.engine(Arc::clone(&bench.store) as _);
+    let id = submit(&engine, agent_task()).await;
+    let agent = Agent::builder(Arc::new(Tomorrow)).model_tries(1);
+    let store = Arc::clone(&bench.store) as _;
+    let worker = bench.worker(store, agent.build().unwrap(), 1);
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(worker.run(stop.clone()));
+    let loops = tokio::spawn(Arc::clone(&engine).run(stop.clone()));
+    let end = Instant::now() + Duration::from_secs(60);
+    let life = loop {
+        let life = engine.task(TenantId::DEFAULT, id).await.unwrap().life;
+        if matches!(life.state, State::Waiting(_)) {
+            break life;
+        }
+        assert!(Instant::now() < end, "the task hangs in {life:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    stop.cancel();
+    running.await.unwrap();
+    loops.await.unwrap();
+    bench.store.close();
+    assert_eq!(life.attempt, 2);
+    let State::Waiting(Wait::Timer { error, .. }) = life.state else {
+        panic!("{life:?}")
+    };
+    let error = error.expect("a reason");
+    assert_eq!(error.code, ModelErrorKind::RateLimited.code());
+    assert!(error.message.contains("come back tomorrow"), "{error:?}");
 }
 
 /// A hundred years.
