@@ -1,6 +1,6 @@
 //! Approvals of a run in this process: a closure decides about calls that the policy asks about.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use serde_json::Value;
 
@@ -35,14 +35,18 @@ pub enum CallDecision {
     ApproveWith(Value),
     /// The call never runs; the model reads the reason.
     Deny(String),
-    /// No decision: the run ends with [`RunError::Waiting`](super::RunError::Waiting).
+    /// No decision: the run goes on as far as it can, and ends with [`RunError::Waiting`](super::RunError::Waiting).
     Leave,
 }
 
 type Decide = dyn FnMut(PendingCall) -> BoxFuture<'static, CallDecision> + Send;
 
 /// Decides about calls.
-pub(super) struct Approver(Box<Decide>);
+pub(super) struct Approver {
+    decide: Box<Decide>,
+    /// Calls without a decision. The closure was asked, and is not asked again.
+    left: BTreeSet<StepId>,
+}
 
 impl Approver {
     pub(super) fn new<F, D>(mut decide: F) -> Self
@@ -50,7 +54,10 @@ impl Approver {
         F: FnMut(PendingCall) -> D + Send + 'static,
         D: Future<Output = CallDecision> + Send + 'static,
     {
-        Self(Box::new(move |call| Box::pin(decide(call))))
+        Self {
+            decide: Box::new(move |call| Box::pin(decide(call))),
+            left: BTreeSet::new(),
+        }
     }
 
     /// Decides about steps that wait for approval, and records the decisions. Whether there was a decision: without a
@@ -63,7 +70,10 @@ impl Approver {
     ) -> Result<bool, DriveError> {
         let mut events = Vec::new();
         for step in steps {
-            let Some(call) = run.call(*step).map(|state| &state.call) else {
+            let is_left =
+                self.left.contains(step) && !units::mutant!("agentkit.a_left_call_is_asked_again");
+            let call = run.call(*step).filter(|_| !is_left);
+            let Some(call) = call.map(|state| &state.call) else {
                 continue;
             };
             let pending = PendingCall {
@@ -82,7 +92,7 @@ impl Approver {
                 input,
                 by: None,
             };
-            events.push(match (self.0)(pending).await {
+            events.push(match (self.decide)(pending).await {
                 CallDecision::Approve => Event::ToolApproved(approved(None)),
                 CallDecision::ApproveWith(input) => Event::ToolApproved(approved(Some(input))),
                 CallDecision::Deny(reason) => Event::ToolDenied(ToolDenied {
@@ -90,7 +100,10 @@ impl Approver {
                     reason,
                     by: None,
                 }),
-                CallDecision::Leave => continue,
+                CallDecision::Leave => {
+                    self.left.insert(*step);
+                    continue;
+                }
             });
         }
         if events.is_empty() {

@@ -167,6 +167,40 @@ async fn a_program_decides_about_calls() {
     assert_eq!(echoed, 0);
 }
 
+/// `library/G7`: of two calls one is left. It is asked about once, and the other one runs.
+#[tokio::test]
+async fn a_call_that_is_left_is_asked_about_once() {
+    let script = "[[turn]]\ncalls = [{ tool = \"echo\", arguments = { text = \"a\" } }, \
+                  { tool = \"echo\", arguments = { text = \"b\" } }]\n[[turn]]\nanswer = \"done\"\n";
+    let (echoed, asked) = (
+        Arc::<Mutex<Vec<String>>>::default(),
+        Arc::<Mutex<Vec<_>>>::default(),
+    );
+    let said = Arc::clone(&echoed);
+    let echo = function("echo", "Says it again.", move |Line { text }: Line| {
+        said.lock().unwrap().push(text.clone());
+        async move { Ok::<_, String>(text) }
+    });
+    let agent = Agent::builder(Scripted::parse(script).unwrap())
+        .tool(echo)
+        .policy(Arc::new(Careful));
+    let calls = Arc::clone(&asked);
+    let run = agent.build().unwrap().run("go").approve(move |call| {
+        let text = call.input["text"].clone();
+        calls.lock().unwrap().push(text.clone());
+        async move {
+            match text == "a" {
+                true => CallDecision::Approve,
+                false => CallDecision::Leave,
+            }
+        }
+    });
+    let answer = run.await;
+    assert!(matches!(answer, Err(RunError::Waiting(_))), "{answer:?}");
+    assert_eq!(*echoed.lock().unwrap(), ["a"]);
+    assert_eq!(*asked.lock().unwrap(), [json!("a"), json!("b")]);
+}
+
 #[derive(serde::Deserialize, agentkit::JsonSchema)]
 struct Line {
     text: String,
