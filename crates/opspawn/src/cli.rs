@@ -213,4 +213,7 @@ pub(crate) struct Eval {
     /// Run each case so many times, whatever the file says
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(crate::eval::file::MAX_REPEAT)))]
     pub(crate) repeat: Option<u32>,
+    /// Show the steps of a case that does not hold; with --json, those of each run
+    #[arg(long)]
+    pub(crate) transcript: bool,
 }

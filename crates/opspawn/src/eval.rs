@@ -10,5 +10,6 @@ mod live;
 pub(crate) mod recording;
 pub(crate) mod report;
 mod run;
+pub(crate) mod transcript;
 
 pub(crate) use self::run::run;

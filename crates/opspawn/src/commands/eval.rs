@@ -120,6 +120,7 @@ async fn evaluate(
         agent: &definition,
         baseline: baseline.as_ref(),
         lines,
+        transcript: args.transcript,
     };
     if json {
         output::json(&report.json());

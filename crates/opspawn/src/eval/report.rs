@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::{
     file::Case,
     run::{CaseRun, Counted, Outcome},
+    transcript::Step,
 };
 use crate::output::{self, Table, show};
 
@@ -21,6 +22,8 @@ pub(crate) struct Report<'a> {
     pub(crate) agent: &'a Definition,
     pub(crate) baseline: Option<&'a Definition>,
     pub(crate) lines: Vec<Line<'a>>,
+    /// Whether the steps of runs are shown.
+    pub(crate) transcript: bool,
 }
 
 impl Line<'_> {
@@ -68,10 +71,11 @@ impl Report<'_> {
     /// For programs.
     pub(crate) fn json(&self) -> Value {
         let cases = self.lines.iter().map(|line| {
-            let mut case = outcome(&line.outcome);
+            let shown = |one: &Outcome| outcome(one, self.transcript);
+            let mut case = shown(&line.outcome);
             case["name"] = line.case.name.as_str().into();
             case["verdict"] = line.verdict().to_lowercase().into();
-            case["baseline"] = line.baseline.as_ref().map_or(Value::Null, outcome);
+            case["baseline"] = line.baseline.as_ref().map_or(Value::Null, shown);
             case
         });
         json!({
@@ -123,6 +127,11 @@ impl Report<'_> {
                 let arguments = output::cut(&divergence.arguments.to_string(), 120);
                 show!("  not made: {}({arguments})", divergence.tool);
             }
+            if self.transcript {
+                for step in &shown.transcript {
+                    show!("{}", step.line());
+                }
+            }
         }
         let (cases, failed) = (self.lines.len(), self.failed());
         match self.baseline {
@@ -144,7 +153,8 @@ impl Report<'_> {
     }
 }
 
-fn outcome(outcome: &Outcome) -> Value {
+fn outcome(outcome: &Outcome, transcript: bool) -> Value {
+    let run = |one: &CaseRun| run(one, transcript);
     let (shown, counted, judging) = (outcome.shown(), outcome.counted(), outcome.judging());
     let mut whole = run(shown);
     whole["passed"] = outcome.passed().into();
@@ -159,7 +169,7 @@ fn outcome(outcome: &Outcome) -> Value {
     whole
 }
 
-fn run(run: &CaseRun) -> Value {
+fn run(run: &CaseRun, transcript: bool) -> Value {
     let divergences = run.divergences.iter();
     let divergences: Vec<Value> = divergences
         .map(|one| json!({"tool": one.tool, "arguments": one.arguments}))
@@ -168,7 +178,7 @@ fn run(run: &CaseRun) -> Value {
     let judgements: Vec<Value> = judgements
         .map(|one| json!({"statement": one.statement, "holds": one.holds, "reason": one.reason}))
         .collect();
-    json!({
+    let mut shown = json!({
         "passed": run.holds(),
         "failures": run.failures,
         "answer": run.answer,
@@ -177,5 +187,9 @@ fn run(run: &CaseRun) -> Value {
         "cost_usd": run.counted.usd(),
         "divergences": divergences,
         "judgements": judgements,
-    })
+    });
+    if transcript {
+        shown["transcript"] = run.transcript.iter().map(Step::json).collect();
+    }
+    shown
 }

@@ -20,6 +20,7 @@ use super::{
     judge::{JudgeAgent, Judgement},
     live::{self, Granted},
     recording::{Divergence, Recording, Replay},
+    transcript::{self, Step},
 };
 
 /// Outcome of a case on a version of the agent.
@@ -46,6 +47,8 @@ pub(crate) struct CaseRun {
     pub(crate) judgements: Vec<Judgement>,
     /// Usage of the judge.
     pub(crate) judging: Counted,
+    /// The steps.
+    pub(crate) transcript: Vec<Step>,
 }
 
 impl CaseRun {
@@ -174,7 +177,11 @@ async fn once(
                 .with_context(|| format!("cannot write {}", path.display()))?;
         }
     }
-    let Ended { answer, counted } = perform(&agent, made.goal, workspace.path()).await;
+    let Ended {
+        answer,
+        counted,
+        transcript,
+    } = perform(&agent, made.goal, workspace.path()).await;
     let (answer, error) = match answer {
         Ok(answer) => (answer, None),
         Err(error) => (Value::Null, Some(error)),
@@ -193,6 +200,7 @@ async fn once(
         answer,
         counted,
         divergences,
+        transcript,
         ..CaseRun::default()
     })
 }
@@ -231,6 +239,8 @@ pub(super) struct Ended {
     /// The answer, or the reason for its absence.
     pub(super) answer: Result<Value, String>,
     pub(super) counted: Counted,
+    /// The steps.
+    pub(super) transcript: Vec<Step>,
 }
 
 /// Runs an agent to its end.
@@ -248,9 +258,11 @@ pub(super) async fn perform(agent: &Agent, goal: Goal, workspace: &Path) -> Ende
         Err(RunError::Waiting(wait)) => Err(live::stands(&wait)),
         Err(error) => Err(error.to_string()),
     };
+    let events = recorder.events();
     Ended {
         answer,
-        counted: seen(&recorder.events()),
+        counted: seen(&events),
+        transcript: transcript::steps(&events),
     }
 }
 

@@ -108,6 +108,35 @@ async fn a_worse_version_is_found_on_a_recorded_run_without_an_effect() {
             assert!(table.stdout.contains(words), "{words}: {table:#?}");
         }
     }
+    // cli, missing: the transcript of a case that does not hold.
+    let args = [
+        "eval",
+        "cases.toml",
+        "--agent",
+        "worse.toml",
+        "--transcript",
+    ];
+    let told = cli(&args).run().await.ends(1);
+    for words in [
+        "asked for tools",
+        "ledger_write({\"key\":\"invoice-8\"}) failed: ",
+        "said done",
+    ] {
+        assert!(told.stdout.contains(words), "{words}: {told:#?}");
+    }
+    let told = cli(&[&args[..], &["--json"]].concat()).run().await;
+    let told = told.ends(1).json();
+    let steps = told["cases"][0]["transcript"].as_array().unwrap();
+    assert_eq!(steps.len(), 3, "{steps:#?}");
+    assert_eq!(
+        (&steps[1]["name"], &steps[1]["arguments"]),
+        (&json!("ledger_write"), &json!({"key": "invoice-8"}))
+    );
+    assert!(steps[1]["error"].is_string(), "{steps:#?}");
+    assert_eq!(
+        steps[2],
+        json!({"step": 3, "kind": "model", "text": "done", "refused": null})
+    );
     // The other way round it is better, which is no regression.
     let args = [
         "eval",
