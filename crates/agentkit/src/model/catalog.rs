@@ -6,8 +6,12 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-use crate::{event::Usage, model::client::ApiSurface};
+use crate::{
+    event::Usage,
+    model::client::{ApiSurface, extra},
+};
 
 /// The built-in table.
 const BUILT_IN: &str = include_str!("catalog/models.toml");
@@ -51,6 +55,10 @@ pub struct ModelInfo {
     /// the fact.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reasoning: Option<bool>,
+    /// Further fields of each request, as the provider names them: `reasoning_effort`, `top_p`, `seed`. They stand
+    /// beside the fields that the client writes, which a row may not have.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub request: Map<String, Value>,
     /// Prices by the length of the prompt, shortest first; empty for unknown prices.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub prices: Vec<Prices>,
@@ -144,6 +152,11 @@ impl Catalog {
             if !name.contains('/') {
                 return Err(wrong("the name must be `provider/model`".to_owned()));
             }
+            if let Some(own) = extra::own(&info.request) {
+                return Err(wrong(format!(
+                    "`request.{own}` is a field that the client writes itself"
+                )));
+            }
             if info.prices.iter().rev().skip(1).any(|p| p.up_to.is_none()) {
                 return Err(wrong(
                     "all but the last of `prices` need `up_to`".to_owned(),
@@ -210,6 +223,7 @@ impl ModelInfo {
             response_schema,
             schema_with_tools,
             reasoning,
+            request,
             prices,
         } = other;
         self.surface = surface.or(self.surface);
@@ -221,6 +235,7 @@ impl ModelInfo {
         self.response_schema = response_schema.or(self.response_schema);
         self.schema_with_tools = schema_with_tools.or(self.schema_with_tools);
         self.reasoning = reasoning.or(self.reasoning);
+        self.request.extend(request);
         if !prices.is_empty() {
             self.prices = prices;
         }

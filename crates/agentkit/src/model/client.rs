@@ -11,6 +11,7 @@ mod chat;
 mod classify;
 mod config;
 mod content;
+pub(crate) mod extra;
 mod failure;
 mod fields;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -143,7 +144,8 @@ impl Client {
                 request,
                 learnt: &self.learnt,
             };
-            let body = bytes::Bytes::from(surface.body(&outgoing));
+            let body = extra::with(surface.body(&outgoing), &self.config.info.request);
+            let body = bytes::Bytes::from(body);
             let sent = outgoing.estimated(body.len());
             let failures = self.failures(request, sent);
             let call = self

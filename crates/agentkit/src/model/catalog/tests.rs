@@ -39,6 +39,24 @@ fn the_built_in_table_is_valid() {
 }
 
 #[test]
+fn request_fields_are_laid_over_one_by_one_and_the_clients_own_are_refused() {
+    let mut catalog = Catalog::default();
+    let mut lay = |text: &str| {
+        let text = format!("[\"openai/x\"]\nrequest = {text}");
+        catalog.lay_over(toml::from_str(&text).unwrap())
+    };
+    lay("{ top_p = 0.9, seed = 1 }").unwrap();
+    lay("{ seed = 2 }").unwrap();
+    let refused = lay("{ stream = false }").unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "the model table's row `openai/x` is not valid: `request.stream` is a field that the client writes itself"
+    );
+    let request = Value::from(catalog.info("openai/x").request);
+    assert_eq!(request, serde_json::json!({"top_p": 0.9, "seed": 2}));
+}
+
+#[test]
 fn a_dated_name_has_the_row_of_the_plain_one_and_no_other() {
     let catalog = Catalog::built_in();
     let found = |name: &str| catalog.find(name).and_then(|info| info.max_output_tokens);

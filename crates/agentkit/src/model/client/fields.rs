@@ -35,6 +35,11 @@ impl<'a> Fields<'a> {
         Self::read(raw.get())
     }
 
+    /// The fields, in their order.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
+        self.0.iter().map(|(name, raw)| (&**name, *raw))
+    }
+
     /// The names of the fields.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(name, _)| &**name)

@@ -4,7 +4,7 @@ use agentkit::{
     Agent,
     model::{
         Model as _, NoDeltas,
-        client::{Client, Config, ConfigError, Provider},
+        client::{ApiSurface, Client, Config, ConfigError, Provider},
     },
     tool::function,
 };
@@ -112,6 +112,40 @@ async fn optional_settings_are_sent_only_if_configured() {
         set.body,
         format!(r#"{{"model":"gpt-5",{messages},{settings}}}"#)
     );
+}
+
+/// library/G5: options that the client does not know by name.
+#[tokio::test]
+async fn fields_of_the_model_table_are_sent_beside_those_of_the_client() {
+    let fields = json!({"reasoning_effort": "low", "seed": 7, "model": "other"});
+    for (surface, own) in [
+        (ApiSurface::Chat, "messages"),
+        (ApiSurface::Responses, "input"),
+        (ApiSurface::Messages, "messages"),
+        (ApiSurface::GenerateContent, "contents"),
+    ] {
+        let server = Server::bytes(response(200, "", WHOLE)).await;
+        let mut config = Config {
+            stream: false,
+            ..config(&server)
+        };
+        config.info.surface = Some(surface);
+        config.info.request = fields.as_object().unwrap().clone();
+        let _ = call(config, &question()).await;
+        let [sent] = &server.received()[..] else {
+            panic!("one request")
+        };
+        let body: Value = serde_json::from_str(&sent.body).unwrap();
+        assert_eq!(
+            (&body["reasoning_effort"], &body["seed"]),
+            (&json!("low"), &json!(7)),
+            "{surface:?}"
+        );
+        assert!(body[own].is_array(), "{surface:?} {body}");
+        if surface != ApiSurface::GenerateContent {
+            assert_eq!(body["model"], "gpt-5", "{surface:?}");
+        }
+    }
 }
 
 #[tokio::test]
