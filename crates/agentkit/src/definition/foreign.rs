@@ -52,6 +52,7 @@ const THEIRS: &[&str] = &[
     "tags",
     "target",
     "title",
+    "type",
     "user-invocable",
     "user-invokable",
     "version",
@@ -514,6 +515,13 @@ mod tests {
             assert!(tools.contains(&json!("read_file")) && !tools.contains(&json!("write_file")));
             assert!(notes.contains("tools: without "), "{notes}");
         }
+        // tools/T14: nothing else tells that it is of another tool.
+        let (ours, notes) = mapped(
+            json!({"name": "base", "description": "d", "type": "abstract"}),
+            "x",
+        );
+        assert_eq!(ours, json!({"name": "base", "description": "d"}));
+        assert!(notes.contains("left out: type"), "{notes}");
         // A provider that there is not would be refused.
         let (ours, notes) = mapped(json!({"name": "a", "mode": "x", "model": "zai/glm-5"}), "x");
         assert_eq!(ours, json!({"name": "a"}));
