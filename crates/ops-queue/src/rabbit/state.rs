@@ -63,7 +63,7 @@ pub(super) struct Counters {
 #[derive(Default)]
 struct Queues {
     served: BTreeMap<String, Arc<Served>>,
-    /// Queues with work for a worker of this process, and none so far: a worker may be about to wait.
+    /// Queues with work for which no worker of this process has waited so far: a worker may be about to wait.
     expecting: BTreeSet<String>,
 }
 
@@ -169,7 +169,7 @@ impl State {
         }
     }
 
-    /// Wakes a worker of this process, or the first one to wait.
+    /// Wakes a worker of this process, or the next worker to wait.
     pub(super) fn wake_here(&self, queue: &str) {
         let mut queues = lock(&self.served);
         if let Some(served) = queues.served.get(queue) {
