@@ -205,6 +205,12 @@ fn one_by_one(calls: &[Call]) -> Vec<Vec<Call>> {
     calls.iter().map(|call| vec![call.clone()]).collect()
 }
 
+/// How many scripts, unless `OPSPAWN_ORDER_SCRIPTS` says another number.
+fn scripts(usual: u32) -> u32 {
+    let wanted = std::env::var("OPSPAWN_ORDER_SCRIPTS").ok();
+    wanted.map_or(usual, |wanted| wanted.parse().unwrap())
+}
+
 fn path() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec!["a", "b", "./b", "B", "d", "d/a", "d/e/a", "nowhere/x"])
 }
@@ -241,7 +247,7 @@ fn edit() -> impl Strategy<Value = Call> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1_000))]
+    #![proptest_config(ProptestConfig::with_cases(scripts(1_000)))]
 
     #[test]
     fn calls_of_one_answer_do_what_they_do_one_by_one(
@@ -257,7 +263,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::with_cases(scripts(300)))]
 
     /// Edits are left out: one that was under way is in doubt.
     #[test]

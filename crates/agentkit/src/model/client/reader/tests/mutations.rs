@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::model::{Response, client::builder::DecodeError};
 
+/// How many changed streams of each surface, unless `OPSPAWN_WIRE_MUTATIONS` says another number.
 const ROUNDS: u64 = 5_000;
 
 /// Small, and the same on every machine and in every release.
@@ -470,7 +471,8 @@ fn break_fields(events: &mut [Event], random: &mut Random) {
 
 fn run(surface: ApiSurface, folders: &[&str]) {
     let recorded = recorded(surface, folders);
-    for seed in 0..ROUNDS {
+    let wanted = std::env::var("OPSPAWN_WIRE_MUTATIONS").ok();
+    for seed in 0..wanted.map_or(ROUNDS, |wanted| wanted.parse().unwrap()) {
         let mut random = Random(seed);
         let stream = random.pick(&recorded);
         let mut events = stream.events.clone();
