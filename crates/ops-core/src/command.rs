@@ -192,7 +192,9 @@ impl Rejection {
     #[must_use]
     pub fn is_stale(&self) -> bool {
         match self {
-            Self::StaleEpoch { .. } | Self::Terminal(_) | Self::WrongState(_) => true,
+            Self::StaleEpoch { .. } | Self::Terminal(_) | Self::WrongState(_) => {
+                !units::mutant!("ops-core.stale_writes_are_not_counted")
+            }
             Self::WrongSeq { .. }
             | Self::Cancelling
             | Self::NotInDoubt(_)

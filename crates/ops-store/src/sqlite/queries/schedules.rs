@@ -231,10 +231,18 @@ pub(crate) fn going_on(
 
 /// Whether a task of the schedule has not ended.
 pub(crate) fn is_busy(conn: &View<'_>, tenant: TenantId, row: i64) -> rusqlite::Result<bool> {
-    conn.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM schedule_runs AS run JOIN tasks USING (tenant_id, task_id) \
-         WHERE run.tenant_id = ? AND schedule_row = ? AND outcome = 'started' \
-         AND state NOT IN ('completed', 'failed', 'cancelled'))",
-    )?
-    .query_row((tenant.0, row), |row| row.get(0))
+    let sql = match units::mutant!("ops-store.a_run_that_waits_has_ended") {
+        false => {
+            "SELECT EXISTS (SELECT 1 FROM schedule_runs AS run JOIN tasks USING (tenant_id, task_id) \
+             WHERE run.tenant_id = ? AND schedule_row = ? AND outcome = 'started' \
+             AND state NOT IN ('completed', 'failed', 'cancelled'))"
+        }
+        true => {
+            "SELECT EXISTS (SELECT 1 FROM schedule_runs AS run JOIN tasks USING (tenant_id, task_id) \
+             WHERE run.tenant_id = ? AND schedule_row = ? AND outcome = 'started' \
+             AND state IN ('pending', 'running'))"
+        }
+    };
+    conn.prepare_cached(sql)?
+        .query_row((tenant.0, row), |row| row.get(0))
 }
