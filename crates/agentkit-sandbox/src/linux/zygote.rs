@@ -144,10 +144,7 @@ impl Zygote {
         }
         process::unshare(libc::CLONE_NEWNS).map_err(at(Step::MountNamespace))?;
         // Empty, and shared by all calls without network: making one costs as much as a whole call.
-        let apart = process::unshare(libc::CLONE_NEWNET).map_err(at(Step::NetworkNamespace));
-        if !units::mutant!("agentkit-sandbox.shares_the_network") {
-            apart?;
-        }
+        process::unshare(libc::CLONE_NEWNET).map_err(at(Step::NetworkNamespace))?;
         let first_uid = 1_900_000_000 + (std::process::id() % 100_000) * 256;
         let uids = match tier {
             UserTier::OwnUser => first_uid..first_uid + start.slots,
