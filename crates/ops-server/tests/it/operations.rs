@@ -2,6 +2,7 @@
 //! its schema, and a bad one. An operation without a case in `cases.rs` fails the test, and so does
 //! a field or a parameter that the server knows and the document does not, or the reverse.
 
+mod answers;
 pub(crate) mod cases;
 mod document;
 

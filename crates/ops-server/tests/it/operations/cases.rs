@@ -1,8 +1,8 @@
 //! One case for each operation.
 
 use ops_core::{
-    Append, NewApproval, Next, RunCommand, TenantId, WaitRequest, event::StepStatus,
-    ports::RunStore as _,
+    Append, ApprovalDetails, Escalation, Micros, NewApproval, Next, Preview, PreviewOutcome,
+    RunCommand, TenantId, WaitRequest, event::StepStatus, ports::RunStore as _,
 };
 use serde_json::{Value, json};
 
@@ -579,7 +579,20 @@ pub(crate) async fn asking_with(app: &App, input: Value) -> String {
         input_schema: json!({"type": "object", "properties": {"to": {"type": "string"}}}),
         reason: "the policy asks for every `write`".into(),
         expires_at: None,
-        details: Default::default(),
+        details: ApprovalDetails {
+            escalation: Some(Escalation {
+                at: Micros(0),
+                to: "leads".into(),
+            }),
+            preview: Some(Preview {
+                tool: "read_mail".into(),
+                input: json!({"to": "ann"}),
+                step: Some(2),
+                outcome: PreviewOutcome::Completed {
+                    output: json!("nothing yet"),
+                },
+            }),
+        },
     };
     let append = Append {
         approvals: vec![approval],
