@@ -9,9 +9,8 @@ use axum::{
 use http::{HeaderValue, StatusCode, header};
 use ops_core::Code;
 use ops_engine::{Error, FieldError};
-use serde::Serialize;
 
-use crate::json;
+use crate::json::{self, Optional, view, words};
 
 /// Seconds after which a request that came at a bad time may be sent again.
 const RETRY_AFTER: &str = "1";
@@ -27,12 +26,46 @@ struct Inner {
     errors: Vec<Part>,
 }
 
-/// One offending part of a request, as version-1 clients know it.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Part {
-    loc: Vec<String>,
-    msg: String,
-    r#type: &'static str,
+view! {
+    /// Why a request was refused (RFC 9457).
+    pub(crate) struct ProblemView<'a> as Problem {
+        /// `urn:opspawn:error:` and the code.
+        r#type: String,
+        /// Meaning of the code.
+        title: &'static str,
+        /// The HTTP status.
+        status: u16,
+        /// Stable; the page on errors lists them.
+        code: Code,
+        /// The problem and its cause.
+        detail: &'a str,
+        /// The remedy.
+        fix: &'static str,
+        /// The same as the header `x-request-id`. Errors of a batch's tasks have none of their own.
+        request_id: Optional<&'a str>,
+        /// Each invalid part, if the request itself is invalid.
+        errors: Optional<&'a [Part]>,
+    }
+}
+
+/// A problem among the answers of an operation.
+pub(crate) type Refusal = ProblemView<'static>;
+
+view! {
+    /// An offending part of a request.
+    #[derive(Debug, Clone)]
+    pub(crate) struct Part {
+        /// `body`, `query` or `header`, and the keys from there.
+        loc: Vec<String>,
+        /// The mistake.
+        msg: String,
+        /// A stable kind, like `missing` or `unknown_field`.
+        r#type: &'static str,
+    }
+}
+
+words! {
+    Code: Code::ALL.iter().map(|code| code.as_str());
 }
 
 impl Part {
@@ -135,31 +168,28 @@ impl Problem {
         status(self.0.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
+    /// The body as a view.
+    pub(crate) fn view<'a>(&'a self, request_id: Option<&'a str>) -> ProblemView<'a> {
+        let Inner {
+            code,
+            detail,
+            errors,
+        } = &*self.0;
+        ProblemView {
+            r#type: format!("urn:opspawn:error:{code}"),
+            title: code.title(),
+            status: self.status().as_u16(),
+            code: *code,
+            detail,
+            fix: code.fix(),
+            request_id: Optional(request_id),
+            errors: Optional(Some(&**errors).filter(|errors| !errors.is_empty())),
+        }
+    }
+
     /// The body.
     pub(crate) fn body(&self, request_id: Option<&str>) -> Vec<u8> {
-        #[derive(Serialize)]
-        struct View<'a> {
-            r#type: String,
-            title: &'static str,
-            status: u16,
-            code: &'static str,
-            detail: &'a str,
-            fix: &'static str,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            request_id: Option<&'a str>,
-            #[serde(skip_serializing_if = "<[_]>::is_empty")]
-            errors: &'a [Part],
-        }
-        json::to_vec(&View {
-            r#type: format!("urn:opspawn:error:{}", self.0.code),
-            title: self.0.code.title(),
-            status: self.status().as_u16(),
-            code: self.0.code.as_str(),
-            detail: &self.0.detail,
-            fix: self.0.code.fix(),
-            request_id,
-            errors: &self.0.errors,
-        })
+        json::text(512, &self.view(request_id))
     }
 
     /// The response, with the id of the request once it is known.

@@ -53,7 +53,12 @@ use utoipa_axum::routes;
 
 pub use self::events::event_view;
 use self::{document::Document, routes::Routes};
-use crate::{Part, ServerInfo, metrics::Metrics, problem::Problem};
+use crate::{
+    Part, ServerInfo,
+    json::{self, Shown},
+    metrics::Metrics,
+    problem::Problem,
+};
 
 /// Parts that the routes work with.
 #[derive(Clone)]
@@ -229,6 +234,11 @@ async fn wrong_method(method: Method, uri: Uri) -> Problem {
     let message =
         format!("`{path}` does not take {method}; the `Allow` header names what it takes");
     Problem::new(Code::MethodNotAllowed, message)
+}
+
+/// A view as a response, which has about so many bytes.
+fn shown(status: StatusCode, about: usize, view: &impl Shown) -> Response {
+    answer(status, json::text(about, view))
 }
 
 /// A JSON response.

@@ -1,7 +1,8 @@
 //! Writing objects, with ready JSON text put in as it is.
 
-use ops_core::Micros;
 use serde::Serialize;
+
+use super::shown::{Shown, plain};
 
 /// An object in the making.
 pub(crate) struct ObjectWriter<'a> {
@@ -33,28 +34,15 @@ impl<'a> ObjectWriter<'a> {
         value(self.key(key), of);
     }
 
-    /// A value that is JSON text already; `null` for none.
-    pub(crate) fn raw(&mut self, key: &'static str, json: Option<&str>) {
-        let json = json.unwrap_or("null");
-        self.key(key).extend_from_slice(json.as_bytes());
-    }
-
     /// Text that needs no escapes.
     pub(crate) fn plain(&mut self, key: &'static str, text: &impl std::fmt::Display) {
-        use std::io::Write as _;
-        write!(self.key(key), "\"{text}\"").expect("writing to memory does not fail");
+        plain(self.key(key), text);
     }
 
-    /// A time; `null` for none.
-    pub(crate) fn time(&mut self, key: &'static str, at: Option<Micros>) {
-        let out = self.key(key);
-        match at {
-            Some(at) => {
-                out.push(b'"');
-                crate::time::write(out, at);
-                out.push(b'"');
-            }
-            None => out.extend_from_slice(b"null"),
+    /// A value of a view, unless it is left out.
+    pub(crate) fn shown<T: Shown + ?Sized>(&mut self, key: &'static str, of: &T) {
+        if of.is_shown() {
+            of.write(self.key(key));
         }
     }
 

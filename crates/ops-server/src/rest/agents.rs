@@ -10,16 +10,19 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
-use ops_core::{AgentDigest, AgentName, ports::Stored};
+use ops_core::{AgentDigest, AgentName, Json, ports::Stored};
 
 pub(super) use self::request::ApplyAgent;
+use self::view::{
+    Agent, AgentList, AgentOutline, AgentVersion, AgentVersionOutline, Applied, VersionList,
+};
 use super::{
-    AppState, answer, cursor, etag,
+    AppState, cursor, etag,
     extract::{Caller, NamePath, VersionPath},
     schema::Invalid,
-    view::{list_of, page_beside},
+    shown,
 };
-use crate::{problem::Problem, query::Query};
+use crate::{json::Optional, problem::Problem, query::Query};
 
 /// Agents in the order of their names, without their definitions.
 #[utoipa::path(
@@ -30,7 +33,7 @@ use crate::{problem::Problem, query::Query};
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before."),
     ),
     responses(
-        (status = 200, body = schema::AgentList, description = "A page."),
+        (status = 200, body = AgentList, description = "A page."),
         Invalid,
     ),
 )]
@@ -51,8 +54,12 @@ pub(crate) async fn list(
     found.found.truncate(limit as usize);
     let next = found.last().filter(|_| more);
     let next = next.map(|last| pages.after_name(&last.version.name));
-    let damaged = &found.damaged;
-    Ok(page_beside("agents", &found, view::outline, next, damaged))
+    let list = AgentList {
+        agents: found.iter().map(AgentOutline::of).collect(),
+        next_cursor: next,
+        damaged: Optional(Some(&*found.damaged).filter(|damaged| !damaged.is_empty())),
+    };
+    Ok(shown(StatusCode::OK, 4_096, &list))
 }
 
 /// One agent at its current version.
@@ -63,7 +70,7 @@ pub(crate) async fn list(
         ("If-None-Match" = Option<String>, Header, description = "The `ETag` that is known."),
     ),
     responses(
-        (status = 200, body = schema::Agent, description = "The agent.",
+        (status = 200, body = Agent, description = "The agent.",
             headers(("ETag" = String, description = "Its version: the digest in quotes."))),
         (status = 304, description = "It is as `If-None-Match` says."),
         schema::NoAgent,
@@ -80,9 +87,8 @@ pub(crate) async fn get(
     let mut response = match etag::is_known(&headers, &tag) {
         true => StatusCode::NOT_MODIFIED.into_response(),
         false => {
-            let mut out = Vec::with_capacity(1_024 + agent.version.spec.definition.as_str().len());
-            view::agent(&mut out, &agent, None);
-            answer(StatusCode::OK, out)
+            let about = size(&agent.version.spec.definition);
+            shown(StatusCode::OK, about, &Agent::of(&agent))
         }
     };
     response.headers_mut().insert(header::ETAG, tag);
@@ -105,9 +111,9 @@ pub(crate) async fn get(
     ),
     request_body = request::ApplyAgent,
     responses(
-        (status = 200, body = schema::Applied, description = "The agent, which was there.",
+        (status = 200, body = Applied, description = "The agent, which was there.",
             headers(("ETag" = String, description = "Its version: the digest in quotes."))),
-        (status = 201, body = schema::Applied, description = "The agent, which is new.",
+        (status = 201, body = Applied, description = "The agent, which is new.",
             headers(("ETag" = String, description = "Its version: the digest in quotes."))),
         schema::Changed, Invalid,
     ),
@@ -126,24 +132,25 @@ pub(crate) async fn apply(
     let body = app.bodies.json(&parts.headers, body).await?;
     let definition = request::definition(body.text())?;
     let engine = &app.settings.engine;
-    let mut out = Vec::with_capacity(1_024 + definition.as_str().len());
+    let about = size(&definition);
     if dry_run {
         let seen = engine.preview_agent(caller.tenant, &name, &definition);
         let seen = seen.await?;
         request::check(expected, seen.current.as_ref())?;
         let warnings = engine.agent_warnings(&definition);
-        view::preview(&mut out, &seen, &warnings, engine.clock().now());
-        return Ok(tagged(StatusCode::OK, out, seen.spec.digest));
+        let agent = Agent::previewed(&seen, engine.clock().now());
+        let view = agent.applied(seen.stored, warnings);
+        return Ok(tagged(shown(StatusCode::OK, about, &view), view.digest));
     }
     let applied = engine.apply_agent(caller.tenant, &name, &definition, expected);
     let (agent, stored) = applied.await?;
     let warnings = engine.agent_warnings(&definition);
-    view::agent(&mut out, &agent, Some((stored, &warnings)));
+    let view = Agent::of(&agent).applied(stored, warnings);
     let status = match stored {
         Stored::Created => StatusCode::CREATED,
         Stored::Changed | Stored::Unchanged => StatusCode::OK,
     };
-    Ok(tagged(status, out, agent.version.spec.digest))
+    Ok(tagged(shown(status, about, &view), view.digest))
 }
 
 /// Takes an agent away.
@@ -184,7 +191,7 @@ pub(crate) async fn remove(
             description = "Default: 100"),
     ),
     responses(
-        (status = 200, body = schema::VersionList, description = "Without their definitions."),
+        (status = 200, body = VersionList, description = "Without their definitions."),
         schema::NoAgent, Invalid,
     ),
 )]
@@ -201,9 +208,14 @@ pub(crate) async fn versions(
     let engine = &app.settings.engine;
     let agent = engine.agent(caller.tenant, &name).await?;
     let versions = engine.agent_versions(caller.tenant, &name, limit).await?;
-    Ok(list_of("versions", &versions, |out, version| {
-        view::version_outline(out, version, agent.version.spec.digest);
-    }))
+    let current = agent.version.spec.digest;
+    let versions = versions.iter();
+    let list = VersionList {
+        versions: versions
+            .map(|version| AgentVersionOutline::of(version, current))
+            .collect(),
+    };
+    Ok(shown(StatusCode::OK, 4_096, &list))
 }
 
 /// One version of an agent.
@@ -212,7 +224,7 @@ pub(crate) async fn versions(
     operation_id = "get_agent_version",
     params(schema::Version),
     responses(
-        (status = 200, body = schema::AgentVersion, description = "The version, which never changes."),
+        (status = 200, body = AgentVersion, description = "The version, which never changes."),
         schema::NoAgent,
     ),
 )]
@@ -223,17 +235,20 @@ pub(crate) async fn version(
 ) -> Result<Response, Problem> {
     let engine = &app.settings.engine;
     let found = engine.agent_version(caller.tenant, &name, digest).await?;
-    let mut out = Vec::with_capacity(1_024 + found.spec.definition.as_str().len());
-    view::version(&mut out, &found);
-    Ok(answer(StatusCode::OK, out))
+    let about = size(&found.spec.definition);
+    Ok(shown(StatusCode::OK, about, &AgentVersion::of(&found)))
 }
 
 fn tag(digest: AgentDigest) -> HeaderValue {
     HeaderValue::try_from(format!("\"{digest}\"")).expect("digits are a header value")
 }
 
-fn tagged(status: StatusCode, body: Vec<u8>, digest: AgentDigest) -> Response {
-    let mut response = answer(status, body);
+fn tagged(mut response: Response, digest: AgentDigest) -> Response {
     response.headers_mut().insert(header::ETAG, tag(digest));
     response
+}
+
+/// About how large an agent is as text.
+fn size(definition: &Json) -> usize {
+    1_024 + definition.as_str().len()
 }

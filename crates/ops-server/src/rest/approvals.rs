@@ -6,26 +6,32 @@ use axum::{
 };
 use http::{StatusCode, Uri};
 use ops_core::{
-    Approval, ApprovalStatus, Micros, PreviewOutcome, ports::ApprovalFilter, rules::approval,
+    Approval, ApprovalStatus, Micros, PreviewOutcome, TaskId, ports::ApprovalFilter,
+    rules::approval,
 };
 use ops_engine::{FieldError, StepDecision};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
-    AppState, answer, cursor,
+    AppState, cursor,
     extract::{ApprovalPath, Caller, StepPath, refused},
     schema,
     shape::{Any, Body, Text, Whole, body},
-    view,
+    shown,
+    view::TaskError,
 };
-use crate::{json::ObjectWriter, problem::Problem, query::Query, time};
+use crate::{
+    json::{Optional, view},
+    problem::Problem,
+    query::Query,
+};
 
 /// Lists approvals, newest first; the undecided approvals unless `status` says otherwise.
 #[utoipa::path(
     get, path = "/api/v1/approvals", tag = "Approvals", operation_id = "list_approvals",
     params(schema::ApprovalQuery),
     responses(
-        (status = 200, body = schema::ApprovalList, description = "A page of them."),
+        (status = 200, body = ApprovalList, description = "A page of them."),
         schema::Invalid,
     ),
 )]
@@ -68,16 +74,16 @@ pub(crate) async fn list(
         limit: u32::try_from(limit).unwrap_or(u32::MAX),
     };
     let page = app.settings.engine.approvals(caller.tenant, filter).await?;
-    let next = page.next.map(|row| pages.before_row(row));
-    let damaged = &page.damaged;
     let now = app.settings.engine.clock().now();
-    Ok(view::page_beside(
-        "approvals",
-        &page.approvals,
-        |out, approval| write(out, approval, now),
-        next,
-        damaged,
-    ))
+    let approvals = page.approvals.iter();
+    let list = ApprovalList {
+        approvals: approvals
+            .map(|approval| ApprovalView::of(approval, now))
+            .collect(),
+        next_cursor: page.next.map(|row| pages.before_row(row)),
+        damaged: Optional::list(page.damaged),
+    };
+    Ok(shown(StatusCode::OK, 4_096, &list))
 }
 
 /// One approval.
@@ -86,7 +92,7 @@ pub(crate) async fn list(
     operation_id = "get_approval",
     params(schema::StepPath),
     responses(
-        (status = 200, body = schema::Approval, description = "The approval."),
+        (status = 200, body = ApprovalView, description = "The approval."),
         schema::NoTask,
     ),
 )]
@@ -111,7 +117,7 @@ pub(crate) async fn get(
     params(schema::StepPath),
     request_body = Approve,
     responses(
-        (status = 200, body = schema::Approval, description = "The approval."),
+        (status = 200, body = ApprovalView, description = "The approval."),
         schema::NoTask, schema::Conflict, schema::Invalid,
     ),
 )]
@@ -138,7 +144,7 @@ pub(crate) async fn approve(
     params(schema::StepPath),
     request_body = Deny,
     responses(
-        (status = 200, body = schema::Approval, description = "The approval."),
+        (status = 200, body = ApprovalView, description = "The approval."),
         schema::NoTask, schema::Conflict, schema::Invalid,
     ),
 )]
@@ -167,7 +173,7 @@ pub(crate) async fn deny(
     params(schema::StepPath),
     request_body = Edit,
     responses(
-        (status = 200, body = schema::Approval, description = "The approval, to be decided anew."),
+        (status = 200, body = ApprovalView, description = "The approval, to be decided anew."),
         schema::NoTask, schema::Conflict, schema::Invalid,
     ),
 )]
@@ -253,64 +259,136 @@ async fn decide_approval<B: Body>(
 }
 
 fn one(approval: &Approval, now: Micros) -> Response {
-    let mut out = Vec::with_capacity(1_024);
-    write(&mut out, approval, now);
-    answer(StatusCode::OK, out)
+    shown(StatusCode::OK, 1_024, &ApprovalView::of(approval, now))
 }
 
-fn write(out: &mut Vec<u8>, approval: &Approval, now: Micros) {
-    let request = &approval.request;
-    let mut view = ObjectWriter::begin(out);
-    view.plain("task_id", &approval.task);
-    view.value("step", &request.step);
-    view.plain("status", &approval.status.as_str());
-    view.value("revision", &approval.revision);
-    view.value("tool", &request.tool);
-    view.value("input", &request.input);
-    view.value("reason", &request.reason);
-    view.value("input_schema", &request.input_schema);
-    view.value("input_digest", &request.input_digest);
-    view.value("tool_digest", &request.tool_digest);
-    view.value("agent_digest", &request.agent_digest);
-    view.time("asked_at", Some(approval.asked_at));
-    view.time("expires_at", request.expires_at);
-    view.time("decided_at", approval.decided_at);
-    view.value("decided_by", &approval.decided_by);
-    view.value("note", &approval.note);
-    view.value("escalation", &escalation(approval, now));
-    view.value("preview", &preview(approval));
-    view.end();
+view! {
+    /// Approvals, newest first.
+    pub(crate) struct ApprovalList<'a> {
+        approvals: Vec<ApprovalView<'a>>,
+        /// Null on the last page.
+        next_cursor: Option<String>,
+        /// Ids or names of entries that are damaged and left out; not there if there are none.
+        damaged: Optional<Vec<String>>,
+    }
 }
 
-/// The group that is asked next, or is asked by now.
-fn escalation(approval: &Approval, now: Micros) -> Value {
-    let escalation = approval.request.details.escalation.as_ref();
-    escalation.map_or(Value::Null, |escalation| {
-        json!({
-            "to": escalation.to,
-            "at": time::text(escalation.at),
-            "escalated": approval.escalated(now).is_some(),
+view! {
+    /// Leave that a step asks for.
+    pub(crate) struct ApprovalView<'a> as Approval {
+        task_id: TaskId,
+        step: u32,
+        /// `pending`, `approved`, `denied`, `expired` or `void` (its task ended first).
+        status: ApprovalStatus,
+        /// 1, and one more with each edit.
+        revision: u32,
+        tool: &'a str,
+        /// The exact arguments that would run.
+        input: &'a Value,
+        /// Why leave is needed.
+        reason: &'a str,
+        /// JSON Schema of the arguments.
+        input_schema: &'a Value,
+        /// SHA-256 of the arguments as RFC 8785 JSON.
+        input_digest: &'a str,
+        /// SHA-256 of the tool's definition; another one does not run.
+        tool_digest: &'a str,
+        /// SHA-256 of the agent's definition.
+        agent_digest: &'a str,
+        asked_at: Micros,
+        expires_at: Option<Micros>,
+        decided_at: Option<Micros>,
+        decided_by: Option<&'a str>,
+        /// Reason of a denial.
+        note: Option<&'a str>,
+        /// The group that is asked next; null where no rule names one.
+        escalation: Option<Escalation<'a>>,
+        /// What the reviewer is shown; null where no rule declares a preview.
+        preview: Option<Preview<'a>>,
+    }
+}
+
+view! {
+    /// An approval goes to another group if nobody answers.
+    pub(crate) struct Escalation<'a> {
+        // In the order of their names, as the bytes were from the start.
+        /// From when.
+        at: Micros,
+        /// Whether the group is asked by now.
+        escalated: bool,
+        /// The group.
+        to: &'a str,
+    }
+}
+
+view! {
+    /// A read-only call of the machine's own that shows what an approval is about.
+    pub(crate) struct Preview<'a> {
+        /// Why there is no output.
+        error: Option<TaskError<'a>>,
+        /// Arguments of the tool.
+        input: &'a Value,
+        /// Whether the arguments of the step were edited since.
+        outdated: bool,
+        /// Output of the call, or the beginning of a large output.
+        output: Option<&'a Value>,
+        /// `pending`, `completed` or `failed`. A failed preview does not hold up the decision.
+        status: &'static str,
+        /// Step of the call; null until the call has its outcome.
+        step: Option<u32>,
+        /// The tool that looks.
+        tool: &'a str,
+    }
+}
+
+impl<'a> ApprovalView<'a> {
+    fn of(approval: &'a Approval, now: Micros) -> Self {
+        let request = &approval.request;
+        let escalation = request.details.escalation.as_ref();
+        Self {
+            task_id: approval.task,
+            step: request.step,
+            status: approval.status,
+            revision: approval.revision,
+            tool: &request.tool,
+            input: &request.input,
+            reason: &request.reason,
+            input_schema: &request.input_schema,
+            input_digest: &request.input_digest,
+            tool_digest: &request.tool_digest,
+            agent_digest: &request.agent_digest,
+            asked_at: approval.asked_at,
+            expires_at: request.expires_at,
+            decided_at: approval.decided_at,
+            decided_by: approval.decided_by.as_deref(),
+            note: approval.note.as_deref(),
+            escalation: escalation.map(|escalation| Escalation {
+                at: escalation.at,
+                escalated: approval.escalated(now).is_some(),
+                to: &escalation.to,
+            }),
+            preview: Preview::of(approval),
+        }
+    }
+}
+
+impl<'a> Preview<'a> {
+    /// The call that shows what is at stake. It was made with the arguments of the first revision.
+    fn of(approval: &'a Approval) -> Option<Self> {
+        let preview = approval.request.details.preview.as_ref()?;
+        let (status, output, error) = match &preview.outcome {
+            PreviewOutcome::Pending => ("pending", None, None),
+            PreviewOutcome::Completed { output } => ("completed", Some(output), None),
+            PreviewOutcome::Failed { error } => ("failed", None, Some(TaskError::of(error))),
+        };
+        Some(Self {
+            error,
+            input: &preview.input,
+            outdated: approval::is_edited(approval),
+            output,
+            status,
+            step: preview.step,
+            tool: &preview.tool,
         })
-    })
-}
-
-/// The call that shows what is at stake. It was made with the arguments of the first revision.
-fn preview(approval: &Approval) -> Value {
-    let Some(preview) = &approval.request.details.preview else {
-        return Value::Null;
-    };
-    let (status, output, error) = match &preview.outcome {
-        PreviewOutcome::Pending => ("pending", None, None),
-        PreviewOutcome::Completed { output } => ("completed", Some(output), None),
-        PreviewOutcome::Failed { error } => ("failed", None, Some(error)),
-    };
-    json!({
-        "status": status,
-        "tool": preview.tool,
-        "input": preview.input,
-        "step": preview.step,
-        "output": output,
-        "error": error,
-        "outdated": approval::is_edited(approval),
-    })
+    }
 }

@@ -4,65 +4,58 @@ use std::collections::BTreeMap;
 
 use axum::{extract::State, response::Response};
 use http::StatusCode;
-use ops_core::rules::budget::Kind;
+use ops_core::{Micros, rules::budget::Kind};
 use ops_engine::BudgetState;
-use serde::Serialize;
 use units::money;
-use utoipa::ToSchema;
 
-use super::{AppState, answer, extract::Caller};
-use crate::{json, problem::Problem, time};
+use super::{AppState, extract::Caller, shown};
+use crate::{json::view, problem::Problem, time};
 
-/// The configured budgets.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct Budgets {
-    /// In the order of their names.
-    budgets: Vec<Budget>,
+view! {
+    /// The configured budgets.
+    pub(crate) struct Budgets {
+        /// In the order of their names.
+        budgets: Vec<Budget>,
+    }
 }
 
-/// A budget with its present window.
-#[derive(Serialize, ToSchema)]
-struct Budget {
-    name: String,
-    /// `day`, `month` or `total`. Days and months are those of UTC.
-    period: String,
-    /// Only tasks of this agent; null for all tasks.
-    #[schema(required)]
-    agent: Option<String>,
-    /// Only tasks with all of these labels.
-    labels: BTreeMap<String, String>,
-    /// The beginning of the window; null for `total`.
-    #[schema(required)]
-    since: Option<String>,
-    /// The end of the window; null for `total`.
-    #[schema(required)]
-    until: Option<String>,
-    tokens: Tokens,
-    cost_usd: Cost,
+view! {
+    /// A budget with its present window.
+    pub(crate) struct Budget {
+        name: String,
+        /// `day`, `month` or `total`. Days and months are those of UTC.
+        period: &'static str,
+        /// Only tasks of this agent; null for all tasks.
+        agent: Option<String>,
+        /// Only tasks with all of these labels.
+        labels: BTreeMap<String, String>,
+        /// The beginning of the window; null for `total`.
+        since: Option<Micros>,
+        /// The end of the window; null for `total`.
+        until: Option<Micros>,
+        tokens: Tokens,
+        cost_usd: Cost,
+    }
 }
 
-/// Tokens of prompts and answers; those of calls under way count with their worst case.
-#[derive(Serialize, ToSchema)]
-#[schema(as = BudgetTokens)]
-struct Tokens {
-    /// Null for no limit.
-    #[schema(required)]
-    most: Option<u64>,
-    used: u64,
-    #[schema(required)]
-    left: Option<u64>,
+view! {
+    /// Tokens of prompts and answers; those of calls under way count with their worst case.
+    pub(crate) struct Tokens as BudgetTokens {
+        /// Null for no limit.
+        most: Option<u64>,
+        used: u64,
+        left: Option<u64>,
+    }
 }
 
-/// US dollars, likewise.
-#[derive(Serialize, ToSchema)]
-#[schema(as = BudgetCost)]
-struct Cost {
-    /// Null for no limit.
-    #[schema(required)]
-    most: Option<f64>,
-    used: f64,
-    #[schema(required)]
-    left: Option<f64>,
+view! {
+    /// US dollars, likewise.
+    pub(crate) struct Cost as BudgetCost {
+        /// Null for no limit.
+        most: Option<f64>,
+        used: f64,
+        left: Option<f64>,
+    }
 }
 
 /// The configured budgets, with how much of their present windows is used and left.
@@ -73,7 +66,7 @@ struct Cost {
 pub(crate) async fn list(State(app): AppState, caller: Caller) -> Result<Response, Problem> {
     let states = app.settings.engine.budgets(caller.tenant).await?;
     let budgets = states.into_iter().map(view).collect();
-    Ok(answer(StatusCode::OK, json::to_vec(&Budgets { budgets })))
+    Ok(shown(StatusCode::OK, 1_024, &Budgets { budgets }))
 }
 
 /// Warnings about budgets with a tenth or less left.
@@ -117,11 +110,11 @@ fn view(state: BudgetState) -> Budget {
     let (tokens, cost) = (budget.most.tokens, budget.most.cost_micros);
     Budget {
         name: budget.name,
-        period: budget.period.as_str().to_owned(),
+        period: budget.period.as_str(),
         agent: budget.agent,
         labels: budget.labels,
-        since: until.map(|_| time::text(since)),
-        until: until.map(time::text),
+        since: until.map(|_| since),
+        until,
         tokens: Tokens {
             most: tokens,
             used: used.tokens,

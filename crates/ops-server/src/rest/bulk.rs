@@ -2,16 +2,16 @@
 
 use axum::{extract::State, response::Response};
 use http::{StatusCode, Uri};
-use ops_core::task::StateName;
+use ops_core::{TaskId, task::StateName};
 use ops_engine::{DryRun, Steer, Steered};
 
 use super::{
-    App, AppState, answer,
+    App, AppState,
     extract::Caller,
-    schema,
+    schema, shown,
     tasks::{ListRequest, ManyParameters},
 };
-use crate::{json::ObjectWriter, problem::Problem};
+use crate::{json::view, problem::Problem};
 
 /// Stops the tasks that a filter fits, newest first.
 ///
@@ -20,7 +20,7 @@ use crate::{json::ObjectWriter, problem::Problem};
 #[utoipa::path(
     post, path = "/api/v1/tasks:cancel", tag = "Tasks", operation_id = "cancel_tasks",
     params(ManyParameters),
-    responses((status = 200, body = schema::Steered, description = "What became of each."), schema::Invalid),
+    responses((status = 200, body = SteeredList, description = "What became of each."), schema::Invalid),
 )]
 pub(crate) async fn cancel(
     State(app): AppState,
@@ -34,7 +34,7 @@ pub(crate) async fn cancel(
 #[utoipa::path(
     post, path = "/api/v1/tasks:pause", tag = "Tasks", operation_id = "pause_tasks",
     params(ManyParameters),
-    responses((status = 200, body = schema::Steered, description = "What became of each."), schema::Invalid),
+    responses((status = 200, body = SteeredList, description = "What became of each."), schema::Invalid),
 )]
 pub(crate) async fn pause(
     State(app): AppState,
@@ -48,7 +48,7 @@ pub(crate) async fn pause(
 #[utoipa::path(
     post, path = "/api/v1/tasks:resume", tag = "Tasks", operation_id = "resume_tasks",
     params(ManyParameters),
-    responses((status = 200, body = schema::Steered, description = "What became of each."), schema::Invalid),
+    responses((status = 200, body = SteeredList, description = "What became of each."), schema::Invalid),
 )]
 pub(crate) async fn resume(
     State(app): AppState,
@@ -68,30 +68,41 @@ async fn steer(app: &App, caller: &Caller, steer: Steer, uri: &Uri) -> Result<Re
         (list_request.limit, dry_run),
     );
     let page = page.await?;
-    let mut out = Vec::with_capacity(1_024);
-    let mut view = ObjectWriter::begin(&mut out);
-    let items = view.key("tasks");
-    items.push(b'[');
-    for (index, one) in page.tasks.iter().enumerate() {
-        if index > 0 {
-            items.push(b',');
-        }
-        write(items, one);
-    }
-    items.push(b']');
-    view.value("dry_run", &(dry_run == DryRun::Yes));
-    let next = page.next.map(|task| list_request.list.after_task(task));
-    view.value("next_cursor", &next);
-    view.end();
-    Ok(answer(StatusCode::OK, out))
+    let list = SteeredList {
+        tasks: page.tasks.iter().map(SteeredTask::of).collect(),
+        dry_run: dry_run == DryRun::Yes,
+        next_cursor: page.next.map(|task| list_request.list.after_task(task)),
+    };
+    Ok(shown(StatusCode::OK, 1_024, &list))
 }
 
-fn write(out: &mut Vec<u8>, steered: &Steered) {
-    let mut item = ObjectWriter::begin(out);
-    item.plain("task_id", &steered.task);
-    let state = steered.state.as_ref().ok().copied();
-    item.value("state", &state.map(StateName::as_str));
-    let error = steered.state.as_ref().err();
-    item.value("error", &error.map(|error| &error.message));
-    item.end();
+view! {
+    /// Outcomes for many tasks.
+    pub(crate) struct SteeredList<'a> as Steered {
+        tasks: Vec<SteeredTask<'a>>,
+        dry_run: bool,
+        /// Null on the last page.
+        next_cursor: Option<String>,
+    }
+}
+
+view! {
+    /// Outcome for one task.
+    pub(crate) struct SteeredTask<'a> {
+        task_id: TaskId,
+        /// The state that it is in now; in a dry run the one that it was found in. Null where it refused.
+        state: Option<StateName>,
+        /// Why the task refused.
+        error: Option<&'a str>,
+    }
+}
+
+impl<'a> SteeredTask<'a> {
+    fn of(steered: &'a Steered) -> Self {
+        Self {
+            task_id: steered.task,
+            state: steered.state.as_ref().ok().copied(),
+            error: steered.state.as_ref().err().map(|error| &*error.message),
+        }
+    }
 }

@@ -14,6 +14,7 @@ use super::{
     schema,
     shape::{self, Any, Body, Object, Text, Within, body},
     tasks,
+    view::Task,
 };
 use crate::problem::Problem;
 
@@ -25,7 +26,7 @@ use crate::problem::Problem;
     post, path = "/api/v1/tasks/{task_id}/pause", tag = "Tasks", operation_id = "pause_task",
     params(schema::TaskPath),
     responses(
-        (status = 200, body = schema::Task, description = "The task."),
+        (status = 200, body = Task, description = "The task."),
         schema::NoTask, schema::Conflict,
     ),
 )]
@@ -42,7 +43,7 @@ pub(crate) async fn pause(
     post, path = "/api/v1/tasks/{task_id}/resume", tag = "Tasks", operation_id = "resume_task",
     params(schema::TaskPath),
     responses(
-        (status = 200, body = schema::Task, description = "The task."),
+        (status = 200, body = Task, description = "The task."),
         schema::NoTask, schema::Conflict,
     ),
 )]
@@ -63,7 +64,7 @@ pub(crate) async fn resume(
     params(schema::TaskPath),
     request_body = LimitTask,
     responses(
-        (status = 200, body = schema::Task, description = "The task."),
+        (status = 200, body = Task, description = "The task."),
         schema::NoTask, schema::Conflict, schema::Invalid,
     ),
 )]
@@ -88,7 +89,7 @@ pub(crate) async fn limit(
     params(schema::TaskPath),
     request_body = Signal,
     responses(
-        (status = 200, body = schema::Task, description = "The task."),
+        (status = 200, body = Task, description = "The task."),
         schema::NoTask, schema::Conflict, schema::Invalid,
     ),
 )]
@@ -118,7 +119,7 @@ pub(crate) async fn signal(
     params(schema::TaskPath, schema::IdempotencyKey),
     request_body = Rerun,
     responses(
-        (status = 201, body = schema::Task, description = "The new task.", headers(
+        (status = 201, body = Task, description = "The new task.", headers(
             ("Idempotency-Replayed" = String, description = "`true` if the key had made it before."),
         )),
         schema::NoTask, schema::Conflict, schema::Invalid,

@@ -19,7 +19,7 @@ pub(super) use self::{
     batch::SubmitTasks,
     request::{LimitTask, SubmitLimits, SubmitRetry, SubmitTask},
 };
-use super::{AppState, extract::Caller, schema, tasks};
+use super::{AppState, extract::Caller, schema, tasks, view::Task};
 use crate::problem::{IDEMPOTENCY_KEY, Part, Problem, translate};
 
 /// Accepts a task; it is on disk before the answer.
@@ -31,7 +31,7 @@ use crate::problem::{IDEMPOTENCY_KEY, Part, Problem, translate};
     params(schema::IdempotencyKey),
     request_body = request::SubmitTask,
     responses(
-        (status = 201, body = schema::Task, description = "The task.", headers(
+        (status = 201, body = Task, description = "The task.", headers(
             ("Idempotency-Replayed" = String, description = "`true` if the key had made it before."),
         )),
         schema::Invalid,

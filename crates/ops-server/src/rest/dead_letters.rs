@@ -5,16 +5,22 @@ use axum::{
     response::Response,
 };
 use http::{StatusCode, Uri};
-use ops_engine::DryRun;
+use ops_core::TaskId;
+use ops_engine::{DryRun, Redriven};
 
 use super::{
-    AppState, answer,
+    AppState,
     extract::{Caller, TaskPath, refused},
     schema,
     shape::{Body, Flag, Within, body},
+    shown,
     tasks::{self, ListRequest},
+    view::Task,
 };
-use crate::{json::ObjectWriter, problem::Problem};
+use crate::{
+    json::{Optional, Written, view},
+    problem::Problem,
+};
 
 /// Lists the tasks that were given up and have no redrive, newest first.
 #[utoipa::path(
@@ -25,7 +31,7 @@ use crate::{json::ObjectWriter, problem::Problem};
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before."),
     ),
     responses(
-        (status = 200, body = schema::DeadLetters, description = "The tasks."),
+        (status = 200, body = DeadLetters, description = "The tasks."),
         schema::Invalid,
     ),
 )]
@@ -35,12 +41,13 @@ pub(crate) async fn list(
     uri: Uri,
 ) -> Result<Response, Problem> {
     let list_request = ListRequest::dead_letters(caller.tenant, uri.query())?;
-    let mut out = Vec::with_capacity(4_096);
-    let mut list = ObjectWriter::begin(&mut out);
-    let page = tasks::write(&app, &caller, &list_request, list.key("tasks")).await?;
-    page.end(&mut list);
-    list.end();
-    Ok(answer(StatusCode::OK, out))
+    let page = tasks::page(&app, &caller, &list_request).await?;
+    let list = DeadLetters {
+        tasks: page.tasks,
+        next_cursor: page.next,
+        damaged: Optional::list(page.damaged),
+    };
+    Ok(shown(StatusCode::OK, 0, &list))
 }
 
 /// Redrives a dead letter: a new task goes on.
@@ -52,7 +59,7 @@ pub(crate) async fn list(
     operation_id = "redrive_task",
     params(schema::TaskPath),
     responses(
-        (status = 201, body = schema::Task, description = "The new task.", headers(
+        (status = 201, body = Task, description = "The new task.", headers(
             ("Idempotency-Replayed" = String, description = "`true` if it was redriven before."),
         )),
         schema::NoTask, schema::Conflict,
@@ -73,7 +80,7 @@ pub(crate) async fn redrive(
     operation_id = "redrive_tasks",
     request_body = Redrive,
     responses(
-        (status = 200, body = schema::Redriven, description = "What became of each."),
+        (status = 200, body = RedrivenList, description = "What became of each."),
         schema::Invalid,
     ),
 )]
@@ -93,30 +100,52 @@ pub(crate) async fn redrive_all(
     })?;
     let engine = &app.settings.engine;
     let redriven = engine.redrive_all(&caller, limit, dry_run).await?;
-    let mut out = Vec::with_capacity(1_024);
-    let mut view = ObjectWriter::begin(&mut out);
-    let items = view.key("redriven");
-    items.push(b'[');
-    for (index, one) in redriven.iter().enumerate() {
-        if index > 0 {
-            items.push(b',');
-        }
-        let mut item = ObjectWriter::begin(items);
-        item.plain("from", &one.from);
-        match &one.task {
-            Ok(Some(task)) => item.plain("task_id", task),
-            Ok(None) | Err(_) => item.raw("task_id", None),
-        }
-        item.value(
-            "error",
-            &one.task.as_ref().err().map(|error| &error.message),
-        );
-        item.end();
+    let view = RedrivenList {
+        redriven: redriven.iter().map(RedrivenTask::of).collect(),
+        dry_run: dry_run == DryRun::Yes,
+    };
+    Ok(shown(StatusCode::OK, 1_024, &view))
+}
+
+view! {
+    /// Tasks that were given up.
+    pub(crate) struct DeadLetters {
+        tasks: Written<Task<'static>>,
+        /// Null on the last page.
+        next_cursor: Option<String>,
+        /// Ids or names of entries that are damaged and left out; not there if there are none.
+        damaged: Optional<Vec<String>>,
     }
-    items.push(b']');
-    view.value("dry_run", &(dry_run == DryRun::Yes));
-    view.end();
-    Ok(answer(StatusCode::OK, out))
+}
+
+view! {
+    /// Outcomes for dead letters.
+    pub(crate) struct RedrivenList<'a> as Redriven {
+        redriven: Vec<RedrivenTask<'a>>,
+        dry_run: bool,
+    }
+}
+
+view! {
+    /// Outcome for one dead letter.
+    pub(crate) struct RedrivenTask<'a> {
+        /// The dead letter.
+        from: TaskId,
+        /// The task that goes on from it; null in a dry run and where it was refused.
+        task_id: Option<TaskId>,
+        /// Why the redrive was refused.
+        error: Option<&'a str>,
+    }
+}
+
+impl<'a> RedrivenTask<'a> {
+    fn of(redriven: &'a Redriven) -> Self {
+        Self {
+            from: redriven.from,
+            task_id: redriven.task.as_ref().ok().copied().flatten(),
+            error: redriven.task.as_ref().err().map(|error| &*error.message),
+        }
+    }
 }
 
 body! {

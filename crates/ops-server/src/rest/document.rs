@@ -10,45 +10,14 @@ use axum::{
 };
 use bytes::Bytes;
 use http::{HeaderName, StatusCode, header};
-use serde_json::Value;
 use utoipa::openapi::OpenApi;
 
-use super::{
-    AppState, agents, answer, approvals, control, create, dead_letters, mcp, reconciliations,
-    retention, schedules, shape::Body,
-};
+use super::{AppState, answer};
 use crate::json;
 
 /// The page has no script, and no part of the page comes from elsewhere.
 const POLICY: &str = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; \
     frame-ancestors 'none'";
-
-/// The bodies of requests, and the objects within them.
-const BODIES: &[Described] = &[
-    described::<agents::ApplyAgent>(),
-    described::<approvals::Approve>(),
-    described::<approvals::Deny>(),
-    described::<approvals::Edit>(),
-    described::<control::Rerun>(),
-    described::<control::Signal>(),
-    described::<create::LimitTask>(),
-    described::<create::SubmitLimits>(),
-    described::<create::SubmitRetry>(),
-    described::<create::SubmitTask>(),
-    described::<create::SubmitTasks>(),
-    described::<dead_letters::Redrive>(),
-    described::<mcp::ApproveDefinition>(),
-    described::<reconciliations::Resolve>(),
-    described::<retention::RunRetention>(),
-    described::<schedules::ApplySchedule>(),
-];
-
-/// The name of a schema, and its maker.
-type Described = (&'static str, fn() -> Value);
-
-const fn described<B: Body>() -> Described {
-    (B::NAME, B::schema)
-}
 
 /// The document, in both forms.
 pub(super) struct Document {
@@ -60,9 +29,7 @@ pub(super) struct Document {
 impl Document {
     pub(super) fn new(document: &OpenApi) -> Self {
         let mut document = serde_json::to_value(document).expect("a document is JSON");
-        for (name, schema) in BODIES {
-            document["components"]["schemas"][name] = schema();
-        }
+        json::settle(&mut document);
         Self {
             json: json::to_vec(&document).into(),
             page: OnceLock::new(),

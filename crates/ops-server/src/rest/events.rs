@@ -4,16 +4,16 @@ use axum::{
     extract::State,
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, Uri, header};
-use ops_core::StoredEvent;
+use http::{HeaderMap, StatusCode, Uri, header};
+use ops_core::{Micros, StoredEvent};
 
 use super::{
     AppState, cursor,
     extract::{Caller, TaskPath, refused},
-    schema, sse, view,
+    schema, shown, sse,
 };
 use crate::{
-    json::ObjectWriter,
+    json::{self, Raw, view},
     problem::{LAST_EVENT_ID, Problem},
     query::Query,
 };
@@ -32,7 +32,7 @@ use crate::{
     ),
     responses(
         (status = 200, description = "A page, or the stream.", content(
-            (schema::EventList = "application/json"),
+            (EventList = "application/json"),
             (String = "text/event-stream"),
         )),
         schema::NoTask, schema::Invalid,
@@ -66,26 +66,51 @@ pub(crate) async fn list(
     let limit = u32::try_from(limit).unwrap_or(u32::MAX);
     let page = app.settings.engine.events(caller.tenant, id, after, limit);
     let page = page.await.map_err(refused(id))?;
-    let next = page.next.map(|seq| pages.after_seq(seq));
-    Ok(view::page("events", &page.events, write, next))
+    let list = EventList {
+        events: page.events.iter().map(Event::of).collect(),
+        next_cursor: page.next.map(|seq| pages.after_seq(seq)),
+    };
+    Ok(shown(StatusCode::OK, 4_096, &list))
+}
+
+view! {
+    /// A page of a task's log.
+    pub(crate) struct EventList<'a> {
+        events: Vec<Event<'a>>,
+        /// Null on the last page.
+        next_cursor: Option<String>,
+    }
+}
+
+view! {
+    /// An event of a task. An event never changes.
+    pub(crate) struct Event<'a> {
+        /// From 1, without a gap.
+        seq: u64,
+        /// Like `task.submitted` or `tool.completed`.
+        r#type: &'a str,
+        at: Micros,
+        /// `type`, `v` and what belongs to the type. Times in it are microseconds since 1970.
+        data: Raw<'a> = {"type": "object"},
+    }
+}
+
+impl<'a> Event<'a> {
+    /// The stored body is shown as it is.
+    pub(super) fn of(event: &'a StoredEvent) -> Self {
+        Self {
+            seq: event.seq,
+            r#type: &event.event.kind,
+            at: event.at,
+            data: Raw(std::str::from_utf8(&event.event.body).unwrap_or("null")),
+        }
+    }
 }
 
 /// An event as clients see it: the JSON text of `{seq, type, at, data}`.
 #[must_use]
 pub fn event_view(event: &StoredEvent) -> Vec<u8> {
-    let mut out = Vec::with_capacity(event.event.body.len() + 96);
-    write(&mut out, event);
-    out
-}
-
-/// Writes `{seq, type, at, data}`; the stored body is put in as it is.
-pub(super) fn write(out: &mut Vec<u8>, event: &StoredEvent) {
-    let mut view = ObjectWriter::begin(out);
-    view.value("seq", &event.seq);
-    view.value("type", &event.event.kind);
-    view.time("at", Some(event.at));
-    view.raw("data", std::str::from_utf8(&event.event.body).ok());
-    view.end();
+    json::text(event.event.body.len() + 96, &Event::of(event))
 }
 
 fn wants_stream(headers: &HeaderMap) -> bool {

@@ -16,9 +16,12 @@ use ops_core::{TaskId, TenantId, ports::TaskRecord};
 use ops_engine::{Engine, Error};
 
 use super::{
-    AppState, events,
+    AppState,
+    events::Event,
     extract::{Caller, TaskPath, refused},
-    schema, steps, view,
+    schema,
+    steps::Step,
+    view::Task,
 };
 use crate::{json::ObjectWriter, problem::Problem};
 
@@ -118,7 +121,7 @@ impl Export {
     async fn write(&mut self, out: &mut Vec<u8>, next: Next) -> Result<(), Error> {
         self.next = match next {
             Next::Task(record) => {
-                line(out, "task", |line| view::task(line.key("task"), &record));
+                line(out, "task", |line| line.shown("task", &Task::of(&record)));
                 Next::StepsAfter(0)
             }
             Next::StepsAfter(after) => {
@@ -127,7 +130,7 @@ impl Export {
                     .steps(self.tenant, self.task, after, STEPS)
                     .await?;
                 for step in &page.steps {
-                    line(out, "step", |line| steps::write(line.key("step"), step));
+                    line(out, "step", |line| line.shown("step", &Step::of(step)));
                 }
                 self.counts.steps += page.steps.len() as u64;
                 page.next.map_or(Next::EventsAfter(0), Next::StepsAfter)
@@ -138,7 +141,7 @@ impl Export {
                     .events(self.tenant, self.task, after, EVENTS)
                     .await?;
                 for event in &page.events {
-                    line(out, "event", |line| events::write(line.key("event"), event));
+                    line(out, "event", |line| line.shown("event", &Event::of(event)));
                     self.digests.extend(event.event.blobs.iter().cloned());
                 }
                 self.counts.events += page.events.len() as u64;

@@ -3,10 +3,37 @@
 use ops_core::TenantId;
 
 use super::{
-    agents, approvals, control, create, dead_letters, reconciliations, retention, schedules,
+    agents, approvals, control, create, dead_letters, mcp, reconciliations, retention, schedules,
     shape::Body, tasks,
 };
 use crate::json;
+
+/// The readers of bodies, and of the objects within them.
+const READERS: &[Reader] = &[
+    reader::<agents::ApplyAgent>(),
+    reader::<approvals::Approve>(),
+    reader::<approvals::Deny>(),
+    reader::<approvals::Edit>(),
+    reader::<control::Rerun>(),
+    reader::<control::Signal>(),
+    reader::<create::LimitTask>(),
+    reader::<create::SubmitLimits>(),
+    reader::<create::SubmitRetry>(),
+    reader::<create::SubmitTask>(),
+    reader::<create::SubmitTasks>(),
+    reader::<dead_letters::Redrive>(),
+    reader::<mcp::ApproveDefinition>(),
+    reader::<reconciliations::Resolve>(),
+    reader::<retention::RunRetention>(),
+    reader::<schedules::ApplySchedule>(),
+];
+
+/// The name of a body, and what reads it.
+type Reader = (&'static str, fn(&str));
+
+const fn reader<B: Body>() -> Reader {
+    (B::NAME, read::<B>)
+}
 
 /// A body that was checked to be JSON is read by every reader: a refusal names what is wrong, and nothing panics.
 pub(crate) fn body(data: &[u8]) {
@@ -19,21 +46,9 @@ pub(crate) fn body(data: &[u8]) {
     }
     assert!(is_json, "the check takes what is no JSON");
     create::fuzzing::submit(text);
-    read::<agents::ApplyAgent>(text);
-    read::<approvals::Approve>(text);
-    read::<approvals::Deny>(text);
-    read::<approvals::Edit>(text);
-    read::<control::Rerun>(text);
-    read::<control::Signal>(text);
-    read::<create::LimitTask>(text);
-    read::<create::SubmitLimits>(text);
-    read::<create::SubmitRetry>(text);
-    read::<create::SubmitTask>(text);
-    read::<create::SubmitTasks>(text);
-    read::<dead_letters::Redrive>(text);
-    read::<reconciliations::Resolve>(text);
-    read::<retention::RunRetention>(text);
-    read::<schedules::ApplySchedule>(text);
+    for (_, read) in READERS {
+        read(text);
+    }
 }
 
 fn read<B: Body>(text: &str) {
@@ -58,5 +73,27 @@ pub(crate) fn query(data: &[u8]) {
         if let Err(problem) = read {
             assert!(serde_json::from_slice::<serde_json::Value>(&problem.body(None)).is_ok());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// The reader of MCP approvals was missing.
+    #[test]
+    fn every_body_of_the_document_has_its_reader_here() {
+        let (_, document) = crate::rest::routes("0").finish();
+        let mut document = serde_json::to_value(document).unwrap();
+        json::settle(&mut document);
+        let schemas = document["components"]["schemas"].as_object().unwrap();
+        let bodies = schemas
+            .iter()
+            .filter(|(_, schema)| schema["additionalProperties"] == false);
+        let bodies: BTreeSet<_> = bodies.map(|(name, _)| name.as_str()).collect();
+        let readers: BTreeSet<_> = READERS.iter().map(|(name, _)| *name).collect();
+        assert_eq!(readers, bodies);
     }
 }

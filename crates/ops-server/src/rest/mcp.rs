@@ -6,111 +6,112 @@ use axum::{
 };
 use http::{StatusCode, Uri};
 use ops_core::{
-    Code,
+    Code, Json, Micros,
     mcp::{McpApproval, McpDefinition, McpKey, McpPin, McpPinState},
     ports::{McpServerView, StoreError},
 };
 use ops_engine::FieldError;
-use serde::Serialize;
-use serde_json::value::RawValue;
-use utoipa::ToSchema;
 
 use super::{
-    AppState, answer,
+    AppState,
     extract::{Caller, NamePath},
     schema::{DefinitionChanged, Invalid, NoServer},
     shape::{Body, Text, body},
+    shown,
 };
-use crate::{json, problem::Problem, query::Query, time};
+use crate::{
+    json::{Optional, view},
+    problem::Problem,
+    query::Query,
+};
 
-/// The configured MCP servers.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct Servers {
-    /// In the order of their names.
-    servers: Vec<Outline>,
+view! {
+    /// The configured MCP servers.
+    pub(crate) struct Servers<'a> {
+        /// In the order of their names.
+        servers: Vec<Outline<'a>>,
+    }
 }
 
-/// An MCP server.
-#[derive(Serialize, ToSchema)]
-#[schema(as = McpServer)]
-pub(crate) struct Outline {
-    name: String,
-    /// The source of its tools: agents name them as `SOURCE/TOOL`.
-    source: String,
-    /// `stdio` or `http`; empty if its entry cannot be read.
-    transport: String,
-    /// Its program, or its URL.
-    place: String,
-    /// `starting`, `ready`, `away`, `unauthorized`, `stopped` or `refused`.
-    status: String,
-    /// Why the server is not ready.
-    reason: Option<String>,
-    /// Name and version, as the server gives them.
-    info: Option<String>,
-    /// The protocol that was agreed on.
-    protocol: Option<String>,
-    /// How many definitions agents are given; null before it was listed once.
-    approved: Option<usize>,
-    /// How many are held until a person approves them: they are new, or have changed.
-    held: Option<usize>,
-    /// Listed definitions that cannot be used.
-    unusable: Vec<Unusable>,
-    /// Other oddities.
-    notes: Vec<String>,
-    calls: Calls,
-    /// In the order of their kinds and names; of one server only.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    definitions: Option<Vec<Definition>>,
+view! {
+    /// An MCP server.
+    pub(crate) struct Outline<'a> as McpServer {
+        name: &'a str,
+        /// The source of its tools: agents name them as `SOURCE/TOOL`.
+        source: &'a str,
+        /// `stdio` or `http`; empty if its entry cannot be read.
+        transport: &'a str,
+        /// Its program, or its URL.
+        place: &'a str,
+        /// `starting`, `ready`, `away`, `unauthorized`, `stopped` or `refused`.
+        status: &'a str,
+        /// Why the server is not ready.
+        reason: Option<&'a str>,
+        /// Name and version, as the server gives them.
+        info: Option<&'a str>,
+        /// The protocol that was agreed on.
+        protocol: Option<&'a str>,
+        /// How many definitions agents are given; null before it was listed once.
+        approved: Option<usize>,
+        /// How many are held until a person approves them: they are new, or have changed.
+        held: Option<usize>,
+        /// Listed definitions that cannot be used.
+        unusable: Vec<Unusable<'a>>,
+        /// Other oddities.
+        notes: &'a [String],
+        calls: Calls,
+        /// In the order of their kinds and names; of one server only.
+        definitions: Optional<Vec<Definition<'a>>>,
+    }
 }
 
-/// A definition that cannot be used.
-#[derive(Serialize, ToSchema)]
-#[schema(as = McpUnusable)]
-struct Unusable {
-    name: String,
-    reason: String,
+view! {
+    /// A definition that cannot be used.
+    pub(crate) struct Unusable<'a> as McpUnusable {
+        name: &'a str,
+        reason: &'a str,
+    }
 }
 
-/// Calls since the start.
-#[derive(Serialize, ToSchema)]
-#[schema(as = McpCalls)]
-struct Calls {
-    total: u64,
-    failed: u64,
-    /// Those whose answer was lost, so that what they did is not known.
-    unknown: u64,
+view! {
+    /// Calls since the start.
+    pub(crate) struct Calls as McpCalls {
+        total: u64,
+        failed: u64,
+        /// Those whose answer was lost, so that what they did is not known.
+        unknown: u64,
+    }
 }
 
-/// A tool, a prompt or the instructions of an MCP server.
-#[derive(Serialize, ToSchema)]
-#[schema(as = McpDefinition)]
-struct Definition {
-    /// `tool`, `prompt` or `instructions`.
-    kind: String,
-    /// As the server names it; empty for instructions.
-    name: String,
-    /// `approved`: agents are given it; `new` and `changed`: it is held; `gone`: the server lists it no more.
-    state: &'static str,
-    /// What was approved, which is what models are sent.
-    approved: Option<Version>,
-    /// The definition that the server lists now.
-    listed: Option<Version>,
-    /// When the server's list last changed it.
-    changed_at: String,
-    /// Time of the approval.
-    approved_at: Option<String>,
-    /// Who approved it; null for what the server listed first.
-    approved_by: Option<String>,
+view! {
+    /// A tool, a prompt or the instructions of an MCP server.
+    pub(crate) struct Definition<'a> as McpDefinition {
+        /// `tool`, `prompt` or `instructions`.
+        kind: &'a str,
+        /// As the server names it; empty for instructions.
+        name: &'a str,
+        /// `approved`: agents are given it; `new` and `changed`: it is held; `gone`: the server lists it no more.
+        state: &'static str,
+        /// What was approved, which is what models are sent.
+        approved: Option<Version<'a>>,
+        /// The definition that the server lists now.
+        listed: Option<Version<'a>>,
+        /// When the server's list last changed it.
+        changed_at: Micros,
+        /// Time of the approval.
+        approved_at: Option<Micros>,
+        /// Who approved it; null for what the server listed first.
+        approved_by: Option<String>,
+    }
 }
 
-/// A definition as a server gave it.
-#[derive(Serialize, ToSchema)]
-#[schema(as = McpVersion)]
-struct Version {
-    /// SHA-256 of its canonical form.
-    digest: String,
-    #[schema(value_type = Value)]
-    definition: Box<RawValue>,
+view! {
+    /// A definition as a server gave it.
+    pub(crate) struct Version<'a> as McpVersion {
+        /// SHA-256 of its canonical form.
+        digest: &'a str,
+        definition: &'a Json,
+    }
 }
 
 body! {
@@ -145,7 +146,7 @@ pub(crate) async fn list(
     let body = Servers {
         servers: servers.iter().map(outline).collect(),
     };
-    Ok(answer(StatusCode::OK, json::to_vec(&body)))
+    Ok(shown(StatusCode::OK, 1_024, &body))
 }
 
 /// One MCP server with its definitions.
@@ -173,7 +174,7 @@ pub(crate) async fn get(
     let known: Vec<&str> = servers.iter().map(|server| server.name.as_str()).collect();
     let found = servers.iter().find(|server| server.name == name);
     let server = found.ok_or_else(|| missing(&name, &known))?;
-    Ok(answer(StatusCode::OK, json::to_vec(&details(server))))
+    Ok(shown(StatusCode::OK, 4_096, &details(server)))
 }
 
 /// Gives a definition that is held to agents: to runs that have not begun.
@@ -203,7 +204,7 @@ pub(crate) async fn approve(
         .approve(caller.clone(), &name, vec![approval])
         .await;
     match approved {
-        Ok(Some(server)) => Ok(answer(StatusCode::OK, json::to_vec(&details(&server)))),
+        Ok(Some(server)) => Ok(shown(StatusCode::OK, 4_096, &details(&server))),
         Ok(None) | Err(StoreError::NotFound) => Err(missing(&name, &[])),
         Err(error) => Err(stored(error)),
     }
@@ -290,63 +291,63 @@ fn missing(name: &str, known: &[&str]) -> Problem {
     )
 }
 
-fn outline(server: &McpServerView) -> Outline {
+fn outline(server: &McpServerView) -> Outline<'_> {
     let count = |wanted: fn(McpPinState) -> bool| {
         let pins = server.pins.as_ref()?;
         Some(pins.pins.iter().filter(|pin| wanted(pin.state())).count())
     };
     let [total, failed, unknown] = server.calls;
+    let unusable = server.unusable.iter();
     Outline {
-        name: server.name.clone(),
-        source: server.source.clone(),
-        transport: server.transport.clone(),
-        place: server.place.clone(),
-        status: server.status.clone(),
-        reason: server.reason.clone(),
-        info: server.info.clone(),
-        protocol: server.protocol.clone(),
+        name: &server.name,
+        source: &server.source,
+        transport: &server.transport,
+        place: &server.place,
+        status: &server.status,
+        reason: server.reason.as_deref(),
+        info: server.info.as_deref(),
+        protocol: server.protocol.as_deref(),
         approved: count(|state| state == McpPinState::Approved),
         held: count(McpPinState::is_held),
-        unusable: server
-            .unusable
-            .iter()
-            .map(|(name, reason)| Unusable {
-                name: name.clone(),
-                reason: reason.clone(),
-            })
+        unusable: unusable
+            .map(|(name, reason)| Unusable { name, reason })
             .collect(),
-        notes: server.notes.clone(),
+        notes: &server.notes,
         calls: Calls {
             total,
             failed,
             unknown,
         },
-        definitions: None,
+        definitions: Optional(None),
     }
 }
 
-fn details(server: &McpServerView) -> Outline {
+fn details(server: &McpServerView) -> Outline<'_> {
     let pins = server.pins.iter().flat_map(|pins| &pins.pins);
     Outline {
-        definitions: Some(pins.map(definition).collect()),
+        definitions: Optional(Some(pins.map(definition).collect())),
         ..outline(server)
     }
 }
 
-fn definition(pin: &McpPin) -> Definition {
-    let version = |definition: &McpDefinition| Version {
-        digest: definition.digest.clone(),
-        definition: RawValue::from_string(definition.raw.as_str().to_owned())
-            .expect("a definition is JSON"),
-    };
+fn definition(pin: &McpPin) -> Definition<'_> {
     Definition {
-        kind: pin.key.kind.clone(),
-        name: pin.key.name.clone(),
+        kind: &pin.key.kind,
+        name: &pin.key.name,
         state: pin.state().as_str(),
-        approved: pin.approved.as_ref().map(version),
-        listed: pin.current().map(version),
-        changed_at: time::text(pin.changed_at),
-        approved_at: pin.approved_at.map(time::text),
+        approved: pin.approved.as_ref().map(Version::of),
+        listed: pin.current().map(Version::of),
+        changed_at: pin.changed_at,
+        approved_at: pin.approved_at,
         approved_by: pin.approved_by.as_ref().map(ToString::to_string),
+    }
+}
+
+impl<'a> Version<'a> {
+    fn of(definition: &'a McpDefinition) -> Self {
+        Self {
+            digest: &definition.digest,
+            definition: &definition.raw,
+        }
     }
 }

@@ -4,19 +4,23 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use http::Uri;
-use ops_core::{TaskId, event::Resolution};
-use ops_engine::{FieldError, Step};
-use serde_json::json;
+use http::{StatusCode, Uri};
+use ops_core::{
+    Micros, TaskId,
+    event::{EffectClass, Resolution},
+};
+use ops_engine::{FieldError, Step, StepState};
+use serde_json::{Value, json};
 
 use super::{
     AppState, cursor,
     extract::{Caller, StepPath},
     schema,
     shape::{self, AnyOrNull, Body, Choice, Names, Text, body},
-    tasks, view,
+    shown, tasks,
+    view::Task,
 };
-use crate::{json::ObjectWriter, problem::Problem, query::Query};
+use crate::{json::view, problem::Problem, query::Query};
 
 /// Lists the steps that wait for somebody's word.
 #[utoipa::path(
@@ -28,7 +32,7 @@ use crate::{json::ObjectWriter, problem::Problem, query::Query};
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before."),
     ),
     responses(
-        (status = 200, body = schema::ReconciliationList, description = "The steps."),
+        (status = 200, body = ReconciliationList, description = "The steps."),
         schema::Invalid,
     ),
 )]
@@ -45,9 +49,11 @@ pub(crate) async fn list(
     let limit = u32::try_from(limit).unwrap_or(u32::MAX);
     let engine = &app.settings.engine;
     let page = engine.reconciliations(caller.tenant, before, limit).await?;
-    let next = page.next.map(|task| pages.after_task(task));
-    let write = |out: &mut Vec<u8>, (task, step): &(TaskId, Step)| write(out, *task, step);
-    Ok(view::page("reconciliations", &page.steps, write, next))
+    let list = ReconciliationList {
+        reconciliations: page.steps.iter().map(Reconciliation::of).collect(),
+        next_cursor: page.next.map(|task| pages.after_task(task)),
+    };
+    Ok(shown(StatusCode::OK, 4_096, &list))
 }
 
 /// Settles a step that is in doubt.
@@ -60,7 +66,7 @@ pub(crate) async fn list(
     ),
     request_body = Resolve,
     responses(
-        (status = 200, body = schema::Task, description = "The task, which goes on at once."),
+        (status = 200, body = Task, description = "The task, which goes on at once."),
         schema::NoTask, schema::Conflict, schema::Invalid,
     ),
 )]
@@ -78,17 +84,45 @@ pub(crate) async fn resolve(
     tasks::changed(task, resolved).await
 }
 
-fn write(out: &mut Vec<u8>, task: TaskId, step: &Step) {
-    let mut view = ObjectWriter::begin(out);
-    view.plain("task_id", &task);
-    view.value("step", &step.number);
-    view.value("name", &step.name);
-    view.value("effect", &step.effect);
-    view.value("input", &step.input);
-    view.time("started_at", Some(step.started_at));
-    view.value("attempt", &step.attempt);
-    view.plain("status", &step.status.as_str());
-    view.end();
+view! {
+    /// Steps that wait for somebody's word.
+    pub(crate) struct ReconciliationList<'a> {
+        reconciliations: Vec<Reconciliation<'a>>,
+        /// Null on the last page.
+        next_cursor: Option<String>,
+    }
+}
+
+view! {
+    /// A `write` call that may or may not have taken effect.
+    pub(crate) struct Reconciliation<'a> {
+        task_id: TaskId,
+        step: u32,
+        /// The tool.
+        name: &'a str,
+        effect: EffectClass,
+        /// Its arguments.
+        input: Option<&'a Value>,
+        started_at: Micros,
+        attempt: u32,
+        status: StepState,
+    }
+}
+
+impl<'a> Reconciliation<'a> {
+    fn of((task, step): &'a (TaskId, Step)) -> Self {
+        Self {
+            task_id: *task,
+            // Waits have neither, and only calls are in doubt.
+            step: step.number.unwrap_or_default(),
+            name: &step.name,
+            effect: step.effect.unwrap_or(EffectClass::Write),
+            input: step.input.as_ref(),
+            started_at: step.started_at,
+            attempt: step.attempt,
+            status: step.status,
+        }
+    }
 }
 
 /// The decision, and who decided.

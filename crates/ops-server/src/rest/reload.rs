@@ -3,19 +3,18 @@
 use axum::{extract::State, response::Response};
 use http::{StatusCode, Uri};
 use ops_core::Code;
-use serde::Serialize;
-use utoipa::ToSchema;
 
-use super::{AppState, answer, extract::Caller, schema::ReloadRefused};
-use crate::{json, problem::Problem, query::Query};
+use super::{AppState, extract::Caller, schema::ReloadRefused, shown};
+use crate::{json::view, problem::Problem, query::Query};
 
-/// Outcome of a reload.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct Reloaded {
-    /// Sentences about entries that are odd or still cannot be used.
-    notes: Vec<String>,
-    /// Settings that have changed in the files and take effect at the next start.
-    needs_restart: Vec<String>,
+view! {
+    /// Outcome of a reload.
+    pub(crate) struct Reloaded {
+        /// Sentences about entries that are odd or still cannot be used.
+        notes: Vec<String>,
+        /// Settings that have changed in the files and take effect at the next start.
+        needs_restart: Vec<String>,
+    }
 }
 
 /// Reads tools, MCP servers and policy anew, for runs that have not begun.
@@ -36,5 +35,5 @@ pub(crate) async fn reload(State(app): AppState, _: Caller, uri: Uri) -> Result<
         notes: reloaded.notes,
         needs_restart: reloaded.needs_restart,
     };
-    Ok(answer(StatusCode::OK, json::to_vec(&body)))
+    Ok(shown(StatusCode::OK, 256, &body))
 }

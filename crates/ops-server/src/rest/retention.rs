@@ -1,27 +1,26 @@
 //! Retention: `GET /retention`, `POST /retention/run`.
 
-mod schema;
-
 use axum::{
     extract::{Request, State},
     response::Response,
 };
 use http::StatusCode;
-use ops_core::ports::{Expired, Retention};
+use ops_core::ports::{Counts, Expired, Retention};
 
 use super::{
-    AppState, answer,
+    AppState,
     extract::Caller,
     schema::Invalid,
     shape::{Body, Flag, Seconds, body},
+    shown,
     view::seconds,
 };
-use crate::{json::ObjectWriter, problem::Problem};
+use crate::{json::view, problem::Problem};
 
 /// How long tasks are kept, and the tasks that a deletion would take now.
 #[utoipa::path(
     get, path = "/api/v1/retention", tag = "Retention", operation_id = "get_retention",
-    responses((status = 200, body = schema::RetentionCandidate, description = "How it stands.")),
+    responses((status = 200, body = RetentionCandidate, description = "How it stands.")),
 )]
 pub(crate) async fn show(State(app): AppState, _: Caller) -> Result<Response, Problem> {
     let engine = &app.settings.engine;
@@ -30,12 +29,12 @@ pub(crate) async fn show(State(app): AppState, _: Caller) -> Result<Response, Pr
         true => Expired::default(),
         false => engine.expired(keep).await?,
     };
-    let mut out = Vec::with_capacity(256);
-    let mut view = ObjectWriter::begin(&mut out);
-    policy(view.key("keep"), keep);
-    counts(&mut view, &expired);
-    view.end();
-    Ok(answer(StatusCode::OK, out))
+    let view = RetentionCandidate {
+        keep: Keep::of(keep),
+        tasks: expired.tasks,
+        events: expired.events,
+    };
+    Ok(shown(StatusCode::OK, 256, &view))
 }
 
 /// Deletes expired tasks, or counts them.
@@ -45,7 +44,7 @@ pub(crate) async fn show(State(app): AppState, _: Caller) -> Result<Response, Pr
     post, path = "/api/v1/retention/run", tag = "Retention", operation_id = "run_retention",
     request_body = RunRetention,
     responses(
-        (status = 200, body = schema::Deleted, description = "What was deleted, or would be."),
+        (status = 200, body = Deleted, description = "What was deleted, or would be."),
         Invalid,
     ),
 )]
@@ -68,14 +67,14 @@ pub(crate) async fn run(
         let deleted = engine.delete_expired(keep).await?;
         (deleted.expired, deleted.more)
     };
-    let mut out = Vec::with_capacity(256);
-    let mut view = ObjectWriter::begin(&mut out);
-    view.value("dry_run", &request.dry_run);
-    policy(view.key("keep"), keep);
-    counts(&mut view, &expired);
-    view.value("more", &more);
-    view.end();
-    Ok(answer(StatusCode::OK, out))
+    let view = Deleted {
+        dry_run: request.dry_run,
+        keep: Keep::of(keep),
+        tasks: expired.tasks,
+        events: expired.events,
+        more,
+    };
+    Ok(shown(StatusCode::OK, 256, &view))
 }
 
 struct RetentionRequest {
@@ -108,16 +107,46 @@ body! {
     }
 }
 
-/// Seconds by state; null for ever.
-fn policy(out: &mut Vec<u8>, keep: Retention) {
-    let mut view = ObjectWriter::begin(out);
-    view.value("completed", &keep.completed.map(seconds));
-    view.value("failed", &keep.failed.map(seconds));
-    view.value("cancelled", &keep.cancelled.map(seconds));
-    view.end();
+view! {
+    /// How long tasks are kept, and the tasks that a deletion would take now.
+    pub(crate) struct RetentionCandidate as RetentionState {
+        keep: Keep,
+        /// Tasks by state.
+        tasks: Counts,
+        /// Their events.
+        events: u64,
+    }
 }
 
-fn counts(view: &mut ObjectWriter<'_>, expired: &Expired) {
-    view.value("tasks", &expired.tasks);
-    view.value("events", &expired.events);
+view! {
+    /// Seconds after the end of a task, by its state; null for ever.
+    pub(crate) struct Keep {
+        completed: Option<f64>,
+        failed: Option<f64>,
+        cancelled: Option<f64>,
+    }
+}
+
+view! {
+    /// Deleted tasks, or tasks that would be deleted.
+    pub(crate) struct Deleted as RetentionRun {
+        dry_run: bool,
+        keep: Keep,
+        /// Tasks by state.
+        tasks: Counts,
+        /// Their events.
+        events: u64,
+        /// Whether there is more to delete.
+        more: bool,
+    }
+}
+
+impl Keep {
+    fn of(keep: Retention) -> Self {
+        Self {
+            completed: keep.completed.map(seconds),
+            failed: keep.failed.map(seconds),
+            cancelled: keep.cancelled.map(seconds),
+        }
+    }
 }

@@ -14,7 +14,8 @@ use utoipa::{
 };
 use utoipa_axum::router::UtoipaMethodRouter;
 
-use super::{App, schema};
+use super::App;
+use crate::problem::Refusal;
 
 const DESCRIPTION: &str = "Opspawn runs LLM agents as durable tasks. Every path is also served with \
     a slash at its end, and HEAD wherever GET is. Unknown fields and query parameters are refused; \
@@ -38,8 +39,8 @@ impl Routes {
             .build();
         let mut document = OpenApiBuilder::new().info(info).build();
         let mut problem = Vec::new();
-        schema::Problem::schemas(&mut problem);
-        problem.push((schema::Problem::name().into(), schema::Problem::schema()));
+        Refusal::schemas(&mut problem);
+        problem.push((Refusal::name().into(), Refusal::schema()));
         let components = document.components.get_or_insert_default();
         components.schemas.extend(problem);
         Self {
@@ -76,7 +77,7 @@ impl Routes {
 fn refusals(path: &mut PathItem) {
     for operation in operations(path) {
         let problem = ContentBuilder::new()
-            .schema(Some(Ref::from_schema_name(schema::Problem::name())))
+            .schema(Some(Ref::from_schema_name(Refusal::name())))
             .build();
         let refused = ResponseBuilder::new()
             .description("Refused: `code` says why, `fix` how to mend it.")

@@ -14,13 +14,14 @@ use ops_core::schedule::ScheduleName;
 use ops_engine::{ScheduleView, schedule::MAX_PREVIEW};
 
 pub(super) use self::request::ApplySchedule;
+use self::view::{Run, RunList, Schedule, ScheduleList};
 use super::{
-    AppState, answer, cursor,
+    AppState, cursor,
     extract::{Caller, NamePath},
     schema::Invalid,
-    view::{list_of, page_beside},
+    shown,
 };
-use crate::{problem::Problem, query::Query};
+use crate::{json::Optional, problem::Problem, query::Query};
 
 /// Next dates of one schedule, unless another number is asked for.
 const PREVIEW: usize = 5;
@@ -34,7 +35,7 @@ const PREVIEW: usize = 5;
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before."),
     ),
     responses(
-        (status = 200, body = schema::ScheduleList, description = "A page, each with one next date."),
+        (status = 200, body = ScheduleList, description = "A page, each with one next date."),
         Invalid,
     ),
 )]
@@ -53,14 +54,12 @@ pub(crate) async fn list(
     let found = engine.schedules(caller.tenant, after, limit).await?;
     let next = found.schedules.last().filter(|_| found.more);
     let next = next.map(|last| pages.after_name(&last.schedule.name));
-    let damaged = &found.damaged;
-    Ok(page_beside(
-        "schedules",
-        &found.schedules,
-        view::schedule,
-        next,
-        damaged,
-    ))
+    let list = ScheduleList {
+        schedules: found.schedules.iter().map(Schedule::of).collect(),
+        next_cursor: next,
+        damaged: Optional(Some(&*found.damaged).filter(|damaged| !damaged.is_empty())),
+    };
+    Ok(shown(StatusCode::OK, 4_096, &list))
 }
 
 /// One schedule with its next dates.
@@ -68,7 +67,7 @@ pub(crate) async fn list(
     get, path = "/api/v1/schedules/{name}", tag = "Schedules", operation_id = "get_schedule",
     params(schema::Name, schema::Preview),
     responses(
-        (status = 200, body = schema::Schedule, description = "The schedule.",
+        (status = 200, body = Schedule, description = "The schedule.",
             headers(("ETag" = String, description = "Its revision in quotes."))),
         schema::NoSchedule, Invalid,
     ),
@@ -102,9 +101,9 @@ pub(crate) async fn get(
     ),
     request_body = request::ApplySchedule,
     responses(
-        (status = 200, body = schema::Schedule, description = "The schedule, which was there.",
+        (status = 200, body = Schedule, description = "The schedule, which was there.",
             headers(("ETag" = String, description = "Its revision in quotes."))),
-        (status = 201, body = schema::Schedule, description = "The schedule, which is new.",
+        (status = 201, body = Schedule, description = "The schedule, which is new.",
             headers(("ETag" = String, description = "Its revision in quotes."))),
         schema::ScheduleChanged, Invalid,
     ),
@@ -178,7 +177,7 @@ pub(crate) async fn remove(
             description = "The `ETag` that the schedule must have; otherwise it is refused."),
     ),
     responses(
-        (status = 200, body = schema::Schedule, description = "The schedule."),
+        (status = 200, body = Schedule, description = "The schedule."),
         schema::NoSchedule, schema::ScheduleChanged,
     ),
 )]
@@ -204,7 +203,7 @@ pub(crate) async fn pause(
             description = "The `ETag` that the schedule must have; otherwise it is refused."),
     ),
     responses(
-        (status = 200, body = schema::Schedule, description = "The schedule."),
+        (status = 200, body = Schedule, description = "The schedule."),
         schema::NoSchedule, schema::ScheduleChanged,
     ),
 )]
@@ -226,7 +225,7 @@ pub(crate) async fn resume(
     post, path = "/api/v1/schedules/{name}/run", tag = "Schedules", operation_id = "run_schedule",
     params(schema::Name),
     responses(
-        (status = 201, body = schema::Run, description = "The run, beside the schedule's dates."),
+        (status = 201, body = Run, description = "The run, beside the schedule's dates."),
         schema::NoSchedule, Invalid,
     ),
 )]
@@ -237,9 +236,7 @@ pub(crate) async fn run(
 ) -> Result<Response, Problem> {
     let engine = &app.settings.engine;
     let run = engine.run_schedule(&caller, &name).await?;
-    let mut out = Vec::with_capacity(256);
-    view::run(&mut out, &run);
-    Ok(answer(StatusCode::CREATED, out))
+    Ok(shown(StatusCode::CREATED, 256, &Run::of(&run)))
 }
 
 /// Outcomes of the last runs, newest first.
@@ -251,7 +248,7 @@ pub(crate) async fn run(
             description = "Default: 20. The last hundred are kept."),
     ),
     responses(
-        (status = 200, body = schema::RunList, description = "Newest first."),
+        (status = 200, body = RunList, description = "Newest first."),
         schema::NoSchedule, Invalid,
     ),
 )]
@@ -267,7 +264,10 @@ pub(crate) async fn runs(
     let limit = u32::try_from(limit).unwrap_or(u32::MAX);
     let engine = &app.settings.engine;
     let runs = engine.schedule_runs(caller.tenant, &name, limit).await?;
-    Ok(list_of("runs", &runs, view::run))
+    let list = RunList {
+        runs: runs.iter().map(Run::of).collect(),
+    };
+    Ok(shown(StatusCode::OK, 4_096, &list))
 }
 
 fn preview(query: &mut Query) -> usize {
@@ -278,9 +278,8 @@ fn preview(query: &mut Query) -> usize {
 
 /// A schedule, with its revision as its `ETag`.
 fn one(status: StatusCode, seen: &ScheduleView) -> Response {
-    let mut out = Vec::with_capacity(1_024 + seen.task.input.as_str().len());
-    view::schedule(&mut out, seen);
-    let mut response = answer(status, out);
+    let about = 1_024 + seen.task.input.as_str().len();
+    let mut response = shown(status, about, &Schedule::of(seen));
     let tag = HeaderValue::try_from(format!("\"{}\"", seen.schedule.revision));
     let tag = tag.expect("digits are a header value");
     response.headers_mut().insert(header::ETAG, tag);

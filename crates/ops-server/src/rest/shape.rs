@@ -17,7 +17,7 @@ pub(super) use self::kind::{
     Text, Time, Usd, Whole, Within,
 };
 use crate::{
-    json::{Fields, object},
+    json::{Fields, Member, Schemas, extend, nullable, object},
     problem::Problem,
 };
 
@@ -33,6 +33,9 @@ pub(super) trait Body: Sized {
 
     /// Its JSON Schema.
     fn schema() -> Value;
+
+    /// Adds the named schemas that the schema refers to.
+    fn schemas(found: &mut Schemas);
 
     /// Reads a text that stands at this place of a request; none if it is no object. What is wrong
     /// goes to `errors`.
@@ -57,16 +60,6 @@ pub(super) trait Body: Sized {
             Some(_) | None => Err(Problem::parts(Code::InvalidBody, "body", errors)),
         }
     }
-}
-
-/// A field as a schema shows it.
-pub(super) struct Member {
-    pub(super) name: &'static str,
-    pub(super) about: &'static str,
-    pub(super) schema: Value,
-    /// Keywords beside the keywords of the kind.
-    pub(super) more: Value,
-    pub(super) required: bool,
 }
 
 /// The schema of an object with these fields and no others. A field that is not required may be
@@ -96,30 +89,6 @@ pub(super) fn schema_of(about: &str, members: Vec<Member>, conditions: Value) ->
     }
     if !units::mutant!("ops-server.conditions_are_not_told") {
         extend(&mut schema, conditions);
-    }
-    schema
-}
-
-fn extend(schema: &mut Value, more: Value) {
-    if let (Value::Object(schema), Value::Object(more)) = (schema, more) {
-        schema.extend(more);
-    }
-}
-
-fn nullable(mut schema: Value) -> Value {
-    if schema["$ref"].is_string() {
-        return json!({"oneOf": [{"type": "null"}, schema]});
-    }
-    if let Some(kinds) = schema.get_mut("type") {
-        let mut all = match kinds.take() {
-            Value::Array(all) => all,
-            one => vec![one],
-        };
-        all.push("null".into());
-        *kinds = all.into();
-    }
-    if let Some(Value::Array(values)) = schema.get_mut("enum") {
-        values.push(Value::Null);
     }
     schema
 }
@@ -187,7 +156,7 @@ macro_rules! body {
             }
 
             fn schema() -> serde_json::Value {
-                use $crate::rest::shape::{Kind, Member};
+                use $crate::{json::Member, rest::shape::Kind};
                 $crate::rest::shape::schema_of(
                     concat!($($about),+),
                     vec![$(Member {
@@ -199,6 +168,10 @@ macro_rules! body {
                     }),+],
                     $crate::rest::shape::body!(@with $($conditions)?),
                 )
+            }
+
+            fn schemas(found: &mut $crate::json::Schemas) {
+                $(<$kind as $crate::rest::shape::Kind>::schemas(found);)+
             }
         }
 
@@ -212,19 +185,22 @@ macro_rules! body {
     (@required $missing:literal) => { true };
 }
 
-/// Lets `#[utoipa::path]` name a body. Its schema is put into the document with the others of
-/// [`super::document`].
+/// Lets `#[utoipa::path]` name a body.
 macro_rules! named {
     ($name:ident) => {
         impl utoipa::PartialSchema for $name {
             fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::schema::Schema> {
-                utoipa::openapi::Object::new().into()
+                $crate::json::in_document(<Self as $crate::rest::shape::Body>::schema())
             }
         }
 
         impl utoipa::ToSchema for $name {
             fn name() -> std::borrow::Cow<'static, str> {
                 <Self as $crate::rest::shape::Body>::NAME.into()
+            }
+
+            fn schemas(found: &mut $crate::json::Schemas) {
+                <Self as $crate::rest::shape::Body>::schemas(found);
             }
         }
     };

@@ -13,8 +13,11 @@ use ops_core::{StoredEvent, TaskId, TenantId, ports::Delta};
 use ops_engine::{Error, Followed, Follower, LogPage, Shared};
 use tokio_util::sync::CancellationToken;
 
-use super::{App, events};
-use crate::{json::ObjectWriter, metrics::Following};
+use super::{App, events::Event};
+use crate::{
+    json::{ObjectWriter, Shown as _},
+    metrics::Following,
+};
 
 /// One client that follows one task.
 pub(super) struct EventStream {
@@ -126,7 +129,7 @@ fn log_event(out: &mut Vec<u8>, event: &StoredEvent) {
         out.extend_from_slice(event.event.kind.as_bytes());
     });
     out.extend_from_slice(b"data: ");
-    line(out, |out| events::write(out, event));
+    line(out, |out| Event::of(event).write(out));
     out.push(b'\n');
 }
 

@@ -1,23 +1,27 @@
 //! `GET /tasks/{id}/steps`, `GET /tasks/{id}/steps/{step}/prompt`.
 
+use std::borrow::Cow;
+
 use axum::{extract::State, response::Response};
 use http::{StatusCode, Uri};
-use ops_engine::Step;
+use ops_core::{Micros, event::EffectClass};
+use ops_engine::{Initiator, StepState};
 use serde_json::Value;
 
 use super::{
     AppState, answer, cursor,
     extract::{Caller, PromptPath, StepPath, TaskPath, refused},
-    schema, view,
+    schema, shown,
+    view::Usage,
 };
-use crate::{json::ObjectWriter, problem::Problem, query::Query, time};
+use crate::{json::view, problem::Problem, query::Query, time};
 
 /// Lists the model calls, tool calls and waits of a task, in the order in which they began.
 #[utoipa::path(
     get, path = "/api/v1/tasks/{task_id}/steps", tag = "Tasks", operation_id = "list_steps",
     params(schema::TaskPath, schema::LogPage),
     responses(
-        (status = 200, body = schema::StepList, description = "A page."),
+        (status = 200, body = StepList, description = "A page."),
         schema::NoTask, schema::Invalid,
     ),
 )]
@@ -35,8 +39,11 @@ pub(crate) async fn list(
     let limit = u32::try_from(limit).unwrap_or(u32::MAX);
     let page = app.settings.engine.steps(caller.tenant, id, after, limit);
     let page = page.await.map_err(refused(id))?;
-    let next = page.next.map(|seq| pages.after_seq(seq));
-    Ok(view::page("steps", &page.steps, write, next))
+    let list = StepList {
+        steps: page.steps.iter().map(Step::of).collect(),
+        next_cursor: page.next.map(|seq| pages.after_seq(seq)),
+    };
+    Ok(shown(StatusCode::OK, 4_096, &list))
 }
 
 /// The prompt of a model step.
@@ -65,30 +72,74 @@ pub(crate) async fn prompt(
     ))
 }
 
-/// Writes a step.
-pub(super) fn write(out: &mut Vec<u8>, step: &Step) {
-    let mut view = ObjectWriter::begin(out);
-    view.value("seq", &step.seq);
-    view.value("step", &step.number);
-    view.plain("kind", &step.kind);
-    view.value("name", &step.name);
-    view.plain("status", &step.status.as_str());
-    view.value("attempt", &step.attempt);
-    view.value("effect", &step.effect);
-    view.value("initiator", &step.initiator);
-    match (&step.input, step.until) {
-        (Some(Value::Object(fields)), Some(until)) => {
-            let mut fields = fields.clone();
-            fields.insert("until".into(), time::text(until).into());
-            view.value("input", &fields);
-        }
-        (input, _) => view.value("input", input),
+view! {
+    /// The steps of a task, in the order in which they began.
+    pub(crate) struct StepList<'a> {
+        steps: Vec<Step<'a>>,
+        /// Null on the last page.
+        next_cursor: Option<String>,
     }
-    view.value("output", &step.output);
-    view.value("parts", &step.parts);
-    view.value("error", &step.error);
-    view::usage(view.key("usage"), &step.usage);
-    view.time("started_at", Some(step.started_at));
-    view.time("ended_at", step.ended_at);
-    view.end();
+}
+
+view! {
+    /// A model call, a tool call or a wait.
+    pub(crate) struct Step<'a> {
+        /// The number of its first event.
+        seq: u64,
+        /// Its number in the run; null for a wait.
+        step: Option<u32>,
+        /// `model`, `tool` or `wait`.
+        kind: &'static str,
+        /// The model, the tool, or the awaited event.
+        name: &'a str,
+        status: StepState,
+        /// How often it was begun; 0 for a tool call that was refused.
+        attempt: u32,
+        effect: Option<EffectClass>,
+        /// Who asked for a tool call: the model, or the machine itself, as for a probe. Null for other
+        /// steps.
+        initiator: Option<Initiator>,
+        /// What went in: any JSON. Of a wait, what it waits `on`, and `until` when, if the clock ends it.
+        input: Option<Cow<'a, Value>>,
+        /// What came out: any JSON.
+        output: Option<&'a Value>,
+        /// The parts of a tool's result: text, images, recordings, links and values. Null for other
+        /// steps, and for results that are their output alone.
+        parts: Option<&'a Value> = {"type": ["array", "null"], "items": {"type": "object"}},
+        /// `code`, `message` and `retryable`, if it failed.
+        error: Option<&'a Value> = {"type": ["object", "null"]},
+        usage: Usage,
+        started_at: Micros,
+        ended_at: Option<Micros>,
+    }
+}
+
+impl<'a> Step<'a> {
+    pub(super) fn of(step: &'a ops_engine::Step) -> Self {
+        let input = match (&step.input, step.until) {
+            (Some(Value::Object(fields)), Some(until)) => {
+                let mut fields = fields.clone();
+                fields.insert("until".into(), time::text(until).into());
+                Some(Cow::Owned(fields.into()))
+            }
+            (input, _) => input.as_ref().map(Cow::Borrowed),
+        };
+        Self {
+            seq: step.seq,
+            step: step.number,
+            kind: step.kind,
+            name: &step.name,
+            status: step.status,
+            attempt: step.attempt,
+            effect: step.effect,
+            initiator: step.initiator,
+            input,
+            output: step.output.as_ref(),
+            parts: step.parts.as_ref(),
+            error: step.error.as_ref(),
+            usage: Usage::of(&step.usage),
+            started_at: step.started_at,
+            ended_at: step.ended_at,
+        }
+    }
 }

@@ -15,12 +15,15 @@ use ops_engine::{Accepted, Error};
 
 pub(super) use self::filter::{ListRequest, ManyParameters};
 use super::{
-    App, AppState, answer, create, etag,
+    App, AppState, create, etag,
     extract::{Caller, TaskPath, refused},
-    schema,
-    view::{self, Beside},
+    schema, shown,
+    view::Task,
 };
-use crate::{json::ObjectWriter, problem::Problem};
+use crate::{
+    json::{Optional, Shown as _, Written, view},
+    problem::Problem,
+};
 
 /// A list ends early at this size and goes on at `next_cursor`: tasks can be large.
 const MAX_LIST_BYTES: usize = 64 << 20;
@@ -36,7 +39,7 @@ const NEXT_READ: u32 = 256;
         ("If-None-Match" = Option<String>, Header, description = "The `ETag` that is known."),
     ),
     responses(
-        (status = 200, body = schema::Task, description = "The task.",
+        (status = 200, body = Task, description = "The task.",
             headers(("ETag" = String, description = "Changes with each of its events."))),
         (status = 304, description = "It is as `If-None-Match` says."),
         schema::NoTask,
@@ -54,8 +57,8 @@ pub(crate) async fn get(
     let mut response = match etag::is_known(&headers, &tag) {
         true => StatusCode::NOT_MODIFIED.into_response(),
         false => {
-            let beside = Beside::of(&app.settings.engine, &record);
-            seen(&record, &beside)
+            let task = Task::seen(&app.settings.engine, &record);
+            shown(StatusCode::OK, size(&record), &task)
         }
     };
     response.headers_mut().insert(header::ETAG, tag);
@@ -69,7 +72,7 @@ pub(crate) async fn get(
     post, path = "/api/v1/tasks/{task_id}/cancel", tag = "Tasks", operation_id = "cancel_task",
     params(schema::TaskPath),
     responses(
-        (status = 200, body = schema::Task, description = "The task."),
+        (status = 200, body = Task, description = "The task."),
         schema::NoTask, schema::Conflict,
     ),
 )]
@@ -86,7 +89,7 @@ pub(crate) async fn cancel(
     post, path = "/api/v1/tasks/{task_id}/retry", tag = "Tasks", operation_id = "retry_task",
     params(schema::TaskPath, schema::IdempotencyKey),
     responses(
-        (status = 201, body = schema::Task, description = "The new task; `retry_of` is the old one.",
+        (status = 201, body = Task, description = "The new task; `retry_of` is the old one.",
             headers(("Idempotency-Replayed" = String,
                 description = "`true` if the key had made it before."))),
         schema::NoTask, schema::Conflict, schema::Invalid,
@@ -108,7 +111,7 @@ pub(crate) async fn retry(
 #[utoipa::path(
     get, path = "/api/v1/tasks", tag = "Tasks", operation_id = "list_tasks",
     params(filter::Parameters),
-    responses((status = 200, body = schema::TaskList, description = "A page."), schema::Invalid),
+    responses((status = 200, body = TaskList, description = "A page."), schema::Invalid),
 )]
 pub(crate) async fn list(
     State(app): AppState,
@@ -121,13 +124,14 @@ pub(crate) async fn list(
         .engine
         .count(caller.tenant, list_request.filter.clone());
     let total = total.await?;
-    let mut out = Vec::with_capacity(4_096);
-    let mut list = ObjectWriter::begin(&mut out);
-    let page = write(&app, &caller, &list_request, list.key("tasks")).await?;
-    list.value("total", &total);
-    page.end(&mut list);
-    list.end();
-    Ok(answer(StatusCode::OK, out))
+    let page = page(&app, &caller, &list_request).await?;
+    let list = TaskList {
+        tasks: page.tasks,
+        total,
+        next_cursor: page.next,
+        damaged: Optional::list(page.damaged),
+    };
+    Ok(shown(StatusCode::OK, 0, &list))
 }
 
 /// Answers with a task as a command has left it.
@@ -140,16 +144,7 @@ pub(super) async fn changed(
 
 /// A task as a response.
 pub(super) fn one(status: StatusCode, record: &TaskRecord) -> Response {
-    let mut out = Vec::with_capacity(size(record));
-    view::task(&mut out, record);
-    answer(status, out)
-}
-
-/// A task for a reader.
-fn seen(record: &TaskRecord, beside: &Beside) -> Response {
-    let mut out = Vec::with_capacity(size(record));
-    view::task_seen(&mut out, record, beside);
-    answer(StatusCode::OK, out)
+    shown(status, size(record), &Task::of(record))
 }
 
 /// About how large a task is as text.
@@ -170,9 +165,8 @@ pub(super) fn made_as(accepted: Accepted, given: &create::Given) -> Response {
         submitted,
         warnings,
     } = accepted;
-    let mut out = Vec::with_capacity(size(&submitted.record));
-    view::task_accepted(&mut out, &submitted.record, &given.parts(warnings));
-    let mut response = answer(StatusCode::CREATED, out);
+    let task = Task::accepted(&submitted.record, given.parts(warnings));
+    let mut response = shown(StatusCode::CREATED, size(&submitted.record), &task);
     if submitted.existing {
         response
             .headers_mut()
@@ -181,30 +175,35 @@ pub(super) fn made_as(accepted: Accepted, given: &create::Given) -> Response {
     response
 }
 
-/// The fields behind the tasks of a page.
-pub(super) struct End {
-    /// The cursor of the next page, if there is a next page.
-    next: Option<String>,
-    /// Ids of tasks that cannot be read and are left out.
-    damaged: Vec<String>,
-}
-
-impl End {
-    pub(super) fn end(&self, list: &mut ObjectWriter<'_>) {
-        list.value("next_cursor", &self.next);
-        if !self.damaged.is_empty() {
-            list.value("damaged", &self.damaged);
-        }
+view! {
+    /// Tasks, newest first.
+    pub(crate) struct TaskList {
+        tasks: Written<Task<'static>>,
+        /// The number of tasks that the filter fits, over all pages.
+        total: u64,
+        /// Null on the last page.
+        next_cursor: Option<String>,
+        /// Ids or names of entries that are damaged and left out; not there if there are none.
+        damaged: Optional<Vec<String>>,
     }
 }
 
-/// Writes the array, and gives the fields behind the array.
-pub(super) async fn write(
+/// A page of tasks.
+pub(super) struct Page {
+    pub(super) tasks: Written<Task<'static>>,
+    /// The cursor of the next page, if there is a next page.
+    pub(super) next: Option<String>,
+    /// Ids of tasks that cannot be read and are left out.
+    pub(super) damaged: Vec<String>,
+}
+
+/// Reads a page and writes its tasks: no more than a few records are held beside their text.
+pub(super) async fn page(
     app: &App,
     caller: &Caller,
     list_request: &ListRequest,
-    out: &mut Vec<u8>,
-) -> Result<End, Problem> {
+) -> Result<Page, Problem> {
+    let mut out = Vec::with_capacity(4_096);
     out.push(b'[');
     let mut damaged = Vec::new();
     let mut left = list_request.limit;
@@ -231,8 +230,7 @@ pub(super) async fn write(
             if before != list_request.filter.before {
                 out.push(b',');
             }
-            let beside = Beside::of(&app.settings.engine, &record);
-            view::task_seen(out, &record, &beside);
+            Task::seen(&app.settings.engine, &record).write(&mut out);
             before = Some(record.task.id);
             left -= 1;
         }
@@ -247,7 +245,8 @@ pub(super) async fn write(
     damaged.sort_unstable();
     damaged.dedup();
     let next = before.filter(|_| more);
-    Ok(End {
+    Ok(Page {
+        tasks: Written::new(out),
         next: next.map(|task| list_request.list.after_task(task)),
         damaged,
     })

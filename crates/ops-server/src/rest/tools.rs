@@ -2,51 +2,48 @@
 
 use axum::{extract::State, response::Response};
 use http::{StatusCode, Uri};
-use serde::Serialize;
-use serde_json::value::RawValue;
-use utoipa::ToSchema;
+use ops_core::Json;
 
-use super::{AppState, answer, extract::Caller};
-use crate::{json, problem::Problem, query::Query};
+use super::{AppState, extract::Caller, shown};
+use crate::{json::view, problem::Problem, query::Query};
 
-/// The tools that agents may have, and where they come from.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct Tools {
-    /// In the order of their names.
-    tools: Vec<Tool>,
-    sources: Vec<Source>,
+view! {
+    /// The tools that agents may have, and where they come from.
+    pub(crate) struct Tools {
+        /// In the order of their names.
+        tools: Vec<Tool>,
+        sources: Vec<Source>,
+    }
 }
 
-/// A tool.
-#[derive(Serialize, ToSchema)]
-#[schema(as = ListedTool)]
-struct Tool {
-    name: String,
-    /// The source that it comes from.
-    source: String,
-    /// Description of the tool, as models are told.
-    description: String,
-    /// The meaning of a crash for a call: `pure` and `idempotent` run again, a `write` is in doubt.
-    effect: String,
-    /// How calls whose outcome was lost are settled without a person, place by place.
-    settles: Vec<String>,
-    /// SHA-256 of its definition.
-    digest: String,
-    /// The JSON Schema of its arguments.
-    #[schema(value_type = Object)]
-    input_schema: Box<RawValue>,
+view! {
+    /// A tool.
+    pub(crate) struct Tool as ListedTool {
+        name: String,
+        /// The source that it comes from.
+        source: String,
+        /// Description of the tool, as models are told.
+        description: String,
+        /// The meaning of a crash for a call: `pure` and `idempotent` run again, a `write` is in doubt.
+        effect: String,
+        /// How calls whose outcome was lost are settled without a person, place by place.
+        settles: Vec<String>,
+        /// SHA-256 of its definition.
+        digest: String,
+        /// The JSON Schema of its arguments.
+        input_schema: Json = {"type": "object"},
+    }
 }
 
-/// Where tools come from.
-#[derive(Serialize, ToSchema)]
-#[schema(as = ToolSource)]
-struct Source {
-    name: String,
-    /// How many tools it has; null if it has given no list yet.
-    tools: Option<usize>,
-    /// Why it gives no tools right now; null if it does.
-    #[serde(rename = "trouble")]
-    error: Option<String>,
+view! {
+    /// Where tools come from.
+    pub(crate) struct Source as ToolSource {
+        name: String,
+        /// How many tools it has; null if it has given no list yet.
+        tools: Option<usize>,
+        /// Why it gives no tools right now; null if it does.
+        error as "trouble": Option<String>,
+    }
 }
 
 /// The tools that agents may have.
@@ -70,8 +67,7 @@ pub(crate) async fn list(
         effect: tool.effect,
         settles: tool.settles,
         digest: tool.digest,
-        input_schema: RawValue::from_string(tool.input_schema.as_str().to_owned())
-            .expect("a schema is JSON"),
+        input_schema: tool.input_schema,
     });
     let sources = listed.sources.into_iter().map(|source| Source {
         name: source.name,
@@ -82,5 +78,5 @@ pub(crate) async fn list(
         tools: tools.collect(),
         sources: sources.collect(),
     };
-    Ok(answer(StatusCode::OK, json::to_vec(&body)))
+    Ok(shown(StatusCode::OK, 4_096, &body))
 }

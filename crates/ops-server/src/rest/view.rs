@@ -1,296 +1,414 @@
-//! A task as clients see it: the fields of version 1, and the new ones after them.
+//! A task as clients see it: the fields of version 1, and the new ones after them; and the views that
+//! several endpoints share.
 
-use axum::response::Response;
-use http::StatusCode;
+use std::{borrow::Cow, collections::BTreeMap};
+
 use ops_core::{
-    Lifecycle, State, Wait,
-    event::Usage,
-    ports::{LeftOut, TaskRecord},
-    task::{Status, TaskLimits},
+    AgentDigest, ApprovalStatus, Json, Lifecycle, Micros, State, TaskId, Wait,
+    event::{self, EffectClass},
+    ports::{self, TaskRecord},
+    schedule::{CatchUp, Overlap, Trigger},
+    task::{OnExhausted, StateName, Status, TaskLimits},
 };
-use ops_engine::Engine;
+use ops_engine::{Engine, Initiator, StepState};
+use units::money;
 
-use super::answer;
 use crate::{
-    json::{ObjectWriter, pick},
+    json::{Optional, Raw, Shown, pick, view, words},
     problem::Part,
 };
 
-/// Fields of a task beside its record.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Beside {
-    /// No worker serves its queue: the queue is not configured.
-    is_unserved: bool,
+view! {
+    /// A task and where it stands.
+    pub(crate) struct Task<'a> {
+        /// `task_` and a UUID.
+        task_id: TaskId,
+        task_type: &'a str,
+        name: Option<&'a str>,
+        /// The state of version 1.
+        status: Status,
+        /// As submitted, byte for byte.
+        input_data: &'a Json,
+        /// The same as `result`.
+        output_data: Option<&'a Json> = {"type": ["object", "null"]},
+        /// Of a completed task: `answer`, and the `files` that it wrote.
+        result: Option<&'a Json> = {"type": ["object", "null"]},
+        /// `answer` of the result as text: an answer in JSON as its text.
+        output: Option<AnswerText<'a>>,
+        /// The same as `error.message`.
+        error_message: Option<&'a str>,
+        agent_id: Option<&'a str>,
+        /// The version of the agent that the task is pinned to.
+        agent_digest: Option<AgentDigest>,
+        /// Always null.
+        workflow_id: Option<&'a str>,
+        created_at: Micros,
+        /// Its last event.
+        updated_at: Micros,
+        /// When it goes on by itself; else the `run_at` of its submit.
+        scheduled_at: Option<Micros>,
+        /// Its first start.
+        started_at: Option<Micros>,
+        /// Its end.
+        completed_at: Option<Micros>,
+        state: StateName,
+        /// The condition that the task waits for.
+        state_detail: Option<StateDetail<'a>>,
+        /// Whether a pause was requested: no part of the task begins until a resume.
+        paused: bool,
+        /// The current attempt, from 1.
+        attempt: u32,
+        /// The queue that it waits in.
+        queue: &'a str,
+        /// Tasks with the same key run one after the other.
+        concurrency_key: Option<&'a str>,
+        priority: u8,
+        labels: &'a BTreeMap<String, String>,
+        limits: Limits,
+        /// Those in force for its run; null before it has begun.
+        limits_in_force: Option<Limits>,
+        /// Why the task failed.
+        error: Option<TaskError<'a>>,
+        /// Failure of the last attempt that failed, also while a further attempt waits or runs; null once
+        /// the task has completed.
+        last_failure: Option<TaskError<'a>>,
+        usage: Usage,
+        /// Usage of its ended children, and of their children.
+        children_usage: Usage,
+        /// The task whose agent started it.
+        parent: Option<TaskId>,
+        /// The step of that task; only with `parent`.
+        parent_step: Optional<u32>,
+        /// The task that it does again.
+        retry_of: Option<TaskId>,
+        /// Whether all attempts of the task were used up, or its workers were lost too often.
+        dead_letter: bool,
+        /// Only in lists: values of more than 8 KiB that are `null` here.
+        left_out: Optional<LeftOut>,
+        /// What its client should know though it was accepted, like a provider that there is not; only in
+        /// the answer to the request that makes the task.
+        warnings: Optional<Vec<Part>>,
+    }
 }
 
-impl Beside {
-    /// Fields beside a record.
-    pub(crate) fn of(engine: &Engine, record: &TaskRecord) -> Self {
+view! {
+    /// Bytes of the values that a list leaves out: `input_data`, and `result` with `output_data` and `output`.
+    pub(crate) struct LeftOut {
+        input_data: Optional<u64>,
+        result: Optional<u64>,
+    }
+}
+
+view! {
+    /// The condition of a waiting task.
+    pub(crate) struct StateDetail<'a> {
+        /// `start`, `retry`, `timer`, `in_doubt`, ...
+        on: &'static str,
+        /// Time at which the task goes on by itself.
+        until: Optional<Micros>,
+        /// The steps that wait for somebody's word.
+        steps: Optional<&'a [u32]>,
+        /// The names of the signals that it waits for.
+        signals: Optional<&'a [String]>,
+        /// The children that it waits for.
+        tasks: Optional<&'a [TaskId]>,
+        /// The concurrency key that another task holds.
+        key: Optional<&'a str>,
+        /// The limit that is used up.
+        limit: Optional<&'a str>,
+        /// In words, with how to go on.
+        message: Optional<Cow<'a, str>>,
+        /// The failure of the previous attempt, for a task that waits for its next attempt.
+        error: Optional<TaskError<'a>>,
+    }
+}
+
+view! {
+    /// Why a task failed.
+    pub(crate) struct TaskError<'a> {
+        /// Stable; the page on errors lists the codes of tasks.
+        code: &'a str,
+        message: &'a str,
+    }
+}
+
+view! {
+    /// Usage of model calls.
+    pub(crate) struct Usage {
+        input_tokens: u64,
+        output_tokens: u64,
+        /// 0 where the price is not known.
+        cost_usd: f64,
+    }
+}
+
+view! {
+    /// Limits as submitted or given later; null where the configured one applies.
+    pub(crate) struct Limits {
+        max_steps: Option<u32>,
+        max_tokens: Option<u64>,
+        /// Money in USD.
+        max_cost_usd: Option<f64>,
+        /// Seconds from the first start.
+        timeout: Option<f64>,
+        queue_timeout: Option<f64>,
+        on_exhausted: Option<OnExhausted>,
+    }
+}
+
+words! {
+    /// Behaviour of a task's run where a limit is used up.
+    OnExhausted as OnExhausted: OnExhausted::NAMES.iter().copied();
+    /// Effect of repeating a call.
+    EffectClass as Effect: EffectClass::ALL.iter().map(|effect| effect.as_str());
+    /// The fate of a run that is due while an earlier run has not ended.
+    Overlap as Overlap: Overlap::NAMES.iter().copied();
+    /// The fate of runs that were due while no server ran.
+    CatchUp as CatchUp: CatchUp::NAMES.iter().copied();
+}
+
+words! {
+    /// Who asked for a tool call.
+    Initiator as Initiator { Model = "model", Machine = "machine", }
+    /// How a step stands.
+    StepState as StepStatus {
+        Queued = "queued",
+        Started = "started",
+        Waiting = "waiting",
+        Completed = "completed",
+        Failed = "failed",
+        InDoubt = "in_doubt",
+    }
+    /// The state of version 1.
+    Status as Status {
+        Pending = "pending",
+        Running = "running",
+        Completed = "completed",
+        Failed = "failed",
+        Cancelled = "cancelled",
+    }
+    /// Why there was a run.
+    Trigger as Trigger { Due = "clock", Manual = "manual", }
+}
+
+words! {
+    ApprovalStatus: ApprovalStatus::ALL.iter().map(|status| status.as_str());
+    StateName: StateName::ALL.map(StateName::as_str);
+}
+
+impl<'a> Task<'a> {
+    /// A task as a command has left it.
+    pub(crate) fn of(record: &'a TaskRecord) -> Self {
+        let TaskRecord {
+            task,
+            life,
+            result,
+            in_force,
+            left_out,
+        } = record;
+        let error = life.error();
         Self {
-            is_unserved: !engine.serves(&record.task.queue),
+            task_id: task.id,
+            task_type: &task.task_type,
+            name: task.name.as_deref(),
+            status: life.status(),
+            input_data: &task.input,
+            output_data: result.as_ref(),
+            result: result.as_ref(),
+            output: result.as_ref().and_then(AnswerText::of),
+            error_message: error.map(|error| error.message.as_str()),
+            agent_id: task.agent_id.as_deref(),
+            agent_digest: task.agent_digest,
+            workflow_id: None,
+            created_at: task.created_at,
+            updated_at: life.updated_at,
+            scheduled_at: life.state.due().or(task.run_at),
+            started_at: life.started_at,
+            completed_at: life.completed_at,
+            state: life.state.name(),
+            state_detail: StateDetail::of(life),
+            paused: life.paused,
+            attempt: life.attempt,
+            queue: &task.queue,
+            concurrency_key: task.concurrency_key.as_deref(),
+            priority: task.priority,
+            labels: &task.labels,
+            limits: Limits::of(&task.limits),
+            limits_in_force: in_force.as_ref().map(Limits::of),
+            error: error.map(TaskError::of),
+            last_failure: life.failure.as_ref().map(TaskError::of),
+            usage: Usage::of(&life.usage),
+            children_usage: Usage::of(&life.children_usage),
+            parent: task.parent.map(|parent| parent.task),
+            parent_step: Optional(task.parent.map(|parent| parent.step)),
+            retry_of: task.retry_of,
+            dead_letter: matches!(
+                life.state,
+                State::Failed {
+                    dead_letter: true,
+                    ..
+                }
+            ),
+            left_out: Optional(LeftOut::of(*left_out)),
+            warnings: Optional(None),
         }
+    }
+
+    /// A task that was accepted just now, with warnings for its client.
+    pub(crate) fn accepted(record: &'a TaskRecord, warnings: Vec<Part>) -> Self {
+        Self {
+            warnings: Optional::list(warnings),
+            ..Self::of(record)
+        }
+    }
+
+    /// A task for a reader, who sees that no worker serves its queue.
+    pub(crate) fn seen(engine: &Engine, record: &'a TaskRecord) -> Self {
+        let mut task = Self::of(record);
+        if task.state == StateName::Pending && !engine.serves(task.queue) {
+            task.state_detail = Some(StateDetail::unserved(task.queue));
+        }
+        task
     }
 }
 
-/// Writes a task as a command has left it.
-pub(crate) fn task(out: &mut Vec<u8>, record: &TaskRecord) {
-    task_seen(out, record, &Beside::default());
+impl LeftOut {
+    fn of(sizes: ports::LeftOut) -> Option<Self> {
+        (sizes != ports::LeftOut::default()).then_some(Self {
+            input_data: Optional(sizes.input),
+            result: Optional(sizes.result),
+        })
+    }
 }
 
-/// Writes a task that was accepted just now, with warnings for its client.
-pub(crate) fn task_accepted(out: &mut Vec<u8>, record: &TaskRecord, warnings: &[Part]) {
-    let mut view = ObjectWriter::begin(out);
-    fields(&mut view, record, &Beside::default());
-    if !warnings.is_empty() {
-        view.value("warnings", warnings);
+/// The answer as text: `answer` of the result, and as JSON text if it is no string.
+pub(crate) struct AnswerText<'a>(&'a str);
+
+impl<'a> AnswerText<'a> {
+    /// None where the result has no answer.
+    fn of(result: &'a Json) -> Option<Self> {
+        pick(result.as_str(), &["answer"]).raw("answer").map(Self)
     }
-    view.end();
 }
 
-/// Writes a task. Its input and result are copied as text, never parsed.
-pub(crate) fn task_seen(out: &mut Vec<u8>, record: &TaskRecord, beside: &Beside) {
-    let mut view = ObjectWriter::begin(out);
-    fields(&mut view, record, beside);
-    view.end();
+impl Shown for AnswerText<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
+        match self.0.starts_with('"') {
+            // The text of a string is a string already.
+            true => Raw(self.0).write(out),
+            false => self.0.write(out),
+        }
+    }
+
+    fn schema() -> serde_json::Value {
+        str::schema()
+    }
 }
 
-fn fields(view: &mut ObjectWriter<'_>, record: &TaskRecord, beside: &Beside) {
-    let TaskRecord {
-        task,
-        life,
-        result,
-        in_force,
-        left_out,
-    } = record;
-    let error = life.error();
-    let result = result.as_ref().map(ops_core::Json::as_str);
-    view.plain("task_id", &task.id);
-    view.value("task_type", &task.task_type);
-    view.value("name", &task.name);
-    view.plain("status", &status(life.status()));
-    view.raw("input_data", Some(task.input.as_str()));
-    view.raw("output_data", result);
-    view.raw("result", result);
-    output(view, result);
-    view.value("error_message", &error.map(|error| &error.message));
-    view.value("agent_id", &task.agent_id);
-    view.value("agent_digest", &task.agent_digest);
-    view.raw("workflow_id", None);
-    view.time("created_at", Some(task.created_at));
-    view.time("updated_at", Some(life.updated_at));
-    view.time("scheduled_at", life.state.due().or(task.run_at));
-    view.time("started_at", life.started_at);
-    view.time("completed_at", life.completed_at);
+impl<'a> StateDetail<'a> {
+    fn on(on: &'static str) -> Self {
+        Self {
+            on,
+            until: Optional(None),
+            steps: Optional(None),
+            signals: Optional(None),
+            tasks: Optional(None),
+            key: Optional(None),
+            limit: Optional(None),
+            message: Optional(None),
+            error: Optional(None),
+        }
+    }
 
-    view.plain("state", &life.state.name());
-    match &life.state {
-        State::Pending { .. } if beside.is_unserved => {
-            unserved(view.key("state_detail"), &task.queue)
+    /// Why no worker takes a task that is ready.
+    fn unserved(queue: &str) -> Self {
+        let message = format!(
+            "no worker serves the queue `{queue}`: start a worker that does (`opspawn worker`; queues other than \
+             `default` are named in its `[queues.{queue}]`), or cancel the task and submit it to another queue"
+        );
+        Self {
+            message: Optional(Some(message.into())),
+            ..Self::on("queue")
         }
-        _ => detail(view.key("state_detail"), life),
     }
-    view.value("paused", &life.paused);
-    view.value("attempt", &life.attempt);
-    view.value("queue", &task.queue);
-    view.value("concurrency_key", &task.concurrency_key);
-    view.value("priority", &task.priority);
-    view.value("labels", &task.labels);
-    limits(view.key("limits"), &task.limits);
-    match in_force {
-        Some(in_force) => limits(view.key("limits_in_force"), in_force),
-        None => view.raw("limits_in_force", None),
-    }
-    view.value("error", &error);
-    view.value("last_failure", &life.failure);
-    usage(view.key("usage"), &life.usage);
-    usage(view.key("children_usage"), &life.children_usage);
-    match &task.parent {
-        Some(parent) => {
-            view.plain("parent", &parent.task);
-            view.value("parent_step", &parent.step);
-        }
-        None => view.raw("parent", None),
-    }
-    match &task.retry_of {
-        Some(old) => view.plain("retry_of", old),
-        None => view.raw("retry_of", None),
-    }
-    let dead = matches!(
-        life.state,
-        State::Failed {
-            dead_letter: true,
-            ..
-        }
-    );
-    view.value("dead_letter", &dead);
-    if *left_out != LeftOut::default() {
-        let mut sizes = ObjectWriter::begin(view.key("left_out"));
-        let values = [("input_data", left_out.input), ("result", left_out.result)];
-        for (name, size) in values {
-            if let Some(bytes) = size {
-                sizes.value(name, &bytes);
+
+    /// What the task waits for: `on` says what, `until` when the clock ends it, and `steps`, `signals`,
+    /// `tasks`, `key` or `limit` what exactly; `error`, why the attempt before a retry failed.
+    fn of(life: &'a Lifecycle) -> Option<Self> {
+        let wait = match &life.state {
+            State::Scheduled { until, .. } => {
+                let on = if life.attempt > 1 { "retry" } else { "start" };
+                return Some(Self {
+                    until: Optional(Some(*until)),
+                    error: Optional(life.failure.as_ref().map(TaskError::of)),
+                    ..Self::on(on)
+                });
+            }
+            State::Waiting(wait) => wait,
+            State::Pending { .. }
+            | State::Paused { .. }
+            | State::Running { .. }
+            | State::Cancelling { .. }
+            | State::Completed { .. }
+            | State::Failed { .. }
+            | State::Cancelled { .. } => return None,
+        };
+        let mut detail = Self {
+            until: Optional(wait.until()),
+            ..Self::on(wait.name())
+        };
+        match wait {
+            Wait::InDoubt { steps, .. } | Wait::Approval { steps, .. } => {
+                detail.steps = Optional(Some(steps.as_slice()));
+            }
+            Wait::Signal { names, .. } => detail.signals = Optional(Some(names.as_slice())),
+            Wait::Child { tasks, .. } => detail.tasks = Optional(Some(tasks.as_slice())),
+            Wait::Budget { limit, message, .. } => {
+                detail.limit = Optional(Some(limit.as_str()));
+                detail.message = Optional(Some(message.as_str().into()));
+            }
+            Wait::Concurrency { key, .. } => detail.key = Optional(Some(key.as_str())),
+            Wait::Timer { error, .. } => {
+                detail.error = Optional(error.as_ref().map(TaskError::of));
             }
         }
-        sizes.end();
+        Some(detail)
     }
 }
 
-/// The answer as text: `answer` of the result, and as JSON text if it is none. `null` where the result
-/// has no answer.
-fn output(view: &mut ObjectWriter<'_>, result: Option<&str>) {
-    let answer = result.and_then(|result| pick(result, &["answer"]).raw("answer"));
-    match answer {
-        // The text of a string is a string already.
-        Some(answer) if !answer.starts_with('"') => view.value("output", answer),
-        text => view.raw("output", text),
-    }
-}
-
-fn status(status: Status) -> &'static str {
-    match status {
-        Status::Pending => "pending",
-        Status::Running => "running",
-        Status::Completed => "completed",
-        Status::Failed => "failed",
-        Status::Cancelled => "cancelled",
-    }
-}
-
-/// Why no worker takes a task that is ready.
-fn unserved(out: &mut Vec<u8>, queue: &str) {
-    let message = format!(
-        "no worker serves the queue `{queue}`: start a worker that does (`opspawn worker`; queues other than \
-         `default` are named in its `[queues.{queue}]`), or cancel the task and submit it to another queue"
-    );
-    let mut view = ObjectWriter::begin(out);
-    view.plain("on", &"queue");
-    view.value("message", &message);
-    view.end();
-}
-
-/// What the task waits for, or `null`: `on` says what, `until` when the clock ends it, and `steps`,
-/// `signals`, `tasks`, `key` or `limit` what exactly; `error`, why the attempt before a retry failed.
-fn detail(out: &mut Vec<u8>, life: &Lifecycle) {
-    let (on, until, wait) = match &life.state {
-        State::Scheduled { until, .. } if life.attempt > 1 => ("retry", Some(*until), None),
-        State::Scheduled { until, .. } => ("start", Some(*until), None),
-        State::Waiting(wait) => (wait.name(), wait.until(), Some(wait)),
-        State::Pending { .. }
-        | State::Paused { .. }
-        | State::Running { .. }
-        | State::Cancelling { .. }
-        | State::Completed { .. }
-        | State::Failed { .. }
-        | State::Cancelled { .. } => {
-            out.extend_from_slice(b"null");
-            return;
+impl<'a> TaskError<'a> {
+    /// A failure of the engine.
+    pub(crate) fn of(error: &'a event::TaskError) -> Self {
+        Self {
+            code: &error.code,
+            message: &error.message,
         }
-    };
-    let mut view = ObjectWriter::begin(out);
-    view.plain("on", &on);
-    if until.is_some() {
-        view.time("until", until);
     }
-    match wait {
-        Some(Wait::InDoubt { steps, .. } | Wait::Approval { steps, .. }) => {
-            view.value("steps", steps)
+}
+
+impl Usage {
+    /// Tokens, and money in USD.
+    pub(crate) fn of(usage: &event::Usage) -> Self {
+        Self {
+            input_tokens: usage.input_tokens,
+            output_tokens: usage.output_tokens,
+            cost_usd: money::usd(usage.cost_micros),
         }
-        Some(Wait::Signal { names, .. }) => view.value("signals", names),
-        Some(Wait::Child { tasks, .. }) => view.value("tasks", tasks),
-        Some(Wait::Budget { limit, message, .. }) => {
-            view.value("limit", limit);
-            view.value("message", message);
+    }
+}
+
+impl Limits {
+    /// Limits as they were asked for, or given later.
+    pub(crate) fn of(limits: &TaskLimits) -> Self {
+        Self {
+            max_steps: limits.max_steps,
+            max_tokens: limits.max_tokens,
+            max_cost_usd: limits.max_cost_micros.map(money::usd),
+            timeout: limits.timeout_micros.map(seconds),
+            queue_timeout: limits.queue_timeout_micros.map(seconds),
+            on_exhausted: limits.on_exhausted,
         }
-        Some(Wait::Concurrency { key, .. }) => view.value("key", key),
-        Some(Wait::Timer { .. }) | None => {}
     }
-    let failure = match (&life.state, wait) {
-        (State::Scheduled { .. }, _) => life.failure.as_ref(),
-        (_, Some(Wait::Timer { error, .. })) => error.as_ref(),
-        _ => None,
-    };
-    if let Some(failure) = failure {
-        view.value("error", failure);
-    }
-    view.end();
-}
-
-/// Writes limits as they were asked for, or given later.
-pub(crate) fn limits(out: &mut Vec<u8>, limits: &TaskLimits) {
-    let mut view = ObjectWriter::begin(out);
-    view.value("max_steps", &limits.max_steps);
-    view.value("max_tokens", &limits.max_tokens);
-    view.value(
-        "max_cost_usd",
-        &limits.max_cost_micros.map(units::money::usd),
-    );
-    view.value("timeout", &limits.timeout_micros.map(seconds));
-    view.value("queue_timeout", &limits.queue_timeout_micros.map(seconds));
-    view.value("on_exhausted", &limits.on_exhausted);
-    view.end();
-}
-
-/// Answers with a list that has no further page.
-pub(super) fn list_of<T>(
-    name: &'static str,
-    items: &[T],
-    item: impl Fn(&mut Vec<u8>, &T),
-) -> Response {
-    let mut out = Vec::with_capacity(4_096);
-    let mut list = ObjectWriter::begin(&mut out);
-    array(list.key(name), items, item);
-    list.end();
-    answer(StatusCode::OK, out)
-}
-
-/// Answers with a page of a list, and the cursor of the next one if there is one.
-pub(super) fn page<T>(
-    name: &'static str,
-    items: &[T],
-    item: impl Fn(&mut Vec<u8>, &T),
-    next: Option<String>,
-) -> Response {
-    page_beside(name, items, item, next, &[])
-}
-
-/// The same of a list of which some entries are damaged and left out.
-pub(super) fn page_beside<T>(
-    name: &'static str,
-    items: &[T],
-    item: impl Fn(&mut Vec<u8>, &T),
-    next: Option<String>,
-    damaged: &[String],
-) -> Response {
-    let mut out = Vec::with_capacity(4_096);
-    let mut list = ObjectWriter::begin(&mut out);
-    array(list.key(name), items, item);
-    list.value("next_cursor", &next);
-    if !damaged.is_empty() {
-        list.value("damaged", &damaged);
-    }
-    list.end();
-    answer(StatusCode::OK, out)
-}
-
-/// Writes an array of the values that `item` writes.
-pub(crate) fn array<T>(out: &mut Vec<u8>, items: &[T], item: impl Fn(&mut Vec<u8>, &T)) {
-    out.push(b'[');
-    for (index, value) in items.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        item(out, value);
-    }
-    out.push(b']');
-}
-
-/// Tokens, and money in USD.
-pub(crate) fn usage(out: &mut Vec<u8>, usage: &Usage) {
-    let mut view = ObjectWriter::begin(out);
-    view.value("input_tokens", &usage.input_tokens);
-    view.value("output_tokens", &usage.output_tokens);
-    view.value("cost_usd", &units::money::usd(usage.cost_micros));
-    view.end();
 }
 
 /// Microseconds as seconds.

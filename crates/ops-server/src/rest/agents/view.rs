@@ -1,95 +1,210 @@
 //! Agents and their versions as clients see them.
 
 use ops_core::{
-    AgentDigest, Micros,
-    agent::{Agent, AgentSpec, AgentVersion},
+    AgentDigest, AgentName, Json, Micros,
+    agent::{self, AgentSpec},
     ports::Stored,
 };
 use ops_engine::AgentPreview;
 
-use crate::json::ObjectWriter;
+use crate::json::{Optional, view, words};
 
-/// Writes an agent without its definition.
-pub(super) fn outline(out: &mut Vec<u8>, agent: &Agent) {
-    let mut view = ObjectWriter::begin(out);
-    view.plain("name", &agent.version.name);
-    spec(&mut view, &agent.version.spec);
-    view.value("revision", &agent.revision);
-    view.time("created_at", Some(agent.created_at));
-    view.time("updated_at", Some(agent.updated_at));
-    view.end();
+view! {
+    /// Agents in the order of their names.
+    pub(crate) struct AgentList<'a> {
+        agents: Vec<AgentOutline<'a>>,
+        /// Null on the last page.
+        next_cursor: Option<String>,
+        /// Ids or names of entries that are damaged and left out; not there if there are none.
+        damaged: Optional<&'a [String]>,
+    }
 }
 
-/// Writes an agent, and the outcome of its apply.
-pub(super) fn agent(out: &mut Vec<u8>, agent: &Agent, stored: Option<(Stored, &[String])>) {
-    let mut view = ObjectWriter::begin(out);
-    view.plain("name", &agent.version.name);
-    spec(&mut view, &agent.version.spec);
-    view.value("revision", &agent.revision);
-    view.time("created_at", Some(agent.created_at));
-    view.time("updated_at", Some(agent.updated_at));
-    view.raw("definition", Some(agent.version.spec.definition.as_str()));
-    if let Some((stored, warnings)) = stored {
-        view.plain("change", &change(stored));
-        if !warnings.is_empty() {
-            view.value("warnings", warnings);
+view! {
+    /// An agent in a list.
+    pub(crate) struct AgentOutline<'a> {
+        name: &'a AgentName,
+        /// Its current version.
+        digest: AgentDigest,
+        description: &'a str,
+        /// The agents that it may start.
+        agents: &'a [AgentName],
+        revision: u64,
+        created_at: Micros,
+        updated_at: Micros,
+    }
+}
+
+view! {
+    /// An agent at its current version.
+    pub(crate) struct Agent<'a> {
+        name: &'a AgentName,
+        /// SHA-256 of the definition's canonical form (RFC 8785), in hex.
+        digest: AgentDigest,
+        /// Purpose of the agent.
+        description: &'a str,
+        /// The agents that it may start.
+        agents: &'a [AgentName],
+        /// Counts its changes.
+        revision: u64,
+        created_at: Micros,
+        updated_at: Micros,
+        /// The definition in its canonical form.
+        definition: &'a Json = {"type": "object"},
+    }
+}
+
+view! {
+    /// An agent that was applied.
+    pub(crate) struct Applied<'a> as AppliedAgent {
+        name: &'a AgentName,
+        digest: AgentDigest,
+        description: &'a str,
+        agents: &'a [AgentName],
+        revision: u64,
+        created_at: Micros,
+        updated_at: Micros,
+        definition: &'a Json = {"type": "object"},
+        change: Stored,
+        /// Warnings for the author, for instance that a provider has no key here.
+        warnings: Optional<Vec<String>>,
+    }
+}
+
+words! {
+    /// Outcome of the apply.
+    Stored as AgentChange { Created = "created", Changed = "changed", Unchanged = "unchanged", }
+}
+
+view! {
+    /// The versions of an agent.
+    pub(crate) struct VersionList<'a> as AgentVersionList {
+        versions: Vec<AgentVersionOutline<'a>>,
+    }
+}
+
+view! {
+    /// A version in a list.
+    pub(crate) struct AgentVersionOutline<'a> {
+        name: &'a AgentName,
+        digest: AgentDigest,
+        description: &'a str,
+        agents: &'a [AgentName],
+        /// Whether new tasks get this version.
+        current: bool,
+        created_at: Micros,
+    }
+}
+
+view! {
+    /// One version of an agent.
+    pub(crate) struct AgentVersion<'a> {
+        name: &'a AgentName,
+        digest: AgentDigest,
+        description: &'a str,
+        agents: &'a [AgentName],
+        /// Time of the first apply.
+        created_at: Micros,
+        definition: &'a Json = {"type": "object"},
+    }
+}
+
+impl<'a> AgentOutline<'a> {
+    pub(super) fn of(agent: &'a agent::Agent) -> Self {
+        let spec = &agent.version.spec;
+        Self {
+            name: &agent.version.name,
+            digest: spec.digest,
+            description: &spec.description,
+            agents: &spec.agents,
+            revision: agent.revision,
+            created_at: agent.created_at,
+            updated_at: agent.updated_at,
         }
     }
-    view.end();
 }
 
-/// Writes the agent that an apply would store, as if the agent were stored now.
-pub(super) fn preview(out: &mut Vec<u8>, seen: &AgentPreview, warnings: &[String], now: Micros) {
-    let current = seen.current.as_ref();
-    let version = AgentVersion {
-        tenant: ops_core::TenantId::DEFAULT,
-        name: seen.name.clone(),
-        spec: seen.spec.clone(),
-        created_at: now,
-    };
-    let same = seen.stored == Stored::Unchanged;
-    let revision = current.map_or(0, |agent| agent.revision);
-    let after = Agent {
-        version,
-        revision: if same { revision } else { revision + 1 },
-        created_at: current.map_or(now, |agent| agent.created_at),
-        updated_at: current
-            .filter(|_| same)
-            .map_or(now, |agent| agent.updated_at),
-    };
-    agent(out, &after, Some((seen.stored, warnings)));
+impl<'a> Agent<'a> {
+    pub(super) fn of(agent: &'a agent::Agent) -> Self {
+        let spec = &agent.version.spec;
+        Self {
+            name: &agent.version.name,
+            digest: spec.digest,
+            description: &spec.description,
+            agents: &spec.agents,
+            revision: agent.revision,
+            created_at: agent.created_at,
+            updated_at: agent.updated_at,
+            definition: &spec.definition,
+        }
+    }
+
+    /// The agent as an apply has left it.
+    pub(super) fn applied(self, change: Stored, warnings: Vec<String>) -> Applied<'a> {
+        Applied {
+            name: self.name,
+            digest: self.digest,
+            description: self.description,
+            agents: self.agents,
+            revision: self.revision,
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+            definition: self.definition,
+            change,
+            warnings: Optional::list(warnings),
+        }
+    }
+
+    /// The agent that an apply would store, as if the agent were stored now.
+    pub(super) fn previewed(seen: &'a AgentPreview, now: Micros) -> Self {
+        let current = seen.current.as_ref();
+        let AgentSpec {
+            definition,
+            digest,
+            description,
+            agents,
+        } = &seen.spec;
+        let same = seen.stored == Stored::Unchanged;
+        let revision = current.map_or(0, |agent| agent.revision);
+        Self {
+            name: &seen.name,
+            digest: *digest,
+            description,
+            agents,
+            revision: if same { revision } else { revision + 1 },
+            created_at: current.map_or(now, |agent| agent.created_at),
+            updated_at: current
+                .filter(|_| same)
+                .map_or(now, |agent| agent.updated_at),
+            definition,
+        }
+    }
 }
 
-/// Writes a version without its definition.
-pub(super) fn version_outline(out: &mut Vec<u8>, version: &AgentVersion, current: AgentDigest) {
-    let mut view = ObjectWriter::begin(out);
-    view.plain("name", &version.name);
-    spec(&mut view, &version.spec);
-    view.value("current", &(version.spec.digest == current));
-    view.time("created_at", Some(version.created_at));
-    view.end();
+impl<'a> AgentVersionOutline<'a> {
+    pub(super) fn of(version: &'a agent::AgentVersion, current: AgentDigest) -> Self {
+        let spec = &version.spec;
+        Self {
+            name: &version.name,
+            digest: spec.digest,
+            description: &spec.description,
+            agents: &spec.agents,
+            current: spec.digest == current,
+            created_at: version.created_at,
+        }
+    }
 }
 
-/// Writes a version.
-pub(super) fn version(out: &mut Vec<u8>, version: &AgentVersion) {
-    let mut view = ObjectWriter::begin(out);
-    view.plain("name", &version.name);
-    spec(&mut view, &version.spec);
-    view.time("created_at", Some(version.created_at));
-    view.raw("definition", Some(version.spec.definition.as_str()));
-    view.end();
-}
-
-fn spec(view: &mut ObjectWriter<'_>, spec: &AgentSpec) {
-    view.plain("digest", &spec.digest);
-    view.value("description", &spec.description);
-    view.value("agents", &spec.agents);
-}
-
-fn change(stored: Stored) -> &'static str {
-    match stored {
-        Stored::Created => "created",
-        Stored::Changed => "changed",
-        Stored::Unchanged => "unchanged",
+impl<'a> AgentVersion<'a> {
+    pub(super) fn of(version: &'a agent::AgentVersion) -> Self {
+        let spec = &version.spec;
+        Self {
+            name: &version.name,
+            digest: spec.digest,
+            description: &spec.description,
+            agents: &spec.agents,
+            created_at: version.created_at,
+            definition: &spec.definition,
+        }
     }
 }

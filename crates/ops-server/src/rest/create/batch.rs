@@ -14,14 +14,15 @@ use serde_json::{Value, json, value::RawValue};
 
 use super::{Given, client_key, request};
 use crate::{
-    json::{Fields, ObjectWriter},
-    problem::{IDEMPOTENCY_KEY, Part, Problem},
+    json::{Fields, Schemas, view},
+    problem::{IDEMPOTENCY_KEY, Part, Problem, ProblemView},
     rest::{
-        AppState, answer,
+        AppState,
         extract::Caller,
         schema,
-        shape::{Body, Kind, body},
-        view,
+        shape::{Body, Kind, Nested, body},
+        shown,
+        view::Task,
     },
 };
 
@@ -37,7 +38,7 @@ const MAX_TASKS: usize = 500;
     post, path = "/api/v1/tasks:batch", tag = "Tasks", operation_id = "submit_tasks",
     request_body = SubmitTasks,
     responses(
-        (status = 200, body = schema::Submissions, description = "What became of each."),
+        (status = 200, body = Submissions, description = "What became of each."),
         schema::Invalid,
     ),
 )]
@@ -79,7 +80,8 @@ pub(crate) async fn create(
         })
         .collect();
     storage(&outcomes)?;
-    Ok(answer(StatusCode::OK, write(&outcomes)))
+    let about = 1_024 * outcomes.len();
+    Ok(shown(StatusCode::OK, about, &Submissions::of(&outcomes)))
 }
 
 /// The outcome of one task: it was accepted, with warnings, or refused.
@@ -114,38 +116,57 @@ fn storage(outcomes: &[Outcome]) -> Result<(), Problem> {
     }
 }
 
-fn write(outcomes: &[Outcome]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(1_024 * outcomes.len());
-    let mut whole = ObjectWriter::begin(&mut out);
-    let results = whole.key("results");
-    results.push(b'[');
-    for (index, outcome) in outcomes.iter().enumerate() {
-        if index > 0 {
-            results.push(b',');
-        }
-        let mut result = ObjectWriter::begin(results);
-        match outcome {
-            Ok((submitted, warnings)) => {
-                result.value("status", &StatusCode::CREATED.as_u16());
-                result.value("replayed", &submitted.existing);
-                view::task_accepted(result.key("task"), &submitted.record, warnings);
-                result.raw("error", None);
-            }
-            Err(problem) => {
-                result.value("status", &problem.status().as_u16());
-                result.value("replayed", &false);
-                result.raw("task", None);
-                result.key("error").extend(problem.body(None));
-            }
-        }
-        result.end();
+view! {
+    /// Outcomes of the tasks of a batch.
+    pub(crate) struct Submissions<'a> {
+        /// An outcome for each task, in their order.
+        results: Vec<Submission<'a>>,
+        accepted: u32,
+        refused: u32,
     }
-    results.push(b']');
-    let accepted = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
-    whole.value("accepted", &accepted);
-    whole.value("refused", &(outcomes.len() - accepted));
-    whole.end();
-    out
+}
+
+view! {
+    /// Outcome of one task of a batch.
+    pub(crate) struct Submission<'a> {
+        /// The status that the task alone would have got.
+        status: u16,
+        /// Whether its `request_id` had made it before.
+        replayed: bool,
+        task: Option<Task<'a>>,
+        error: Option<ProblemView<'a>>,
+    }
+}
+
+impl<'a> Submissions<'a> {
+    fn of(outcomes: &'a [Outcome]) -> Self {
+        let count = |outcomes: usize| u32::try_from(outcomes).unwrap_or(u32::MAX);
+        let accepted = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+        Self {
+            results: outcomes.iter().map(Submission::of).collect(),
+            accepted: count(accepted),
+            refused: count(outcomes.len() - accepted),
+        }
+    }
+}
+
+impl<'a> Submission<'a> {
+    fn of(outcome: &'a Outcome) -> Self {
+        match outcome {
+            Ok((submitted, warnings)) => Self {
+                status: StatusCode::CREATED.as_u16(),
+                replayed: submitted.existing,
+                task: Some(Task::accepted(&submitted.record, warnings.clone())),
+                error: None,
+            },
+            Err(problem) => Self {
+                status: problem.status().as_u16(),
+                replayed: false,
+                task: None,
+                error: Some(problem.view(None)),
+            },
+        }
+    }
 }
 
 /// The texts of the tasks.
@@ -181,8 +202,12 @@ impl Kind for Tasks {
     fn schema() -> Value {
         json!({
             "type": "array", "minItems": 1, "maxItems": MAX_TASKS,
-            "items": {"$ref": format!("#/components/schemas/{}", request::SubmitTask::NAME)},
+            "items": Nested::<request::SubmitTask>::schema(),
         })
+    }
+
+    fn schemas(found: &mut Schemas) {
+        Nested::<request::SubmitTask>::schemas(found);
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::shorthand::{self, AGENT_RUN};
 use crate::{
-    json::Fields,
+    json::{Fields, Schemas},
     problem::Problem,
     rest::shape::{
         self, Body, Choice, Labels, Nested, Object, RawFlag, RawText, Seconds, Text, Time, Usd,
@@ -114,6 +114,10 @@ impl Body for LimitTask {
         schema["description"] = "Other limits of a task: those that are named.".into();
         schema["anyOf"] = shape::one_given(Self::FIELDS)["anyOf"].take();
         schema
+    }
+
+    fn schemas(found: &mut Schemas) {
+        <SubmitLimits as Body>::schemas(found);
     }
 }
 

@@ -1,98 +1,198 @@
 //! Schedules and their runs as clients see them.
 
-use ops_core::schedule::{RunOutcome, ScheduleRun};
-use ops_engine::{RetryRequest, ScheduleView, Submit};
+use std::collections::BTreeMap;
 
-use crate::rest::view::array;
+use ops_core::{
+    Json, Micros, TaskId,
+    schedule::{CatchUp, Overlap, RunOutcome, ScheduleName, ScheduleRun, Trigger},
+};
+use ops_engine::{ScheduleView, Submit};
+
 use crate::{
-    json::ObjectWriter,
+    json::{Optional, view, words},
     problem::{Part, translate},
-    rest::view::{limits, seconds},
+    rest::view::{Limits, seconds},
 };
 
-/// Writes a schedule.
-pub(super) fn schedule(out: &mut Vec<u8>, seen: &ScheduleView) {
-    let ScheduleView {
-        schedule,
-        task,
-        next,
-        warnings,
-    } = seen;
-    let spec = &schedule.spec;
-    let mut view = ObjectWriter::begin(out);
-    view.plain("name", &schedule.name);
-    view.value("cron", &spec.cron);
-    view.value("timezone", &spec.timezone);
-    view.plain("overlap", &spec.overlap.as_str());
-    view.plain("catch_up", &spec.catch_up.as_str());
-    view.value("jitter", &task.jitter_micros.map(seconds));
-    view.value("paused", &schedule.paused);
-    view.time("next_run_at", schedule.next_at);
-    view.time("waiting_since", schedule.waiting);
-    array(view.key("next_runs"), next, |out, at| {
-        out.push(b'"');
-        crate::time::write(out, *at);
-        out.push(b'"');
-    });
-    template(view.key("task"), task);
-    view.value("revision", &schedule.revision);
-    view.time("created_at", Some(schedule.created_at));
-    view.time("updated_at", Some(schedule.updated_at));
-    if !warnings.is_empty() {
-        let parts = warnings.iter().cloned();
-        let parts: Vec<_> = parts
-            .map(|mut field| {
-                translate(&mut field);
-                Part::of("body", field)
-            })
-            .collect();
-        view.value("warnings", &parts);
+view! {
+    /// Schedules in the order of their names.
+    pub(crate) struct ScheduleList<'a> {
+        schedules: Vec<Schedule<'a>>,
+        /// Null on the last page.
+        next_cursor: Option<String>,
+        /// Ids or names of entries that are damaged and left out; not there if there are none.
+        damaged: Optional<&'a [String]>,
     }
-    view.end();
 }
 
-/// Writes a template as it can be sent again.
-fn template(out: &mut Vec<u8>, task: &Submit) {
-    let mut view = ObjectWriter::begin(out);
-    view.value("task_type", &task.task_type);
-    view.raw("input_data", Some(task.input.as_str()));
-    view.value("name", &task.name);
-    view.value("agent_id", &task.agent_id);
-    view.value("priority", &task.priority);
-    view.value("labels", &task.labels);
-    view.value("concurrency_key", &task.concurrency_key);
-    view.value("queue", &task.queue);
-    limits(view.key("limits"), &task.limits);
-    match &task.retry {
-        Some(policy) => retry(view.key("retry"), *policy),
-        None => view.raw("retry", None),
+view! {
+    /// A task template and when tasks are made of it.
+    pub(crate) struct Schedule<'a> {
+        name: &'a ScheduleName,
+        cron: &'a str,
+        timezone: &'a str,
+        overlap: Overlap,
+        catch_up: CatchUp,
+        /// Seconds that a run may start later than its date.
+        jitter: Option<f64>,
+        paused: bool,
+        /// Null while it is paused, and once it is never due again.
+        next_run_at: Option<Micros>,
+        /// When the run was due that waits for the end of an earlier run.
+        waiting_since: Option<Micros>,
+        /// The next dates; of a paused one, those that it would have.
+        next_runs: &'a [Micros],
+        task: Template<'a>,
+        /// Counts its changes.
+        revision: u64,
+        created_at: Micros,
+        /// Its last change; a run is none.
+        updated_at: Micros,
+        /// What its client should know of the task; only where it is applied.
+        warnings: Optional<Vec<Part>>,
     }
-    view.end();
 }
 
-/// A stored template has the whole policy.
-fn retry(out: &mut Vec<u8>, policy: RetryRequest) {
-    let mut view = ObjectWriter::begin(out);
-    view.value("max_attempts", &policy.max_attempts);
-    view.value("backoff", &policy.initial_micros.map(seconds));
-    view.end();
+view! {
+    /// The task that a schedule submits.
+    pub(crate) struct Template<'a> {
+        task_type: &'a str,
+        input_data: &'a Json,
+        name: Option<&'a str>,
+        agent_id: Option<&'a str>,
+        priority: u8,
+        labels: &'a BTreeMap<String, String>,
+        concurrency_key: Option<&'a str>,
+        queue: &'a str,
+        limits: Limits,
+        /// Null where the configured policy applies.
+        retry: Option<Retry>,
+    }
 }
 
-/// Writes a run.
-pub(super) fn run(out: &mut Vec<u8>, run: &ScheduleRun) {
-    let (outcome, task, message) = match &run.outcome {
-        RunOutcome::Started(task) => ("started", Some(task), None),
-        RunOutcome::Waiting => ("waiting", None, None),
-        RunOutcome::Skipped => ("skipped", None, None),
-        RunOutcome::Missed => ("missed", None, None),
-        RunOutcome::Refused(message) => ("refused", None, Some(message)),
-    };
-    let mut view = ObjectWriter::begin(out);
-    view.time("due_at", Some(run.due));
-    view.time("at", Some(run.at));
-    view.plain("trigger", &run.trigger.as_str());
-    view.plain("outcome", &outcome);
-    view.value("task_id", &task);
-    view.value("message", &message);
-    view.end();
+view! {
+    /// How failures that pass are answered.
+    pub(crate) struct Retry {
+        // A stored template has the whole policy: neither is null.
+        max_attempts: Option<u32> = {"type": "integer"},
+        /// Seconds.
+        backoff: Option<f64> = {"type": "number"},
+    }
+}
+
+view! {
+    /// The last runs of a schedule.
+    pub(crate) struct RunList as ScheduleRunList {
+        runs: Vec<Run>,
+    }
+}
+
+view! {
+    /// One run of a schedule.
+    pub(crate) struct Run as ScheduleRun {
+        due_at: Micros,
+        /// Time of the run.
+        at: Micros,
+        trigger: Trigger,
+        outcome: Outcome,
+        /// The task that was started.
+        task_id: Option<TaskId>,
+        /// Reason of the refusal.
+        message: Option<String>,
+    }
+}
+
+/// Outcome of a run, without its data.
+pub(crate) enum Outcome {
+    Started,
+    Waiting,
+    Skipped,
+    Missed,
+    Refused,
+}
+
+words! {
+    /// `waiting` for an earlier run to end; `skipped`, as one had not ended; `missed`: this date and those
+    /// after it, up to the next run; `refused`: the task was not valid any more.
+    Outcome as Outcome {
+        Started = "started",
+        Waiting = "waiting",
+        Skipped = "skipped",
+        Missed = "missed",
+        Refused = "refused",
+    }
+}
+
+impl<'a> Schedule<'a> {
+    pub(super) fn of(seen: &'a ScheduleView) -> Self {
+        let ScheduleView {
+            schedule,
+            task,
+            next,
+            warnings,
+        } = seen;
+        let spec = &schedule.spec;
+        let warnings = warnings.iter().cloned().map(|mut field| {
+            translate(&mut field);
+            Part::of("body", field)
+        });
+        Self {
+            name: &schedule.name,
+            cron: &spec.cron,
+            timezone: &spec.timezone,
+            overlap: spec.overlap,
+            catch_up: spec.catch_up,
+            jitter: task.jitter_micros.map(seconds),
+            paused: schedule.paused,
+            next_run_at: schedule.next_at,
+            waiting_since: schedule.waiting,
+            next_runs: next,
+            task: Template::of(task),
+            revision: schedule.revision,
+            created_at: schedule.created_at,
+            updated_at: schedule.updated_at,
+            warnings: Optional::list(warnings.collect()),
+        }
+    }
+}
+
+impl<'a> Template<'a> {
+    /// A template as it can be sent again.
+    fn of(task: &'a Submit) -> Self {
+        Self {
+            task_type: &task.task_type,
+            input_data: &task.input,
+            name: task.name.as_deref(),
+            agent_id: task.agent_id.as_deref(),
+            priority: task.priority,
+            labels: &task.labels,
+            concurrency_key: task.concurrency_key.as_deref(),
+            queue: &task.queue,
+            limits: Limits::of(&task.limits),
+            retry: task.retry.map(|policy| Retry {
+                max_attempts: policy.max_attempts,
+                backoff: policy.initial_micros.map(seconds),
+            }),
+        }
+    }
+}
+
+impl Run {
+    pub(super) fn of(run: &ScheduleRun) -> Self {
+        let (outcome, task_id, message) = match &run.outcome {
+            RunOutcome::Started(task) => (Outcome::Started, Some(*task), None),
+            RunOutcome::Waiting => (Outcome::Waiting, None, None),
+            RunOutcome::Skipped => (Outcome::Skipped, None, None),
+            RunOutcome::Missed => (Outcome::Missed, None, None),
+            RunOutcome::Refused(message) => (Outcome::Refused, None, Some(message.clone())),
+        };
+        Self {
+            due_at: run.due,
+            at: run.at,
+            trigger: run.trigger,
+            outcome,
+            task_id,
+            message,
+        }
+    }
 }

@@ -12,7 +12,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::Body;
-use crate::{json::Fields, time};
+use crate::{
+    json::{Fields, Schemas, in_document, reference},
+    time,
+};
 
 /// A kind of field: how it is read, and how a schema says so.
 pub(in crate::rest) trait Kind {
@@ -29,6 +32,9 @@ pub(in crate::rest) trait Kind {
 
     /// Its JSON Schema, `null` aside.
     fn schema() -> Value;
+
+    /// Adds the named schemas that the schema refers to.
+    fn schemas(_: &mut Schemas) {}
 }
 
 /// Text.
@@ -313,7 +319,12 @@ impl<B: Body + std::fmt::Debug> Kind for Nested<B> {
     }
 
     fn schema() -> Value {
-        json!({"$ref": format!("#/components/schemas/{}", B::NAME)})
+        reference(B::NAME)
+    }
+
+    fn schemas(found: &mut Schemas) {
+        found.push((B::NAME.to_owned(), in_document(B::schema())));
+        B::schemas(found);
     }
 }
 

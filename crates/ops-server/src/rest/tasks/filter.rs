@@ -36,7 +36,8 @@ const STATUSES: [(&str, Status); 5] = [
 #[expect(dead_code, reason = "it is described, never made")]
 pub(super) struct Parameters {
     /// Only tasks with this status.
-    status: Option<schema::Status>,
+    #[param(schema_with = schema::status)]
+    status: Option<String>,
     /// Only tasks in these states. A value may also hold several states with commas between.
     #[param(schema_with = schema::states)]
     state: Option<Vec<String>>,
@@ -69,7 +70,8 @@ pub(super) struct Parameters {
 #[expect(dead_code, reason = "it is described, never made")]
 pub(in crate::rest) struct ManyParameters {
     /// Only tasks with this status.
-    status: Option<schema::Status>,
+    #[param(schema_with = schema::status)]
+    status: Option<String>,
     /// Only tasks in these states. A value may also hold several states with commas between.
     #[param(schema_with = schema::states)]
     state: Option<Vec<String>>,
