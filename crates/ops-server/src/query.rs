@@ -2,8 +2,64 @@
 
 use ops_core::Code;
 use ops_engine::FieldError;
+use utoipa::openapi::{
+    Required,
+    path::{Parameter, ParameterBuilder, ParameterIn},
+};
 
-use crate::problem::Problem;
+use crate::{
+    json::{Member, extend, in_document},
+    problem::Problem,
+};
+
+/// Declares the parameters of a query string: for `/openapi.json`, and as `KNOWN` for [`Query::parse`].
+/// Their types are those of answers, with further keywords of their schemas after `=`.
+macro_rules! params {
+    (
+        $(#[doc = $about:literal])+
+        $vis:vis struct $name:ident {
+            $($(#[doc = $text:literal])* $field:ident: $kind:ty $(= $more:tt)?,)+
+        }
+    ) => {
+        $(#[doc = $about])+
+        $vis enum $name {}
+
+        impl $name {
+            /// The names of the parameters.
+            pub(crate) const KNOWN: &'static [&'static str] = &[$(stringify!($field)),+];
+        }
+
+        impl utoipa::IntoParams for $name {
+            fn into_params(
+                _: impl Fn() -> Option<utoipa::openapi::path::ParameterIn>,
+            ) -> Vec<utoipa::openapi::path::Parameter> {
+                vec![$($crate::query::parameter($crate::json::Member {
+                    name: stringify!($field),
+                    about: concat!($($text),*),
+                    schema: <$kind as $crate::json::Shown>::schema(),
+                    more: $crate::json::view!(@more $($more)?),
+                    required: false,
+                })),+]
+            }
+        }
+    };
+}
+
+/// A parameter of a query string, for `/openapi.json`.
+pub(crate) fn parameter(member: Member) -> Parameter {
+    let mut schema = member.schema;
+    extend(&mut schema, member.more);
+    let about = Some(member.about.trim()).filter(|about| !about.is_empty());
+    ParameterBuilder::new()
+        .name(member.name)
+        .parameter_in(ParameterIn::Query)
+        .required(Required::False)
+        .description(about)
+        .schema(Some(in_document(schema)))
+        .build()
+}
+
+pub(crate) use params;
 
 /// The parameters of a request, decoded.
 pub(crate) struct Query {
@@ -49,6 +105,14 @@ impl Query {
         read
     }
 
+    /// Reads the query string of a request that takes no parameters.
+    ///
+    /// # Errors
+    /// 422 that names every parameter.
+    pub(crate) fn none(query: Option<&str>) -> Result<(), Problem> {
+        Self::parse(query, &[], &[]).check()
+    }
+
     /// A parameter; an empty one is none.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.all(name).next()
@@ -79,6 +143,14 @@ impl Query {
             self.fail(name, "int_type", message);
         }
         number
+    }
+
+    /// The most items of a page: up to `most`, and `default` unless it is given.
+    pub(crate) fn limit(&mut self, most: u32, default: u32) -> u32 {
+        let limit = self.number("limit", 1..=u64::from(most));
+        limit
+            .and_then(|limit| limit.try_into().ok())
+            .unwrap_or(default)
     }
 
     /// Whether a switch is on: `true`, or given without a value.

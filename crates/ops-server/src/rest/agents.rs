@@ -19,7 +19,7 @@ use self::view::{
 use super::{
     AppState, cursor, etag,
     extract::{Caller, NamePath, VersionPath},
-    schema::Invalid,
+    schema::{Absent, DryRun, Invalid, Known, Matching, PageQuery},
     shown,
 };
 use crate::{json::Optional, problem::Problem, query::Query};
@@ -27,11 +27,7 @@ use crate::{json::Optional, problem::Problem, query::Query};
 /// Agents in the order of their names, without their definitions.
 #[utoipa::path(
     get, path = "/api/v1/agents", tag = "Agents", operation_id = "list_agents",
-    params(
-        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000,
-            description = "Default: 100"),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before."),
-    ),
+    params(PageQuery),
     responses(
         (status = 200, body = AgentList, description = "A page."),
         Invalid,
@@ -42,12 +38,11 @@ pub(crate) async fn list(
     caller: Caller,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let mut query = Query::parse(uri.query(), &["cursor", "limit"], &[]);
-    let limit = query.number("limit", 1..=1_000).unwrap_or(100);
+    let mut query = Query::parse(uri.query(), PageQuery::KNOWN, &[]);
+    let limit = query.limit(1_000, 100);
     let pages = cursor::List::new("agents", caller.tenant, "");
     let after: Option<AgentName> = pages.name(&mut query);
     query.check()?;
-    let limit = u32::try_from(limit).unwrap_or(u32::MAX);
     let engine = &app.settings.engine;
     let mut found = engine.agents(caller.tenant, after, limit + 1).await?;
     let more = found.len() > limit as usize;
@@ -65,10 +60,7 @@ pub(crate) async fn list(
 /// One agent at its current version.
 #[utoipa::path(
     get, path = "/api/v1/agents/{name}", tag = "Agents", operation_id = "get_agent",
-    params(
-        schema::Name,
-        ("If-None-Match" = Option<String>, Header, description = "The `ETag` that is known."),
-    ),
+    params(schema::Name, Known),
     responses(
         (status = 200, body = Agent, description = "The agent.",
             headers(("ETag" = String, description = "Its version: the digest in quotes."))),
@@ -101,14 +93,7 @@ pub(crate) async fn get(
 /// nothing.
 #[utoipa::path(
     put, path = "/api/v1/agents/{name}", tag = "Agents", operation_id = "apply_agent",
-    params(
-        schema::Name,
-        ("dry_run" = Option<bool>, Query, description = "Store nothing; say what would be stored."),
-        ("If-Match" = Option<String>, Header,
-            description = "The `ETag` that the agent must have; otherwise it is refused."),
-        ("If-None-Match" = Option<String>, Header,
-            description = "`*`: there must be no such agent."),
-    ),
+    params(schema::Name, DryRun, Matching, Absent),
     request_body = request::ApplyAgent,
     responses(
         (status = 200, body = Applied, description = "The agent, which was there.",
@@ -125,7 +110,7 @@ pub(crate) async fn apply(
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let mut query = Query::parse(parts.uri.query(), &["dry_run"], &[]);
+    let mut query = Query::parse(parts.uri.query(), DryRun::KNOWN, &[]);
     let dry_run = query.flag("dry_run");
     query.check()?;
     let expected = request::expected(&parts.headers)?;
@@ -159,11 +144,7 @@ pub(crate) async fn apply(
 /// that agents or schedules name is not taken away.
 #[utoipa::path(
     delete, path = "/api/v1/agents/{name}", tag = "Agents", operation_id = "remove_agent",
-    params(
-        schema::Name,
-        ("If-Match" = Option<String>, Header,
-            description = "The `ETag` that the agent must have; otherwise it is refused."),
-    ),
+    params(schema::Name, Matching),
     responses(
         (status = 204, description = "It is gone."),
         schema::NoAgent, schema::InUse, schema::Changed,
@@ -185,11 +166,7 @@ pub(crate) async fn remove(
 #[utoipa::path(
     get, path = "/api/v1/agents/{name}/versions", tag = "Agents",
     operation_id = "list_agent_versions",
-    params(
-        schema::Name,
-        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000,
-            description = "Default: 100"),
-    ),
+    params(schema::Name, schema::VersionQuery),
     responses(
         (status = 200, body = VersionList, description = "Without their definitions."),
         schema::NoAgent, Invalid,
@@ -201,10 +178,9 @@ pub(crate) async fn versions(
     NamePath(name): NamePath,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let mut query = Query::parse(uri.query(), &["limit"], &[]);
-    let limit = query.number("limit", 1..=1_000).unwrap_or(100);
+    let mut query = Query::parse(uri.query(), schema::VersionQuery::KNOWN, &[]);
+    let limit = query.limit(1_000, 100);
     query.check()?;
-    let limit = u32::try_from(limit).unwrap_or(u32::MAX);
     let engine = &app.settings.engine;
     let agent = engine.agent(caller.tenant, &name).await?;
     let versions = engine.agent_versions(caller.tenant, &name, limit).await?;

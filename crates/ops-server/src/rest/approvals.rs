@@ -40,8 +40,8 @@ pub(crate) async fn list(
     caller: Caller,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let mut query = Query::parse(uri.query(), &["status", "task_id", "limit", "cursor"], &[]);
-    let limit = query.number("limit", 1..=500).unwrap_or(100);
+    let mut query = Query::parse(uri.query(), schema::ApprovalQuery::KNOWN, &[]);
+    let limit = query.limit(500, 100);
     let status = match query.get("status") {
         None => Some(ApprovalStatus::Pending),
         Some("all") => None,
@@ -71,7 +71,7 @@ pub(crate) async fn list(
         status,
         task,
         before,
-        limit: u32::try_from(limit).unwrap_or(u32::MAX),
+        limit,
     };
     let page = app.settings.engine.approvals(caller.tenant, filter).await?;
     let now = app.settings.engine.clock().now();

@@ -25,11 +25,7 @@ use crate::{
 /// Lists the tasks that were given up and have no redrive, newest first.
 #[utoipa::path(
     get, path = "/api/v1/dead-letters", tag = "Dead letters", operation_id = "list_dead_letters",
-    params(
-        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000,
-            description = "Tasks at the most. Default: 100"),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before."),
-    ),
+    params(schema::PageQuery),
     responses(
         (status = 200, body = DeadLetters, description = "The tasks."),
         schema::Invalid,

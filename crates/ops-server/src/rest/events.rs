@@ -26,8 +26,7 @@ use crate::{
 #[utoipa::path(
     get, path = "/api/v1/tasks/{task_id}/events", tag = "Tasks", operation_id = "list_events",
     params(
-        schema::TaskPath, schema::LogPage,
-        ("last_event_id" = Option<u64>, Query, description = "The same as `after`, and wins over it."),
+        schema::TaskPath, schema::EventPage,
         ("Last-Event-ID" = Option<u64>, Header, description = "Where a stream goes on."),
     ),
     responses(
@@ -45,11 +44,10 @@ pub(crate) async fn list(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let known = ["after", "cursor", "limit", "last_event_id"];
-    let mut query = Query::parse(uri.query(), &known, &[]);
+    let mut query = Query::parse(uri.query(), schema::EventPage::KNOWN, &[]);
     let pages = cursor::List::new("events", caller.tenant, &id.to_string());
     let after = pages.seq(&mut query);
-    let limit = query.number("limit", 1..=1_000).unwrap_or(100);
+    let limit = query.limit(1_000, 100);
     let last = query.number("last_event_id", 0..=cursor::LAST_SEQ);
     let stream = wants_stream(&headers);
     let resumed = if stream {
@@ -63,7 +61,6 @@ pub(crate) async fn list(
         let stream = sse::EventStream::open(&app, caller.tenant, id, after).await;
         return Ok(stream.map_err(refused(id))?.into_response());
     }
-    let limit = u32::try_from(limit).unwrap_or(u32::MAX);
     let page = app.settings.engine.events(caller.tenant, id, after, limit);
     let page = page.await.map_err(refused(id))?;
     let list = EventList {

@@ -136,7 +136,7 @@ pub(crate) async fn list(
     caller: Caller,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    Query::parse(uri.query(), &[], &[]).check()?;
+    Query::none(uri.query())?;
     let servers = app
         .settings
         .mcp
@@ -164,7 +164,7 @@ pub(crate) async fn get(
     NamePath(name): NamePath,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    Query::parse(uri.query(), &[], &[]).check()?;
+    Query::none(uri.query())?;
     let servers = app
         .settings
         .mcp

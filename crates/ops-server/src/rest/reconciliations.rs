@@ -26,11 +26,7 @@ use crate::{json::view, problem::Problem, query::Query};
 #[utoipa::path(
     get, path = "/api/v1/reconciliations", tag = "Reconciliations",
     operation_id = "list_reconciliations",
-    params(
-        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000,
-            description = "Tasks at the most. Default: 100"),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before."),
-    ),
+    params(schema::PageQuery),
     responses(
         (status = 200, body = ReconciliationList, description = "The steps."),
         schema::Invalid,
@@ -41,12 +37,11 @@ pub(crate) async fn list(
     caller: Caller,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let mut query = Query::parse(uri.query(), &["limit", "cursor"], &[]);
-    let limit = query.number("limit", 1..=1_000).unwrap_or(100);
+    let mut query = Query::parse(uri.query(), schema::PageQuery::KNOWN, &[]);
+    let limit = query.limit(1_000, 100);
     let pages = cursor::List::new("reconciliations", caller.tenant, "");
     let before = pages.task(&mut query);
     query.check()?;
-    let limit = u32::try_from(limit).unwrap_or(u32::MAX);
     let engine = &app.settings.engine;
     let page = engine.reconciliations(caller.tenant, before, limit).await?;
     let list = ReconciliationList {

@@ -28,7 +28,7 @@ view! {
     ),
 )]
 pub(crate) async fn reload(State(app): AppState, _: Caller, uri: Uri) -> Result<Response, Problem> {
-    Query::parse(uri.query(), &[], &[]).check()?;
+    Query::none(uri.query())?;
     let reloaded = app.settings.reload.reload().await;
     let reloaded = reloaded.map_err(|why| Problem::new(Code::ReloadRefused, why.0))?;
     let body = Reloaded {

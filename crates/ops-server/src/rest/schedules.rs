@@ -18,7 +18,7 @@ use self::view::{Run, RunList, Schedule, ScheduleList};
 use super::{
     AppState, cursor,
     extract::{Caller, NamePath},
-    schema::Invalid,
+    schema::{Absent, Invalid, Matching, PageQuery},
     shown,
 };
 use crate::{json::Optional, problem::Problem, query::Query};
@@ -29,11 +29,7 @@ const PREVIEW: usize = 5;
 /// Schedules in the order of their names.
 #[utoipa::path(
     get, path = "/api/v1/schedules", tag = "Schedules", operation_id = "list_schedules",
-    params(
-        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000,
-            description = "Default: 100"),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before."),
-    ),
+    params(PageQuery),
     responses(
         (status = 200, body = ScheduleList, description = "A page, each with one next date."),
         Invalid,
@@ -44,12 +40,11 @@ pub(crate) async fn list(
     caller: Caller,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let mut query = Query::parse(uri.query(), &["cursor", "limit"], &[]);
-    let limit = query.number("limit", 1..=1_000).unwrap_or(100);
+    let mut query = Query::parse(uri.query(), PageQuery::KNOWN, &[]);
+    let limit = query.limit(1_000, 100);
     let pages = cursor::List::new("schedules", caller.tenant, "");
     let after: Option<ScheduleName> = pages.name(&mut query);
     query.check()?;
-    let limit = u32::try_from(limit).unwrap_or(u32::MAX);
     let engine = &app.settings.engine;
     let found = engine.schedules(caller.tenant, after, limit).await?;
     let next = found.schedules.last().filter(|_| found.more);
@@ -78,7 +73,7 @@ pub(crate) async fn get(
     NamePath(name): NamePath,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let mut query = Query::parse(uri.query(), &["next"], &[]);
+    let mut query = Query::parse(uri.query(), schema::Preview::KNOWN, &[]);
     let preview = preview(&mut query);
     query.check()?;
     let engine = &app.settings.engine;
@@ -91,14 +86,7 @@ pub(crate) async fn get(
 /// A schedule that is stored already changes nothing.
 #[utoipa::path(
     put, path = "/api/v1/schedules/{name}", tag = "Schedules", operation_id = "apply_schedule",
-    params(
-        schema::Name, schema::Preview,
-        ("dry_run" = Option<bool>, Query, description = "Store nothing; say what would be stored."),
-        ("If-Match" = Option<String>, Header,
-            description = "The `ETag` that the schedule must have; otherwise it is refused."),
-        ("If-None-Match" = Option<String>, Header,
-            description = "`*`: there must be no such schedule."),
-    ),
+    params(schema::Name, schema::ApplyQuery, Matching, Absent),
     request_body = request::ApplySchedule,
     responses(
         (status = 200, body = Schedule, description = "The schedule, which was there.",
@@ -115,7 +103,7 @@ pub(crate) async fn apply(
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let mut query = Query::parse(parts.uri.query(), &["dry_run", "next"], &[]);
+    let mut query = Query::parse(parts.uri.query(), schema::ApplyQuery::KNOWN, &[]);
     let preview = preview(&mut query);
     let dry_run = query.flag("dry_run");
     query.check()?;
@@ -144,11 +132,7 @@ pub(crate) async fn apply(
 /// Takes a schedule away; its tasks stay.
 #[utoipa::path(
     delete, path = "/api/v1/schedules/{name}", tag = "Schedules", operation_id = "remove_schedule",
-    params(
-        schema::Name,
-        ("If-Match" = Option<String>, Header,
-            description = "The `ETag` that the schedule must have; otherwise it is refused."),
-    ),
+    params(schema::Name, Matching),
     responses(
         (status = 204, description = "It is gone."),
         schema::NoSchedule, schema::ScheduleChanged,
@@ -171,11 +155,7 @@ pub(crate) async fn remove(
 /// No runs until it is resumed.
 #[utoipa::path(
     post, path = "/api/v1/schedules/{name}/pause", tag = "Schedules", operation_id = "pause_schedule",
-    params(
-        schema::Name,
-        ("If-Match" = Option<String>, Header,
-            description = "The `ETag` that the schedule must have; otherwise it is refused."),
-    ),
+    params(schema::Name, Matching),
     responses(
         (status = 200, body = Schedule, description = "The schedule."),
         schema::NoSchedule, schema::ScheduleChanged,
@@ -197,11 +177,7 @@ pub(crate) async fn pause(
 /// Runs again from now on.
 #[utoipa::path(
     post, path = "/api/v1/schedules/{name}/resume", tag = "Schedules", operation_id = "resume_schedule",
-    params(
-        schema::Name,
-        ("If-Match" = Option<String>, Header,
-            description = "The `ETag` that the schedule must have; otherwise it is refused."),
-    ),
+    params(schema::Name, Matching),
     responses(
         (status = 200, body = Schedule, description = "The schedule."),
         schema::NoSchedule, schema::ScheduleChanged,
@@ -242,11 +218,7 @@ pub(crate) async fn run(
 /// Outcomes of the last runs, newest first.
 #[utoipa::path(
     get, path = "/api/v1/schedules/{name}/runs", tag = "Schedules", operation_id = "list_schedule_runs",
-    params(
-        schema::Name,
-        ("limit" = Option<u32>, Query, minimum = 1, maximum = 1000,
-            description = "Default: 20. The last hundred are kept."),
-    ),
+    params(schema::Name, schema::RunQuery),
     responses(
         (status = 200, body = RunList, description = "Newest first."),
         schema::NoSchedule, Invalid,
@@ -258,10 +230,9 @@ pub(crate) async fn runs(
     NamePath(name): NamePath,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let mut query = Query::parse(uri.query(), &["limit"], &[]);
-    let limit = query.number("limit", 1..=1_000).unwrap_or(20);
+    let mut query = Query::parse(uri.query(), schema::RunQuery::KNOWN, &[]);
+    let limit = query.limit(1_000, 20);
     query.check()?;
-    let limit = u32::try_from(limit).unwrap_or(u32::MAX);
     let engine = &app.settings.engine;
     let runs = engine.schedule_runs(caller.tenant, &name, limit).await?;
     let list = RunList {

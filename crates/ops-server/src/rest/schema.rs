@@ -5,14 +5,10 @@
 
 mod prompt;
 
-use ops_core::task::StateName;
-use utoipa::{
-    IntoParams, IntoResponses,
-    openapi::{Array, ArrayBuilder, Object, ObjectBuilder, Ref, Type},
-};
+use utoipa::{IntoParams, IntoResponses};
 
 pub(crate) use self::prompt::Prompt;
-use crate::problem::Refusal;
+use crate::{problem::Refusal, query::params};
 
 /// The task of the path.
 #[derive(IntoParams)]
@@ -32,18 +28,61 @@ pub(crate) struct IdempotencyKey {
     idempotency_key: Option<String>,
 }
 
-/// Which approvals to list.
+params! {
+    /// Which approvals to list.
+    pub(crate) struct ApprovalQuery {
+        /// `pending`, `approved`, `denied`, `expired`, `void` or `all`. Default: `pending`
+        status: String,
+        /// Task to filter by.
+        task_id: String,
+        limit: u32 = {"minimum": 1, "maximum": 500, "default": 100},
+        /// `next_cursor` of the page before.
+        cursor: String,
+    }
+}
+
+params! {
+    /// A page of a list.
+    pub(crate) struct PageQuery {
+        limit: u32 = {"minimum": 1, "maximum": 1000, "default": 100},
+        /// `next_cursor` of the page before.
+        cursor: String,
+    }
+}
+
+params! {
+    /// A change that may be tried.
+    pub(crate) struct DryRun {
+        /// Store nothing; say what would be stored.
+        dry_run: bool,
+    }
+}
+
+/// The version that is known.
 #[derive(IntoParams)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct ApprovalQuery {
-    /// `pending`, `approved`, `denied`, `expired`, `void` or `all`. Default: `pending`
-    status: Option<String>,
-    /// Task to filter by.
-    task_id: Option<String>,
-    #[param(minimum = 1, maximum = 500, default = 100)]
-    limit: Option<u32>,
-    /// `next_cursor` of the page before.
-    cursor: Option<String>,
+#[into_params(parameter_in = Header)]
+pub(crate) struct Known {
+    /// The `ETag` that is known.
+    #[param(rename = "If-None-Match")]
+    tag: Option<String>,
+}
+
+/// The version that is changed.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+pub(crate) struct Matching {
+    /// The `ETag` that it must have; otherwise the request is refused.
+    #[param(rename = "If-Match")]
+    tag: Option<String>,
+}
+
+/// That there is no version to be changed.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+pub(crate) struct Absent {
+    /// `*`: there must be none of this name.
+    #[param(rename = "If-None-Match")]
+    tag: Option<String>,
 }
 
 /// The task and the step of the path.
@@ -57,16 +96,28 @@ pub(crate) struct StepPath {
     step: u32,
 }
 
-/// A page of a task's log.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct LogPage {
-    #[param(minimum = 1, maximum = 1000, default = 100)]
-    limit: Option<u32>,
-    /// `next_cursor` of the page before.
-    cursor: Option<String>,
-    /// In place of `cursor`: only what has a larger `seq`.
-    after: Option<u64>,
+params! {
+    /// A page of a task's log.
+    pub(crate) struct LogPage {
+        limit: u32 = {"minimum": 1, "maximum": 1000, "default": 100},
+        /// `next_cursor` of the page before.
+        cursor: String,
+        /// In place of `cursor`: only what has a larger `seq`.
+        after: u64,
+    }
+}
+
+params! {
+    /// A page of a task's events, or where their stream begins.
+    pub(crate) struct EventPage {
+        limit: u32 = {"minimum": 1, "maximum": 1000, "default": 100},
+        /// `next_cursor` of the page before.
+        cursor: String,
+        /// In place of `cursor`: only what has a larger `seq`.
+        after: u64,
+        /// The same as `after`, and wins over it.
+        last_event_id: u64,
+    }
 }
 
 /// There is no such task: `task_not_found`.
@@ -98,17 +149,3 @@ pub(crate) struct DefinitionChanged(Refusal);
 #[derive(IntoResponses)]
 #[response(status = 422, content_type = "application/problem+json")]
 pub(crate) struct ReloadRefused(Refusal);
-
-/// The state of version 1, which views of tasks declare.
-pub(crate) fn status() -> Ref {
-    Ref::from_schema_name("Status")
-}
-
-/// A list of states.
-pub(crate) fn states() -> Array {
-    let state: Object = ObjectBuilder::new()
-        .schema_type(Type::String)
-        .enum_values(Some(StateName::ALL.map(StateName::as_str)))
-        .build();
-    ArrayBuilder::new().items(state).build()
-}

@@ -31,12 +31,11 @@ pub(crate) async fn list(
     TaskPath(id): TaskPath,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    let mut query = Query::parse(uri.query(), &["after", "cursor", "limit"], &[]);
+    let mut query = Query::parse(uri.query(), schema::LogPage::KNOWN, &[]);
     let pages = cursor::List::new("steps", caller.tenant, &id.to_string());
     let after = pages.seq(&mut query);
-    let limit = query.number("limit", 1..=1_000).unwrap_or(100);
+    let limit = query.limit(1_000, 100);
     query.check()?;
-    let limit = u32::try_from(limit).unwrap_or(u32::MAX);
     let page = app.settings.engine.steps(caller.tenant, id, after, limit);
     let page = page.await.map_err(refused(id))?;
     let list = StepList {

@@ -34,10 +34,7 @@ const NEXT_READ: u32 = 256;
 /// One task.
 #[utoipa::path(
     get, path = "/api/v1/tasks/{task_id}", tag = "Tasks", operation_id = "get_task",
-    params(
-        schema::TaskPath,
-        ("If-None-Match" = Option<String>, Header, description = "The `ETag` that is known."),
-    ),
+    params(schema::TaskPath, schema::Known),
     responses(
         (status = 200, body = Task, description = "The task.",
             headers(("ETag" = String, description = "Changes with each of its events."))),

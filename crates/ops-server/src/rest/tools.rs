@@ -58,7 +58,7 @@ pub(crate) async fn list(
     caller: Caller,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    Query::parse(uri.query(), &[], &[]).check()?;
+    Query::none(uri.query())?;
     let listed = app.settings.engine.tools(caller.tenant);
     let tools = listed.tools.into_iter().map(|tool| Tool {
         name: tool.name,

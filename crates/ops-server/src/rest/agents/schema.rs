@@ -3,7 +3,7 @@
 
 use utoipa::{IntoParams, IntoResponses};
 
-use crate::problem::Refusal;
+use crate::{problem::Refusal, query::params};
 
 /// The agent of the path.
 #[derive(IntoParams)]
@@ -23,6 +23,13 @@ pub(crate) struct Version {
     name: String,
     /// SHA-256 of the definition's canonical form, in hex.
     digest: String,
+}
+
+params! {
+    /// How many versions to list.
+    pub(crate) struct VersionQuery {
+        limit: u32 = {"minimum": 1, "maximum": 1000, "default": 100},
+    }
 }
 
 /// There is no such agent (`agent_not_found`), or no such version of it (`agent_version_not_found`).

@@ -3,7 +3,7 @@
 
 use utoipa::{IntoParams, IntoResponses};
 
-use crate::problem::Refusal;
+use crate::{problem::Refusal, query::params};
 
 /// The schedule of the path.
 #[derive(IntoParams)]
@@ -14,13 +14,30 @@ pub(crate) struct Name {
     name: String,
 }
 
-/// Values that are computed for an answer.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct Preview {
-    /// So many next dates.
-    #[param(minimum = 0, maximum = 100, default = 5)]
-    next: Option<u32>,
+params! {
+    /// Values that are computed for an answer.
+    pub(crate) struct Preview {
+        /// So many next dates.
+        next: u32 = {"minimum": 0, "maximum": 100, "default": 5},
+    }
+}
+
+params! {
+    /// The same of a schedule that is applied, which may be tried.
+    pub(crate) struct ApplyQuery {
+        /// So many next dates.
+        next: u32 = {"minimum": 0, "maximum": 100, "default": 5},
+        /// Store nothing; say what would be stored.
+        dry_run: bool,
+    }
+}
+
+params! {
+    /// How many runs to list.
+    pub(crate) struct RunQuery {
+        /// The last hundred are kept.
+        limit: u32 = {"minimum": 1, "maximum": 1000, "default": 20},
+    }
 }
 
 /// There is no such schedule: `schedule_not_found`.

@@ -8,17 +8,16 @@ use ops_core::{
     task::{StateName, Status},
 };
 use ops_engine::DryRun;
-use utoipa::IntoParams;
 
 use crate::{
     problem::Problem,
-    query::Query,
+    query::{Query, params},
     rest::{cursor, schema},
     time,
 };
 
 /// Without `limit`, and at the most.
-const MAX_LIMIT: u64 = 1_000;
+const MAX_LIMIT: u32 = 1_000;
 const MAX_TEXT: usize = 256;
 const MAX_LABELS: usize = 64;
 
@@ -30,111 +29,63 @@ const STATUSES: [(&str, Status); 5] = [
     ("cancelled", Status::Cancelled),
 ];
 
-/// The parameters, for the document.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "it is described, never made")]
-pub(super) struct Parameters {
-    /// Only tasks with this status.
-    #[param(schema_with = schema::status)]
-    status: Option<String>,
-    /// Only tasks in these states. A value may also hold several states with commas between.
-    #[param(schema_with = schema::states)]
-    state: Option<Vec<String>>,
-    /// Only tasks of this agent.
-    agent: Option<String>,
-    /// Only tasks with this label, as `key=value`; of several, with all of them.
-    label: Option<Vec<String>>,
-    /// Only tasks whose name has this text within it (ASCII case aside), or whose id begins with it.
-    q: Option<String>,
-    /// Only tasks submitted at this time or later.
-    #[param(format = DateTime)]
-    created_after: Option<String>,
-    /// Only tasks submitted before this time.
-    #[param(format = DateTime)]
-    created_before: Option<String>,
-    /// Only the children of this task.
-    parent: Option<String>,
-    /// `small` leaves out inputs and results of more than 8 KiB; `all` shows them.
-    #[param(inline)]
-    values: Option<Values>,
-    #[param(minimum = 1, maximum = 1000, default = 1000)]
-    limit: Option<u32>,
-    /// `next_cursor` of the page before; the filter must be the same.
-    cursor: Option<String>,
+params! {
+    /// Which tasks to list.
+    pub(in crate::rest) struct Parameters {
+        /// Only tasks with this status.
+        status: Status,
+        /// Only tasks in these states. A value may also hold several states with commas between.
+        state: Vec<StateName>,
+        /// Only tasks of this agent.
+        agent: String,
+        /// Only tasks with this label, as `key=value`; of several, with all of them.
+        label: Vec<String>,
+        /// Only tasks whose name has this text within it (ASCII case aside), or whose id begins with it.
+        q: String,
+        /// Only tasks submitted at this time or later.
+        created_after: Micros,
+        /// Only tasks submitted before this time.
+        created_before: Micros,
+        /// Only the children of this task.
+        parent: String,
+        /// `small` leaves out inputs and results of more than 8 KiB; `all` shows them.
+        values: String = {"enum": ["small", "all"]},
+        limit: u32 = {"minimum": 1, "maximum": 1000, "default": 1000},
+        /// `next_cursor` of the page before; the filter must be the same.
+        cursor: String,
+    }
 }
 
-/// The parameters of commands for many tasks, for the document.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "it is described, never made")]
-pub(in crate::rest) struct ManyParameters {
-    /// Only tasks with this status.
-    #[param(schema_with = schema::status)]
-    status: Option<String>,
-    /// Only tasks in these states. A value may also hold several states with commas between.
-    #[param(schema_with = schema::states)]
-    state: Option<Vec<String>>,
-    /// Only tasks of this agent.
-    agent: Option<String>,
-    /// Only tasks with this label, as `key=value`; of several, with all of them.
-    label: Option<Vec<String>>,
-    /// Only tasks whose name has this text within it (ASCII case aside), or whose id begins with it.
-    q: Option<String>,
-    /// Only tasks submitted at this time or later.
-    #[param(format = DateTime)]
-    created_after: Option<String>,
-    /// Only tasks submitted before this time.
-    #[param(format = DateTime)]
-    created_before: Option<String>,
-    /// Only the children of this task.
-    parent: Option<String>,
-    /// Tasks at the most.
-    #[param(minimum = 1, maximum = 1000, default = 100)]
-    limit: Option<u32>,
-    /// Only name them.
-    dry_run: Option<bool>,
-    /// `next_cursor` of the page before; the filter must be the same.
-    cursor: Option<String>,
+params! {
+    /// The tasks of a command for many tasks.
+    pub(in crate::rest) struct ManyParameters {
+        /// Only tasks with this status.
+        status: Status,
+        /// Only tasks in these states. A value may also hold several states with commas between.
+        state: Vec<StateName>,
+        /// Only tasks of this agent.
+        agent: String,
+        /// Only tasks with this label, as `key=value`; of several, with all of them.
+        label: Vec<String>,
+        /// Only tasks whose name has this text within it (ASCII case aside), or whose id begins with it.
+        q: String,
+        /// Only tasks submitted at this time or later.
+        created_after: Micros,
+        /// Only tasks submitted before this time.
+        created_before: Micros,
+        /// Only the children of this task.
+        parent: String,
+        /// Tasks at the most.
+        limit: u32 = {"minimum": 1, "maximum": 1000, "default": 100},
+        /// Only name them.
+        dry_run: bool,
+        /// `next_cursor` of the page before; the filter must be the same.
+        cursor: String,
+    }
 }
 
-const KNOWN: &[&str] = &[
-    "status",
-    "state",
-    "agent",
-    "label",
-    "q",
-    "created_after",
-    "created_before",
-    "parent",
-    "values",
-    "limit",
-    "cursor",
-];
-
-/// Those of what is done to many tasks.
-const MANY: &[&str] = &[
-    "status",
-    "state",
-    "agent",
-    "label",
-    "q",
-    "created_after",
-    "created_before",
-    "parent",
-    "limit",
-    "dry_run",
-    "cursor",
-];
-
-/// Which values of tasks a list holds.
-#[derive(utoipa::ToSchema)]
-#[schema(rename_all = "lowercase")]
-#[expect(dead_code, reason = "it is described, never made")]
-enum Values {
-    Small,
-    All,
-}
+/// Parameters that may be given more than once.
+const LISTS: &[&str] = &["state", "label"];
 
 /// A wish for a list.
 #[derive(Debug)]
@@ -153,8 +104,8 @@ impl ListRequest {
     /// # Errors
     /// 422 that names every parameter that is wrong, and filters that no task fits.
     pub(super) fn parse(tenant: TenantId, query: Option<&str>) -> Result<Self, Problem> {
-        let mut query = Query::parse(query, KNOWN, &["state", "label"]);
-        let limit = query.number("limit", 1..=MAX_LIMIT).unwrap_or(MAX_LIMIT);
+        let mut query = Query::parse(query, Parameters::KNOWN, LISTS);
+        let limit = query.limit(MAX_LIMIT, MAX_LIMIT);
         let mut filter = filter(&mut query);
         let list = cursor::List::new("tasks", tenant, &format!("{filter:?}"));
         filter.before = list.task(&mut query);
@@ -169,7 +120,7 @@ impl ListRequest {
         query.check()?;
         Ok(Self {
             filter,
-            limit: u32::try_from(limit).unwrap_or(u32::MAX),
+            limit,
             list,
         })
     }
@@ -183,8 +134,8 @@ impl ListRequest {
         tenant: TenantId,
         query: Option<&str>,
     ) -> Result<(Self, DryRun), Problem> {
-        let mut query = Query::parse(query, MANY, &["state", "label"]);
-        let limit = query.number("limit", 1..=MAX_LIMIT).unwrap_or(100);
+        let mut query = Query::parse(query, ManyParameters::KNOWN, LISTS);
+        let limit = query.limit(MAX_LIMIT, 100);
         let dry_run = match query.flag("dry_run") {
             true => DryRun::Yes,
             false => DryRun::No,
@@ -204,7 +155,7 @@ impl ListRequest {
         query.check()?;
         let list_request = Self {
             filter,
-            limit: u32::try_from(limit).unwrap_or(u32::MAX),
+            limit,
             list,
         };
         Ok((list_request, dry_run))
@@ -218,8 +169,8 @@ impl ListRequest {
         tenant: TenantId,
         query: Option<&str>,
     ) -> Result<Self, Problem> {
-        let mut query = Query::parse(query, &["limit", "cursor"], &[]);
-        let limit = query.number("limit", 1..=MAX_LIMIT).unwrap_or(100);
+        let mut query = Query::parse(query, schema::PageQuery::KNOWN, &[]);
+        let limit = query.limit(MAX_LIMIT, 100);
         let list = cursor::List::new("dead letters", tenant, "");
         let filter = TaskFilter {
             dead_letter: true,
@@ -230,7 +181,7 @@ impl ListRequest {
         query.check()?;
         Ok(Self {
             filter,
-            limit: u32::try_from(limit).unwrap_or(u32::MAX),
+            limit,
             list,
         })
     }
