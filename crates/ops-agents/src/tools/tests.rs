@@ -151,7 +151,7 @@ async fn a_source_that_hangs_delays_no_run_that_does_not_name_it() {
         Some(wanted(&["builtin/*"])),
     ] {
         let selection = select(&catalogue, patterns.as_deref()).await.unwrap();
-        assert!(names(&selection).contains(&"read_file"));
+        assert!(selection.registry.get("read_file").is_some());
         assert!(selection.sources.is_empty());
     }
     assert_eq!(begun.elapsed(), Duration::ZERO, "no run has waited");
