@@ -283,7 +283,7 @@ enum Handshake {
 /// Asks a server of the newer era for its description.
 async fn discover(open: &Open) -> Result<Session, LinkError> {
     let mut params = json!({});
-    say_version(&mut params, MODERN, &open.exchange.capabilities());
+    say_version(&mut params, MODERN, &open.exchange.modern_capabilities());
     let result = match open.ask("server/discover", params.clone()).await {
         // It refuses the version that it says it supports: once more, as it has to be asked in that.
         Err(LinkError::Rpc(error)) if supports_modern(&error) => {

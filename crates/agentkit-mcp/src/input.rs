@@ -8,17 +8,33 @@ use serde_json::{Map, Value, json};
 
 use crate::text::shown;
 
+/// Marks what a call wants to know again as that of a call that is open.
+const OPEN: &str = "open";
 /// The most requests of one result.
 const MAX_REQUESTS: usize = 16;
 /// The most bytes of a server's words in a question.
 const MESSAGE_LIMIT: usize = 4_000;
+
+/// How a call goes on once a person has answered.
+#[derive(Clone, Copy)]
+pub(crate) enum Then<'a> {
+    /// It is made again with the server's state.
+    Again { state: Option<&'a str> },
+    /// It is open at the server all the while.
+    GoesOn,
+}
+
+/// Whether a person answered a call that was open at the server.
+pub(crate) fn was_open(resumed: &Resumed) -> bool {
+    resumed.state[OPEN] == true
+}
 
 /// Waits for the answers of a person. The signal has the name that questions of the agent's have.
 pub(crate) fn wait(
     server: &str,
     context: &ToolContext,
     requests: &Value,
-    state: Option<&str>,
+    then: Then<'_>,
 ) -> Result<ToolOutput, Failure> {
     let refused =
         |why: String| Failure::last("input_required", format!("the MCP server `{server}` {why}"));
@@ -59,7 +75,10 @@ pub(crate) fn wait(
             "requests": shown_requests,
         })),
         until_micros: None,
-        resume: Some(json!({"requests": requests, "state": state})),
+        resume: Some(match then {
+            Then::Again { state } => json!({"requests": requests, "state": state}),
+            Then::GoesOn => json!({"requests": requests, OPEN: true}),
+        }),
     };
     Ok(FollowUp::Wait(wait).into())
 }

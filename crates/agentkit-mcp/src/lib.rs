@@ -8,7 +8,7 @@
 //!
 //! Reading order: `config` (which servers there are), `wire` and `link` (JSON-RPC, and what both transports
 //! share), `process`, `leftovers` and `stdio`, `http`, `connect` and `session` (how to speak to a server), `pages`
-//! and `definition` (what it lists), `server` (the task of one), `content` (results), `tool` and `proxy` (both ways
+//! and `definition` (what it lists), `server` (the task of one), `content` (results), `questions` (of servers to persons), `tool` and `proxy` (both ways
 //! for agents to call), `host` (all servers).
 
 pub mod config;
@@ -26,6 +26,7 @@ pub mod oauth;
 mod pages;
 mod process;
 mod proxy;
+mod questions;
 mod server;
 mod session;
 mod stdio;
@@ -41,6 +42,7 @@ pub use self::{
     leftovers::Records,
     link::{Answers, Nobody},
     process::{Program, StartError},
+    questions::Questions,
     server::{Counts, Listing, Outcome, Server, Status, ToolCall},
     session::ServerInfo,
     tool::McpTool,

@@ -17,6 +17,7 @@ use tokio::{
 };
 
 use crate::{
+    questions::Questions,
     text::Redactor,
     wire::{Incoming, METHOD_NOT_FOUND, RpcError},
 };
@@ -123,6 +124,11 @@ pub trait Answers: Send + Sync {
     /// The answer to `elicitation/create`, as its result: `{"action": "accept", "content": …}`. None
     /// declines, which is also what the end of the time does.
     fn elicit<'a>(&'a self, server: &'a str, params: &'a Value) -> BoxFuture<'a, Option<Value>>;
+
+    /// Where calls find the questions of their servers, if calls are to ask them.
+    fn questions(&self) -> Option<&Questions> {
+        None
+    }
 }
 
 /// No person is there.
@@ -202,6 +208,14 @@ impl Exchange {
             asked: AtomicUsize::new(0),
             persons: watch::Sender::new(Persons::default()),
         })
+    }
+
+    /// Capabilities of this host for a server of the newer era. Where calls ask the questions, each call says that it does.
+    pub(crate) fn modern_capabilities(&self) -> Value {
+        match self.answers.questions() {
+            Some(_) => json!({}),
+            None => self.capabilities(),
+        }
     }
 
     /// Capabilities of this host, for the server.

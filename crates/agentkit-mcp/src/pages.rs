@@ -7,12 +7,11 @@ use tokio::time::Instant;
 
 use crate::{
     link::LinkError,
-    wire::{METHOD_NOT_FOUND, RpcError},
+    wire::{MAX_ITEMS, METHOD_NOT_FOUND, RpcError},
 };
 
 /// Bounds of one list.
 const MAX_PAGES: usize = 100;
-const MAX_ITEMS: usize = 2_000;
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 const MAX_TIME: Duration = Duration::from_secs(120);
 
@@ -40,7 +39,7 @@ where
     let mut bytes = 0;
     let partial = |why: String| Some(format!("the list of `{key}` was cut: {why}"));
     for pages in 0.. {
-        let result = match page(cursor.clone()).await {
+        let mut result = match page(cursor.clone()).await {
             Ok(result) => result,
             Err(error) if pages == 0 && is_unknown(&error) => return Ok(listing),
             Err(error) if pages == 0 => return Err(error),
@@ -50,7 +49,7 @@ where
                 return Ok(listing);
             }
         };
-        let Some(items) = result[key].as_array().cloned() else {
+        let Some(Value::Array(items)) = result.get_mut(key).map(Value::take) else {
             listing.partial = partial(format!("page {} has no list `{key}`", pages + 1));
             return Ok(listing);
         };

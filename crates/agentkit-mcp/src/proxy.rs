@@ -162,6 +162,12 @@ impl Tool for Proxy {
         &self.spec
     }
 
+    /// The first call after the first start of a server finds a server that has listed nothing yet.
+    fn ready<'a>(&'a self, arguments: &'a Value) -> Option<BoxFuture<'a, ()>> {
+        let given = server_of(&self.host, arguments).ok()?.tools_given()?;
+        Some(Box::pin(given))
+    }
+
     /// That of the tool behind it, which the configuration says.
     fn effect(&self, arguments: &Value) -> Effect {
         match self.target(arguments) {
@@ -265,6 +271,9 @@ fn list<'a>(
 ) -> BoxFuture<'a, Result<ToolOutput, Failure>> {
     Box::pin(async move {
         if arguments["resources"] != true {
+            if let Some(given) = server.tools_given() {
+                given.await;
+            }
             return Ok(listed(server, arguments["search"].as_str()).into());
         }
         let resources = server.resources().await?;
@@ -282,6 +291,9 @@ fn prompt<'a>(
 ) -> BoxFuture<'a, Result<ToolOutput, Failure>> {
     Box::pin(async move {
         let name = arguments["prompt_name"].as_str().unwrap_or_default();
+        if let Some(given) = server.tools_given() {
+            given.await;
+        }
         if !server.has_prompt(name) {
             let message = format!(
                 "the MCP server `{}` has no prompt `{}` that is approved",

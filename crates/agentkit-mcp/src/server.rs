@@ -1,7 +1,8 @@
 //! A server: a task that keeps the connection, and the calls to the server.
 
-mod call;
+pub(crate) mod call;
 mod keep;
+mod tasks;
 
 use std::{
     collections::BTreeMap,
@@ -24,6 +25,7 @@ use crate::{
     leftovers::Records,
     link::Answers,
     oauth::{Browser, Oauth, Tokens},
+    questions::Questions,
     session::{ServerInfo, Session},
     text::Redactor,
     wire::Era,
@@ -42,6 +44,8 @@ pub struct Server {
     state: watch::Sender<State>,
     /// Definitions for agents, as they were approved.
     approved: RwLock<Arc<Definitions>>,
+    /// Whether definitions were approved, from this start's list or from an earlier one.
+    given: watch::Sender<bool>,
     /// Approved prompts and instructions, by kind and name.
     texts: RwLock<BTreeMap<(Kind, String), String>>,
     /// Rung when the connection looks broken.
@@ -119,6 +123,7 @@ pub struct Listing {
 #[derive(Default)]
 struct Counters {
     calls: AtomicU64,
+    answered: AtomicU64,
     errors: AtomicU64,
     unknown: AtomicU64,
     again: AtomicU64,
@@ -161,6 +166,7 @@ impl Server {
             era: Mutex::new(given.era),
             state: watch::Sender::new(State::default()),
             approved: RwLock::default(),
+            given: watch::Sender::new(false),
             texts: RwLock::default(),
             poke: Notify::new(),
             stop: CancellationToken::new(),
@@ -217,6 +223,32 @@ impl Server {
             (None, Phase::Away(why) | Phase::Unauthorized(why)) => Err(why),
             (None, Phase::Starting | Phase::Ready(_)) => Err("it has no list".to_owned()),
         }
+    }
+
+    /// Where calls find the questions of the server, if the server asks in the middle of calls.
+    pub(crate) fn questions(&self) -> Option<&Questions> {
+        let questions = self.answers.questions()?;
+        (self.era() == Some(Era::Legacy)).then_some(questions)
+    }
+
+    /// Waits for the tools of agents, for a bounded time, and not for a server that cannot be reached. `None` where
+    /// they are there already.
+    pub(crate) fn tools_given(&self) -> Option<impl Future<Output = ()> + use<>> {
+        let (mut given, mut state) = (self.given.subscribe(), self.state.subscribe());
+        if *given.borrow() {
+            return None;
+        }
+        Some(async move {
+            let is_away =
+                |state: &State| matches!(state.phase, Phase::Away(_) | Phase::Unauthorized(_));
+            let settled = async {
+                tokio::select! {
+                    _ = given.wait_for(|given| *given) => {}
+                    _ = state.wait_for(is_away) => {}
+                }
+            };
+            let _ = tokio::time::timeout(call::WAIT_FOR_START, settled).await;
+        })
     }
 
     /// Returns once there are newer lists than this number.
@@ -288,6 +320,7 @@ impl Server {
         let texts = listed.iter().filter(|one| one.kind != Kind::Tool);
         let texts = texts.map(|one| ((one.kind, one.name.clone()), one.digest.clone()));
         *self.texts.write().unwrap_or_else(PoisonError::into_inner) = texts.collect();
+        self.given.send_replace(true);
         wrong
     }
 

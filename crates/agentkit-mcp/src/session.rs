@@ -45,7 +45,8 @@ impl Session {
         headers: Vec<(String, String)>,
     ) -> Result<Value, LinkError> {
         if self.info.era == Era::Modern {
-            say_version(&mut params, MODERN, &self.exchange.capabilities());
+            let capabilities = self.exchange.modern_capabilities();
+            say_version(&mut params, MODERN, &capabilities);
         }
         if self.info.era == Era::Legacy
             && let Some(meta) = params["_meta"].as_object_mut()

@@ -1,10 +1,17 @@
 //! JSON-RPC as servers write it: messages are told from noise, and nothing is assumed of their parts.
 
+mod reader;
+
 use serde_json::{Value, json};
+
+use self::reader::Refused;
 
 /// The most bytes of one message.
 pub(crate) const MAX_MESSAGE: usize = 8 * 1024 * 1024;
-/// The most values of one message: `[0,0,0,…]` takes thirty times its own size in memory.
+/// The most items of a list of tools, prompts or resources, over all of its pages.
+pub(crate) const MAX_ITEMS: usize = 2_000;
+/// The most values of one message, without the items of a list that are left out: `[0,0,0,…]` takes thirty times its own
+/// size in memory.
 const MAX_VALUES: usize = 400_000;
 /// How much is looked at of the ends of a message that cannot be read, to find its id.
 pub(crate) const ENDS: usize = 512;
@@ -104,15 +111,17 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Vec<Incoming>, Noise> {
     if !matches!(bytes.first(), Some(b'{' | b'[')) {
         return Err(Noise::Other);
     }
-    if has_more_values(bytes, MAX_VALUES) {
-        return Err(Noise::TooComplex);
-    }
-    let value = match serde_json::from_slice::<Value>(bytes) {
+    let value = match reader::message(bytes, MAX_VALUES) {
         Ok(value) => value,
+        Err(Refused::TooComplex) => return Err(Noise::TooComplex),
         // Invalid UTF-8 and halves of surrogate pairs cost the character, not the message.
-        Err(_) => {
+        Err(Refused::Invalid) => {
             let mended = mend_surrogates(&String::from_utf8_lossy(bytes));
-            serde_json::from_str(&mended).map_err(|_| unreadable(bytes))?
+            let mended = reader::message(mended.as_bytes(), MAX_VALUES);
+            mended.map_err(|refused| match refused {
+                Refused::TooComplex => Noise::TooComplex,
+                Refused::Invalid => unreadable(bytes),
+            })?
         }
     };
     let messages: Vec<Incoming> = match value {
@@ -225,24 +234,6 @@ pub(crate) fn id_of_too_large(head: &[u8], tail: &[u8]) -> Option<u64> {
         }
         None
     })
-}
-
-/// Whether JSON text has more values than so many, by its commas, colons and openings outside of strings.
-fn has_more_values(bytes: &[u8], most: usize) -> bool {
-    let (mut values, mut in_string, mut escaped) = (0_usize, false, false);
-    for byte in bytes {
-        match (in_string, byte) {
-            (true, _) if escaped => escaped = false,
-            (true, b'\\') => escaped = true,
-            (_, b'"') => in_string = !in_string,
-            (false, b',' | b'[' | b'{') => values += 1,
-            _ => {}
-        }
-        if values > most {
-            return true;
-        }
-    }
-    false
 }
 
 /// JSON text with `\ufffd` for each half of a surrogate pair that has no other half.
@@ -382,6 +373,21 @@ mod tests {
             ",".repeat(MAX_VALUES)
         );
         assert!(parse(commas.as_bytes()).is_ok());
+    }
+
+    /// A list is cut where the host stops to use it, however much it has in all.
+    #[test]
+    fn a_list_of_too_many_tools_is_read_up_to_the_bound() {
+        let tool = r#"{"name":"x","inputSchema":[0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]}"#;
+        let tools = vec![tool; 20_000].join(",");
+        let text = format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"tools":[{tools}]}}}}"#);
+        let Some(Incoming::Response { result, .. }) = one(&text) else {
+            panic!("no answer");
+        };
+        assert_eq!(
+            result.unwrap()["tools"].as_array().unwrap().len(),
+            MAX_ITEMS + 1
+        );
     }
 
     #[test]

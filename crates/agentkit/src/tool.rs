@@ -151,6 +151,14 @@ pub trait Tool: Send + Sync {
         Permission::Allow
     }
 
+    /// A wait before the tool is asked about a call with these arguments, for a tool whose answers come from a party
+    /// that may still be starting. The arguments have passed the schema. The tool bounds the wait; the end of the run's
+    /// time and a cancel end it as well.
+    fn ready<'a>(&'a self, arguments: &'a Value) -> Option<BoxFuture<'a, ()>> {
+        let _ = arguments;
+        None
+    }
+
     /// The call that a call with these arguments passes on, for a tool that calls other tools by their names.
     /// The policy judges both, so that a rule about the other tool binds this way to it too.
     ///
@@ -203,6 +211,10 @@ macro_rules! forward {
 
                 fn permission(&self, arguments: &Value) -> Permission {
                     (**self).permission(arguments)
+                }
+
+                fn ready<'a>(&'a self, arguments: &'a Value) -> Option<BoxFuture<'a, ()>> {
+                    (**self).ready(arguments)
                 }
 
                 fn delegates(&self, arguments: &Value) -> Result<Option<Delegated>, Failure> {

@@ -10,7 +10,7 @@ use std::{
 
 use agentkit::{ToolSpec, policy::PolicyFile};
 use agentkit_mcp::{
-    HostSettings, Reach, Records, names,
+    HostSettings, Questions, Reach, Records, names,
     oauth::{FileTokens, NoBrowser},
 };
 use agentkit_tools::http::Listeners;
@@ -188,6 +188,7 @@ pub(crate) fn settings(config: &Config, own: &Listeners, is_empty: bool) -> Resu
     };
     Ok(HostSettings {
         records,
+        answers: Arc::new(Questions::default()),
         reach: Reach {
             // Checked when the configuration was loaded.
             allow: allow.parse().unwrap_or_default(),

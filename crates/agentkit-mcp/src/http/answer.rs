@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use reqwest::Response;
+use serde_json::Value;
 
 use super::{
     Inner,
@@ -13,7 +14,7 @@ use super::{
 };
 use crate::{
     link::{LinkError, number_of},
-    wire::{self, Incoming, MAX_MESSAGE, Noise},
+    wire::{self, Incoming, MAX_MESSAGE, Noise, RpcError},
 };
 
 /// Before a stream is resumed, where the server does not say how long.
@@ -116,6 +117,11 @@ impl<'a> Body<'a> {
         Ended::Broken("the stream ended".to_owned())
     }
 
+    fn is_answer<T>(&self, id: &Value, result: &Result<T, RpcError>) -> bool {
+        let is_own = number_of(id) == Some(self.id) || id.is_null() && result.is_err();
+        is_own && self.id != 0
+    }
+
     /// Takes messages in, and says whether the answer is among them.
     fn take(&self, data: &[u8]) -> Taken {
         if data.trim_ascii().is_empty() {
@@ -135,11 +141,10 @@ impl<'a> Body<'a> {
         };
         let mut taken = Taken::Other;
         for message in messages {
-            if let Incoming::Response { id, result } = &message {
+            let message = match message {
                 // The stream belongs to one request: an error under no id is about that.
-                let is_answer = number_of(id) == Some(self.id) || id.is_null() && result.is_err();
-                if is_answer && self.id != 0 {
-                    let result = match result.clone() {
+                Incoming::Response { id, result } if self.is_answer(&id, &result) => {
+                    let result = match result {
                         Err(error) if self.inner.is_session_lost(&error) => {
                             Err(LinkError::SessionLost(error.to_string()))
                         }
@@ -149,7 +154,8 @@ impl<'a> Body<'a> {
                     taken = Taken::Answer;
                     continue;
                 }
-            }
+                other => other,
+            };
             if let Some(asked) = self.inner.exchange.take(message) {
                 let inner = Arc::clone(self.inner);
                 tokio::spawn(async move {

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// How long a call waits for a server that is starting, at the most.
-const WAIT_FOR_START: Duration = Duration::from_secs(30);
+pub(super) const WAIT_FOR_START: Duration = Duration::from_secs(30);
 /// Capabilities of this host, in the words of the newer era.
 const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 /// The key of a call, for servers that deduplicate by it.
@@ -68,6 +68,11 @@ impl Server {
         self.is_listed_still(call.definition, total).await?;
         let mut params =
             json!({"name": name, "arguments": call.arguments, "_meta": {KEY: call.key}});
+        if self.makes_tasks(call.definition) {
+            // How long the server keeps the result.
+            let kept = total.saturating_mul(2);
+            params["task"] = json!({"ttl": u64::try_from(kept.as_millis()).unwrap_or(u64::MAX)});
+        }
         if call.has_person {
             params["_meta"][CAPABILITIES] = json!({"elicitation": {"form": {}, "url": {}}});
         }
@@ -95,6 +100,12 @@ impl Server {
                 effect,
             )
             .await;
+        let sent = match sent {
+            Ok(result) if result["task"]["taskId"].is_string() => {
+                self.result_of_task(&result["task"], total, effect).await
+            }
+            sent => sent,
+        };
         let result = sent.and_then(|result| match result["resultType"].as_str() {
             Some("input_required") => Ok(Outcome::InputRequired {
                 requests: result["inputRequests"].clone(),
@@ -102,10 +113,13 @@ impl Server {
             }),
             _ => content::result(&result, Some(call.definition)).map(Outcome::Done),
         });
-        if let Err(failure) = &result {
-            count(&self.counts.errors);
-            if failure.code == OUTCOME_UNKNOWN {
-                count(&self.counts.unknown);
+        match &result {
+            Ok(_) => count(&self.counts.answered),
+            Err(failure) => {
+                count(&self.counts.errors);
+                if failure.code == OUTCOME_UNKNOWN {
+                    count(&self.counts.unknown);
+                }
             }
         }
         result
@@ -181,12 +195,12 @@ impl Server {
         let session = self.session(WAIT_FOR_START).await.map_err(unavailable)?;
         let listing = session.list("resources/list", "resources").await;
         let listing =
-            listing.map_err(|error| self.failure(error, Effect::Pure, "resources/list"))?;
+            listing.map_err(|error| self.failure(error, Effect::Pure, "resources/list", false))?;
         Ok(listing.items)
     }
 
     /// Sends a request, a second time where that changes nothing or only then does something.
-    async fn sent(
+    pub(super) async fn sent(
         &self,
         method: &str,
         params: Value,
@@ -194,13 +208,14 @@ impl Server {
         headers: Vec<(String, String)>,
         effect: Effect,
     ) -> Result<Value, Failure> {
-        let mut tries = 0;
+        let (mut tries, mut is_lost) = (0, false);
         loop {
             tries += 1;
-            let session = self
-                .session(WAIT_FOR_START.min(limits.total))
-                .await
-                .map_err(unavailable)?;
+            let session = self.session(WAIT_FOR_START.min(limits.total)).await;
+            let session = session.map_err(|why| match is_lost && effect.is_write() {
+                true => unknown(&why),
+                false => unavailable(why),
+            })?;
             let mut headers = headers.clone();
             // Those of arguments are of the newer era.
             headers.retain(|(name, _)| session.info.era == Era::Modern || name == TRACEPARENT);
@@ -231,8 +246,10 @@ impl Server {
             if is_broken {
                 self.broken(&session);
             }
+            let was_lost = is_lost;
+            is_lost |= matches!(error, LinkError::Lost(_));
             if !again || tries > 1 {
-                return Err(self.failure(error, effect, method));
+                return Err(self.failure(error, effect, method, was_lost));
             }
             count(&self.counts.again);
         }
@@ -253,13 +270,29 @@ impl Server {
         }
     }
 
-    fn failure(&self, error: LinkError, effect: Effect, method: &str) -> Failure {
+    /// The failure of a request. `was_lost` says that the answer to an earlier sending of the request was lost.
+    ///
+    /// A write or keyed call without an answer is in doubt: the engine makes a keyed call again with its key. If the
+    /// model were told of a failure, it would make a call of its own, with another key.
+    fn failure(&self, error: LinkError, effect: Effect, method: &str, was_lost: bool) -> Failure {
         let text = self.redactor.clean(&error.to_string());
         let name = self.name();
         let with_name = |text: String| match text.contains(name) {
             true => text,
             false => format!("the MCP server `{name}`: {text}"),
         };
+        let is_doubtful = match &error {
+            LinkError::Lost(_) | LinkError::TimedOut(_) | LinkError::Unreadable(_) => true,
+            // Of the second sending this is known, of the first one nothing.
+            LinkError::NotSent(_)
+            | LinkError::SessionLost(_)
+            | LinkError::Refused { .. }
+            | LinkError::Unauthorized(_) => was_lost,
+            LinkError::TooLarge(_) | LinkError::Rpc(_) => false,
+        };
+        if is_doubtful && effect.is_write() {
+            return unknown(&with_name(text));
+        }
         match error {
             LinkError::NotSent(_) => unavailable(with_name(text)),
             LinkError::SessionLost(_) => Failure::passing(
@@ -269,14 +302,6 @@ impl Server {
                     with_name(text)
                 ),
             ),
-            LinkError::Lost(_) | LinkError::TimedOut(_) | LinkError::Unreadable(_)
-                if effect == Effect::Write =>
-            {
-                Failure::last(
-                    OUTCOME_UNKNOWN,
-                    format!("the outcome is unknown: {}", with_name(text)),
-                )
-            }
             LinkError::Lost(_) => Failure::passing("connection_lost", with_name(text)),
             LinkError::TimedOut(_) => Failure::passing("tool_timeout", with_name(text)),
             LinkError::Unreadable(_) => Failure::last("server_error", with_name(text)),
@@ -302,6 +327,10 @@ impl Server {
             LinkError::Unauthorized(_) => Failure::last("unauthorized", with_name(text)),
         }
     }
+}
+
+pub(crate) fn unknown(why: &str) -> Failure {
+    Failure::last(OUTCOME_UNKNOWN, format!("the outcome is unknown: {why}"))
 }
 
 fn unavailable(why: String) -> Failure {

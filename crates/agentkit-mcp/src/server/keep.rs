@@ -1,6 +1,9 @@
 //! Keeps a server connected and its lists fresh.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use super::{Listing, Phase, Server, State};
 use crate::{
@@ -34,6 +37,7 @@ impl Server {
             let (phase, wait) = match connected {
                 Ok(session) => {
                     let begun = tokio::time::Instant::now();
+                    let answered = self.answered();
                     // The end comes first: a connection that breaks because the host ends is no news.
                     let gone = tokio::select! {
                         biased;
@@ -51,7 +55,8 @@ impl Server {
                         reason = gone,
                         "an MCP server is gone; it is connected again"
                     );
-                    if begun.elapsed() >= GOOD {
+                    // A server that answers calls and dies in some is worth having back soon.
+                    if begun.elapsed() >= GOOD || self.answered() > answered {
                         delay = FIRST;
                     }
                     (None, delay)
@@ -81,6 +86,11 @@ impl Server {
             }
             delay = (delay * 2).min(LAST);
         }
+    }
+
+    /// Calls that succeeded since the start.
+    fn answered(&self) -> u64 {
+        self.counts.answered.load(Ordering::Relaxed)
     }
 
     fn enter(&self, phase: Phase) {

@@ -6,7 +6,7 @@ use agentkit::tool::{Effect, OutputPart};
 use agentkit_mcp::{HostSettings, Kind, Listed, Outcome, ToolCall};
 use serde_json::{Value, json};
 
-use crate::world::{Person, World, call, call_with, log, stub, with_effect};
+use crate::world::{Person, World, call, call_with, log, stub, until, with_effect};
 
 #[tokio::test]
 async fn results_of_each_kind_arrive() {
@@ -151,6 +151,46 @@ async fn a_write_is_never_sent_again() {
     let sent = |key: &str| log(&path).iter().filter(|line| line["key"] == key).count();
     assert_eq!((sent("w"), sent("k")), (1, 2));
     assert_eq!((write.counts().again, keyed.counts().again), (0, 1));
+    // The second answer is lost as well: if the model were told of a failure, it would call with another key.
+    let failure = call_with(&keyed, "write_die", json!({}), "d")
+        .await
+        .unwrap_err();
+    assert_eq!(failure.code, "outcome_unknown", "{}", failure.message);
+    assert_eq!(sent("d"), 2);
+    world.host.stop().await;
+}
+
+/// Promise P19: the server is gone for good after the first sending, which may have been done.
+#[tokio::test]
+async fn a_keyed_call_whose_second_sending_finds_nobody_is_in_doubt() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("server");
+    let stub = stub(&json!({"cut": 1, "log": folder.path().join("log")}));
+    std::os::unix::fs::symlink(stub["command"].as_str().unwrap(), &program).unwrap();
+    let mut entry = with_effect(stub, Effect::Keyed);
+    entry["command"] = json!(program);
+    let world = World::new(&json!({"s": entry}));
+    let server = world.ready("s").await;
+    std::fs::remove_file(&program).unwrap();
+    let failure = call_with(&server, "write", json!({}), "k")
+        .await
+        .unwrap_err();
+    assert_eq!(failure.code, "outcome_unknown", "{}", failure.message);
+    assert_eq!(log(&folder.path().join("log")).len(), 1);
+    world.host.stop().await;
+}
+
+/// A server that dies in some of its calls is not away for longer after each death.
+#[tokio::test]
+async fn a_server_that_answers_between_its_deaths_is_soon_back() {
+    let world = World::new(&json!({"s": with_effect(stub(&json!({})), Effect::Pure)}));
+    let server = world.ready("s").await;
+    for death in 0..7 {
+        let echo = call(&server, "echo", json!({})).await;
+        assert_eq!(echo.unwrap().content, "{}", "after {death} deaths");
+        // Two of them: a call of this class is sent once more.
+        assert!(call(&server, "die", json!({})).await.is_err());
+    }
     world.host.stop().await;
 }
 
@@ -160,7 +200,8 @@ async fn a_call_without_an_answer_ends() {
     let mut server = stub(&json!({}));
     server["timeout"] = json!("400ms");
     let reading = with_effect(server.clone(), Effect::Pure);
-    let world = World::new(&json!({"write": server, "read": reading}));
+    let keyed = with_effect(server.clone(), Effect::Keyed);
+    let world = World::new(&json!({"write": server, "read": reading, "keyed": keyed}));
     let (write, read) = (world.ready("write").await, world.ready("read").await);
     let failure = call(&write, "write_lose", json!({})).await.unwrap_err();
     assert_eq!(failure.code, "outcome_unknown");
@@ -169,6 +210,9 @@ async fn a_call_without_an_answer_ends() {
         "{}",
         failure.message
     );
+    let keyed = world.ready("keyed").await;
+    let failure = call(&keyed, "write_lose", json!({})).await.unwrap_err();
+    assert_eq!(failure.code, "outcome_unknown", "{}", failure.message);
     let failure = call(&read, "write_lose", json!({})).await.unwrap_err();
     assert_eq!(
         (failure.code.as_str(), failure.retryable),
@@ -395,5 +439,51 @@ async fn a_call_waits_for_a_server_that_starts() {
     let held = call(&changed, "echo", json!({})).await.unwrap_err();
     assert_eq!(held.code, "tool_held");
     assert!(held.message.contains("is held"), "{held:?}");
+    world.host.stop().await;
+}
+
+/// ahead-tools/34: a tool of 2025-11-25 that is called as a task and in no other way.
+#[tokio::test]
+async fn a_call_that_is_a_task_ends_with_the_task() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    let capabilities =
+        json!({"tools": {}, "tasks": {"cancel": {}, "requests": {"tools": {"call": {}}}}});
+    let plan = json!({"era": "legacy", "capabilities": capabilities, "log": path});
+    let mut hasty = stub(&plan);
+    hasty["max_timeout"] = "2s".into();
+    let world = World::new(&json!({
+        "s": stub(&plan), "keyed": with_effect(stub(&plan), Effect::Keyed), "hasty": hasty,
+    }));
+    let server = world.ready("s").await;
+    let done = call(&server, "write_task", json!({"polls": 3})).await;
+    assert_eq!(done.unwrap().content, "done after 3 looks");
+    // The task is gone with its server. Whether it was done is not known.
+    let lost = call_with(
+        &server,
+        "write_task",
+        json!({"polls": 9, "die_at": 2}),
+        "lost",
+    )
+    .await;
+    let lost = lost.unwrap_err();
+    assert_eq!(lost.code, "outcome_unknown", "{}", lost.message);
+    // The task of the keyed call is gone as well, and who has the key is asked again by the engine.
+    let keyed = world.ready("keyed").await;
+    let lost = call_with(
+        &keyed,
+        "write_task",
+        json!({"polls": 9, "die_at": 2}),
+        "lost",
+    )
+    .await;
+    assert_eq!(lost.unwrap_err().code, "outcome_unknown");
+    // One that takes too long is cancelled.
+    let hasty = world.ready("hasty").await;
+    let late = call_with(&hasty, "write_task", json!({"polls": 1_000_000}), "late").await;
+    let late = late.unwrap_err();
+    assert_eq!(late.code, "outcome_unknown", "{}", late.message);
+    let is_told = || log(&path).iter().any(|line| line["cancelled"] == "task-1");
+    until(is_told, "the server is told").await;
     world.host.stop().await;
 }

@@ -17,6 +17,30 @@ async fn all_pages_are_followed() {
     world.host.stop().await;
 }
 
+/// Promise P10: a list that is too long is used up to the bound, and the server says that it is.
+#[tokio::test]
+async fn twenty_thousand_tools_are_cut() {
+    let world = World::new(&json!({"s": stub(&json!({"many": 20_000}))}));
+    let server = world.server("s");
+    let listing = listed(&server).await;
+    let tools = listing
+        .listed
+        .iter()
+        .filter(|one| one.kind == agentkit_mcp::Kind::Tool);
+    assert_eq!(tools.count(), 2_000);
+    assert!(
+        listing.notes[0].contains("more than 2000 items"),
+        "{:?}",
+        listing.notes
+    );
+    server.approve(&listing.listed);
+    assert_eq!(
+        call(&server, "tool_7", json!({})).await.unwrap().content,
+        "{}"
+    );
+    world.host.stop().await;
+}
+
 /// ahead-tools/26: tools are always asked for, and prompts cost no tools.
 #[tokio::test]
 async fn capabilities_that_lie_cost_nothing() {

@@ -162,6 +162,9 @@ impl Gate {
             Ok(input) => match self.registry.entry(name) {
                 Ok(entry) => {
                     let (input, checked) = entry.input.accept(input).await;
+                    if checked.is_ok() {
+                        ready(entry, &input).await;
+                    }
                     self.checked_admission(entry, input, checked, context)
                 }
                 Err(error) => unknown(&error, input),
@@ -196,6 +199,9 @@ impl Gate {
         match self.registry.entry(name) {
             Ok(entry) => {
                 let checked = entry.input.check(&input).await;
+                if checked.is_ok() {
+                    ready(entry, &input).await;
+                }
                 self.checked_admission(entry, input, checked, context)
             }
             Err(error) => unknown(&error, input),
@@ -350,6 +356,16 @@ struct Admitted {
     effect: Effect,
     resources: Resources,
     approval: Option<ApprovalRequest>,
+}
+
+/// Waits until the tool can be asked about the call. A tool that panics is asked at once.
+async fn ready(entry: &Entry, arguments: &Value) {
+    let wait = AssertUnwindSafe(async {
+        if let Some(ready) = entry.tool.ready(arguments) {
+            ready.await;
+        }
+    });
+    let _ = wait.catch_unwind().await;
 }
 
 /// The effect of a repetition by the tool's word, and the call's resources. A tool that panics gives

@@ -2,11 +2,15 @@
 
 mod login;
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use agentkit::tool::OutputPart;
 use agentkit_mcp::{
-    Config as Servers, Host, HostSettings, Outcome, Records, Server, ToolCall, config::Transport,
+    Config as Servers, Host, HostSettings, Nobody, Outcome, Records, Server, ToolCall,
+    config::Transport,
 };
 use agentkit_tools::http::Listeners;
 use anyhow::{Context as _, Result};
@@ -272,6 +276,7 @@ async fn test(
     let settings = HostSettings {
         // What a server of the folder has recorded is not this process's to end.
         records: Records::default(),
+        answers: Arc::new(Nobody),
         ..crate::mcp::settings(config, &Listeners::default(), true)?
     };
     let program = match &server.transport {

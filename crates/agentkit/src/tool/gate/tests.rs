@@ -594,3 +594,67 @@ async fn a_call_that_is_passed_on_is_judged_as_both() {
         "invalid_arguments"
     );
 }
+
+/// Says yes once it is ready.
+struct Starting {
+    spec: ToolSpec,
+    is_ready: AtomicBool,
+}
+
+impl Tool for Starting {
+    fn spec(&self) -> &ToolSpec {
+        &self.spec
+    }
+
+    fn ready<'a>(&'a self, arguments: &'a Value) -> Option<BoxFuture<'a, ()>> {
+        assert_ne!(
+            arguments["panics"], true,
+            "a tool that panics is asked at once"
+        );
+        Some(Box::pin(async {
+            tokio::task::yield_now().await;
+            self.is_ready.store(true, Ordering::SeqCst);
+        }))
+    }
+
+    fn permission(&self, _: &Value) -> Permission {
+        match self.is_ready.load(Ordering::SeqCst) {
+            true => Permission::Allow,
+            false => Permission::Deny {
+                reason: "it is not ready".to_owned(),
+            },
+        }
+    }
+
+    fn call<'a>(
+        &'a self,
+        _: &'a ToolContext,
+        _: Value,
+    ) -> BoxFuture<'a, Result<ToolOutput, Failure>> {
+        Box::pin(std::future::ready(Ok(json!(null).into())))
+    }
+}
+
+#[tokio::test]
+async fn a_tool_is_asked_about_a_call_once_it_is_ready() {
+    let gate = || {
+        let tool = Starting {
+            spec: ToolSpec::new("starting", "", json!({"type": "object"})),
+            is_ready: false.into(),
+        };
+        Gate::new(
+            Registry::new([Arc::new(tool) as Arc<dyn Tool>]).unwrap(),
+            Arc::new(ConfiguredPolicy::new(["starting"])),
+        )
+    };
+    let context = PolicyContext::default();
+    assert_eq!(gate().admit("starting", "{}", &context).await.error, None);
+    assert_eq!(
+        gate().recheck("starting", json!({}), &context).await.error,
+        None
+    );
+    let panicked = gate()
+        .admit("starting", r#"{"panics": true}"#, &context)
+        .await;
+    assert_eq!(panicked.error.unwrap().message, "it is not ready");
+}

@@ -3,7 +3,7 @@
 //! | tool | does |
 //! | --- | --- |
 //! | `echo` | gives its arguments back |
-//! | `write` | is logged, and answers how often its key was |
+//! | `write` | is logged, and answers how often its key was; the plan may `cut` answers |
 //! | `write_die`, `write_lose` | is logged, then dies, or does not answer |
 //! | `seen` | says how often a key was logged |
 //! | `key` | gives the call's key |
@@ -11,10 +11,11 @@
 //! | `slow`, `progress` | answers after `ms`, the latter with notifications every `every_ms` |
 //! | `large`, `endless`, `values`, `close`, `wrong` | `bytes` of answer; a line without an end; many values; closes stdout; no JSON |
 //! | `no_result`, `text_id` | an answer without a result; one whose id became a text |
-//! | `leak` | gives away the variable `STUB_TOKEN`, as `how` says |
+//! | `leak` | gives away the header `X-Api-Key`, else the variable `STUB_TOKEN`, as `how` says |
 //! | `ask`, `ask_twice` | wants to be told a name first, once or twice |
 //! | `change` | changes the list of tools: `add`, `rename`, `describe` |
 //! | `flood` | `count` notifications, then an answer |
+//! | `write_task` | is logged, and is a task (2025-11-25) that is done after `polls` looks; `die_at` is the look at which it dies |
 
 use std::{
     collections::HashMap,
@@ -42,6 +43,8 @@ pub(crate) enum Answer {
     /// These bytes, `$ID` for the request's id.
     Raw(Vec<u8>),
     Large(usize),
+    /// The beginning of an answer with this result, up to a byte that this number chooses.
+    Cut(Value, u64),
     Endless,
     Nothing,
     Die,
@@ -57,6 +60,8 @@ pub(crate) struct Server {
     next: AtomicU64,
     subscription: Mutex<Option<Value>>,
     cancelled: AtomicBool,
+    /// Tasks, each with its arguments and how often it was looked at.
+    tasks: Mutex<Vec<(Value, u64)>>,
 }
 
 impl Server {
@@ -72,6 +77,7 @@ impl Server {
             next: AtomicU64::new(1),
             subscription: Mutex::default(),
             cancelled: AtomicBool::new(false),
+            tasks: Mutex::default(),
         }
     }
 
@@ -187,6 +193,7 @@ impl Server {
                 Answer::Nothing
             }
             "tools/call" => self.call(request, say),
+            "tasks/get" | "tasks/result" | "tasks/cancel" => self.task(request),
             other => return Answer::Error(-32601, format!("no method `{other}`")),
         };
         if let Answer::Result(result) = &mut answer
@@ -217,6 +224,44 @@ impl Server {
         Answer::Result(result)
     }
 
+    /// Makes a task of a call that asks for one.
+    fn new_task(&self, params: &Value) -> Answer {
+        if params["task"]["ttl"].as_u64().is_none() {
+            return Answer::Error(-32601, "the tool has to be called as a task".to_owned());
+        }
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.push((params["arguments"].clone(), 0));
+        let id = format!("task-{}", tasks.len());
+        Answer::Result(json!({"task": {"taskId": id, "status": "working", "pollInterval": 0}}))
+    }
+
+    fn task(&self, request: &Value) -> Answer {
+        let id = request["params"]["taskId"].as_str().unwrap_or_default();
+        let at = id
+            .strip_prefix("task-")
+            .and_then(|at| at.parse::<usize>().ok());
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((arguments, looks)) = at.and_then(|at| tasks.get_mut(at - 1)) else {
+            return Answer::Error(-32602, format!("no task `{id}`"));
+        };
+        *looks += 1;
+        if arguments["die_at"] == *looks {
+            return Answer::Die;
+        }
+        match request["method"].as_str().unwrap_or_default() {
+            "tasks/cancel" => {
+                self.log(&json!({"cancelled": id}));
+                Answer::Result(json!({"taskId": id, "status": "cancelled"}))
+            }
+            "tasks/result" => text(&format!("done after {} looks", *looks - 1)),
+            _ => {
+                let is_early = *looks < arguments["polls"].as_u64().unwrap_or(1);
+                let status = ["completed", "working"][usize::from(is_early)];
+                Answer::Result(json!({"taskId": id, "status": status, "pollInterval": 0}))
+            }
+        }
+    }
+
     fn call(&self, request: &Value, say: &dyn Fn(&Value)) -> Answer {
         let params = &request["params"];
         let (name, arguments) = (
@@ -232,12 +277,16 @@ impl Server {
             "traceparent_header": params["_meta"]["stub/traceparent-header"],
         }));
         match name {
-            "write" => text(&format!("written {}", self.logged(key))),
+            "write" => match (text(&format!("written {}", self.logged(key))), self.luck(key)) {
+                (Answer::Result(result), Some(luck)) => Answer::Cut(result, luck),
+                (whole, _) => whole,
+            },
             "write_die" | "die" => Answer::Die,
             // The answer to the first of a key is lost, and so is the server.
             "write_once" if self.logged(key) == 1 => Answer::Die,
             "write_once" => text(&format!("written {}", self.logged(key))),
             "write_lose" => Answer::Nothing,
+            "write_task" => self.new_task(params),
             "seen" => text(
                 &self
                     .logged(arguments["key"].as_str().unwrap_or_default())
@@ -290,7 +339,8 @@ impl Server {
                 .to_vec(),
             ),
             "leak" => {
-                let token = std::env::var("STUB_TOKEN").unwrap_or_default();
+                let sent = params["_meta"]["stub/api-key"].as_str().map(str::to_owned);
+                let token = sent.unwrap_or_else(|| std::env::var("STUB_TOKEN").unwrap_or_default());
                 match arguments["how"].as_str() {
                     Some("error") => Answer::Error(-32000, format!("refused: {token}")),
                     Some("tool_error") => Answer::Result(json!({
@@ -331,6 +381,19 @@ impl Server {
         }
     }
 
+    /// A number that chooses where the answer to a call with this key is cut, if the answer is.
+    fn luck(&self, key: &str) -> Option<u64> {
+        use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+        if self.plan.cut == 0 || self.logged(key) != 1 {
+            return None;
+        }
+        let mut hasher = DefaultHasher::new();
+        key.hash(&mut hasher);
+        let luck = hasher.finish();
+        luck.is_multiple_of(self.plan.cut)
+            .then_some(luck / self.plan.cut)
+    }
+
     /// Wants to be told a name: by a result of its own in the newer era, by a request in the older one.
     fn ask(&self, name: &str, request: &Value, say: &dyn Fn(&Value)) -> Answer {
         let params = &request["params"];
@@ -366,7 +429,7 @@ impl Server {
         asked["jsonrpc"] = "2.0".into();
         asked["id"] = id.into();
         say(&asked);
-        match receiver.recv_timeout(Duration::from_secs(60)) {
+        match receiver.recv_timeout(Duration::from_secs(600)) {
             Ok(answer) => text(&format!("heard {}", answer["result"])),
             Err(_) => text("heard nothing"),
         }
@@ -429,5 +492,7 @@ fn standard() -> Vec<Value> {
         "change",
         "cancelled",
     ];
-    names.into_iter().map(tool).collect()
+    let mut task = tool("write_task");
+    task["execution"] = json!({"taskSupport": "required"});
+    names.into_iter().map(tool).chain([task]).collect()
 }

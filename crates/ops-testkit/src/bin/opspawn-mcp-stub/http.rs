@@ -97,6 +97,12 @@ async fn handle(
     if let (Some(parent), Some(meta)) = (parent, message.pointer_mut("/params/_meta")) {
         meta["stub/traceparent-header"] = parent.into();
     }
+    let key = headers
+        .get("x-api-key")
+        .and_then(|value| value.to_str().ok());
+    if let (Some(key), Some(meta)) = (key, message.pointer_mut("/params/_meta")) {
+        meta["stub/api-key"] = key.into();
+    }
     let is_modern = headers
         .get("mcp-protocol-version")
         .is_some_and(|version| version == "2026-07-28");
@@ -168,7 +174,13 @@ async fn answer(shared: &Arc<Shared>, message: Value) -> Response {
         let answer = shared.server.answer(&message, &|message| {
             let _ = say.send(Some(message.clone()));
         });
+        let mut beginning = "{\"jsonrpc\":".to_owned();
         let answer = match answer {
+            Answer::Cut(result, luck) => {
+                let bytes = super::beginning(&id, &result, luck);
+                beginning = String::from_utf8_lossy(&bytes).into_owned();
+                None
+            }
             Answer::Result(result) => Some(json!({"jsonrpc": "2.0", "id": id, "result": result})),
             Answer::Error(code, text) => {
                 Some(json!({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": text}}))
@@ -181,7 +193,7 @@ async fn answer(shared: &Arc<Shared>, message: Value) -> Response {
         };
         // None breaks the answer off.
         let _ = say.send(answer.clone());
-        answer
+        answer.ok_or(beginning)
     });
     if stream {
         let said = tokio_stream(said);
@@ -195,15 +207,15 @@ async fn answer(shared: &Arc<Shared>, message: Value) -> Response {
         )
             .into_response();
     }
-    match work.await.ok().flatten() {
-        Some(answer) => (
+    match work.await.unwrap_or_else(|_| Err(String::new())) {
+        Ok(answer) => (
             [(header::CONTENT_TYPE, "application/json")],
             answer.to_string(),
         )
             .into_response(),
-        None => {
+        Err(beginning) => {
             let broken = futures_util::stream::iter([
-                Ok("{\"jsonrpc\":".to_owned()),
+                Ok(beginning),
                 Err(std::io::Error::other("broken off")),
             ]);
             (

@@ -158,12 +158,23 @@ fn stdio(plan: Plan) {
     }
 }
 
+/// The beginning of an answer, without its last byte at the least.
+fn beginning(id: &Value, result: &Value, luck: u64) -> Vec<u8> {
+    let text = json!({"jsonrpc": "2.0", "id": id, "result": result}).to_string();
+    let at = usize::try_from(luck % text.len() as u64).unwrap_or_default();
+    text.as_bytes()[..at].to_vec()
+}
+
 fn deliver(out: &Out, id: &Value, answer: Answer) {
     match answer {
         Answer::Result(result) => {
             let mut message = json!({"jsonrpc": "2.0", "id": id});
             message["result"] = result;
             out.message(&message);
+        }
+        Answer::Cut(result, luck) => {
+            out.raw(&beginning(id, &result, luck));
+            deliver(out, id, Answer::Die);
         }
         Answer::Error(code, text) => {
             out.message(

@@ -41,6 +41,9 @@ pub(crate) struct Plan {
     pub(crate) instructions: Option<String>,
     /// A file that gets a line for each call, before its answer.
     pub(crate) log: Option<String>,
+    /// Cuts the first answer to one in so many keys of `write`, at a byte that follows from the key; 0 cuts none. Over
+    /// stdio the stub dies with it.
+    pub(crate) cut: u64,
     /// Answers `prompts/list` with an error.
     pub(crate) broken_prompts: bool,
     /// Over HTTP: answers as a stream of events.
@@ -95,6 +98,7 @@ impl Default for Plan {
             capabilities: serde_json::json!({"tools": {"listChanged": true}, "prompts": {}, "resources": {}}),
             instructions: None,
             log: None,
+            cut: 0,
             broken_prompts: false,
             stream: false,
             get: 405,

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use agentkit::BoxFuture;
 use agentkit_mcp::{
-    Config as Servers, Host, HostSettings, Records, Server, Status, config::Transport,
+    Config as Servers, Host, HostSettings, Nobody, Records, Server, Status, config::Transport,
     oauth::Browser,
 };
 use agentkit_tools::http::Listeners;
@@ -60,6 +60,7 @@ pub(super) async fn login(config: &Config, name: &str, json: bool) -> Result<Exi
     servers.servers.insert(name.to_owned(), server);
     let settings = HostSettings {
         records: Records::default(),
+        answers: Arc::new(Nobody),
         browser: Arc::new(person),
         ..crate::mcp::settings(config, &Listeners::default(), true)?
     };

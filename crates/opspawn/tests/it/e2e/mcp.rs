@@ -16,7 +16,7 @@ use super::{
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Writes the file of servers.
-fn servers(place: &TestDir, servers: &Value) {
+pub(super) fn servers(place: &TestDir, servers: &Value) {
     std::fs::create_dir_all(place.data()).unwrap();
     let file = json!({"mcpServers": servers});
     std::fs::write(place.data().join("mcp_servers.json"), file.to_string()).unwrap();
@@ -27,7 +27,7 @@ fn stub(plan: &Value) -> Value {
 }
 
 /// A scripted run of these calls, whose answer is what came last.
-fn calls(calls: &[(&str, Value)]) -> Value {
+pub(super) fn calls(calls: &[(&str, Value)]) -> Value {
     let mut script = String::new();
     for (tool, arguments) in calls {
         let arguments = toml::Value::try_from(arguments).unwrap();
@@ -41,7 +41,7 @@ fn calls(calls: &[(&str, Value)]) -> Value {
     }})
 }
 
-fn through_the_proxy(server: &str, tool: &str, arguments: &Value) -> Value {
+pub(super) fn through_the_proxy(server: &str, tool: &str, arguments: &Value) -> Value {
     json!({"server_name": server, "tool_name": tool, "arguments": arguments})
 }
 
@@ -54,7 +54,7 @@ pub(super) async fn server(http: &Http, name: &str) -> Value {
     reply.ok().unwrap().json().unwrap()
 }
 
-async fn listed(http: &Http, name: &str) -> Value {
+pub(super) async fn listed(http: &Http, name: &str) -> Value {
     let ask = || async {
         let server = server(http, name).await;
         (!server["approved"].is_null()).then_some(server)
@@ -378,6 +378,49 @@ async fn what_a_server_wants_to_know_waits_for_a_person() {
             .ends(0);
     }
     assert_eq!(tasks::answer(dev.http(), &id).await, "hello Ada");
+}
+
+/// A server of the older era asks in the middle of a call, which is open at the server while a person is asked.
+#[tokio::test]
+async fn what_an_older_server_asks_in_a_call_waits_for_a_person() {
+    let place = TestDir::new();
+    servers(&place, &json!({"stub": stub(&json!({"era": "legacy"}))}));
+    let mut dev = place.server().await;
+    listed(dev.http(), "stub").await;
+    let ask = calls(&[(
+        "mcp_proxy_tool",
+        through_the_proxy("stub", "ask", &json!({})),
+    )]);
+    let id = tasks::submit(dev.http(), &ask).await;
+    let task = tasks::in_state(dev.http(), &id, &["waiting"]).await;
+    assert_eq!(
+        task["state_detail"]["signals"],
+        json!(["human.call_2"]),
+        "{task:#}"
+    );
+    let signal = async |id: &str| {
+        let signal = place.cli(&["task", "signal", id, "Ada"]);
+        signal.run().await.ends(0);
+    };
+    signal(&id).await;
+    assert_eq!(
+        tasks::answer(dev.http(), &id).await,
+        r#"heard {"action":"accept","content":{"name":"Ada"}}"#
+    );
+    // The open call ends with the process. Nothing tells whether the server did anything before it asked.
+    let id = tasks::submit(dev.http(), &ask).await;
+    tasks::in_state(dev.http(), &id, &["waiting"]).await;
+    dev.sigkill().unwrap();
+    let dev = place.server().await;
+    listed(dev.http(), "stub").await;
+    signal(&id).await;
+    let in_doubt = || async {
+        let task = tasks::get(dev.http(), &id).await;
+        (task["state_detail"]["on"] == "in_doubt").then_some(())
+    };
+    wait_until("the call is in doubt", TIMEOUT, in_doubt)
+        .await
+        .unwrap();
 }
 
 /// ahead-tools/2: what a killed process leaves is ended at the next start.
@@ -716,5 +759,39 @@ mod postgres_15 {
             let ask = || async { has(http).await.then_some(()) };
             wait_until("its tool is there", TIMEOUT, ask).await.unwrap();
         }
+    }
+}
+
+/// The first run of all: when the model asks for a tool of a server, the server has listed nothing yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_call_ever_waits_for_the_server() {
+    let ways = [
+        (
+            "mcp_proxy_tool",
+            through_the_proxy("s", "echo", &json!({"text": "it answers"})),
+        ),
+        ("mcp_list", json!({"server_name": "s", "search": "echo"})),
+        (
+            "mcp_get_prompt",
+            json!({"server_name": "s", "prompt_name": "greet"}),
+        ),
+    ];
+    for ((tool, arguments), told) in ways
+        .into_iter()
+        .zip(["it answers", "echo", "Greet somebody."])
+    {
+        let place = TestDir::new();
+        servers(&place, &json!({"s": stub(&json!({"start_ms": 1_000}))}));
+        let script = calls(&[(tool, arguments)]);
+        let script = script["input_data"]["agent_config"]["script"]
+            .as_str()
+            .unwrap();
+        let file = place.join("script.toml");
+        std::fs::write(&file, script).unwrap();
+        let run = place
+            .cli(&["run", "go"])
+            .env("OPSPAWN_PROVIDER", "scripted");
+        let ran = run.env("OPSPAWN_SCRIPT", file).run().await.ends(0);
+        assert!(ran.stdout.contains(told), "{tool}: {ran:#?}");
     }
 }
