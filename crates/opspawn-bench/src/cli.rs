@@ -28,14 +28,29 @@ pub(crate) enum Bench {
     Sse(Sse),
     /// Start on an existing database, and idle
     Start,
-    /// Run `true` in the sandbox, beside bubblewrap
+    /// Run `true` and a module of WebAssembly in the sandbox, beside bubblewrap
     Sandbox(Calls),
+    /// Start with many MCP servers, and call a tool over stdio beside the same messages by hand
+    Mcp(Servers),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Calls {
     /// Calls of each, in turns of one hundred
     #[arg(long, default_value_t = 1_000)]
+    pub(crate) calls: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Servers {
+    /// Servers, each a process of its own
+    #[arg(long, default_value_t = 50)]
+    pub(crate) servers: usize,
+    /// Tools of each
+    #[arg(long, default_value_t = 20)]
+    pub(crate) tools: usize,
+    /// Calls on each side, in turns of one hundred
+    #[arg(long, default_value_t = 2_000)]
     pub(crate) calls: usize,
 }
 

@@ -12,6 +12,7 @@ mod cli;
 mod figures;
 mod http;
 mod long;
+mod mcp;
 mod process;
 mod sandbox;
 mod server;
@@ -50,6 +51,7 @@ async fn run(binary: &Binary, bench: Bench) -> Result<()> {
         Bench::Sse(load) => sse::sse(binary, &load).await,
         Bench::Start => start::start(binary).await,
         Bench::Sandbox(load) => sandbox::sandbox(binary, &load).await,
+        Bench::Mcp(load) => mcp::mcp(binary, &load).await,
     }
 }
 

@@ -104,3 +104,26 @@ fn a_server_that_ends_at_once_is_an_error_that_shows_its_output() {
     let errors = String::from_utf8_lossy(&missing.stderr);
     assert!(errors.contains("--binary FILE"), "{errors}");
 }
+
+#[test]
+fn servers_of_mcp_are_started_and_called() {
+    let folder = DataDir::new().unwrap();
+    let args = ["mcp", "--servers", "3", "--tools", "4", "--calls", "10"];
+    let output = bench(&folder, &product(), &args);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let [first, second, call] = &lines[..] else {
+        panic!("{lines:?}");
+    };
+    assert_eq!(
+        (&first["tools"], &second["tools"]),
+        (&12.into(), &12.into())
+    );
+    assert!(second["listed_ms"].as_f64() >= second["ready_ms"].as_f64());
+    assert!(call["call_ms"]["p50"].as_f64().unwrap() > 0.0, "{call}");
+}
