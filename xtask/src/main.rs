@@ -21,6 +21,7 @@ mod pypi;
 mod servers;
 mod test;
 mod tidy;
+mod wasi;
 
 use std::process::ExitCode;
 

@@ -12,6 +12,7 @@ use crate::{
     cmd::{self, Workspace},
     npm, pypi,
     servers::{Missing, Servers},
+    wasi,
 };
 
 /// What every build of the tests has.
@@ -71,6 +72,7 @@ pub(crate) fn tests(
 ) -> anyhow::Result<()> {
     let aimock = npm::aimock(workspace, missing)?;
     pypi::packages(workspace, missing)?;
+    wasi::target(workspace, missing);
     cmd::run(
         workspace
             .cargo(&["build", "--bins", "--tests", "--examples"])

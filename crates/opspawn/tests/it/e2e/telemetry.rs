@@ -28,13 +28,13 @@ answer = "the secret answer"
 "#;
 
 /// A collector that takes every span.
-struct Collector {
-    url: String,
+pub(super) struct Collector {
+    pub(super) url: String,
     taken: Arc<Mutex<(Vec<Span>, Vec<u8>)>>,
 }
 
 impl Collector {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let taken = Arc::<Mutex<(Vec<Span>, Vec<u8>)>>::default();
@@ -79,13 +79,13 @@ impl Collector {
     }
 
     /// The spans so far, by their begin, and whether a text is in what was sent.
-    fn spans(&self) -> Vec<Span> {
+    pub(super) fn spans(&self) -> Vec<Span> {
         let mut spans = self.taken.lock().unwrap().0.clone();
         spans.sort_by_key(|span| span.start_time_unix_nano);
         spans
     }
 
-    fn has(&self, text: &str) -> bool {
+    pub(super) fn has(&self, text: &str) -> bool {
         let taken = self.taken.lock().unwrap();
         let text = text.as_bytes();
         taken.1.windows(text.len()).any(|part| part == text)

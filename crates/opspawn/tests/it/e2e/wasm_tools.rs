@@ -345,3 +345,44 @@ async fn arguments_come_on_standard_input() {
     let (code, output, error) = call(&dir, copies.as_bytes(), "").await;
     assert_eq!((code, &output), (0, &json!({})), "{error}");
 }
+
+/// The Rust beginning of a module, built and called by the commands that `tool new` prints.
+#[tokio::test]
+#[ignore = "needs the target wasm32-wasip1, which `cargo xtask test --install` adds"]
+async fn a_new_module_in_rust_works_as_printed() {
+    let printed = std::process::Command::new("rustc")
+        .args(["--print", "target-libdir", "--target", "wasm32-wasip1"])
+        .output();
+    let libraries = printed.map(|printed| String::from_utf8_lossy(&printed.stdout).into_owned());
+    if !libraries.is_ok_and(|path| Path::new(path.trim()).is_dir()) {
+        ops_testkit::skip("rustc has no target wasm32-wasip1 (rustup target add wasm32-wasip1)");
+        return;
+    }
+    let dir = TestDir::new();
+    let new = [
+        "tool",
+        "new",
+        "echo",
+        "--kind",
+        "wasm",
+        "--language",
+        "rust",
+    ];
+    let made = dir.bare_cli(&new).run().await.ends(0).stdout;
+    let (_, commands) = made.split_once("Go on with:").expect("commands");
+    let opspawn = super::test_dir::binary();
+    let script = format!(
+        "set -e\nopspawn() {{ '{}' \"$@\"; }}\n{commands}",
+        opspawn.display()
+    );
+    let ran = std::process::Command::new("sh")
+        .args(["-c", &script])
+        .current_dir(dir.join("."))
+        .output()
+        .unwrap();
+    let output = String::from_utf8_lossy(&ran.stdout);
+    assert!(
+        ran.status.success() && output.contains("hello"),
+        "{script}: {ran:?}"
+    );
+}
