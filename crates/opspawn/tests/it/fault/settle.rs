@@ -1,6 +1,7 @@
 //! P19 in all ways in which a call leaves the process: a tool of the program, MCP over stdio and over HTTP,
-//! `http_request` and a command tool. The process is killed while answers are held back, and answers are cut at any
-//! byte while it lives.
+//! `http_request` and a command tool. The process is killed over and over right after a write took effect, and while
+//! answers are held back; answers are cut at any byte while it lives: those of the place, the first one to each write
+//! over HTTP, and some over stdio, where the server dies with it.
 //!
 //! Each far side writes down what it did. A key makes the calls of one write one effect where the far side knows it;
 //! a place and a program that know no keys have a probe.
@@ -122,7 +123,7 @@ impl FarSides {
             }
         });
         let ledger = Ledger::start(data.join("ledger.log"), &["--latency-ms", "30"]);
-        let plan = json!({"log": data.join("remote.log")});
+        let plan = json!({"log": data.join("remote.log"), "cut": 1});
         let remote = McpStub::start(&plan);
         let places = Self {
             shop,
@@ -178,7 +179,7 @@ impl FarSides {
         );
         fs::write(folder.join("opspawn.toml"), config).unwrap();
         let keyed = json!({"write": {"effect": "keyed"}});
-        let plan = json!({"log": self.data.join("local.log")});
+        let plan = json!({"log": self.data.join("local.log"), "cut": 6});
         let servers = json!({"mcpServers": {
             "near": {"command": mcp_stub().unwrap(), "args": [plan.to_string()], "tools": keyed},
             "far": {"url": remote, "tools": keyed},
@@ -222,6 +223,35 @@ impl FarSides {
         }})
     }
 
+    /// The calls that a server of MCP wrote down: id and key.
+    fn logged(&self, name: &str) -> Vec<(String, String)> {
+        let text = fs::read_to_string(self.data.join(name)).unwrap_or_default();
+        // The last line may be on its way.
+        let lines = text
+            .split_inclusive('\n')
+            .filter(|line| line.ends_with('\n'));
+        let lines = lines.map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let lines = lines.filter(|line| line["tool"] == "write");
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        lines
+            .map(|line| (text(&line["arguments"]["id"]), text(&line["key"])))
+            .collect()
+    }
+
+    /// How often a write was asked for so far, in all ways.
+    fn requests(&self) -> usize {
+        let programs = fs::read_dir(self.data.join("programs")).unwrap();
+        let programs = programs.map(|entry| {
+            let text = fs::read_to_string(entry.unwrap().path()).unwrap_or_default();
+            text.lines().count()
+        });
+        self.ledger.effects().unwrap().len()
+            + self.logged("local.log").len()
+            + self.logged("remote.log").len()
+            + self.shop.orders.lock().unwrap().len()
+            + programs.sum::<usize>()
+    }
+
     /// How often each way did each write.
     fn effects(&self) -> [BTreeMap<String, usize>; WAYS] {
         // Far sides that know keys do a write once for each.
@@ -233,21 +263,6 @@ impl FarSides {
             keys.into_iter()
                 .map(|(id, keys)| (id, keys.len()))
                 .collect::<BTreeMap<_, _>>()
-        };
-        let logged = |name: &str| {
-            let text = fs::read_to_string(self.data.join(name)).unwrap_or_default();
-            let lines = text
-                .lines()
-                .map(|line| serde_json::from_str::<Value>(line).unwrap());
-            let lines = lines.filter(|line| line["tool"] == "write");
-            by_key(
-                lines
-                    .map(|line| {
-                        let text = |value: &Value| value.as_str().unwrap().to_owned();
-                        (text(&line["arguments"]["id"]), text(&line["key"]))
-                    })
-                    .collect(),
-            )
         };
         let local = self.ledger.effects().unwrap().into_iter();
         let local = local.map(|effect| (effect.key, effect.call_key.to_string()));
@@ -263,12 +278,41 @@ impl FarSides {
         });
         [
             by_key(local.collect()),
-            logged("local.log"),
-            logged("remote.log"),
+            by_key(self.logged("local.log")),
+            by_key(self.logged("remote.log")),
             ordered,
             programs.collect(),
         ]
     }
+}
+
+/// The ways whose write lost an answer, by the task's log: the call was begun again, or looked for.
+async fn lost(http: &Http, id: &str) -> Vec<usize> {
+    let path = format!("/api/v1/tasks/{id}/events?limit=500");
+    let page: Value = http.get(&path).await.unwrap().ok().unwrap().json().unwrap();
+    let events = page["events"].as_array().unwrap();
+    assert!(events.len() < 500, "a page has the whole log");
+    let mut calls: BTreeMap<u64, (usize, bool)> = BTreeMap::new();
+    for event in events {
+        let step = event["data"]["step"].as_u64().unwrap_or(0);
+        match event["type"].as_str().unwrap() {
+            "tool.called" => drop(calls.insert(step, (0, false))),
+            "tool.started" => calls.entry(step).or_default().0 += 1,
+            "tool.probed" | "tool.resolved" => calls.entry(step).or_default().1 = true,
+            _ => {}
+        }
+    }
+    // Probes are calls of the machine.
+    let path = format!("/api/v1/tasks/{id}/steps?limit=1000");
+    let page: Value = http.get(&path).await.unwrap().ok().unwrap().json().unwrap();
+    for step in page["steps"].as_array().unwrap() {
+        if step["initiator"] == "machine" {
+            calls.remove(&step["step"].as_u64().unwrap());
+        }
+    }
+    let calls = calls.into_values().enumerate();
+    let lost = calls.filter(|(_, (begun, is_looked_for))| *begun > 1 || *is_looked_for);
+    lost.map(|(way, _)| way).collect()
 }
 
 /// Whether a task is over, or waits for a person.
@@ -284,7 +328,8 @@ async fn a_write_whose_answer_was_lost_is_settled_in_every_way() {
     let wanted = std::env::var("OPSPAWN_SETTLE_WRITES").ok();
     let writes = wanted.map_or(WRITES, |text| text.parse().unwrap());
     let tasks = writes.div_ceil(WAYS);
-    let kills = (tasks / 4).max(3);
+    let kills = (tasks / 2).max(3);
+    let mut luck = Luck(20_261_202);
     let places = FarSides::new().await;
     let launch = places.launch();
     let mut server = launch.start().await.unwrap();
@@ -311,15 +356,17 @@ async fn a_write_whose_answer_was_lost_is_settled_in_every_way() {
         let accepted: Value = reply.ok().unwrap().json().unwrap();
         ids.push(accepted["task_id"].as_str().unwrap().to_owned());
     }
-    // Each kill finds an answer that is held back, and whatever else is under way.
+    // Each kill finds a write that took effect a moment ago or an answer that is held back, and whatever else is under
+    // way.
     let mut killed = 0;
     while killed < kills {
         let http = server.http().clone();
+        let enough = places.requests() + 1 + luck.below(12);
         let found = wait_until(
-            "an answer is held back, or all is over",
+            "writes, an answer that is held back, or all is over",
             TIMEOUT,
             || async {
-                if places.shop.held.load(SeqCst) > 0 {
+                if places.shop.held.load(SeqCst) > 0 || places.requests() >= enough {
                     return Some(true);
                 }
                 for id in &ids {
@@ -352,14 +399,30 @@ async fn a_write_whose_answer_was_lost_is_settled_in_every_way() {
         }
     }
     assert_eq!(in_doubt(&http).await.unwrap().len(), parked);
+    let mut hit = [0; WAYS];
+    for id in &ids {
+        for way in lost(&http, id).await {
+            hit[way] += 1;
+        }
+    }
+    // What was sent again below the engine is not in the log of the task.
+    let sent_again = ["local.log", "remote.log"].map(|name| {
+        let lines = places.logged(name);
+        lines.len() - lines.iter().collect::<BTreeSet<_>>().len()
+    });
     println!(
-        "writes {}, kills {killed}, cut answers {}, parked {parked}",
+        "writes {}, kills {killed}, cut answers of the place {}, calls that lost an answer {hit:?}, sent again over \
+         MCP {sent_again:?}, parked {parked}",
         tasks * WAYS,
         places.shop.cut.load(SeqCst)
     );
     assert!(
         killed >= 1 && places.shop.cut.load(SeqCst) + killed >= 3,
         "faults landed"
+    );
+    assert!(
+        sent_again[1] + hit[2] >= tasks.div_ceil(2),
+        "answers over HTTP were cut"
     );
     assert!(
         parked * 100 <= tasks * WAYS,
