@@ -451,6 +451,7 @@ async fn a_call_that_is_a_task_ends_with_the_task() {
         json!({"tools": {}, "tasks": {"cancel": {}, "requests": {"tools": {"call": {}}}}});
     let plan = json!({"era": "legacy", "capabilities": capabilities, "log": path});
     let mut hasty = stub(&plan);
+    hasty["timeout"] = "2s".into();
     hasty["max_timeout"] = "2s".into();
     let world = World::new(&json!({
         "s": stub(&plan), "keyed": with_effect(stub(&plan), Effect::Keyed), "hasty": hasty,
