@@ -8,5 +8,6 @@ mod eras;
 mod http;
 mod lists;
 mod processes;
+mod questions;
 mod real;
 mod world;
