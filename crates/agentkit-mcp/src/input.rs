@@ -17,7 +17,7 @@ const MESSAGE_LIMIT: usize = 4_000;
 
 /// How a call goes on once a person has answered.
 #[derive(Clone, Copy)]
-pub(crate) enum Then<'a> {
+pub(crate) enum Resumption<'a> {
     /// It is made again with the server's state.
     Again { state: Option<&'a str> },
     /// It is open at the server all the while.
@@ -34,7 +34,7 @@ pub(crate) fn wait(
     server: &str,
     context: &ToolContext,
     requests: &Value,
-    then: Then<'_>,
+    resumption: Resumption<'_>,
 ) -> Result<ToolOutput, Failure> {
     let refused =
         |why: String| Failure::last("input_required", format!("the MCP server `{server}` {why}"));
@@ -75,9 +75,9 @@ pub(crate) fn wait(
             "requests": shown_requests,
         })),
         until_micros: None,
-        resume: Some(match then {
-            Then::Again { state } => json!({"requests": requests, "state": state}),
-            Then::GoesOn => json!({"requests": requests, OPEN: true}),
+        resume: Some(match resumption {
+            Resumption::Again { state } => json!({"requests": requests, "state": state}),
+            Resumption::GoesOn => json!({"requests": requests, OPEN: true}),
         }),
     };
     Ok(FollowUp::Wait(wait).into())

@@ -25,7 +25,7 @@ pub struct Questions {
     /// Questions that no call has taken, by server.
     asked: Mutex<HashMap<String, VecDeque<Question>>>,
     /// Rung when a question is asked.
-    bell: Notify,
+    notifier: Notify,
     /// Calls that wait for an answer, by the key of the call.
     open: Mutex<HashMap<String, Open>>,
 }
@@ -57,7 +57,7 @@ impl Questions {
     /// The next question of a server.
     pub(crate) async fn next(&self, server: &str) -> Question {
         loop {
-            let rung = self.bell.notified();
+            let rung = self.notifier.notified();
             tokio::pin!(rung);
             rung.as_mut().enable();
             if let Some(question) = self.take(server) {
@@ -112,7 +112,7 @@ impl Answers for Questions {
                 .entry(server.to_owned())
                 .or_default()
                 .push_back(question);
-            self.bell.notify_waiters();
+            self.notifier.notify_waiters();
             answered.await.ok()
         })
     }

@@ -15,7 +15,7 @@ use crate::{
     config::ToolPolicy,
     definition::Definition,
     host::Used,
-    input::{self, Then},
+    input::{self, Resumption},
     names,
     questions::{Calling, Questions},
     server::{Outcome, Server, ToolCall, call::unknown},
@@ -172,10 +172,10 @@ pub(crate) async fn call(
             .as_object()
             .is_some_and(|requests| !requests.is_empty())
         {
-            let then = Then::Again {
+            let resumption = Resumption::Again {
                 state: state.as_deref(),
             };
-            return input::wait(server.name(), context, &requests, then);
+            return input::wait(server.name(), context, &requests, resumption);
         }
         // Nothing is asked: it only wants its state back.
         answers = Some((Value::Null, state));
@@ -237,7 +237,7 @@ async fn until_asked(
         server.name(),
         context,
         &json!({QUESTION: request}),
-        Then::GoesOn,
+        Resumption::GoesOn,
     )?;
     // Whoever comes later finds no server that waits: the question was declined long before.
     let at_most = server.config().patience + server.config().max_timeout;
