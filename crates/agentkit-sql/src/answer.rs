@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use agentkit::event::Failure;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// The most columns of a result.
@@ -29,21 +29,21 @@ pub(crate) enum Format {
 }
 
 /// Bounds of a result.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Bounds {
     pub(crate) rows: usize,
     pub(crate) bytes: usize,
 }
 
 /// The bound that ended a result.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Cut {
     Rows,
     Bytes,
 }
 
 /// A result that grows row by row.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Answer {
     bounds: Bounds,
     columns: Vec<String>,

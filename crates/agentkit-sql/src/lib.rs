@@ -5,6 +5,7 @@
 //! and is always rolled back, for a role that the database restrains. Rows, bytes and time are bounded.
 
 mod answer;
+mod apart;
 mod definition;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -12,6 +13,7 @@ mod sqlite;
 mod tool;
 
 pub use self::{
+    apart::helper,
     definition::{Definition, Mistake},
     tool::{Base, Declared, SqlQuery},
 };

@@ -22,6 +22,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     answer::{Answer, Bounds, Format},
+    apart,
     definition::{Definition, Location, Mistake},
     sqlite,
 };
@@ -54,6 +55,9 @@ pub struct Base {
     /// URLs of PostgreSQL databases that no agent may ask, as the server's own database: a lock or a heavy query there
     /// would hold up every task.
     pub withheld_urls: Vec<String>,
+    /// The program whose processes run queries of SQLite: it calls [`helper`](crate::helper) first. `None` to run them in
+    /// this process, where a query within one function cannot be ended.
+    pub helper: Option<PathBuf>,
 }
 
 /// The tool: a question to one of its databases.
@@ -70,8 +74,11 @@ struct Database {
 }
 
 enum Source {
-    /// A file, by a path without links.
-    Sqlite(PathBuf),
+    Sqlite {
+        /// The file, by a path without links.
+        path: PathBuf,
+        helper: Option<PathBuf>,
+    },
     Postgres {
         /// Name of the secret with the URL.
         url: String,
@@ -130,7 +137,9 @@ impl Database {
         definition.check()?;
         let source = match definition.place()? {
             Location::File(file) => {
-                Source::Sqlite(granted(&base.folder.join(file), &base.withheld)?)
+                let path = granted(&base.folder.join(file), &base.withheld)?;
+                let helper = base.helper.clone();
+                Source::Sqlite { path, helper }
             }
             Location::Server(url) => {
                 if !cfg!(feature = "postgres") {
@@ -159,7 +168,14 @@ impl Database {
         let permit = permit.map_err(|_| Failure::passing("cancelled", "the tool was closed"))?;
         let timeout = self.definition.timeout;
         match &self.source {
-            Source::Sqlite(path) => {
+            Source::Sqlite {
+                path,
+                helper: Some(program),
+            } => {
+                let _permit = permit;
+                apart::query(program, path, &sql, bounds, timeout).await
+            }
+            Source::Sqlite { path, helper: None } => {
                 let abandoned = Arc::new(AtomicBool::new(false));
                 let _guard = Abandon(Arc::clone(&abandoned));
                 let within = sqlite::Within {
@@ -277,7 +293,7 @@ fn spec(databases: &[Database]) -> ToolSpec {
             .to_owned();
     for (index, database) in databases.iter().enumerate() {
         let (kind, schema) = match &database.source {
-            Source::Sqlite(_) => ("SQLite", "SELECT name, sql FROM sqlite_schema"),
+            Source::Sqlite { .. } => ("SQLite", "SELECT name, sql FROM sqlite_schema"),
             Source::Postgres { .. } => (
                 "PostgreSQL",
                 "SELECT table_schema, table_name, column_name, data_type FROM information_schema.columns",

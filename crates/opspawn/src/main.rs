@@ -40,6 +40,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     // The process that makes sandboxes is this program as well, and has one thread.
     agentkit_sandbox::helper();
+    agentkit_sql::helper();
     end_without_reader();
     commands::completion::answer();
     let cli = match cli::Cli::try_parse() {

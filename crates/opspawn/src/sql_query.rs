@@ -25,6 +25,8 @@ pub(crate) fn query(config: &Config) -> Result<Option<SqlQuery>> {
         folder: config.folder().map_or_else(PathBuf::new, PathBuf::from),
         secrets: Arc::new(FileAndEnvironment::new(config)),
         withheld: vec![config.data_dir().join(ops_store::sqlite::DATABASE_FILE)],
+        // The program as it was started, also after another release has taken its place on disk.
+        helper: Some(PathBuf::from("/proc/self/exe")),
         withheld_urls: config
             .optional("store.url")
             .map(str::to_owned)

@@ -55,6 +55,7 @@ pub(crate) fn tool(
         secrets: Arc::new(secrets),
         withheld,
         withheld_urls: vec![OWN.to_owned()],
+        helper: None,
     };
     SqlQuery::new(databases, &base)
 }
