@@ -13,6 +13,7 @@ mod ci;
 mod cmd;
 mod deny;
 mod deps;
+mod e2e;
 mod fuzz;
 mod library;
 mod mutants;
@@ -52,6 +53,9 @@ enum Task {
         #[arg(last = true)]
         runner: Vec<String>,
     },
+    /// The whole system end to end: `serve`, two `worker`, PostgreSQL and RabbitMQ, which are installed
+    /// where they are missing.
+    E2e(e2e::Args),
     /// Starts the database servers that tests use, prints the variables that name them, and stops them
     /// when it ends.
     Servers {
@@ -95,6 +99,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Test { install, runner } => {
             test::run(&workspace, Missing::from_flag(install), &runner)
         }
+        Task::E2e(args) => e2e::run(&workspace, &args),
         Task::Servers { install } => {
             Servers::start(&workspace, Missing::from_flag(install))?.serve()
         }

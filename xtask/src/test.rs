@@ -70,60 +70,92 @@ pub(crate) fn tests(
     missing: Missing,
     runner: &[String],
 ) -> anyhow::Result<()> {
-    let aimock = npm::aimock(workspace, missing)?;
-    pypi::packages(workspace, missing)?;
-    wasi::target(workspace, missing);
-    cmd::run(
-        workspace
-            .cargo(&["build", "--bins", "--tests", "--examples"])
-            .args(ONE_SET),
-    )?;
+    Suite::prepare(workspace, missing)?.run(runner)
+}
 
-    let servers = Servers::start(workspace, missing)?;
-    let mut command = if cmd::answers(&mut workspace.cargo(&["nextest", "--version"])) {
-        let mut command = workspace.cargo(&["nextest", "run"]);
-        if cmd::in_ci() {
-            command.args(["--profile", "ci"]);
-        }
-        command.args(["--run-ignored", "all"]);
-        if !servers.without().is_empty() {
-            let modules = servers.without().join("|");
-            command.args(["-E", &format!("not test(/(^|::)({modules})::/)")]);
-        }
-        command.args(ONE_SET).args(runner);
-        command
-    } else {
-        println!("cargo-nextest is not installed: running plain `cargo test`");
-        let mut command = workspace.cargo(&["test", "--lib", "--bins", "--tests"]);
-        command.args(ONE_SET).args(runner);
-        if !runner.iter().any(|arg| arg == "--") {
-            command.arg("--");
-        }
-        command.args(IGNORED_TOO);
-        for module in servers.without() {
-            command.args(["--skip", &format!("{module}::")]);
-        }
-        command
-    };
-    servers.pass_on(&mut command);
-    let skips = Skips::watch(workspace)?;
-    skips.pass_on(&mut command);
-    command.env(
-        "OPSPAWN_TEST_BINARY",
-        workspace.target.join("debug").join("opspawn"),
-    );
-    if let Some(aimock) = aimock {
-        command.env("OPSPAWN_AIMOCK", aimock);
+/// The built tests and the servers that they use, for one run or several.
+pub(crate) struct Suite<'a> {
+    workspace: &'a Workspace,
+    missing: Missing,
+    aimock: Option<PathBuf>,
+    servers: Servers,
+}
+
+impl<'a> Suite<'a> {
+    /// Builds the binaries and the tests, and starts the servers. They stop with the suite.
+    pub(crate) fn prepare(workspace: &'a Workspace, missing: Missing) -> anyhow::Result<Self> {
+        let aimock = npm::aimock(workspace, missing)?;
+        pypi::packages(workspace, missing)?;
+        wasi::target(workspace, missing);
+        cmd::run(
+            workspace
+                .cargo(&["build", "--bins", "--tests", "--examples"])
+                .args(ONE_SET),
+        )?;
+        Ok(Self {
+            workspace,
+            missing,
+            aimock,
+            servers: Servers::start(workspace, missing)?,
+        })
     }
-    let result = cmd::run(&mut command);
-    drop(servers);
-    let skipped = skips.report();
-    result?;
-    ensure!(
-        skipped == 0 || missing == Missing::Skip,
-        "{skipped} tests were skipped, though all that tests need was to be installed"
-    );
-    Ok(())
+
+    /// Runs the tests once, with these arguments for the runner.
+    pub(crate) fn run(&self, runner: &[String]) -> anyhow::Result<()> {
+        let workspace = self.workspace;
+        let command = if self.has_nextest() {
+            let mut command = workspace.cargo(&["nextest", "run"]);
+            if cmd::in_ci() {
+                command.args(["--profile", "ci"]);
+            }
+            command.args(["--run-ignored", "all"]);
+            if !self.servers.without().is_empty() {
+                let modules = self.servers.without().join("|");
+                command.args(["-E", &format!("not test(/(^|::)({modules})::/)")]);
+            }
+            command.args(ONE_SET).args(runner);
+            command
+        } else {
+            println!("cargo-nextest is not installed: running plain `cargo test`");
+            let mut command = workspace.cargo(&["test", "--lib", "--bins", "--tests"]);
+            command.args(ONE_SET).args(runner);
+            if !runner.iter().any(|arg| arg == "--") {
+                command.arg("--");
+            }
+            command.args(IGNORED_TOO);
+            for module in self.servers.without() {
+                command.args(["--skip", &format!("{module}::")]);
+            }
+            command
+        };
+        self.finish(command)
+    }
+
+    fn has_nextest(&self) -> bool {
+        cmd::answers(&mut self.workspace.cargo(&["nextest", "--version"]))
+    }
+
+    /// Tells a runner where servers and programs are, and runs it.
+    fn finish(&self, mut command: Command) -> anyhow::Result<()> {
+        self.servers.pass_on(&mut command);
+        let skips = Skips::watch(self.workspace)?;
+        skips.pass_on(&mut command);
+        command.env(
+            "OPSPAWN_TEST_BINARY",
+            self.workspace.target.join("debug").join("opspawn"),
+        );
+        if let Some(aimock) = &self.aimock {
+            command.env("OPSPAWN_AIMOCK", aimock);
+        }
+        let result = cmd::run(&mut command);
+        let skipped = skips.report();
+        result?;
+        ensure!(
+            skipped == 0 || self.missing == Missing::Skip,
+            "{skipped} tests were skipped, though all that tests need was to be installed"
+        );
+        Ok(())
+    }
 }
 
 /// The file in which tests that skip themselves write their names: a runner hides what a test

@@ -60,6 +60,8 @@ mod run_flags;
 mod schedules;
 mod secrecy;
 mod surface;
+#[cfg(all(feature = "postgres", feature = "rabbit"))]
+mod system;
 mod task_commands;
 mod tasks;
 mod telemetry;
