@@ -9,6 +9,7 @@
 )]
 
 mod bench;
+mod chaos;
 mod ci;
 mod cmd;
 mod deny;
@@ -56,6 +57,9 @@ enum Task {
     /// The whole system end to end: `serve`, two `worker`, PostgreSQL and RabbitMQ, which are installed
     /// where they are missing.
     E2e(e2e::Args),
+    /// All faults at once on two servers and three workers: kills, freezes, restarts of PostgreSQL and
+    /// RabbitMQ, cut connections, doubled and purged messages. By hand; the test suite runs a small one.
+    Chaos(chaos::Args),
     /// Starts the database servers that tests use, prints the variables that name them, and stops them
     /// when it ends.
     Servers {
@@ -99,6 +103,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Test { install, runner } => {
             test::run(&workspace, Missing::from_flag(install), &runner)
         }
+        Task::Chaos(args) => chaos::run(&workspace, &args),
         Task::E2e(args) => e2e::run(&workspace, &args),
         Task::Servers { install } => {
             Servers::start(&workspace, Missing::from_flag(install))?.serve()

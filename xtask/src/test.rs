@@ -131,6 +131,23 @@ impl<'a> Suite<'a> {
         self.finish(command)
     }
 
+    /// Runs one long test by hand, without a limit on its time, and shows what the test prints.
+    pub(crate) fn run_alone(&self, name: &str, variable: (&str, &str)) -> anyhow::Result<()> {
+        let mut command = if self.has_nextest() {
+            let mut command = self.workspace.cargo(&["nextest", "run"]);
+            command.args(["--profile", "by-hand", "--run-ignored", "all"]);
+            command.args(ONE_SET).args(["--no-capture", name]);
+            command
+        } else {
+            let mut command = self.workspace.cargo(&["test", "--tests"]);
+            command.args(ONE_SET);
+            command.args([name, "--", "--include-ignored", "--nocapture"]);
+            command
+        };
+        command.env(variable.0, variable.1);
+        self.finish(command)
+    }
+
     fn has_nextest(&self) -> bool {
         cmd::answers(&mut self.workspace.cargo(&["nextest", "--version"]))
     }

@@ -130,6 +130,18 @@ impl Drop for Database {
     }
 }
 
+/// Sends one query to a database, which may be down.
+///
+/// # Errors
+/// The database cannot be reached, or refuses the statement.
+pub async fn ask(url: &str, sql: &str) -> anyhow::Result<Vec<Row>> {
+    let (client, driver) = tokio_postgres::connect(url, NoTls).await?;
+    let driver = tokio::spawn(driver);
+    let rows = client.query(sql, &[]).await;
+    driver.abort();
+    Ok(rows?)
+}
+
 /// The URL of another database of a server.
 fn named(url: &str, name: &str) -> String {
     let (server, _) = url

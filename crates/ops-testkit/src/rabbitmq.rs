@@ -59,6 +59,30 @@ impl VirtualHost {
         table.lines().filter_map(row).collect()
     }
 
+    /// Puts empty messages into a queue. Returns the number of messages that the broker accepted, 0 for a missing queue.
+    pub fn publish(&self, queue: &str, messages: usize) -> usize {
+        let statement = format!(
+            "X = rabbit_misc:r(<<\"{}\">>, exchange, <<>>), \
+             Put = fun(_) -> rabbit_basic:publish(X, <<\"{queue}\">>, [], <<>>) end, \
+             length([ok || ok <- [Put(N) || N <- lists:seq(1, {messages})]]).",
+            self.name
+        );
+        if !self.queues().iter().any(|(known, _)| known == queue) {
+            return 0;
+        }
+        let taken = control(&["eval", &statement]);
+        taken.trim().parse().expect("a number of messages")
+    }
+
+    /// Purges the waiting messages of a queue. Returns whether the queue exists.
+    pub fn purge(&self, queue: &str) -> bool {
+        let is_there = self.queues().iter().any(|(known, _)| known == queue);
+        if is_there {
+            control(&["purge_queue", "-p", &self.name, queue]);
+        }
+        is_there
+    }
+
     /// The numbers of a queue; zeros if it is not there.
     pub fn queue(&self, name: &str) -> [u64; 3] {
         let queues = self.queues().into_iter();

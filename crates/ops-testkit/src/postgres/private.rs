@@ -71,6 +71,17 @@ impl Private {
         Ok(())
     }
 
+    /// Stops the server with a fast shutdown: clients are disconnected, and a checkpoint is written.
+    ///
+    /// # Errors
+    /// The server does not run.
+    pub async fn shut_down(&mut self) -> anyhow::Result<()> {
+        let mut process = self.process.take().context("the server does not run")?;
+        process.signal(Signal::INT)?;
+        process.wait_exit(TIMEOUT).await?;
+        Ok(())
+    }
+
     /// Starts the server again.
     ///
     /// # Errors
@@ -83,7 +94,8 @@ impl Private {
             .arg("-k")
             .arg(self.folder.path())
             .args(["-p", &SOCKET.to_string()])
-            .args(["-c", "listen_addresses=", "-c", "fsync=off"]);
+            .args(["-c", "listen_addresses=", "-c", "fsync=off"])
+            .args(["-c", "max_connections=300"]);
         let ready = |line: &str| {
             line.contains("database system is ready to accept connections")
                 .then_some(())

@@ -5,6 +5,8 @@
 
 mod budget;
 mod cancel;
+#[cfg(all(feature = "postgres", feature = "rabbit"))]
+mod chaos;
 mod checks;
 mod child;
 mod children;

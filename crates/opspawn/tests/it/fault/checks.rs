@@ -1,6 +1,9 @@
 //! Holds what the product says happened against what its witnesses saw.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    cell::RefCell,
+    collections::{BTreeSet, HashMap},
+};
 
 use ops_testkit::{Effect, ModelRequest};
 use serde_json::Value;
@@ -18,10 +21,18 @@ const MILLISECOND: i64 = 1_000;
 /// `CLOCK_MONOTONIC`.
 pub(super) type Seen = HashMap<(String, u32), i64>;
 
+/// A call that a frozen process had begun, after its check of the lease, arrives within this time after the process
+/// goes on: the window that no lease closes.
+const THAW_US: i64 = 1_000_000;
+
 /// What the witnesses wrote down.
 pub(super) struct Witnesses {
     requests: Vec<ModelRequest>,
     effects: Vec<Effect>,
+    /// When frozen processes went on, in microseconds of `CLOCK_MONOTONIC`.
+    pub(super) thaws: Vec<i64>,
+    /// Calls after the outcome of their step that arrived right after a thaw: how many milliseconds after it.
+    pub(super) late: RefCell<Vec<i64>>,
 }
 
 impl Witnesses {
@@ -30,6 +41,8 @@ impl Witnesses {
         Ok(Self {
             requests: world.stub.requests()?,
             effects: world.ledger.effects()?,
+            thaws: Vec::new(),
+            late: RefCell::default(),
         })
     }
 
@@ -123,7 +136,7 @@ impl Witnesses {
                 .iter()
                 .map(|request| (request.mono_us, request.wall_us))
                 .collect();
-            check_times(
+            self.check_times(
                 &calls,
                 number,
                 step,
@@ -176,7 +189,7 @@ impl Witnesses {
                 }
                 continue;
             };
-            check_times(
+            self.check_times(
                 &calls,
                 number,
                 step,
@@ -212,36 +225,43 @@ impl Witnesses {
             }
         }
     }
-}
 
-/// Each call has an intent of its own, and none begins after the outcome was recorded, or seen.
-fn check_times(
-    calls: &[(i64, i64)],
-    number: u32,
-    step: &Step,
-    seen: Option<&i64>,
-    wrong: &mut Vec<String>,
-) {
-    if calls.len() > step.intents.len() {
-        wrong.push(format!(
-            "step {number} began {} times: {step:?}",
-            calls.len()
-        ));
+    /// Each call has an intent of its own, and none begins after the outcome was recorded, or seen.
+    fn check_times(
+        &self,
+        calls: &[(i64, i64)],
+        number: u32,
+        step: &Step,
+        seen: Option<&i64>,
+        wrong: &mut Vec<String>,
+    ) {
+        if calls.len() > step.intents.len() {
+            wrong.push(format!(
+                "step {number} began {} times: {step:?}",
+                calls.len()
+            ));
+        }
+        for (mono_us, wall_us) in calls {
+            let is_late = step
+                .ended_us
+                .is_some_and(|ended| *wall_us > ended + MILLISECOND);
+            let is_seen = seen.is_some_and(|seen| mono_us > seen);
+            if !is_late && !is_seen {
+                continue;
+            }
+            if let Some(thaw) = self.thaw_before(*mono_us) {
+                self.late.borrow_mut().push((mono_us - thaw) / MILLISECOND);
+                continue;
+            }
+            wrong.push(format!(
+                "step {number} began at {wall_us}, after its outcome (visible: {is_seen}): {step:?}"
+            ));
+        }
     }
-    for (mono_us, wall_us) in calls {
-        if step
-            .ended_us
-            .is_some_and(|ended| *wall_us > ended + MILLISECOND)
-        {
-            wrong.push(format!(
-                "step {number} began at {wall_us}, after its outcome: {step:?}"
-            ));
-        }
-        if seen.is_some_and(|seen| mono_us > seen) {
-            wrong.push(format!(
-                "step {number} began after its outcome was visible: {step:?}"
-            ));
-        }
+
+    fn thaw_before(&self, mono_us: i64) -> Option<i64> {
+        let mut thaws = self.thaws.iter().copied();
+        thaws.find(|thaw| (*thaw..*thaw + THAW_US).contains(&mono_us))
     }
 }
 

@@ -34,10 +34,15 @@ impl World {
 
     /// The product on its folder, with the stub as its provider and the ledger's tools.
     pub(super) fn launch(&self) -> Launch {
-        let launch = Launch::dev(self.data.join("product"))
+        let launch = Launch::dev(self.data.join("product"));
+        self.on(launch).env("OPSPAWN_MAX_LEASE_LOSSES", "1000")
+    }
+
+    /// A process with the stub as its provider and the ledger's tools.
+    pub(super) fn on(&self, launch: Launch) -> Launch {
+        let launch = launch
             .env("OPENAI_BASE_URL", self.stub.base_url())
-            .env("OPSPAWN_TEST_LEDGER", self.ledger.http().base())
-            .env("OPSPAWN_MAX_LEASE_LOSSES", "1000");
+            .env("OPSPAWN_TEST_LEDGER", self.ledger.http().base());
         match std::env::var_os("OPSPAWN_TEST_BINARY") {
             Some(_) => launch,
             None => launch.binary(env!("CARGO_BIN_EXE_opspawn")),
