@@ -124,6 +124,11 @@ impl Servers {
             servers.databases.push(database);
         }
         servers.start_broker(workspace, missing)?;
+        // Tests without it skip themselves, and say so.
+        if let Some(library) = install::faketime(workspace, missing)? {
+            let library = library.display().to_string();
+            servers.variables.insert("OPSPAWN_TEST_FAKETIME", library);
+        }
         Ok(servers)
     }
 

@@ -9,6 +9,7 @@
 //! `connection`, `listen` (other processes on the same database).
 
 mod bulk;
+mod clock;
 pub(crate) mod connection;
 pub(crate) mod error;
 mod export;
@@ -26,6 +27,7 @@ mod url;
 mod verbs;
 mod work;
 
+pub use clock::DatabaseClock;
 pub use export::{ExportError, Progress, backup};
 pub use import::{ImportError, Imported, import};
 pub use options::{Options, Time};

@@ -35,7 +35,7 @@ pub(crate) struct Opening {
     pub(crate) dir: PathBuf,
     /// Whether commits of SQLite wait for the disk.
     pub(crate) durability: Durability,
-    /// The clock of SQLite; PostgreSQL has its own.
+    /// The machine's clock. SQLite goes by it; PostgreSQL has a clock of its own.
     pub(crate) clock: Arc<dyn Clock>,
     /// Is told of commits.
     pub(crate) observer: Arc<dyn Observer>,
@@ -59,6 +59,7 @@ pub(crate) enum Database {
 #[cfg(feature = "postgres")]
 pub(crate) struct Postgres {
     store: Arc<ops_store::PostgresStore>,
+    clock: Arc<ops_store::postgres::DatabaseClock>,
     lock: std::sync::Mutex<Option<ops_store::sqlite::Lock>>,
 }
 
@@ -78,6 +79,16 @@ impl Database {
         };
         let notify = opening.notify_url.clone();
         postgres(&url, notify.as_deref(), opening)
+    }
+
+    /// The clock by which dates are recorded: that of the database where several machines share one, else this
+    /// machine's.
+    pub(crate) fn clock(&self, machine: Arc<dyn Clock>) -> Arc<dyn Clock> {
+        match self {
+            Self::Sqlite(_) => machine,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(of) => Arc::clone(&of.clock) as _,
+        }
     }
 
     /// For the engine.
@@ -199,11 +210,14 @@ fn postgres(url: &str, notify: Option<&str>, opening: Opening) -> Result<Databas
     options.shared = true;
     options.notify = notify.map(self::address).transpose()?;
     options.observer = opening.observer;
+    let clock = Arc::new(ops_store::postgres::DatabaseClock::new(opening.clock));
+    options.clock = Some(Arc::clone(&clock));
     options.session_ttl = opening.session_ttl;
     options.max_tree_tasks = opening.max_tree_tasks;
     let store = ops_store::PostgresStore::open(options).map_err(unavailable)?;
     Ok(Database::Postgres(Postgres {
         store: Arc::new(store),
+        clock,
         lock: std::sync::Mutex::new(Some(lock)),
     }))
 }

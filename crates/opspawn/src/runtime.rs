@@ -159,7 +159,7 @@ impl Runtime {
         }
         let notice = agents::notice(config, &factory)?;
 
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let machine: Arc<dyn Clock> = Arc::new(SystemClock);
         let random: Arc<dyn Random> = Arc::new(SystemRandom);
         let broker = Arc::new(Broker::start(config, storage.url.is_some())?);
         let queue: Arc<dyn Queue> = broker.queue();
@@ -173,7 +173,7 @@ impl Runtime {
             notify_url: config.optional("store.notify_url").map(str::to_owned),
             dir: storage.dir.clone(),
             durability: storage.durability,
-            clock: Arc::clone(&clock),
+            clock: Arc::clone(&machine),
             observer: Arc::clone(&hub) as _,
             session_ttl: lease,
             max_tree_tasks: config.number("limits.tree_tasks").unwrap_or(1_000),
@@ -186,6 +186,7 @@ impl Runtime {
             .await
             .context("opening the database was broken off")??;
         let store = Arc::new(store);
+        let clock = store.clock(machine);
         let current = Current::new(Arc::clone(&factory), Arc::clone(&mcp));
         match role {
             // A command that only answers starts no server for that.

@@ -102,6 +102,19 @@ pub(super) fn rabbitmq(workspace: &Workspace, missing: Missing) -> anyhow::Resul
     Ok(find())
 }
 
+/// The library that gives a process another clock.
+pub(super) fn faketime(workspace: &Workspace, missing: Missing) -> anyhow::Result<Option<PathBuf>> {
+    let find = || {
+        let folders = fs::read_dir("/usr/lib").ok()?.flatten();
+        let libraries = folders.map(|folder| folder.path().join("faketime/libfaketime.so.1"));
+        libraries.into_iter().find(|library| library.is_file())
+    };
+    if find().is_none() && missing == Missing::Install {
+        apt(workspace, &["libfaketime"])?;
+    }
+    Ok(find())
+}
+
 /// Installs Debian packages, if this process may. Debian starts their servers for the whole machine: the
 /// policy file that holds this off is of containers, so what was not running before is stopped again.
 pub(crate) fn apt(workspace: &Workspace, packages: &[&str]) -> anyhow::Result<()> {

@@ -397,6 +397,7 @@ impl Listener {
         let elsewhere = &self.shared.elsewhere;
         let idle: BTreeSet<_> = self.shared.idle_sessions();
         let found = look::look(&line.conn, &idle, elsewhere.idle_allowance())?;
+        self.shared.told(found.now);
         elsewhere.looks.fetch_add(1, Relaxed);
         elsewhere.others.store(found.listeners > 1, Relaxed);
         for session in idle.difference(&found.sessions) {

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use ops_core::ports::{Clock, Notice, Observer};
 
-use crate::postgres::url::Address;
+use crate::postgres::{clock::DatabaseClock, url::Address};
 
 /// How a [`PostgresStore`](crate::PostgresStore) is opened.
 #[derive(Clone)]
@@ -18,6 +18,8 @@ pub struct Options {
     pub notify: Option<Address>,
     /// Which clock tells the time.
     pub time: Time,
+    /// Is told the time of the database with each answer that has it. Default nobody.
+    pub clock: Option<Arc<DatabaseClock>>,
     /// Is told of each group of commits, from a thread of the store: it must not block.
     pub observer: Arc<dyn Observer>,
     /// How long a session lives without a heartbeat. Default 10 s.
@@ -55,6 +57,7 @@ impl Options {
             shared: false,
             notify: None,
             time: Time::Database,
+            clock: None,
             observer: Arc::new(Nobody),
             session_ttl: Duration::from_secs(10),
             max_value_bytes: 64 << 20,

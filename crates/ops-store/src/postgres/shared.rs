@@ -10,7 +10,7 @@ use std::{
 };
 
 use ops_core::{
-    SessionId,
+    Micros, SessionId,
     ports::{HeartbeatReply, StoreError, StoreHealth},
     stats::Work as Counted,
     verbs::Done,
@@ -84,6 +84,13 @@ impl Shared {
                 .cloned()
                 .chain(self.elsewhere.warning())
                 .collect(),
+        }
+    }
+
+    /// Tells the clock of the process the time of the database.
+    pub(crate) fn told(&self, now: Micros) {
+        if let Some(clock) = &self.options.clock {
+            clock.told(now);
         }
     }
 

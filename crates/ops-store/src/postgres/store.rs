@@ -333,6 +333,10 @@ fn prepare(options: &Options) -> Result<Vec<String>, OpenError> {
     let conn = Connection::open(&runtime, address, options.statement_timeout).map_err(failed)?;
     schema::migrate(&conn, address)?;
     schema::check_timeout(&conn, address)?;
+    // Before anything is compared with the clock.
+    if let (Some(clock), Ok(now)) = (&options.clock, reads::now(&conn).map_err(failed)?) {
+        clock.told(Micros(now));
+    }
     schema::warnings(&conn).map_err(failed)
 }
 

@@ -18,6 +18,8 @@ mod budget;
 mod canary;
 mod cassette;
 mod chain;
+#[cfg(feature = "postgres")]
+mod clocks;
 mod command_tools;
 mod damage;
 mod databases;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use ops_core::SessionId;
+use ops_core::{Micros, SessionId};
 use tokio_postgres::types::Type;
 
 use super::LISTENS;
@@ -31,6 +31,8 @@ pub(crate) const ENDED: &str = "(over OR $1 - last_heartbeat > ttl_micros \
 /// What was found.
 #[derive(Debug, Default)]
 pub(crate) struct Look {
+    /// The time of the database.
+    pub(super) now: Micros,
     /// Sessions of all processes.
     pub(crate) live: u64,
     /// Connections that listen, this one too.
@@ -85,7 +87,7 @@ pub(super) fn look(
            EXISTS (SELECT 1 FROM tasks WHERE due_at IS NOT NULL AND due_at < now.at - $3) \
              OR EXISTS (SELECT 1 FROM tasks WHERE expires_at IS NOT NULL AND expires_at < now.at - $3), \
            ARRAY (SELECT name FROM ready WHERE name IS NOT NULL), \
-           ARRAY (SELECT DISTINCT unnest(queues) FROM sessions WHERE NOT over ORDER BY 1) \
+           ARRAY (SELECT DISTINCT unnest(queues) FROM sessions WHERE NOT over ORDER BY 1), now.at \
          FROM now"
     );
     let allowance = micros(allowance);
@@ -106,6 +108,7 @@ pub(super) fn look(
     let live: i64 = rows::get(row, 0).map_err(unread)?;
     let id = |bytes: &[u8]| Some(SessionId::from_bytes(bytes.try_into().ok()?));
     Ok(Look {
+        now: Micros(rows::get(row, 7).map_err(unread)?),
         live: u64::try_from(live).unwrap_or(0),
         listeners: rows::get(row, 1).map_err(unread)?,
         sessions: sessions.into_iter().filter_map(id).collect(),
