@@ -95,7 +95,7 @@ impl Private {
             .arg(self.folder.path())
             .args(["-p", &SOCKET.to_string()])
             .args(["-c", "listen_addresses=", "-c", "fsync=off"])
-            .args(["-c", "max_connections=300"]);
+            .args(["-c", "max_connections=1000"]);
         let ready = |line: &str| {
             line.contains("database system is ready to accept connections")
                 .then_some(())

@@ -32,6 +32,8 @@ mod export;
 mod full_disk;
 mod guards;
 mod http_tools;
+#[cfg(feature = "postgres")]
+mod idle;
 mod images;
 #[cfg(feature = "failpoints")]
 mod in_doubt;
