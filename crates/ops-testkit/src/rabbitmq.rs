@@ -5,6 +5,8 @@ use std::{
     sync::atomic::{AtomicU32, Ordering::Relaxed},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
+
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 /// A virtual host of its own; it is deleted with this.
@@ -96,6 +98,30 @@ impl Drop for VirtualHost {
         if !std::thread::panicking() {
             control(&["delete_vhost", &self.name]);
         }
+    }
+}
+
+/// A broker under `SIGSTOP`: open connections stay open, requests stay unanswered. Dropping the guard sends `SIGCONT`.
+pub struct Frozen(Pid);
+
+impl Frozen {
+    /// Stops the broker.
+    #[expect(
+        clippy::new_without_default,
+        reason = "a default that stops a broker would surprise"
+    )]
+    pub fn new() -> Self {
+        let told = control(&["eval", "list_to_integer(os:getpid())."]);
+        let id = told.trim().parse().ok().and_then(Pid::from_raw);
+        let id = id.expect("the broker tells its process id");
+        kill_process(id, Signal::STOP).expect("the broker can be stopped");
+        Self(id)
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        kill_process(self.0, Signal::CONT).expect("the broker goes on");
     }
 }
 

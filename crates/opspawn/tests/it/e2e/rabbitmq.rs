@@ -6,7 +6,7 @@ mod fault {
     use ops_testkit::{
         Http, Launch, ModelStub,
         postgres::{Database, Server},
-        rabbitmq::{VirtualHost, control},
+        rabbitmq::{Frozen, VirtualHost, control},
         wait_until,
     };
     use serde_json::{Value, json};
@@ -121,6 +121,77 @@ mod fault {
                 );
                 assert!(!server.output().contains("p@ss"), "the password is shown");
                 assert!(server.alarms().is_empty(), "{:?}", server.alarms());
+            }
+        }
+
+        /// A broker that stands still answers nothing and closes nothing: it is noticed by what it does not
+        /// confirm. `OPSPAWN_FROZEN_SECONDS=30` keeps it so for longer.
+        #[tokio::test]
+        #[ignore = "needs PostgreSQL and RabbitMQ: run by cargo xtask test --install"]
+        async fn work_goes_on_while_the_broker_stands_still() {
+            let (database, host) = (Database::create(Server::Postgres15), VirtualHost::create());
+            let dirs = [TestDir::new(), TestDir::new()];
+            let stub = ModelStub::start(dirs[0].join("model.log"), &[]);
+            let stub = stub.await.unwrap();
+            let launch = |role: &str, dir: &TestDir, listen: &str| {
+                std::fs::create_dir_all(dir.data()).unwrap();
+                Launch::new(role, dir.data())
+                    .args([listen, "127.0.0.1:0"])
+                    .env("DATABASE_URL", database.url())
+                    .env("RABBITMQ_URL", host.url())
+                    .env("OPENAI_BASE_URL", stub.base_url())
+            };
+            let mut server = launch("serve", &dirs[0], "--listen").start().await.unwrap();
+            let worker = launch("worker", &dirs[1], "--health-listen");
+            let mut worker = worker.start().await.unwrap();
+            let (http, worker_http) = (server.http().clone(), worker.http().clone());
+            let run = async |name: &str| {
+                let id = tasks::agent(&http, &plan(name, 2)).await;
+                assert_eq!(tasks::ended(&http, &id).await["state"], "completed");
+            };
+            broker_is(&http, "connected").await;
+            broker_is(&worker_http, "connected").await;
+            run("before").await;
+            let frozen = Frozen::new();
+            let began = std::time::Instant::now();
+            let asked = std::env::var("OPSPAWN_FROZEN_SECONDS").ok();
+            let longer = Duration::from_secs(asked.map_or(0, |text| text.parse().unwrap()));
+            // A submit is answered and its task runs, though the broker confirms nothing.
+            let mut number = 0;
+            loop {
+                run(&format!("frozen-{number}")).await;
+                number += 1;
+                let ready: Value = http
+                    .get("/ready")
+                    .await
+                    .unwrap()
+                    .ok()
+                    .unwrap()
+                    .json()
+                    .unwrap();
+                let is_noticed = ready["parts"]["queue"] != "connected";
+                if is_noticed && number >= 3 && began.elapsed() >= longer {
+                    assert!(ready["warnings"].to_string().contains("broker"), "{ready}");
+                    break;
+                }
+                assert!(
+                    began.elapsed() < TIMEOUT + longer,
+                    "nobody notices: {ready}"
+                );
+            }
+            println!(
+                "{number} tasks in {:?} without an answer of the broker",
+                began.elapsed()
+            );
+            drop(frozen);
+            for http in [&http, &worker_http] {
+                broker_is(http, "connected").await;
+            }
+            run("after").await;
+            for process in [&mut worker, &mut server] {
+                let stopped = process.stop(Duration::from_secs(40)).await.unwrap();
+                assert!(stopped.success(), "{stopped}");
+                assert!(process.alarms().is_empty(), "{:?}", process.alarms());
             }
         }
 
