@@ -25,6 +25,8 @@ use crate::{
 const ARGUMENT: &str = "__agentkit-sql-query";
 /// The most memory of the process.
 const MEMORY: u64 = 512 << 20;
+/// The most bytes of a file that the process writes.
+const FILE: u64 = 1 << 30;
 /// How long the process may take beyond the time of its statement, to start and to answer.
 const GRACE: Duration = Duration::from_secs(3);
 /// The most bytes of an answer beyond the bytes of its values: JSON has at most six bytes for one of a text.
@@ -58,12 +60,14 @@ fn answer() -> std::io::Result<()> {
     std::io::stdin().lock().read_to_end(&mut question)?;
     let question: Question = serde_json::from_slice(&question)?;
     let timeout = Duration::from_millis(question.timeout_ms);
-    let seconds = (timeout + GRACE).as_secs();
+    // Whoever asked ends the process first, and knows why.
+    let seconds = (timeout + GRACE + GRACE).as_secs();
     for (resource, most) in [
         (Resource::Data, MEMORY),
         (Resource::Cpu, seconds),
         (Resource::Core, 0),
-        (Resource::Fsize, 0),
+        // The index of a write-ahead log, and temporary files of a sort.
+        (Resource::Fsize, FILE),
         (Resource::Nofile, 32),
     ] {
         let limit = Rlimit {

@@ -75,6 +75,36 @@ async fn an_agent_asks_a_database_within_the_policy() {
     assert_eq!(codes, ["denied", "query_refused"], "{events:#?}");
 }
 
+/// SQLite looks at no clock within a function, and at no bound over the columns of a row.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_query_takes_the_server_along() {
+    let dir = TestDir::new();
+    database(&dir, "shop.db");
+    dir.configure(
+        "[tools.sql.shop]\ndescription = 'Orders'\nfile = 'shop.db'\ntimeout = '1s'\nconcurrency = 1\n",
+    );
+    let mut server = dir.server().await;
+    let endless = "select instr(printf('%.3999999c', 'a'), printf('%.1999999c', 'a') || 'b')";
+    let wide = vec!["printf('%.3999999c', 'a')"; 400].join(", ");
+    let query = |sql: &str| {
+        format!(
+            "{{ tool = \"sql_query\", arguments = {{ database = \"shop\", query = \"{sql}\" }} }}"
+        )
+    };
+    let calls = [
+        query(endless),
+        query(&format!("select {wide}")),
+        query("select count(*) as n from orders"),
+    ];
+    let calls: Vec<&str> = calls.iter().map(String::as_str).collect();
+    let (answer, events) = asked(server.http(), &calls).await;
+    assert!(answer.contains("| 2 |"), "{answer}");
+    let codes: Vec<&Value> = events.iter().map(|event| &event["error"]["code"]).collect();
+    assert_eq!(codes, ["query_timeout", "query_failed"], "{events:#?}");
+    let stopped = server.stop(std::time::Duration::from_secs(30)).await;
+    assert!(stopped.unwrap().success());
+}
+
 /// The answer of a task whose script makes these calls, and the calls that failed.
 async fn asked(http: &Http, calls: &[&str]) -> (String, Vec<Value>) {
     let id = tasks::scripted(http, calls).await;
