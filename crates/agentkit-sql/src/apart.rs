@@ -1,6 +1,6 @@
 //! A SQLite query in a process of its own.
 //!
-//! SQLite asks nobody between the steps of a statement: one function over a long text runs for minutes, and the columns of
+//! SQLite looks at no clock within a step of a statement: one function over a long text runs for minutes, and the columns of
 //! one row take gigabytes. A process can be ended, and has bounds of memory and processor time that the kernel keeps.
 
 use std::{
@@ -23,13 +23,13 @@ use crate::{
 
 /// The argument that makes a program the process of a query.
 const ARGUMENT: &str = "__agentkit-sql-query";
-/// The most memory of the process.
+/// The most memory of a statement.
 const MEMORY: u64 = 512 << 20;
 /// The most bytes of a file that the process writes.
 const FILE: u64 = 1 << 30;
 /// How long the process may take beyond the time of its statement, to start and to answer.
 const GRACE: Duration = Duration::from_secs(3);
-/// The most bytes of an answer beyond the bytes of its values: JSON has at most six bytes for one of a text.
+/// The most bytes of an answer beyond the bytes of its values: JSON has at most six bytes for a byte of text.
 const FRAME: u64 = 1 << 20;
 
 #[derive(Serialize, Deserialize)]
@@ -63,7 +63,7 @@ fn answer() -> std::io::Result<()> {
     // Whoever asked ends the process first, and knows why.
     let seconds = (timeout + GRACE + GRACE).as_secs();
     for (resource, most) in [
-        (Resource::Data, MEMORY),
+        (Resource::Data, data()?.saturating_add(MEMORY)),
         (Resource::Cpu, seconds),
         (Resource::Core, 0),
         // The index of a write-ahead log, and temporary files of a sort.
@@ -88,6 +88,14 @@ fn answer() -> std::io::Result<()> {
     let mut output = std::io::stdout().lock();
     serde_json::to_writer(&mut output, &answered)?;
     output.flush()
+}
+
+/// The bytes of memory that the process has, as the kernel counts for its limit: an allocator may have taken some for later.
+fn data() -> std::io::Result<u64> {
+    let pages = std::fs::read_to_string("/proc/self/statm")?;
+    let pages = pages.split_ascii_whitespace().nth(5);
+    let pages: u64 = pages.and_then(|pages| pages.parse().ok()).unwrap_or(0);
+    Ok(pages.saturating_mul(rustix::param::page_size() as u64))
 }
 
 /// Runs one statement in a process of `program`, which calls [`helper`].

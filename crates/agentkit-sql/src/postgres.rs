@@ -42,7 +42,7 @@ const REFUSED_ROLES: &str = "
             'pg_write_server_files', 'pg_execute_server_program', 'pg_signal_backend', 'pg_create_subscription'))
     ORDER BY r.rolname = session_user DESC, r.rolsuper DESC, r.rolname LIMIT 1";
 
-/// Functions that change something although the transaction only reads, or hold others up: they write to the log or to
+/// Functions that change the server although the transaction only reads, or hold up other sessions: they write to the log or to
 /// large objects, take locks or end sessions; and functions that run a text as SQL, in which a name can be put together.
 const REFUSED_FUNCTIONS: &[&str] = &[
     "pg_logical_",
@@ -75,7 +75,7 @@ const REFUSED_FUNCTIONS: &[&str] = &[
     "ts_stat",
     "dblink",
 ];
-/// What makes the text of a plan as large as the query likes.
+/// Words of a query that make the text of its plan as large as the query likes.
 const REFUSED_IN_PLANS: &[&str] = &["verbose", "repeat", "lpad", "rpad", "array_fill", "overlay"];
 
 /// Refuses a statement that names a function of [`REFUSED_FUNCTIONS`], wherever it stands.

@@ -242,7 +242,8 @@ mod tests {
         keep_cross_origin(&mut headers);
         let mut names: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
         names.sort_unstable();
-        assert_eq!(names, ["accept", "accept-encoding", "user-agent"]);
+        let kept = ["accept", "accept-encoding", "user-agent", "x-agentkit-tool"];
+        assert_eq!(names, kept);
         assert_eq!(headers["accept"], "text/html");
     }
 

@@ -317,11 +317,13 @@ impl Driver<'_> {
             .await;
         let error = admission.error.or_else(|| {
             let denied = |message: &str| Some(Failure::last("denied", message));
-            // An `idempotent` call may write, as `write_file` does. One that names no resource is taken at its word.
+            // An `idempotent` call may write, as `write_file` does. One that names no resource is taken at its word, and so
+            // is a probe, which its tool declares.
             let touched = admission.resources.iter();
             let mut writes = touched.flat_map(|touched| &touched.writes);
             let writes = writes.any(|resource| *resource != Resource::Everything);
-            if admission.effect.is_write() || writes {
+            let is_preview = matches!(purpose, CallPurpose::Preview { .. });
+            if admission.effect.is_write() || is_preview && writes {
                 return denied("a call that the machine makes must not change anything");
             }
             admission.approval.as_ref().and_then(|_| {

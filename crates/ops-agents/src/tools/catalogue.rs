@@ -62,11 +62,11 @@ struct Whole {
     registry: Registry,
     /// Source and digest by the tool's name.
     tools: BTreeMap<String, (usize, String)>,
-    /// What runs selected: most begin with the tools of an earlier one.
+    /// Selections of earlier runs: most runs begin with the tools of an earlier run.
     selections: Mutex<HashMap<Selector, Arc<Selection>>>,
 }
 
-/// What a run selects by.
+/// The terms that a run selects by.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Selector {
     wanted: Option<Vec<Wanted>>,

@@ -4,6 +4,7 @@
 //! approved text and no other. Servers of the file belong to the tenant `default`: no other tenant has their
 //! tools.
 
+mod held;
 mod rules;
 
 use std::{
@@ -12,7 +13,6 @@ use std::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use agentkit::{BoxFuture, Tool, policy::PolicyFile};
@@ -30,8 +30,6 @@ use tokio::sync::{Notify, watch};
 use self::rules::Checked;
 use super::{FixedTools, Health, SourceContext, SourceError, ToolSource};
 
-/// How often a process looks whether another one has approved what is held here.
-const LOOK: Duration = Duration::from_secs(5);
 /// The name of the source of the tools that reach every server.
 pub const PROXY_SOURCE: &str = "mcp";
 
@@ -327,55 +325,6 @@ impl McpSource {
                 Err(SourceError(mistake))
             }
         }
-    }
-
-    /// Sets the tools that wait for a person.
-    fn hold(&self, pins: &McpPins) {
-        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = self.held_by(pins);
-    }
-
-    /// Returns once another process on the store has approved a tool that is held here. Asks the store while a tool is held,
-    /// and at no other time.
-    async fn approved_elsewhere(&self) {
-        loop {
-            tokio::time::sleep(LOOK).await;
-            let held = self.held();
-            let store = self.store.borrow().clone();
-            let Some(store) = store.filter(|_| !held.is_empty()) else {
-                continue;
-            };
-            let Ok(servers) = store.mcp_servers(TenantId::DEFAULT).await else {
-                continue;
-            };
-            let name = self.used.server().name();
-            let own = servers.into_iter().find(|(server, _)| server == name);
-            if own.is_some_and(|(_, pins)| self.held_by(&pins) != held) {
-                return;
-            }
-        }
-    }
-
-    /// The tools that wait for a person, each with the reason.
-    fn held_by(&self, pins: &McpPins) -> Vec<(String, String)> {
-        let server = self.used.server();
-        let held = pins.pins.iter().filter(|pin| {
-            let is_tool = pin.key.kind == Kind::Tool.as_str();
-            is_tool && pin.state().is_held() && server.config().uses(&pin.key.name)
-        });
-        let held = held.map(|pin| {
-            let name = names::native(server.name(), &pin.key.name);
-            let state = match pin.state() {
-                McpPinState::Changed => "has changed since a person approved it",
-                McpPinState::New | McpPinState::Approved | McpPinState::Gone => "is new",
-            };
-            let why = format!(
-                "the tool `{name}` is held: its definition {state}, and no version of it is called until a person \
-                 approves it; `opspawn mcp diff {}` shows the definition",
-                server.name()
-            );
-            (name, why)
-        });
-        held.collect()
     }
 
     /// Sets the tools that agents are given: the approved tools that are listed still.

@@ -1,4 +1,4 @@
-//! What a run's tools are, as a key.
+//! The tools of a run as a key.
 
 use std::hash::{BuildHasher as _, Hash, Hasher, RandomState};
 use std::sync::LazyLock;
