@@ -1,7 +1,7 @@
 //! Agents: `GET /agents`, `GET|PUT|DELETE /agents/{name}`, `GET /agents/{name}/versions`,
 //! `GET /agents/{name}/versions/{digest}`. The meaning of a definition is not known here.
 
-mod request;
+pub(super) mod request;
 mod schema;
 mod view;
 
@@ -12,7 +12,6 @@ use axum::{
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use ops_core::{AgentDigest, AgentName, Json, ports::Stored};
 
-pub(super) use self::request::ApplyAgent;
 use self::view::{
     Agent, AgentList, AgentOutline, AgentVersion, AgentVersionOutline, Applied, VersionList,
 };

@@ -15,10 +15,6 @@ use http::HeaderMap;
 use ops_core::Code;
 use ops_engine::{ClientKey, FieldError};
 
-pub(super) use self::{
-    batch::SubmitTasks,
-    request::{LimitTask, SubmitLimits, SubmitRetry, SubmitTask},
-};
 use super::{AppState, extract::Caller, schema, tasks, view::Task};
 use crate::problem::{IDEMPOTENCY_KEY, Part, Problem, translate};
 

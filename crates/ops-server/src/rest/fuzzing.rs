@@ -10,22 +10,22 @@ use crate::json;
 
 /// The readers of bodies, and of the objects within them.
 const READERS: &[Reader] = &[
-    reader::<agents::ApplyAgent>(),
+    reader::<agents::request::ApplyAgent>(),
     reader::<approvals::Approve>(),
     reader::<approvals::Deny>(),
     reader::<approvals::Edit>(),
     reader::<control::Rerun>(),
     reader::<control::Signal>(),
-    reader::<create::LimitTask>(),
-    reader::<create::SubmitLimits>(),
-    reader::<create::SubmitRetry>(),
-    reader::<create::SubmitTask>(),
-    reader::<create::SubmitTasks>(),
+    reader::<create::request::LimitTask>(),
+    reader::<create::request::SubmitLimits>(),
+    reader::<create::request::SubmitRetry>(),
+    reader::<create::request::SubmitTask>(),
+    reader::<create::batch::SubmitTasks>(),
     reader::<dead_letters::Redrive>(),
     reader::<mcp::ApproveDefinition>(),
     reader::<reconciliations::Resolve>(),
     reader::<retention::RunRetention>(),
-    reader::<schedules::ApplySchedule>(),
+    reader::<schedules::request::ApplySchedule>(),
 ];
 
 /// The name of a body, and what reads it.

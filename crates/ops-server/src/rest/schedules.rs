@@ -1,7 +1,7 @@
 //! Schedules: `GET /schedules`, `GET|PUT|DELETE /schedules/{name}`,
 //! `POST /schedules/{name}/pause|resume|run`, `GET /schedules/{name}/runs`.
 
-mod request;
+pub(super) mod request;
 mod schema;
 mod view;
 
@@ -13,7 +13,6 @@ use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use ops_core::schedule::ScheduleName;
 use ops_engine::{ScheduleView, schedule::MAX_PREVIEW};
 
-pub(super) use self::request::ApplySchedule;
 use self::view::{Run, RunList, Schedule, ScheduleList};
 use super::{
     AppState, cursor,
