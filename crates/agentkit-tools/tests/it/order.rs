@@ -10,17 +10,18 @@ use std::{
 };
 
 use agentkit::{
-    Agent, BoxFuture, Event, Model, StepId,
+    Agent, BoxFuture, Event, Model, StepId, Tool, ToolSpec,
     drive::{
         Batch, DriveEnvironment, MemoryRecorder, RecordError, Recorder, Stop, SystemClock, drive,
     },
-    event::{Failure, FinishReason, Usage},
+    event::{Failure, FinishReason, Resolution, ToolResolved, Usage, Wait},
     model::{DeltaSink, ModelError, Request, Response, ResponseCall},
     run::Run,
+    tool::{Resources, ToolContext, ToolOutput},
 };
 use agentkit_tools::http::Settings;
 use bytes::Bytes;
-use proptest::prelude::*;
+use proptest::{prelude::*, test_runner::TestRunner};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -70,10 +71,20 @@ struct Log {
 }
 
 impl Log {
-    fn new(events: Vec<Event>, dies: Option<(usize, bool)>) -> Arc<Self> {
+    fn new(dies: Option<(usize, bool)>) -> Arc<Self> {
         Arc::new(Self {
-            events: Mutex::new(events),
+            events: Mutex::default(),
             blobs: Mutex::default(),
+            appends: AtomicUsize::new(0),
+            dies,
+        })
+    }
+
+    /// The same log, for the next process.
+    fn after(&self, dies: Option<(usize, bool)>) -> Arc<Self> {
+        Arc::new(Self {
+            events: Mutex::new(self.events()),
+            blobs: Mutex::new(self.blobs.lock().unwrap().clone()),
             appends: AtomicUsize::new(0),
             dies,
         })
@@ -137,10 +148,11 @@ fn folder() -> TempDir {
 }
 
 fn agent(turns: Vec<Vec<Call>>) -> Agent {
-    Agent::builder(Script(turns))
-        .tools(agentkit_tools::standard(&Settings::default()))
-        .build()
-        .unwrap()
+    agent_with(turns, agentkit_tools::standard(&Settings::default()))
+}
+
+fn agent_with(turns: Vec<Vec<Call>>, tools: Vec<Arc<dyn Tool>>) -> Agent {
+    Agent::builder(Script(turns)).tools(tools).build().unwrap()
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -170,6 +182,10 @@ fn report(log: &Log, folder: &Path) -> Report {
         .filter_map(|event| match event {
             Event::ToolCompleted(completed) => Some((completed.step, Ok(completed.output))),
             Event::ToolFailed(failed) => Some((failed.step, Err(failed.error))),
+            Event::ToolResolved(ToolResolved {
+                step,
+                resolution: Resolution::Done { output },
+            }) => Some((step, Ok(output))),
             _ => None,
         })
         .collect();
@@ -195,7 +211,7 @@ fn report(log: &Log, folder: &Path) -> Report {
 }
 
 async fn run(turns: Vec<Vec<Call>>) -> Report {
-    let (folder, log) = (folder(), Log::new(Vec::new(), None));
+    let (folder, log) = (folder(), Log::new(None));
     let stop = go(&agent(turns), &log, folder.path()).await;
     assert_eq!(stop, Some(Stop::Completed(json!("done"))));
     report(&log, folder.path())
@@ -262,30 +278,147 @@ proptest! {
     }
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(scripts(300)))]
+/// `edit_file`, and the content of each file before its edit by that.
+struct Watched {
+    tool: Arc<dyn Tool>,
+    before: Arc<Before>,
+}
 
-    /// Edits are left out: one that was under way is in doubt.
-    #[test]
-    fn a_kill_changes_nothing_of_that(
-        calls in prop::collection::vec(prop_oneof![write(), write(), read()], 2..9),
-        dies in 2_usize..9,
-        commits in any::<bool>(),
-        keeps_files in any::<bool>(),
-    ) {
-        let agent = agent(vec![calls.clone()]);
-        let (mut folder, first) = (folder(), Log::new(Vec::new(), Some((dies, commits))));
+type Before = Mutex<BTreeMap<StepId, Option<Vec<u8>>>>;
+
+impl Tool for Watched {
+    fn spec(&self) -> &ToolSpec {
+        self.tool.spec()
+    }
+
+    fn resources(&self, arguments: &Value) -> Resources {
+        self.tool.resources(arguments)
+    }
+
+    fn call<'a>(
+        &'a self,
+        context: &'a ToolContext,
+        arguments: Value,
+    ) -> BoxFuture<'a, Result<ToolOutput, Failure>> {
+        let path = arguments["path"].as_str().unwrap();
+        let before = std::fs::read(context.workspace.join(path)).ok();
+        self.before.lock().unwrap().insert(context.step, before);
+        self.tool.call(context, arguments)
+    }
+}
+
+/// The built-in tools, with edits that are watched.
+fn watched(before: &Arc<Before>) -> Vec<Arc<dyn Tool>> {
+    let watch = |tool: Arc<dyn Tool>| match tool.spec().name == "edit_file" {
+        true => Arc::new(Watched {
+            tool,
+            before: Arc::clone(before),
+        }),
+        false => tool,
+    };
+    let tools = agentkit_tools::standard(&Settings::default());
+    tools.into_iter().map(watch).collect()
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    deaths: AtomicUsize,
+    lost_folders: AtomicUsize,
+    /// Edits in doubt that had been made, and that had not.
+    done: AtomicUsize,
+    not_done: AtomicUsize,
+}
+
+/// Works through the calls as one answer, in a process for each kill and one more, and decides about edits in doubt as
+/// a person does who looks at the file. A kill is where it falls, whether its append commits, and whether the
+/// folder outlives it.
+fn killed(calls: &[Call], kills: &[(usize, bool, bool)], alone: &Report, seen: &Seen) -> Report {
+    let before = Arc::default();
+    let agent = agent_with(vec![calls.to_vec()], watched(&before));
+    let (mut folder, mut kills) = (folder(), kills.iter());
+    let dies = |kill: &(usize, bool, bool)| (kill.0, kill.1);
+    let mut kill = kills.next();
+    let mut log = Log::new(kill.map(dies));
+    let mut is_decided = false;
+    loop {
         // Each process has a runtime of its own: with it end the threads that still write.
-        let died = runtime().block_on(go(&agent, &first, folder.path())).is_none();
-        if died && !keeps_files {
-            folder = first.folder();
+        let mut resolved = Vec::new();
+        match runtime().block_on(go(&agent, &log, folder.path())) {
+            None => {
+                seen.deaths.fetch_add(1, Ordering::Relaxed);
+                let (_, _, keeps_files) = kill.expect("only a kill ends a process");
+                // The log does not hold a file of which a person said that it was edited.
+                if !keeps_files && !is_decided {
+                    seen.lost_folders.fetch_add(1, Ordering::Relaxed);
+                    folder = log.folder();
+                }
+            }
+            Some(Stop::Waiting(Wait::InDoubt { steps })) => {
+                assert_eq!(steps.len(), 1, "writes run one at a time");
+                let call = steps[0].0 as usize - 2;
+                let (name, arguments) = &calls[call];
+                assert_eq!(*name, "edit_file", "what else is in doubt?");
+                let path = folder.path().join(arguments["path"].as_str().unwrap());
+                let known = before.lock().unwrap().get(&steps[0]).cloned();
+                // An edit that is made changes its file.
+                let is_done = known.is_some_and(|known| known != std::fs::read(path).ok());
+                let (count, resolution) = match is_done {
+                    true => {
+                        let output = alone.calls[call].clone().expect("an edit that was made");
+                        (&seen.done, Resolution::Done { output })
+                    }
+                    false => (&seen.not_done, Resolution::Retry),
+                };
+                count.fetch_add(1, Ordering::Relaxed);
+                is_decided |= is_done;
+                let step = steps[0];
+                resolved.push(Event::ToolResolved(ToolResolved { step, resolution }));
+            }
+            Some(stop) => {
+                assert_eq!(stop, Stop::Completed(json!("done")));
+                return report(&log, folder.path());
+            }
         }
-        let second = Log::new(first.events(), None);
-        runtime().block_on(async {
-            let stop = go(&agent, &second, folder.path()).await;
-            prop_assert_eq!(stop, Some(Stop::Completed(json!("done"))));
-            prop_assert_eq!(report(&second, folder.path()), run(one_by_one(&calls)).await);
-            Ok(())
-        })?;
+        kill = kills.next();
+        log = log.after(kill.map(dies));
+        log.events.lock().unwrap().extend(resolved);
+    }
+}
+
+/// Two files that can be edited, and edits that find what they replace, among other calls.
+fn edited() -> impl Strategy<Value = Vec<Call>> {
+    let begin = ["a", "d/a"].map(|path| ("write_file", json!({"path": path, "content": "xy"})));
+    let edit_of = |path| {
+        let arguments = json!({"path": path, "old": "xy", "new": "xxyy", "all": true});
+        ("edit_file", arguments)
+    };
+    let finds = prop::sample::select(vec!["a", "./a", "d/a"]).prop_map(edit_of);
+    let call = prop_oneof![write(), read(), edit(), finds.clone(), finds];
+    prop::collection::vec(call, 1..8)
+        .prop_map(move |calls| begin.iter().cloned().chain(calls).collect())
+}
+
+/// Of writes, reads, lists and edits; an edit that was under way is in doubt.
+#[test]
+fn kills_change_nothing_of_that() {
+    let cases = scripts(300);
+    let mut runner = TestRunner::new(ProptestConfig {
+        source_file: Some(file!()),
+        ..ProptestConfig::with_cases(cases)
+    });
+    let kills = prop::collection::vec((1_usize..12, any::<bool>(), any::<bool>()), 1..4);
+    let seen = Seen::default();
+    let result = runner.run(&(edited(), kills), |(calls, kills)| {
+        let alone = runtime().block_on(run(one_by_one(&calls)));
+        prop_assert_eq!(killed(&calls, &kills, &alone, &seen), alone);
+        Ok(())
+    });
+    println!("{cases} scripts: {seen:?}");
+    if let Err(error) = result {
+        panic!("{error}");
+    }
+    for landed in [&seen.deaths, &seen.lost_folders, &seen.done, &seen.not_done] {
+        let landed = landed.load(Ordering::Relaxed);
+        assert!(landed >= cases as usize / 50, "too few landed: {seen:?}");
     }
 }
