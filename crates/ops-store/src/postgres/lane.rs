@@ -194,7 +194,9 @@ impl Lane {
                 Err(failure) => failure,
             };
             self.recover(&failure);
-            if failure.remedy == Remedy::Give || began.elapsed() > self.shared.options.patience {
+            let is_over = began.elapsed() > self.shared.options.patience
+                || units::mutant!("ops-store.postgres_gives_up_at_once");
+            if failure.remedy == Remedy::Give || is_over {
                 self.shared.failed(&failure);
                 return Err(failure);
             }

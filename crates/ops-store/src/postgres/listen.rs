@@ -212,6 +212,9 @@ impl Listener {
                     delay = RETRY_DELAY;
                     if let Err(failure) = self.serve(line) {
                         tracing::debug!(error = %failure.message, "the listening connection is lost");
+                        if units::mutant!("ops-store.postgres_listens_once") {
+                            return;
+                        }
                     }
                 }
                 Err(failure) => {
