@@ -43,7 +43,10 @@ use serde::Serialize;
 use serde_json::Value;
 use units::{duration, money};
 
-pub use self::instructions::{Scene, SceneTask};
+pub use self::{
+    foreign::is_agent_file,
+    instructions::{Scene, SceneTask},
+};
 use crate::{
     policy::PolicyFile,
     run::{DEFAULT_REASKS, Exhaustion, OutputConfig},
@@ -265,7 +268,7 @@ impl Definition {
             Format::Toml => front_matter::toml(text)?,
             Format::Json => front_matter::json(text)?,
             Format::Yaml => Value::Object(front_matter::yaml(text)?),
-            Format::Markdown => return front_matter::markdown(text)?.parsed(stem),
+            Format::Markdown => return front_matter::markdown(text, stem)?.parsed(stem),
         };
         let definition = Self::from_json(&value)?;
         Ok(Parsed {

@@ -111,6 +111,14 @@ const OWN_TOOLS: &[&str] = &[
 /// What stands for every tool.
 const ALL: [&str; 3] = ["*", "all", "all tools"];
 
+/// The ends of the names of files that are agents of another tool whatever is in them.
+const AGENT_FILES: [&str; 2] = [".agent", ".chatmode"];
+
+/// Whether a file of this name, without its extension, is an agent of another tool. Some have no settings.
+pub fn is_agent_file(stem: &str) -> bool {
+    AGENT_FILES.iter().any(|end| stem.ends_with(end))
+}
+
 /// Whether settings are those of another tool.
 pub(super) fn is_foreign(settings: &Map<String, Value>) -> bool {
     if OURS.iter().any(|key| settings.contains_key(*key)) {
@@ -150,8 +158,8 @@ pub(super) fn map(
     let (mut ours, mut notes, mut left_out) = (Map::new(), Vec::new(), Vec::new());
     let given = settings.get("name").and_then(Value::as_str);
     let stem = stem.map(|stem| {
-        stem.trim_end_matches(".agent")
-            .trim_end_matches(".chatmode")
+        let ends = AGENT_FILES.iter();
+        ends.fold(stem, |stem, end| stem.strip_suffix(end).unwrap_or(stem))
     });
     match given.or(stem) {
         Some(name) if given == Some(name) && is_name(name) => {

@@ -32,9 +32,22 @@ pub(super) struct Markdown {
     notes: Vec<String>,
 }
 
-/// The settings between two fences, and the text after them.
-pub(super) fn markdown(text: &str) -> Result<Markdown, DefinitionError> {
+/// The settings between two fences, and the text after them. `stem` is the name of the file without its extension.
+pub(super) fn markdown(text: &str, stem: Option<&str>) -> Result<Markdown, DefinitionError> {
     let whole = text.trim_start_matches('\u{feff}');
+    let has_fence = ["+++", "---", "```"]
+        .iter()
+        .any(|fence| whole.trim_start().starts_with(fence));
+    if !has_fence && stem.is_some_and(foreign::is_agent_file) && !whole.trim().is_empty() {
+        let lead = &whole[..whole.len() - whole.trim_start().len()];
+        return Ok(Markdown {
+            settings: Map::new(),
+            is_yaml: true,
+            body: whole.trim().to_owned(),
+            body_line: 1 + lead.matches('\n').count(),
+            notes: vec!["settings: none, the whole text is the instructions".to_owned()],
+        });
+    }
     let text = unwrapped(whole);
     let blank_lines = whole[..whole.len() - text.len()].matches('\n').count();
     let (fence, rest) = match text.split_once('\n') {

@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use agentkit::{Definition, definition::Format};
+use agentkit::{
+    Definition,
+    definition::{self, Format},
+};
 use anyhow::Result;
 use serde_json::{Value, json};
 
@@ -130,7 +133,8 @@ fn is_about_the_folder(file: &Path, text: &str, format: Format) -> bool {
         .any(|fence| text.starts_with(fence));
     let stem = file.file_stem().and_then(|stem| stem.to_str());
     let is_readme = stem.is_some_and(|stem| stem.eq_ignore_ascii_case("readme"));
-    format == Format::Markdown && (is_readme || !has_settings)
+    let is_agent = has_settings || stem.is_some_and(definition::is_agent_file);
+    format == Format::Markdown && (is_readme || !is_agent)
 }
 
 fn parse(path: &Path, text: &str, format: Format) -> Result<DefinitionEntry, String> {
@@ -276,13 +280,27 @@ mod tests {
                 "helper.agent.md",
                 "---\nname: Our Helper\ntools: ['search', 'github/*']\nhandoffs:\n  - label: x\n---\nHelp.",
             ),
+            ("Loop Breaker.agent.md", "# Loop Breaker\n\n> **Tools:** `read`\n\nBreak {{ loops }}."),
         ])
         .unwrap();
         let names: Vec<_> = entries.iter().map(|entry| entry.name.as_str()).collect();
         assert_eq!(
             names,
-            ["code-reviewer", "one", "our-helper", "three", "two"]
+            [
+                "code-reviewer",
+                "loop-breaker",
+                "one",
+                "our-helper",
+                "three",
+                "two"
+            ]
         );
+        // A file that is an agent by its name may have no settings.
+        let bare = &entries[1];
+        assert!(bare.definition.instructions.starts_with("# Loop Breaker"));
+        assert!(!bare.definition.is_template());
+        let notes = bare.notes.concat();
+        assert!(notes.contains("settings: none"), "{notes}");
         let reviewer = &entries[0];
         assert_eq!(
             reviewer.definition.instructions,
@@ -304,7 +322,7 @@ mod tests {
         ] {
             assert!(notes.contains(said), "{said}: {notes}");
         }
-        assert_eq!(entries[1].definition.limits.max_steps, Some(3));
-        assert!(entries[1].notes.is_empty());
+        assert_eq!(entries[2].definition.limits.max_steps, Some(3));
+        assert!(entries[2].notes.is_empty());
     }
 }
