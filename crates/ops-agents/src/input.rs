@@ -1,6 +1,6 @@
 //! The part of a task's input that concerns its agent.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use agentkit::{
     Definition, Goal,
@@ -11,6 +11,7 @@ use agentkit::{
 };
 use bounded::schema;
 use ops_core::{FieldError, Json, ports::InputCheck};
+use ops_worker::checked_path;
 use serde_json::{Map, Value};
 use units::nearest;
 
@@ -92,33 +93,12 @@ impl Input {
                 INJECT_PROXY,
             ])
             .map_err(|error| invalid(&format!("`input_data` {error} in what an agent reads")))?;
-        let goal = ["prompt", "goal"]
-            .iter()
-            .filter_map(|key| input.get(*key))
-            .find(|value| !value.is_null());
-        let goal = match goal {
-            Some(Value::String(goal)) if !goal.trim().is_empty() => goal.clone(),
-            Some(Value::String(_)) => return Err(invalid("`input_data.prompt` is empty")),
-            Some(_) => return Err(invalid("`input_data.prompt` must be text")),
-            None => {
-                return Err(invalid(
-                    "`input_data` has neither `prompt` nor `goal`: say what the agent is to do",
-                ));
-            }
-        };
+        let goal = goal(&input)?;
         let images = images(input.get("images"))
             .map_err(|message| invalid(&format!("`input_data.images` {message}")))?;
-        few(input.get("files"))
-            .map_err(|message| invalid(&format!("`input_data.files` {message}")))?;
-        let files = match input.get("files") {
-            None | Some(Value::Null) => BTreeMap::new(),
-            Some(Value::Object(files)) => files.iter().map(file).collect::<Result<_, _>>()?,
-            Some(_) => {
-                return Err(invalid(
-                    "`input_data.files` must be an object of path to text",
-                ));
-            }
-        };
+        let files = files(input.get("files"))?.into_iter();
+        let files = files.map(|(path, content)| (path.to_owned(), content.to_owned()));
+        let files = files.collect();
         let overrides = match input.get("agent_config") {
             None | Some(Value::Null) => Overrides::default(),
             Some(Value::Object(config)) => Overrides::read(config)?,
@@ -131,6 +111,34 @@ impl Input {
             overrides,
             has_proxy,
         })
+    }
+}
+
+/// `prompt`, else `goal`.
+fn goal(input: &Map<String, Value>) -> Result<String, Failure> {
+    let goal = ["prompt", "goal"]
+        .iter()
+        .filter_map(|key| input.get(*key))
+        .find(|value| !value.is_null());
+    match goal {
+        Some(Value::String(goal)) if !goal.trim().is_empty() => Ok(goal.clone()),
+        Some(Value::String(_)) => Err(invalid("`input_data.prompt` is empty")),
+        Some(_) => Err(invalid("`input_data.prompt` must be text")),
+        None => Err(invalid(
+            "`input_data` has neither `prompt` nor `goal`: say what the agent is to do",
+        )),
+    }
+}
+
+/// `files`: the initial files of the workspace.
+fn files(given: Option<&Value>) -> Result<BTreeMap<&str, &str>, Failure> {
+    few(given).map_err(|message| invalid(&format!("`input_data.files` {message}")))?;
+    match given {
+        None | Some(Value::Null) => Ok(BTreeMap::new()),
+        Some(Value::Object(files)) => files.iter().map(file).collect(),
+        Some(_) => Err(invalid(
+            "`input_data.files` must be an object of path to text",
+        )),
     }
 }
 
@@ -161,15 +169,15 @@ fn few(given: Option<&Value>) -> Result<(), String> {
     ))
 }
 
-fn file((path, content): (&String, &Value)) -> Result<(String, String), Failure> {
-    match content {
-        Value::String(text) => Ok((path.clone(), text.clone())),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-            Err(invalid(&format!(
+fn file<'a>((path, content): (&'a String, &'a Value)) -> Result<(&'a str, &'a str), Failure> {
+    content
+        .as_str()
+        .map(|content| (path.as_str(), content))
+        .ok_or_else(|| {
+            invalid(&format!(
                 "`input_data.files`: the content of `{path}` must be text"
-            )))
-        }
-    }
+            ))
+        })
 }
 
 impl Overrides {
@@ -330,15 +338,10 @@ pub(crate) fn is_costly(task_type: &str, input: &Json) -> bool {
 
 /// What of an input is refused before its task is accepted: an output schema that no answer can be
 /// held to or that does not say what it seems to, what is no image, no planner, no script, or two spellings that differ. And what its client is
-/// warned of: keys of `agent_config` that no one reads, and providers that there are not. With the
+/// warned of: keys of `agent_config` that no one reads, and providers, prompts and files that fail the task. With the
 /// `agent_config`, if it can be used.
 pub(crate) fn check(input: &Json) -> (InputCheck, Option<Overrides>) {
-    // Most inputs have none of them, and need not be read for that.
-    const KEYS: [&str; 3] = ["\"agent_config\"", "\"images\"", "\"files\""];
-    if !may_have(input.as_str(), &KEYS) {
-        return (InputCheck::default(), Some(Overrides::default()));
-    }
-    let input = match input.fields(&["agent_config", "images", "files"]) {
+    let input = match input.fields(&["prompt", "goal", "agent_config", "images", "files"]) {
         Ok(input) => input,
         Err(error) => {
             let message = format!("{error} in what an agent reads");
@@ -372,6 +375,7 @@ pub(crate) fn check(input: &Json) -> (InputCheck, Option<Overrides>) {
             .map(|(kind, key, message)| field(kind, &key, message))
             .collect();
     }
+    found.warnings.extend(will_fail(&input));
     if let Err(message) = few(input.get("files")) {
         found
             .wrong
@@ -385,6 +389,30 @@ pub(crate) fn check(input: &Json) -> (InputCheck, Option<Overrides>) {
         ));
     }
     (found, overrides)
+}
+
+/// What of prompt and files no run can begin with: the task is accepted, and fails.
+fn will_fail(input: &Map<String, Value>) -> Vec<FieldError> {
+    let warned = |key, message: &str| {
+        let message = format!("{message}; the task will fail");
+        FieldError::new(&["input", key], "value_error", message)
+    };
+    let is_few = few(input.get("files")).is_ok();
+    let given = is_few.then(|| files(input.get("files")));
+    let wrong_files = match given {
+        None => Vec::new(),
+        Some(Err(failure)) => vec![failure.message],
+        Some(Ok(files)) => {
+            let paths = files.keys().map(|path| checked_path(Path::new(""), path));
+            let wrong = paths.filter_map(Result::err).take(MAX_WARNINGS);
+            wrong.map(|error| error.to_string()).collect()
+        }
+    };
+    let goal = goal(input)
+        .err()
+        .map(|failure| warned("prompt", &failure.message));
+    let files = wrong_files.iter().map(|message| warned("files", message));
+    goal.into_iter().chain(files).collect()
 }
 
 /// A warning: its kind, the key, and the message.

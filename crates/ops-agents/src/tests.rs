@@ -222,7 +222,9 @@ fn a_submit_is_warned_of_what_no_one_reads_and_of_what_will_fail() {
         .is_ok()
     );
     // Two spellings that differ are refused.
-    let both = json!({"agent_config": {"provider": "openai", "llm_provider": "google"}});
+    let both = json!({
+        "prompt": "x", "agent_config": {"provider": "openai", "llm_provider": "google"},
+    });
     let found = checked(&Json::from(&both));
     assert_eq!(found.wrong[0].path[2], "llm_provider");
     assert_eq!(found.warnings, []);
@@ -234,6 +236,61 @@ fn a_submit_is_warned_of_what_no_one_reads_and_of_what_will_fail() {
         definition: None,
     };
     assert_eq!(factory.check_input(&other), InputCheck::default());
+}
+
+/// A task without a usable prompt, or with files that cannot be written, failed later and without a word before.
+#[test]
+fn a_submit_is_warned_of_prompts_and_files_that_fail_the_task() {
+    let warned = |input: Value| {
+        let found = checked(&Json::from(&input));
+        assert!(
+            found.wrong.is_empty() && found.refused.is_none(),
+            "{found:?}"
+        );
+        // The task fails for the reason that the warning gives.
+        let failure = start(&factory_of(&[("model.provider", "scripted")]), &input).err();
+        let shown = |warning: FieldError| {
+            assert_eq!(warning.kind, "value_error");
+            assert!(
+                warning.message.ends_with("; the task will fail"),
+                "{warning:?}"
+            );
+            format!("{} {}", warning.path.join("."), warning.message)
+        };
+        let shown: Vec<_> = found.warnings.into_iter().map(shown).collect();
+        (shown, failure.map(|failure| failure.message))
+    };
+    for (input, path, says) in [
+        (json!({}), "prompt", "has neither `prompt` nor `goal`"),
+        (json!({"prompt": null}), "prompt", "has neither"),
+        (json!({"prompt": " \n"}), "prompt", "is empty"),
+        (json!({"goal": ""}), "prompt", "is empty"),
+        (json!({"prompt": 7}), "prompt", "must be text"),
+        (
+            json!({"prompt": "x", "files": ["a"]}),
+            "files",
+            "must be an object",
+        ),
+        (
+            json!({"prompt": "x", "files": {"a": 1}}),
+            "files",
+            "content of `a` must be text",
+        ),
+    ] {
+        let (warnings, failure) = warned(input.clone());
+        let [one] = &*warnings else {
+            panic!("{input}: {warnings:?}")
+        };
+        assert!(one.starts_with(&format!("input.{path} ")), "{one}");
+        assert!(one.contains(says), "{one}");
+        assert!(failure.unwrap().contains(says), "{input}");
+    }
+    for path in ["", "/etc/passwd", "../a", "a/../../b"] {
+        let (warnings, _) = warned(json!({"prompt": "x", "files": {path: "text"}}));
+        assert!(warnings[0].contains("inside the workspace"), "{warnings:?}");
+    }
+    let fine = json!({"prompt": "x", "files": {"a/b.txt": "text"}});
+    assert_eq!(warned(fine), (Vec::new(), None));
 }
 
 #[test]
