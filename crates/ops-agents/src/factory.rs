@@ -145,6 +145,7 @@ impl Factory {
             Script::parse(script).map_err(FactoryError::Script)?;
         }
         if mock.is_none() && tape.calls() {
+            providers.check_endpoints()?;
             providers.check_default()?;
         }
         Ok(Self {

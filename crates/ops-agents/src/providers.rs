@@ -7,7 +7,7 @@ use agentkit::{
     event::Failure,
     model::{
         Catalog, ModelInfo,
-        client::{ApiSurface, Client, Config as ClientConfig},
+        client::{ApiSurface, Client, Config as ClientConfig, ConfigError},
     },
 };
 use units::{
@@ -27,6 +27,8 @@ pub const PROVIDERS: &[&str] = &["openai", "anthropic", "google", "openrouter", 
 
 /// The model of `openai` where no model is named.
 const OPENAI_MODEL: &str = "gpt-4o-mini";
+/// Stands for every model of a provider where settings are checked.
+const ANY_MODEL: &str = "any";
 
 /// Every provider, and the models of tasks that name no model.
 pub struct Providers {
@@ -122,6 +124,29 @@ impl Providers {
         }
         providers.chain = chain;
         Ok(providers)
+    }
+
+    /// Whether each provider that has settings can be called, also one that tasks alone name: a wrong base URL, key or
+    /// header is reported at the start rather than by the first call.
+    ///
+    /// # Errors
+    /// The wrong setting.
+    pub fn check_endpoints(&self) -> Result<(), FactoryError> {
+        for endpoint in &self.endpoints {
+            let config = self.config(endpoint, ANY_MODEL);
+            let Err(error) = config.check() else { continue };
+            let provider = endpoint.provider.name();
+            let setting = match &error {
+                ConfigError::BaseUrl { .. } => "base_url",
+                ConfigError::ApiKey => "api_key",
+                ConfigError::Header { .. } => "headers",
+                _ => return Err(FactoryError::Provider(error.to_string())),
+            };
+            return Err(FactoryError::Provider(format!(
+                "setting `{provider}.{setting}`: {error}"
+            )));
+        }
+        Ok(())
     }
 
     /// Whether the models of tasks that name no model can be called: a missing key or a wrong base URL is

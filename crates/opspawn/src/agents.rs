@@ -266,3 +266,36 @@ mod tests {
         }
     }
 }
+            // Providers that only tasks name.
+            (
+                &[("openai.api_key", "k"), ("google.base_url", "nowhere")],
+                "setting `google.base_url`: the base URL `nowhere`",
+            ),
+            (
+                &[
+                    ("openai.api_key", "k"),
+                    ("openrouter.headers", "two words: secret-value"),
+                ],
+                "setting `openrouter.headers`: the extra header `two words`",
+            ),
+            (
+                &[
+                    ("openai.api_key", "k"),
+                    ("anthropic.headers", "x-a: secret-value\u{7}"),
+                ],
+                "setting `anthropic.headers`: the extra header `x-a`",
+            ),
+            (
+                &[
+                    ("openai.api_key", "k"),
+                    ("anthropic.api_key", "secret-value\u{7}"),
+                ],
+                "setting `anthropic.api_key`: the API key holds characters",
+            ),
+            (
+                &[
+                    ("openai.api_key", "k"),
+                    ("agent.script", "/nonexistent/script.toml"),
+                ],
+                "setting agent.script",
+            ),

@@ -97,6 +97,7 @@ fn models(config: &Config) -> Vec<Finding> {
     let replayed = settings.cassette.as_ref().map(|cassette| cassette.mode);
     let providers = Providers::new(&settings).and_then(|providers| {
         if replayed != Some(CassetteMode::Replay) {
+            providers.check_endpoints()?;
             providers.check_default()?;
         }
         Ok(providers)

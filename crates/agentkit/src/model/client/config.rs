@@ -154,6 +154,16 @@ impl Config {
         self.info.surface.unwrap_or(self.provider.surface())
     }
 
+    /// Checks base URL, key and headers, without a request.
+    ///
+    /// # Errors
+    /// What cannot be sent.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        self.endpoint()?;
+        self.headers()?;
+        Ok(())
+    }
+
     pub(super) fn mode(&self) -> Mode {
         if self.stream {
             Mode::Stream
