@@ -4,6 +4,7 @@
 //! outcome of a step and the intent of the next step are one append.
 
 mod budget;
+mod claimed;
 mod command;
 mod environment;
 mod external;

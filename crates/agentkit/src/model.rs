@@ -16,7 +16,7 @@ use serde_json::Value;
 
 pub use self::{
     catalog::{Catalog, ModelInfo, Prices},
-    error::{ModelError, ModelErrorKind},
+    error::{MAX_RETRY_AFTER, ModelError, ModelErrorKind},
     image::{Image, ImageError},
 };
 use crate::{

@@ -188,7 +188,7 @@ impl Run {
     }
 
     /// Facts about the model in use when the run began.
-    fn pinned_model(&self) -> Option<&PinnedModel> {
+    pub(crate) fn pinned_model(&self) -> Option<&PinnedModel> {
         self.config.as_ref()?.models.get(self.chain.index)
     }
 

@@ -6,6 +6,7 @@
 mod agents;
 mod children;
 mod claim;
+mod claims;
 mod envelope;
 mod external;
 mod live_sink;
@@ -22,6 +23,7 @@ mod workspace;
 pub use self::{
     agents::{Agents, Job, Prepared},
     claim::{QueueSettings, Settings, Worker},
+    claims::refused_usages,
     external::exhaustion,
     load::{LoadError, at_model_call},
     workspace::{Folders, WorkspaceError, checked_path, private_folder},

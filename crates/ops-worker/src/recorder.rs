@@ -30,6 +30,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     children::{self, AppendRequests},
+    claims,
     envelope::{self, Effects},
     external,
     live_sink::LiveSink,
@@ -379,6 +380,7 @@ impl Recorder for TaskRecorder {
             {
                 Ok(life) => {
                     self.spending.recorded(batch.events, life.updated_at);
+                    claims::note(batch.events);
                     if life.seq != whole {
                         // What else the log has by now is not in the run.
                         self.snapshots().stop();

@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, bail};
 use ops_agents::{
     CassetteMode, CassetteSettings, Endpoint, Factory, FixedTools, McpSources, Settings, ToolSource,
 };
+use ops_core::stats::{Metric, Value};
 
 use crate::{
     commands_source::Commands,
@@ -214,6 +215,30 @@ pub(crate) fn notice(config: &Config, factory: &Factory) -> Result<Option<String
     })
 }
 
+/// The models as a part of the server.
+pub(crate) struct ModelsPart;
+
+impl ops_server::Part for ModelsPart {
+    fn name(&self) -> &'static str {
+        "models"
+    }
+
+    fn state(&self) -> String {
+        match ops_worker::refused_usages() {
+            0 => "every count of usage is possible".to_owned(),
+            refused => format!("counts of usage that no call can have had: {refused}"),
+        }
+    }
+
+    fn metrics(&self) -> Vec<Metric> {
+        vec![Metric {
+            name: "opspawn_refused_usages",
+            help: "Model calls charged their worst case, because the provider claims more than they can have used",
+            value: Value::Counter(ops_worker::refused_usages()),
+        }]
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -259,13 +284,6 @@ mod tests {
                 &[("anthropic.base_url", "nowhere"), ("model.name", "x")],
                 "`nowhere` of anthropic is not an http or https URL; correct ANTHROPIC_BASE_URL",
             ),
-        ] {
-            let error = error(settings);
-            assert!(error.contains(says), "{settings:?}: {error}");
-            assert!(!error.contains("secret-value"), "{error}");
-        }
-    }
-}
             // Providers that only tasks name.
             (
                 &[("openai.api_key", "k"), ("google.base_url", "nowhere")],
@@ -299,3 +317,10 @@ mod tests {
                 ],
                 "setting agent.script",
             ),
+        ] {
+            let error = error(settings);
+            assert!(error.contains(says), "{settings:?}: {error}");
+            assert!(!error.contains("secret-value"), "{error}");
+        }
+    }
+}

@@ -28,7 +28,7 @@ use units::ModelName;
 
 pub(crate) use self::reload::{Reloader, restart};
 use crate::{
-    agents,
+    agents::{self, ModelsPart},
     broker::Broker,
     commands_source::{self, SandboxPart},
     config::Config,
@@ -268,8 +268,11 @@ impl Runtime {
             notice: notice.clone(),
         };
         let reloader = Arc::new(Reloader::new(config, &current, &store, &own));
-        let mut parts: Vec<Arc<dyn Part>> =
-            vec![Arc::new(SandboxPart(sandbox)), Arc::new(WorkspacesPart)];
+        let mut parts: Vec<Arc<dyn Part>> = vec![
+            Arc::new(SandboxPart(sandbox)),
+            Arc::new(WorkspacesPart),
+            Arc::new(ModelsPart),
+        ];
         parts.extend(broker.part());
         let surface = RestSettings {
             max_body_bytes: max_body(config),

@@ -63,7 +63,7 @@ impl Driver<'_> {
 }
 
 /// More tokens than the prompt of a request can have: a token stands for at least one byte.
-fn most_prompt_tokens(request: &Request) -> u64 {
+pub(super) fn most_prompt_tokens(request: &Request) -> u64 {
     let json = |length: Option<usize>| length.unwrap_or(0) as u64 + FRAME_TOKENS;
     let messages = request.messages.iter().map(|message| {
         let images = match &**message {

@@ -12,9 +12,9 @@ use super::{
 use crate::{
     event::{
         Event, Failure, FinishReason, GateDecision, ModelCompleted, ModelFailed, ModelStarted,
-        PlanUpdated, Purpose, SegmentChange, SegmentOpened, StepId, Wait,
+        PlanUpdated, Purpose, SegmentChange, SegmentOpened, StepId, Usage, Wait,
     },
-    model::{DeltaSink, Model, ModelError, ModelErrorKind, NoDeltas, Response},
+    model::{DeltaSink, MAX_RETRY_AFTER, Model, ModelError, ModelErrorKind, NoDeltas, Response},
     planner::Reading,
     run::{self, Exhaustion, Limits, Next, Outcome, Stage, Unsettled},
     telemetry,
@@ -40,6 +40,14 @@ pub(super) struct Call {
     pub(super) reserved_cost_micros: u64,
     pub(super) max_output_tokens: Option<u64>,
     pub(super) purpose: Purpose,
+}
+
+/// What the log is told about a call beside its answer.
+struct Told {
+    /// Tools that the request was sent without.
+    left_out: Vec<String>,
+    /// The provider's count, if it is not believed.
+    claimed: Option<Usage>,
 }
 
 impl Driver<'_> {
@@ -93,6 +101,13 @@ impl Driver<'_> {
                 self.environment.clock.now_micros(),
             ) => Err(deadline()),
         };
+        let (answer, claimed) = match answer {
+            Ok(mut response) => {
+                let claimed = self.check_usage(&*model, &call, &asked.request, &mut response);
+                (Ok(response), claimed)
+            }
+            Err(error) => (Err(error), None),
+        };
         telemetry::answered(content, &span, &answer);
         drop(span);
         let (dialect, purpose) = (asked.dialect, asked.purpose.clone());
@@ -108,10 +123,11 @@ impl Driver<'_> {
             }
             Ok(response) => {
                 match call.purpose {
-                    Purpose::Summary { .. } => self.summed_up(&call, response)?,
+                    Purpose::Summary { .. } => self.summed_up(&call, response, claimed)?,
                     Purpose::Turn | Purpose::Plan | Purpose::Execute | Purpose::Answer => {
                         let parsed = self.parse_reply(response, dialect).await?;
-                        self.answered(call.step, purpose, parsed, left_out).await?;
+                        let told = Told { left_out, claimed };
+                        self.answered(call.step, purpose, parsed, told).await?;
                     }
                 }
                 Ok(None)
@@ -175,7 +191,7 @@ impl Driver<'_> {
         step: StepId,
         purpose: Purpose,
         parsed: ParsedReply,
-        tools_left_out: Vec<String>,
+        told: Told,
     ) -> Result<(), DriveError> {
         let ParsedReply { response, reading } = parsed;
         let context = self.policy_context();
@@ -263,7 +279,8 @@ impl Driver<'_> {
             purpose,
             answer,
             refused,
-            tools_left_out,
+            tools_left_out: told.left_out,
+            claimed_usage: told.claimed,
         }))?;
         if let Some(plan) = plan {
             self.push(Event::PlanUpdated(PlanUpdated { step, plan }))?;
@@ -279,7 +296,12 @@ impl Driver<'_> {
     }
 
     /// Takes a summary in. The request offered no tools, so calls in the answer have no meaning.
-    fn summed_up(&mut self, call: &Call, response: Response) -> Result<(), DriveError> {
+    fn summed_up(
+        &mut self,
+        call: &Call,
+        response: Response,
+        claimed: Option<Usage>,
+    ) -> Result<(), DriveError> {
         self.push(Event::ModelCompleted(ModelCompleted {
             step: call.step,
             name: response.model,
@@ -293,6 +315,7 @@ impl Driver<'_> {
             answer: None,
             refused: None,
             tools_left_out: Vec::new(),
+            claimed_usage: claimed,
         }))?;
         Ok(())
     }
@@ -306,6 +329,7 @@ impl Driver<'_> {
         (charged_tokens, charged_cost_micros): (u64, u64),
     ) -> Result<Option<Stop>, DriveError> {
         let failure = error.failure();
+        let asked = error.retry_after.map(|asked| asked.min(MAX_RETRY_AFTER));
         let failures = self.run.model_failures() + 1;
         let used_up = failures.is_multiple_of(self.agent.model_tries);
         let fallback = self.run.next_model().map(str::to_owned);
@@ -317,7 +341,7 @@ impl Driver<'_> {
         let fallback = fallback.filter(|_| !shrinks);
         let falls_back = fallback.is_some();
         let next_index = u32::try_from(self.run.model_index() + 1).ok();
-        let retry_at_micros = error.retry_after.filter(|delay| !delay.is_zero());
+        let retry_at_micros = asked.filter(|delay| !delay.is_zero());
         let retry_at_micros = retry_at_micros.map(|delay| self.after(delay));
         self.push(Event::ModelFailed(ModelFailed {
             step: call.step,
@@ -359,7 +383,7 @@ impl Driver<'_> {
             return Ok(Some(stop));
         }
         let [luck, ..] = self.environment.random.bytes();
-        let delay = delay(failures, error.retry_after, luck);
+        let delay = delay(failures, asked, luck);
         if delay <= MAX_SLEEP {
             self.flush(None).await?;
             tokio::time::sleep(delay).await;

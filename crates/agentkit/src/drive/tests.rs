@@ -694,6 +694,7 @@ fn an_empty_answer_that_was_cut_is_not_asked_for_again() {
                 answer: None,
                 refused: None,
                 tools_left_out: Vec::new(),
+                claimed_usage: None,
             }),
         ]);
         let Next::Done(Outcome::Failed(failure)) = run.next(&crate::planner::React, 0) else {

@@ -57,6 +57,10 @@ pub struct ModelCompleted {
     /// Tools that the request was sent without, because the provider refuses their definitions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tools_left_out: Vec<String>,
+    /// The usage as the provider counts it, where the call cannot have used so much: `usage` has the worst case of
+    /// the call in its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed_usage: Option<Usage>,
 }
 
 /// Why a model stopped.

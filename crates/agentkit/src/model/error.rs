@@ -6,6 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::Failure;
 
+/// The longest wait that a provider is believed to ask for. The quotas of providers begin anew each day at the
+/// latest; a longer wait is a mistake of the server, and would hold a task for as long as the mistake says. The call is
+/// made again after this time, and the provider may then ask anew.
+pub const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// A failed model call. It never holds a prompt or a key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{kind}: {message}")]
@@ -16,7 +21,7 @@ pub struct ModelError {
     pub message: String,
     /// HTTP status, if there was a response.
     pub status: Option<u16>,
-    /// How long the provider asks to wait.
+    /// How long the provider asks to wait; of a longer wait [`MAX_RETRY_AFTER`] is waited.
     pub retry_after: Option<Duration>,
     /// The provider's id of the request.
     pub request_id: Option<String>,

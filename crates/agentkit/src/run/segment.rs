@@ -243,7 +243,12 @@ impl Run {
     /// The provider counted the prompt.
     pub(super) fn measure(&mut self, completed: &ModelCompleted) {
         self.conversation.size.overflows = 0;
-        let measure = Measure::new(completed.usage.input_tokens, self.estimated());
+        // A count that is not believed measures nothing.
+        let counted = match completed.claimed_usage {
+            Some(_) => 0,
+            None => completed.usage.input_tokens,
+        };
+        let measure = Measure::new(counted, self.estimated());
         self.conversation.size.measure = measure.or(self.conversation.size.measure);
     }
 

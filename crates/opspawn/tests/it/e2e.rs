@@ -18,6 +18,7 @@ mod budget;
 mod canary;
 mod cassette;
 mod chain;
+mod claims;
 #[cfg(feature = "postgres")]
 mod clocks;
 mod command_tools;

@@ -226,10 +226,7 @@ impl<'a> AnswerBuilder<'a> {
                 }
             })
             .collect();
-        let mut counted = self
-            .usage
-            .filter(|counted| is_possible(&counted.usage))
-            .unwrap_or_default();
+        let mut counted = self.usage.unwrap_or_default();
         // No prompt has no tokens: some servers write 0 for what they do not count.
         let usage = &mut counted.usage;
         if usage.input_tokens == 0 {
@@ -254,18 +251,4 @@ impl<'a> AnswerBuilder<'a> {
             request_id: request_id.or(self.id),
         }
     }
-}
-
-/// More tokens than any answer has. Beyond that, a server does not count but errs, and sums of such
-/// counts would stand at their end for good.
-const MAX_TOKENS: u64 = 1_000_000_000;
-
-fn is_possible(usage: &Usage) -> bool {
-    let counts = [
-        usage.input_tokens,
-        usage.output_tokens,
-        usage.cached_tokens,
-        usage.reasoning_tokens,
-    ];
-    counts.into_iter().all(|count| count <= MAX_TOKENS)
 }

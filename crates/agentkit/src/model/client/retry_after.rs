@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 
-/// No provider means more than this; it keeps sums of times in range.
-const MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+use crate::model::MAX_RETRY_AFTER as MAX;
 
 /// Reads `retry-after-ms`, else `retry-after` in seconds or as a date (RFC 9110, section 10.2.3).
 ///
@@ -109,6 +108,14 @@ mod tests {
         assert_eq!(of(&[("retry-after", "-5")]), Some(Duration::ZERO));
         assert_eq!(of(&[("retry-after", "1e300")]), Some(MAX));
         assert_eq!(of(&[("retry-after", "inf")]), Some(MAX));
+        assert_eq!(of(&[("retry-after", "2592000")]), Some(MAX));
+        assert_eq!(
+            of(&[
+                ("date", "Thu, 01 Jan 2026 00:00:20 GMT"),
+                ("retry-after", "Sat, 31 Jan 2026 00:00:20 GMT"),
+            ]),
+            Some(MAX)
+        );
         assert_eq!(
             of(&[("retry-after", "Thu, 01 Jan 2026 00:00:20 GMT")]),
             None

@@ -42,6 +42,7 @@ fn answered(step: u32, calls: u32) -> Event {
         answer: None,
         refused: None,
         tools_left_out: Vec::new(),
+        claimed_usage: None,
     })
 }
 

@@ -293,6 +293,7 @@ pub(super) fn continued(response: &Response) -> Request {
         answer: None,
         refused: None,
         tools_left_out: Vec::new(),
+        claimed_usage: None,
     });
     let Event::ModelCompleted(stored) = Event::decode(&event.encode()).unwrap() else {
         panic!("it is what it was")
