@@ -1,6 +1,7 @@
 //! An agent: a model, a planner, tools behind a gate, and limits.
 
 mod approve;
+mod chat;
 mod run;
 
 use std::{collections::BTreeSet, sync::Arc};
@@ -10,6 +11,7 @@ use serde_json::Value;
 
 pub use self::{
     approve::{CallDecision, PendingCall},
+    chat::{Chat, Question},
     run::{Answer, RunBuilder, RunError, RunEvent, RunStream},
 };
 use crate::{

@@ -100,7 +100,8 @@ impl std::ops::AddAssign for Usage {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type")]
 pub enum Event {
-    /// The run began with this definition, which stays as it is until the end.
+    /// The run began with this definition, which stays as it is until the end. After an end, it begins the next
+    /// question of a conversation.
     #[serde(rename = "run.started")]
     RunStarted(RunStarted),
     /// A model call is about to be made.

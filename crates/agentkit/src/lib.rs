@@ -47,8 +47,9 @@
 //! # tokio::runtime::Runtime::new().unwrap().block_on(f()).unwrap();
 //! ```
 //!
-//! [`agent::RunBuilder`] runs it for a typed answer, or as a stream of events. [`drive::drive`] runs
-//! it over a log of your own, which is what makes a run durable.
+//! [`agent::RunBuilder`] runs it for a typed answer, or as a stream of events. [`Agent::chat`] asks question after
+//! question, each with the messages before. [`drive::drive`] runs it over a log of your own, which is what makes a run
+//! durable.
 
 /// A crash point, by its name; no code without the feature `failpoints`.
 #[cfg(feature = "failpoints")]

@@ -87,6 +87,30 @@ impl Window {
         self.push(message, self.step, true);
     }
 
+    /// Replaces the instructions at the beginning; an empty text removes the instructions.
+    pub(crate) fn instruct(&mut self, content: &str) {
+        let first = self.messages.first().map(|message| &**message);
+        if matches!(first, Some(Message::System { .. })) {
+            self.messages.remove(0);
+            self.marks.remove(0);
+            self.record = self.record.map(|index| index - 1);
+        }
+        if !content.is_empty() {
+            let message = Message::System {
+                content: content.to_owned(),
+            };
+            let mark = Mark {
+                step: StepId(0),
+                pinned: true,
+                tokens: estimate_tokens(&message),
+            };
+            self.messages.insert(0, Arc::new(message));
+            self.marks.insert(0, mark);
+            self.record = self.record.map(|index| index + 1);
+        }
+        self.tokens = self.marks.iter().map(|mark| mark.tokens).sum();
+    }
+
     /// Pins the record of effects behind the instructions and the goal, in the place of the one before.
     pub(crate) fn pin_record(&mut self, text: String) {
         if let Some(index) = self.record.take() {

@@ -11,6 +11,7 @@ mod machine;
 mod next;
 mod order;
 mod phase;
+mod question;
 mod results;
 mod segment;
 mod signals;

@@ -21,7 +21,8 @@ use super::{Agent, CallDecision, PendingCall, approve::Approver};
 use crate::{
     BoxFuture, Event, Goal, StepId, Usage,
     drive::{
-        self, Batch, Deltas, DriveEnvironment, MemoryRecorder, RecordError, Recorder, SystemClock,
+        self, Batch, CallBudget, Deltas, DriveEnvironment, MemoryRecorder, RecordError, Recorder,
+        SystemClock,
     },
     event::{Failure, Wait},
     model::DeltaSink,
@@ -215,11 +216,7 @@ impl RunBuilder {
     /// ```
     pub fn stream(self) -> RunStream {
         let (sender, events) = mpsc::unbounded_channel();
-        RunStream {
-            run: Some(Box::pin(self.finish(Some(sender)))),
-            events,
-            end: None,
-        }
+        RunStream::of(Box::pin(self.finish(Some(sender))), events)
     }
 
     async fn finish(
@@ -232,39 +229,66 @@ impl RunBuilder {
         };
         let folder = self.workspace.or(temporary.as_ref().map(|it| it.0.clone()));
         let log = Arc::new(MemoryRecorder::default());
-        let spoken = Arc::new(AtomicBool::new(false));
-        let recorder: Arc<dyn Recorder> = match &follower {
-            Some(follower) => Arc::new(FollowedLog {
-                log: Arc::clone(&log),
-                follower: follower.clone(),
-                spoken: Arc::clone(&spoken),
-            }),
-            None => Arc::clone(&log) as _,
-        };
-        let folder = folder.unwrap_or_default();
-        let mut environment =
-            DriveEnvironment::new(recorder, Arc::new(SystemClock), folder, log.clone());
-        environment.deltas = follower.map(|follower| Arc::new(DeltaFeed { follower, spoken }) as _);
+        let recorder = Arc::clone(&log) as _;
+        let environment = environment(recorder, &log, folder.unwrap_or_default(), follower);
         let mut run = Run::default();
-        let (mut goal, mut approver) = (self.goal, self.approver);
-        let output = loop {
-            let goal = std::mem::take(&mut goal);
-            let wait = match self.agent.run_in(goal, &mut run, &environment).await {
-                Ok(output) => break output,
-                Err(RunError::Waiting(wait)) => wait,
-                Err(error) => return Err(error),
-            };
-            let (Some(approver), Wait::Approval { steps, .. }) = (&mut approver, &wait) else {
-                return Err(RunError::Waiting(wait));
-            };
-            if !approver.decide(steps, &mut run, &environment).await? {
-                return Err(RunError::Waiting(wait));
-            }
-        };
+        let output = to_the_end(
+            &self.agent,
+            self.goal,
+            self.approver,
+            &mut run,
+            &environment,
+        );
+        let output = output.await?;
         Ok(Answer {
             output,
             usage: run.usage(),
         })
+    }
+}
+
+/// An environment whose log a follower may read along.
+pub(super) fn environment(
+    recorder: Arc<dyn Recorder>,
+    blobs: &Arc<MemoryRecorder>,
+    folder: PathBuf,
+    follower: Option<mpsc::UnboundedSender<RunEvent>>,
+) -> DriveEnvironment {
+    let spoken = Arc::new(AtomicBool::new(false));
+    let recorder = match &follower {
+        Some(follower) => Arc::new(FollowedLog {
+            log: recorder,
+            follower: follower.clone(),
+            spoken: Arc::clone(&spoken),
+        }),
+        None => recorder,
+    };
+    let blobs = Arc::clone(blobs) as _;
+    let mut environment = DriveEnvironment::new(recorder, Arc::new(SystemClock), folder, blobs);
+    environment.deltas = follower.map(|follower| Arc::new(DeltaFeed { follower, spoken }) as _);
+    environment
+}
+
+/// Drives a run to its end, and has the approver decide about calls that wait for that.
+pub(super) async fn to_the_end(
+    agent: &Agent,
+    mut goal: Goal,
+    mut approver: Option<Approver>,
+    run: &mut Run,
+    environment: &DriveEnvironment,
+) -> Result<Value, RunError> {
+    loop {
+        let goal = std::mem::take(&mut goal);
+        let wait = match agent.run_in(goal, run, environment).await {
+            Err(RunError::Waiting(wait)) => wait,
+            ended => return ended,
+        };
+        let (Some(approver), Wait::Approval { steps, .. }) = (&mut approver, &wait) else {
+            return Err(RunError::Waiting(wait));
+        };
+        if !approver.decide(steps, run, environment).await? {
+            return Err(RunError::Waiting(wait));
+        }
     }
 }
 
@@ -298,6 +322,17 @@ pub struct RunStream {
 }
 
 impl RunStream {
+    pub(super) fn of(
+        run: BoxFuture<'static, Result<Answer, RunError>>,
+        events: mpsc::UnboundedReceiver<RunEvent>,
+    ) -> Self {
+        Self {
+            run: Some(run),
+            events,
+            end: None,
+        }
+    }
+
     /// The next event; `None` after the end.
     pub async fn next(&mut self) -> Option<Result<RunEvent, RunError>> {
         std::future::poll_fn(|context| Pin::new(&mut *self).poll_next(context)).await
@@ -331,10 +366,10 @@ impl Stream for RunStream {
 }
 
 /// A folder that is removed at the end, if it was ever made.
-struct Temporary(PathBuf);
+pub(super) struct Temporary(pub(super) PathBuf);
 
 impl Temporary {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let name = format!("agentkit-{:016x}", rand::random::<u64>());
         Self(std::env::temp_dir().join(name))
     }
@@ -350,9 +385,9 @@ impl Drop for Temporary {
     }
 }
 
-/// A log in memory that tells a follower.
+/// A log that tells a follower.
 struct FollowedLog {
-    log: Arc<MemoryRecorder>,
+    log: Arc<dyn Recorder>,
     follower: mpsc::UnboundedSender<RunEvent>,
     /// Whether the model call under way has spoken.
     spoken: Arc<AtomicBool>,
@@ -385,6 +420,10 @@ impl Recorder for FollowedLog {
 
     fn new_child(&self) -> Result<String, Failure> {
         self.log.new_child()
+    }
+
+    fn budget(&self) -> Option<CallBudget> {
+        self.log.budget()
     }
 }
 

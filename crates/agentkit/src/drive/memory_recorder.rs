@@ -18,6 +18,15 @@ pub struct MemoryRecorder {
 }
 
 impl MemoryRecorder {
+    /// A log that begins with these events.
+    #[must_use]
+    pub fn of(events: Vec<Event>) -> Self {
+        Self {
+            events: Mutex::new(events),
+            blobs: Mutex::default(),
+        }
+    }
+
     /// The log so far.
     #[must_use]
     pub fn events(&self) -> Vec<Event> {

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     event::{Failure, FinishReason, ModelCompleted, Plan, ToolCalled},
     memory::{ShortTermMemory as _, Window},
-    model::{Message, MessageCall},
+    model::{Image, Message, MessageCall},
 };
 
 /// Of an answer that cannot be used, the model is shown so many bytes.
@@ -139,6 +139,23 @@ impl Conversation {
         }
         self.turn = Turn::Open;
         self.memory.add_pinned(Message::user(content));
+    }
+
+    /// The next question begins, with these instructions.
+    pub(super) fn ask(&mut self, instructions: &str, question: &str, images: &[Image]) {
+        for content in std::mem::take(&mut self.added) {
+            self.memory.add_message(Message::user(content));
+        }
+        self.memory.instruct(instructions);
+        self.memory.add_message(Message::User {
+            content: question.to_owned(),
+            images: images.to_vec(),
+        });
+        self.turn = Turn::Open;
+        self.refused = None;
+        self.repairs = 0;
+        self.cut = false;
+        self.plan = None;
     }
 
     /// Whether a message was added that the model has not read.

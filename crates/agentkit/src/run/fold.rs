@@ -38,6 +38,7 @@ impl Run {
     /// External events may come late: then they change nothing.
     pub fn apply(&mut self, event: &Event) -> Result<(), FoldError> {
         match event {
+            Event::RunStarted(started) if self.outcome().is_some() => self.begin_again(started),
             Event::RunStarted(started) => self.start(started),
             Event::ModelStarted(started) => self.ask(started),
             Event::ModelCompleted(completed) => self.answer(completed),
@@ -160,6 +161,7 @@ impl Run {
                 self.phase = Phase::Ended(Outcome::Completed(completed.output.clone()));
             }
             Event::RunFailed(failed) => {
+                self.leave_calls();
                 self.phase = Phase::Ended(Outcome::Failed(failed.error.clone()));
             }
         }

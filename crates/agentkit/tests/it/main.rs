@@ -5,6 +5,8 @@ mod budget;
 #[cfg(test)]
 mod chain;
 #[cfg(test)]
+mod chat;
+#[cfg(test)]
 mod claimed;
 #[cfg(test)]
 mod cut;
