@@ -96,13 +96,7 @@ impl Answer {
         let size: usize = row.iter().map(size).sum();
         if self.bytes + size > self.bounds.bytes {
             if self.rows.is_empty() {
-                return Err(Failure::last(
-                    "row_too_large",
-                    format!(
-                        "a row has more than {} bytes; select fewer columns, or parts of them with substr()",
-                        self.bounds.bytes
-                    ),
-                ));
+                return Err(self.too_large());
             }
             self.cut = Some(Cut::Bytes);
             return Ok(false);
@@ -110,6 +104,28 @@ impl Answer {
         self.bytes += size;
         self.rows.push(row);
         Ok(true)
+    }
+
+    /// Ends a result whose next row is larger than what is read.
+    ///
+    /// # Errors
+    /// `row_too_large` if there is no row before it.
+    pub(crate) fn break_off(&mut self) -> Result<(), Failure> {
+        if self.rows.is_empty() {
+            return Err(self.too_large());
+        }
+        self.cut = Some(Cut::Bytes);
+        Ok(())
+    }
+
+    fn too_large(&self) -> Failure {
+        Failure::last(
+            "row_too_large",
+            format!(
+                "a row has more than {} bytes; select fewer columns, or parts of them with substr()",
+                self.bounds.bytes
+            ),
+        )
     }
 
     /// The result as the model sees it.

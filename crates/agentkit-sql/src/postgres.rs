@@ -7,7 +7,12 @@
 //!
 //! Values are made texts by the server, which knows every type, also those of extensions. The query becomes a
 //! subquery whose columns get names of ours, since its own names may occur twice.
+//!
+//! Two walls stand before the functions of a statement: names in its text, and the catalogs ([`functions`]). What the server
+//! answers is bounded by the bytes that are read of it ([`counted`]), whatever a plan, a row or a notice holds.
 
+mod counted;
+mod functions;
 mod tls;
 
 use std::{fmt::Write as _, time::Duration};
@@ -16,12 +21,14 @@ use agentkit::event::Failure;
 use futures_util::StreamExt as _;
 use serde_json::Value;
 use tokio_postgres::{
-    Client, Config, Row, Statement,
+    Client, Config, NoTls, Row, Statement,
     error::SqlState,
     types::{FromSql, Type},
 };
 
 use crate::answer::{self, Answer, Bounds, MAX_CELL, MAX_COLUMNS, refused};
+use counted::{Meter, Place};
+use functions::Refusal;
 use tls::Tls;
 
 /// How long connecting may take.
@@ -42,68 +49,10 @@ const REFUSED_ROLES: &str = "
             'pg_write_server_files', 'pg_execute_server_program', 'pg_signal_backend', 'pg_create_subscription'))
     ORDER BY r.rolname = session_user DESC, r.rolsuper DESC, r.rolname LIMIT 1";
 
-/// Functions that change the server although the transaction only reads, or hold up other sessions: they write to the log or to
-/// large objects, take locks or end sessions; and functions that run a text as SQL, in which a name can be put together.
-const REFUSED_FUNCTIONS: &[&str] = &[
-    "pg_logical_",
-    "pg_replication_",
-    "pg_create_",
-    "pg_drop_",
-    "pg_switch_wal",
-    "pg_notify",
-    "pg_advisory_",
-    "pg_try_advisory_",
-    "pg_cancel_backend",
-    "pg_terminate_backend",
-    "pg_reload_conf",
-    "pg_rotate_logfile",
-    "pg_export_snapshot",
-    "lo_from_bytea",
-    "lo_put",
-    "lo_creat",
-    "lo_import",
-    "lo_export",
-    "lo_truncate",
-    "lo_unlink",
-    "lo_open",
-    "lowrite",
-    "query_to_xml",
-    "cursor_to_xml",
-    "table_to_xml",
-    "schema_to_xml",
-    "database_to_xml",
-    "ts_stat",
-    "dblink",
-];
-/// Words of a query that make the text of its plan as large as the query likes.
-const REFUSED_IN_PLANS: &[&str] = &["verbose", "repeat", "lpad", "rpad", "array_fill", "overlay"];
-
-/// Refuses a statement that names a function of [`REFUSED_FUNCTIONS`], wherever it stands.
-fn check(sql: &str) -> Result<(), Failure> {
-    let text = sql.to_ascii_lowercase();
-    if text.contains("u&\"") || text.contains("u&'") {
-        return Err(refused("write names and texts without `U&` escapes"));
-    }
-    let has = |name: &&&str| {
-        let mut found = text.match_indices(**name);
-        found.any(|(at, _)| !text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_'))
-    };
-    if let Some(found) = REFUSED_FUNCTIONS.iter().find(has) {
-        let why = format!(
-            "`{found}` is of functions that change something, lock something or run a text; leave it out, also in texts \
-             and comments"
-        );
-        return Err(refused(&why));
-    }
-    let is_plan = first_word(sql) == "explain";
-    let found = REFUSED_IN_PLANS.iter().find(has);
-    if let Some(found) = found.filter(|_| is_plan) {
-        return Err(refused(&format!(
-            "`{found}` makes plans large; leave it out of EXPLAIN"
-        )));
-    }
-    Ok(())
-}
+/// Bytes of a connection until its statement is run: who asks, which roles there are, and what names lead to.
+const BEFORE: usize = 16 << 20;
+/// Bytes of a result beside its values.
+const BESIDE: usize = 1 << 20;
 
 /// Whether two URLs name one database. The URLs may differ in user, password and options.
 pub(crate) fn is_one_database(one: &str, other: &str) -> bool {
@@ -124,7 +73,7 @@ pub(crate) async fn query(
     bounds: Bounds,
     timeout: Duration,
 ) -> Result<Answer, Failure> {
-    check(sql)?;
+    functions::check_names(sql)?;
     let session = Session::open(url).await?;
     let asked = tokio::time::timeout(timeout + GRACE, session.ask(sql, bounds, timeout));
     let answer = asked.await.unwrap_or_else(|_| Err(late(timeout)));
@@ -136,6 +85,8 @@ pub(crate) async fn query(
 struct Session {
     client: Client,
     tls: Tls,
+    place: Place,
+    meter: Meter,
     /// Whether the server may still be at work.
     is_open: bool,
 }
@@ -144,19 +95,26 @@ impl Session {
     async fn open(url: &str) -> Result<Self, Failure> {
         let config = config(url)?;
         let tls = Tls::new().map_err(|why| unavailable(&why))?;
-        let connected = tokio::time::timeout(CONNECT, config.connect(tls.clone())).await;
-        let connected = connected.map_err(|_| unavailable("it does not answer"))?;
-        let (client, driver) = connected.map_err(|error| unavailable(&told(&error)))?;
-        tokio::spawn(async move {
-            if let Err(error) = driver.await {
-                tracing::debug!(%error, "a connection of `sql_query` ended");
+        let meter = Meter::default();
+        let mut last = unavailable("the URL names no host");
+        for place in Place::all(&config) {
+            meter.allow(BEFORE);
+            let connected = connect(&config, &place, &meter, tls.clone());
+            match tokio::time::timeout(CONNECT, connected).await {
+                Ok(Ok(client)) => {
+                    return Ok(Self {
+                        client,
+                        tls,
+                        place,
+                        meter,
+                        is_open: true,
+                    });
+                }
+                Ok(Err(why)) => last = unavailable(&why),
+                Err(_) => last = unavailable("it does not answer"),
             }
-        });
-        Ok(Self {
-            client,
-            tls,
-            is_open: true,
-        })
+        }
+        Err(last)
     }
 
     async fn ask(&self, sql: &str, bounds: Bounds, timeout: Duration) -> Result<Answer, Failure> {
@@ -189,6 +147,11 @@ impl Session {
             .iter()
             .map(|one| one.type_().clone())
             .collect();
+        match functions::check(&self.client, sql).await {
+            Ok(()) => {}
+            Err(Refusal::Refused(failure)) => return Err(failure),
+            Err(Refusal::Server(error)) => return Err(wrong(&error)),
+        }
         let statement = match first_word(sql).as_str() {
             "select" | "with" | "values" | "table" => {
                 drop(asked);
@@ -215,13 +178,17 @@ impl Session {
                 ));
             }
         };
-        self.rows(&statement, &types, &mut answer)
-            .await
-            .map_err(|error| match error {
-                RowError::Server(error) => wrong(&error),
-                RowError::Answer(failure) => failure,
-            })?;
-        Ok(answer)
+        // The bytes that a result may have, with as many around them: each value has its length before it.
+        self.meter.allow(2 * bounds.bytes + BESIDE);
+        match self.rows(&statement, &types, &mut answer).await {
+            Ok(()) => Ok(answer),
+            Err(RowError::Answer(failure)) => Err(failure),
+            Err(RowError::Server(_)) if self.meter.is_over() => {
+                answer.break_off()?;
+                Ok(answer)
+            }
+            Err(RowError::Server(error)) => Err(wrong(&error)),
+        }
     }
 
     async fn rows(
@@ -266,12 +233,61 @@ impl Drop for Session {
         };
         if self.is_open {
             let (token, tls) = (self.client.cancel_token(), self.tls.clone());
+            let place = self.place.clone();
             runtime.spawn(async move {
-                let cancelled = tokio::time::timeout(CONNECT, token.cancel_query(tls)).await;
+                let cancelled = async {
+                    let meter = Meter::default();
+                    meter.allow(BEFORE);
+                    let stream = place
+                        .dial(&meter)
+                        .await
+                        .map_err(|error| error.to_string())?;
+                    let cancelled = match place.tls(tls)? {
+                        Some(handshake) => token.cancel_query_raw(stream, handshake).await,
+                        None => token.cancel_query_raw(stream, NoTls).await,
+                    };
+                    cancelled.map_err(|error| told(&error))
+                };
+                let cancelled = tokio::time::timeout(CONNECT, cancelled).await;
                 tracing::debug!(?cancelled, "a query was cancelled");
             });
         }
     }
+}
+
+/// Connects to a place, and says who asks.
+async fn connect(
+    config: &Config,
+    place: &Place,
+    meter: &Meter,
+    tls: Tls,
+) -> Result<Client, String> {
+    let stream = place.dial(meter).await;
+    let stream = stream.map_err(|error| error.to_string())?;
+    match place.tls(tls)? {
+        Some(handshake) => {
+            let connected = config.connect_raw(stream, handshake).await;
+            connected.map(|(client, driver)| driven(client, driver))
+        }
+        None => {
+            let connected = config.connect_raw(stream, NoTls).await;
+            connected.map(|(client, driver)| driven(client, driver))
+        }
+    }
+    .map_err(|error| told(&error))
+}
+
+/// Has a connection driven for as long as its client lives.
+fn driven<D>(client: Client, driver: D) -> Client
+where
+    D: Future<Output = Result<(), tokio_postgres::Error>> + Send + 'static,
+{
+    tokio::spawn(async move {
+        if let Err(error) = driver.await {
+            tracing::debug!(%error, "a connection of `sql_query` ended");
+        }
+    });
+    client
 }
 
 enum RowError {

@@ -189,7 +189,11 @@ async fn refuses(server: Server) {
             "query_refused",
             "read-only",
         ),
-        ("SELECT nextval('numbers')", "query_refused", "read-only"),
+        (
+            "SELECT nextval('numbers')",
+            "query_refused",
+            "`pg_catalog.nextval`",
+        ),
         ("CREATE TABLE t (x int)", "query_refused", "gives no rows"),
         (
             "SET transaction_read_only = off",
@@ -236,9 +240,9 @@ async fn refuses(server: Server) {
             "`query_to_xml`",
         ),
         (
-            "EXPLAIN (VERBOSE) SELECT repeat('x', 400000000)",
-            "query_refused",
-            "`verbose`",
+            "EXPLAIN (VERBOSE, FORMAT JSON) SELECT repeat('x', 50000000)",
+            "row_too_large",
+            "more than 1048576 bytes",
         ),
         ("SELECT id INTO t FROM orders", "query_refused", ""),
         (
@@ -248,8 +252,8 @@ async fn refuses(server: Server) {
         ),
         (
             "SELECT set_config('transaction_read_only', 'off', false)",
-            "query_failed",
-            "must be set before any query",
+            "query_refused",
+            "`pg_catalog.set_config`",
         ),
         ("SELECT * FROM orderz", "query_failed", "orderz"),
         (
@@ -276,6 +280,113 @@ async fn refuses(server: Server) {
         .replace("opspawn:other", "reader:x");
     let error = ask(&own, json!({}), "SELECT 1").await.unwrap_err();
     assert!(error.message.contains("own database"), "{error:?}");
+}
+
+/// A view or a function of the operator's own may call what no statement names.
+async fn follows_views_and_functions(server: Server) {
+    let mut shop = Shop::new(server);
+    for statement in [
+        "CREATE VIEW plain AS SELECT id, customer FROM orders",
+        "CREATE VIEW locks AS SELECT pg_advisory_xact_lock(1) IS NULL AS x, id FROM orders",
+        "CREATE VIEW behind AS SELECT id FROM locks",
+        "CREATE VIEW hidden AS SELECT x FROM (VALUES (1, pg_notify('a', 'b') IS NULL), (2, pg_notify('a', 'b') IS NULL)) v (x, y)",
+        "CREATE FUNCTION volatile_total() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM orders'",
+        "CREATE FUNCTION stable_total() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT count(*) FROM orders'",
+        "CREATE FUNCTION said_stable() RETURNS void LANGUAGE sql STABLE AS 'SELECT pg_advisory_xact_lock(1)'",
+        "CREATE FUNCTION standard() RETURNS bigint LANGUAGE sql STABLE RETURN (SELECT count(*) FROM behind)",
+        "CREATE FUNCTION runs(text) RETURNS void LANGUAGE plpgsql STABLE AS 'BEGIN EXECUTE $1; END'",
+        "CREATE FUNCTION of_row(orders) RETURNS int LANGUAGE sql VOLATILE AS 'SELECT 1'",
+        "CREATE FUNCTION loud(int, int) RETURNS int LANGUAGE sql VOLATILE AS 'SELECT 1'",
+        "CREATE OPERATOR #># (FUNCTION = loud, LEFTARG = int, RIGHTARG = int)",
+        "CREATE TABLE guarded (id int)",
+        "ALTER TABLE guarded ENABLE ROW LEVEL SECURITY",
+        "CREATE POLICY p ON guarded USING (pg_try_advisory_xact_lock(id))",
+    ] {
+        shop.database.query(statement);
+    }
+    let url = shop.user("", &["GRANT SELECT ON ALL TABLES IN SCHEMA public TO USER"]);
+    for query in [
+        "SELECT count(*) FROM plain",
+        "SELECT stable_total()",
+        "SELECT random() < 2, now() IS NOT NULL, clock_timestamp() IS NOT NULL, pg_relation_size('orders') > 0",
+        "SELECT customer, o.id FROM orders o JOIN plain USING (customer) LIMIT 1",
+        "SELECT count(*) FROM pg_locks",
+        "SELECT count(*) FROM pg_stat_activity",
+        "SELECT count(*) FROM information_schema.columns",
+        "EXPLAIN (VERBOSE) SELECT * FROM plain",
+    ] {
+        let found = ask(&url, json!({}), query).await;
+        assert!(found.is_ok(), "{query}: {found:?}");
+    }
+    for (query, says) in [
+        ("SELECT id FROM locks", "pg_advisory_xact_lock"),
+        ("SELECT id FROM \"locks\"", "pg_advisory_xact_lock"),
+        ("SELECT id FROM behind", "pg_advisory_xact_lock"),
+        ("TABLE hidden", "pg_notify"),
+        ("EXPLAIN SELECT id FROM behind", "pg_advisory_xact_lock"),
+        (
+            "SELECT volatile_total()",
+            "`public.volatile_total` is VOLATILE",
+        ),
+        ("SELECT said_stable()", "pg_advisory_"),
+        ("SELECT standard()", "pg_advisory_xact_lock"),
+        ("SELECT runs('SELECT 1')", "EXECUTE"),
+        (
+            "SELECT o.of_row FROM orders o",
+            "`public.of_row` is VOLATILE",
+        ),
+        ("SELECT 1 #># 2", "`public.loud` is VOLATILE"),
+        ("SELECT * FROM guarded", "pg_try_advisory_xact_lock"),
+        (
+            "SELECT ts_rewrite('a', 'SELECT 1')",
+            "`pg_catalog.ts_rewrite`",
+        ),
+    ] {
+        let error = ask(&url, json!({}), query).await.expect_err(query);
+        assert_eq!(error.code, "query_refused", "{query}: {error:?}");
+        assert!(error.message.contains(says), "{query}: {error:?}");
+    }
+}
+
+/// However large a row, a plan or a flood of notices is: it is not read to its end.
+async fn reads_so_many_bytes_and_no_more(server: Server) {
+    let mut shop = Shop::new(server);
+    shop.database.query(
+        "CREATE FUNCTION shouts() RETURNS int LANGUAGE plpgsql STABLE AS \
+         'BEGIN FOR i IN 1..400000 LOOP RAISE NOTICE ''%'', repeat(''x'', 1000); END LOOP; RETURN 1; END'",
+    );
+    let url = shop.reader();
+    let wide: Vec<String> = (0..500)
+        .map(|at| format!("repeat('x', 60000) AS c{at}"))
+        .collect();
+    for query in [
+        format!("SELECT {}", wide.join(", ")),
+        "EXPLAIN (VERBOSE, FORMAT JSON) SELECT repeat('x', 50000000)".to_owned(),
+        "SELECT shouts()".to_owned(),
+    ] {
+        let begun = std::time::Instant::now();
+        let error = ask(&url, json!({}), &query).await.expect_err(&query);
+        let query: String = query.chars().take(60).collect();
+        assert_eq!(error.code, "row_too_large", "{query}: {error:?}");
+        assert!(
+            begun.elapsed().as_secs() < 20,
+            "{query}: {:?}",
+            begun.elapsed()
+        );
+    }
+    // Rows before the large one are a result.
+    let query = format!(
+        "SELECT CASE WHEN id > 3 THEN repeat('x', 60000) END, {} FROM orders ORDER BY id",
+        (0..100)
+            .map(|at| format!("CASE WHEN id > 3 THEN repeat('y', 60000) END AS d{at}"))
+            .collect::<Vec<_>>()
+            .join(", ")
+    );
+    let found = ask(&url, json!({}), &query).await.unwrap();
+    assert_eq!(
+        (&found["row_count"], &found["truncated"]),
+        (&json!(3), &json!(true))
+    );
 }
 
 async fn refuses_roles(server: Server) {
@@ -365,7 +476,10 @@ macro_rules! on_each_server {
     };
 }
 
-on_each_server!(reads refuses refuses_roles holds_no_statement_of_a_lost_caller);
+on_each_server!(
+    reads refuses refuses_roles follows_views_and_functions reads_so_many_bytes_and_no_more
+    holds_no_statement_of_a_lost_caller
+);
 
 #[tokio::test]
 async fn a_server_that_is_not_there_or_a_secret_that_is_none_is_told() {
