@@ -2,8 +2,12 @@
 
 use std::process::Stdio;
 
-use agentkit::tool::OutputPart;
+use agentkit::{
+    event::StepId,
+    tool::{Effect, OutputPart, ToolContext},
+};
 use agentkit_mcp::{Era, Kind};
+use ops_testkit::EverythingOverHttp;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
@@ -19,14 +23,35 @@ fn node(package: &str, args: &[&str]) -> Option<Value> {
     Some(json!({"command": "node", "args": all}))
 }
 
+/// Over stdio, and over streamable HTTP with sessions.
 #[tokio::test]
 #[ignore = "needs npm packages, which `cargo xtask test` installs"]
 async fn the_server_that_has_everything() {
-    let Some(server) = node("@modelcontextprotocol/server-everything/dist/index.js", &[]) else {
+    let Some(local) = node("@modelcontextprotocol/server-everything/dist/index.js", &[]) else {
         return;
     };
-    let world = World::new(&json!({"everything": server}));
-    let server = world.ready("everything").await;
+    let Some(mut remote) = EverythingOverHttp::start().await.unwrap() else {
+        return;
+    };
+    let world = World::new(&json!({"stdio": local, "http": {"url": remote.url}}));
+    for name in ["stdio", "http"] {
+        uses_everything(&world, name).await;
+    }
+    // Gone, it costs the other one nothing, and the call says that nothing was done or that nobody knows.
+    remote.kill().await.unwrap();
+    let lost = call(&world.server("http"), "echo", json!({"message": "x"})).await;
+    let lost = lost.unwrap_err();
+    assert!(
+        ["server_unavailable", "outcome_unknown"].contains(&lost.code.as_str()),
+        "{lost:?}"
+    );
+    let echo = call(&world.server("stdio"), "echo", json!({"message": "x"})).await;
+    assert!(echo.is_ok(), "{echo:?}");
+    world.host.stop().await;
+}
+
+async fn uses_everything(world: &World, name: &str) {
+    let server = world.ready(name).await;
     let listing = listed(&server).await;
     assert!(
         listing
@@ -61,7 +86,19 @@ async fn the_server_that_has_everything() {
         "{image:?}"
     );
     assert!(!server.resources().await.unwrap().is_empty());
-    world.host.stop().await;
+    // The proxy reaches it by the names of the server and of the tool.
+    let tools = world.host.proxy_tools();
+    let proxy = tools
+        .iter()
+        .find(|tool| tool.spec().name == "mcp_proxy_tool");
+    let context = ToolContext::outside_of_runs(StepId(3), Effect::Write, "/nonexistent".into());
+    let arguments =
+        json!({"server_name": name, "tool_name": "echo", "arguments": {"message": "by proxy"}});
+    let echo = proxy.unwrap().call(&context, arguments).await.unwrap();
+    assert!(
+        echo.content.as_str().unwrap().contains("by proxy"),
+        "{echo:?}"
+    );
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use ops_testkit::{npm_package, python_mcp_server};
+use ops_testkit::{EverythingOverHttp, npm_package, python_mcp_server};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
@@ -50,6 +50,9 @@ async fn an_agent_uses_servers_of_others_in_both_ways() {
     else {
         return;
     };
+    let Some(mut everywhere) = EverythingOverHttp::start().await.unwrap() else {
+        return;
+    };
     let place = TestDir::new();
     let repository = repository(&place);
     let folder = place.join("files");
@@ -78,9 +81,10 @@ async fn an_agent_uses_servers_of_others_in_both_ways() {
             "git": {"command": python, "args": ["-m", "mcp_server_git", "--repository", repository]},
             "sdk": {"command": python, "args": [script]},
             "remote": {"url": url.trim()},
+            "everywhere": {"url": everywhere.url},
         }),
     );
-    let uses: [Use; 6] = [
+    let uses: [Use; 7] = [
         (
             "everything",
             "echo",
@@ -107,6 +111,7 @@ async fn an_agent_uses_servers_of_others_in_both_ways() {
         ),
         ("sdk", "add", json!({"a": 17, "b": 25}), "42"),
         ("remote", "add", json!({"a": 17, "b": 25}), "42"),
+        ("everywhere", "get-sum", json!({"a": 17, "b": 25}), "42"),
     ];
     let dev = place.server().await;
     let http = dev.http();
@@ -143,4 +148,5 @@ async fn an_agent_uses_servers_of_others_in_both_ways() {
         assert!(answer.contains(told), "{server}, native: {answer}");
     }
     remote.kill().await.unwrap();
+    everywhere.kill().await.unwrap();
 }
