@@ -76,6 +76,8 @@ pub struct RunRequest {
     pub time_ms: u64,
     /// Folders of the module.
     pub folders: Vec<Folder>,
+    /// Whether the module may connect to the proxy of the sandbox.
+    pub network: bool,
 }
 
 impl RunRequest {

@@ -8,6 +8,7 @@
 mod argv;
 mod changes;
 mod definition;
+mod grants;
 mod modules;
 mod result;
 mod scripts;
@@ -20,5 +21,5 @@ pub use self::{
     modules::Modules,
     secrets::{NoSecrets, Secret, SecretError, Secrets, spellings},
     tool::{Base, CommandTool},
-    wasm::WasmDefinition,
+    wasm::{ModuleProbe, WasmDefinition},
 };

@@ -2,11 +2,12 @@
 
 use std::{
     io::{Read as _, Write as _},
+    net::{Ipv4Addr, SocketAddr},
     time::Duration,
 };
 
 use wasmtime::{
-    Engine, Linker, Module, Result, Store, Trap,
+    Engine, Linker, Module, Result, Store, Trap, bail,
     component::{Component, Linker as ComponentLinker, ResourceTable},
     error::Context as _,
     format_err,
@@ -15,6 +16,7 @@ use wasmtime_wasi::{
     FsPerms, I32Exit, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView,
     p1::{self, WasiP1Ctx},
     p2::{self, bindings::Command, pipe::MemoryInputPipe},
+    sockets::SocketAddrUse,
 };
 
 use super::{
@@ -135,7 +137,23 @@ fn exit_code(ended: &Ended) -> i32 {
     }
 }
 
-/// The world of a module: its folders, its variables and standard streams, and nothing of a network.
+/// Whether a component may do this with a socket: connect to the proxy of its sandbox, and nothing else. Where nothing
+/// listens or resolves names, the sandbox would refuse it as well.
+fn may(address: SocketAddr, what: SocketAddrUse) -> bool {
+    let proxy = SocketAddr::from((Ipv4Addr::LOCALHOST, crate::PROXY_PORT));
+    match what {
+        // A connection is bound by the system, to no address of the module's choice.
+        SocketAddrUse::TcpBind => address.ip().is_unspecified() && address.port() == 0,
+        SocketAddrUse::TcpConnect => address == proxy,
+        SocketAddrUse::TcpListen
+        | SocketAddrUse::TcpAccept
+        | SocketAddrUse::UdpBind
+        | SocketAddrUse::UdpSend
+        | SocketAddrUse::UdpReceive => false,
+    }
+}
+
+/// The world of a module: its folders, its variables and standard streams, and of a network the proxy at the most.
 fn world(request: &RunRequest) -> Result<WasiCtxBuilder> {
     let mut input = Vec::new();
     std::io::stdin().lock().read_to_end(&mut input)?;
@@ -145,8 +163,10 @@ fn world(request: &RunRequest) -> Result<WasiCtxBuilder> {
         .inherit_stdout()
         .inherit_stderr()
         .allow_blocking_current_thread(true)
-        .allow_tcp(false)
+        .allow_tcp(request.network)
         .allow_udp(false)
+        .allow_ip_name_lookup(false)
+        .socket_addr_check(|address, what| Box::pin(std::future::ready(may(address, what))))
         .arg("module");
     for (name, value) in std::env::vars_os() {
         // A name or a value that is no text cannot be a module's.
@@ -184,6 +204,11 @@ fn limit<T>(store: &mut Store<T>, request: &RunRequest) -> Result<()> {
 }
 
 async fn core(engine: &Engine, module: &Module, request: &RunRequest) -> Result<Ended> {
+    if request.network {
+        bail!(
+            "`hosts` are for components (`wasm32-wasip2`): a module of WASI preview 1 has no call that connects"
+        );
+    }
     let host = CoreHost {
         wasi: world(request)?.build_p1(),
         room: Room::new(request.memory),

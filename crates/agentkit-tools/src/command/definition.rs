@@ -159,7 +159,9 @@ fn sixty_four() -> u32 {
     64
 }
 
-fn some_duration<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Duration>, D::Error> {
+pub(super) fn some_duration<'de, D: Deserializer<'de>>(
+    value: D,
+) -> Result<Option<Duration>, D::Error> {
     duration(value).map(Some)
 }
 

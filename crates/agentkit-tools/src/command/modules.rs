@@ -32,7 +32,7 @@ const MAX_MODULES_BYTES: u64 = 1 << 30;
 /// The most mistakes that are remembered.
 const MAX_MISTAKES: usize = 64;
 /// The longest that compiling may take.
-pub(super) const MAX_COMPILING: Duration = Duration::from_secs(120);
+const MAX_COMPILING: Duration = Duration::from_secs(120);
 /// The limits of compiling.
 const LIMITS: Limits = Limits {
     wall: MAX_COMPILING,

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -20,17 +20,19 @@ use super::{
     argv::{self, Template},
     changes,
     definition::{Definition, Mistake, Touches, WorkspaceAccess, split_host},
-    modules::{MAX_COMPILING, Modules},
+    grants::grants,
+    modules::Modules,
     secrets::{Redaction, Secret, Secrets},
     wasm::{Module, WasmDefinition},
 };
 use crate::{http, quota::Quota, workspace::blocking};
+use tokio::time::Instant;
 
 /// Time that the gate adds to a tool's timeout, so that the sandbox tells of the end first.
 const GRACE: Duration = Duration::from_secs(3);
 /// Where the program sees the task's files, and its own.
 const WORKSPACE: &str = "/workspace";
-const TOOL: &str = "/tool";
+pub(super) const TOOL: &str = "/tool";
 
 /// Parts that all command tools share.
 #[derive(Clone)]
@@ -82,7 +84,7 @@ impl CommandTool {
     /// Mistakes of the declaration, absent folders included.
     pub fn new(name: &str, definition: &Definition, base: &Base) -> Result<Self, Mistake> {
         definition.check()?;
-        Self::made(name, definition, None, base)
+        Self::made(name, definition, None, None, base)
     }
 
     /// The tool of a declaration of a module.
@@ -91,13 +93,19 @@ impl CommandTool {
     /// Mistakes of the declaration, absent folders and an absent module included.
     pub fn of_module(name: &str, declared: &WasmDefinition, base: &Base) -> Result<Self, Mistake> {
         let module = Module::of(declared, base)?;
-        Self::made(name, &declared.as_command(), Some(module), base)
+        let looks = match &declared.probe {
+            Some(probe) => Some(module.of_probe(probe, base)?),
+            None => None,
+        };
+        Self::made(name, &declared.as_command(), Some(module), looks, base)
     }
 
+    /// `looks` is the module of the probe, where the tool is a module.
     fn made(
         name: &str,
         definition: &Definition,
         module: Option<Module>,
+        looks: Option<Module>,
         base: &Base,
     ) -> Result<Self, Mistake> {
         let parse = |texts: &[String]| -> Result<Vec<Template>, Mistake> {
@@ -121,6 +129,9 @@ impl CommandTool {
             Some(Touches { reads, writes }) => Some((parse(reads)?, parse(writes)?)),
             None => None,
         };
+        let looking_at = looks
+            .as_ref()
+            .map(|module| module.file.display().to_string());
         let probe = match &definition.probe {
             Some(probe) => {
                 let looking = Definition {
@@ -143,7 +154,7 @@ impl CommandTool {
                         spec: spec
                             .effect(Effect::Pure)
                             .timeout(definition.timeout + GRACE),
-                        program: program(parse(&probe.command)?, None, looking),
+                        program: program(parse(&probe.command)?, looks, looking),
                         touches: None,
                         probe: None,
                     }),
@@ -158,13 +169,14 @@ impl CommandTool {
                 (Effect::Keyed, _) | (_, http::OnNotDone::Rerun) => "runs again",
                 (_, http::OnNotDone::Park) => "parks",
             };
-            format!("probe `{}` (not done: {reruns})", probe.command.join(" "))
+            let look = looking_at
+                .clone()
+                .unwrap_or_else(|| probe.command.join(" "));
+            format!("probe `{look}` (not done: {reruns})")
         });
-        // The first call of a module compiles it. The sandbox holds each of the two to its own time.
-        let before = module.as_ref().map_or(Duration::ZERO, |_| MAX_COMPILING);
         let mut spec = ToolSpec::new(name, &definition.description, definition.input.clone())
             .effect(definition.effect)
-            .timeout(definition.timeout + before + GRACE)
+            .timeout(definition.timeout + GRACE)
             .settles(settles.collect());
         spec.output_schema.clone_from(&definition.output);
         Ok(Self {
@@ -174,58 +186,6 @@ impl CommandTool {
             probe,
         })
     }
-}
-
-/// The folders of a declaration, as they are now: a link that a program puts in the place of one later is not followed.
-fn grants(definition: &Definition, base: &Base) -> Result<Vec<Grant>, Mistake> {
-    let whole = |field: &str, path: &Path| {
-        let path = base.folder.join(path);
-        let found = path.canonicalize();
-        let found = found.map_err(|error| {
-            Mistake(format!(
-                "`{field}` names {}, which cannot be used: {error}",
-                path.display()
-            ))
-        })?;
-        match found.is_dir() {
-            true => Ok(found),
-            false => Err(Mistake(format!(
-                "`{field}` names {}, which is no folder",
-                path.display()
-            ))),
-        }
-    };
-    let mut grants = Vec::new();
-    if let Some(folder) = &definition.folder {
-        grants.push(Grant {
-            source: whole("folder", folder)?,
-            target: TOOL.into(),
-            writable: false,
-        });
-    }
-    for (field, list, writable) in [
-        ("read", &definition.read, false),
-        ("write", &definition.write, true),
-    ] {
-        for path in list {
-            let source = whole(field, path)?;
-            // The program knows the folder by the name that its author wrote, links and all.
-            let is_plain =
-                |part: Component<'_>| matches!(part, Component::RootDir | Component::Normal(_));
-            let target = match path.components().all(is_plain) {
-                true => path.clone(),
-                false => source.clone(),
-            };
-            grants.push(Grant {
-                target,
-                source,
-                writable,
-            });
-        }
-    }
-    // A folder below another one is mounted on top of it.
-    grants.sort_by_key(|grant| grant.target.components().count());
-    Ok(grants)
 }
 
 impl Tool for CommandTool {
@@ -337,22 +297,31 @@ impl Program {
     ) -> Result<ToolOutput, Failure> {
         let words = argv::fill(&self.words, &arguments)
             .map_err(|why| Failure::last("invalid_arguments", why))?;
+        // Everything counts: the wait for other calls, compiling a module, and the program itself.
+        let until = Instant::now() + self.definition.timeout;
         let secrets = self.secrets().await?;
-        let permit = self.permits.acquire().await;
+        let permit = tokio::time::timeout_at(until, self.permits.acquire()).await;
+        let permit = permit.map_err(|_| {
+            let (name, many) = (&spec.name, self.definition.concurrency);
+            let message = format!(
+                "tool `{name}` has its {many} calls at once (`concurrency`) under way for all of its timeout; \
+                 nothing ran"
+            );
+            Failure::passing("tool_busy", message)
+        })?;
         let _permit = permit.map_err(|_| Failure::passing("cancelled", "the tool was closed"))?;
         let writes = self.definition.workspace == WorkspaceAccess::Write;
         let before = match writes {
             true => Some(Arc::new(blocking(context, changes::snapshot).await?)),
             false => None,
         };
-        let call = self.sandboxed(spec, context, words, &arguments, &secrets)?;
+        let mut call = self.sandboxed(spec, context, words, &arguments, &secrets)?;
         let outcome = match &self.module {
-            Some(module) => {
-                module
-                    .run(&self.base, call, self.definition.timeout)
-                    .await?
+            Some(module) => module.run(&self.base, call, until).await?,
+            None => {
+                call.limits.wall = until.saturating_duration_since(Instant::now());
+                self.base.sandbox.run(call).await
             }
-            None => self.base.sandbox.run(call).await,
         };
         let redaction = Redaction(&secrets);
         let outcome = outcome.map_err(|error| self.not_run(spec, &error))?;

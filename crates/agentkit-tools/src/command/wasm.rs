@@ -2,24 +2,26 @@
 //!
 //! Such a tool is a command tool whose program is this one: it runs the module in the sandbox, with the grants and
 //! limits of the declaration. The module itself sees less than its sandbox does: no program, no file but in its folders,
-//! and no socket.
+//! and no socket but one to the proxy of its sandbox, where the declaration names hosts.
 
 use std::{collections::BTreeMap, ffi::OsString, path::PathBuf, time::Duration};
 
 use agentkit::{event::Failure, tool::Effect};
 use agentkit_sandbox::{
-    Call, Ended, Error, Grant, Outcome,
+    Call, Ended, Error, Grant, Network, Outcome,
     wasm::{self, Folder, RunRequest, code},
 };
 use serde::Deserialize;
 use serde_json::Value;
 
+use tokio::time::Instant;
+
 use super::{
-    definition::{self, Definition, Mistake, Touches, WorkspaceAccess},
+    definition::{self, Definition, Mistake, Probe, Touches, WorkspaceAccess},
     modules::{Compiled, Modules},
     tool::Base,
 };
-use crate::declared;
+use crate::{declared, http::OnNotDone};
 
 /// Memory of the process beside that of its module: the program and the runtime.
 const RUNTIME_BYTES: u64 = 256 << 20;
@@ -77,6 +79,9 @@ pub struct WasmDefinition {
     /// Further folders to write.
     #[serde(default)]
     pub write: Vec<PathBuf>,
+    /// Hosts to reach through the proxy, for a component: `api.example.com`, with port 443, or `api.example.com:8080`.
+    #[serde(default)]
+    pub hosts: Vec<String>,
     /// Secrets that its environment has, by name.
     #[serde(default)]
     pub secrets: Vec<String>,
@@ -92,6 +97,25 @@ pub struct WasmDefinition {
     /// Resources of a call, where they are fewer than the grants.
     #[serde(default)]
     pub touches: Option<Touches>,
+    /// How to see whether a call took effect.
+    #[serde(default)]
+    pub probe: Option<ModuleProbe>,
+}
+
+/// How to see whether a call took effect: a module that reads `{"arguments": .., "key": ..}` and writes `"done"`, `"not_done"`
+/// or `"unknown"`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModuleProbe {
+    /// File of the module; the tool's own module if left out, which knows by `OPSPAWN_TOOL` (`NAME_probe`) that it is to look.
+    #[serde(default)]
+    pub module: Option<PathBuf>,
+    /// How long a lost call may still take effect; the timeout by default.
+    #[serde(default, deserialize_with = "definition::some_duration")]
+    pub settle: Option<Duration>,
+    /// Consequence where a call of another class than `keyed` did not take effect.
+    #[serde(default)]
+    pub on_not_done: OnNotDone,
 }
 
 fn sixty_four_mebibytes() -> u64 {
@@ -137,7 +161,7 @@ impl WasmDefinition {
             workspace: self.workspace,
             read: self.read.clone(),
             write: self.write.clone(),
-            hosts: Vec::new(),
+            hosts: self.hosts.clone(),
             secrets: self.secrets.clone(),
             variables: self.variables.clone(),
             cpu: None,
@@ -145,12 +169,17 @@ impl WasmDefinition {
             processes: RUNTIME_THREADS,
             output_bytes: self.output_bytes,
             touches: self.touches.clone(),
-            probe: None,
+            probe: self.probe.as_ref().map(|probe| Probe {
+                command: vec![wasm::PROGRAM.to_owned()],
+                settle: probe.settle,
+                on_not_done: probe.on_not_done,
+            }),
         }
     }
 }
 
 /// The module of a tool.
+#[derive(Clone)]
 pub(super) struct Module {
     pub(super) file: PathBuf,
     pub(super) fuel: Option<u64>,
@@ -169,20 +198,40 @@ impl Module {
         Ok(Self { file, fuel })
     }
 
-    /// Runs the module in a call. Code that changed since it was compiled is not run, but compiled once more.
+    /// The module that looks whether a call of this one took effect.
+    pub(super) fn of_probe(&self, probe: &ModuleProbe, base: &Base) -> Result<Self, Mistake> {
+        let mut looks = self.clone();
+        if let Some(module) = &probe.module {
+            looks.file = base.folder.join(module);
+        }
+        match looks.file.is_file() {
+            true => Ok(looks),
+            false => Err(Mistake(format!(
+                "`probe.module` names {}, which is no file",
+                looks.file.display()
+            ))),
+        }
+    }
+
+    /// Runs the module in a call, until then. Code that changed since it was compiled is not run, but compiled once more.
     pub(super) async fn run(
         &self,
         base: &Base,
         call: Call,
-        timeout: Duration,
+        until: Instant,
     ) -> Result<Result<Outcome, Error>, Failure> {
         let mut is_second = false;
         loop {
             let with_fuel = self.fuel.is_some();
             let compiled = base.modules.compiled(&base.sandbox, &self.file, with_fuel);
-            let compiled = compiled.await?;
+            let compiled = tokio::time::timeout_at(until, compiled).await;
+            let left = until.saturating_duration_since(Instant::now());
+            let (Ok(compiled), false) = (compiled, left.is_zero()) else {
+                return Err(not_compiled_yet());
+            };
+            let compiled = compiled?;
             let mut call = call.clone();
-            self.prepare(&mut call, &compiled, timeout);
+            self.prepare(&mut call, &compiled, left);
             let outcome = base.sandbox.run(call).await;
             let is_stale = matches!(&outcome, Ok(outcome) if outcome.ended == STALE);
             // A folder that was removed meanwhile cannot be mounted. Nothing has run in either case.
@@ -197,7 +246,7 @@ impl Module {
     }
 
     /// Makes a call of a program a call of compiled code.
-    fn prepare(&self, call: &mut Call, code: &Compiled, timeout: Duration) {
+    fn prepare(&self, call: &mut Call, code: &Compiled, left: Duration) {
         let folders = call.grants.iter().map(|grant| Folder {
             path: grant.target.clone(),
             name: grant.target.display().to_string(),
@@ -208,8 +257,9 @@ impl Module {
             digest: code.digest.clone(),
             memory: call.limits.memory,
             fuel: self.fuel,
-            time_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
+            time_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
             folders: folders.collect(),
+            network: matches!(call.network, Network::Proxy(_)),
         };
         call.arguments = request.arguments();
         call.grants.push(Grant {
@@ -218,7 +268,7 @@ impl Module {
             writable: false,
         });
         call.limits.memory += RUNTIME_BYTES;
-        call.limits.wall = timeout + KILLED_AFTER;
+        call.limits.wall = left + KILLED_AFTER;
     }
 }
 
@@ -254,6 +304,13 @@ pub(super) fn failure(
         }
         _ => None,
     }
+}
+
+/// The failure of a call whose time was over before its module could run.
+fn not_compiled_yet() -> Failure {
+    let message = "the timeout was over while the module was still being compiled, and nothing ran; compiling goes on, \
+                   and a later call finds the module compiled, or raise `timeout`";
+    Failure::passing("module_not_compiled", message)
 }
 
 /// The failure of a tool whose module cannot be used.
@@ -292,7 +349,12 @@ mod tests {
             (json!({"fuel": 0}), "`fuel` must be"),
             (json!({"memory": "5GiB"}), "`memory` must be 4GiB at most"),
             (json!({"memory": 1}), "`memory` must be"),
-            (json!({"hosts": ["a.example"]}), "unknown field `hosts`"),
+            (json!({"hosts": ["https://a.example"]}), "`hosts` has"),
+            (json!({"effect": "pure", "probe": {}}), "`probe` is for"),
+            (
+                json!({"probe": {"command": ["a"]}}),
+                "unknown field `command`",
+            ),
             (json!({"command": ["a"]}), "unknown field `command`"),
             (json!({"read": ["data"]}), "`read` must list absolute paths"),
             (json!({"description": ""}), "`description`"),

@@ -242,8 +242,8 @@ mod tests {
                 "line 5: tool `m`, `fuel`: it must be a whole number",
             ),
             (
-                "description = 'x'\nmodule = 'a.wasm'\nhosts = ['a.example']",
-                "line 5: tool `m`, `hosts`: there is no key `hosts`",
+                "description = 'x'\nmodule = 'a.wasm'\ncommand = ['a']",
+                "line 5: tool `m`, `command`: there is no key `command`",
             ),
         ] {
             let text = format!("# first\n[tools.wasm.m]\n{table}\n");

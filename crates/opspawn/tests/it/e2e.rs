@@ -76,6 +76,7 @@ mod together;
 mod version_1;
 mod waits;
 #[cfg(feature = "wasm")]
+mod wasm_reach;
 mod wasm_tools;
 mod wire;
 mod wire_budget;
