@@ -304,6 +304,14 @@ impl Inner {
                 Err(error) => return Some(self.unsent(&error)),
             };
             let status = response.status();
+            if status == StatusCode::SEE_OTHER {
+                // It was done, or a gateway wants somebody to log in: nobody can tell.
+                let why = self.redirected(&response).err().unwrap_or_default();
+                let place = host_of(&self.place.url);
+                return Some(LinkError::Lost(format!(
+                    "`{place}` answered {status}: {why}"
+                )));
+            }
             if status.is_redirection() {
                 redirects += 1;
                 match self.redirected(&response) {

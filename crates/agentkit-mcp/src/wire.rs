@@ -73,6 +73,20 @@ pub(crate) struct RpcError {
     pub(crate) data: Value,
 }
 
+impl RpcError {
+    /// Whether a gateway that speaks the protocol says so of a server behind it whose answer it lost: the errors
+    /// `RequestTimeout` and `ConnectionClosed` of the official TypeScript library, which gateways pass on.
+    pub(crate) fn is_of_gateway(&self) -> bool {
+        let text = self.message.to_lowercase();
+        let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
+        match self.code {
+            -32001 => says(&["timed out", "timeout"]),
+            -32000 => says(&["connection closed"]),
+            _ => false,
+        }
+    }
+}
+
 /// A message of a server.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Incoming {

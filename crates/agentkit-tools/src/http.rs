@@ -157,6 +157,18 @@ impl SendError {
     }
 }
 
+/// Whether a status leaves open what became of a request that changes something: a gateway answers so whose server may
+/// have done it (408, 499, 502, 504, and the ones of their own that gateways use). 503 with `Retry-After` is a refusal
+/// (RFC 9110, 15.6.4); without it, gateways also say so of a connection that broke.
+#[must_use]
+pub fn leaves_doubt(status: StatusCode, headers: &HeaderMap) -> bool {
+    match status.as_u16() {
+        408 | 499 | 502 | 504 | 520..=530 | 598 | 599 => true,
+        503 => !headers.contains_key(http::header::RETRY_AFTER),
+        _ => false,
+    }
+}
+
 /// Sends requests to checked addresses. A clone is cheap.
 #[derive(Clone)]
 pub(crate) struct Client {
@@ -348,6 +360,20 @@ impl Answer {
             content: result,
             files: vec![(path, Some(bytes))],
             ..ToolOutput::default()
+        })
+    }
+
+    /// Why it is not known what became of a request that changes something, if the answer leaves that open.
+    pub(crate) fn doubt(&self) -> Option<Failure> {
+        let is_open = leaves_doubt(self.status, &self.headers)
+            && !units::mutant!("agentkit-tools.gateway_answers_are_results");
+        is_open.then(|| {
+            let (url, status) = (&self.url, self.status);
+            let host = url.host_str().unwrap_or_default();
+            let message = format!(
+                "`{host}` answered {status}, as a gateway does that has lost the answer of its server"
+            );
+            Failure::passing("gateway_failed", message)
         })
     }
 

@@ -13,7 +13,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    http::{Client, Outgoing, Settings, Writes, headers_schema, parse_headers, parse_url},
+    http::{
+        Client, Outgoing, SendError, Settings, Writes, headers_schema, parse_headers, parse_url,
+    },
     http_fetch::HttpFetch,
     quota::Quota,
 };
@@ -158,13 +160,13 @@ impl Tool for HttpRequest {
             };
             // A redirect is not followed: it would send the body, or a part of the request, to a
             // place that the model did not name.
-            match self.client.send(&outgoing).await {
-                Ok(answer) => answer
-                    .shown(arguments.raw, max_bytes)
-                    .await
-                    .map(ToolOutput::from),
-                Err(error) => Err(error.failure(context.effect)),
+            let answer = self.client.send(&outgoing).await;
+            let answer = answer.map_err(|error| error.failure(context.effect))?;
+            if let Some(doubt) = answer.doubt() {
+                return Err(SendError::After(doubt).failure(context.effect));
             }
+            let shown = answer.shown(arguments.raw, max_bytes).await;
+            shown.map(ToolOutput::from)
         })
     }
 }

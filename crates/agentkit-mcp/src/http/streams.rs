@@ -61,6 +61,9 @@ impl Inner {
     pub(super) async fn refused(&self, response: Response, sent: &Sent<'_>) -> LinkError {
         let status = response.status();
         let place = host_of(&self.place.url).to_owned();
+        let is_open = agentkit_tools::http::leaves_doubt(status, response.headers())
+            // 500 and the like without an answer of the protocol: whatever said so, it is not the server's word on the call.
+            || status.is_server_error() && status != StatusCode::SERVICE_UNAVAILABLE;
         let is_json = content_type(&response).contains("json");
         let body = answer::read(response, MAX_ERROR).await.unwrap_or_default();
         let parsed: Option<Value> = serde_json::from_slice(&body).ok().filter(|_| is_json);
@@ -88,8 +91,8 @@ impl Inner {
         }
         match rpc {
             Some(rpc) if id.and_then(Value::as_u64) == Some(sent.id) => LinkError::Rpc(rpc),
-            // A gateway says so when whatever is behind it may have got the request.
-            None if status.is_server_error() => LinkError::Lost(message),
+            // A gateway says so when whatever is behind it may have got the request. Some wrap that in JSON of their own.
+            _ if is_open => LinkError::Lost(message),
             rpc => LinkError::Refused {
                 status: status.as_u16(),
                 message,

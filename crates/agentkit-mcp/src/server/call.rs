@@ -288,7 +288,8 @@ impl Server {
             | LinkError::SessionLost(_)
             | LinkError::Refused { .. }
             | LinkError::Unauthorized(_) => was_lost,
-            LinkError::TooLarge(_) | LinkError::Rpc(_) => false,
+            LinkError::Rpc(rpc) => rpc.is_of_gateway(),
+            LinkError::TooLarge(_) => false,
         };
         if is_doubtful && effect.is_write() {
             return unknown(&with_name(text));
@@ -305,10 +306,17 @@ impl Server {
             LinkError::Lost(_) => Failure::passing("connection_lost", with_name(text)),
             LinkError::TimedOut(_) => Failure::passing("tool_timeout", with_name(text)),
             LinkError::Unreadable(_) => Failure::last("server_error", with_name(text)),
-            LinkError::TooLarge(_) => Failure::last(
-                "result_too_large",
-                format!("{}; ask for less of it", with_name(text)),
-            ),
+            LinkError::TooLarge(_) => {
+                let text = with_name(text);
+                let message = match effect.is_write() {
+                    false => format!("{text}; ask for less of it"),
+                    // Another call would do it a second time.
+                    true => {
+                        format!("{text}; the call ran: look what it did before calling it again")
+                    }
+                };
+                Failure::last("result_too_large", message)
+            }
             LinkError::Rpc(rpc) => match rpc.code {
                 -32602 => Failure::last("invalid_arguments", with_name(text)),
                 -32042 => Failure::last(
@@ -322,6 +330,7 @@ impl Server {
             },
             LinkError::Refused { status, .. } => match status {
                 429 => Failure::passing("rate_limited", with_name(text)),
+                503 => Failure::passing("server_unavailable", with_name(text)),
                 _ => Failure::last("server_error", with_name(text)),
             },
             LinkError::Unauthorized(_) => Failure::last("unauthorized", with_name(text)),

@@ -125,6 +125,74 @@ async fn an_answer_that_breaks_off_is_an_unknown_outcome() {
     }
 }
 
+/// Promises P3 and P19: a gateway that lost the answer of its server says nothing of what became of the call.
+#[tokio::test]
+async fn the_answer_of_a_gateway_leaves_a_write_in_doubt() {
+    let own = |code: i64, text: &str| {
+        json!({"jsonrpc": "2.0", "id": "$ID", "error": {"code": code, "message": text}})
+            .to_string()
+            .replace("\"$ID\"", "$ID")
+    };
+    let html = "<html><h1>Bad Gateway</h1></html>".to_owned();
+    let wrapped = json!({"error": {"code": 502, "message": "bad gateway"}}).to_string();
+    let nobodys =
+        json!({"jsonrpc": "2.0", "id": null, "error": {"code": -32603, "message": "upstream"}});
+    for (status, body, retry_after, code) in [
+        (502, html.clone(), None, "outcome_unknown"),
+        (502, wrapped.clone(), None, "outcome_unknown"),
+        (504, html.clone(), None, "outcome_unknown"),
+        (504, nobodys.to_string(), Some("1"), "outcome_unknown"),
+        (503, html.clone(), None, "outcome_unknown"),
+        (500, html.clone(), None, "outcome_unknown"),
+        (524, html.clone(), None, "outcome_unknown"),
+        (408, html.clone(), None, "outcome_unknown"),
+        (499, wrapped, None, "outcome_unknown"),
+        (303, String::new(), None, "outcome_unknown"),
+        (
+            200,
+            own(-32001, "Request timed out"),
+            None,
+            "outcome_unknown",
+        ),
+        (
+            200,
+            own(-32000, "Connection closed"),
+            None,
+            "outcome_unknown",
+        ),
+        // What the server itself says, and what says that nothing was done.
+        (200, own(-32000, "no such account"), None, "server_error"),
+        (500, own(-32603, "no disk"), None, "server_error"),
+        (503, html.clone(), Some("30"), "server_unavailable"),
+        (429, html, Some("30"), "rate_limited"),
+    ] {
+        let case = format!("{status} {body} {retry_after:?}");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let gateway = json!({"status": status, "body": body, "retry_after": retry_after});
+        let stub = McpStub::start(&json!({"log": path, "gateway": gateway}))
+            .await
+            .unwrap();
+        let world = World::new(&json!({
+            "write": at(&stub), "keyed": with_effect(at(&stub), Effect::Keyed),
+        }));
+        for name in ["write", "keyed"] {
+            let server = world.ready(name).await;
+            let failure = call_with(&server, "write", json!({}), name)
+                .await
+                .unwrap_err();
+            assert_eq!(failure.code, code, "{case}: {}", failure.message);
+            let lines = log(&path);
+            let sent = lines.iter().filter(|line| line["key"] == name).count();
+            // A keyed call is the same one the second time.
+            let lost = code == "outcome_unknown" && status != 200;
+            let most = 1 + usize::from(name == "keyed" && lost);
+            assert_eq!(sent, most, "{case}: {name}");
+        }
+        world.host.stop().await;
+    }
+}
+
 /// A server that is gone is told as such, the call had no effect, and it comes back.
 #[tokio::test]
 async fn a_server_that_dies_is_unreachable_and_says_so() {

@@ -1,6 +1,6 @@
 //! The end of a program, as the result or the failure of its call.
 
-use agentkit::{ToolSpec, event::Failure};
+use agentkit::{ToolSpec, event::Failure, tool::OUTCOME_UNKNOWN};
 use agentkit_sandbox::{Ended, Error, Limit, Outcome};
 use serde_json::Value;
 
@@ -60,6 +60,17 @@ impl Program {
         }
     }
 
+    /// The code of the failure of a program that did not end by itself. What it had done by then is not known; it
+    /// matters where the program changes more than the task's files.
+    fn broken_off<'a>(&self, code: &'a str) -> &'a str {
+        let definition = &self.definition;
+        let reaches_out = !definition.hosts.is_empty() || !definition.write.is_empty();
+        match definition.effect.is_write() && reaches_out {
+            true => OUTCOME_UNKNOWN,
+            false => code,
+        }
+    }
+
     pub(super) fn not_run(&self, spec: &ToolSpec, error: &Error) -> Failure {
         let name = &spec.name;
         match error {
@@ -72,7 +83,7 @@ impl Program {
                 format!("tool `{name}` did not run: {error}"),
             ),
             Error::Lost(_) => Failure::last(
-                "command_lost",
+                self.broken_off("command_lost"),
                 format!("tool `{name}`: {error}{}", self.doubt()),
             ),
         }
@@ -95,6 +106,11 @@ impl Program {
             wasm::failure(outcome.ended, module, definition.memory, definition.timeout)
         });
         if let Some((code, what)) = of_module {
+            let code = match code {
+                // It never ran.
+                "invalid_module" => code,
+                code => self.broken_off(code),
+            };
             return Err(failed(code, what));
         }
         match outcome.ended {
@@ -108,7 +124,7 @@ impl Program {
             }
             Ended::Signalled(signal) => {
                 return Err(failed(
-                    "command_failed",
+                    self.broken_off("command_failed"),
                     format!("was ended by signal {signal}"),
                 ));
             }
@@ -133,7 +149,8 @@ impl Program {
                         "wrote more files or bytes than the workspace may hold".to_owned()
                     }
                 };
-                return Err(failed("limit_passed", format!("was killed: it {what}")));
+                let code = self.broken_off("limit_passed");
+                return Err(failed(code, format!("was killed: it {what}")));
             }
         }
         let Ok(text) = std::str::from_utf8(&outcome.output) else {

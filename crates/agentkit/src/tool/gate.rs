@@ -20,7 +20,7 @@ use serde_json::Value;
 pub use self::cap::json_prefix;
 use self::checks::{check_output, check_wait};
 use super::{
-    Delegated, Effect, FollowUp, Registry, Resources, ToolContext, ToolOutput,
+    Delegated, Effect, FollowUp, OUTCOME_UNKNOWN, Registry, Resources, ToolContext, ToolOutput,
     registry::{Entry, RegistryError},
 };
 use crate::{
@@ -319,7 +319,7 @@ impl Gate {
     ///
     /// # Errors
     /// The tool's failure, or one of the codes `unknown_tool` (the tool is no longer there),
-    /// `tool_timeout`, `cancelled`, `tool_panicked`, `invalid_output`, `schema_too_costly` and
+    /// `tool_timeout` ([`OUTCOME_UNKNOWN`] for a call that may have changed something), `cancelled`, `tool_panicked`, `invalid_output`, `schema_too_costly` and
     /// `result_too_large`.
     pub async fn run(
         &self,
@@ -451,7 +451,8 @@ fn timed_out(entry: &Entry, timeout: Duration, effect: Effect) -> Failure {
     );
     match effect.is_write() {
         false => Failure::passing("tool_timeout", message),
-        true => Failure::last("tool_timeout", message),
+        // Dropped in the middle: whether it took effect is not known, as after a crash.
+        true => Failure::last(OUTCOME_UNKNOWN, message),
     }
 }
 

@@ -134,6 +134,48 @@ async fn it_is_told_whether_the_request_may_have_arrived() {
     assert!(!message.contains(doubt), "{message}");
 }
 
+/// Promises P3 and P19: a gateway that lost the answer of its server says nothing of what became of the request.
+#[tokio::test]
+async fn the_answer_of_a_gateway_leaves_open_what_became_of_a_request() {
+    for (status, headers, is_open) in [
+        (502, "", true),
+        (503, "", true),
+        (504, "retry-after: 5\r\n", true),
+        (408, "", true),
+        (499, "", true),
+        (524, "", true),
+        (503, "retry-after: 5\r\n", false),
+        (500, "", false),
+        (429, "", false),
+        (409, "", false),
+        (303, "location: /done\r\n", false),
+    ] {
+        let server = Server::start(move |_| answer(status, headers, b"<h1>gateway</h1>")).await;
+        let mut harness = Harness::http(&allow("127.0.0.1"));
+        let arguments = json!({"url": server.url("/orders"), "method": "POST", "json": {}});
+        match harness.call("http_request", arguments).await {
+            Ok(outcome) => {
+                assert!(!is_open, "{status}: {outcome:?}");
+                assert_eq!(outcome.output["status"], status);
+            }
+            Err(failure) => {
+                assert!(is_open, "{status}: {failure:?}");
+                assert_eq!(failure.code, "outcome_unknown");
+                let says = [status.to_string().as_str(), "it may have taken effect"]
+                    .iter()
+                    .all(|word| failure.message.contains(word));
+                assert!(says, "{}", failure.message);
+            }
+        }
+        assert_eq!(server.requests().len(), 1, "{status}: it was sent once");
+        // A read is shown as ever.
+        if status != 303 {
+            let fetch = json!({"url": server.url("/")});
+            assert_eq!(harness.ok("http_fetch", fetch).await["status"], status);
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_answer_that_breaks_off_still_tells_its_status() {
     let server =

@@ -400,10 +400,12 @@ async fn stops_a_call_whose_time_is_over() {
         let start = tokio::time::Instant::now();
         let error = run(&gate).await.unwrap_err();
         assert_eq!(start.elapsed(), Duration::from_secs(5));
-        assert_eq!(
-            (error.code.as_str(), error.retryable),
-            ("tool_timeout", retryable)
-        );
+        let code = match retryable {
+            true => "tool_timeout",
+            // It was dropped in the middle of what it did.
+            false => "outcome_unknown",
+        };
+        assert_eq!((error.code.as_str(), error.retryable), (code, retryable));
         assert!(error.message.contains("within its timeout of 5s"));
         assert_eq!(error.message.contains("may have taken effect"), !retryable);
         assert!(dropped.load(Ordering::SeqCst));

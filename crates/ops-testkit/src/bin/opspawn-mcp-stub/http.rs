@@ -147,6 +147,25 @@ async fn handle(
         return StatusCode::ACCEPTED.into_response();
     }
     let mut response = answer(&shared, message.clone()).await;
+    let tool = message["params"]["name"].as_str().unwrap_or_default();
+    if let Some(gateway) = &plan.gateway
+        && tool.starts_with("write")
+    {
+        let status = StatusCode::from_u16(gateway.status).unwrap_or_default();
+        let body = gateway.body.replace("$ID", &message["id"].to_string());
+        let kind = match body.starts_with('{') {
+            true => "application/json",
+            false => "text/html",
+        };
+        response = (status, [(header::CONTENT_TYPE, kind)], body).into_response();
+        if let Some(wait) = gateway
+            .retry_after
+            .as_deref()
+            .and_then(|it| it.parse().ok())
+        {
+            response.headers_mut().insert(header::RETRY_AFTER, wait);
+        }
+    }
     if message["method"] == "initialize" && plan.sessions {
         let mut sessions = shared
             .sessions

@@ -54,6 +54,8 @@ pub(crate) struct Plan {
     pub(crate) sessions: bool,
     /// Over HTTP: how a lost session is told: `404`, `400` or `event`.
     pub(crate) lost: String,
+    /// Over HTTP: what a gateway answers in place of each answer to a tool `write…`, which is done all the same.
+    pub(crate) gateway: Option<Gateway>,
     /// Over HTTP: where it redirects.
     pub(crate) redirect: Option<String>,
     /// Over HTTP: the value of `Authorization` that it wants.
@@ -76,6 +78,19 @@ pub(crate) enum Discover {
     Exit,
     /// By hanging.
     Hang,
+}
+
+/// The answer of a gateway that lost the answer of the server behind it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Gateway {
+    /// Its status.
+    pub(crate) status: u16,
+    /// Its body: JSON if it begins so.
+    pub(crate) body: String,
+    /// Its header `Retry-After`.
+    #[serde(default)]
+    pub(crate) retry_after: Option<String>,
 }
 
 impl Default for Plan {
@@ -104,6 +119,7 @@ impl Default for Plan {
             get: 405,
             sessions: true,
             lost: "404".to_owned(),
+            gateway: None,
             redirect: None,
             authorization: None,
             discover_status: 200,

@@ -436,6 +436,54 @@ async fn a_call_that_was_killed_is_settled_by_key_probe_or_person() {
     assert_eq!(lines("unprobed").len(), 1, "it did not run again");
 }
 
+/// Promise P19: a program that was ended in the middle may have changed what it reaches beside the task's files.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_was_ended_in_the_middle_is_in_doubt_where_it_reaches_out() {
+    let dir = TestDir::new();
+    let world = dir.join("world");
+    fs::create_dir(&world).unwrap();
+    let world = world.canonicalize().unwrap();
+    let tool = |name: &str, script: &str, more: &str| {
+        format!(
+            "[tools.command.{name}]\ndescription = 'x'\ncommand = ['sh', '-c', '''{script}''']\n\
+             text = true\ntimeout = '1s'\n{more}\n"
+        )
+    };
+    let writes = format!("write = ['{}']", world.display());
+    let act = format!("echo x >> {}/hangs; sleep 600", world.display());
+    let text = [
+        tool("hangs", &act, &writes),
+        tool("dies", "kill -9 $$", &writes),
+        tool(
+            "reads",
+            "sleep 600",
+            &format!("{writes}\neffect = 'idempotent'"),
+        ),
+        tool("refuses", "exit 3", &writes),
+        tool("alone", "sleep 600", ""),
+    ]
+    .concat();
+    dir.configure(&text);
+    for (name, code) in [
+        ("hangs", "outcome_unknown"),
+        ("dies", "outcome_unknown"),
+        ("reads", "limit_passed"),
+        ("refuses", "command_failed"),
+        ("alone", "limit_passed"),
+    ] {
+        let ran = dir.cli(&["tool", "call", name, "{}", "--workspace", "."]);
+        let ran = ran.run().await.ends(1);
+        assert!(ran.stderr.contains(code), "{name}: {ran:#?}");
+    }
+    // The call of an agent is made once, and its task waits for a person.
+    let server = dir.server().await;
+    let id = tasks::scripted(server.http(), &["{ tool = \"hangs\" }"]).await;
+    let parked = tasks::in_state(server.http(), &id, &["waiting"]).await;
+    assert!(parked.to_string().contains("in_doubt"), "{parked:#}");
+    let lines = fs::read_to_string(world.join("hangs")).unwrap();
+    assert_eq!(lines.lines().count(), 2, "once by hand, once by the task");
+}
+
 /// Processes whose arguments name a folder.
 fn sleepers(folder: &Path) -> Vec<i32> {
     let wanted = folder.display().to_string();

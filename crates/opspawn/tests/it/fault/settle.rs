@@ -1,6 +1,6 @@
 //! P19 in all ways in which a call leaves the process: a tool of the program, MCP over stdio and over HTTP,
 //! `http_request` and a command tool. The process is killed over and over right after a write took effect, and while
-//! answers are held back; answers are cut at any byte while it lives: those of the place, the first one to each write
+//! answers are held back; answers are cut at any byte while it lives: those of the place, which a gateway loses as well, the first one to each write
 //! over HTTP, and some over stdio, where the server dies with it.
 //!
 //! Each far side writes down what it did. A key makes the calls of one write one effect where the far side knows it;
@@ -50,6 +50,8 @@ struct Shop {
     held: AtomicUsize,
     /// Answers that were cut.
     cut: AtomicUsize,
+    /// Answers that a gateway gave in place of the place.
+    late: AtomicUsize,
 }
 
 impl Shop {
@@ -73,7 +75,7 @@ impl Shop {
         let text = answer(201, "placed");
         let (fate, at) = {
             let mut luck = self.luck.lock().unwrap();
-            (luck.below(3), luck.below(text.len()))
+            (luck.below(4), luck.below(text.len()))
         };
         match fate {
             0 if self.rough.load(SeqCst) => {
@@ -87,6 +89,12 @@ impl Shop {
             1 if self.rough.load(SeqCst) => {
                 self.cut.fetch_add(1, SeqCst);
                 stream.write_all(&text.as_bytes()[..at]).await
+            }
+            // A gateway before the place has waited long enough.
+            2 if self.rough.load(SeqCst) => {
+                self.late.fetch_add(1, SeqCst);
+                let late = "HTTP/1.1 504 Gateway Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+                stream.write_all(late.as_bytes()).await
             }
             _ => stream.write_all(text.as_bytes()).await,
         }
@@ -113,6 +121,7 @@ impl FarSides {
             rough: true.into(),
             held: 0.into(),
             cut: 0.into(),
+            late: 0.into(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -411,10 +420,11 @@ async fn a_write_whose_answer_was_lost_is_settled_in_every_way() {
         lines.len() - lines.iter().collect::<BTreeSet<_>>().len()
     });
     println!(
-        "writes {}, kills {killed}, cut answers of the place {}, calls that lost an answer {hit:?}, sent again over \
-         MCP {sent_again:?}, parked {parked}",
+        "writes {}, kills {killed}, cut answers of the place {}, answers of a gateway {}, calls that lost an answer \
+         {hit:?}, sent again over MCP {sent_again:?}, parked {parked}",
         tasks * WAYS,
-        places.shop.cut.load(SeqCst)
+        places.shop.cut.load(SeqCst),
+        places.shop.late.load(SeqCst)
     );
     assert!(
         killed >= 1 && places.shop.cut.load(SeqCst) + killed >= 3,
