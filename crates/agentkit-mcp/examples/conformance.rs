@@ -15,7 +15,7 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 use agentkit::BoxFuture;
 use agentkit_mcp::oauth::Browser;
 use agentkit_mcp::{
-    Answers, Config, Definition, Era, Host, HostSettings, Kind, Outcome, Server, ToolCall,
+    Answers, Config, Definition, Era, Host, HostSettings, Kind, Outcome, Reach, Server, ToolCall,
 };
 use serde_json::{Map, Value, json};
 use url::Url;
@@ -92,7 +92,13 @@ async fn main() -> ExitCode {
                 return ExitCode::from(2);
             }
         };
+    // The authorization servers of the scenarios are at other ports of loopback.
+    let reach = Reach {
+        allow: "127.0.0.1,localhost,::1".parse().unwrap_or_default(),
+        ..Reach::default()
+    };
     let mut settings = HostSettings {
+        reach,
         answers: Arc::new(Accepts),
         browser: Arc::new(Follows),
         ..HostSettings::default()

@@ -3,6 +3,7 @@
 mod credential;
 mod entry;
 mod read;
+mod rules;
 mod vars;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -12,7 +13,7 @@ use url::Url;
 
 pub use self::{
     read::{ConfigError, read},
-    vars::VarError,
+    vars::{VarError, Variable},
 };
 use crate::{names::Glob, process::Program, text::Redactor};
 
@@ -52,8 +53,8 @@ pub struct ServerConfig {
     pub tools: Vec<ToolRule>,
     /// Values that neither logs nor errors show: whatever stands in `env` and headers, or came from a variable.
     pub secrets: Vec<String>,
-    /// The secrets whose names say that they are credentials. Results do not show them either; a value such as a path
-    /// may stand in every result of the server.
+    /// The secrets that come from where secrets are kept, and those whose names say that they are credentials. Results do
+    /// not show them either; another value, such as a path, may stand in every result of the server.
     pub credentials: Vec<String>,
 }
 
@@ -84,6 +85,9 @@ pub struct OauthConfig {
     pub scope: Option<String>,
     /// Where a document about this client is, whose URL is its id.
     pub client_metadata_url: Option<String>,
+    /// The authorization server, where the documents of the server may name no other; it may be at a place that is not
+    /// public.
+    pub issuer: Option<Url>,
 }
 
 /// Settings of some tools of a server.
@@ -196,17 +200,19 @@ impl ServerConfig {
         agentkit::tool::digest_hex(identity.to_string().as_bytes())
     }
 
-    /// Where it is, for people: without arguments that may hold secrets.
+    /// Where it is, for people: without arguments that may hold secrets, and without credentials in what is left.
     #[must_use]
     pub fn place(&self) -> String {
-        match &self.transport {
+        let place = match &self.transport {
             Transport::Stdio(program) => program.command.clone(),
             Transport::Http { url, .. } => {
                 let mut url = url.clone();
                 url.set_query(None);
                 url.to_string()
             }
-        }
+        };
+        let credentials = Redactor::new([], self.credentials.iter().cloned());
+        credentials.clean(&place)
     }
 
     /// Replaces its secrets in text.

@@ -10,6 +10,9 @@ use crate::text::shown;
 
 /// Marks what a call wants to know again as that of a call that is open.
 const OPEN: &str = "open";
+/// Why no model answers a server: see docs/adr/0027.
+pub(crate) const SAMPLING_REFUSED: &str = "asks for an answer of a model (`sampling/createMessage`), which is not \
+                                           offered: no model is called for servers";
 /// The most requests of one result.
 const MAX_REQUESTS: usize = 16;
 /// The most bytes of a server's words in a question.
@@ -47,8 +50,12 @@ pub(crate) fn wait(
     let mut shown_requests = Map::new();
     for (id, request) in requests {
         let method = request["method"].as_str().unwrap_or_default();
+        if method == "sampling/createMessage" {
+            let why = format!("the MCP server `{server}` {SAMPLING_REFUSED}");
+            return Err(Failure::last("sampling_refused", why));
+        }
         if method != "elicitation/create" {
-            // Neither roots nor sampling were declared.
+            // Roots were not declared.
             return Err(refused(format!(
                 "asks for `{}`, which is not offered",
                 shown(method, 60)

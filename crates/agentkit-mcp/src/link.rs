@@ -17,6 +17,7 @@ use tokio::{
 };
 
 use crate::{
+    input::SAMPLING_REFUSED,
     questions::Questions,
     text::Redactor,
     wire::{Incoming, METHOD_NOT_FOUND, RpcError},
@@ -409,7 +410,14 @@ impl ServerRequest {
             _ if self.turn.before >= MAX_REQUESTS => Err((-32000, "too many requests at a time")),
             "ping" => Ok(json!({})),
             "elicitation/create" if exchange.answers.is_there() => Ok(self.elicited().await),
-            // Roots and sampling are not declared.
+            // Neither is declared. The server, and whoever reads the log, is told what it asked for.
+            "sampling/createMessage" => {
+                tracing::warn!(server = exchange.server, "an MCP server {SAMPLING_REFUSED}");
+                Err((
+                    METHOD_NOT_FOUND,
+                    "sampling is not offered: no model is called for servers",
+                ))
+            }
             _ => Err((METHOD_NOT_FOUND, "this client does not do that")),
         };
         crate::wire::response(&self.id, result)

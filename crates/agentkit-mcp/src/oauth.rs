@@ -26,6 +26,10 @@ use crate::{
     wire::MAX_MESSAGE,
 };
 
+/// A URL that allows no private address.
+static NOWHERE: std::sync::LazyLock<Url> =
+    std::sync::LazyLock::new(|| Url::parse("https://nowhere.invalid/").expect("the URL is valid"));
+
 /// How often a person is asked before the server is given up: more scopes may be wanted, but not for ever.
 const MAX_AUTHORIZATIONS: u32 = 3;
 
@@ -151,6 +155,7 @@ impl Oauth {
     /// Has a person allow it.
     async fn authorize(&self, challenge: &str, state: &mut State) -> Result<(), String> {
         let protected = Protected::find(self, challenge).await?;
+        self.is_issuer(&protected.issuer)?;
         let issuer = Issuer::find(self, &protected.issuer).await?;
         let scopes = parameter(challenge, "scope")
             .or_else(|| self.config.scope.clone())
@@ -207,6 +212,18 @@ impl Oauth {
         }
     }
 
+    /// Refuses another authorization server than the configured one.
+    fn is_issuer(&self, named: &str) -> Result<(), String> {
+        let plain = |text: &str| text.trim_end_matches('/').to_owned();
+        match &self.config.issuer {
+            Some(issuer) if plain(issuer.as_str()) != plain(named) => Err(format!(
+                "the server names another authorization server than the configuration: `{}`, and `oauth.issuer` is `{issuer}`",
+                crate::text::shown(named, 200)
+            )),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// A document; none if it is not there.
     async fn document(&self, url: &Url) -> Result<Option<Value>, String> {
         let client = self.client(url)?;
@@ -225,8 +242,21 @@ impl Oauth {
     }
 
     fn client(&self, url: &Url) -> Result<reqwest::Client, String> {
-        self.reach.check(&self.url, url)?;
-        self.reach.client(&self.url, url)
+        let configured = self.configured(url);
+        self.reach.check(configured, url)?;
+        self.reach.client(configured, url)
+    }
+
+    /// The configured URL that a URL of a document belongs to: the server's or the issuer's, with scheme, host and port.
+    /// A document that leads to another port of a private host leads to another service there, which nobody wrote into
+    /// the configuration.
+    fn configured(&self, url: &Url) -> &Url {
+        let issuer = self.config.issuer.as_ref();
+        let mut own = [Some(&self.url), issuer].into_iter().flatten();
+        let is_same = |one: &&Url| {
+            one.origin() == url.origin() || units::mutant!("agentkit-mcp.documents_lead_anywhere")
+        };
+        own.find(is_same).unwrap_or(&NOWHERE)
     }
 }
 
@@ -285,5 +315,112 @@ mod tests {
             parameter("Bearer scope=a, x=1", "scope").as_deref(),
             Some("a")
         );
+    }
+}
+
+#[cfg(test)]
+mod reach_tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+    use crate::{config::OauthConfig, http::reach::Reach};
+
+    /// A service on loopback that says which paths it was asked for, and answers with one document.
+    async fn service(document: impl Fn(u16) -> Value) -> (u16, Arc<std::sync::Mutex<Vec<String>>>) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let body = document(port).to_string();
+        let asked = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let seen = Arc::clone(&asked);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut head = [0; 4096];
+                let read = stream.read(&mut head).await.unwrap_or(0);
+                let line = String::from_utf8_lossy(&head[..read]).into_owned();
+                let line = line.lines().next().unwrap_or_default().to_owned();
+                seen.lock().unwrap().push(line);
+                let answer = format!(
+                    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+                     Connection: close\r\n\r\n{body}",
+                    body.len()
+                );
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        (port, asked)
+    }
+
+    fn oauth(port: u16, issuer: Option<u16>) -> Oauth {
+        let at = |port: u16| Url::parse(&format!("http://127.0.0.1:{port}/mcp")).unwrap();
+        Oauth {
+            server: "s".to_owned(),
+            url: at(port),
+            config: OauthConfig {
+                issuer: issuer.map(|port| at(port).join("/").unwrap()),
+                ..OauthConfig::default()
+            },
+            reach: Reach::default(),
+            tokens: Arc::new(MemoryTokens::default()),
+            browser: Arc::new(NoBrowser {
+                remedy: "nobody is here".to_owned(),
+            }),
+            state: Mutex::default(),
+        }
+    }
+
+    /// Promise P11: the documents of a server on loopback do not make this process ask other services there.
+    #[tokio::test]
+    async fn documents_lead_to_no_other_service_of_loopback() {
+        let (other, asked) = service(|port| {
+            serde_json::json!({
+                "issuer": format!("http://127.0.0.1:{port}"),
+                "authorization_endpoint": format!("http://127.0.0.1:{port}/authorize"),
+                "token_endpoint": format!("http://127.0.0.1:{port}/token"),
+                "registration_endpoint": format!("http://127.0.0.1:{port}/register"),
+                "code_challenge_methods_supported": ["S256"],
+            })
+        })
+        .await;
+        let (own, _) = service(|port| {
+            serde_json::json!({
+                "resource": format!("http://127.0.0.1:{port}/mcp"),
+                "authorization_servers": [format!("http://127.0.0.1:{other}")],
+            })
+        })
+        .await;
+        let named = format!("Bearer resource_metadata=\"http://127.0.0.1:{other}/secret\"");
+        let refused = |challenge: &str| Refusal {
+            status: 401,
+            challenge: challenge.to_owned(),
+            sent: None,
+        };
+        for challenge in [named.as_str(), "Bearer"] {
+            let why = oauth(own, None)
+                .refused(refused(challenge))
+                .await
+                .unwrap_err();
+            assert!(why.contains("tools.http.allow"), "{why}");
+        }
+        assert_eq!(
+            *asked.lock().unwrap(),
+            [""; 0],
+            "the other service was asked"
+        );
+        // Written into the configuration, it is asked.
+        let why = oauth(own, Some(other))
+            .refused(refused("Bearer"))
+            .await
+            .unwrap_err();
+        let asked = std::mem::take(&mut *asked.lock().unwrap());
+        assert!(
+            asked[0].contains("/.well-known/oauth-authorization-server"),
+            "{asked:?} {why}"
+        );
+        // Then the server may name no other.
+        let why = oauth(own, Some(own))
+            .refused(refused("Bearer"))
+            .await
+            .unwrap_err();
+        assert!(why.contains("names another authorization server"), "{why}");
     }
 }

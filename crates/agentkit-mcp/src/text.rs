@@ -37,6 +37,10 @@ fn hides(c: char) -> bool {
         | '\u{e0100}'..='\u{e01ef}')
 }
 
+/// Bytes of the shortest secret and of the shortest credential that are looked for.
+const MIN_SECRET: usize = 8;
+const MIN_CREDENTIAL: usize = 6;
+
 /// Replaces secrets in text.
 #[derive(Clone, Default)]
 pub struct Redactor {
@@ -53,7 +57,10 @@ impl Redactor {
         credentials: impl IntoIterator<Item = String>,
     ) -> Self {
         let credentials: Vec<String> = credentials.into_iter().collect();
-        let all = secrets.into_iter().chain(credentials.iter().cloned());
+        let secrets = secrets.into_iter().filter(|one| one.len() >= MIN_SECRET);
+        let credentials = credentials.into_iter();
+        let credentials = credentials.filter(|one| one.len() >= MIN_CREDENTIAL);
+        let all = secrets.chain(credentials.clone());
         Self {
             all: spelled(all),
             credentials: spelled(credentials),
@@ -87,10 +94,12 @@ impl Redactor {
     }
 }
 
-/// Every spelling of long enough secrets, the longest first.
+/// Every spelling of secrets, the longest first.
 fn spelled(secrets: impl IntoIterator<Item = String>) -> Vec<String> {
-    let secrets = secrets.into_iter().filter(|one| one.len() >= 8);
-    let mut all: Vec<String> = secrets.flat_map(|one| spellings(&one)).collect();
+    let mut all: Vec<String> = secrets
+        .into_iter()
+        .flat_map(|one| spellings(&one))
+        .collect();
     all.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
     all.dedup();
     all

@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use agentkit_mcp::config::Variable;
 use agentkit_tools::command::{Secret, SecretError, Secrets};
 
 use crate::config::{Config, parse_dotenv};
@@ -30,14 +31,17 @@ impl FileAndEnvironment {
 
     /// The value of a variable of the file of MCP servers: as a secret of that name, else empty or none as the environment
     /// has it.
-    pub(crate) fn lookup(&self, name: &str) -> Option<String> {
-        match self.in_file(name) {
-            Ok(Some(value)) => Some(value),
-            Ok(None) => std::env::var(name).ok(),
-            Err(error) => {
-                tracing::warn!(%error, "the file of secrets is passed over");
-                std::env::var(name).ok()
-            }
+    pub(crate) fn lookup(&self, name: &str) -> Option<Variable> {
+        let found = self.in_file(name).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the file of secrets is passed over");
+            None
+        });
+        match found {
+            Some(value) => Some(Variable {
+                value,
+                is_secret: true,
+            }),
+            None => std::env::var(name).ok().map(Variable::from),
         }
     }
 
@@ -105,7 +109,13 @@ mod tests {
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
         assert_eq!(secrets.get("TOKEN").unwrap().reveal(), "of the file");
         assert_eq!(secrets.get("PATH").unwrap().reveal(), "other");
-        assert_eq!(secrets.lookup("TOKEN").as_deref(), Some("of the file"));
+        let of_file = secrets.lookup("TOKEN").unwrap();
+        assert_eq!(
+            (of_file.value.as_str(), of_file.is_secret),
+            ("of the file", true)
+        );
+        let of_process = secrets.lookup("HOME").map(|found| found.is_secret);
+        assert_ne!(of_process, Some(true), "of the environment");
         assert_eq!(secrets.lookup("NO_SUCH_SECRET"), None);
     }
 }

@@ -6,13 +6,10 @@ use std::{
     time::Duration,
 };
 
-use agentkit::tool::Effect;
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::{
-    OauthConfig, ServerConfig, ToolPolicy, ToolRule, Transport, credential, read::Whole, vars,
-};
+use super::{OauthConfig, ServerConfig, Transport, credential, read::Whole, rules::rules, vars};
 use crate::{names::Glob, process::Program, text::shown};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -24,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const MILLIS_FROM: f64 = 1_000.0;
 
 /// Keys that are read. Others are named in a note.
-const KNOWN: [&str; 39] = [
+const KNOWN: [&str; 40] = [
     "enabled",
     "disabled",
     "command",
@@ -55,6 +52,7 @@ const KNOWN: [&str; 39] = [
     "enabled_tools",
     "disabled_tools",
     "oauth",
+    "sampling",
     "description",
     "name",
     "autoApprove",
@@ -126,6 +124,15 @@ pub(super) fn read(name: &str, entry: &Value, whole: &Whole<'_>) -> Result<Optio
             "`{key}` approves nothing here; `tools: {{PATTERN: {{policy: allow}}}}` and the policy file do"
         ));
     }
+    match fields.get("sampling") {
+        None | Some(Value::Null | Value::Bool(false)) => {}
+        Some(_) => {
+            return Err(
+                "`sampling` cannot be switched on: no model is called for servers (docs/mcp.md)"
+                    .to_owned(),
+            );
+        }
+    }
     let transport = reader.transport()?;
     let duration = |key: &str| duration(fields, key);
     let timeout = match duration("timeout")?.or(duration("tool_timeout_sec")?) {
@@ -174,9 +181,12 @@ impl Reader<'_> {
     fn fill(&mut self, field: &str, text: &str) -> Result<String, String> {
         let filled = vars::fill(text, self.whole.lookup);
         let filled = filled.map_err(|error| format!("`{field}`: {error}"))?;
-        for (name, value) in filled.values {
-            self.may_be_credential(&name, &value);
-            self.secrets.insert(value);
+        for (name, found) in filled.values {
+            self.may_be_credential(&name, &found.value);
+            if found.is_secret && !units::mutant!("agentkit-mcp.secrets_by_name_alone") {
+                self.credentials.insert(found.value.clone());
+            }
+            self.secrets.insert(found.value);
         }
         Ok(filled.text)
     }
@@ -358,7 +368,13 @@ impl Reader<'_> {
             Some(Value::Object(fields)) => fields,
             Some(_) => return Err("`oauth` is neither true nor a table".to_owned()),
         };
-        let known = ["client_id", "client_secret", "scope", "client_metadata_url"];
+        let known = [
+            "client_id",
+            "client_secret",
+            "scope",
+            "client_metadata_url",
+            "issuer",
+        ];
         if let Some(key) = fields.keys().find(|key| !known.contains(&key.as_str())) {
             return Err(format!(
                 "`oauth.{key}` is not known; {}",
@@ -375,6 +391,14 @@ impl Reader<'_> {
             client_secret: read("client_secret")?,
             scope: read("scope")?,
             client_metadata_url: read("client_metadata_url")?,
+            issuer: match read("issuer")? {
+                None => None,
+                Some(text) => {
+                    let url = Url::parse(&text)
+                        .map_err(|error| format!("`oauth.issuer` is not a URL: {error}"))?;
+                    Some(url)
+                }
+            },
         };
         self.secrets.extend(oauth.client_secret.clone());
         self.credentials.extend(oauth.client_secret.clone());
@@ -414,7 +438,7 @@ fn interpreter(script: &Path) -> Option<&'static str> {
     }
 }
 
-fn duration(fields: &Map<String, Value>, key: &str) -> Result<Option<Duration>, String> {
+pub(super) fn duration(fields: &Map<String, Value>, key: &str) -> Result<Option<Duration>, String> {
     let wrong = || format!("`{key}` is not a time: write 60, \"60s\" or \"2m\"");
     let read = match fields.get(key) {
         None | Some(Value::Null) => return Ok(None),
@@ -434,61 +458,4 @@ fn duration(fields: &Map<String, Value>, key: &str) -> Result<Option<Duration>, 
         true => Err(format!("`{key}` is 0; leave it out for the usual time")),
         false => Ok(Some(read)),
     }
-}
-
-fn rules(fields: &Map<String, Value>) -> Result<Vec<ToolRule>, String> {
-    let tools = match fields.get("tools") {
-        None | Some(Value::Null) => return Ok(Vec::new()),
-        // Other programs list names there.
-        Some(Value::Array(_)) => {
-            return Err(
-                "`tools` is a table of patterns; use `allow` for a list of names".to_owned(),
-            );
-        }
-        Some(Value::Object(tools)) => tools,
-        Some(_) => return Err("`tools` is not a table of patterns".to_owned()),
-    };
-    let known = ["effect", "policy", "timeout"];
-    let mut rules = Vec::with_capacity(tools.len());
-    for (pattern, rule) in tools {
-        let at = format!("tools.{pattern}");
-        let Value::Object(rule) = rule else {
-            return Err(format!("`{at}` is not a table"));
-        };
-        if let Some(key) = rule.keys().find(|key| !known.contains(&key.as_str())) {
-            return Err(format!(
-                "`{at}.{key}` is not known; {}",
-                units::nearest::hint(key, known)
-            ));
-        }
-        let effect =
-            match rule.get("effect") {
-                None => None,
-                Some(value) => Some(serde_json::from_value::<Effect>(value.clone()).map_err(
-                    |_| format!("`{at}.effect` is none of pure, idempotent, keyed, write"),
-                )?),
-            };
-        let policy = match rule
-            .get("policy")
-            .map(|policy| policy.as_str().unwrap_or_default())
-        {
-            None => None,
-            Some("allow") => Some(ToolPolicy::Allow),
-            Some("ask") => Some(ToolPolicy::Ask),
-            Some("deny") => Some(ToolPolicy::Deny),
-            Some(_) => return Err(format!("`{at}.policy` is none of allow, ask, deny")),
-        };
-        let timeout = duration(rule, "timeout").map_err(|error| format!("`{at}`: {error}"))?;
-        rules.push(ToolRule {
-            pattern: Glob(pattern.clone()),
-            effect,
-            policy,
-            timeout,
-        });
-    }
-    // A table has no order: the longer pattern says more.
-    rules.sort_by_key(|rule| {
-        std::cmp::Reverse((!rule.pattern.0.contains('*'), rule.pattern.0.len()))
-    });
-    Ok(rules)
 }

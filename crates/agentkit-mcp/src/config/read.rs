@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use serde_json::{Map, Value};
 
-use super::{Config, entry};
+use super::{Config, entry, vars::Variable};
 
 /// The largest file, in bytes.
 const MAX_FILE: usize = 1024 * 1024;
@@ -28,14 +28,14 @@ pub enum ConfigError {
     Invalid(String),
 }
 
-/// Reads a file of servers. `base` is the folder that relative paths begin at, and `lookup` the environment.
+/// Reads a file of servers. `base` is the folder that relative paths begin at, and `lookup` knows the variables.
 ///
 /// # Errors
 /// A file that is no configuration. A server that is wrong costs itself only: see [`Config::refused`].
 pub fn read(
     text: &str,
     base: &Path,
-    lookup: &dyn Fn(&str) -> Option<String>,
+    lookup: &dyn Fn(&str) -> Option<Variable>,
 ) -> Result<Config, ConfigError> {
     if text.len() > MAX_FILE {
         return Err(ConfigError::Syntax(format!(
@@ -167,7 +167,7 @@ pub fn read(
 pub(super) struct Whole<'a> {
     pub(super) base: std::path::PathBuf,
     pub(super) timeout: Option<Duration>,
-    pub(super) lookup: &'a dyn Fn(&str) -> Option<String>,
+    pub(super) lookup: &'a dyn Fn(&str) -> Option<Variable>,
 }
 
 /// YAML, or JSON with comments.

@@ -9,6 +9,25 @@
 //!
 //! A value is never expanded again.
 
+/// The value of a variable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Variable {
+    /// The value.
+    pub value: String,
+    /// Whether the value comes from where secrets are kept: nothing shows it then, whatever the variable's name.
+    pub is_secret: bool,
+}
+
+impl From<String> for Variable {
+    /// A value that is a secret only if a name says so.
+    fn from(value: String) -> Self {
+        Self {
+            value,
+            is_secret: false,
+        }
+    }
+}
+
 /// A variable that cannot be filled in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VarError {
@@ -31,13 +50,13 @@ pub enum VarError {
 pub(super) struct Filled {
     pub(super) text: String,
     /// The variables, each with its value.
-    pub(super) values: Vec<(String, String)>,
+    pub(super) values: Vec<(String, Variable)>,
 }
 
 /// Fills the variables in.
 pub(super) fn fill(
     text: &str,
-    lookup: &dyn Fn(&str) -> Option<String>,
+    lookup: &dyn Fn(&str) -> Option<Variable>,
 ) -> Result<Filled, VarError> {
     let mut filled = Filled {
         text: String::with_capacity(text.len()),
@@ -66,12 +85,12 @@ pub(super) fn fill(
             return Err(VarError::Invalid(inside.chars().take(60).collect()));
         }
         let value = match (lookup(name), default) {
-            (Some(value), Some(default)) if value.is_empty() => default.to_owned(),
-            (Some(value), _) => value,
-            (None, Some(default)) => default.to_owned(),
+            (Some(found), Some(default)) if found.value.is_empty() => default.to_owned().into(),
+            (Some(found), _) => found,
+            (None, Some(default)) => default.to_owned().into(),
             (None, None) => return Err(VarError::Unset(name.to_owned())),
         };
-        filled.text.push_str(&value);
+        filled.text.push_str(&value.value);
         filled.values.push((name.to_owned(), value));
         rest = after;
     }
@@ -87,9 +106,9 @@ mod tests {
     #[test]
     fn variables_are_filled_in_once() {
         let lookup = |name: &str| match name {
-            "A" => Some("value".to_owned()),
-            "B" => Some("${A}".to_owned()),
-            "EMPTY" => Some(String::new()),
+            "A" => Some("value".to_owned().into()),
+            "B" => Some("${A}".to_owned().into()),
+            "EMPTY" => Some(String::new().into()),
             _ => None,
         };
         let fill = |text: &str| fill(text, &lookup).map(|filled| filled.text);

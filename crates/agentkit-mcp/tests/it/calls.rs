@@ -322,7 +322,7 @@ async fn a_person_is_asked_if_there_is_one() {
     let server = world.ready("s").await;
     let output = call(&server, "ask", json!({})).await.unwrap();
     assert_eq!(
-        output.content, "heard null",
+        output.content, r#"heard {"code":-32601,"message":"this client does not do that"}"#,
         "nobody is there: the request is refused"
     );
     world.host.stop().await;

@@ -78,6 +78,31 @@ async fn a_question_in_a_call_is_answered_in_the_same_call() {
     world.host.stop().await;
 }
 
+/// A server that wants a model to answer is refused, with a code in either era, and no model is called.
+#[tokio::test]
+async fn a_server_that_asks_for_a_model_is_refused() {
+    let (world, proxy) = asking(&json!({
+        "modern": stub(&json!({"era": "modern"})), "legacy": stub(&json!({"era": "legacy"})),
+    }));
+    for name in ["modern", "legacy"] {
+        world.ready(name).await;
+    }
+    let refused = call(&proxy, "modern", "sample", None).await.unwrap_err();
+    assert_eq!(refused.code, "sampling_refused", "{refused:?}");
+    assert!(
+        refused.message.contains("no model is called for servers"),
+        "{refused:?}"
+    );
+    // In the older era the server is told, in the middle of its call.
+    let told = call(&proxy, "legacy", "sample", None).await.unwrap();
+    let told = told.content.as_str().unwrap();
+    assert!(
+        told.contains("-32601") && told.contains("sampling is not offered"),
+        "{told}"
+    );
+    world.host.stop().await;
+}
+
 /// The first call after the first start of all: the tools of the server are not known yet.
 #[tokio::test]
 async fn a_tool_is_asked_about_once_its_server_has_listed() {

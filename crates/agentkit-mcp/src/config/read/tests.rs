@@ -5,8 +5,13 @@ use agentkit::tool::Effect;
 
 fn config(text: &str) -> Config {
     let lookup = |name: &str| match name {
-        "TOKEN" => Some("sesame-open".to_owned()),
-        "EMPTY" => Some(String::new()),
+        "TOKEN" => Some("sesame-open".to_owned().into()),
+        "EMPTY" => Some(String::new().into()),
+        "MODE" => Some(crate::config::Variable {
+            value: "/kept/apart".to_owned(),
+            is_secret: true,
+        }),
+        "FOLDER" => Some("/home/someone".to_owned().into()),
         _ => None,
     };
     read(text, Path::new("/data"), &lookup).unwrap()
@@ -328,4 +333,45 @@ fn a_server_whose_name_agents_cannot_write_says_how_to_name_its_tools() {
     let notes = &config.server_notes["my server"];
     assert!(notes[0].contains("as `my-server-"), "{notes:?}");
     assert!(!config.server_notes.contains_key("plain"));
+}
+
+/// Promise P13: a value from the file of secrets is one, whatever its name says and wherever it is used.
+#[test]
+fn whatever_comes_from_where_secrets_are_kept_is_a_credential() {
+    let config = config(
+        r#"{"mcpServers": {
+            "a": {"command": "x", "args": ["--mode=${MODE}", "${FOLDER}"]},
+            "b": {"command": "x", "env": {"PLACE": "${MODE}", "HERE": "${FOLDER}"}},
+            "c": {"url": "https://h.example/${MODE}/mcp"},
+            "d": {"url": "https://h.example/mcp", "headers": {"X-Mode": "${MODE}"}}
+        }}"#,
+    );
+    for (name, server) in &config.servers {
+        assert_eq!(server.credentials, ["/kept/apart"], "{name}");
+        let answer = serde_json::json!({"/kept/apart": "in /home/someone: /kept/apart"});
+        let cleaned = serde_json::json!({"[secret]": "in /home/someone: [secret]"});
+        assert_eq!(server.redactor().clean_value(answer), cleaned, "{name}");
+        assert!(
+            !server.place().contains("kept"),
+            "{name}: {}",
+            server.place()
+        );
+    }
+}
+
+/// A setting that would do nothing is a mistake, and costs its server alone.
+#[test]
+fn sampling_is_off_and_cannot_be_switched_on() {
+    let config = config(
+        r#"{"mcpServers": {
+            "off": {"command": "x", "sampling": false},
+            "on": {"command": "x", "sampling": true}
+        }}"#,
+    );
+    assert!(config.servers.contains_key("off"));
+    assert!(
+        config.refused["on"].contains("cannot be switched on"),
+        "{:?}",
+        config.refused
+    );
 }

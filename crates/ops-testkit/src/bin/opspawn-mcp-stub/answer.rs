@@ -12,7 +12,7 @@
 //! | `large`, `endless`, `values`, `close`, `wrong` | `bytes` of answer; a line without an end; many values; closes stdout; no JSON |
 //! | `no_result`, `text_id` | an answer without a result; one whose id became a text |
 //! | `leak` | gives away the header `X-Api-Key`, else the variable `STUB_TOKEN`, as `how` says |
-//! | `ask`, `ask_twice` | wants to be told a name first, once or twice |
+//! | `ask`, `ask_twice`, `sample` | wants to be told a name first, once or twice; wants a model to answer |
 //! | `change` | changes the list of tools: `add`, `rename`, `describe` |
 //! | `flood` | `count` notifications, then an answer |
 //! | `write_task` | is logged, and is a task (2025-11-25) that is done after `polls` looks; `die_at` is the look at which it dies |
@@ -360,7 +360,7 @@ impl Server {
                 }
                 text("done")
             }
-            "ask" | "ask_twice" => self.ask(name, request, say),
+            "ask" | "ask_twice" | "sample" => self.ask(name, request, say),
             "change" => {
                 self.change(arguments);
                 let mut changed =
@@ -397,18 +397,19 @@ impl Server {
     /// Wants to be told a name: by a result of its own in the newer era, by a request in the older one.
     fn ask(&self, name: &str, request: &Value, say: &dyn Fn(&Value)) -> Answer {
         let params = &request["params"];
-        let question = json!({"method": "elicitation/create", "params": {
+        let elicited = json!({"method": "elicitation/create", "params": {
             "mode": "form", "message": "What is your name?",
             "requestedSchema": {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]},
         }});
+        let sampled =
+            json!({"method": "sampling/createMessage", "params": {"maxTokens": 9, "messages": []}});
+        let question = if name == "sample" { sampled } else { elicited };
         if params["_meta"]["io.modelcontextprotocol/protocolVersion"].is_string() {
             let state = params["requestState"].as_str().unwrap_or_default();
             let answers = &params["inputResponses"]["who"]["content"]["name"];
             let rounds = if name == "ask_twice" { 2 } else { 1 };
-            let done = state
-                .strip_prefix("round-")
-                .and_then(|at| at.parse().ok())
-                .unwrap_or(0);
+            let done = state.strip_prefix("round-");
+            let done = done.and_then(|at| at.parse().ok()).unwrap_or(0);
             return match (answers.as_str(), done) {
                 (Some(who), done) if done == rounds => text(&format!("hello {who}")),
                 _ if params["inputResponses"]["who"]["action"] == "decline" => text("nobody"),
@@ -430,7 +431,10 @@ impl Server {
         asked["id"] = id.into();
         say(&asked);
         match receiver.recv_timeout(Duration::from_secs(600)) {
-            Ok(answer) => text(&format!("heard {}", answer["result"])),
+            Ok(answer) => text(&format!(
+                "heard {}",
+                answer.get("result").unwrap_or(&answer["error"])
+            )),
             Err(_) => text("heard nothing"),
         }
     }
@@ -489,6 +493,7 @@ fn standard() -> Vec<Value> {
         "flood",
         "ask",
         "ask_twice",
+        "sample",
         "change",
         "cancelled",
     ];
