@@ -106,7 +106,7 @@ impl Answer {
         Ok(true)
     }
 
-    /// Ends a result whose next row is larger than what is read.
+    /// Ends a result whose next row is larger than the connection allows.
     ///
     /// # Errors
     /// `row_too_large` if there is no row before it.

@@ -8,8 +8,8 @@
 //! Values are made texts by the server, which knows every type, also those of extensions. The query becomes a
 //! subquery whose columns get names of ours, since its own names may occur twice.
 //!
-//! Two walls stand before the functions of a statement: names in its text, and the catalogs ([`functions`]). What the server
-//! answers is bounded by the bytes that are read of it ([`counted`]), whatever a plan, a row or a notice holds.
+//! Two walls stand before the functions of a statement: names in the statement's text, and the catalogs ([`functions`]). Answers of
+//! the server are bounded by the bytes that are read of the connection ([`counted`]), be they rows, plans or notices.
 
 mod counted;
 mod functions;
@@ -27,7 +27,7 @@ use tokio_postgres::{
 };
 
 use crate::answer::{self, Answer, Bounds, MAX_CELL, MAX_COLUMNS, refused};
-use counted::{Meter, Place};
+use counted::{ByteAllowance, Endpoint};
 use functions::Refusal;
 use tls::Tls;
 
@@ -49,9 +49,9 @@ const REFUSED_ROLES: &str = "
             'pg_write_server_files', 'pg_execute_server_program', 'pg_signal_backend', 'pg_create_subscription'))
     ORDER BY r.rolname = session_user DESC, r.rolsuper DESC, r.rolname LIMIT 1";
 
-/// Bytes of a connection until its statement is run: who asks, which roles there are, and what names lead to.
+/// Bytes of a connection before the statement is run: login, roles, and the functions and views of the statement's names.
 const BEFORE: usize = 16 << 20;
-/// Bytes of a result beside its values.
+/// Bytes of a result beside the values.
 const BESIDE: usize = 1 << 20;
 
 /// Whether two URLs name one database. The URLs may differ in user, password and options.
@@ -85,8 +85,8 @@ pub(crate) async fn query(
 struct Session {
     client: Client,
     tls: Tls,
-    place: Place,
-    meter: Meter,
+    place: Endpoint,
+    allowance: ByteAllowance,
     /// Whether the server may still be at work.
     is_open: bool,
 }
@@ -95,18 +95,18 @@ impl Session {
     async fn open(url: &str) -> Result<Self, Failure> {
         let config = config(url)?;
         let tls = Tls::new().map_err(|why| unavailable(&why))?;
-        let meter = Meter::default();
+        let allowance = ByteAllowance::default();
         let mut last = unavailable("the URL names no host");
-        for place in Place::all(&config) {
-            meter.allow(BEFORE);
-            let connected = connect(&config, &place, &meter, tls.clone());
+        for place in Endpoint::all(&config) {
+            allowance.allow(BEFORE);
+            let connected = connect(&config, &place, &allowance, tls.clone());
             match tokio::time::timeout(CONNECT, connected).await {
                 Ok(Ok(client)) => {
                     return Ok(Self {
                         client,
                         tls,
                         place,
-                        meter,
+                        allowance,
                         is_open: true,
                     });
                 }
@@ -179,11 +179,11 @@ impl Session {
             }
         };
         // The bytes that a result may have, with as many around them: each value has its length before it.
-        self.meter.allow(2 * bounds.bytes + BESIDE);
+        self.allowance.allow(2 * bounds.bytes + BESIDE);
         match self.rows(&statement, &types, &mut answer).await {
             Ok(()) => Ok(answer),
             Err(RowError::Answer(failure)) => Err(failure),
-            Err(RowError::Server(_)) if self.meter.is_over() => {
+            Err(RowError::Server(_)) if self.allowance.is_over() => {
                 answer.break_off()?;
                 Ok(answer)
             }
@@ -236,10 +236,10 @@ impl Drop for Session {
             let place = self.place.clone();
             runtime.spawn(async move {
                 let cancelled = async {
-                    let meter = Meter::default();
-                    meter.allow(BEFORE);
+                    let allowance = ByteAllowance::default();
+                    allowance.allow(BEFORE);
                     let stream = place
-                        .dial(&meter)
+                        .dial(&allowance)
                         .await
                         .map_err(|error| error.to_string())?;
                     let cancelled = match place.tls(tls)? {
@@ -255,14 +255,14 @@ impl Drop for Session {
     }
 }
 
-/// Connects to a place, and says who asks.
+/// Connects to an endpoint, and logs in.
 async fn connect(
     config: &Config,
-    place: &Place,
-    meter: &Meter,
+    place: &Endpoint,
+    allowance: &ByteAllowance,
     tls: Tls,
 ) -> Result<Client, String> {
-    let stream = place.dial(meter).await;
+    let stream = place.dial(allowance).await;
     let stream = stream.map_err(|error| error.to_string())?;
     match place.tls(tls)? {
         Some(handshake) => {
@@ -277,7 +277,7 @@ async fn connect(
     .map_err(|error| told(&error))
 }
 
-/// Has a connection driven for as long as its client lives.
+/// Drives a connection for as long as the client lives.
 fn driven<D>(client: Client, driver: D) -> Client
 where
     D: Future<Output = Result<(), tokio_postgres::Error>> + Send + 'static,

@@ -64,11 +64,6 @@ async fn uses_everything(world: &World, name: &str) {
         names(&listing)
     );
     assert_eq!(listing.refused, []);
-    println!(
-        "server-everything: {:?}, {:?}",
-        listing.info.protocol,
-        names(&listing)
-    );
     let echo = call(&server, "echo", json!({"message": "grüße"}))
         .await
         .unwrap();

@@ -21,16 +21,16 @@ use super::tls::{Handshake, Tls};
 
 /// Bytes that may still be read.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Meter(Arc<AtomicI64>);
+pub(super) struct ByteAllowance(Arc<AtomicI64>);
 
-impl Meter {
+impl ByteAllowance {
     /// Allows so many bytes from now on.
     pub(super) fn allow(&self, bytes: usize) {
         let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
         self.0.store(bytes, Ordering::SeqCst);
     }
 
-    /// Whether more came than was allowed; the connection is broken off then.
+    /// Whether the server sent more bytes than were allowed; the connection is broken off then.
     pub(super) fn is_over(&self) -> bool {
         self.0.load(Ordering::SeqCst) < 0
     }
@@ -47,21 +47,21 @@ impl Meter {
     }
 }
 
-/// One of the places of a URL.
+/// An endpoint of a URL.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
+pub(super) struct Endpoint {
     host: Host,
     port: u16,
     /// The name that a certificate must have; `None` for a socket of this machine.
     pub(super) name: Option<String>,
 }
 
-impl Place {
-    /// The places of a URL, in its order.
+impl Endpoint {
+    /// The endpoints of a URL, in the URL's order.
     pub(super) fn all(config: &Config) -> Vec<Self> {
         let (hosts, addresses) = (config.get_hosts(), config.get_hostaddrs());
         let ports = config.get_ports();
-        let place = |at: usize| {
+        let endpoint = |at: usize| {
             let port = ports.get(at).or_else(|| ports.first());
             let name = match hosts.get(at) {
                 Some(Host::Tcp(name)) => Some(name.clone()),
@@ -80,11 +80,11 @@ impl Place {
             })
         };
         (0..hosts.len().max(addresses.len()))
-            .filter_map(place)
+            .filter_map(endpoint)
             .collect()
     }
 
-    /// How a connection to the place is encrypted; `None` for a socket of this machine.
+    /// How a connection to the endpoint is encrypted; `None` for a socket of this machine.
     pub(super) fn tls(&self, mut tls: Tls) -> Result<Option<Handshake>, String> {
         let Some(name) = &self.name else {
             return Ok(None);
@@ -93,8 +93,8 @@ impl Place {
         made.map(Some).map_err(|error| error.to_string())
     }
 
-    /// A connection to the place.
-    pub(super) async fn dial(&self, meter: &Meter) -> io::Result<Counted> {
+    /// A connection to the endpoint.
+    pub(super) async fn dial(&self, allowance: &ByteAllowance) -> io::Result<Counted> {
         let stream: Box<dyn Stream> = match &self.host {
             Host::Tcp(host) => {
                 let stream = TcpStream::connect((host.as_str(), self.port)).await?;
@@ -110,7 +110,7 @@ impl Place {
         };
         Ok(Counted {
             stream,
-            meter: meter.clone(),
+            allowance: allowance.clone(),
         })
     }
 }
@@ -118,10 +118,10 @@ impl Place {
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// A connection that breaks once more was read than its meter allows.
+/// A connection that breaks once more bytes were read than the allowance has.
 pub(super) struct Counted {
     stream: Box<dyn Stream>,
-    meter: Meter,
+    allowance: ByteAllowance,
 }
 
 impl AsyncRead for Counted {
@@ -133,7 +133,7 @@ impl AsyncRead for Counted {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         let read = buf.filled().len().saturating_sub(before);
-        Poll::Ready(self.meter.take(read))
+        Poll::Ready(self.allowance.take(read))
     }
 }
 
@@ -164,36 +164,36 @@ mod tests {
     #[tokio::test]
     async fn a_connection_breaks_once_more_is_read_than_is_allowed() {
         let (mut far, near) = tokio::io::duplex(1024);
-        let meter = Meter::default();
-        meter.allow(10);
+        let allowance = ByteAllowance::default();
+        allowance.allow(10);
         let mut counted = Counted {
             stream: Box::new(near),
-            meter: meter.clone(),
+            allowance: allowance.clone(),
         };
         far.write_all(&[7; 10]).await.unwrap();
         let mut read = [0; 10];
         counted.read_exact(&mut read).await.unwrap();
-        assert!(!meter.is_over());
+        assert!(!allowance.is_over());
         far.write_all(&[7]).await.unwrap();
         assert!(counted.read(&mut read).await.is_err());
-        assert!(meter.is_over());
+        assert!(allowance.is_over());
     }
 
     #[test]
-    fn the_places_of_a_url_have_their_ports() {
-        let places = |url: &str| -> Vec<(u16, Option<String>)> {
-            let all = Place::all(&url.parse().unwrap());
+    fn the_endpoints_of_a_url_have_their_ports() {
+        let endpoints = |url: &str| -> Vec<(u16, Option<String>)> {
+            let all = Endpoint::all(&url.parse().unwrap());
             all.into_iter().map(|one| (one.port, one.name)).collect()
         };
         let named = |name: &str| Some(name.to_owned());
-        assert_eq!(places("postgres://u@h/d"), [(5_432, named("h"))]);
+        assert_eq!(endpoints("postgres://u@h/d"), [(5_432, named("h"))]);
         assert_eq!(
-            places("postgres://u@a:1,b:2/d"),
+            endpoints("postgres://u@a:1,b:2/d"),
             [(1, named("a")), (2, named("b"))]
         );
-        assert_eq!(places("postgres://u@%2Frun%2Fpg:7/d"), [(7, None)]);
+        assert_eq!(endpoints("postgres://u@%2Frun%2Fpg:7/d"), [(7, None)]);
         assert_eq!(
-            places("postgres://u@h:7/d?hostaddr=127.0.0.1"),
+            endpoints("postgres://u@h:7/d?hostaddr=127.0.0.1"),
             [(7, named("h"))]
         );
     }

@@ -1,13 +1,13 @@
 //! Which functions a statement leads to, also by way of views, of row security and of functions, and whether they only read.
 //!
-//! READ ONLY keeps a function from writing tables. It does not keep it from taking locks, ending sessions, writing to the log or
-//! reaching other servers, and a view may call such a function where no statement names it. The catalogs know: whatever a
-//! statement calls stands as a name in its text, or in the text of a view, a policy or a function that it names. So names
-//! are followed from text to text. A name that stands for several functions or views stands for all of them.
+//! READ ONLY keeps a function from writing tables. A function may still take locks, end sessions, write to the log or
+//! reach other servers, and a view may call such a function where no statement names the function. The catalogs know: each function
+//! that a statement calls stands as a name in the statement's text, or in the text of a view, a policy or a function that the text
+//! names. So names are followed from text to text. A name that stands for several functions or views stands for all of them.
 //!
-//! PostgreSQL says of each function whether it may have effects (VOLATILE). A function of the server's own that is VOLATILE
-//! has to be one of those that are known to change nothing; every other function has to be STABLE or IMMUTABLE, which PostgreSQL
-//! holds the statements of the function to.
+//! PostgreSQL says of each function whether the function may have effects (VOLATILE). A VOLATILE function of the server's own has to
+//! be on the list of harmless functions; every other function has to be STABLE or IMMUTABLE, and PostgreSQL holds the statements of the
+//! function to that label.
 
 use std::collections::BTreeSet;
 
@@ -64,7 +64,7 @@ const REFUSED_FUNCTIONS: &[&str] = &[
     "ts_stat",
     "dblink",
 ];
-/// VOLATILE functions of the server that change nothing, hold up nobody for longer than the statement and run no text.
+/// VOLATILE functions of the server that change no data, hold up no session for longer than the statement and run no text.
 const HARMLESS: &[&str] = &[
     "bernoulli",
     "clock_timestamp",
@@ -153,7 +153,7 @@ const DEFINITIONS: &str = "
         JOIN pg_catalog.pg_class c ON c.oid = p.polrelid
     WHERE c.relname::text = ANY ($1) AND p.polqual IS NOT NULL";
 
-/// Refuses a statement that names a function of [`REFUSED_FUNCTIONS`], wherever it stands.
+/// Refuses a statement that names a function of [`REFUSED_FUNCTIONS`], at any place in the text.
 pub(super) fn check_names(sql: &str) -> Result<(), Failure> {
     let text = sql.to_ascii_lowercase();
     if text.contains("u&\"") || text.contains("u&'") {
@@ -191,7 +191,7 @@ impl Names {
         self.words.len() + self.operators.len()
     }
 
-    /// Takes the names of a text in. Texts and comments in it count as names as well: a function may run a text.
+    /// Takes the names of a text in. Words of string literals and comments count as names as well: a function may run a text.
     fn read(&mut self, text: &str) {
         let is_sign = |c: char| "+-*/<>=~!@#%^&|`?".contains(c);
         let bytes: Vec<char> = text.chars().collect();
@@ -252,7 +252,7 @@ impl Names {
     }
 }
 
-/// The name of a quoted identifier, and where it ends; no end within what a name may have.
+/// The name of a quoted identifier, and the end of the identifier; `None` for an identifier longer than names may be.
 fn quoted(text: &[char], begin: usize) -> (String, Option<usize>) {
     let (mut name, mut at) = (String::new(), 0);
     while at < text.len().min(MAX_QUOTED) {

@@ -401,8 +401,7 @@ impl Server {
             "mode": "form", "message": "What is your name?",
             "requestedSchema": {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]},
         }});
-        let sampled =
-            json!({"method": "sampling/createMessage", "params": {"maxTokens": 9, "messages": []}});
+        let sampled = json!({"method": "sampling/createMessage", "params": {"messages": []}});
         let question = if name == "sample" { sampled } else { elicited };
         if params["_meta"]["io.modelcontextprotocol/protocolVersion"].is_string() {
             let state = params["requestState"].as_str().unwrap_or_default();
@@ -422,8 +421,8 @@ impl Server {
         }
         let id = format!("stub-{}", self.next.fetch_add(1, Ordering::SeqCst));
         let (sender, receiver) = mpsc::channel();
-        self.waiting
-            .lock()
+        let waiting = self.waiting.lock();
+        waiting
             .unwrap_or_else(PoisonError::into_inner)
             .insert(id.clone(), sender);
         let mut asked = question;
@@ -431,10 +430,10 @@ impl Server {
         asked["id"] = id.into();
         say(&asked);
         match receiver.recv_timeout(Duration::from_secs(600)) {
-            Ok(answer) => text(&format!(
-                "heard {}",
-                answer.get("result").unwrap_or(&answer["error"])
-            )),
+            Ok(answer) => {
+                let heard = answer.get("result").unwrap_or(&answer["error"]);
+                text(&format!("heard {heard}"))
+            }
             Err(_) => text("heard nothing"),
         }
     }
@@ -467,37 +466,9 @@ fn tool(name: &str) -> Value {
 
 /// A tool for each behaviour.
 fn standard() -> Vec<Value> {
-    let names = [
-        "echo",
-        "write",
-        "write_die",
-        "write_once",
-        "write_lose",
-        "seen",
-        "key",
-        "die",
-        "fail",
-        "image",
-        "odd",
-        "structured",
-        "slow",
-        "progress",
-        "large",
-        "endless",
-        "values",
-        "wrong",
-        "no_result",
-        "text_id",
-        "leak",
-        "close",
-        "flood",
-        "ask",
-        "ask_twice",
-        "sample",
-        "change",
-        "cancelled",
-    ];
+    let names = "echo write write_die write_once write_lose seen key die fail image odd structured slow progress \
+                 large endless values wrong no_result text_id leak close flood ask ask_twice sample change cancelled";
     let mut task = tool("write_task");
     task["execution"] = json!({"taskSupport": "required"});
-    names.into_iter().map(tool).chain([task]).collect()
+    names.split(' ').map(tool).chain([task]).collect()
 }
