@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{choice::choice, time::Micros};
+use crate::{choice::choice, id::TaskId, time::Micros};
 
 /// Tokens and money of model calls. Money is integer micro-USD.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -62,6 +62,37 @@ pub struct Window {
     pub since: Micros,
 }
 
+/// How much of a window is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Ledger {
+    /// Usage of finished calls, and the worst cases of lost calls and of calls under way.
+    pub used: Amount,
+    /// The share of `used` that calls under way have reserved: the outcome of a call replaces its worst case.
+    pub under_way: Amount,
+}
+
+/// A model call of a task that is under way, or that waits for room. A task has at most one for each budget.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BudgetCall {
+    /// The window.
+    pub window: Window,
+    /// The worst case of the call.
+    pub amount: Amount,
+    /// For a call that waits: the most of the window. `None` for a call under way.
+    pub waits: Option<Most>,
+}
+
+/// A task that waits until calls of other tasks settle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiter {
+    /// The task.
+    pub task: TaskId,
+    /// The worst case of its call.
+    pub amount: Amount,
+    /// The most of the window.
+    pub most: Most,
+}
+
 /// A change of ledgers that an append brings about; the changes commit with its events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BudgetEntry {
@@ -85,5 +116,16 @@ pub enum BudgetEntry {
         reserved: Amount,
         /// The usage.
         used: Amount,
+    },
+    /// The task waits until calls under way settle: the settlement that makes room wakes the task.
+    Wait {
+        /// The budget.
+        budget: String,
+        /// The length of its windows.
+        period: Period,
+        /// The most of a window.
+        most: Most,
+        /// The worst case of the call.
+        amount: Amount,
     },
 }

@@ -257,14 +257,18 @@ pub enum Rejection {
     },
     /// A budget has no room for the next model call.
     #[error(
-        "the budget `{budget}` has {} left of {} beside what calls under way may still use, and the next model call may \
-         use {}; raise the budget, have tasks wait (`limits.on_exhausted = \"wait\"`){}",
+        "the budget `{budget}` has {} left of {}{}, and the next model call may use {}; raise the budget, or have tasks \
+         wait (`limits.on_exhausted = \"wait\"`){}",
         kind.show(most.saturating_sub(*used)),
         kind.show(*most),
+        match under_way {
+            0 => String::new(),
+            under_way => format!(" beside {} that calls under way may use", kind.show(*under_way)),
+        },
         kind.show(*asked),
         match until {
-            Some(_) => ", or wait for its next window",
-            None => ", or make fewer calls at once",
+            Some(_) => " for its next window",
+            None => "",
         }
     )]
     Budget {
@@ -276,6 +280,8 @@ pub enum Rejection {
         asked: u64,
         /// How much is used, with the worst cases of calls under way.
         used: u64,
+        /// The share of `used` that calls under way have reserved.
+        under_way: u64,
         /// The most of the window.
         most: u64,
         /// The end of the window, if it ends.

@@ -19,6 +19,8 @@ pub struct BudgetState {
     pub until: Option<Micros>,
     /// How much is used, with the worst cases of calls under way.
     pub used: Amount,
+    /// The share of `used` that calls under way have reserved.
+    pub under_way: Amount,
 }
 
 impl Engine {
@@ -35,13 +37,17 @@ impl Engine {
         let windows = budgets
             .iter()
             .map(|budget| rule::window(&budget.name, budget.period, now));
-        let used = self.store.ledgers(tenant, windows.collect()).await?;
-        let states = budgets.iter().zip(used).map(|(budget, used)| BudgetState {
-            budget: budget.clone(),
-            since: rule::since(budget.period, now),
-            until: rule::until(budget.period, now),
-            used,
-        });
+        let ledgers = self.store.ledgers(tenant, windows.collect()).await?;
+        let states = budgets
+            .iter()
+            .zip(ledgers)
+            .map(|(budget, ledger)| BudgetState {
+                budget: budget.clone(),
+                since: rule::since(budget.period, now),
+                until: rule::until(budget.period, now),
+                used: ledger.used,
+                under_way: ledger.under_way,
+            });
         Ok(states.collect())
     }
 }

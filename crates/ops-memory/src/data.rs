@@ -9,7 +9,7 @@ use bytes::Bytes;
 use ops_core::{
     AgentDigest, AgentName, Approval, Micros, State, StoredEvent, TaskId, TenantId, Wait,
     agent::{Agent, AgentVersion},
-    budget::{Amount, Window},
+    budget::{Amount, BudgetCall, Window},
     event::StepKind,
     mcp::McpPins,
     ports::{EVENT_BYTES, Snapshot, StoreError, TaskRecord},
@@ -64,6 +64,8 @@ pub(crate) struct Data {
     pub(crate) values: BTreeMap<(TenantId, String), Bytes>,
     pub(crate) rates: BTreeMap<String, Micros>,
     pub(crate) ledgers: BTreeMap<(TenantId, Window), Amount>,
+    /// The calls of tasks, with the epoch of their lease.
+    pub(crate) budget_calls: BTreeMap<Key, (u64, Vec<BudgetCall>)>,
     pub(crate) agents: BTreeMap<(TenantId, AgentName), Agent>,
     pub(crate) versions: Vec<AgentVersion>,
     pub(crate) schedules: BTreeMap<(TenantId, ScheduleName), Scheduled>,
@@ -84,6 +86,7 @@ impl Data {
             values: BTreeMap::new(),
             rates: BTreeMap::new(),
             ledgers: BTreeMap::new(),
+            budget_calls: BTreeMap::new(),
             agents: BTreeMap::new(),
             versions: Vec::new(),
             schedules: BTreeMap::new(),

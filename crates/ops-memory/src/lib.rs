@@ -7,6 +7,7 @@
 //! Reading order: `data` (rows and queries), `rows` (the port of the verbs), `sessions`, and `ports`, the verbs
 //! for their callers.
 
+mod budgets;
 mod clock;
 mod data;
 mod filter;

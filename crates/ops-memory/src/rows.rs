@@ -6,7 +6,7 @@ use ops_core::{
     AgentDigest, AgentName, Approval, ApprovalStatus, Json, Lifecycle, Micros, SessionId, State,
     StoredEvent, TaskId, TenantId,
     agent::{Agent, AgentVersion},
-    budget::{Amount, Window},
+    budget::{Amount, BudgetCall, Waiter, Window},
     ports::{Blob, Snapshot, StoreError, TaskRecord},
     rules::{
         Outcome,
@@ -293,8 +293,7 @@ impl Rows for Data {
     }
 
     fn ledger(&mut self, tenant: TenantId, window: &Window) -> Result<Amount> {
-        let found = self.ledgers.get(&(tenant, window.clone()));
-        Ok(found.copied().unwrap_or_default())
+        Ok(self.used(tenant, window))
     }
 
     fn put_ledger(
@@ -304,12 +303,29 @@ impl Rows for Data {
         used: Amount,
         kept_from: Micros,
     ) -> Result<()> {
-        self.ledgers.retain(|(owner, known), _| {
-            let is_old = known.since < kept_from && known.since != Micros(0);
-            *owner != tenant || known.budget != window.budget || !is_old
-        });
-        self.ledgers.insert((tenant, window.clone()), used);
+        self.store_ledger(tenant, window, used, kept_from);
         Ok(())
+    }
+
+    fn under_way(&mut self, tenant: TenantId, window: &Window) -> Result<Amount> {
+        Ok(self.reserved(tenant, window))
+    }
+
+    fn put_budget_calls(&mut self, key: Key, epoch: u64, calls: &[BudgetCall]) -> Result<()> {
+        match calls.is_empty() {
+            true => self.budget_calls.remove(&key),
+            false => self.budget_calls.insert(key, (epoch, calls.to_vec())),
+        };
+        Ok(())
+    }
+
+    fn budget_waiters(
+        &mut self,
+        tenant: TenantId,
+        window: &Window,
+        limit: u32,
+    ) -> Result<Vec<Waiter>> {
+        Ok(self.waiters(tenant, window, limit as usize))
     }
 
     fn snapshot_number(&mut self, key: Key) -> Result<Option<(u32, u64)>> {

@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use ops_core::{
+    budget::Amount,
     ports::{Counts, McpServerView},
     stats::{BOUNDS, Calls, Stats, Times, Value},
     task::StateName,
@@ -260,9 +261,23 @@ fn budgets(out: &mut DescriptorEncoder<'_>, budgets: &[BudgetState]) -> fmt::Res
         return Ok(());
     }
     let help = "The used share of a budget's present window";
-    let mut all = describe(out, "opspawn_budget_used_ratio", help, MetricType::Gauge)?;
+    ratios(out, ("opspawn_budget_used_ratio", help), budgets, |state| {
+        state.used
+    })?;
+    let help = "The share of a budget's present window that calls under way have reserved";
+    let name = "opspawn_budget_under_way_ratio";
+    ratios(out, (name, help), budgets, |state| state.under_way)
+}
+
+fn ratios(
+    out: &mut DescriptorEncoder<'_>,
+    (name, help): (&str, &str),
+    budgets: &[BudgetState],
+    of: fn(&BudgetState) -> Amount,
+) -> fmt::Result {
+    let mut all = describe(out, name, help, MetricType::Gauge)?;
     for state in budgets {
-        let (most, used) = (state.budget.most, state.used);
+        let (most, used) = (state.budget.most, of(state));
         let limits = [
             ("tokens", most.tokens, used.tokens),
             ("cost", most.cost_micros, used.cost_micros),

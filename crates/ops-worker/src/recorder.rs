@@ -198,7 +198,7 @@ impl TaskRecorder {
         // No child begins with the record of these.
         events.retain(|event| !matches!(event, Event::ToolCompleted(done) if done.child.is_some()));
         let requests = AppendRequests {
-            budget: self.spending.entries(&events),
+            budget: self.spending.last_entries(&events),
             ..AppendRequests::default()
         };
         let events = self.envelopes(&events);
@@ -222,7 +222,8 @@ impl TaskRecorder {
         let mut requests = children::requests(commands, &self.record.task);
         requests.budget = self.spending.entries(&known);
         let now = self.lease_guard.clock.now();
-        let next = self.spending.next(refusal, self.epoch, now);
+        let (next, waits) = self.spending.next(events, refusal, self.epoch, now);
+        requests.budget.extend(waits);
         let known = self.envelopes(&known);
         match self
             .append_events(known, blobs.clone(), requests, next)

@@ -23,6 +23,8 @@ use ops_core::{
 
 /// The shortest and the longest wait until a task looks again whether its budget has room.
 const WAITS: std::ops::RangeInclusive<i64> = 10 * SECOND..=600 * SECOND;
+/// The same while calls under way may make room, unless a settlement wakes the task before.
+const BUSY_WAITS: std::ops::RangeInclusive<i64> = 2 * SECOND..=60 * SECOND;
 /// The code of a task that a budget fails.
 const EXHAUSTED: &str = "budget_exhausted";
 
@@ -126,29 +128,71 @@ impl Spending {
         }
     }
 
-    /// The next state of a task without room for its call: the task fails, or waits for the next window. Until then the task
-    /// looks again now and then, as other calls may use less than their reservations, and the budget may be raised. Each
-    /// look is a lease, so the number of leases makes the waits longer.
-    pub(crate) fn next(&self, refusal: &Rejection, epoch: u64, now: Micros) -> Next {
+    /// The changes of the ledgers by the last events of a run: a call without an outcome is lost.
+    pub(crate) fn last_entries(&self, events: &[Event]) -> Vec<BudgetEntry> {
+        let mut entries = self.entries(events);
+        if events.iter().any(|event| outcome(event).is_some()) {
+            return entries;
+        }
+        let open = self.open();
+        for window in open.iter().flat_map(|open| &open.windows) {
+            let reserved = open.as_ref().map(|open| open.reserved).unwrap_or_default();
+            entries.push(BudgetEntry::Settle {
+                window: window.clone(),
+                reserved,
+                used: reserved,
+            });
+        }
+        entries
+    }
+
+    /// The next state of a task whose intent has no room.
+    ///
+    /// If the room is taken by calls under way, the task waits until calls settle, whatever its policy. The settlement
+    /// wakes the task; the time limit of the wait is for calls that are lost, and for a settlement that came between the
+    /// refusal and the wait. If the window is used up, the task fails, or waits for the next window. Until then the task
+    /// looks again now and then, as the budget may be raised. Each look is a lease, so the number of leases makes the
+    /// waits longer.
+    pub(crate) fn next(
+        &self,
+        intent_of: &[Event],
+        refusal: &Rejection,
+        epoch: u64,
+        now: Micros,
+    ) -> (Next, Vec<BudgetEntry>) {
         let message = refusal.to_string();
         let Rejection::Budget { budget, until, .. } = refusal else {
-            return fail(message);
+            return (fail(message), Vec::new());
         };
-        if !self.waits.load(Ordering::SeqCst) {
-            return fail(message);
+        let is_busy = rule::is_busy(refusal);
+        if !is_busy && !self.waits.load(Ordering::SeqCst) {
+            return (fail(message), Vec::new());
         }
+        let waits = match is_busy {
+            true => BUSY_WAITS,
+            false => WAITS,
+        };
         let doublings = u32::try_from(epoch.saturating_sub(1))
             .unwrap_or(u32::MAX)
             .min(6);
-        let wait = (*WAITS.start() << doublings).min(*WAITS.end());
+        let wait = (*waits.start() << doublings).min(*waits.end());
         let deadline = Micros(self.deadline.load(Ordering::SeqCst));
         let ends = [now.plus(wait), deadline];
         let until = ends.into_iter().chain(*until).min();
-        Next::Wait(WaitRequest::Budget {
+        let next = Next::Wait(WaitRequest::Budget {
             limit: format!("budgets.{budget}"),
             message,
             until,
-        })
+        });
+        let amount = intent_of.iter().find_map(intent);
+        let of = self.budgets.iter().find(|of| is_busy && of.name == *budget);
+        let entry = of.zip(amount).map(|(of, amount)| BudgetEntry::Wait {
+            budget: of.name.clone(),
+            period: of.period,
+            most: of.most,
+            amount,
+        });
+        (next, entry.into_iter().collect())
     }
 
     fn open(&self) -> MutexGuard<'_, Option<Open>> {
@@ -296,38 +340,81 @@ mod tests {
         assert!(spending.entries(&[failed(1)]).is_empty());
     }
 
-    #[test]
-    fn a_task_without_room_fails_or_waits_longer_and_longer() {
-        let spending = spending("writer");
-        let refusal = |until| Rejection::Budget {
+    fn refusal(used: u64, under_way: u64, until: Option<Micros>) -> Rejection {
+        Rejection::Budget {
             budget: "all".to_owned(),
             kind: Kind::Tokens,
             asked: 90,
-            used: 480,
+            used,
+            under_way,
             most: 500,
             until,
-        };
-        let Next::Fail { error, retryable } = spending.next(&refusal(None), 1, Micros(0)) else {
-            panic!("it waits");
-        };
-        assert_eq!((error.code.as_str(), retryable), (EXHAUSTED, false));
-        assert!(error.message.contains("20 tokens left"), "{error:?}");
-        spending.limit(&Limits {
-            on_exhausted: Exhaustion::Wait,
-            ..Limits::default()
-        });
-        let until = |refusal: &Rejection, epoch| match spending.next(refusal, epoch, Micros(0)) {
+        }
+    }
+
+    fn until(next: Next) -> Option<i64> {
+        match next {
             Next::Wait(WaitRequest::Budget { limit, until, .. }) => {
                 assert_eq!(limit, "budgets.all");
                 until.map(|at| at.0 / SECOND)
             }
             other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_task_without_room_fails_or_waits_longer_and_longer() {
+        let spending = spending("writer");
+        let used_up = |until| refusal(480, 69, until);
+        let next = |until, epoch| spending.next(&[started(90)], &used_up(until), epoch, Micros(0));
+        let (Next::Fail { error, retryable }, entries) = next(None, 1) else {
+            panic!("it waits");
         };
+        assert_eq!((error.code.as_str(), retryable), (EXHAUSTED, false));
+        assert!(error.message.contains("20 tokens left"), "{error:?}");
+        assert!(entries.is_empty());
+        spending.limit(&Limits {
+            on_exhausted: Exhaustion::Wait,
+            ..Limits::default()
+        });
         let waits: Vec<_> = [1, 2, 3, 7, 100]
-            .map(|epoch| until(&refusal(None), epoch))
+            .map(|epoch| until(next(None, epoch).0))
             .into();
         assert_eq!(waits, [10, 20, 40, 600, 600].map(Some));
-        let soon = refusal(Some(Micros(4 * SECOND)));
-        assert_eq!(until(&soon, 9), Some(4), "the next window begins");
+        let soon = Some(Micros(4 * SECOND));
+        let (waits, entries) = next(soon, 9);
+        assert_eq!(until(waits), Some(4), "the next window begins");
+        assert!(entries.is_empty(), "no settlement helps");
+    }
+
+    #[test]
+    fn a_task_waits_for_calls_under_way_whatever_its_policy() {
+        let spending = spending("writer");
+        let busy = refusal(480, 70, None);
+        for (epoch, seconds) in [(1, 2), (3, 8), (100, 60)] {
+            let (next, entries) = spending.next(&[started(90)], &busy, epoch, Micros(0));
+            assert_eq!(until(next), Some(seconds));
+            let [BudgetEntry::Wait { budget, amount, .. }] = &entries[..] else {
+                panic!("{entries:?}");
+            };
+            assert_eq!((budget.as_str(), amount.tokens), ("all", 90));
+        }
+    }
+
+    #[test]
+    fn a_call_that_a_cancel_cuts_off_is_lost() {
+        let spending = spending("writer");
+        spending.recorded(&[started(100)], Micros(7));
+        let entries = spending.last_entries(&[]);
+        assert!(
+            matches!(&entries[..], [BudgetEntry::Settle { reserved, used, .. }]
+                if reserved.tokens == 100 && used == reserved),
+            "{entries:?}"
+        );
+        let answered = spending.last_entries(&[failed(40)]);
+        assert!(
+            matches!(&answered[..], [BudgetEntry::Settle { used, .. }] if used.tokens == 40),
+            "{answered:?}"
+        );
     }
 }

@@ -2,16 +2,16 @@
 
 use super::{Fut, StoreError};
 use crate::{
-    budget::{Amount, Window},
+    budget::{Ledger, Window},
     id::TenantId,
 };
 
 /// Reads ledgers.
 pub trait BudgetStore: Send + Sync {
-    /// How much of each window is used, with the worst cases of calls under way.
+    /// The ledger of each window.
     fn ledgers(
         &self,
         tenant: TenantId,
         windows: Vec<Window>,
-    ) -> Fut<'_, Result<Vec<Amount>, StoreError>>;
+    ) -> Fut<'_, Result<Vec<Ledger>, StoreError>>;
 }

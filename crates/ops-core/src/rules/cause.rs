@@ -37,6 +37,8 @@ pub enum Cause {
     },
     /// The task's concurrency key is free.
     Unblock,
+    /// A budget that the task waits for may have room: a call of another task has settled.
+    BudgetSettled,
     /// The task's parent has ended, or is being cancelled.
     ParentStopped,
     /// The approval that a step asked for was decided or edited.

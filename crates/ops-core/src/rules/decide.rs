@@ -113,6 +113,10 @@ pub fn decide(before: &Lifecycle, cause: Cause, now: Micros) -> Result<Transitio
             State::Waiting(Wait::Concurrency { .. }) => next.event(&TaskEvent::Woken {}),
             _ => return wrong_state,
         },
+        Cause::BudgetSettled => match before.state {
+            State::Waiting(Wait::Budget { .. }) => next.event(&TaskEvent::Woken {}),
+            _ => return wrong_state,
+        },
         Cause::ParentStopped => {
             next.actor = Some(Actor::Machine);
             next.cancel(before)?;

@@ -6,7 +6,7 @@ use crate::{
     AgentDigest, AgentName, Approval, Json, Lifecycle, Micros, SessionId, StoredEvent, TaskId,
     TenantId,
     agent::{Agent, AgentVersion},
-    budget::{Amount, Window},
+    budget::{Amount, BudgetCall, Waiter, Window},
     ports::{Blob, Snapshot, StoreError, TaskRecord},
     rules::{
         Outcome,
@@ -166,6 +166,19 @@ pub trait Rows: AgentRows + ScheduleRows {
         used: Amount,
         kept_from: Micros,
     ) -> Result<()>;
+
+    /// The worst cases of the calls of a window whose tasks still have the lease that the calls were stored under.
+    fn under_way(&mut self, tenant: TenantId, window: &Window) -> Result<Amount>;
+    /// Stores the calls of a task under its lease's epoch, in place of all its earlier calls.
+    fn put_budget_calls(&mut self, key: Key, epoch: u64, calls: &[BudgetCall]) -> Result<()>;
+    /// The oldest tasks that wait for room in a window, in the order of their ids, to be written. A database that others
+    /// write to passes over rows that they have locked.
+    fn budget_waiters(
+        &mut self,
+        tenant: TenantId,
+        window: &Window,
+        limit: u32,
+    ) -> Result<Vec<Waiter>>;
 
     /// The newest snapshot's version and number.
     fn snapshot_number(&mut self, key: Key) -> Result<Option<(u32, u64)>>;

@@ -8,7 +8,9 @@ use crate::{
     Lifecycle, RunAction, RunCommand, SessionId,
     ports::{Blob, Snapshot, StoreError},
     rules::{
-        Cause, budget, decide,
+        Cause,
+        budget::{self, Changes, Look},
+        decide,
         deduplicate::{self, Body, Recorded},
         lease::replaces,
     },
@@ -43,16 +45,42 @@ impl<R: Rows> Write<'_, R> {
         };
         let at = transition.after.updated_at;
         // A window without room refuses the append before anything is written.
-        let ledgers = budget::ledgers(&budget, at, |window| self.rows.ledger(key.0, window))?;
+        let changes = budget::changes(&budget, at, |window, look| match look {
+            Look::Used => self.rows.ledger(key.0, window),
+            Look::UnderWay => self.rows.under_way(key.0, window),
+        })?;
         let after = self.carry_out(key, life, transition, blobs)?;
-        for (window, used) in ledgers {
-            let kept_from = at.plus(-budget::KEPT_MICROS);
-            self.rows.put_ledger(key.0, &window, used, kept_from)?;
-        }
+        self.put_budgets(key, &after, changes)?;
         if let Some(in_force) = in_force {
             self.rows.put_limits(key, None, Some(*in_force))?;
         }
         Ok(after)
+    }
+
+    /// Writes the changes of ledgers by an append, and wakes the tasks that have room by them.
+    fn put_budgets(
+        &mut self,
+        key: Key,
+        after: &Lifecycle,
+        changes: Changes,
+    ) -> Result<(), StoreError> {
+        let kept_from = after.updated_at.plus(-budget::KEPT_MICROS);
+        for (window, used) in &changes.ledgers {
+            self.rows.put_ledger(key.0, window, *used, kept_from)?;
+        }
+        if let Some(calls) = &changes.calls {
+            self.rows.put_budget_calls(key, after.epoch, calls)?;
+        }
+        for window in changes.look_for_waiters {
+            let used = changes.ledgers.get(&window).copied().unwrap_or_default();
+            let waiters = self
+                .rows
+                .budget_waiters(key.0, &window, budget::MAX_WOKEN)?;
+            for task in budget::turns(waiters, used) {
+                self.apply((key.0, task), Cause::BudgetSettled)?;
+            }
+        }
+        Ok(())
     }
 
     /// Keeps a snapshot in place of an older snapshot, under the lease of this epoch.

@@ -2,7 +2,7 @@
 
 use ops_core::{
     TenantId,
-    budget::{Amount, Window},
+    budget::{Ledger, Window},
     ports::{BudgetStore, Fut, StoreError},
 };
 
@@ -13,13 +13,13 @@ impl BudgetStore for MemoryStore {
         &self,
         tenant: TenantId,
         windows: Vec<Window>,
-    ) -> Fut<'_, Result<Vec<Amount>, StoreError>> {
+    ) -> Fut<'_, Result<Vec<Ledger>, StoreError>> {
         ready(Ok(self.read(|data| {
-            let used = |window: Window| data.ledgers.get(&(tenant, window)).copied();
-            windows
-                .into_iter()
-                .map(|window| used(window).unwrap_or_default())
-                .collect()
+            let ledger = |window: Window| Ledger {
+                used: data.used(tenant, &window),
+                under_way: data.reserved(tenant, &window),
+            };
+            windows.into_iter().map(ledger).collect()
         })))
     }
 }

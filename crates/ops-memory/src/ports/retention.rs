@@ -140,6 +140,7 @@ fn take_away(write: &mut Write<'_, Data>, key: Key) {
         .rows
         .idempotency
         .retain(|(tenant, _), (_, task)| (*tenant, *task) != key);
+    write.rows.budget_calls.remove(&key);
 }
 
 /// Whether a task refers to a value, or what is left of one.

@@ -44,6 +44,8 @@ view! {
         /// Null for no limit.
         most: Option<u64>,
         used: u64,
+        /// The share of `used` that calls under way have reserved.
+        under_way: u64,
         left: Option<u64>,
     }
 }
@@ -54,6 +56,7 @@ view! {
         /// Null for no limit.
         most: Option<f64>,
         used: f64,
+        under_way: f64,
         left: Option<f64>,
     }
 }
@@ -105,6 +108,7 @@ fn view(state: BudgetState) -> Budget {
         since,
         until,
         used,
+        under_way,
     } = state;
     let left = |most: Option<u64>, used: u64| most.map(|most| most.saturating_sub(used));
     let (tokens, cost) = (budget.most.tokens, budget.most.cost_micros);
@@ -118,11 +122,13 @@ fn view(state: BudgetState) -> Budget {
         tokens: Tokens {
             most: tokens,
             used: used.tokens,
+            under_way: under_way.tokens,
             left: left(tokens, used.tokens),
         },
         cost_usd: Cost {
             most: cost.map(money::usd),
             used: money::usd(used.cost_micros),
+            under_way: money::usd(under_way.cost_micros),
             left: left(cost, used.cost_micros).map(money::usd),
         },
     }

@@ -46,11 +46,11 @@ async fn budgets_are_listed_with_what_is_used_and_left() {
     assert_eq!(all["labels"], json!({"team": "blue"}));
     assert_eq!(
         all["tokens"],
-        json!({"most": 1000, "used": 0, "left": 1000})
+        json!({"most": 1000, "used": 0, "under_way": 0, "left": 1000})
     );
     assert_eq!(
         all["cost_usd"],
-        json!({"most": null, "used": 0.0, "left": null})
+        json!({"most": null, "used": 0.0, "under_way": 0.0, "left": null})
     );
     assert_eq!(all["until"], json!(null));
     let daily = &budgets[1];

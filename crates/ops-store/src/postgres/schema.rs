@@ -23,6 +23,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0014_approval_details.sql"),
     include_str!("../../migrations/postgres/0015_served_queues.sql"),
     include_str!("../../migrations/postgres/0016_budgets.sql"),
+    include_str!("../../migrations/postgres/0017_budget_calls.sql"),
 ];
 
 /// The schema that this release writes.

@@ -64,6 +64,7 @@ macro_rules! conformance {
                 lapses_in_time_and_with_its_task, lists_by_status_and_task,
                 takes_a_preview_once_and_keeps_an_edit, knows_when_it_escalates;
             budgets: reserve_with_the_intent_and_settle_with_the_outcome, are_refused_as_a_whole,
+                tell_used_from_under_way, wake_the_oldest_waiters_that_have_room,
                 begin_anew_with_each_window, are_exact_in_parallel;
             fork: copies_the_log_up_to_a_step, keeps_what_was_told_to_the_run,
                 takes_a_dead_letter_off_the_list, tells_of_children_that_were_lost, refuses_what_is_not_there;

@@ -80,8 +80,9 @@ proptest! {
         prop_assert_eq!(month_of(first_day(month)), month);
     }
 
-    /// Whatever calls are made, answered and lost, in whatever order: a window never holds more than its most, and in the
-    /// end holds exactly the usage of the answered calls and the worst cases of the lost ones.
+    /// Whatever calls are made, answered and lost, in whatever order: a window never holds more than its most, no call is
+    /// refused for good while the usage and its own worst case fit, and in the end the window holds exactly the usage of
+    /// the answered calls and the worst cases of the lost ones.
     #[test]
     fn a_ledger_is_exact_and_never_overdrawn(
         calls in vec((call(), 0..3_usize), 1..60),
@@ -97,21 +98,30 @@ proptest! {
             to.tokens += of.tokens;
             to.cost_micros += of.cost_micros;
         };
-        let run = |used: &mut Amount, entries: &[BudgetEntry]| {
+        let fits = |used: Amount, asked: Amount| {
+            tokens.is_none_or(|most| used.tokens + asked.tokens <= most)
+                && cost_micros.is_none_or(|most| used.cost_micros + asked.cost_micros <= most)
+        };
+        let run = |used: &mut Amount, open: &[(Amount, Amount)], entries: &[BudgetEntry]| {
             let found = *used;
-            let after = ledgers::<Rejection>(entries, now, |_| Ok(found))?;
-            *used = *after.values().next().unwrap_or(used);
-            Ok::<(), Rejection>(())
+            let changes = changes::<Rejection>(entries, now, |_, look| Ok(match look {
+                Look::Used => found,
+                Look::UnderWay => open.iter().fold(Amount::default(), |sum, (reserved, _)| more(sum, *reserved)),
+            }))?;
+            *used = *changes.ledgers.values().next().unwrap_or(used);
+            Ok::<Changes, Rejection>(changes)
+        };
+        let settle = |reserved, used| BudgetEntry::Settle {
+            window: window("b", Period::Day, now),
+            reserved,
+            used,
         };
         for (call, settled) in calls {
             for _ in 0..settled.min(open.len()) {
                 let (reserved, spent) = open.remove(0);
-                let settle = BudgetEntry::Settle {
-                    window: window("b", Period::Day, now),
-                    reserved,
-                    used: spent,
-                };
-                run(&mut used, &[settle]).unwrap();
+                let done = run(&mut used, &open, &[settle(reserved, spent)]).unwrap();
+                prop_assert_eq!(done.calls, Some(Vec::new()));
+                prop_assert_eq!(done.look_for_waiters.is_empty(), reserved == spent);
                 add(&mut exact, spent);
             }
             let (Call::Answered(amount, _) | Call::Killed(amount)) = call;
@@ -122,34 +132,54 @@ proptest! {
                 amount,
             };
             let before = used;
-            match run(&mut used, &[reserve]) {
-                Ok(()) => match call {
+            match run(&mut used, &open, &[reserve]) {
+                Ok(_) => match call {
                     Call::Answered(_, share) => open.push((amount, Amount {
                         tokens: amount.tokens * share / 16,
                         cost_micros: amount.cost_micros * share / 16,
                     })),
                     Call::Killed(_) => add(&mut exact, amount),
                 },
-                Err(Rejection::Budget { kind, asked, used: known, most, .. }) => {
+                Err(refusal) => {
+                    prop_assert_eq!(is_busy(&refusal), fits(exact, amount), "{}", refusal);
+                    let Rejection::Budget { kind, asked, used: known, most, .. } = refusal else {
+                        return Err(TestCaseError::fail(refusal.to_string()));
+                    };
                     prop_assert!(known + asked > most);
                     prop_assert_eq!(known, kind.of(before));
                     prop_assert_eq!(used, before);
                 }
-                Err(other) => return Err(TestCaseError::fail(other.to_string())),
             }
-            prop_assert!(tokens.is_none_or(|most| used.tokens <= most));
-            prop_assert!(cost_micros.is_none_or(|most| used.cost_micros <= most));
+            prop_assert!(fits(used, Amount::default()));
         }
-        for (reserved, spent) in open {
-            let settle = BudgetEntry::Settle {
-                window: window("b", Period::Day, now),
-                reserved,
-                used: spent,
-            };
-            run(&mut used, &[settle]).unwrap();
+        while let Some((reserved, spent)) = open.pop() {
+            run(&mut used, &open, &[settle(reserved, spent)]).unwrap();
             add(&mut exact, spent);
         }
         prop_assert_eq!(used, exact);
+    }
+
+    /// The woken tasks have room together, are the oldest, and the next one has none.
+    #[test]
+    fn the_oldest_waiters_with_room_are_woken(
+        asked in vec(0..400_u64, 0..30),
+        used in 0..1_000_u64,
+    ) {
+        let most = Most { tokens: Some(1_000), cost_micros: None };
+        let tokens = |tokens| Amount { tokens, cost_micros: 0 };
+        let waiters: Vec<Waiter> = (0_u8..).zip(&asked).map(|(number, asked)| Waiter {
+            task: crate::TaskId::from_bytes([number; 16]),
+            amount: tokens(*asked),
+            most,
+        }).collect();
+        let woken = turns(waiters.iter().copied(), tokens(used));
+        let first: Vec<_> = waiters.iter().map(|waiter| waiter.task).take(woken.len()).collect();
+        prop_assert_eq!(&woken, &first);
+        let sum: u64 = asked.iter().take(woken.len()).sum();
+        prop_assert!(woken.is_empty() || used + sum <= 1_000);
+        if let Some(next) = asked.get(woken.len()) {
+            prop_assert!(woken.len() == MAX_WOKEN as usize || used + sum + next > 1_000);
+        }
     }
 }
 
@@ -168,9 +198,9 @@ fn all_windows_have_room_or_none_is_changed() {
             cost_micros: 0,
         },
     };
-    let none = |_: &Window| Ok::<_, Rejection>(Amount::default());
+    let none = |_: &Window, _: Look| Ok::<_, Rejection>(Amount::default());
     let both = [reserve("a", 10), reserve("b", 9)];
-    let refused = ledgers(&both, Micros(1), none).unwrap_err();
+    let refused = changes(&both, Micros(1), none).unwrap_err();
     assert!(
         refused
             .to_string()
@@ -178,7 +208,60 @@ fn all_windows_have_room_or_none_is_changed() {
         "{refused}"
     );
     let twice = [reserve("a", 20), reserve("a", 20), reserve("b", 10)];
-    let after = ledgers(&twice, Micros(1), none).unwrap();
+    let after = changes(&twice, Micros(1), none).unwrap().ledgers;
     let tokens: Vec<u64> = after.values().map(|used| used.tokens).collect();
     assert_eq!(tokens, [20, 10]);
+}
+
+/// A window that stays without room is named before one that calls under way fill: waiting would not help.
+#[test]
+fn a_used_up_window_goes_before_a_busy_one() {
+    let reserve = |budget: &str| BudgetEntry::Reserve {
+        budget: budget.to_owned(),
+        period: Period::Total,
+        most: Most {
+            tokens: Some(100),
+            cost_micros: Some(100),
+        },
+        amount: Amount {
+            tokens: 10,
+            cost_micros: 10,
+        },
+    };
+    let amount = |tokens, cost_micros| Amount {
+        tokens,
+        cost_micros,
+    };
+    // Of `busy` both limits are full, and calls under way hold all of the tokens; of `cost` all tokens and no money.
+    let look = |window: &Window, look| {
+        Ok::<_, Rejection>(match (window.budget.as_str(), look) {
+            ("busy", Look::Used | Look::UnderWay) => amount(95, 95),
+            ("cost", Look::UnderWay) => amount(95, 0),
+            (_, Look::Used) => amount(95, 95),
+            (_, Look::UnderWay) => amount(0, 0),
+        })
+    };
+    let refused = |of: &[&str]| {
+        let entries: Vec<BudgetEntry> = of.iter().map(|budget| reserve(budget)).collect();
+        let refusal = changes(&entries, Micros(1), look).unwrap_err();
+        let Rejection::Budget { budget, kind, .. } = &refusal else {
+            panic!("{refusal}");
+        };
+        (budget.clone(), *kind, is_busy(&refusal))
+    };
+    assert_eq!(refused(&["busy"]), ("busy".to_owned(), Kind::Tokens, true));
+    assert_eq!(refused(&["cost"]), ("cost".to_owned(), Kind::Cost, false));
+    let full = ("full".to_owned(), Kind::Tokens, false);
+    assert_eq!(refused(&["busy", "full"]), full);
+    // The task's own call is settled by the same append: it is not under way any more.
+    let own = BudgetEntry::Settle {
+        window: window("busy", Period::Total, Micros(1)),
+        reserved: amount(4, 4),
+        used: amount(4, 4),
+    };
+    let refusal = changes(&[own, reserve("busy")], Micros(1), look).unwrap_err();
+    let Rejection::Budget { under_way, .. } = refusal else {
+        panic!("{refusal}");
+    };
+    assert_eq!(under_way, 91);
 }

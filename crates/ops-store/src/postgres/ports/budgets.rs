@@ -2,7 +2,7 @@
 
 use ops_core::{
     TenantId,
-    budget::{Amount, Window},
+    budget::{Ledger, Window},
     ports::{BudgetStore, Fut, StoreError},
 };
 
@@ -13,12 +13,12 @@ impl BudgetStore for PostgresStore {
         &self,
         tenant: TenantId,
         windows: Vec<Window>,
-    ) -> Fut<'_, Result<Vec<Amount>, StoreError>> {
+    ) -> Fut<'_, Result<Vec<Ledger>, StoreError>> {
         Box::pin(self.read(move |conn| {
             let mut found = Vec::with_capacity(windows.len());
             for window in &windows {
                 match ledger(conn, tenant, window)? {
-                    Ok(used) => found.push(used.unwrap_or_default()),
+                    Ok(ledger) => found.push(ledger),
                     Err(error) => return Ok(Err(error)),
                 }
             }

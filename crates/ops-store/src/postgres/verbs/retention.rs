@@ -108,6 +108,7 @@ fn take_away(work: &mut Work<'_>, key: Key, state: StateName) -> Result<(), Stor
         "approvals",
         "snapshots",
         "idempotency",
+        "budget_calls",
     ] {
         let sql = format!("DELETE FROM {table} WHERE tenant_id = $1 AND task_id = $2");
         work.execute(&sql, &params)?;

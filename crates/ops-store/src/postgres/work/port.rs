@@ -4,7 +4,7 @@ use std::{ops::RangeInclusive, sync::Arc};
 
 use ops_core::{
     Approval, Json, Lifecycle, Micros, SessionId, StoredEvent, TaskId, TenantId,
-    budget::{Amount, Window},
+    budget::{Amount, BudgetCall, Waiter, Window},
     ports::{Blob, Snapshot, StoreError, TaskRecord},
     rules::{
         Outcome,
@@ -368,6 +368,23 @@ impl Rows for Work<'_> {
         kept_from: Micros,
     ) -> Result<()> {
         self.store_ledger(tenant, window, used, kept_from)
+    }
+
+    fn under_way(&mut self, tenant: TenantId, window: &Window) -> Result<Amount> {
+        self.reserved(tenant, window)
+    }
+
+    fn put_budget_calls(&mut self, key: Key, epoch: u64, calls: &[BudgetCall]) -> Result<()> {
+        self.store_calls(key, epoch, calls)
+    }
+
+    fn budget_waiters(
+        &mut self,
+        tenant: TenantId,
+        window: &Window,
+        limit: u32,
+    ) -> Result<Vec<Waiter>> {
+        self.waiters(tenant, window, limit)
     }
 
     fn past(

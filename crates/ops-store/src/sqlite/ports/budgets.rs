@@ -2,7 +2,7 @@
 
 use ops_core::{
     TenantId,
-    budget::{Amount, Window},
+    budget::{Ledger, Window},
     ports::{BudgetStore, Fut, StoreError},
 };
 
@@ -13,7 +13,7 @@ impl BudgetStore for SqliteStore {
         &self,
         tenant: TenantId,
         windows: Vec<Window>,
-    ) -> Fut<'_, Result<Vec<Amount>, StoreError>> {
+    ) -> Fut<'_, Result<Vec<Ledger>, StoreError>> {
         Box::pin(
             self.readers
                 .read(move |conn| queries::budgets::ledgers(conn, tenant, &windows)),

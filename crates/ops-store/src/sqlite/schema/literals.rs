@@ -139,6 +139,7 @@ fn names_of_waits_approvals_and_triggers() {
     let waits = [
         json!({"on": "concurrency", "key": "k"}),
         json!({"on": "in_doubt", "steps": []}),
+        json!({"on": "budget", "limit": "l", "message": "m"}),
     ];
     let waits = waits.map(|wait| serde_json::from_value::<Wait>(wait).unwrap().name());
     let (found, mut seen) = (literals("wait_on = "), 0);

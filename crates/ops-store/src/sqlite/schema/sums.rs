@@ -74,6 +74,10 @@ macro_rules! summed {
     (budget_ledgers) => {
         "tenant_id, budget, since, tokens, cost_micros"
     };
+    (budget_calls) => {
+        "budget_calls.tenant_id, budget_calls.task_id, budget, since, call_epoch, waits, tokens, micros, most_tokens, \
+         most_micros"
+    };
 }
 
 /// Whether a row is intact: an expression for a SELECT from this table.
@@ -119,6 +123,9 @@ macro_rules! intact {
     };
     (budget_ledgers) => {
         $crate::sqlite::schema::sums::intact!(13, "0", budget_ledgers)
+    };
+    (budget_calls) => {
+        $crate::sqlite::schema::sums::intact!(14, "0", budget_calls)
     };
     ($number:literal, $row:literal, $table:ident) => {
         concat!(
@@ -183,9 +190,10 @@ table!(COUNTERS, counters, "state");
 table!(IDEMPOTENCY, idempotency, "key");
 table!(MCP_SERVERS, mcp_servers, "name");
 table!(BUDGET_LEDGERS, budget_ledgers, "budget");
+table!(BUDGET_CALLS, budget_calls, "budget");
 
 /// Every summed table, in the order of the table numbers of `row_intact`.
-pub(crate) const ALL: [Summed; 14] = [
+pub(crate) const ALL: [Summed; 15] = [
     TASKS,
     TASK_REQUESTS,
     EVENTS,
@@ -200,6 +208,7 @@ pub(crate) const ALL: [Summed; 14] = [
     IDEMPOTENCY,
     MCP_SERVERS,
     BUDGET_LEDGERS,
+    BUDGET_CALLS,
 ];
 
 impl Summed {

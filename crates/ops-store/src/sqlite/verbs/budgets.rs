@@ -1,11 +1,15 @@
 //! The ledgers of budgets: an append with reservations is refused as a whole, or changes them with its events.
 
-use std::{collections::BTreeMap, sync::LazyLock};
+use std::sync::LazyLock;
 
 use ops_core::{
-    Micros, TenantId,
-    budget::{Amount, BudgetEntry, Window},
-    rules::budget,
+    Lifecycle, TenantId,
+    budget::{Amount, BudgetCall, BudgetEntry, Window},
+    rules::{
+        Cause,
+        budget::{self, Changes, Look},
+    },
+    time::Micros,
 };
 use rusqlite::params;
 
@@ -14,8 +18,9 @@ use crate::sqlite::{
     queries,
     schema::{
         rows::signed,
-        sums::{BUDGET_LEDGERS, Others},
+        sums::{BUDGET_CALLS, BUDGET_LEDGERS, Others},
     },
+    verbs::follow::apply,
     writer::batch::Batch,
 };
 
@@ -29,42 +34,121 @@ static PUT: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// The ledgers after the entries of an append at this time. Writes nothing.
-pub(crate) fn after(
+static PUT_CALL: LazyLock<String> = LazyLock::new(|| {
+    let columns = [
+        "tenant_id",
+        "task_id",
+        "budget",
+        "since",
+        "call_epoch",
+        "waits",
+        "tokens",
+        "micros",
+        "most_tokens",
+        "most_micros",
+    ];
+    BUDGET_CALLS.insert(&columns, &[])
+});
+
+/// The effects of the entries of an append at this time. Writes nothing.
+pub(crate) fn changes(
     batch: &Batch<'_>,
     tenant: TenantId,
     entries: &[BudgetEntry],
     at: Micros,
-) -> Result<BTreeMap<Window, Amount>, WriteError> {
-    budget::ledgers(entries, at, |window| {
-        Ok(queries::budgets::ledger(&batch.view(), tenant, window)?)
+) -> Result<Changes, WriteError> {
+    budget::changes(entries, at, |window, look| {
+        let view = batch.view();
+        Ok(match look {
+            Look::Used => queries::budgets::used(&view, tenant, window)?,
+            Look::UnderWay => queries::budgets::under_way(&view, tenant, window)?,
+        })
     })
 }
 
+/// Writes the changes of ledgers by an append, and wakes the tasks that have room by them.
 pub(crate) fn put(
     batch: &mut Batch<'_>,
     tenant: TenantId,
-    ledgers: BTreeMap<Window, Amount>,
-    at: Micros,
+    changes: Changes,
+    after: &Lifecycle,
 ) -> Result<(), WriteError> {
-    for (window, used) in ledgers {
-        batch.conn.prepare_cached(&PUT)?.execute(params![
-            tenant.0,
-            window.budget,
-            window.since.0,
-            signed(used.tokens),
-            signed(used.cost_micros),
-        ])?;
-        let kept_from = at.plus(-budget::KEPT_MICROS);
-        let old = "DELETE FROM budget_ledgers WHERE tenant_id = ? AND budget = ? AND since < ? AND since <> 0 \
-            AND since <> ?";
-        batch.conn.prepare_cached(old)?.execute(params![
-            tenant.0,
-            window.budget,
-            kept_from.0,
-            window.since.0,
-        ])?;
-        batch.changes.written = true;
+    for (window, used) in &changes.ledgers {
+        ledger(batch, tenant, (window, *used), after.updated_at)?;
     }
+    if let Some(of_task) = &changes.calls {
+        calls(batch, tenant, after, of_task)?;
+    }
+    for window in changes.look_for_waiters {
+        let used = changes.ledgers.get(&window).copied().unwrap_or_default();
+        let waiters = queries::budgets::waiters(&batch.view(), tenant, &window, budget::MAX_WOKEN)?;
+        for task in budget::turns(waiters, used) {
+            match apply(batch, tenant, task, Cause::BudgetSettled) {
+                Ok(_) => {}
+                Err(WriteError::Refused(error)) => {
+                    tracing::error!(%task, %error, "a task that waits for a budget is left as it is");
+                }
+                Err(broken) => return Err(broken),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn ledger(
+    batch: &mut Batch<'_>,
+    tenant: TenantId,
+    (window, used): (&Window, Amount),
+    at: Micros,
+) -> rusqlite::Result<()> {
+    batch.conn.prepare_cached(&PUT)?.execute(params![
+        tenant.0,
+        window.budget,
+        window.since.0,
+        signed(used.tokens),
+        signed(used.cost_micros),
+    ])?;
+    let kept_from = at.plus(-budget::KEPT_MICROS);
+    let old = "DELETE FROM budget_ledgers WHERE tenant_id = ? AND budget = ? AND since < ? AND since <> 0 \
+        AND since <> ?";
+    batch.conn.prepare_cached(old)?.execute(params![
+        tenant.0,
+        window.budget,
+        kept_from.0,
+        window.since.0,
+    ])?;
+    batch.changes.written = true;
+    Ok(())
+}
+
+/// Stores the calls of a task in place of all its earlier calls.
+fn calls(
+    batch: &mut Batch<'_>,
+    tenant: TenantId,
+    life: &Lifecycle,
+    calls: &[BudgetCall],
+) -> rusqlite::Result<()> {
+    let task = life.id.as_bytes();
+    let old = "DELETE FROM budget_calls WHERE tenant_id = ? AND task_id = ?";
+    batch
+        .conn
+        .prepare_cached(old)?
+        .execute(params![tenant.0, task])?;
+    for call in calls {
+        let most = call.waits.unwrap_or_default();
+        batch.conn.prepare_cached(&PUT_CALL)?.execute(params![
+            tenant.0,
+            task,
+            call.window.budget,
+            call.window.since.0,
+            signed(life.epoch),
+            call.waits.is_some(),
+            signed(call.amount.tokens),
+            signed(call.amount.cost_micros),
+            most.tokens.map(signed),
+            most.cost_micros.map(signed),
+        ])?;
+    }
+    batch.changes.written = true;
     Ok(())
 }

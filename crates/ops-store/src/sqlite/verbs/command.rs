@@ -157,9 +157,9 @@ pub(crate) fn record(
     })?;
     let at = transition.after.updated_at;
     // A window without room refuses the append before anything is written.
-    let ledgers = budgets::after(batch, tenant, &budget, at)?;
+    let changes = budgets::changes(batch, tenant, &budget, at)?;
     let after = carry_out(batch, &before, transition, values)?;
-    budgets::put(batch, tenant, ledgers, at)?;
+    budgets::put(batch, tenant, changes, &after)?;
     if let Some(in_force) = in_force {
         keep_limits(batch, before.row, &in_force)?;
     }

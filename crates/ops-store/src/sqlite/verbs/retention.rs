@@ -160,7 +160,7 @@ fn take_away(
     }
     conn.prepare_cached("DELETE FROM approvals WHERE tenant_id = ? AND task_row = ?")?
         .execute((tenant.0, row))?;
-    for table in ["snapshots", "idempotency"] {
+    for table in ["snapshots", "idempotency", "budget_calls"] {
         conn.prepare_cached(&format!(
             "DELETE FROM {table} WHERE tenant_id = ? AND task_id = ?"
         ))?

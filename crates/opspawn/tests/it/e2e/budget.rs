@@ -222,3 +222,31 @@ async fn a_budget_without_room_fails_its_tasks_or_has_them_wait_for_a_larger_one
     let doctor = doctor.ends(0);
     assert!(doctor.stdout.contains("budget `red`"), "{doctor:?}");
 }
+
+/// Five tasks of five calls each; the budget has room for all that they use, and for the worst cases of three calls at once.
+#[tokio::test]
+async fn a_budget_that_calls_under_way_fill_fails_no_task() {
+    let test_dir = TestDir::new();
+    configure(&test_dir, 75_000);
+    let dev = test_dir.dev().env("OPSPAWN_CONCURRENCY", "5");
+    let server = dev.start().await.unwrap();
+    let http = server.http();
+    let mut body = of_team("red", &json!({}));
+    body["input_data"]["agent_config"]["script"] = format!("latency_ms = 150\n{SUMS}").into();
+    let mut ids = Vec::new();
+    for _ in 0..5 {
+        ids.push(tasks::submit(http, &body).await);
+    }
+    let mut waits = 0;
+    for id in &ids {
+        assert_eq!(tasks::answer(http, id).await, "done after 5 turns");
+        waits += tasks::events(http, id, "task.waiting").await.len();
+    }
+    assert!(waits > 0, "all calls had room at once");
+    let listed = test_dir.cli(&["budget", "ls", "--json"]).run().await.json();
+    let tokens = &listed["budgets"][0]["tokens"];
+    assert_eq!(tokens["under_way"], 0, "{listed:#}");
+    let used = tokens["used"].as_u64().unwrap();
+    assert!(0 < used && used < 75_000, "{listed:#}");
+    println!("{waits} waits of 5 tasks, {used} tokens used");
+}
