@@ -71,7 +71,7 @@ pub struct Ledger {
     pub under_way: Amount,
 }
 
-/// A model call of a task that is under way, or that waits for room. A task has at most one for each budget.
+/// A model call of a task that is under way, or that waits for room. A task has at most one such call for each budget.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BudgetCall {
     /// The window.

@@ -10,7 +10,8 @@ use crate::{
     event::{NewEvent, Resolution, TaskError},
     id::TaskId,
     json::Json,
-    rules::budget::Kind,
+    provider::ProviderEntry,
+    rules::{budget::Kind, provider},
     task::{StateName, TaskLimits, WaitRequest},
     time::Micros,
 };
@@ -115,6 +116,8 @@ pub struct Append {
     pub approvals: Vec<NewApproval>,
     /// Changes of the ledgers of budgets; empty unless budgets are about the task.
     pub budget: Vec<BudgetEntry>,
+    /// Changes of the states of providers; empty unless the provider of the run's model has limits.
+    pub provider: Vec<ProviderEntry>,
     /// The run's limits, if the writer knows better than the task: the agent's limits and the settings are
     /// among them.
     pub limits: Option<Box<TaskLimits>>,
@@ -132,6 +135,7 @@ impl Append {
             children: Vec::new(),
             approvals: Vec::new(),
             budget: Vec::new(),
+            provider: Vec::new(),
             limits: None,
             next,
         }
@@ -201,7 +205,8 @@ impl Rejection {
             | Self::NotDue
             | Self::Tree { .. }
             | Self::Child { .. }
-            | Self::Budget { .. } => false,
+            | Self::Budget { .. }
+            | Self::ProviderLimit { .. } => false,
         }
     }
 }
@@ -286,6 +291,21 @@ pub enum Rejection {
         most: u64,
         /// The end of the window, if it ends.
         until: Option<Micros>,
+    },
+    /// The model's provider takes no further call now.
+    #[error(
+        "the provider `{provider}` takes {per_minute} {} a minute (`{provider}.{}`), and other calls go first; the task \
+         goes on when its turn comes",
+        kind.name(),
+        kind.setting(),
+    )]
+    ProviderLimit {
+        /// The provider.
+        provider: String,
+        /// The limit that is reached.
+        kind: provider::Kind,
+        /// The limit.
+        per_minute: u32,
     },
     /// A child cannot be started as the run asks.
     #[error("the child of step {step} cannot be started: {why}")]

@@ -19,6 +19,7 @@ pub mod id;
 pub mod json;
 pub mod mcp;
 pub mod ports;
+pub mod provider;
 pub mod rate;
 pub mod retry;
 pub mod rules;

@@ -60,6 +60,7 @@ pub mod lease;
 pub mod limits;
 pub mod links;
 pub mod mcp;
+pub mod provider;
 pub mod retention;
 pub mod schedule;
 pub mod submit;

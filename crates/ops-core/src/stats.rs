@@ -62,6 +62,8 @@ pub struct Work {
     pub queue_wait: Times,
     /// Writes that were refused because the lease of their writer was over.
     pub stale_writes: u64,
+    /// Waits of tasks for their turn with a provider that takes so many calls a minute.
+    pub provider_waits: u64,
 }
 
 impl Work {
@@ -96,6 +98,7 @@ impl Work {
         self.usage += other.usage;
         self.queue_wait.merge(&other.queue_wait);
         self.stale_writes += other.stale_writes;
+        self.provider_waits += other.provider_waits;
     }
 }
 

@@ -1,12 +1,24 @@
-//! Budgets: how much of their present windows is used.
+//! Budgets: how much of their present windows is used; and the lines of tasks before providers.
+
+use std::sync::Arc;
 
 use ops_core::{
     Micros, TenantId,
     budget::{Amount, Budget},
-    rules::budget as rule,
+    provider::{ProviderLimit, ProviderState},
+    rules::{budget as rule, provider},
 };
 
 use crate::{Engine, Error};
+
+/// A provider with limits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProviderLine {
+    /// The limits.
+    pub limit: Arc<ProviderLimit>,
+    /// How long a new call would wait, in microseconds; 0 if it need not wait.
+    pub wait_micros: i64,
+}
 
 /// A budget with its present window.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,5 +61,24 @@ impl Engine {
                 under_way: ledger.under_way,
             });
         Ok(states.collect())
+    }
+
+    /// How long a call of each provider with limits would wait for its turn now.
+    ///
+    /// # Errors
+    /// A code of the storage.
+    pub async fn provider_lines(&self) -> Result<Vec<ProviderLine>, Error> {
+        let limits = &self.settings.providers;
+        if limits.is_empty() {
+            return Ok(Vec::new());
+        }
+        let now = self.clock.now();
+        let keys = limits.iter().map(|limit| limit.key).collect();
+        let states = self.store.providers(keys).await?;
+        let line = |(limit, state): (&Arc<ProviderLimit>, ProviderState)| ProviderLine {
+            limit: Arc::clone(limit),
+            wait_micros: provider::line(limit, state, now),
+        };
+        Ok(limits.iter().zip(states).map(line).collect())
     }
 }

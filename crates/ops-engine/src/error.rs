@@ -51,7 +51,9 @@ impl From<StoreError> for Error {
                 Rejection::Terminal(_) => Code::TaskFinal,
                 Rejection::NotInDoubt(_) => Code::NotInDoubt,
                 Rejection::Cancelling => Code::TaskCancelling,
-                Rejection::Child { .. } | Rejection::Budget { .. } => Code::RunFailed,
+                Rejection::Child { .. }
+                | Rejection::Budget { .. }
+                | Rejection::ProviderLimit { .. } => Code::RunFailed,
                 Rejection::Tree { .. } => Code::TooManyTasks,
                 Rejection::WrongState(_)
                 | Rejection::StaleEpoch { .. }

@@ -33,6 +33,7 @@ use ops_core::{
         AgentDefinitions, Clock, Live, Prompts, Queue, Random, Retention, Store, UpkeepStore,
         Workspaces,
     },
+    provider::ProviderLimit,
     retry::RetryPolicy,
 };
 use tokio::sync::Notify;
@@ -41,7 +42,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::{
     agents::AgentPreview,
     approvals::{ApprovalPage, StepDecision},
-    budgets::BudgetState,
+    budgets::{BudgetState, ProviderLine},
     bulk::{Steer, Steered, SteeredPage},
     commands::{DoubtPage, EventPage, StepPage},
     error::{Error, FieldError},
@@ -97,6 +98,8 @@ pub struct Settings {
     pub retention: Retention,
     /// The budgets that tasks share.
     pub budgets: Vec<Budget>,
+    /// The providers with limits.
+    pub providers: Vec<Arc<ProviderLimit>>,
 }
 
 /// The adapters that the binary wires in.

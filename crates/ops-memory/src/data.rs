@@ -13,6 +13,7 @@ use ops_core::{
     event::StepKind,
     mcp::McpPins,
     ports::{EVENT_BYTES, Snapshot, StoreError, TaskRecord},
+    provider::{ProviderKey, ProviderState},
     rules::{
         claim,
         links::{Waiter, turns},
@@ -66,6 +67,7 @@ pub(crate) struct Data {
     pub(crate) ledgers: BTreeMap<(TenantId, Window), Amount>,
     /// The calls of tasks, with the epoch of their lease.
     pub(crate) budget_calls: BTreeMap<Key, (u64, Vec<BudgetCall>)>,
+    pub(crate) providers: BTreeMap<ProviderKey, ProviderState>,
     pub(crate) agents: BTreeMap<(TenantId, AgentName), Agent>,
     pub(crate) versions: Vec<AgentVersion>,
     pub(crate) schedules: BTreeMap<(TenantId, ScheduleName), Scheduled>,
@@ -87,6 +89,7 @@ impl Data {
             rates: BTreeMap::new(),
             ledgers: BTreeMap::new(),
             budget_calls: BTreeMap::new(),
+            providers: BTreeMap::new(),
             agents: BTreeMap::new(),
             versions: Vec::new(),
             schedules: BTreeMap::new(),

@@ -8,6 +8,7 @@ use ops_core::{
     agent::{Agent, AgentVersion},
     budget::{Amount, BudgetCall, Waiter, Window},
     ports::{Blob, Snapshot, StoreError, TaskRecord},
+    provider::{ProviderKey, ProviderState},
     rules::{
         Outcome,
         claim::{Class, Order, is_crash_loop_suspect},
@@ -326,6 +327,15 @@ impl Rows for Data {
         limit: u32,
     ) -> Result<Vec<Waiter>> {
         Ok(self.waiters(tenant, window, limit as usize))
+    }
+
+    fn provider(&mut self, key: ProviderKey) -> Result<ProviderState> {
+        Ok(self.providers.get(&key).copied().unwrap_or_default())
+    }
+
+    fn put_provider(&mut self, key: ProviderKey, state: &ProviderState) -> Result<()> {
+        self.providers.insert(key, *state);
+        Ok(())
     }
 
     fn snapshot_number(&mut self, key: Key) -> Result<Option<(u32, u64)>> {

@@ -8,7 +8,7 @@ use ops_core::{
     stats::{BOUNDS, Calls, Stats, Times, Value},
     task::StateName,
 };
-use ops_engine::BudgetState;
+use ops_engine::{BudgetState, ProviderLine};
 use prometheus_client::{
     collector::Collector,
     encoding::{
@@ -97,6 +97,7 @@ impl Metrics {
         stats: Stats,
         mcp: Vec<McpServerView>,
         budgets: Vec<BudgetState>,
+        lines: Vec<ProviderLine>,
     ) -> String {
         let mut rest = Registry::default();
         rest.register_collector(Box::new(Snapshot {
@@ -104,6 +105,7 @@ impl Metrics {
             stats,
             mcp,
             budgets,
+            lines,
             process: Process::read(),
         }));
         let mut out = String::with_capacity(8_192);
@@ -131,6 +133,7 @@ struct Snapshot {
     stats: Stats,
     mcp: Vec<McpServerView>,
     budgets: Vec<BudgetState>,
+    lines: Vec<ProviderLine>,
     process: Process,
 }
 
@@ -183,6 +186,8 @@ impl Collector for Snapshot {
         )?;
         let help = "Writes refused because the lease of their writer was over";
         counter(out, "opspawn_stale_writes", help, work.stale_writes)?;
+        let help = "Waits of tasks for their turn with a provider";
+        counter(out, "opspawn_provider_waits", help, work.provider_waits)?;
         let help = "From ready to claimed by a worker";
         times(out, "opspawn_queue_wait_seconds", help, &work.queue_wait)?;
 
@@ -199,6 +204,7 @@ impl Collector for Snapshot {
 
         mcp_servers(out, &self.mcp)?;
         budgets(out, &self.budgets)?;
+        lines(out, &self.lines)?;
 
         let process = &self.process;
         let help = "User and system CPU time";
@@ -267,6 +273,26 @@ fn budgets(out: &mut DescriptorEncoder<'_>, budgets: &[BudgetState]) -> fmt::Res
     let help = "The share of a budget's present window that calls under way have reserved";
     let name = "opspawn_budget_under_way_ratio";
     ratios(out, (name, help), budgets, |state| state.under_way)
+}
+
+/// How long a new call of each provider with limits would wait.
+fn lines(out: &mut DescriptorEncoder<'_>, lines: &[ProviderLine]) -> fmt::Result {
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let help = "How long a new call would wait for its turn by the provider's limits";
+    let mut all = describe(
+        out,
+        "opspawn_provider_line_seconds",
+        help,
+        MetricType::Gauge,
+    )?;
+    for line in lines {
+        let labels = [("provider", line.limit.provider.as_str())];
+        let wait = seconds(u64::try_from(line.wait_micros).unwrap_or(0));
+        ConstGauge::new(wait).encode(all.encode_family(&labels)?)?;
+    }
+    Ok(())
 }
 
 fn ratios(

@@ -3,7 +3,7 @@
 use agentkit::drive::{self, Approval, Command};
 use ops_core::{
     ApprovalDetails, ChildSpec, Escalation, Json, Micros, NewApproval, Preview, PreviewOutcome,
-    Task, TaskId, budget::BudgetEntry, event::TaskError,
+    Task, TaskId, budget::BudgetEntry, event::TaskError, provider::ProviderEntry,
 };
 use serde_json::{Map, Value, json};
 
@@ -13,6 +13,7 @@ pub(crate) struct AppendRequests {
     pub(crate) children: Vec<ChildSpec>,
     pub(crate) approvals: Vec<NewApproval>,
     pub(crate) budget: Vec<BudgetEntry>,
+    pub(crate) provider: Vec<ProviderEntry>,
 }
 
 /// The requests among a run's commands.

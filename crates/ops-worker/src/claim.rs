@@ -14,6 +14,7 @@ use ops_core::{
     ports::{
         ClaimRequest, Clock, Live, More, Queue, Random, RunStore, StoreError, TaskRecord, Wakeup,
     },
+    provider::ProviderLimit,
     rate::Rate,
 };
 use tokio::sync::Semaphore;
@@ -49,6 +50,8 @@ pub struct Settings {
     pub grace: Duration,
     /// The budgets of tasks.
     pub budgets: Vec<Budget>,
+    /// The providers with limits.
+    pub providers: Vec<Arc<ProviderLimit>>,
 }
 
 /// A queue that a worker works on.

@@ -18,6 +18,7 @@ mod session;
 mod slots;
 mod snapshot;
 mod spending;
+mod throttle;
 mod workspace;
 
 pub use self::{

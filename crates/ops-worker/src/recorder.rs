@@ -1,5 +1,7 @@
 //! The recorder of a leased task: appends go to the store under the lease's epoch.
 
+mod outlets;
+
 use std::{
     collections::BTreeSet,
     sync::{
@@ -12,12 +14,9 @@ use std::{
 use agentkit::{
     BoxFuture, Event,
     drive::{Batch, CallBudget, Command, RecordError, Recorder, Stop, outcomes},
-    event::{Failure, StepId, Wait},
-    model::DeltaSink,
+    event::{Failure, Wait},
     run::{FOLD_VERSION, Limits, Run},
-    tool::BlobReader,
 };
-use bytes::Bytes;
 use ops_core::{
     Append, Code, Json, Lifecycle, Micros, Next, Rejection, RunCommand, TaskId, TenantId,
     WaitRequest,
@@ -33,11 +32,11 @@ use crate::{
     claims,
     envelope::{self, Effects},
     external,
-    live_sink::LiveSink,
     refused::refused,
     session::LeaseGuard,
     snapshot::SnapshotPolicy,
     spending::Spending,
+    throttle::Throttle,
 };
 
 /// How long an append rests before it is tried again while the store cannot be used.
@@ -67,6 +66,8 @@ pub(crate) struct TaskRecorder {
     pub(crate) started: AtomicI64,
     /// The budgets of the task.
     pub(crate) spending: Spending,
+    /// The limits of the providers that the task calls.
+    pub(crate) throttle: Throttle,
     /// Limits that the engine does not know to hold for the run, to be said with the next append.
     pub(crate) in_force: Mutex<Option<TaskLimits>>,
 }
@@ -87,6 +88,7 @@ impl TaskRecorder {
                 children: requests.children.clone(),
                 approvals: requests.approvals.clone(),
                 budget: requests.budget.clone(),
+                provider: requests.provider.clone(),
                 events: events.clone(),
                 limits: self.in_force().map(Box::new),
                 next: next.clone(),
@@ -151,6 +153,7 @@ impl TaskRecorder {
     pub(crate) fn report_limits(&self, limits: &Limits) {
         let started = self.started.load(Ordering::SeqCst);
         self.spending.limit(limits);
+        self.throttle.limit(limits);
         let mut in_force = external::in_force(limits, started);
         in_force.queue_timeout_micros = self.record.task.limits.queue_timeout_micros;
         if self.record.in_force != Some(in_force) {
@@ -199,6 +202,7 @@ impl TaskRecorder {
         events.retain(|event| !matches!(event, Event::ToolCompleted(done) if done.child.is_some()));
         let requests = AppendRequests {
             budget: self.spending.last_entries(&events),
+            provider: self.throttle.entries(&events),
             ..AppendRequests::default()
         };
         let events = self.envelopes(&events);
@@ -211,7 +215,8 @@ impl TaskRecorder {
         }
     }
 
-    /// Records the outcomes of an append without its intent, which has no room in a budget; the task waits or fails.
+    /// Records the outcomes of an append without its intent, which a budget has no room for or the provider does not take;
+    /// the task waits or fails.
     async fn rest(
         &self,
         (events, commands): (&[Event], &[Command]),
@@ -221,9 +226,20 @@ impl TaskRecorder {
         let known = outcomes(events);
         let mut requests = children::requests(commands, &self.record.task);
         requests.budget = self.spending.entries(&known);
-        let now = self.lease_guard.clock.now();
-        let (next, waits) = self.spending.next(events, refusal, self.epoch, now);
-        requests.budget.extend(waits);
+        requests.provider = self.throttle.entries(&known);
+        let next = match refusal {
+            Rejection::ProviderLimit { .. } => {
+                let (next, waits) = self.throttle.next(events, refusal);
+                requests.provider.extend(waits);
+                next
+            }
+            refusal => {
+                let now = self.lease_guard.clock.now();
+                let (next, waits) = self.spending.next(events, refusal, self.epoch, now);
+                requests.budget.extend(waits);
+                next
+            }
+        };
         let known = self.envelopes(&known);
         match self
             .append_events(known, blobs.clone(), requests, next)
@@ -375,6 +391,7 @@ impl Recorder for TaskRecorder {
             let whole = self.seq.load(Ordering::SeqCst) + events.len() as u64;
             let mut requests = children::requests(&batch.commands, &self.record.task);
             requests.budget = self.spending.entries(batch.events);
+            requests.provider = self.throttle.entries(batch.events);
             match self
                 .append_events(events, blobs.clone(), requests, next)
                 .await
@@ -382,6 +399,7 @@ impl Recorder for TaskRecorder {
                 Ok(life) => {
                     self.spending.recorded(batch.events, life.updated_at);
                     claims::note(batch.events);
+                    self.throttle.recorded(batch.events);
                     if life.seq != whole {
                         // What else the log has by now is not in the run.
                         self.snapshots().stop();
@@ -394,7 +412,9 @@ impl Recorder for TaskRecorder {
                     self.confirm_cancel(batch.events, blobs).await?;
                     Err(RecordError::Ended)
                 }
-                Err(StoreError::Rejected(refusal @ Rejection::Budget { .. })) => {
+                Err(StoreError::Rejected(
+                    refusal @ (Rejection::Budget { .. } | Rejection::ProviderLimit { .. }),
+                )) => {
                     self.rest((batch.events, &batch.commands), blobs, &refusal)
                         .await
                 }
@@ -455,40 +475,12 @@ impl Recorder for TaskRecorder {
             }
         }
         self.spending.limit(&limits);
+        self.throttle.limit(&limits);
         Some(limits)
     }
 
     fn new_child(&self) -> Result<String, Failure> {
         let id = TaskId::new(self.lease_guard.clock.now(), self.random.id_bytes());
         Ok(id.to_string())
-    }
-}
-
-impl BlobReader for TaskRecorder {
-    fn read<'a>(
-        &'a self,
-        digest: &'a str,
-        offset: u64,
-        len: u64,
-    ) -> BoxFuture<'a, Result<Bytes, Failure>> {
-        Box::pin(async move {
-            match self.store.value(self.tenant, digest, offset, len).await {
-                Ok(bytes) => Ok(bytes.into()),
-                Err(error) => Err(Failure::passing("result_not_found", error.to_string())),
-            }
-        })
-    }
-}
-
-impl agentkit::drive::Deltas for TaskRecorder {
-    fn sink(&self, step: StepId, attempt: u32) -> Box<dyn DeltaSink> {
-        Box::new(LiveSink {
-            live: Arc::clone(&self.live),
-            tenant: self.tenant,
-            task: self.task,
-            step: step.0,
-            attempt,
-            offset: AtomicU64::new(0),
-        })
     }
 }

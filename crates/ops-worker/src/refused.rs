@@ -18,7 +18,10 @@ pub(crate) fn refused(error: &StoreError) -> RecordError {
             | Rejection::NotDue,
         ) => RecordError::LeaseLost,
         StoreError::Rejected(
-            Rejection::Child { .. } | Rejection::Tree { .. } | Rejection::Budget { .. },
+            Rejection::Child { .. }
+            | Rejection::Tree { .. }
+            | Rejection::Budget { .. }
+            | Rejection::ProviderLimit { .. },
         )
         | StoreError::IdempotencyMismatch
         | StoreError::Full(_)

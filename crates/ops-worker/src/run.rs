@@ -33,6 +33,7 @@ use crate::{
     session::{LeaseGuard, WorkerSession},
     snapshot::SnapshotPolicy,
     spending::Spending,
+    throttle::{LOOK_BACK, Throttle},
     workspace::{self, Filled, Watch},
 };
 
@@ -154,6 +155,7 @@ impl Worker {
             limits: Mutex::default(),
             started: AtomicI64::new(started(&record).0),
             spending: Spending::of(&self.settings.budgets, &record.task),
+            throttle: Throttle::new(&self.settings.providers),
             in_force: Mutex::default(),
         });
         // A panic must not leave a lease behind that its session keeps alive.
@@ -278,6 +280,12 @@ impl Worker {
                 }
             })?
         };
+        if recorder.throttle.is_on() && record.life.seq > 2 {
+            let after = record.life.seq.saturating_sub(LOOK_BACK.into());
+            let last = self.store.log(task.tenant, task.id, after, LOOK_BACK).await;
+            // Without its turn a task goes to the end of the line.
+            recorder.throttle.read(&last.unwrap_or_default());
+        }
         *recorder
             .snapshots
             .lock()

@@ -211,7 +211,7 @@ fn fail(message: String) -> Next {
 }
 
 /// The worst case of a model call that begins.
-fn intent(event: &Event) -> Option<Amount> {
+pub(crate) fn intent(event: &Event) -> Option<Amount> {
     match event {
         Event::ModelStarted(started) => Some(Amount {
             tokens: started.reserved_tokens,
@@ -222,7 +222,7 @@ fn intent(event: &Event) -> Option<Amount> {
 }
 
 /// The usage of a model call with an outcome.
-fn outcome(event: &Event) -> Option<Amount> {
+pub(crate) fn outcome(event: &Event) -> Option<Amount> {
     match event {
         Event::ModelCompleted(completed) => Some(Amount {
             tokens: completed.usage.total_tokens(),

@@ -11,7 +11,11 @@ use anyhow::{Context as _, Result, bail};
 use ops_agents::{
     CassetteMode, CassetteSettings, Endpoint, Factory, FixedTools, McpSources, Settings, ToolSource,
 };
-use ops_core::stats::{Metric, Value};
+use ops_core::{
+    provider::{ProviderKey, ProviderLimit},
+    stats::{Metric, Value},
+};
+use sha2::{Digest as _, Sha256};
 
 use crate::{
     commands_source::Commands,
@@ -131,6 +135,44 @@ pub(crate) fn script(config: &Config) -> Result<Option<String>> {
         .with_context(|| format!("cannot read the script `{path}` (setting agent.script)"))?;
     Script::parse(&script).context("the script of setting agent.script is not valid")?;
     Ok(Some(script))
+}
+
+/// The limits of the configured providers. Processes that reach the same endpoint with the same key share them.
+pub(crate) fn provider_limits(config: &Config) -> Vec<Arc<ProviderLimit>> {
+    let mut limits = Vec::new();
+    for provider in Provider::ALL {
+        let [requests, tokens] = match provider {
+            Provider::OpenAi => ["openai.requests_per_minute", "openai.tokens_per_minute"],
+            Provider::Anthropic => [
+                "anthropic.requests_per_minute",
+                "anthropic.tokens_per_minute",
+            ],
+            Provider::Google => ["google.requests_per_minute", "google.tokens_per_minute"],
+            Provider::OpenRouter => [
+                "openrouter.requests_per_minute",
+                "openrouter.tokens_per_minute",
+            ],
+        };
+        let most = |key| config.number(key).and_then(|most| u32::try_from(most).ok());
+        let (requests, tokens) = (most(requests), most(tokens));
+        if requests.is_none() && tokens.is_none() {
+            continue;
+        }
+        let [base_url, api_key, headers] = keys(provider).map(|key| config.optional(key));
+        let mut hash = Sha256::new();
+        for part in [Some(provider.name()), base_url, api_key, headers] {
+            let part = part.unwrap_or_default();
+            hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+            hash.update(part);
+        }
+        limits.push(Arc::new(ProviderLimit {
+            provider: provider.name().to_owned(),
+            key: ProviderKey(hash.finalize().into()),
+            requests,
+            tokens,
+        }));
+    }
+    limits
 }
 
 /// The settings of a provider: base URL, key and headers.

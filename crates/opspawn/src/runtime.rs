@@ -433,6 +433,7 @@ fn engine_settings(config: &Config, works: bool) -> ops_engine::Settings {
         max_input_bytes: max_body(config),
         retention: retention(config),
         budgets: config.budgets().to_vec(),
+        providers: crate::agents::provider_limits(config),
     }
 }
 
@@ -448,6 +449,7 @@ fn worker_settings(config: &Config, dir: &Path, lease: Duration) -> ops_worker::
             .duration("worker.grace")
             .unwrap_or(Duration::from_secs(20)),
         budgets: config.budgets().to_vec(),
+        providers: crate::agents::provider_limits(config),
     }
 }
 

@@ -1,12 +1,13 @@
-//! The store's verbs for the ledgers of budgets. Ledgers are written by [`RunStore::record`](super::RunStore::record).
+//! The store's verbs for the ledgers of budgets and the states of providers. Both are written by [`RunStore::record`](super::RunStore::record).
 
 use super::{Fut, StoreError};
 use crate::{
     budget::{Ledger, Window},
     id::TenantId,
+    provider::{ProviderKey, ProviderState},
 };
 
-/// Reads ledgers.
+/// Reads ledgers, and states of providers.
 pub trait BudgetStore: Send + Sync {
     /// The ledger of each window.
     fn ledgers(
@@ -14,4 +15,7 @@ pub trait BudgetStore: Send + Sync {
         tenant: TenantId,
         windows: Vec<Window>,
     ) -> Fut<'_, Result<Vec<Ledger>, StoreError>>;
+
+    /// How far the limits of each key are used.
+    fn providers(&self, keys: Vec<ProviderKey>) -> Fut<'_, Result<Vec<ProviderState>, StoreError>>;
 }

@@ -86,7 +86,7 @@ pub struct Changes {
     pub look_for_waiters: BTreeSet<Window>,
 }
 
-/// The effects of the entries of an append, which is at this time: all of the entries, or none. `look` answers questions
+/// The effects of the entries of an append, which is at this time: all of the entries, or no entry. `look` answers questions
 /// about stored windows, and is asked about calls under way only if a reservation has no room.
 ///
 /// # Errors
@@ -201,7 +201,8 @@ pub fn is_busy(refusal: &Rejection) -> bool {
         | Rejection::NotInDoubt(_)
         | Rejection::NotDue
         | Rejection::Tree { .. }
-        | Rejection::Child { .. } => false,
+        | Rejection::Child { .. }
+        | Rejection::ProviderLimit { .. } => false,
     }
 }
 
@@ -285,7 +286,7 @@ struct Refused<'a> {
 }
 
 impl Full {
-    /// The refusal of a reservation. Of two full limits, it names one that is used up if there is one.
+    /// The refusal of a reservation. Of two full limits, the refusal names a used-up limit if there is such a limit.
     fn refusal(&self, refused: Refused<'_>) -> Rejection {
         let of = |kind: Kind| Rejection::Budget {
             budget: refused.budget.to_owned(),

@@ -8,6 +8,7 @@ use crate::{
     agent::{Agent, AgentVersion},
     budget::{Amount, BudgetCall, Waiter, Window},
     ports::{Blob, Snapshot, StoreError, TaskRecord},
+    provider::{ProviderKey, ProviderState},
     rules::{
         Outcome,
         claim::{Class, Order},
@@ -179,6 +180,11 @@ pub trait Rows: AgentRows + ScheduleRows {
         window: &Window,
         limit: u32,
     ) -> Result<Vec<Waiter>>;
+
+    /// How far the limits of a provider's key are used. No other transaction changes that until this one ends.
+    fn provider(&mut self, key: ProviderKey) -> Result<ProviderState>;
+    /// Keeps how far the limits of a provider's key are used.
+    fn put_provider(&mut self, key: ProviderKey, state: &ProviderState) -> Result<()>;
 
     /// The newest snapshot's version and number.
     fn snapshot_number(&mut self, key: Key) -> Result<Option<(u32, u64)>>;

@@ -13,6 +13,7 @@ use crate::{
         decide,
         deduplicate::{self, Body, Recorded},
         lease::replaces,
+        provider,
     },
 };
 
@@ -32,17 +33,29 @@ impl<R: Rows> Write<'_, R> {
         if self.is_duplicate(key, &life, &command)? {
             return Ok(life);
         }
-        let (in_force, budget) = match &command.action {
-            RunAction::Append(append) => (append.limits.clone(), append.budget.clone()),
-            RunAction::Release => (None, Vec::new()),
+        let (in_force, budget, provider) = match &command.action {
+            RunAction::Append(append) => (
+                append.limits.clone(),
+                append.budget.clone(),
+                append.provider.clone(),
+            ),
+            RunAction::Release => (None, Vec::new(), Vec::new()),
         };
-        let transition = match decide(&life, Cause::Run(command), self.now) {
+        let again = (!provider.is_empty()).then(|| command.clone());
+        let mut transition = match decide(&life, Cause::Run(command), self.now) {
             Ok(transition) => transition,
             Err(rejection) => {
                 self.done.work.stale_writes += u64::from(rejection.is_stale());
                 return Err(rejection.into());
             }
         };
+        // A provider that takes no call refuses the append before anything is written.
+        let providers = provider::changes(&provider, self.now, |key| self.rows.provider(key))?;
+        if let (Some(turn), Some(mut command)) = (providers.turn, again) {
+            provider::wait_until(&mut command, turn);
+            transition = decide(&life, Cause::Run(command), self.now)?;
+            self.done.work.provider_waits += 1;
+        }
         let at = transition.after.updated_at;
         // A window without room refuses the append before anything is written.
         let changes = budget::changes(&budget, at, |window, look| match look {
@@ -50,6 +63,9 @@ impl<R: Rows> Write<'_, R> {
             Look::UnderWay => self.rows.under_way(key.0, window),
         })?;
         let after = self.carry_out(key, life, transition, blobs)?;
+        for (key, state) in &providers.states {
+            self.rows.put_provider(*key, state)?;
+        }
         self.put_budgets(key, &after, changes)?;
         if let Some(in_force) = in_force {
             self.rows.put_limits(key, None, Some(*in_force))?;

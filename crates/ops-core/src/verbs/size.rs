@@ -70,6 +70,7 @@ pub fn run(
         approvals,
         next,
         budget: _,
+        provider: _,
         limits: _,
         expected_seq: _,
     } = append;

@@ -4,6 +4,7 @@ use ops_core::{
     TenantId,
     budget::{Ledger, Window},
     ports::{BudgetStore, Fut, StoreError},
+    provider::{ProviderKey, ProviderState},
 };
 
 use crate::store::{MemoryStore, ready};
@@ -20,6 +21,13 @@ impl BudgetStore for MemoryStore {
                 under_way: data.reserved(tenant, &window),
             };
             windows.into_iter().map(ledger).collect()
+        })))
+    }
+
+    fn providers(&self, keys: Vec<ProviderKey>) -> Fut<'_, Result<Vec<ProviderState>, StoreError>> {
+        ready(Ok(self.read(|data| {
+            let state = |key| data.providers.get(key).copied().unwrap_or_default();
+            keys.iter().map(state).collect()
         })))
     }
 }

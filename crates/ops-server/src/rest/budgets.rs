@@ -4,8 +4,12 @@ use std::collections::BTreeMap;
 
 use axum::{extract::State, response::Response};
 use http::StatusCode;
-use ops_core::{Micros, rules::budget::Kind};
-use ops_engine::BudgetState;
+use ops_core::{
+    Micros,
+    rules::{budget::Kind as BudgetKind, provider::Kind},
+    time::SECOND,
+};
+use ops_engine::{BudgetState, ProviderLine};
 use units::money;
 
 use super::{AppState, extract::Caller, shown};
@@ -78,8 +82,8 @@ pub(super) fn warnings(states: &[BudgetState]) -> Vec<String> {
     for state in states {
         let (most, used) = (state.budget.most, state.used);
         let limits = [
-            (Kind::Tokens, most.tokens, used.tokens),
-            (Kind::Cost, most.cost_micros, used.cost_micros),
+            (BudgetKind::Tokens, most.tokens, used.tokens),
+            (BudgetKind::Cost, most.cost_micros, used.cost_micros),
         ];
         for (kind, most, used) in limits {
             let Some(most) = most else { continue };
@@ -100,6 +104,32 @@ pub(super) fn warnings(states: &[BudgetState]) -> Vec<String> {
         }
     }
     warnings
+}
+
+/// A line before a provider that is worth a warning, in microseconds.
+const LONG_LINE: i64 = 10 * SECOND;
+
+/// Warnings about providers whose limits keep a new call waiting for long.
+pub(super) fn line_warnings(lines: &[ProviderLine]) -> Vec<String> {
+    let long = lines.iter().filter(|line| line.wait_micros >= LONG_LINE);
+    long.map(|line| {
+        let limit = &line.limit;
+        let limits = [
+            (Kind::Requests, limit.requests),
+            (Kind::Tokens, limit.tokens),
+        ];
+        let named: Vec<String> = limits
+            .into_iter()
+            .filter_map(|(kind, most)| Some(format!("{} {}", most?, kind.name())))
+            .collect();
+        format!(
+            "the provider `{}` takes {} a minute, and a task that calls it now waits {} s for its turn",
+            limit.provider,
+            named.join(" and "),
+            line.wait_micros / SECOND,
+        )
+    })
+    .collect()
 }
 
 fn view(state: BudgetState) -> Budget {

@@ -21,7 +21,7 @@ pub(crate) struct Ready {
     parts: Parts,
     /// What is not as it should be, though everything works: tasks in a queue that nobody serves, commits
     /// that a damaged log has lost, a disk that is nearly full, MCP servers that are away or whose tools are held,
-    /// budgets that are nearly used up.
+    /// budgets that are nearly used up, providers whose limits keep tasks waiting.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
 }
@@ -75,6 +75,8 @@ pub(crate) async fn ready(State(app): AppState, caller: Caller) -> Result<Respon
     warnings.extend(super::mcp::warnings(&servers.unwrap_or_default()));
     let budgets = app.settings.engine.budgets(caller.tenant).await;
     warnings.extend(super::budgets::warnings(&budgets.unwrap_or_default()));
+    let lines = app.settings.engine.provider_lines().await;
+    warnings.extend(super::budgets::line_warnings(&lines.unwrap_or_default()));
     warnings.extend(app.settings.parts.iter().filter_map(|part| part.warning()));
     let parts = app.settings.parts.iter();
     let ready = Ready {
@@ -112,11 +114,13 @@ pub(crate) async fn metrics(State(app): AppState, caller: Caller) -> Response {
         .metrics
         .extend(app.settings.parts.iter().flat_map(|part| part.metrics()));
     let budgets = app.settings.engine.budgets(caller.tenant).await;
+    let lines = app.settings.engine.provider_lines().await;
     let text = app.metrics.text(
         tasks,
         stats,
         servers.unwrap_or_default(),
         budgets.unwrap_or_default(),
+        lines.unwrap_or_default(),
     );
     ([(header::CONTENT_TYPE, crate::metrics::CONTENT_TYPE)], text).into_response()
 }

@@ -1,6 +1,11 @@
 //! Budgets.
 
-use ops_core::budget::{Budget, Most, Period};
+use std::sync::Arc;
+
+use ops_core::{
+    budget::{Budget, Most, Period},
+    provider::{ProviderKey, ProviderLimit},
+};
 use serde_json::json;
 
 use crate::harness::App;
@@ -32,6 +37,30 @@ pub(crate) fn configured() -> Vec<Budget> {
             },
         ),
     ]
+}
+
+/// A provider that no test calls.
+pub(crate) fn providers() -> Vec<Arc<ProviderLimit>> {
+    vec![Arc::new(ProviderLimit {
+        provider: "openai".to_owned(),
+        key: ProviderKey([3; 32]),
+        requests: Some(60),
+        tokens: None,
+    })]
+}
+
+#[tokio::test]
+async fn the_line_before_a_provider_is_measured() {
+    let app = App::start().await;
+    let metrics = app.get("/metrics").await.text();
+    assert!(
+        metrics.contains("opspawn_provider_line_seconds{provider=\"openai\"} 0"),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains("opspawn_provider_waits_total 0"),
+        "{metrics}"
+    );
 }
 
 #[tokio::test]

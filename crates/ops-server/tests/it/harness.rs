@@ -352,6 +352,7 @@ impl App {
             },
             ops_engine::Settings {
                 budgets: crate::budgets::configured(),
+                providers: crate::budgets::providers(),
                 task_types: ["agent_run", "agent_task", "echo"]
                     .map(str::to_owned)
                     .into(),

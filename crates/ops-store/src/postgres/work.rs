@@ -12,11 +12,13 @@ mod ledgers;
 mod links;
 mod pending;
 mod port;
+mod providers;
 mod schedules;
 mod values;
 
 pub(crate) use self::{
     ledgers::ledger,
+    providers::provider,
     values::{CHUNK, fill, read as read_value},
 };
 

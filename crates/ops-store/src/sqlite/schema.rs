@@ -28,6 +28,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0015_served_queues.sql"),
     include_str!("../../migrations/sqlite/0016_budgets.sql"),
     include_str!("../../migrations/sqlite/0017_budget_calls.sql"),
+    include_str!("../../migrations/sqlite/0018_providers.sql"),
 ];
 
 /// The schema that this release writes.

@@ -13,6 +13,7 @@ pub(crate) mod ends;
 pub(crate) mod fork;
 pub(crate) mod list;
 pub(crate) mod log;
+pub(crate) mod providers;
 pub(crate) mod relations;
 pub(crate) mod retention;
 pub(crate) mod schedules;
@@ -66,6 +67,8 @@ macro_rules! conformance {
             budgets: reserve_with_the_intent_and_settle_with_the_outcome, are_refused_as_a_whole,
                 tell_used_from_under_way, wake_the_oldest_waiters_that_have_room,
                 begin_anew_with_each_window, are_exact_in_parallel;
+            providers: refuse_a_call_and_give_a_turn, end_a_wait_with_the_deadline,
+                keep_lost_calls_and_correct_settled_ones, are_exact_in_parallel;
             fork: copies_the_log_up_to_a_step, keeps_what_was_told_to_the_run,
                 takes_a_dead_letter_off_the_list, tells_of_children_that_were_lost, refuses_what_is_not_there;
             deadlines: ends_a_task_that_waits_for_its_next_attempt, ends_what_nobody_decides_or_takes_up,

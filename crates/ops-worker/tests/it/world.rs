@@ -224,6 +224,7 @@ impl Bench {
         };
         let settings = ops_engine::Settings {
             budgets: Vec::new(),
+            providers: Vec::new(),
             task_types: ["agent_run".to_owned()].into(),
             queues: ["default".to_owned()].into(),
             works: true,
@@ -256,6 +257,7 @@ impl Bench {
     ) -> Arc<Worker> {
         let settings = Settings {
             budgets: Vec::new(),
+            providers: Vec::new(),
             concurrency,
             queues: vec![QueueSettings::new("default")],
             workspaces: self.workspaces(),

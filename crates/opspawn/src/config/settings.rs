@@ -1,5 +1,6 @@
 //! The one declaration of every setting.
 
+mod providers;
 mod tools;
 
 use ops_agents::PROVIDERS;
@@ -141,114 +142,26 @@ pub(crate) const SETTINGS: &[Setting] = &[
         None,
         "sampling temperature; not sent unless set, as newer models refuse it",
     ),
-    v1(
-        setting(
-            "openai.base_url",
-            "OPSPAWN_OPENAI_BASE_URL",
-            Kind::Text,
-            None,
-            "OpenAI's or a compatible endpoint",
-        ),
-        &["OPENAI_BASE_URL"],
-    ),
-    v1(
-        setting(
-            "openai.api_key",
-            "OPSPAWN_OPENAI_API_KEY",
-            Kind::Secret,
-            None,
-            "the key for OpenAI",
-        ),
-        &["OPENAI_API_KEY"],
-    ),
-    setting(
-        "openai.headers",
-        "OPSPAWN_OPENAI_HEADERS",
-        Kind::Secret,
-        None,
-        "headers of each request to OpenAI, one a line: `Name: value`",
-    ),
-    v1(
-        setting(
-            "anthropic.base_url",
-            "OPSPAWN_ANTHROPIC_BASE_URL",
-            Kind::Text,
-            None,
-            "Anthropic's endpoint or one like it",
-        ),
-        &["ANTHROPIC_BASE_URL"],
-    ),
-    v1(
-        setting(
-            "anthropic.api_key",
-            "OPSPAWN_ANTHROPIC_API_KEY",
-            Kind::Secret,
-            None,
-            "the key for Anthropic",
-        ),
-        &["ANTHROPIC_API_KEY"],
-    ),
-    setting(
-        "anthropic.headers",
-        "OPSPAWN_ANTHROPIC_HEADERS",
-        Kind::Secret,
-        None,
-        "headers of each request to Anthropic, one a line: `Name: value`",
-    ),
-    v1(
-        setting(
-            "google.base_url",
-            "OPSPAWN_GOOGLE_BASE_URL",
-            Kind::Text,
-            None,
-            "the Gemini API's endpoint or one like it",
-        ),
-        &["GOOGLE_BASE_URL", "GEMINI_BASE_URL"],
-    ),
-    v1(
-        setting(
-            "google.api_key",
-            "OPSPAWN_GOOGLE_API_KEY",
-            Kind::Secret,
-            None,
-            "the key for Google",
-        ),
-        &["GOOGLE_API_KEY", "GEMINI_API_KEY"],
-    ),
-    setting(
-        "google.headers",
-        "OPSPAWN_GOOGLE_HEADERS",
-        Kind::Secret,
-        None,
-        "headers of each request to Google, one a line: `Name: value`",
-    ),
-    v1(
-        setting(
-            "openrouter.base_url",
-            "OPSPAWN_OPENROUTER_BASE_URL",
-            Kind::Text,
-            None,
-            "OpenRouter's endpoint or one like it",
-        ),
-        &["OPENROUTER_BASE_URL"],
-    ),
-    v1(
-        setting(
-            "openrouter.api_key",
-            "OPSPAWN_OPENROUTER_API_KEY",
-            Kind::Secret,
-            None,
-            "the key for OpenRouter",
-        ),
-        &["OPENROUTER_API_KEY"],
-    ),
-    setting(
-        "openrouter.headers",
-        "OPSPAWN_OPENROUTER_HEADERS",
-        Kind::Secret,
-        None,
-        "headers of each request to OpenRouter, one a line: `Name: value`",
-    ),
+    providers::OPENAI_BASE_URL,
+    providers::OPENAI_API_KEY,
+    providers::OPENAI_HEADERS,
+    providers::OPENAI_REQUESTS_PER_MINUTE,
+    providers::OPENAI_TOKENS_PER_MINUTE,
+    providers::ANTHROPIC_BASE_URL,
+    providers::ANTHROPIC_API_KEY,
+    providers::ANTHROPIC_HEADERS,
+    providers::ANTHROPIC_REQUESTS_PER_MINUTE,
+    providers::ANTHROPIC_TOKENS_PER_MINUTE,
+    providers::GOOGLE_BASE_URL,
+    providers::GOOGLE_API_KEY,
+    providers::GOOGLE_HEADERS,
+    providers::GOOGLE_REQUESTS_PER_MINUTE,
+    providers::GOOGLE_TOKENS_PER_MINUTE,
+    providers::OPENROUTER_BASE_URL,
+    providers::OPENROUTER_API_KEY,
+    providers::OPENROUTER_HEADERS,
+    providers::OPENROUTER_REQUESTS_PER_MINUTE,
+    providers::OPENROUTER_TOKENS_PER_MINUTE,
     v1(
         setting(
             "agent.planner",

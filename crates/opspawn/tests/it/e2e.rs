@@ -54,6 +54,7 @@ mod postgres;
 mod postgres_backup;
 #[cfg(feature = "failpoints")]
 mod previews;
+mod provider_limits;
 mod queues;
 mod quotas;
 #[cfg(all(feature = "postgres", feature = "rabbit"))]

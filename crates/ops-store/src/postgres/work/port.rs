@@ -6,6 +6,7 @@ use ops_core::{
     Approval, Json, Lifecycle, Micros, SessionId, StoredEvent, TaskId, TenantId,
     budget::{Amount, BudgetCall, Waiter, Window},
     ports::{Blob, Snapshot, StoreError, TaskRecord},
+    provider::{ProviderKey, ProviderState},
     rules::{
         Outcome,
         claim::{Class, Order},
@@ -385,6 +386,14 @@ impl Rows for Work<'_> {
         limit: u32,
     ) -> Result<Vec<Waiter>> {
         self.waiters(tenant, window, limit)
+    }
+
+    fn provider(&mut self, key: ProviderKey) -> Result<ProviderState> {
+        self.provider_row(key)
+    }
+
+    fn put_provider(&mut self, key: ProviderKey, state: &ProviderState) -> Result<()> {
+        self.store_provider(key, state)
     }
 
     fn past(

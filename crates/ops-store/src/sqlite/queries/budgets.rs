@@ -1,8 +1,9 @@
-//! The ledgers of budgets, and the calls beside them.
+//! The ledgers of budgets with the calls beside them, and the states of providers.
 
 use ops_core::{
-    TaskId, TenantId,
+    Micros, TaskId, TenantId,
     budget::{Amount, Ledger, Most, Waiter, Window},
+    provider::{ProviderKey, ProviderState},
 };
 use rusqlite::OptionalExtension as _;
 
@@ -108,4 +109,22 @@ pub(crate) fn ledgers(
         })
     };
     windows.iter().map(ledger).collect()
+}
+
+/// How far the limits of a provider's key are used.
+pub(crate) fn provider(conn: &View<'_>, key: ProviderKey) -> rusqlite::Result<ProviderState> {
+    let found = conn
+        .prepare_cached(
+            "SELECT requests_at, tokens_at, line_at, changed_at FROM provider_rates WHERE key = ?",
+        )?
+        .query_row([key.0], |row| {
+            Ok(ProviderState {
+                requests_at: Micros(row.get(0)?),
+                tokens_at: Micros(row.get(1)?),
+                line_at: Micros(row.get(2)?),
+                changed_at: Micros(row.get(3)?),
+            })
+        })
+        .optional()?;
+    Ok(found.unwrap_or_default())
 }

@@ -184,6 +184,7 @@ pub(crate) async fn run(
         next,
         expected_seq: _,
         budget: _,
+        provider: _,
         limits: _,
     } = append;
     let mut plain = Vec::new();

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use ops_core::{
     Lifecycle, TenantId,
     budget::{Amount, BudgetCall, BudgetEntry, Window},
+    provider::{ProviderKey, ProviderState},
     rules::{
         Cause,
         budget::{self, Changes, Look},
@@ -50,7 +51,7 @@ static PUT_CALL: LazyLock<String> = LazyLock::new(|| {
     BUDGET_CALLS.insert(&columns, &[])
 });
 
-/// The effects of the entries of an append at this time. Writes nothing.
+/// The effects of the entries of an append at this time. No row is written.
 pub(crate) fn changes(
     batch: &Batch<'_>,
     tenant: TenantId,
@@ -149,6 +150,26 @@ fn calls(
             most.cost_micros.map(signed),
         ])?;
     }
+    batch.changes.written = true;
+    Ok(())
+}
+
+/// Keeps how far the limits of a provider's key are used.
+pub(crate) fn put_provider(
+    batch: &mut Batch<'_>,
+    key: ProviderKey,
+    state: &ProviderState,
+) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO provider_rates (key, requests_at, tokens_at, line_at, changed_at) VALUES (?, ?, ?, ?, ?) \
+        ON CONFLICT DO UPDATE SET requests_at = excluded.requests_at, tokens_at = excluded.tokens_at, \
+        line_at = excluded.line_at, changed_at = excluded.changed_at";
+    batch.conn.prepare_cached(sql)?.execute((
+        key.0,
+        state.requests_at.0,
+        state.tokens_at.0,
+        state.line_at.0,
+        state.changed_at.0,
+    ))?;
     batch.changes.written = true;
     Ok(())
 }

@@ -9,7 +9,7 @@ use ops_core::{
         Cause, decide,
         deduplicate::{self, Body, Recorded},
         lease::replaces,
-        limits,
+        limits, provider,
     },
     task::TaskLimits,
 };
@@ -18,6 +18,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::sqlite::{
     error::WriteError,
+    queries,
     schema::{
         rows::{self, event_columns, signed, unsigned},
         sums::{SNAPSHOTS, TASK_REQUESTS, intact},
@@ -146,19 +147,37 @@ pub(crate) fn record(
     if is_duplicate(batch, &before, &command, values)? {
         return Ok(before.life);
     }
-    let (in_force, budget) = match &command.action {
-        RunAction::Append(append) => (append.limits.clone(), append.budget.clone()),
-        RunAction::Release => (None, Vec::new()),
+    let (in_force, budget, provider) = match &command.action {
+        RunAction::Append(append) => (
+            append.limits.clone(),
+            append.budget.clone(),
+            append.provider.clone(),
+        ),
+        RunAction::Release => (None, Vec::new(), Vec::new()),
     };
+    let again = (!provider.is_empty()).then(|| command.clone());
     let decided = decide(&before.life, Cause::Run(command), batch.now);
-    let transition = decided.map_err(|rejection| {
+    let mut transition = decided.map_err(|rejection| {
         batch.changes.work.stale_writes += u64::from(rejection.is_stale());
         StoreError::from(rejection)
     })?;
+    // A provider that takes no call refuses the append before anything is written.
+    let providers = provider::changes(&provider, batch.now, |key| {
+        Ok::<_, WriteError>(queries::budgets::provider(&batch.view(), key)?)
+    })?;
+    if let (Some(turn), Some(mut command)) = (providers.turn, again) {
+        provider::wait_until(&mut command, turn);
+        transition =
+            decide(&before.life, Cause::Run(command), batch.now).map_err(StoreError::from)?;
+        batch.changes.work.provider_waits += 1;
+    }
     let at = transition.after.updated_at;
     // A window without room refuses the append before anything is written.
     let changes = budgets::changes(batch, tenant, &budget, at)?;
     let after = carry_out(batch, &before, transition, values)?;
+    for (key, state) in &providers.states {
+        budgets::put_provider(batch, *key, state)?;
+    }
     budgets::put(batch, tenant, changes, &after)?;
     if let Some(in_force) = in_force {
         keep_limits(batch, before.row, &in_force)?;

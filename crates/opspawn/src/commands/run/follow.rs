@@ -143,6 +143,9 @@ pub(crate) fn raised_by(id: &str, message: &str) -> String {
     if message.starts_with("the budget `") {
         return "`opspawn budget ls`".to_owned();
     }
+    if message.starts_with("the provider `") {
+        return "`opspawn doctor`".to_owned();
+    }
     let flags = [
         ("max_tokens", "--max-tokens N"),
         ("max_cost", "--max-cost-usd USD"),

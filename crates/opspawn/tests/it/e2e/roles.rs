@@ -260,6 +260,41 @@ mod shared {
             a_killed_worker_costs_no_task(None).await;
         }
 
+        /// The limit of a key is one limit, however many workers use it, and a killed worker gives nothing back.
+        #[tokio::test]
+        #[ignore = "needs PostgreSQL: run by cargo xtask test --install"]
+        async fn workers_share_the_limit_of_a_provider() {
+            let shared = Shared::new(None).await;
+            let dirs = [TestDir::new(), TestDir::new(), TestDir::new()];
+            let limit = ("OPSPAWN_OPENAI_REQUESTS_PER_MINUTE", "120");
+            let server = shared.on(serve(&dirs[0])).env(limit.0, limit.1);
+            let server = server.start().await.unwrap();
+            let http = server.http();
+            let mut workers = Vec::new();
+            for dir in &dirs[1..] {
+                let worker = shared.worker(dir).env(limit.0, limit.1);
+                workers.push(worker.start().await.unwrap());
+            }
+            let mut ids = Vec::new();
+            for number in 0..14 {
+                ids.push(tasks::agent(http, &plan(&format!("limited-{number}"), 0)).await);
+            }
+            let some = wait_until("some calls were made", TIMEOUT, || async {
+                (shared.stub.requests().ok()?.len() >= 4).then_some(())
+            });
+            some.await.unwrap();
+            workers[0].sigkill().unwrap();
+            for id in &ids {
+                assert_eq!(tasks::ended(http, id).await["state"], "completed");
+            }
+            let requests = shared.stub.requests().unwrap().len();
+            assert!(requests >= 14, "{requests}");
+            // 120 a minute: one each 504 ms, and two at once. A call is on its way for a moment.
+            let most = crate::e2e::provider_limits::most_within(&shared.stub, 2_000_000);
+            assert!(most <= 6, "{most} calls within two seconds");
+            println!("{requests} calls, {most} within two seconds at the most");
+        }
+
         /// Which queues are served is told by live workers, not by the server's configuration.
         #[tokio::test]
         #[ignore = "needs PostgreSQL: run by cargo xtask test --install"]
