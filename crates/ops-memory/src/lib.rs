@@ -8,6 +8,7 @@
 //! for their callers.
 
 mod budgets;
+mod claims;
 mod clock;
 mod data;
 mod filter;

@@ -1,9 +1,9 @@
 //! The port of the verbs: rows, found by scans.
 
-use std::{cmp::Reverse, ops::RangeInclusive, sync::Arc};
+use std::{ops::RangeInclusive, sync::Arc};
 
 use ops_core::{
-    AgentDigest, AgentName, Approval, ApprovalStatus, Json, Lifecycle, Micros, SessionId, State,
+    AgentDigest, AgentName, Approval, ApprovalStatus, Json, Lifecycle, Micros, SessionId,
     StoredEvent, TaskId, TenantId,
     agent::{Agent, AgentVersion},
     budget::{Amount, BudgetCall, Waiter, Window},
@@ -224,25 +224,11 @@ impl Rows for Data {
     fn ready(
         &mut self,
         queue: &str,
-        (class, order): (Class, Order),
+        of: (Class, Order),
+        after: Option<TenantId>,
         limit: u32,
     ) -> Result<Vec<TaskRecord>> {
-        let is_ready = |record: &&TaskRecord| {
-            record.task.queue == queue
-                && matches!(record.life.state, State::Pending { .. })
-                && is_crash_loop_suspect(&record.life) == (class == Class::CrashLoopSuspect)
-        };
-        let records = self.tasks.values().map(|row| &row.record);
-        let mut found: Vec<&TaskRecord> = records.filter(is_ready).collect();
-        found.sort_unstable_by_key(|record| {
-            let priority = match order {
-                Order::Priority => record.task.priority,
-                Order::Age => 0,
-            };
-            (Reverse(priority), record.task.id)
-        });
-        found.truncate(limit as usize);
-        Ok(found.into_iter().cloned().collect())
+        Ok(self.candidates(queue, of, after, limit))
     }
 
     fn crash_loop_suspect_is_leased(&mut self) -> Result<bool> {

@@ -131,6 +131,7 @@ impl World {
             queue: "default".into(),
             max: count,
             rate: None,
+            after: None,
         };
         let claimed = self.store.claim(request).await.unwrap().tasks;
         claimed.into_iter().map(|record| record.life).collect()
@@ -198,6 +199,7 @@ async fn whole_tasks(world: &Arc<World>, clients: u32, each: u32) {
                     queue: queue.clone(),
                     max: 1,
                     rate: None,
+                    after: None,
                 };
                 let life = world
                     .store

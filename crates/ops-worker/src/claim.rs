@@ -254,6 +254,7 @@ impl Worker {
     ) {
         // Held until the transaction of the claim is over: a worker that dies before wakes another worker.
         let mut wakeup = None::<Wakeup>;
+        let mut after = None;
         loop {
             let free = match slots.free(BATCH).now_or_never() {
                 Some(free) => free,
@@ -279,6 +280,7 @@ impl Worker {
                 queue: queue.name.clone(),
                 max: u32::try_from(free.len()).unwrap_or(u32::MAX),
                 rate: queue.rate,
+                after,
             };
             let claimed = match self.store.claim(request).await {
                 Ok(claimed) => claimed,
@@ -294,6 +296,8 @@ impl Worker {
                 }
             };
             drop(wakeup.take());
+            let last = claimed.tasks.last();
+            after = last.map(|last| last.task.tenant).or(after);
             let fills = claimed.tasks.len() >= free.len() && free.len() < BATCH;
             if fills && claimed.more == More::Now {
                 self.queue.pass_on(&queue.name);

@@ -26,6 +26,9 @@ pub struct ClaimRequest {
     pub max: u32,
     /// How fast tasks of the queue may be taken up, by all workers together; `None` for no limit.
     pub rate: Option<Rate>,
+    /// The tenant of the last task that the worker has taken from the queue: the turn is that of the next tenant. `None`
+    /// before the first task.
+    pub after: Option<TenantId>,
 }
 
 /// Answer to a claim.

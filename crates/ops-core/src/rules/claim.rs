@@ -10,11 +10,17 @@
 //! each task has its turn, and the rest of the time belongs to the priorities. The slices are drawn from the time alone,
 //! not counted: a claim writes no state for it, and all processes of a database agree. They come at irregular times, as
 //! a worker whose tasks all take as long as a period of regular ones would never claim in the right slice.
+//!
+//! Tenants with ready tasks in a queue take turns, regardless of the number and the priorities of their tasks, which count
+//! within a tenant. A worker's claim begins with the tenant after that of its last task; each worker goes
+//! round by itself, and no state is stored. A claim of many tasks takes one task of each tenant at a time.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Cause, Transition, decide};
 use crate::{
     command::Rejection,
-    id::SessionId,
+    id::{SessionId, TenantId},
     ports::{ClaimRequest, More},
     rate::Rate,
     task::{Lifecycle, Task},
@@ -116,6 +122,44 @@ pub enum Wanted {
     LeasedCrashLoopSuspect,
 }
 
+/// The tenants whose turn it is in a claim of at most `limit` tasks, of the tenants with ready tasks in ascending order:
+/// the tenants after `after`, then the tenants from the first on.
+#[must_use]
+pub fn turns_of_tenants(
+    ready: impl IntoIterator<Item = TenantId>,
+    after: Option<TenantId>,
+    limit: u32,
+) -> Vec<TenantId> {
+    let (later, mut first): (Vec<TenantId>, Vec<TenantId>) = ready
+        .into_iter()
+        .partition(|tenant| after.is_none_or(|after| *tenant > after));
+    let mut tenants = later;
+    tenants.append(&mut first);
+    tenants.truncate(limit as usize);
+    tenants
+}
+
+/// How many candidates a claim of at most `limit` tasks looks at of each tenant.
+#[must_use]
+pub fn share(limit: u32, tenants: usize) -> u32 {
+    let tenants = u32::try_from(tenants).unwrap_or(u32::MAX).max(1);
+    limit.div_ceil(tenants)
+}
+
+/// Candidates in the order in which a claim looks at them: the first of each tenant, then the second of each tenant, and so on.
+#[must_use]
+pub fn in_turn<T>(candidates: Vec<T>, tenant: impl Fn(&T) -> TenantId) -> Vec<T> {
+    let mut seen: BTreeMap<TenantId, u32> = BTreeMap::new();
+    let mut ranked: Vec<(u32, T)> = Vec::with_capacity(candidates.len());
+    for candidate in candidates {
+        let rank = seen.entry(tenant(&candidate)).or_default();
+        ranked.push((*rank, candidate));
+        *rank += u32::from(!units::mutant!("ops-core.tenants_take_no_turns"));
+    }
+    ranked.sort_by_key(|(rank, _)| *rank);
+    ranked.into_iter().map(|(_, candidate)| candidate).collect()
+}
+
 /// Decision about a candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {
@@ -135,6 +179,9 @@ pub struct Claim {
     rate: Option<(Rate, Micros)>,
     stage: Stage,
     now: Micros,
+    after: Option<TenantId>,
+    /// The tenants of the candidates of the last round.
+    tenants: BTreeSet<TenantId>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,10 +190,11 @@ enum Stage {
     Aged,
     /// Looking at aged tasks.
     LookingAtAged,
-    /// Looking at usual tasks; of the last round, `new` tasks were blocked.
+    /// Looking at usual tasks; of the last round, `new` tasks were blocked, and `taken` tasks were taken.
     Usual {
         first: bool,
         new: usize,
+        taken: usize,
     },
     /// A leased suspect is asked about.
     Asking,
@@ -158,6 +206,7 @@ impl Stage {
     const FIRST: Self = Self::Usual {
         first: true,
         new: 0,
+        taken: 0,
     };
 }
 
@@ -179,6 +228,8 @@ impl Claim {
                 false => Stage::FIRST,
             },
             now,
+            after: request.after,
+            tenants: BTreeSet::new(),
         }
     }
 
@@ -198,12 +249,16 @@ impl Claim {
         if self.stage == Stage::LookingAtAged {
             self.stage = Stage::FIRST;
         }
-        if let Stage::Usual { first, new } = self.stage {
-            // Tasks whose key is held have left the queue, so that those behind them are seen.
-            if first || (new > 0 && self.blocked < MAX_BLOCKED) {
+        if let Stage::Usual { first, new, taken } = self.stage {
+            // Tasks whose key is held have left the queue, so that those behind them are seen. Of several tenants one may
+            // have had fewer tasks than its share, and another may have more.
+            let shared = taken > 0 && self.tenants.len() > 1;
+            if first || ((new > 0 || shared) && self.blocked < MAX_BLOCKED) {
+                self.tenants.clear();
                 self.stage = Stage::Usual {
                     first: false,
                     new: 0,
+                    taken: 0,
                 };
                 return Some(Wanted::Candidates {
                     class: Class::Usual,
@@ -234,9 +289,20 @@ impl Claim {
         };
     }
 
-    /// Whether the claim looks at this candidate now: a task that is not aged waits for its priority's turn.
+    /// The tenant whose turn is over: candidates begin with the next one.
     #[must_use]
-    pub fn considers(&self, task: &Task, life: &Lifecycle) -> bool {
+    pub fn after(&self) -> Option<TenantId> {
+        self.after
+    }
+
+    /// Whether the claim looks at this candidate now: a task that is not aged waits for its priority's turn, and a claim
+    /// that has all of its tasks looks at no more.
+    #[must_use]
+    pub fn considers(&mut self, task: &Task, life: &Lifecycle) -> bool {
+        self.tenants.insert(task.tenant);
+        if self.left == 0 {
+            return false;
+        }
         let since = match life.started_at {
             None => waits_since(task.created_at, task.run_at, life.updated_at),
             Some(_) => life.updated_at,
@@ -262,12 +328,16 @@ impl Claim {
         Ok((look, decide(life, cause, self.now)?))
     }
 
-    /// The store has written the decision about a candidate.
-    pub fn written(&mut self, look: Look) {
+    /// The store has written the decision about a candidate of a tenant.
+    pub fn written(&mut self, look: Look, tenant: TenantId) {
         match look {
             Look::Taken => {
                 self.left = self.left.saturating_sub(1);
                 self.taken += 1;
+                self.after = Some(tenant);
+                if let Stage::Usual { taken, .. } = &mut self.stage {
+                    *taken += 1;
+                }
             }
             Look::Blocked => {
                 self.blocked += 1;

@@ -4,7 +4,7 @@ use super::{rows::Rows, write::Write};
 use crate::{
     Micros,
     ports::{ClaimRequest, Claimed, StoreError, TaskRecord},
-    rules::claim::{Claim, Look, Wanted, key_needed},
+    rules::claim::{Claim, Look, Wanted, in_turn, key_needed},
 };
 
 impl<R: Rows> Write<'_, R> {
@@ -29,8 +29,9 @@ impl<R: Rows> Write<'_, R> {
                     order,
                     limit,
                 } => {
-                    let candidates = self.rows.ready(&request.queue, (class, order), limit)?;
-                    for candidate in candidates {
+                    let of = (class, order);
+                    let candidates = self.rows.ready(&request.queue, of, claim.after(), limit)?;
+                    for candidate in in_turn(candidates, |candidate| candidate.task.tenant) {
                         if !claim.considers(&candidate.task, &candidate.life) {
                             continue;
                         }
@@ -65,7 +66,7 @@ impl<R: Rows> Write<'_, R> {
         let waited = self.now.0.saturating_sub(candidate.life.updated_at.0);
         let (look, transition) = claim.look(&candidate.life, held)?;
         let after = self.carry_out(key, candidate.life.clone(), transition, Vec::new())?;
-        claim.written(look);
+        claim.written(look, key.0);
         if look == Look::Blocked {
             return Ok(None);
         }

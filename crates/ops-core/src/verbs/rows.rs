@@ -131,9 +131,16 @@ pub trait Rows: AgentRows + ScheduleRows {
     fn session_is_open(&mut self, session: SessionId) -> Result<bool>;
     /// The tasks that a session holds, in the order of their numbers.
     fn held_by(&mut self, session: SessionId) -> Result<Vec<Key>>;
-    /// The next ready tasks of a class in an order. A database that others claim from passes over rows that they
-    /// have locked.
-    fn ready(&mut self, queue: &str, of: (Class, Order), limit: u32) -> Result<Vec<TaskRecord>>;
+    /// The next ready tasks of a class: of the tenants whose turn it is after a tenant
+    /// ([`turns_of_tenants`](crate::rules::claim::turns_of_tenants)) each its [`share`](crate::rules::claim::share) of
+    /// `limit`, in an order. A database that others claim from passes over rows that they have locked.
+    fn ready(
+        &mut self,
+        queue: &str,
+        of: (Class, Order),
+        after: Option<TenantId>,
+        limit: u32,
+    ) -> Result<Vec<TaskRecord>>;
     /// Whether a session that is known holds a suspect.
     fn crash_loop_suspect_is_leased(&mut self) -> Result<bool>;
     /// Where the rate of a queue stands, for a queue with a rate. No other transaction changes it until this one

@@ -167,6 +167,7 @@ impl World {
             queue: "default".into(),
             max: 10,
             rate: None,
+            after: None,
         };
         self.store.claim(request).await.unwrap().tasks
     }

@@ -430,6 +430,7 @@ impl App {
             queue: "default".to_owned(),
             max: 1,
             rate: None,
+            after: None,
         };
         let mut claimed = self.store.claim(request).await.unwrap().tasks;
         assert_eq!(claimed.len(), 1, "there is a task to claim");

@@ -147,6 +147,7 @@ async fn a_key_of_an_older_release_finds_its_task() {
         queue: "default".into(),
         max: 1,
         rate: None,
+        after: None,
     };
     let claimed = app.store.claim(request_of).await.unwrap().tasks.remove(0);
     let mut task = claimed.task;

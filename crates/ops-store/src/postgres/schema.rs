@@ -25,6 +25,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0016_budgets.sql"),
     include_str!("../../migrations/postgres/0017_budget_calls.sql"),
     include_str!("../../migrations/postgres/0018_providers.sql"),
+    include_str!("../../migrations/postgres/0019_turns.sql"),
 ];
 
 /// The schema that this release writes.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use ops_core::{
-    Micros, SessionId,
+    Micros, SessionId, TenantId,
     ports::{HeartbeatReply, StoreError, StoreHealth},
     stats::Work as Counted,
     verbs::Done,
@@ -32,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) warnings: Mutex<Vec<String>>,
     sessions: Mutex<HashMap<SessionId, SessionEntry>>,
     pub(crate) elsewhere: Elsewhere,
+    /// Queues whose ready tasks were of one tenant when a claim looked, with the time of the look.
+    lone_tenants: Mutex<HashMap<String, (Micros, TenantId)>>,
     pub(crate) connections: AtomicU64,
     pub(crate) commits: AtomicU64,
     pub(crate) requests: AtomicU64,
@@ -40,6 +42,9 @@ pub(crate) struct Shared {
     /// Transactions since the counters were added up.
     pub(crate) uncompacted: AtomicU64,
 }
+
+/// How long a claim takes the tenants of a queue as known, where there was one, in microseconds.
+const TENANT_LOOK_MICROS: u64 = 1_000_000;
 
 // A session of this process.
 #[derive(Default)]
@@ -63,6 +68,7 @@ impl Shared {
             failure: Mutex::default(),
             warnings: Mutex::default(),
             sessions: Mutex::default(),
+            lone_tenants: Mutex::default(),
             connections: AtomicU64::new(0),
             commits: AtomicU64::new(0),
             requests: AtomicU64::new(0),
@@ -70,6 +76,22 @@ impl Shared {
             failures: AtomicU64::new(0),
             uncompacted: AtomicU64::new(0),
         }
+    }
+
+    /// The tenant of a queue's ready tasks, if a claim has found one alone within the last second.
+    pub(crate) fn lone_tenant(&self, queue: &str, now: Micros) -> Option<TenantId> {
+        let known = lock(&self.lone_tenants);
+        let (at, tenant) = known.get(queue)?;
+        (now.0.abs_diff(at.0) < TENANT_LOOK_MICROS).then_some(*tenant)
+    }
+
+    /// Notes the tenants that a claim has found.
+    pub(crate) fn found_tenants(&self, queue: &str, now: Micros, tenants: &[TenantId]) {
+        let mut known = lock(&self.lone_tenants);
+        match tenants {
+            [tenant] => known.insert(queue.to_owned(), (now, *tenant)),
+            _ => known.remove(queue),
+        };
     }
 
     pub(crate) fn counted(&self) -> Counted {

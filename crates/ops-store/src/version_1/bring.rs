@@ -160,6 +160,7 @@ async fn store_one<S: TaskStore + RunStore + ?Sized>(
             queue: QUEUE.to_owned(),
             max: 1,
             rate: None,
+            after: None,
         };
         let claimed = store.claim(claim).await?;
         let found = claimed

@@ -45,7 +45,7 @@ macro_rules! conformance {
                 finds_the_task_of_a_key,
                 keeps_the_engines_keys_apart_from_those_of_clients, makes_one_task_of_one_key_in_parallel,
                 refuses_an_id_that_is_taken;
-            claim: takes_priority_then_age, takes_aged_tasks_first_in_their_slices, keeps_to_the_queue_and_the_number,
+            claim: takes_turns_among_tenants, takes_priority_then_age, takes_aged_tasks_first_in_their_slices, keeps_to_the_queue_and_the_number,
                 never_shares_a_task, needs_a_session_that_lives, keeps_to_the_rate_of_the_queue,
                 blocks_a_long_backlog_in_pieces;
             append: writes_events_usage_and_losses, refuses_a_stale_epoch, counts_stale_writes,

@@ -2,6 +2,7 @@
 //! connection for each database. `cargo xtask test` starts the servers and says where they are.
 
 mod backup;
+mod claims;
 mod import;
 mod lost;
 mod others;

@@ -280,6 +280,7 @@ impl World {
             queue: "default".into(),
             max,
             rate: None,
+            after: None,
         };
         self.store.claim(request).await.unwrap().tasks
     }

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -12,6 +14,7 @@ fn request(max: u32) -> ClaimRequest {
         queue: "default".into(),
         max,
         rate: None,
+        after: None,
     }
 }
 
@@ -62,10 +65,10 @@ fn tasks_behind_blocked_ones_are_seen_and_suspects_come_last() {
     let (look, block) = claim.look(&ready(1), Some("k".into())).unwrap();
     assert_eq!(look, Look::Blocked);
     assert_eq!(block.after.state.name().as_str(), "waiting");
-    claim.written(look);
+    claim.written(look, TenantId::DEFAULT);
     let (look, taken) = claim.look(&ready(2), None).unwrap();
     assert_eq!(taken.after.state.session(), Some(session()));
-    claim.written(look);
+    claim.written(look, TenantId::DEFAULT);
     assert_eq!(claim.wanted(), usual(2), "one has left the queue");
     assert_eq!(claim.wanted(), Some(Wanted::LeasedCrashLoopSuspect));
     claim.crash_loop_suspect_is_leased(false);
@@ -87,7 +90,7 @@ fn one_suspect_runs_at_a_time() {
 fn a_full_claim_asks_for_nothing_more() {
     let mut claim = Claim::new(&request(1), Micros(0), Micros(9));
     assert_eq!(claim.wanted(), usual(1));
-    claim.written(Look::Taken);
+    claim.written(Look::Taken, TenantId::DEFAULT);
     assert_eq!(claim.wanted(), None);
     assert_eq!(claim.finish(), (More::Now, None));
     let mut none = Claim::new(&request(0), Micros(0), Micros(9));
@@ -99,7 +102,7 @@ fn a_long_backlog_of_one_key_is_blocked_in_pieces() {
     let mut claim = Claim::new(&request(200), Micros(0), Micros(9));
     let mut rounds = 0;
     while let Some(Wanted::Candidates { limit, .. }) = claim.wanted() {
-        (0..limit).for_each(|_| claim.written(Look::Blocked));
+        (0..limit).for_each(|_| claim.written(Look::Blocked, TenantId::DEFAULT));
         rounds += 1;
     }
     assert_eq!(rounds, 2, "256 of them are in the second round");
@@ -141,7 +144,7 @@ proptest! {
             };
             let (blocked, some) = found.next().unwrap_or_default();
             for _ in 0..some.min(limit as usize) {
-                claim.written(if blocked { Look::Blocked } else { Look::Taken });
+                claim.written(if blocked { Look::Blocked } else { Look::Taken }, TenantId::DEFAULT);
                 taken += u32::from(!blocked);
             }
         }
@@ -191,7 +194,7 @@ fn aged_tasks_come_first_in_their_slices_alone() {
     young.started_at = Some(ready.updated_at);
     assert!(!claim.considers(&task, &young), "it ran a short time ago");
     let (look, _) = claim.look(&ready, None).unwrap();
-    claim.written(look);
+    claim.written(look, TenantId::DEFAULT);
     assert_eq!(claim.wanted(), usual(1), "what is left goes by priority");
     assert!(claim.considers(&task, &young));
 
@@ -218,5 +221,83 @@ proptest! {
         }
         prop_assert!(longest < 200, "{longest} claims without one");
         prop_assert!((150..350).contains(&aged), "{aged} of 2000");
+    }
+}
+
+/// Ready tasks of a queue: how many each tenant has.
+type Ready = BTreeMap<TenantId, usize>;
+
+/// A claim as a store carries it out; gives the tenants of the tasks, in the order in which they were taken.
+fn carry_out(ready: &mut Ready, max: u32, after: Option<TenantId>) -> Vec<TenantId> {
+    let request = ClaimRequest {
+        after,
+        ..request(max)
+    };
+    let mut claim = Claim::new(&request, Micros(0), Micros(9));
+    let mut taken = Vec::new();
+    while let Some(wanted) = claim.wanted() {
+        let limit = match wanted {
+            Wanted::Candidates {
+                class: Class::Usual,
+                limit,
+                ..
+            } => limit,
+            Wanted::Candidates { .. } => continue,
+            Wanted::LeasedCrashLoopSuspect => {
+                claim.crash_loop_suspect_is_leased(true);
+                continue;
+            }
+        };
+        let tenants = turns_of_tenants(ready.keys().copied(), claim.after(), limit);
+        let share = share(limit, tenants.len()) as usize;
+        let candidates = tenants.into_iter().flat_map(|tenant| {
+            let count = ready.get(&tenant).copied().unwrap_or(0);
+            std::iter::repeat_n(tenant, count.min(share))
+        });
+        for tenant in in_turn(candidates.collect(), |tenant| *tenant) {
+            let mut task = new_task(1).task;
+            task.tenant = tenant;
+            if !claim.considers(&task, &crate::rules::fixtures::ready(1)) {
+                continue;
+            }
+            claim.written(Look::Taken, tenant);
+            taken.push(tenant);
+            let left = ready.get_mut(&tenant).unwrap();
+            *left -= 1;
+            if *left == 0 {
+                ready.remove(&tenant);
+            }
+        }
+    }
+    taken
+}
+
+proptest! {
+    /// Between two tasks of a tenant, each tenant that has ready tasks all the while has one; and a claim is as full as it
+    /// can be.
+    #[test]
+    fn tenants_take_turns(
+        counts in proptest::collection::btree_map(1..60_u32, 1..40_usize, 1..9),
+        claims in proptest::collection::vec(1..20_u32, 1..40),
+    ) {
+        let mut ready: Ready = counts.iter().map(|(tenant, count)| (TenantId(*tenant), *count)).collect();
+        let (mut after, mut order) = (None, Vec::new());
+        for max in claims {
+            let waiting: usize = ready.values().sum();
+            let taken = carry_out(&mut ready, max, after);
+            prop_assert_eq!(taken.len(), waiting.min(max as usize));
+            after = taken.last().copied().or(after);
+            order.extend(taken);
+        }
+        // Those that still have tasks had some all the while.
+        for (at, tenant) in order.iter().enumerate() {
+            let Some(next) = order[at + 1..].iter().position(|other| other == tenant) else {
+                continue;
+            };
+            let between = &order[at + 1..at + 1 + next];
+            for other in ready.keys().filter(|other| *other != tenant) {
+                prop_assert!(between.contains(other), "{:?} waits: {:?}", other, order);
+            }
+        }
     }
 }

@@ -3,7 +3,7 @@
 use ops_core::{
     Micros, SessionId, TenantId,
     ports::{StoreError, TaskRecord},
-    rules::claim::{CRASH_LOOP_LOSSES, Class, MAX_PRIORITY, Order},
+    rules::claim::{CRASH_LOOP_LOSSES, Class, MAX_PRIORITY, Order, share, turns_of_tenants},
     verbs::Numbered,
 };
 use tokio_postgres::types::Type;
@@ -15,6 +15,11 @@ use crate::postgres::{
 };
 
 type Result<T> = std::result::Result<T, StoreError>;
+
+/// Ready tasks that are no suspects, as the index of ready tasks has them. The class is a number: the planner turns a
+/// comparison with `false` into another condition, which no index is found for, and sorts the whole backlog.
+const USUAL: &str = "state = 'pending' AND (lease_losses >= 2)::int = 0";
+const _: () = assert!(CRASH_LOOP_LOSSES == 2, "the queries and the index say so");
 
 impl Work<'_> {
     pub(super) fn session_lives(&mut self, session: SessionId) -> Result<bool> {
@@ -37,38 +42,149 @@ impl Work<'_> {
         &mut self,
         queue: &str,
         (class, order): (Class, Order),
+        after: Option<TenantId>,
         limit: u32,
     ) -> Result<Vec<TaskRecord>> {
-        let ready = format!(
-            "state = 'pending' AND queue = $1 AND (lease_losses >= {CRASH_LOOP_LOSSES}) = $2"
+        match (class, self.shared.lone_tenant(queue, self.now)) {
+            // Few, if any: no index has them by tenant.
+            (Class::CrashLoopSuspect, _) => return self.suspects(queue, after, limit),
+            (Class::Usual, Some(tenant)) => {
+                let found = self.ready_of(queue, &[tenant], order, limit)?;
+                if !found.is_empty() {
+                    return Ok(found);
+                }
+            }
+            (Class::Usual, None) => {}
+        }
+        let ready = self.ready_tenants(queue, after, limit.max(2))?;
+        self.shared.found_tenants(queue, self.now, &ready);
+        let tenants = turns_of_tenants(ready, after, limit);
+        match tenants.is_empty() {
+            true => Ok(Vec::new()),
+            false => self.ready_of(queue, &tenants, order, share(limit, tenants.len())),
+        }
+    }
+
+    // Tenants with ready tasks, found by steps in the index: at most so many from the tenant after the last one to the end,
+    // and as many from the first one on. Two are enough to see that there is more than one.
+    fn ready_tenants(
+        &mut self,
+        queue: &str,
+        after: Option<TenantId>,
+        most: u32,
+    ) -> Result<Vec<TenantId>> {
+        let round = |name: &str, from: &str, until: &str| {
+            // The order is that of the index, so that no other index is taken for the step.
+            let step = |from: &str| {
+                format!(
+                    "SELECT tenant_id FROM tasks WHERE {USUAL} AND queue = $1 AND tenant_id > {from} {until} \
+                     ORDER BY tenant_id, priority DESC, task_id LIMIT 1"
+                )
+            };
+            let (first, next) = (step(from), step(&format!("{name}.tenant_id")));
+            format!(
+                "{name} (tenant_id, n) AS (SELECT first.tenant_id, 1 FROM ({first}) AS first UNION ALL \
+                   SELECT next.tenant_id, n + 1 FROM {name} CROSS JOIN LATERAL ({next}) AS next WHERE n < $2)"
+            )
+        };
+        let (later, sooner) = (
+            round("later", "$3", ""),
+            round("sooner", "-1", "AND tenant_id <= $3"),
         );
-        let chosen = match order {
-            Order::Priority => "ORDER BY priority DESC, task_id LIMIT $3".to_owned(),
-            // The index has the ready tasks by priority and then age: the oldest of all are among the oldest of
-            // each priority.
-            Order::Age => format!(
-                "AND (tenant_id, task_id) IN (SELECT oldest.tenant_id, oldest.task_id \
-                   FROM generate_series(0, {MAX_PRIORITY}) AS level \
-                   CROSS JOIN LATERAL (SELECT tenant_id, task_id FROM tasks \
-                     WHERE {ready} AND priority = level ORDER BY task_id LIMIT $3) AS oldest \
-                   ORDER BY oldest.task_id LIMIT $3) \
-                 ORDER BY task_id"
+        let sql = format!(
+            "WITH RECURSIVE {later}, {sooner} SELECT tenant_id FROM later UNION ALL SELECT tenant_id FROM sooner"
+        );
+        let (bytes, most) = (queue.as_bytes(), i64::from(most));
+        let from = after.map_or(-1, |tenant| i64::from(tenant.0));
+        let params: [Param<'_>; 3] = [
+            (&bytes, Type::BYTEA),
+            (&most, Type::INT8),
+            (&from, Type::INT8),
+        ];
+        let found = self.ask(&sql, &params)?;
+        let tenant = |row: &tokio_postgres::Row| {
+            let number: i64 = rows::get(row, 0)?;
+            Ok(TenantId(u32::try_from(number).unwrap_or(u32::MAX)))
+        };
+        let mut ready: Vec<TenantId> = found.iter().map(tenant).collect::<Result<_>>()?;
+        ready.sort_unstable();
+        Ok(ready)
+    }
+
+    // The next tasks of tenants, so many of each.
+    fn ready_of(
+        &mut self,
+        queue: &str,
+        tenants: &[TenantId],
+        order: Order,
+        share: u32,
+    ) -> Result<Vec<TaskRecord>> {
+        let ready = format!("{USUAL} AND queue = $1");
+        let (chosen, in_tenant) = match order {
+            Order::Priority => (
+                format!(
+                    "{ready} AND tasks.tenant_id = turns.tenant_id ORDER BY priority DESC, task_id LIMIT $3"
+                ),
+                "tasks.priority DESC, tasks.task_id",
+            ),
+            // The index has the ready tasks of a tenant by priority and then age: the oldest of all are among the oldest
+            // of each priority.
+            Order::Age => (
+                format!(
+                    "{ready} AND (tasks.tenant_id, tasks.task_id) IN (SELECT turns.tenant_id, oldest.task_id \
+                       FROM generate_series(0, {MAX_PRIORITY}) AS level \
+                       CROSS JOIN LATERAL (SELECT task_id FROM tasks \
+                         WHERE {ready} AND tenant_id = turns.tenant_id AND priority = level \
+                         ORDER BY task_id LIMIT $3) AS oldest \
+                       ORDER BY oldest.task_id LIMIT $3) \
+                     ORDER BY task_id LIMIT $3"
+                ),
+                "tasks.task_id",
             ),
         };
         let sql = format!(
+            "SELECT {LIFE}, {LINKS}, {REQUEST} FROM unnest($2) WITH ORDINALITY AS turns (tenant_id, n) \
+             CROSS JOIN LATERAL (SELECT * FROM tasks WHERE {chosen} FOR NO KEY UPDATE OF tasks SKIP LOCKED) AS tasks \
+             JOIN task_requests AS asked ON asked.tenant_id = tasks.tenant_id AND asked.task_id = tasks.task_id \
+             ORDER BY turns.n, {in_tenant}"
+        );
+        let (bytes, share) = (queue.as_bytes(), i64::from(share));
+        let tenants: Vec<i64> = tenants.iter().map(|tenant| tenant.0.into()).collect();
+        let params: [Param<'_>; 3] = [
+            (&bytes, Type::BYTEA),
+            (&tenants, Type::INT8_ARRAY),
+            (&share, Type::INT8),
+        ];
+        self.records(&sql, &params)
+    }
+
+    fn suspects(
+        &mut self,
+        queue: &str,
+        after: Option<TenantId>,
+        limit: u32,
+    ) -> Result<Vec<TaskRecord>> {
+        let sql = format!(
             "SELECT {LIFE}, {LINKS}, {REQUEST} FROM tasks \
              JOIN task_requests AS asked USING (tenant_id, task_id) \
-             WHERE {ready} {chosen} FOR NO KEY UPDATE OF tasks SKIP LOCKED"
+             WHERE state = 'pending' AND (lease_losses >= {CRASH_LOOP_LOSSES})::int = 1 AND queue = $1 \
+             ORDER BY tasks.tenant_id <= $2, tasks.tenant_id, priority DESC, tasks.task_id LIMIT $3 \
+             FOR NO KEY UPDATE OF tasks SKIP LOCKED"
         );
-        let (bytes, suspects) = (queue.as_bytes(), class == Class::CrashLoopSuspect);
+        let bytes = queue.as_bytes();
+        let from = after.map_or(-1, |tenant| i64::from(tenant.0));
         let limit = i64::from(limit);
         let params: [Param<'_>; 3] = [
             (&bytes, Type::BYTEA),
-            (&suspects, Type::BOOL),
+            (&from, Type::INT8),
             (&limit, Type::INT8),
         ];
+        self.records(&sql, &params)
+    }
+
+    fn records(&mut self, sql: &str, params: &[Param<'_>]) -> Result<Vec<TaskRecord>> {
         let mut ready = Vec::new();
-        for (key, row) in self.load_all(&sql, &params)? {
+        for (key, row) in self.load_all(sql, params)? {
             let whole = rows::record(&row).and_then(|sparse| self.whole(sparse));
             match whole {
                 Ok(record) => ready.push(record),

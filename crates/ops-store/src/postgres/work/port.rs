@@ -333,8 +333,14 @@ impl Rows for Work<'_> {
         Ok(found.into_iter().map(|(key, _)| key).collect())
     }
 
-    fn ready(&mut self, queue: &str, of: (Class, Order), limit: u32) -> Result<Vec<TaskRecord>> {
-        self.candidates(queue, of, limit)
+    fn ready(
+        &mut self,
+        queue: &str,
+        of: (Class, Order),
+        after: Option<TenantId>,
+        limit: u32,
+    ) -> Result<Vec<TaskRecord>> {
+        self.candidates(queue, of, after, limit)
     }
 
     fn crash_loop_suspect_is_leased(&mut self) -> Result<bool> {

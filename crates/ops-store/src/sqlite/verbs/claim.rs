@@ -3,10 +3,11 @@
 use std::sync::{Arc, LazyLock};
 
 use ops_core::{
-    Micros, RunCommand, SessionId, TaskId,
+    Micros, RunCommand, SessionId, TaskId, TenantId,
     ports::{ClaimRequest, Claimed, More, StoreError, TaskRecord},
     rules::claim::{
-        CRASH_LOOP_LOSSES, Claim, Class, Look, MAX_PRIORITY, Order, Wanted, key_needed,
+        CRASH_LOOP_LOSSES, Claim, Class, Look, MAX_PRIORITY, Order, Wanted, in_turn, key_needed,
+        share, turns_of_tenants,
     },
 };
 use rusqlite::{Connection, OptionalExtension as _};
@@ -31,31 +32,40 @@ const MAX_UNREADABLE: u32 = 1_000;
 /// The same for a claim by age.
 const MAX_UNREADABLE_AGED: u32 = 20;
 
-/// The next tasks of a class. The class is written as the index has it.
+/// The next tenant with ready tasks of a class, after a tenant: one step in the index.
+static NEXT_TENANT: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT tenant_id FROM tasks INDEXED BY tasks_ready \
+         WHERE state = 'pending' AND queue = ? AND (lease_losses >= {CRASH_LOOP_LOSSES}) = ? AND tenant_id > ? \
+         ORDER BY tenant_id LIMIT 1"
+    )
+});
+
+/// The next tasks of a class of a tenant. The class is written as the index has it.
 static READY: LazyLock<String> = LazyLock::new(|| {
     format!(
         "SELECT {}, task_row FROM tasks INDEXED BY tasks_ready \
          JOIN task_requests USING (task_row) \
-         WHERE state = 'pending' AND queue = ? AND (lease_losses >= {CRASH_LOOP_LOSSES}) = ? \
-         ORDER BY priority DESC, task_id LIMIT ?",
+         WHERE state = 'pending' AND queue = ?1 AND (lease_losses >= {CRASH_LOOP_LOSSES}) = ?2 \
+         AND tasks.tenant_id = ?3 ORDER BY priority DESC, task_id LIMIT ?4",
         record_columns!()
     )
 });
 
-/// The oldest tasks of a class. The index has the ready tasks by priority and then age: the oldest of all are among the
+/// The oldest tasks of a class of a tenant. The index has the ready tasks by priority and then age: the oldest of all are among the
 /// oldest of each priority.
 static OLDEST: LazyLock<String> = LazyLock::new(|| {
     let of_each = (0..=MAX_PRIORITY).map(|priority| {
         format!(
             "SELECT * FROM (SELECT task_id, task_row FROM tasks INDEXED BY tasks_ready \
              WHERE state = 'pending' AND queue = ?1 AND (lease_losses >= {CRASH_LOOP_LOSSES}) = ?2 \
-             AND priority = {priority} ORDER BY task_id LIMIT ?3)"
+             AND tenant_id = ?3 AND priority = {priority} ORDER BY task_id LIMIT ?4)"
         )
     });
     let of_each: Vec<String> = of_each.collect();
     format!(
         "SELECT {}, task_row FROM tasks JOIN task_requests USING (task_row) \
-         WHERE task_row IN (SELECT task_row FROM ({}) ORDER BY task_id LIMIT ?3) \
+         WHERE task_row IN (SELECT task_row FROM ({}) ORDER BY task_id LIMIT ?4) \
          ORDER BY tasks.task_id",
         record_columns!(),
         of_each.join(" UNION ALL ")
@@ -167,7 +177,9 @@ pub(crate) fn claim(
                 order,
                 limit,
             } => {
-                for candidate in ready(batch, &request.queue, (class, order), limit)? {
+                let of = (class, order);
+                let candidates = ready(batch, &request.queue, of, claim.after(), limit)?;
+                for candidate in in_turn(candidates, |(record, _)| record.task().tenant) {
                     if !claim.considers(candidate.0.task(), candidate.0.life()) {
                         continue;
                     }
@@ -211,7 +223,7 @@ fn look(
         });
     match written {
         Ok((look, life)) => {
-            claim.written(look);
+            claim.written(look, before.tenant);
             if look == Look::Taken {
                 let waited = batch.now.0.saturating_sub(before.life.updated_at.0);
                 let waited = u64::try_from(waited).unwrap_or(0);
@@ -244,13 +256,61 @@ fn crash_loop_suspect_is_leased(batch: &Batch<'_>) -> rusqlite::Result<bool> {
     Ok(false)
 }
 
-/// The next tasks of a class, with their rows. Unreadable tasks are passed over.
+/// The next tasks of a class, with their rows: of each tenant whose turn it is its share. Unreadable tasks are passed over.
 fn ready(
     batch: &mut Batch<'_>,
     queue: &str,
+    of: (Class, Order),
+    after: Option<TenantId>,
+    limit: u32,
+) -> Result<Vec<(Sparse, i64)>, WriteError> {
+    let tenants = tenants(batch, queue, of.0, after, limit)?;
+    let share = share(limit, tenants.len());
+    let mut found = Vec::new();
+    for tenant in tenants {
+        ready_of(batch, (queue, tenant), of, share, &mut found)?;
+    }
+    Ok(found)
+}
+
+/// The tenants whose turn it is. Only as many are looked for as the claim may take tasks.
+fn tenants(
+    batch: &Batch<'_>,
+    queue: &str,
+    class: Class,
+    after: Option<TenantId>,
+    limit: u32,
+) -> rusqlite::Result<Vec<TenantId>> {
+    let mut select = batch.conn.prepare_cached(&NEXT_TENANT)?;
+    let suspects = class == Class::CrashLoopSuspect;
+    let start = after.map_or(-1, |tenant| i64::from(tenant.0));
+    let mut ready = Vec::new();
+    // Round once: up to the last tenant, and from the first to where it began.
+    for (from, until) in [(start, i64::MAX), (-1, start)] {
+        let mut at = from;
+        while at < until && ready.len() < limit as usize {
+            let next = select
+                .query_row((queue, suspects, at), |row| row.get::<_, u32>(0))
+                .optional()?;
+            let Some(next) = next.filter(|next| i64::from(*next) <= until) else {
+                break;
+            };
+            at = i64::from(next);
+            ready.push(TenantId(next));
+        }
+    }
+    ready.sort_unstable();
+    Ok(turns_of_tenants(ready, after, limit))
+}
+
+/// The next tasks of a tenant.
+fn ready_of(
+    batch: &mut Batch<'_>,
+    (queue, tenant): (&str, TenantId),
     (class, order): (Class, Order),
     most: u32,
-) -> Result<Vec<(Sparse, i64)>, WriteError> {
+    found: &mut Vec<(Sparse, i64)>,
+) -> Result<(), WriteError> {
     // By age all rows up to the limit are sorted, by priority only those that are taken are read.
     let (sql, spare) = match order {
         Order::Priority => (&READY, MAX_UNREADABLE),
@@ -259,9 +319,9 @@ fn ready(
     let mut select = batch.conn.prepare_cached(sql)?;
     let limit = most.saturating_add(spare);
     let suspects = class == Class::CrashLoopSuspect;
-    let mut rows = select.query((queue, suspects, limit))?;
-    let mut found = Vec::new();
-    while found.len() < most as usize
+    let mut rows = select.query((queue, suspects, tenant.0, limit))?;
+    let whole = found.len() + most as usize;
+    while found.len() < whole
         && let Some(row) = rows.next()?
     {
         let task_row = row.get(rows::RECORD_COLUMNS)?;
@@ -274,7 +334,7 @@ fn ready(
             Err(broken) => return Err(broken),
         }
     }
-    Ok(found)
+    Ok(())
 }
 
 /// When the next task of a queue with a rate is expected.

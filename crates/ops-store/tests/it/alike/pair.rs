@@ -263,6 +263,7 @@ impl Pair {
                     queue: queue_name(queue),
                     max,
                     rate: rated.then(|| "1/s".parse().unwrap()),
+                    after: None,
                 };
                 let _ = both!(self, store => store.claim(request.clone()));
                 Ok(())

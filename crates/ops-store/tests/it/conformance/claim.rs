@@ -9,7 +9,7 @@ use ops_core::{
     time::SECOND,
 };
 
-use crate::world::{TENANT, World, state};
+use crate::world::{OTHER, TENANT, World, state};
 
 pub(crate) async fn takes_priority_then_age(world: &World) {
     let mut ids = Vec::new();
@@ -82,6 +82,7 @@ pub(crate) async fn keeps_to_the_queue_and_the_number(world: &World) {
         queue: "other".into(),
         max: 5,
         rate: None,
+        after: None,
     };
     assert_eq!(
         world.store.claim(request).await.unwrap().tasks[0].task.id,
@@ -102,6 +103,7 @@ pub(crate) async fn never_shares_a_task(world: &World) {
                 queue: "default".into(),
                 max: 5,
                 rate: None,
+                after: None,
             };
             store.claim(request).await.unwrap().tasks
         });
@@ -121,6 +123,7 @@ pub(crate) async fn needs_a_session_that_lives(world: &World) {
         queue: "default".into(),
         max: 1,
         rate: None,
+        after: None,
     };
     assert_eq!(
         world.store.claim(request).await.unwrap_err(),
@@ -135,6 +138,7 @@ async fn paced(world: &World, session: SessionId) -> Claimed {
         queue: "default".into(),
         max: 10,
         rate: Rate::new(1, SECOND, 2),
+        after: None,
     };
     world.store.claim(request).await.unwrap()
 }
@@ -172,6 +176,7 @@ pub(crate) async fn keeps_to_the_rate_of_the_queue(world: &World) {
         queue: "other".into(),
         max: 1,
         rate: Rate::new(1, SECOND, 1),
+        after: None,
     };
     assert_eq!(world.store.claim(request).await.unwrap().tasks.len(), 1);
 }
@@ -189,6 +194,7 @@ pub(crate) async fn blocks_a_long_backlog_in_pieces(world: &World) {
         queue: "default".into(),
         max: 10,
         rate: None,
+        after: None,
     };
     let blocked = async || {
         let counts = world.store.counts(TENANT).await.unwrap();
@@ -207,4 +213,48 @@ pub(crate) async fn blocks_a_long_backlog_in_pieces(world: &World) {
         assert_eq!(claimed.more, More::Now);
     }
     panic!("the task behind the others is not reached");
+}
+
+pub(crate) async fn takes_turns_among_tenants(world: &World) {
+    let submit = |tenant, priority| {
+        let mut new = world.new_task();
+        new.task.tenant = tenant;
+        new.task.priority = priority;
+        world.store.submit(new)
+    };
+    for _ in 0..20 {
+        submit(TENANT, 9).await.unwrap();
+    }
+    for _ in 0..5 {
+        submit(OTHER, 0).await.unwrap();
+    }
+    let session = world.session().await;
+    let claim = |max, after| {
+        let request = ClaimRequest {
+            session,
+            queue: "default".into(),
+            max,
+            rate: None,
+            after,
+        };
+        let claimed = world.store.claim(request);
+        async move {
+            let tasks = claimed.await.unwrap().tasks;
+            tasks
+                .iter()
+                .map(|task| task.task.tenant)
+                .collect::<Vec<_>>()
+        }
+    };
+    // One task at a time, and several.
+    assert_eq!(claim(1, None).await, [TENANT]);
+    assert_eq!(claim(1, Some(TENANT)).await, [OTHER]);
+    assert_eq!(claim(1, Some(OTHER)).await, [TENANT]);
+    assert_eq!(claim(4, Some(TENANT)).await, [OTHER, TENANT, OTHER, TENANT]);
+    // The other tenant has two tasks left: its share goes to those who have more.
+    let rest = claim(9, Some(TENANT)).await;
+    assert_eq!(rest[..4], [OTHER, TENANT, OTHER, TENANT]);
+    assert_eq!(rest[4..], [TENANT; 5]);
+    assert_eq!(claim(20, Some(TENANT)).await, [TENANT; 9]);
+    assert_eq!(claim(20, Some(TENANT)).await, []);
 }

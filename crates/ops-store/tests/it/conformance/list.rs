@@ -202,6 +202,7 @@ pub(crate) async fn sees_one_state_while_tasks_move(world: &World) {
                 queue: "default".into(),
                 max: 100,
                 rate: None,
+                after: None,
             };
             held = store.claim(request).await.unwrap().tasks;
             assert_eq!(held.len(), TASKS);

@@ -396,6 +396,7 @@ pub(crate) async fn holds_no_key_for_a_queue_that_is_not_served(world: &World) {
         queue: "other".into(),
         max: 10,
         rate: None,
+        after: None,
     };
     let mut elsewhere = Vec::new();
     for _ in 0..2 {
@@ -446,6 +447,7 @@ pub(crate) async fn keeps_keys_of_tenants_apart(world: &World) {
         queue: "default".into(),
         max: 10,
         rate: None,
+        after: None,
     };
     assert_eq!(world.store.claim(request).await.unwrap().tasks.len(), 2);
 }

@@ -249,6 +249,7 @@ async fn a_claim_that_nobody_waits_for_is_given_back() {
         queue: "default".into(),
         max: 1,
         rate: None,
+        after: None,
     };
     let claim = world.store.claim(request);
     assert!(
