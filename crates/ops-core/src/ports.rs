@@ -6,6 +6,7 @@
 
 mod agents;
 mod budgets;
+mod configuration;
 mod error;
 mod listed;
 mod mcp;
@@ -26,6 +27,7 @@ pub use self::{
         NewAgent, NoPrompts, PromptError, Prompts, Stored, TaskInput, ToolSourceHealth,
     },
     budgets::BudgetStore,
+    configuration::{Configuration, CurrentConfiguration},
     error::StoreError,
     listed::Listed,
     mcp::{McpServerView, McpServers, McpStore, NoMcpServers},

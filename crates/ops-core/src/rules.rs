@@ -50,6 +50,7 @@ pub mod budget;
 mod cause;
 pub mod claim;
 pub mod clock;
+pub mod configuration;
 mod decide;
 pub mod deduplicate;
 #[cfg(test)]

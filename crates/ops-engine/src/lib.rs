@@ -30,8 +30,8 @@ use std::{
 use ops_core::{
     budget::Budget,
     ports::{
-        AgentDefinitions, Clock, Live, Prompts, Queue, Random, Retention, Store, UpkeepStore,
-        Workspaces,
+        AgentDefinitions, Clock, CurrentConfiguration, Live, Prompts, Queue, Random, Retention,
+        Store, UpkeepStore, Workspaces,
     },
     provider::ProviderLimit,
     retry::RetryPolicy,
@@ -100,6 +100,8 @@ pub struct Settings {
     pub budgets: Vec<Budget>,
     /// The providers with limits.
     pub providers: Vec<Arc<ProviderLimit>>,
+    /// The configuration of this process.
+    pub configuration: CurrentConfiguration,
 }
 
 /// The adapters that the binary wires in.

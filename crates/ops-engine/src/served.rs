@@ -5,6 +5,8 @@ use std::{
     sync::{MutexGuard, PoisonError},
 };
 
+use ops_core::rules::configuration::{Difference, differences};
+
 use crate::{Engine, Error};
 
 impl Engine {
@@ -53,6 +55,17 @@ impl Engine {
         }
         queues.retain(|queue| !self.serves(queue));
         Ok(queues)
+    }
+
+    /// The live workers of other processes whose configurations differ from that of this process.
+    ///
+    /// # Errors
+    /// A code of the storage.
+    pub async fn workers_that_differ(&self) -> Result<Vec<Difference>, Error> {
+        let own = self.settings.configuration.get();
+        let mut workers = self.upkeep.worker_configurations().await?;
+        workers.retain(|worker| worker.process != own.process);
+        Ok(differences(&own, &workers))
     }
 
     fn served_elsewhere(&self) -> MutexGuard<'_, BTreeSet<String>> {

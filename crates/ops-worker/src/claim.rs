@@ -12,7 +12,8 @@ use ops_core::{
     SessionId, TaskId,
     budget::Budget,
     ports::{
-        ClaimRequest, Clock, Live, More, Queue, Random, RunStore, StoreError, TaskRecord, Wakeup,
+        ClaimRequest, Clock, CurrentConfiguration, Live, More, Queue, Random, RunStore, StoreError,
+        TaskRecord, Wakeup,
     },
     provider::ProviderLimit,
     rate::Rate,
@@ -52,6 +53,8 @@ pub struct Settings {
     pub budgets: Vec<Budget>,
     /// The providers with limits.
     pub providers: Vec<Arc<ProviderLimit>>,
+    /// The configuration of the process; a reload replaces the configuration.
+    pub configuration: CurrentConfiguration,
 }
 
 /// A queue that a worker works on.
@@ -155,7 +158,9 @@ impl Worker {
     async fn open(&self, session: SessionId) -> Result<(), StoreError> {
         self.store.open_session(session).await?;
         let queues = self.settings.queues.iter().map(|queue| queue.name.clone());
-        self.store.serve_queues(session, queues.collect()).await
+        self.store.serve_queues(session, queues.collect()).await?;
+        let configuration = self.settings.configuration.get();
+        self.store.describe_session(session, configuration).await
     }
 
     /// One session: until the session is lost or the worker stops.
@@ -209,6 +214,7 @@ impl Worker {
 
     /// Says that the session is alive until it is over, or the worker is done.
     async fn beat(self: Arc<Self>, session: Arc<WorkerSession>, done: CancellationToken) {
+        let mut described = self.settings.configuration.get();
         loop {
             tokio::select! {
                 () = tokio::time::sleep(HEARTBEAT) => {}
@@ -230,6 +236,13 @@ impl Worker {
                 }
                 Err(StoreError::SessionOver) => return,
                 Err(error) => tracing::warn!(%error, "the heartbeat was not answered"),
+            }
+            let now = self.settings.configuration.get();
+            if now != described {
+                let told = self.store.describe_session(session.id, Arc::clone(&now));
+                if told.await.is_ok() {
+                    described = now;
+                }
             }
         }
     }

@@ -6,6 +6,7 @@
 mod budgets;
 mod commands;
 mod databases;
+mod digests;
 mod environment;
 mod file;
 #[cfg(test)]

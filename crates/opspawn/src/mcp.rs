@@ -67,6 +67,14 @@ fn read(config: &Config) -> Result<Loaded> {
     })
 }
 
+/// The text of the file of MCP servers, if there is one.
+///
+/// # Errors
+/// The file cannot be read.
+pub(crate) fn text(config: &Config) -> Result<Option<String>> {
+    Ok(find(config)?.map(|(_, text)| text))
+}
+
 fn find(config: &Config) -> Result<Option<(PathBuf, String)>> {
     let cannot = |path: &Path| format!("cannot read the file of MCP servers {}", path.display());
     if let Some(path) = config.optional("mcp.config").map(PathBuf::from) {

@@ -24,24 +24,37 @@ pub(crate) fn load(config: &Config) -> Result<Loaded> {
     read(config).map_err(|error| exit::error(Exit::Usage, format!("{error:#}")))
 }
 
-fn read(config: &Config) -> Result<Loaded> {
+/// The text of the policy file, if there is one.
+///
+/// # Errors
+/// The file cannot be read.
+pub(crate) fn text(config: &Config) -> Result<Option<String>> {
+    Ok(find(config)?.map(|(_, text)| text))
+}
+
+fn find(config: &Config) -> Result<Option<(PathBuf, String)>> {
     let named = config.optional("policy").map(PathBuf::from);
     let path = named
         .clone()
         .unwrap_or_else(|| config.data_dir().join("policy.toml"));
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(Some((path, text))),
         // What is wrong with a data folder that is none, its database tells better.
         Err(error)
             if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
                 && named.is_none() =>
         {
-            return Ok(Loaded::default());
+            Ok(None)
         }
         Err(error) => {
-            return Err(error)
-                .with_context(|| format!("cannot read the policy file {}", path.display()));
+            Err(error).with_context(|| format!("cannot read the policy file {}", path.display()))
         }
+    }
+}
+
+fn read(config: &Config) -> Result<Loaded> {
+    let Some((path, text)) = find(config)? else {
+        return Ok(Loaded::default());
     };
     let cannot = || format!("the policy file {} cannot be used", path.display());
     let file = PolicyFile::parse(&text).with_context(cannot)?;

@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result};
 use ops_agents::{Current, PromptReader, TASK_TYPES};
 use ops_core::{
     TenantId,
-    ports::{Clock, Live, Queue, Random, Retention},
+    ports::{Clock, CurrentConfiguration, Live, Queue, Random, Retention},
     retry::RetryPolicy,
 };
 use ops_engine::{Adapters, Engine, Hub};
@@ -240,7 +240,9 @@ impl Runtime {
         };
         // A command that only answers on SQLite leaves tasks to the next server, which has the same queues.
         let works = role.works() || (role == Role::Answer && storage.url.is_none());
-        let engine = Engine::new(adapters, engine_settings(config, works));
+        let running_with = CurrentConfiguration::new(config.digests()?);
+        let settings = engine_settings(config, works, &running_with);
+        let engine = Engine::new(adapters, settings);
         let narrator = narrate.then(|| {
             let hints = engine.hints(TenantId::DEFAULT);
             tokio::spawn(narrate::tell(Arc::clone(&engine), hints))
@@ -267,7 +269,8 @@ impl Runtime {
             data_dir: Some(absolute(&storage.dir).display().to_string()),
             notice: notice.clone(),
         };
-        let reloader = Arc::new(Reloader::new(config, &current, &store, &own));
+        let reloader = Reloader::new(config, &current, &store, &own, &running_with);
+        let reloader = Arc::new(reloader);
         let mut parts: Vec<Arc<dyn Part>> = vec![
             Arc::new(SandboxPart(sandbox)),
             Arc::new(WorkspacesPart),
@@ -300,7 +303,7 @@ impl Runtime {
             ))
         });
         let worker = role.works().then(|| {
-            let settings = worker_settings(config, &storage.dir, lease);
+            let settings = worker_settings(config, &storage.dir, lease, running_with);
             let runs = store.runs();
             let agents = Arc::clone(&current) as _;
             let worker = Worker::new(runs, live, queue, clock, random, agents, settings);
@@ -409,7 +412,11 @@ async fn try_sandbox(sandbox: agentkit_sandbox::Sandbox) {
     }
 }
 
-fn engine_settings(config: &Config, works: bool) -> ops_engine::Settings {
+fn engine_settings(
+    config: &Config,
+    works: bool,
+    running_with: &CurrentConfiguration,
+) -> ops_engine::Settings {
     let defaults = RetryPolicy::default();
     let number = |key| {
         config
@@ -434,10 +441,16 @@ fn engine_settings(config: &Config, works: bool) -> ops_engine::Settings {
         retention: retention(config),
         budgets: config.budgets().to_vec(),
         providers: crate::agents::provider_limits(config),
+        configuration: running_with.clone(),
     }
 }
 
-fn worker_settings(config: &Config, dir: &Path, lease: Duration) -> ops_worker::Settings {
+fn worker_settings(
+    config: &Config,
+    dir: &Path,
+    lease: Duration,
+    configuration: CurrentConfiguration,
+) -> ops_worker::Settings {
     let concurrency = config.number("worker.concurrency").unwrap_or(64);
     ops_worker::Settings {
         concurrency: usize::try_from(concurrency).unwrap_or(64).max(1),
@@ -450,6 +463,7 @@ fn worker_settings(config: &Config, dir: &Path, lease: Duration) -> ops_worker::
             .unwrap_or(Duration::from_secs(20)),
         budgets: config.budgets().to_vec(),
         providers: crate::agents::provider_limits(config),
+        configuration,
     }
 }
 
@@ -488,7 +502,7 @@ mod tests {
     fn a_worker_stops_before_its_leases_end() {
         let config = Config::load(&[], None).unwrap();
         let lease = Duration::from_secs(10);
-        let settings = worker_settings(&config, Path::new("."), lease);
+        let settings = worker_settings(&config, Path::new("."), lease, Default::default());
         assert_eq!(settings.lease, Duration::from_secs(9));
     }
 }

@@ -1,9 +1,11 @@
 //! The store's verbs for holders of a lease: a worker needs these verbs and no other. A remote worker
 //! protocol carries exactly these verbs.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
-use super::{Fut, StoreError, TaskRecord};
+use super::{Configuration, Fut, StoreError, TaskRecord};
 use crate::{
     agent::AgentDigest,
     command::RunCommand,
@@ -91,6 +93,14 @@ pub trait RunStore: Send + Sync {
         &self,
         _session: SessionId,
         _queues: Vec<String>,
+    ) -> Fut<'_, Result<(), StoreError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+    /// Tells the configuration of the worker of a session. A store that one process has to itself need not know.
+    fn describe_session(
+        &self,
+        _session: SessionId,
+        _configuration: Arc<Configuration>,
     ) -> Fut<'_, Result<(), StoreError>> {
         Box::pin(std::future::ready(Ok(())))
     }

@@ -1,6 +1,6 @@
 //! The store's verbs for the loops that keep tasks moving, of every tenant.
 
-use super::{Fut, StoreError};
+use super::{Configuration, Fut, StoreError};
 use crate::time::Micros;
 
 /// Outcome of `wake_due`.
@@ -36,6 +36,10 @@ pub trait UpkeepStore: Send + Sync {
     fn ready_queues(&self) -> Fut<'_, Result<Vec<String>, StoreError>>;
     /// The queues that live workers of all processes serve; none where one process has the store to itself.
     fn served_queues(&self) -> Fut<'_, Result<Vec<String>, StoreError>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+    /// The configurations of the live workers of all processes; an empty list where one process has the store to itself.
+    fn worker_configurations(&self) -> Fut<'_, Result<Vec<Configuration>, StoreError>> {
         Box::pin(std::future::ready(Ok(Vec::new())))
     }
     /// Whether the store can do its work, as far as it knows without asking the disk.

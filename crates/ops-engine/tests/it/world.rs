@@ -104,6 +104,7 @@ impl World {
         let settings = Settings {
             budgets: Vec::new(),
             providers: Vec::new(),
+            configuration: Default::default(),
             task_types: ["agent_run".to_owned()].into(),
             queues: ["default".to_owned()].into(),
             works: true,

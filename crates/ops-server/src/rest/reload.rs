@@ -2,7 +2,7 @@
 
 use axum::{extract::State, response::Response};
 use http::{StatusCode, Uri};
-use ops_core::Code;
+use ops_core::{Code, rules::configuration::Difference};
 
 use super::{AppState, extract::Caller, schema::ReloadRefused, shown};
 use crate::{json::view, problem::Problem, query::Query};
@@ -14,6 +14,18 @@ view! {
         notes: Vec<String>,
         /// Settings that have changed in the files and take effect at the next start.
         needs_restart: Vec<String>,
+        /// Workers of other processes whose configurations differ from this server's now, as each reads its own files.
+        workers_that_differ: Vec<WorkerDifference>,
+    }
+}
+
+view! {
+    /// A worker whose configuration differs.
+    pub(crate) struct WorkerDifference {
+        /// The worker's machine and process id.
+        worker: String,
+        /// The parts that differ: `policy`, `budgets`, `limits`, `tools`, `models`, or `release`.
+        parts: Vec<String>,
     }
 }
 
@@ -31,9 +43,14 @@ pub(crate) async fn reload(State(app): AppState, _: Caller, uri: Uri) -> Result<
     Query::none(uri.query())?;
     let reloaded = app.settings.reload.reload().await;
     let reloaded = reloaded.map_err(|why| Problem::new(Code::ReloadRefused, why.0))?;
+    let differ = app.settings.engine.workers_that_differ().await?;
     let body = Reloaded {
         notes: reloaded.notes,
         needs_restart: reloaded.needs_restart,
+        workers_that_differ: differ
+            .into_iter()
+            .map(|Difference { worker, parts }| WorkerDifference { worker, parts })
+            .collect(),
     };
     Ok(shown(StatusCode::OK, 256, &body))
 }

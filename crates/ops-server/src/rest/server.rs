@@ -7,6 +7,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use http::{StatusCode, header};
+use ops_core::rules::configuration::Difference;
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -77,6 +78,8 @@ pub(crate) async fn ready(State(app): AppState, caller: Caller) -> Result<Respon
     warnings.extend(super::budgets::warnings(&budgets.unwrap_or_default()));
     let lines = app.settings.engine.provider_lines().await;
     warnings.extend(super::budgets::line_warnings(&lines.unwrap_or_default()));
+    let differ = app.settings.engine.workers_that_differ().await;
+    warnings.extend(differ.unwrap_or_default().iter().map(difference));
     warnings.extend(app.settings.parts.iter().filter_map(|part| part.warning()));
     let parts = app.settings.parts.iter();
     let ready = Ready {
@@ -88,6 +91,16 @@ pub(crate) async fn ready(State(app): AppState, caller: Caller) -> Result<Respon
         warnings,
     };
     Ok(answer(StatusCode::OK, json::to_vec(&ready)))
+}
+
+/// A sentence about a worker whose configuration differs.
+fn difference(of: &Difference) -> String {
+    format!(
+        "the worker {} runs with another configuration than this server: {}; give all processes the same files, then \
+         restart it, or send it SIGHUP where only tools or policy differ",
+        of.worker,
+        of.parts.join(", "),
+    )
 }
 
 /// The server's description of itself.

@@ -353,6 +353,7 @@ impl App {
             ops_engine::Settings {
                 budgets: crate::budgets::configured(),
                 providers: crate::budgets::providers(),
+                configuration: Default::default(),
                 task_types: ["agent_run", "agent_task", "echo"]
                     .map(str::to_owned)
                     .into(),

@@ -26,6 +26,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/postgres/0017_budget_calls.sql"),
     include_str!("../../migrations/postgres/0018_providers.sql"),
     include_str!("../../migrations/postgres/0019_turns.sql"),
+    include_str!("../../migrations/postgres/0020_configurations.sql"),
 ];
 
 /// The schema that this release writes.

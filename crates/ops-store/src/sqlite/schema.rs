@@ -30,6 +30,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0017_budget_calls.sql"),
     include_str!("../../migrations/sqlite/0018_providers.sql"),
     include_str!("../../migrations/sqlite/0019_turns.sql"),
+    include_str!("../../migrations/sqlite/0020_configurations.sql"),
 ];
 
 /// The schema that this release writes.

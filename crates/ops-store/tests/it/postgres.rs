@@ -3,6 +3,7 @@
 
 mod backup;
 mod claims;
+mod configurations;
 mod import;
 mod lost;
 mod others;

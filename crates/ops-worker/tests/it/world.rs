@@ -225,6 +225,7 @@ impl Bench {
         let settings = ops_engine::Settings {
             budgets: Vec::new(),
             providers: Vec::new(),
+            configuration: Default::default(),
             task_types: ["agent_run".to_owned()].into(),
             queues: ["default".to_owned()].into(),
             works: true,
@@ -258,6 +259,7 @@ impl Bench {
         let settings = Settings {
             budgets: Vec::new(),
             providers: Vec::new(),
+            configuration: Default::default(),
             concurrency,
             queues: vec![QueueSettings::new("default")],
             workspaces: self.workspaces(),

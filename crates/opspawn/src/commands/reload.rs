@@ -40,6 +40,21 @@ pub(super) async fn reload(config: &Config, as_json: bool) -> Result<Exit> {
     for note in texts("notes") {
         status!("{}", output::one_line(&note));
     }
+    for worker in reloaded["workers_that_differ"]
+        .as_array()
+        .into_iter()
+        .flatten()
+    {
+        let parts = worker["parts"].as_array().into_iter().flatten();
+        let parts: Vec<&str> = parts.filter_map(Value::as_str).collect();
+        let line = format!(
+            "the worker {} differs from this server in {}: it reads its own files anew on SIGHUP (`kill -HUP` on its \
+             machine)",
+            worker["worker"].as_str().unwrap_or_default(),
+            parts.join(", "),
+        );
+        status!("{}", output::one_line(&line));
+    }
     let keys = texts("needs_restart");
     if !keys.is_empty() {
         status!("{}", output::one_line(&restart(&keys)));

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use ops_agents::Current;
 use ops_core::{
     TenantId,
-    ports::{Fut, Reload, ReloadRefused, Reloaded},
+    ports::{CurrentConfiguration, Fut, Reload, ReloadRefused, Reloaded},
 };
 use tokio::sync::Mutex;
 
@@ -26,6 +26,7 @@ pub(crate) struct Reloader {
     current: Arc<Current>,
     store: Arc<Database>,
     own: Listeners,
+    running_with: CurrentConfiguration,
 }
 
 impl Reloader {
@@ -34,12 +35,14 @@ impl Reloader {
         current: &Arc<Current>,
         store: &Arc<Database>,
         own: &Listeners,
+        running_with: &CurrentConfiguration,
     ) -> Self {
         Self {
             config: Mutex::new(config.clone()),
             current: Arc::clone(current),
             store: Arc::clone(store),
             own: own.clone(),
+            running_with: running_with.clone(),
         }
     }
 
@@ -56,6 +59,7 @@ impl Reloader {
         let before = self.current.mcp();
         let (mcp, notes) = mcp::sources_anew(&fresh, &self.own, &before)?;
         let factory = Arc::new(agents::factory(&fresh, &self.own, Some(&mcp))?);
+        let digests = fresh.digests()?;
         let mistakes = mcp.mistakes(&*self.store.mcp()).await;
         let mistakes = mistakes.context("the records of MCP servers cannot be read")?;
         if !mistakes.is_empty() {
@@ -64,6 +68,7 @@ impl Reloader {
         mcp.start(self.store.mcp()).await?;
         factory.catalogue().start(TenantId::DEFAULT);
         self.current.replace(factory, mcp);
+        self.running_with.replace(digests);
         *config = fresh;
         Ok(Reloaded {
             notes,

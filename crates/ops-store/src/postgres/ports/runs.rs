@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use ops_core::{
     AgentDigest, Json, Lifecycle, RunCommand, SessionId, StoredEvent, TaskId, TenantId,
-    ports::{Blob, ClaimRequest, Claimed, Fut, HeartbeatReply, RunStore, Snapshot, StoreError},
+    ports::{
+        Blob, ClaimRequest, Claimed, Configuration, Fut, HeartbeatReply, RunStore, Snapshot,
+        StoreError,
+    },
     verbs::{Key, size},
 };
 
@@ -33,6 +36,14 @@ impl RunStore for PostgresStore {
         queues: Vec<String>,
     ) -> Fut<'_, Result<(), StoreError>> {
         Box::pin(self.beat(move |work| sessions::serve(work, session, &queues)))
+    }
+
+    fn describe_session(
+        &self,
+        session: SessionId,
+        configuration: Arc<Configuration>,
+    ) -> Fut<'_, Result<(), StoreError>> {
+        Box::pin(self.beat(move |work| sessions::describe(work, session, &configuration)))
     }
 
     fn heartbeat(&self, session: SessionId) -> Fut<'_, Result<HeartbeatReply, StoreError>> {

@@ -1,6 +1,6 @@
 //! The verbs of the engine's loops.
 
-use ops_core::ports::{Due, Fut, StoreError, StoreHealth, UpkeepStore};
+use ops_core::ports::{Configuration, Due, Fut, StoreError, StoreHealth, UpkeepStore};
 
 use crate::postgres::{PostgresStore, listen::Look, queries::reads, verbs::sessions};
 
@@ -42,6 +42,10 @@ impl UpkeepStore for PostgresStore {
                 None => self.read(reads::served_queues).await,
             }
         })
+    }
+
+    fn worker_configurations(&self) -> Fut<'_, Result<Vec<Configuration>, StoreError>> {
+        Box::pin(self.read(reads::worker_configurations))
     }
 
     fn health(&self) -> StoreHealth {

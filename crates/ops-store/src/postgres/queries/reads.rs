@@ -2,7 +2,7 @@
 
 use ops_core::{
     Lifecycle, StoredEvent, TaskId, TenantId,
-    ports::{Counts, EVENT_BYTES, Snapshot, StoreError, TaskRecord},
+    ports::{Configuration, Counts, EVENT_BYTES, Snapshot, StoreError, TaskRecord},
     task::StateName,
 };
 use tokio_postgres::types::Type;
@@ -227,6 +227,17 @@ pub(crate) fn served_queues(conn: &Connection) -> Found<Vec<String>> {
     let sql = "SELECT DISTINCT unnest(queues) FROM sessions WHERE NOT over ORDER BY 1";
     let found = conn.query(sql, &[])?;
     Ok(found.iter().map(|row| rows::must_text(row, 0)).collect())
+}
+
+// What the workers with a session run tasks with. A worker of an older release says nothing.
+pub(crate) fn worker_configurations(conn: &Connection) -> Found<Vec<Configuration>> {
+    let sql = "SELECT configuration FROM sessions WHERE NOT over AND configuration IS NOT NULL";
+    let found = conn.query(sql, &[])?;
+    let known = found.iter().filter_map(|row| {
+        let text: Option<&str> = row.try_get(0).ok();
+        serde_json::from_str(text?).ok()
+    });
+    Ok(Ok(known.collect()))
 }
 
 // A slice of a value; none if the tenant has no such value.

@@ -3,7 +3,7 @@
 
 use ops_core::{
     SessionId, TaskId, TenantId,
-    ports::{HeartbeatReply, StoreError},
+    ports::{Configuration, HeartbeatReply, StoreError},
     rules::lease::{Stop, stop},
     task::PAUSED,
 };
@@ -65,6 +65,22 @@ pub(crate) fn serve(work: &mut Work<'_>, session: SessionId, queues: &[String]) 
     let id = &session.as_bytes()[..];
     let names: Vec<&[u8]> = queues.iter().map(|queue| queue.as_bytes()).collect();
     match work.execute(sql, &[(&id, Type::BYTEA), (&names, Type::BYTEA_ARRAY)])? {
+        0 => Err(StoreError::SessionOver),
+        _ => Ok(()),
+    }
+}
+
+/// Stores the configuration of the worker of a session.
+pub(crate) fn describe(
+    work: &mut Work<'_>,
+    session: SessionId,
+    configuration: &Configuration,
+) -> Result<()> {
+    let text = serde_json::to_string(configuration)
+        .map_err(|error| StoreError::Unreadable(error.to_string()))?;
+    let sql = "UPDATE sessions SET configuration = $2 WHERE session_id = $1 AND NOT over";
+    let id = &session.as_bytes()[..];
+    match work.execute(sql, &[(&id, Type::BYTEA), (&text, Type::TEXT)])? {
         0 => Err(StoreError::SessionOver),
         _ => Ok(()),
     }

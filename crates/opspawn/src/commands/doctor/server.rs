@@ -47,6 +47,7 @@ pub(super) async fn look(url: &str) -> Vec<Finding> {
                 "tasks wait in",
                 "the budget `",
                 "the provider `",
+                "the worker ",
                 "the database has no data checksums",
             ];
             let is_harmless =

@@ -295,6 +295,64 @@ mod shared {
             println!("{requests} calls, {most} within two seconds at the most");
         }
 
+        /// A worker with another policy or other limits is told of, until its files are those of the server.
+        #[tokio::test]
+        #[ignore = "needs PostgreSQL: run by cargo xtask test --install"]
+        async fn a_worker_with_another_configuration_is_told_of() {
+            let shared = Shared::new(None).await;
+            let dirs = [TestDir::new(), TestDir::new()];
+            let write = |dir: &TestDir, file: &str, text: &str| {
+                std::fs::create_dir_all(dir.data()).unwrap();
+                std::fs::write(dir.data().join(file), text).unwrap();
+            };
+            write(&dirs[0], "policy.toml", "# of all\n");
+            write(&dirs[1], "opspawn.toml", "[limits]\nmax_steps = 7\n");
+            let server = shared.server(&dirs[0]).await;
+            let http = server.http().clone();
+            let differing = |http: Http| async move {
+                let warnings = ready(&http).await["warnings"].to_string();
+                let start = warnings.find("the worker ");
+                start.map(|start| warnings[start..].to_owned())
+            };
+            assert_eq!(differing(http.clone()).await, None);
+            let mut worker = shared.worker(&dirs[1]).start().await.unwrap();
+            let told = wait_until("it is told", TIMEOUT, || differing(http.clone()));
+            let told = told.await.unwrap();
+            assert!(told.contains("limits, policy;"), "{told}");
+            let doctor = dirs[0].cli(&["doctor", "--url", &http.base()]).run().await;
+            assert!(doctor.stdout.contains("limits, policy;"), "{doctor:?}");
+
+            // A worker reads its policy with SIGHUP, and its limits at the next start.
+            write(&dirs[1], "policy.toml", "# of all\n");
+            worker.process().signal(ops_testkit::Signal::HUP).unwrap();
+            let fewer = wait_until("its policy is the same", TIMEOUT, || async {
+                let told = differing(http.clone()).await?;
+                (!told.contains("policy;") && told.contains("limits;")).then_some(())
+            });
+            fewer.await.unwrap();
+            write(&dirs[1], "opspawn.toml", "");
+            let stopped = worker.stop(Duration::from_secs(40)).await.unwrap();
+            assert!(stopped.success());
+            let mut worker = shared.worker(&dirs[1]).start().await.unwrap();
+            let alike = wait_until("it is alike", TIMEOUT, || async {
+                let known = shared
+                    .database
+                    .query("SELECT 1 FROM opspawn.sessions WHERE configuration IS NOT NULL");
+                let is_alike = differing(http.clone()).await.is_none();
+                (is_alike && known.len() == 1).then_some(())
+            });
+            alike.await.unwrap();
+
+            // The server has a new policy, and the worker has not read it yet.
+            write(&dirs[0], "policy.toml", "# a new one\n");
+            let reloaded = http.post("/api/v1/reload", &json!({})).await.unwrap();
+            let reloaded: Value = reloaded.ok().unwrap().json().unwrap();
+            let differ = &reloaded["workers_that_differ"];
+            assert_eq!(differ[0]["parts"], json!(["policy"]), "{reloaded:#}");
+            let stopped = worker.stop(Duration::from_secs(40)).await.unwrap();
+            assert!(stopped.success());
+        }
+
         /// Which queues are served is told by live workers, not by the server's configuration.
         #[tokio::test]
         #[ignore = "needs PostgreSQL: run by cargo xtask test --install"]

@@ -1,0 +1,1 @@
+-- Nothing: a folder belongs to one process, which has one configuration.
