@@ -5,6 +5,8 @@ mod follow;
 mod progress;
 pub(super) mod request;
 
+use std::path::Path;
+
 use anyhow::{Context as _, Result};
 use ops_core::ports::Random as _;
 use serde_json::Value;
@@ -106,17 +108,28 @@ fn finish(config: &Config, task: &Value, data_dir: Option<&str>, json: bool) -> 
         Some(answer) => output::answer(answer),
         None => output::json_line(&result["answer"]),
     }
-    let folder = data_dir.map_or_else(|| config.data_dir(), Into::into);
+    let folder: std::path::PathBuf = data_dir.map_or_else(|| config.data_dir(), Into::into);
     let id = task["task_id"].as_str().unwrap_or_default();
     let files = result["files"].as_array().into_iter().flatten();
     for file in files.filter_map(Value::as_str) {
-        let path = folder.join("workspaces").join(id).join(file);
-        status!("file: {}", output::one_line(&path.to_string_lossy()));
+        status!("{}", output::one_line(&place(&folder, id, file)));
     }
     if let Some(notice) = result["notice"].as_str() {
         status!("note: {notice}");
     }
     exit
+}
+
+/// Where a file of a task is. The workspace is in the data folder of the worker that ran the task: the server's own worker,
+/// or one on another machine.
+fn place(folder: &Path, id: &str, file: &str) -> String {
+    let path = folder.join("workspaces").join(id).join(file);
+    match path.is_file() {
+        true => format!("file: {}", path.display()),
+        false => format!(
+            "file: {file}, in the data folder of the worker that ran the task; `opspawn task export {id}` has its content"
+        ),
+    }
 }
 
 /// The exit code that tells how a task ended.

@@ -353,6 +353,29 @@ mod shared {
             assert!(stopped.success());
         }
 
+        /// The workspace is where the worker is, and the server's data folder has none.
+        #[tokio::test]
+        #[ignore = "needs PostgreSQL: run by cargo xtask test --install"]
+        async fn a_file_of_a_worker_is_not_said_to_be_with_the_server() {
+            let shared = Shared::new(None).await;
+            let dirs = [TestDir::new(), TestDir::new()];
+            let server = shared.server(&dirs[0]).await;
+            let _worker = shared.worker(&dirs[1]).start().await.unwrap();
+            let run = dirs[0].cli(&["run", "--example", "report"]);
+            let run = run.env("OPSPAWN_URL", server.http().base()).run().await;
+            let run = run.ends(0);
+            let file = run.stderr.lines().find(|line| line.starts_with("file: "));
+            let file = file.unwrap_or_else(|| panic!("{run:?}"));
+            assert!(
+                file.contains("file: report.md, in the data folder of the worker"),
+                "{file}"
+            );
+            let start = file.find("task_").unwrap();
+            let id = file[start..].split('`').next().unwrap();
+            let there = dirs[1].data().join("workspaces").join(id).join("report.md");
+            assert!(there.is_file(), "{}", there.display());
+        }
+
         /// Which queues are served is told by live workers, not by the server's configuration.
         #[tokio::test]
         #[ignore = "needs PostgreSQL: run by cargo xtask test --install"]
