@@ -148,7 +148,7 @@ impl Spending {
 
     /// The next state of a task whose intent has no room.
     ///
-    /// If the room is taken by calls under way, the task waits until calls settle, whatever its policy. The settlement
+    /// If the room is taken by calls under way, the task waits until calls settle, also with the policy `fail`. The settlement
     /// wakes the task; the time limit of the wait is for calls that are lost, and for a settlement that came between the
     /// refusal and the wait. If the window is used up, the task fails, or waits for the next window. Until then the task
     /// looks again now and then, as the budget may be raised. Each look is a lease, so the number of leases makes the
@@ -168,9 +168,14 @@ impl Spending {
         if !is_busy && !self.waits.load(Ordering::SeqCst) {
             return (fail(message), Vec::new());
         }
-        let waits = match is_busy {
-            true => BUSY_WAITS,
-            false => WAITS,
+        let (waits, message) = match is_busy {
+            true => (
+                BUSY_WAITS,
+                format!(
+                    "calls under way fill the budget `{budget}`, and the task goes on as they end: {message}"
+                ),
+            ),
+            false => (WAITS, message),
         };
         let doublings = u32::try_from(epoch.saturating_sub(1))
             .unwrap_or(u32::MAX)

@@ -44,7 +44,8 @@ const fn table(
 }
 
 // The tables that are copied. Those of sessions and counters are not: no lease outlives its process, and counters
-// are counted. Of what is being deleted in the source, nothing is copied.
+// are counted. Nor are those of calls under way and of rates: a call without its lease is lost, as its ledger has it, and
+// tasks that wait look by themselves. Of what is being deleted in the source, nothing is copied.
 pub(super) static TABLES: [Table; 16] = [
     Table {
         is_data: false,

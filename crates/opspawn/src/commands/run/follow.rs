@@ -96,6 +96,9 @@ fn parks(id: &str, event: &StreamEvent) -> Option<(&'static str, String)> {
         return None;
     }
     let wait = &event.data["data"]["wait"];
+    if goes_on(wait) {
+        return None;
+    }
     let steps = listed(&wait["steps"]);
     // With one step, the printed command can be run as it is.
     let step = match wait["steps"].as_array().map(Vec::as_slice) {
@@ -138,9 +141,20 @@ fn parks(id: &str, event: &StreamEvent) -> Option<(&'static str, String)> {
     })
 }
 
+/// Whether a wait for a limit ends by itself: it is the task's turn with its provider, or calls of other tasks end.
+fn goes_on(wait: &Value) -> bool {
+    let starts = |key: &str, start: &str| {
+        wait[key]
+            .as_str()
+            .is_some_and(|text| text.starts_with(start))
+    };
+    wait["on"] == "budget"
+        && (starts("message", "the provider `") || starts("message", "calls under way fill"))
+}
+
 /// The command for a limit that a task waits for, with a value to fill in. A budget of many tasks is in the configuration.
 pub(crate) fn raised_by(id: &str, message: &str) -> String {
-    if message.starts_with("the budget `") {
+    if message.starts_with("the budget `") || message.starts_with("calls under way fill") {
         return "`opspawn budget ls`".to_owned();
     }
     if message.starts_with("the provider `") {

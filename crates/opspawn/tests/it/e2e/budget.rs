@@ -237,6 +237,12 @@ async fn a_budget_that_calls_under_way_fill_fails_no_task() {
     for _ in 0..5 {
         ids.push(tasks::submit(http, &body).await);
     }
+    // Nobody has to do anything: the command follows the task to its end.
+    test_dir
+        .cli(&["task", "watch", &ids[4]])
+        .run()
+        .await
+        .ends(0);
     let mut waits = 0;
     for id in &ids {
         assert_eq!(tasks::answer(http, id).await, "done after 5 turns");

@@ -59,6 +59,9 @@ async fn tasks_wait_for_their_turn_without_a_worker() {
     assert_eq!(tasks::answer(http, &other).await, "done");
     let last = tasks::in_state(http, ids.last().unwrap(), &["waiting", "completed"]).await;
     assert_eq!(last["state"], "waiting", "the others were faster");
+    // Nobody has to do anything: the command follows the task to its end.
+    let watch = dir.cli(&["task", "watch", ids.last().unwrap()]).run().await;
+    watch.ends(0);
     for id in &ids {
         assert_eq!(tasks::ended(http, id).await["state"], "completed");
         // No task looked again before its turn, but for one that came a moment too early.
