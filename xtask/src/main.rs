@@ -21,6 +21,7 @@ mod mutants;
 mod npm;
 mod pypi;
 mod servers;
+mod simulate;
 mod test;
 mod tidy;
 mod wasi;
@@ -60,6 +61,8 @@ enum Task {
     /// All faults at once on two servers and three workers: kills, freezes, restarts of PostgreSQL and
     /// RabbitMQ, cut connections, doubled and purged messages. By hand; the test suite runs a small one.
     Chaos(chaos::Args),
+    /// Workers, faults and clocks over the store in memory, a history for each seed. The test suite plays a few.
+    Simulate(simulate::Args),
     /// Starts the database servers that tests use, prints the variables that name them, and stops them
     /// when it ends.
     Servers {
@@ -104,6 +107,7 @@ fn run(task: Task) -> anyhow::Result<()> {
             test::run(&workspace, Missing::from_flag(install), &runner)
         }
         Task::Chaos(args) => chaos::run(&workspace, &args),
+        Task::Simulate(args) => simulate::run(&workspace, &args),
         Task::E2e(args) => e2e::run(&workspace, &args),
         Task::Servers { install } => {
             Servers::start(&workspace, Missing::from_flag(install))?.serve()

@@ -361,7 +361,10 @@ mod shared {
             let dirs = [TestDir::new(), TestDir::new()];
             let server = shared.server(&dirs[0]).await;
             let _worker = shared.worker(&dirs[1]).start().await.unwrap();
-            let run = dirs[0].cli(&["run", "--example", "report"]);
+            let write =
+                json!({"tool": "write_file", "arguments": {"path": "report.md", "content": "x"}});
+            let goal = json!({"key": "writes", "plan": [write], "answer": "done"}).to_string();
+            let run = dirs[0].cli(&["run", &goal]);
             let run = run.env("OPSPAWN_URL", server.http().base()).run().await;
             let run = run.ends(0);
             let file = run.stderr.lines().find(|line| line.starts_with("file: "));
