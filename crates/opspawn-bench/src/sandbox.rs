@@ -119,6 +119,7 @@ async fn module(sandbox: &Sandbox, folder: &Path) -> Result<Option<Call>> {
         fuel: None,
         time_ms: 60_000,
         folders: Vec::new(),
+        network: false,
     };
     call.arguments = request.arguments();
     call.limits.memory += RUNTIME_BYTES;
