@@ -74,6 +74,16 @@ const RULES: &[Rule] = &[
         never: &[ENGINE, &["agentkit-mcp"], &["sqlx"], HEAVY],
     },
     Rule {
+        from: "agentkit-memory",
+        never: &[
+            ENGINE,
+            &["agentkit-mcp", "agentkit-sandbox", "agentkit-sql", "agentkit-tools"],
+            &["sqlx"],
+            HEAVY,
+            WASM,
+        ],
+    },
+    Rule {
         from: "ops-core",
         never: &[OURS, &["tokio"], SQL, HEAVY, WASM],
     },
@@ -172,7 +182,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("axum", &["ops-server", "ops-testkit"]),
     ("lapin", &["ops-queue"]),
     ("rmcp", &["agentkit-mcp", "ops-server"]),
-    ("rusqlite", &["agentkit-sql", "ops-store"]),
+    ("rusqlite", &["agentkit-memory", "agentkit-sql", "ops-store"]),
     ("sqlx", &["ops-store"]),
     (
         "tokio-postgres",

@@ -1,0 +1,1 @@
+//! Stores of long-term memory for agentkit, measured by the labelled retrieval set in `tests/retrieval`.

@@ -1,0 +1,3 @@
+//! Tests of long-term memory.
+
+mod retrieval;
