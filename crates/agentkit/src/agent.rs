@@ -18,7 +18,10 @@ use crate::{
     Goal,
     drive::{self, DriveEnvironment, Stop},
     event::Wait,
-    memory,
+    memory::{
+        self,
+        long_term::{LongTermConfig, RunMemory},
+    },
     model::Model,
     planner::{self, OutputError, Planner, check_new_schema},
     policy::{ConfiguredPolicy, Policy},
@@ -44,6 +47,8 @@ pub struct Agent {
     max_reasks: Option<u32>,
     /// [`AgentBuilder::content_in_spans`].
     pub(crate) content_in_spans: bool,
+    /// The store that its runs recall from and remember in.
+    pub(crate) long_term: Option<RunMemory>,
 }
 
 /// Puts an agent together.
@@ -58,6 +63,7 @@ pub struct AgentBuilder {
     model_tries: u32,
     max_reasks: Option<u32>,
     content_in_spans: bool,
+    long_term: Option<RunMemory>,
 }
 
 /// An agent that cannot be put together.
@@ -96,6 +102,7 @@ impl Agent {
             tools_tokens: 0,
             limits: Limits::default(),
             memory: MemoryConfig::default(),
+            long_term: None,
             script: None,
             temperature: None,
             output: None,
@@ -111,6 +118,7 @@ impl Agent {
             model_tries: 5,
             max_reasks: None,
             content_in_spans: false,
+            long_term: None,
         }
     }
 
@@ -165,6 +173,15 @@ impl Agent {
     pub fn with_tools(mut self, registry: Registry, policy: Arc<dyn Policy>) -> Self {
         pin_tools(Arc::make_mut(&mut self.config), &registry);
         self.gate = Gate::new(registry, policy);
+        self
+    }
+
+    /// The same agent with long-term memory. The gate's registry must have [`tool::memory`](crate::tool::memory)'s
+    /// tools: the machine recalls and remembers with them. Without a store, each such call fails and the run goes on.
+    #[must_use]
+    pub fn with_long_term(mut self, config: LongTermConfig, memory: Option<RunMemory>) -> Self {
+        Arc::make_mut(&mut self.config).long_term = Some(config);
+        self.long_term = memory;
         self
     }
 
@@ -281,6 +298,14 @@ impl AgentBuilder {
         self
     }
 
+    /// With long-term memory: its tools, a recall before planning, and the outcome remembered at the end.
+    #[must_use]
+    pub fn long_term(mut self, config: LongTermConfig, memory: RunMemory) -> Self {
+        self.config.long_term = Some(config);
+        self.long_term = Some(memory);
+        self.tools(crate::tool::memory::all())
+    }
+
     /// Sets the policy; without a policy, the given tools are allowed and no others.
     #[must_use]
     pub fn policy(mut self, policy: Arc<dyn Policy>) -> Self {
@@ -387,6 +412,7 @@ impl AgentBuilder {
             child_policies: Vec::new(),
             max_reasks: self.max_reasks,
             content_in_spans: self.content_in_spans,
+            long_term: self.long_term,
         })
     }
 }

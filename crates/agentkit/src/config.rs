@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::model::Prices;
+use crate::{memory::long_term::LongTermConfig, model::Prices};
 
 /// The pinned definition of a run; recorded in `run.started`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,6 +39,9 @@ pub struct RunConfig {
     /// How its conversation is kept within the model's context.
     #[serde(default, skip_serializing_if = "MemoryConfig::is_default")]
     pub memory: MemoryConfig,
+    /// Use of long-term memory; `None` for a run without long-term memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub long_term: Option<LongTermConfig>,
     /// The script of a scripted model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub script: Option<String>,

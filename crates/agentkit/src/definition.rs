@@ -14,6 +14,7 @@
 //!
 //! [memory]
 //! context_tokens = 60000
+//! long_term = { recall = true, remember = true }
 //!
 //! [limits]
 //! max_steps = 40
@@ -48,6 +49,7 @@ pub use self::{
     instructions::{Scene, SceneTask},
 };
 use crate::{
+    memory::long_term::LongTermConfig,
     policy::PolicyFile,
     run::{DEFAULT_REASKS, Exhaustion, OutputConfig},
 };
@@ -87,7 +89,7 @@ pub struct Definition {
     /// Form of the answers; `None` for plain text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<Output>,
-    /// Short-term memory of a run.
+    /// Memory of a run: its conversation, and facts that outlive it.
     #[serde(skip_serializing_if = "Memory::is_default")]
     pub memory: Memory,
     /// Limits of a run.
@@ -108,7 +110,7 @@ pub struct Output {
     pub max_reasks: Option<u32>,
 }
 
-/// Short-term memory of a run; `None` falls back to the configuration.
+/// Memory of a run; `None` falls back to the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Memory {
     /// Tokens of a prompt at the most.
@@ -123,6 +125,45 @@ pub struct Memory {
     /// Whether the model sums up the older part; otherwise the older part is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub summarise: Option<bool>,
+    /// Long-term memory; `None` for an agent without long-term memory, unless the configuration gives it to all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub long_term: Option<LongTerm>,
+}
+
+/// Long-term memory of an agent; `None` for the usual value.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct LongTerm {
+    /// The name under which the agent's facts are kept, which agents may share; the agent's name unless set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Whether facts are recalled before planning.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recall: Option<bool>,
+    /// Whether the outcome is remembered at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remember: Option<bool>,
+    /// The most facts of a recall.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// The most tokens of recalled text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u32>,
+}
+
+impl LongTerm {
+    /// The configuration of a run of an agent with this name, for a user.
+    #[must_use]
+    pub fn config(&self, agent: &str, user: Option<&str>) -> LongTermConfig {
+        let usual = LongTermConfig::default();
+        LongTermConfig {
+            namespace: self.namespace.clone().unwrap_or_else(|| agent.to_owned()),
+            user: user.map(str::to_owned),
+            recall: self.recall.unwrap_or(usual.recall),
+            remember: self.remember.unwrap_or(usual.remember),
+            limit: self.limit.unwrap_or(usual.limit),
+            tokens: self.tokens.unwrap_or(usual.tokens),
+        }
+    }
 }
 
 /// Limits of a run; `None` falls back to the configuration.

@@ -14,6 +14,7 @@ mod model_call;
 mod preview;
 mod probes;
 mod prompt;
+mod recollect;
 mod shown;
 mod tool_calls;
 
@@ -233,6 +234,11 @@ async fn to_the_end(
             }
             Next::Recheck { steps } => driver.recheck(&steps).await?,
             Next::Preview { step } => driver.preview(step).await?,
+            Next::Recollect {
+                purpose,
+                tool,
+                input,
+            } => driver.recollect(purpose, tool, &input).await?,
             Next::Escalate(escalated) => driver.push(Event::ToolEscalated(escalated))?,
             Next::Settle { step, result } => {
                 // Somebody may have answered in time: whoever reads the log anew knows.

@@ -1,8 +1,10 @@
-//! Short-term memory: the conversation of a run, as its model is sent it.
+//! Memory: the conversation of a run, as its model is sent it (short-term), and facts that outlive runs
+//! ([`long_term`]).
 
 mod compact;
 mod context;
 mod estimate;
+pub mod long_term;
 mod transcript;
 
 use std::sync::Arc;

@@ -12,6 +12,7 @@ mod next;
 mod order;
 mod phase;
 mod question;
+mod recollection;
 mod results;
 mod segment;
 mod signals;
@@ -32,7 +33,7 @@ pub use self::{
 };
 use self::{
     children::Children, conversation::Conversation, ledger::Ledger, machine::MachineCalls,
-    phase::Phase, results::Results, signals::Signals,
+    phase::Phase, recollection::Recollection, results::Results, signals::Signals,
 };
 pub use crate::config::{
     DEFAULT_REASKS, Exhaustion, Limits, MemoryConfig, OutputConfig, PinnedModel, PinnedTool,
@@ -46,7 +47,7 @@ use crate::{
 };
 
 /// The version of the fold: a snapshot of another version is ignored, and the log is folded again.
-pub const FOLD_VERSION: u32 = 9;
+pub const FOLD_VERSION: u32 = 10;
 
 /// A run: the fold of its events. Each part changes by its own methods; the fold says which events
 /// reach which parts.
@@ -67,6 +68,9 @@ pub struct Run {
     effects: Effects,
     children: Children,
     signals: Signals,
+    /// Calls to long-term memory.
+    #[serde(default, skip_serializing_if = "Recollection::is_default")]
+    recollection: Recollection,
 }
 
 /// Where the run is in its chain of models.

@@ -4,6 +4,7 @@ pub mod control;
 mod follow_up;
 mod function;
 mod gate;
+pub mod memory;
 mod output;
 mod probe;
 mod registry;
@@ -30,6 +31,7 @@ pub use crate::effect::Effect;
 use crate::{
     BoxFuture,
     event::{CallKey, Failure, Handle, Seen, StepId},
+    memory::long_term::CallMemory,
     policy::{Permission, PolicyCheck},
 };
 
@@ -278,6 +280,8 @@ pub struct ToolContext {
     pub policy: PolicyCheck,
     /// What the call waited for, if it is called again for that reason.
     pub resumed: Option<Resumed>,
+    /// The run's long-term memory; `None` for a run without long-term memory.
+    pub memory: Option<CallMemory>,
 }
 
 impl ToolContext {
@@ -299,6 +303,7 @@ impl ToolContext {
             blobs: Arc::new(NoBlobs),
             policy: PolicyCheck::allow_all(),
             resumed: None,
+            memory: None,
         }
     }
 }

@@ -7,8 +7,9 @@ use serde_json::{Map, Value};
 
 use units::{ModelName, duration, money, nearest};
 
-use super::{Definition, DefinitionError, Limits, Memory, Mistake, Output, instructions};
+use super::{Definition, DefinitionError, Limits, LongTerm, Memory, Mistake, Output, instructions};
 use crate::{
+    memory::long_term::{LongTermConfig, MAX_LIMIT},
     planner,
     policy::{Pattern, PolicyFile},
     run::Exhaustion,
@@ -35,7 +36,9 @@ pub(super) const MEMORY: &[&str] = &[
     "compact_at",
     "keep_exchanges",
     "summarise",
+    "long_term",
 ];
+pub(super) const LONG_TERM: &[&str] = &["namespace", "recall", "remember", "limit", "tokens"];
 pub(super) const LIMITS: &[&str] = &[
     "max_steps",
     "max_tokens",
@@ -103,6 +106,13 @@ pub(super) fn definition(
         compact_at: memory.percent("compact_at"),
         keep_exchanges: memory.small("keep_exchanges", 1),
         summarise: memory.switch("summarise"),
+        long_term: memory.table("long_term", LONG_TERM, |long_term| LongTerm {
+            namespace: long_term.agent_name("namespace"),
+            recall: long_term.switch("recall"),
+            remember: long_term.switch("remember"),
+            limit: long_term.at_most("limit", MAX_LIMIT),
+            tokens: long_term.at_most("tokens", LongTermConfig::MAX_TOKENS),
+        }),
     });
     let limits = top.table("limits", LIMITS, |limits| Limits {
         max_steps: limits.small("max_steps", 1),
@@ -253,6 +263,28 @@ impl Table<'_> {
             self.wrong(key, &format!("must be {} at most", u32::MAX));
         }
         small
+    }
+
+    /// A whole number from 1 to a bound.
+    fn at_most(&mut self, key: &str, most: u32) -> Option<u32> {
+        let number = self.get(key)?.as_u64();
+        let fits = number.and_then(|number| u32::try_from(number).ok());
+        let fits = fits.filter(|number| (1..=most).contains(number));
+        if fits.is_none() {
+            self.wrong(key, &format!("must be a whole number from 1 to {most}"));
+        }
+        fits
+    }
+
+    /// A name as agents have them.
+    fn agent_name(&mut self, key: &str) -> Option<String> {
+        let name = self.text(key)?;
+        if !is_name(&name) {
+            let location = self.location(key);
+            let shown: String = name.chars().take(80).collect();
+            self.mistake(key, not_a_name(&location, &shown));
+        }
+        Some(name)
     }
 
     fn percent(&mut self, key: &str) -> Option<u8> {

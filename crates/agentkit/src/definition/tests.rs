@@ -379,6 +379,7 @@ fn the_page_on_agents_has_every_key_and_no_other() {
         .map(|key| (*key).to_owned())
         .chain(within("output", read::OUTPUT))
         .chain(within("memory", read::MEMORY))
+        .chain(within("memory.long_term", read::LONG_TERM))
         .chain(within("limits", read::LIMITS))
         .collect();
     assert_eq!(named, known);

@@ -323,7 +323,9 @@ impl Driver<'_> {
             let mut writes = touched.flat_map(|touched| &touched.writes);
             let writes = writes.any(|resource| *resource != Resource::Everything);
             let is_preview = matches!(purpose, CallPurpose::Preview { .. });
-            if admission.effect.is_write() || is_preview && writes {
+            // The memory adds a fact once for each key, so a lost call is made again with the same key.
+            let may_write = purpose == CallPurpose::Remember && admission.effect == Effect::Keyed;
+            if admission.effect.is_write() && !may_write || is_preview && writes {
                 return denied("a call that the machine makes must not change anything");
             }
             admission.approval.as_ref().and_then(|_| {
@@ -369,6 +371,7 @@ impl Driver<'_> {
                 .run
                 .call(call.step)
                 .and_then(|state| state.resumed.clone()),
+            memory: self.memory_of(call),
         }
     }
 }

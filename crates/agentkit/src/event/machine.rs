@@ -40,6 +40,10 @@ pub enum CallPurpose {
         /// The call that waits for approval.
         of: StepId,
     },
+    /// To find facts in long-term memory, before planning.
+    Recall,
+    /// To store the outcome in long-term memory, before the run ends.
+    Remember,
 }
 
 /// Body of `tool.probed`: the finding of a probe about a call whose outcome was lost.

@@ -25,6 +25,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use serde_json::{Value, json};
 
+pub(crate) use self::redact::KEYS;
 pub use self::redact::Redactor;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use self::tape::fuzzing;

@@ -105,7 +105,7 @@ impl Client {
             name: config.name(),
             endpoint: endpoint.to_string(),
             headers: config.headers()?,
-            http: client(&url).map_err(ConfigError::Client)?,
+            http: http(&url).map_err(ConfigError::Client)?,
             url,
             config,
             learnt: Learnt::default(),
@@ -278,7 +278,13 @@ impl Model for Client {
     }
 }
 
-fn client(url: &Url) -> Result<reqwest::Client, reqwest::Error> {
+/// An HTTP client for requests to this URL, with the care that requests with a key need: no redirects, a bound on the
+/// time to connect, and no proxy to this machine. If the process has no default TLS provider yet, it gets rustls with
+/// ring.
+///
+/// # Errors
+/// The certificates of the system cannot be used.
+pub fn http(url: &Url) -> Result<reqwest::Client, reqwest::Error> {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         // Somebody else may have been faster; any provider will do.
         let _ = rustls::crypto::ring::default_provider().install_default();

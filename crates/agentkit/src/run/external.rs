@@ -120,12 +120,18 @@ impl Run {
 
     /// A call of the machine's own has its outcome; returns whether the call is such a call. A call that was
     /// not made shows nothing: the machine makes it again.
-    pub(super) fn machine_settled(&mut self, step: StepId, was_made: bool) -> bool {
+    pub(super) fn machine_settled(
+        &mut self,
+        step: StepId,
+        was_made: bool,
+        output: Option<&Value>,
+    ) -> bool {
         let Some(call) = self.machine.settled(step) else {
             return false;
         };
         if was_made {
             self.previewed(&call);
+            self.recollected(&call, output);
         }
         true
     }

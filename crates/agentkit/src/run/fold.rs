@@ -54,15 +54,19 @@ impl Run {
                     self.ledger.machine_step();
                     if self.machine.called(called) {
                         self.previewed(called);
+                        self.recollected(called, None);
                     }
                 }
             },
             Event::ToolStarted(started) if self.machine.started(started.step, started.attempt) => {}
-            Event::ToolCompleted(completed) if self.machine_settled(completed.step, true) => {}
+            Event::ToolCompleted(completed)
+                if self.machine_settled(completed.step, true, Some(&completed.output)) => {}
             Event::ToolFailed(failed)
-                if self
-                    .machine_settled(failed.step, failed.error.code != ModelFailed::NOT_CALLED) => {
-            }
+                if self.machine_settled(
+                    failed.step,
+                    failed.error.code != ModelFailed::NOT_CALLED,
+                    None,
+                ) => {}
             Event::ToolProbed(probed) => {
                 let attempt = self.call(probed.step).map_or(0, |state| state.tries);
                 let progress = Progress::Doubted {
@@ -99,6 +103,8 @@ impl Run {
                 }
                 if let Some(state) = self.phase.open_call(completed.step) {
                     self.effects.completed(state, completed);
+                    let tool = state.call.name.clone();
+                    self.learnt_from(&tool);
                 }
                 let images = completed.parts.iter().filter_map(ContentPart::image);
                 let settled = Progress::Settled {

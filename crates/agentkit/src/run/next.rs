@@ -9,7 +9,7 @@ use super::{
     segment::{DEFAULT_ANSWER_TOKENS, DEFAULT_CONTEXT_TOKENS},
 };
 use crate::{
-    event::{Failure, Purpose, SegmentOpened, StepId, ToolEscalated, Wait},
+    event::{CallPurpose, Failure, Purpose, SegmentOpened, StepId, ToolEscalated, Wait},
     memory::estimate_tokens,
     model::catalog,
     planner::{self, PlanStep, Planner},
@@ -52,6 +52,15 @@ pub enum Next {
     Preview {
         /// The call that waits for approval.
         step: StepId,
+    },
+    /// Make a call to long-term memory.
+    Recollect {
+        /// [`CallPurpose::Recall`] or [`CallPurpose::Remember`].
+        purpose: CallPurpose,
+        /// The tool.
+        tool: &'static str,
+        /// Its arguments.
+        input: Value,
     },
     /// Record `tool.escalated`.
     Escalate(ToolEscalated),
@@ -114,6 +123,9 @@ impl Run {
         if let Some(next) = next {
             return next;
         }
+        if let Some(recall) = self.recall_due() {
+            return recall;
+        }
         if let Some(opened) = self.summarised() {
             return Next::OpenSegment(opened);
         }
@@ -137,7 +149,9 @@ impl Run {
             PlanStep::CallModel => self
                 .make_room()
                 .unwrap_or_else(|| self.call_model(StepId(self.last_step + 1), 1, Purpose::Turn)),
-            PlanStep::FinalAnswer { output } => Next::Done(Outcome::Completed(output)),
+            PlanStep::FinalAnswer { output } => self
+                .remember_due(&output)
+                .unwrap_or(Next::Done(Outcome::Completed(output))),
             PlanStep::Error { error } => Next::Done(Outcome::Failed(error)),
         }
     }

@@ -23,6 +23,8 @@ mod limits;
 #[cfg(test)]
 mod live;
 #[cfg(test)]
+mod long_term;
+#[cfg(test)]
 mod memory;
 #[cfg(test)]
 mod models;

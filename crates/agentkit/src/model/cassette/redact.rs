@@ -10,7 +10,7 @@ use super::CassetteError;
 /// What stands in its place.
 const REDACTED: &str = "[redacted]";
 /// What keys and tokens look like.
-const KEYS: &[&str] = &[
+pub(crate) const KEYS: &[&str] = &[
     r"\bsk-[A-Za-z0-9_-]{16,}",
     r"\bAIza[A-Za-z0-9_-]{30,}",
     r"\bAKIA[A-Z0-9]{16}\b",
