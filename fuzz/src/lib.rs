@@ -12,6 +12,7 @@ pub fn targets() -> impl Iterator<Item = &'static Target> {
         ops_agents::fuzzing::TARGETS,
         ops_core::fuzzing::TARGETS,
         ops_engine::fuzzing::TARGETS,
+        ops_grpc::fuzzing::TARGETS,
         ops_server::fuzzing::TARGETS,
         units::fuzzing::TARGETS,
     ]

@@ -124,6 +124,20 @@ const RULES: &[Rule] = &[
             AGENTS,
             ADAPTERS,
             SQL,
+            &["lapin", "ops-agents", "ops-worker", "tonic"],
+            TOP,
+        ],
+    },
+    Rule {
+        from: "ops-proto",
+        never: &[OURS, LEAF, SQL, &["axum", "lapin", "rmcp"], WASM],
+    },
+    Rule {
+        from: "ops-grpc",
+        never: &[
+            AGENTS,
+            ADAPTERS,
+            SQL,
             &["lapin", "ops-agents", "ops-worker"],
             TOP,
         ],
@@ -188,7 +202,7 @@ const HOMES: &[(&str, &[&str])] = &[
         "tokio-postgres",
         &["agentkit-sql", "ops-store", "ops-testkit"],
     ),
-    ("tonic", &["ops-proto", "ops-server", "ops-worker"]),
+    ("tonic", &["ops-grpc", "ops-proto", "ops-worker"]),
     ("wasmtime", &["agentkit-sandbox"]),
     ("wasmtime-wasi", &["agentkit-sandbox"]),
 ];
@@ -198,10 +212,11 @@ const SLOW: &[&str] = &[
     "lapin",
     "mimalloc",
     "opentelemetry*",
-    "prost",
+    "prost*",
+    "protox",
     "rmcp",
     "sqlx",
-    "tonic",
+    "tonic*",
     "wasmtime",
 ];
 

@@ -18,6 +18,8 @@ mod time;
 pub use self::{
     info::{ModelInfo, ServerInfo},
     part::Part,
-    rest::{RestSettings, event_view, health_router, router},
+    rest::{
+        Local, LocalBody, LocalFollower, RestSettings, event_view, health_router, router, surfaces,
+    },
     serve::{Hosts, serve},
 };

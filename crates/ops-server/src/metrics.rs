@@ -30,7 +30,23 @@ pub(crate) use prometheus_client::encoding::prometheus_text::CONTENT_TYPE;
 pub(crate) struct Metrics {
     registry: Registry,
     requests: Family<Request, Counter>,
+    calls: Family<GrpcCall, Counter>,
     followers: Gauge,
+}
+
+/// An answered call of gRPC. Methods and codes are those of the services, whatever clients send.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct GrpcCall {
+    /// `package.Service/Method`, or `none`.
+    method: Arc<str>,
+    /// Such as `OK` and `NOT_FOUND`.
+    code: &'static str,
+}
+
+impl EncodeLabelSet for GrpcCall {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        [("method", &*self.method), ("code", self.code)].encode(encoder)
+    }
 }
 
 /// An answered request. Each part has few values, whatever clients send.
@@ -63,11 +79,18 @@ impl Metrics {
             "Answered requests, by route and status",
             requests.clone(),
         );
+        let calls = Family::<GrpcCall, Counter>::default();
+        registry.register(
+            "opspawn_grpc_calls",
+            "Answered gRPC calls, by method and code",
+            calls.clone(),
+        );
         let followers = Gauge::default();
         registry.register("opspawn_followers", "Open event streams", followers.clone());
         Self {
             registry,
             requests,
+            calls,
             followers,
         }
     }
@@ -82,6 +105,11 @@ impl Metrics {
             status,
         };
         self.requests.get_or_create(&request).inc();
+    }
+
+    /// Takes note of the answer to a gRPC call.
+    pub(crate) fn grpc_answered(&self, method: Arc<str>, code: &'static str) {
+        self.calls.get_or_create(&GrpcCall { method, code }).inc();
     }
 
     /// Counts a follower for as long as it lives.

@@ -17,6 +17,7 @@ mod export;
 mod extract;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+mod local;
 mod mcp;
 mod reconciliations;
 mod reload;
@@ -32,7 +33,7 @@ mod tasks;
 mod tools;
 mod view;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -51,10 +52,13 @@ use ops_engine::Engine;
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::routes;
 
-pub use self::events::event_view;
 use self::{document::Document, routes::Routes};
+pub use self::{
+    events::event_view,
+    local::{Local, LocalBody, LocalFollower},
+};
 use crate::{
-    Part, ServerInfo,
+    Hosts, Part, ServerInfo,
     json::{self, Shown},
     metrics::Metrics,
     problem::Problem,
@@ -117,16 +121,29 @@ type AppState = State<Arc<App>>;
 /// port; it alone adds request ids and turns panics into answers.
 pub fn router(settings: RestSettings) -> Router {
     let version = settings.info.version.clone();
-    assemble(routes(&version), settings)
+    assemble(routes(&version), settings).0
+}
+
+/// The routes for a port, and the same for another surface of this process. `/metrics` of the routes shows what both
+/// count; `hosts` and `listen` are those of the other surface.
+pub fn surfaces(
+    settings: RestSettings,
+    hosts: Hosts,
+    listen: Option<SocketAddr>,
+) -> (Router, Local) {
+    let version = settings.info.version.clone();
+    let (router, app, bare) = assemble(routes(&version), settings);
+    (router, Local::new(app, bare, hosts, listen))
 }
 
 /// The routes that say how a process is, for one that serves nothing else.
 pub fn health_router(settings: RestSettings) -> Router {
     let version = settings.info.version.clone();
-    assemble(health_routes(Routes::new(&version)), settings)
+    assemble(health_routes(Routes::new(&version)), settings).0
 }
 
-fn assemble(routes: Routes, settings: RestSettings) -> Router {
+/// The routes with and without the count of HTTP answers, and their state.
+fn assemble(routes: Routes, settings: RestSettings) -> (Router, Arc<App>, Router) {
     let (routes, document) = routes.finish();
     let app = Arc::new(App {
         health: settings.info.health().into(),
@@ -135,11 +152,13 @@ fn assemble(routes: Routes, settings: RestSettings) -> Router {
         metrics: Metrics::new(),
         settings,
     });
-    routes
+    let routes = routes
         .fallback(nothing_here)
-        .method_not_allowed_fallback(wrong_method)
-        .layer(middleware::from_fn_with_state(Arc::clone(&app), count))
-        .with_state(app)
+        .method_not_allowed_fallback(wrong_method);
+    let counted = middleware::from_fn_with_state(Arc::clone(&app), count);
+    let router = routes.clone().layer(counted).with_state(Arc::clone(&app));
+    let bare = routes.with_state(Arc::clone(&app));
+    (router, app, bare)
 }
 
 /// Counts answers.

@@ -1,7 +1,7 @@
 //! From a port to the routes: accepting, limits, and the end.
 
 mod connection;
-mod dispatch;
+pub(crate) mod dispatch;
 mod host;
 mod io;
 

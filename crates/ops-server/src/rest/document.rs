@@ -35,6 +35,11 @@ impl Document {
             page: OnceLock::new(),
         }
     }
+
+    /// The document as JSON.
+    pub(super) fn json(&self) -> &Bytes {
+        &self.json
+    }
 }
 
 /// This document.

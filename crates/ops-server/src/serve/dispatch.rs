@@ -11,9 +11,10 @@ use std::{
 };
 
 use axum::{Router, body::Body};
+use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::{HeaderValue, Request, Response, StatusCode, header};
-use hyper::{body::Incoming, service::Service as _};
+use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use ops_core::Code;
 
@@ -25,7 +26,7 @@ pub(super) const REQUEST_ID: &str = "x-request-id";
 const MAX_REQUEST_ID: usize = 128;
 
 /// The way to the routes.
-pub(super) struct Dispatcher {
+pub(crate) struct Dispatcher {
     routes: TowerToHyperService<Router>,
     hosts: Hosts,
     listen: Option<SocketAddr>,
@@ -35,7 +36,7 @@ pub(super) struct Dispatcher {
 }
 
 impl Dispatcher {
-    pub(super) fn new(routes: Router, hosts: Hosts, listen: Option<SocketAddr>) -> Self {
+    pub(crate) fn new(routes: Router, hosts: Hosts, listen: Option<SocketAddr>) -> Self {
         Self {
             routes: TowerToHyperService::new(routes),
             hosts,
@@ -46,10 +47,11 @@ impl Dispatcher {
     }
 
     /// Answers a request in every case.
-    pub(super) async fn answer(
-        &self,
-        request: Request<Incoming>,
-    ) -> Result<Response<Body>, Infallible> {
+    pub(crate) async fn answer<B>(&self, request: Request<B>) -> Result<Response<Body>, Infallible>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<axum::BoxError>,
+    {
         let id = match request.headers().get(REQUEST_ID) {
             Some(id) if is_sane(id) => id.clone(),
             Some(_) | None => self.new_id(),
@@ -74,7 +76,11 @@ impl Dispatcher {
         Ok(response)
     }
 
-    async fn route(&self, request: Request<Incoming>, id: &HeaderValue) -> Response<Body> {
+    async fn route<B>(&self, request: Request<B>, id: &HeaderValue) -> Response<Body>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<axum::BoxError>,
+    {
         let routed = AssertUnwindSafe(async { self.routes.call(request).await });
         match routed.catch_unwind().await {
             Ok(Ok(response)) => response,

@@ -1,0 +1,4 @@
+//! The messages as their users read them.
+
+#[cfg(test)]
+mod reference;

@@ -1,0 +1,3 @@
+#![no_main]
+
+opspawn_fuzz::program!("grpc_message");
