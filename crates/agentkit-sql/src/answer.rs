@@ -110,6 +110,7 @@ impl Answer {
     ///
     /// # Errors
     /// `row_too_large` if there is no row before it.
+    #[cfg(feature = "postgres")]
     pub(crate) fn break_off(&mut self) -> Result<(), Failure> {
         if self.rows.is_empty() {
             return Err(self.too_large());
