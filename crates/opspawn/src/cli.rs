@@ -165,6 +165,9 @@ pub(crate) struct Dev {
     /// Address of the REST surface; loopback only; port 0 picks a free one
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<String>,
+    /// Address of gRPC; loopback only; port 0 picks a free one
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) grpc_listen: Option<String>,
     /// Keep nothing: the data is in a temporary folder that goes with the process
     #[arg(long)]
     pub(crate) ephemeral: bool,
@@ -181,6 +184,9 @@ pub(crate) struct Serve {
     /// Address of the REST surface; loopback only; port 0 picks a free one
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<String>,
+    /// Address of gRPC; loopback only; port 0 picks a free one
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) grpc_listen: Option<String>,
     /// No line for each task that starts, waits or ends
     #[arg(short, long)]
     pub(crate) quiet: bool,

@@ -263,6 +263,14 @@ impl Config {
         address(self.text("listen"))
     }
 
+    /// The address of gRPC.
+    pub(crate) fn grpc_listen(&self) -> Result<crate::runtime::GrpcListen> {
+        Ok(crate::runtime::GrpcListen {
+            address: address(self.text("grpc.listen"))?,
+            chosen: self.source("grpc.listen").is_some(),
+        })
+    }
+
     /// The address of a worker's health, if configured.
     pub(crate) fn health_listen(&self) -> Result<Option<std::net::SocketAddr>> {
         self.optional("worker.health_listen")

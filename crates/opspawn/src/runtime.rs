@@ -1,6 +1,8 @@
 //! The wiring: adapters, engine, worker and server in one process.
 
+mod listen;
 mod reload;
+mod role;
 
 use std::{
     net::SocketAddr,
@@ -20,84 +22,37 @@ use ops_core::{
 use ops_engine::{Adapters, Engine, Hub};
 use ops_queue::LocalLive;
 use ops_server::{Hosts, ModelInfo, Part, RestSettings, ServerInfo};
-use ops_store::{Durability, sqlite::Serves};
+use ops_store::Durability;
 use ops_worker::Worker;
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use units::ModelName;
 
-pub(crate) use self::reload::{Reloader, restart};
+pub(crate) use self::{
+    listen::GrpcListen,
+    reload::{Reloader, restart},
+    role::Role,
+};
 use crate::{
     agents::{self, ModelsPart},
     broker::Broker,
     commands_source::{self, SandboxPart},
     config::Config,
     database::{Database, Opening},
-    exit::{self, Exit},
     mcp, narrate,
     system::{self, SystemClock, SystemRandom},
     tools::WorkspacesPart,
 };
-
-/// What a process does beside serving.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Role {
-    /// `opspawn dev`: a server with a worker.
-    Dev,
-    /// A server with a worker: the only process on a SQLite database.
-    ServeAlone,
-    /// A server without a worker: takes tasks and begins scheduled tasks.
-    Serve,
-    /// A worker without a server.
-    Worker,
-    /// A command; runs tasks until the command has ended.
-    Work,
-    /// A command; runs no tasks.
-    Answer,
-}
-
-impl Role {
-    /// What other processes are told of it.
-    pub(crate) fn serves(self) -> Serves {
-        match self {
-            Self::Dev | Self::ServeAlone | Self::Serve => Serves::Server,
-            Self::Worker | Self::Work => Serves::Run,
-            Self::Answer => Serves::Command,
-        }
-    }
-
-    /// Whether a worker runs in the process.
-    fn works(self) -> bool {
-        match self {
-            Self::Dev | Self::ServeAlone | Self::Worker | Self::Work => true,
-            Self::Serve | Self::Answer => false,
-        }
-    }
-
-    /// Whether the process refuses to start without a model: no person watches its tasks fail.
-    fn needs_model(self) -> bool {
-        match self {
-            Self::ServeAlone | Self::Serve | Self::Worker => true,
-            Self::Dev | Self::Work | Self::Answer => false,
-        }
-    }
-
-    /// The field `mode` of `/health`.
-    fn mode(self) -> &'static str {
-        match self {
-            // Embedded servers have always said so.
-            Self::Dev | Self::Work | Self::Answer => "dev",
-            Self::ServeAlone | Self::Serve => "serve",
-            Self::Worker => "worker",
-        }
-    }
-}
 
 /// A running system.
 pub(crate) struct Runtime {
     role: Role,
     /// URL of REST, or of a worker's health; empty without a listener.
     pub(crate) url: String,
+    /// The address of gRPC, if it is served.
+    grpc_address: Option<SocketAddr>,
+    /// Why gRPC is not served, though its default port would have been.
+    pub(crate) grpc_note: Option<String>,
     /// Whether an LLM answers, and which.
     pub(crate) notice: Option<String>,
     /// Where the data is.
@@ -106,6 +61,7 @@ pub(crate) struct Runtime {
     broker: Arc<Broker>,
     stop: CancellationToken,
     server: Option<JoinHandle<()>>,
+    grpc: Option<JoinHandle<()>>,
     worker: Option<JoinHandle<()>>,
     loops: Option<JoinHandle<()>>,
     narrator: Option<JoinHandle<()>>,
@@ -131,6 +87,8 @@ pub(crate) struct Start {
     pub(crate) storage: Storage,
     /// The address of REST, or of a worker's health, if configured.
     pub(crate) listen: Option<SocketAddr>,
+    /// Where gRPC listens, if it is wanted.
+    pub(crate) grpc: Option<GrpcListen>,
     /// What the process is there for.
     pub(crate) role: Role,
     /// Whether each task that starts, waits or ends is told on standard error.
@@ -143,6 +101,7 @@ impl Runtime {
         let Start {
             storage,
             listen,
+            grpc,
             role,
             narrate,
         } = start;
@@ -155,7 +114,7 @@ impl Runtime {
         }
         let model = factory.default_model()?;
         if model.is_none() && role.needs_model() {
-            return Err(no_provider(role));
+            return Err(role::no_provider(role));
         }
         let notice = agents::notice(config, &factory)?;
 
@@ -208,9 +167,14 @@ impl Runtime {
             .with_context(|| format!("cannot make {} for this user alone", folder.display()))?;
 
         let listener = match listen {
-            Some(listen) => Some(bind(listen, role).await?),
+            Some(listen) => Some(listen::bind(listen, role).await?),
             None => None,
         };
+        let grpc = listen::Grpc::bind(grpc).await?;
+        let (grpc_address, grpc_note) = (grpc.address, grpc.note.clone());
+        if let Some(address) = grpc_address {
+            own.add(address);
+        }
         let url = match &listener {
             Some((_, address)) => {
                 own.add(*address);
@@ -277,6 +241,7 @@ impl Runtime {
             Arc::new(ModelsPart),
         ];
         parts.extend(broker.part());
+        parts.extend(grpc.part());
         let surface = RestSettings {
             max_body_bytes: max_body(config),
             parts,
@@ -284,12 +249,14 @@ impl Runtime {
             reload: Arc::clone(&reloader) as _,
             ..RestSettings::new(Arc::clone(&engine), info, stop.child_token())
         };
-        let router = match role {
-            Role::Worker => ops_server::health_router(surface),
+        let (router, local) = match role {
+            Role::Worker => (ops_server::health_router(surface), None),
             Role::Dev | Role::ServeAlone | Role::Serve | Role::Work | Role::Answer => {
-                ops_server::router(surface)
+                let surfaces = ops_server::surfaces(surface, Hosts::Loopback, grpc_address);
+                (surfaces.0, Some(surfaces.1))
             }
         };
+        let grpc = grpc.serve(local, config, stop.child_token());
         let server = listener.map(|(listener, _)| {
             tokio::spawn(ops_server::serve(
                 listener,
@@ -322,12 +289,15 @@ impl Runtime {
         Ok(Self {
             role,
             url,
+            grpc_address,
+            grpc_note,
             notice,
             data_dir: absolute(&storage.dir),
             store,
             broker,
             stop,
             server,
+            grpc,
             worker,
             loops,
             narrator,
@@ -335,6 +305,12 @@ impl Runtime {
             current,
             reloader,
         })
+    }
+
+    /// The line that says that the process serves, and where: a key for each listener that is open.
+    pub(crate) fn ready(&self) -> String {
+        let grpc = self.grpc_address.map(|address| format!(" grpc={address}"));
+        format!("ready http={}{}", self.url, grpc.unwrap_or_default())
     }
 
     /// The commands and readers of the system.
@@ -358,7 +334,8 @@ impl Runtime {
     pub(crate) async fn stop(self) -> Result<()> {
         self.withdraw();
         self.stop.cancel();
-        for part in [self.worker, self.server, self.loops].into_iter().flatten() {
+        let parts = [self.worker, self.server, self.grpc, self.loops];
+        for part in parts.into_iter().flatten() {
             part.await
                 .context("a part of the system failed while it stopped")?;
         }
@@ -377,32 +354,6 @@ impl Runtime {
             .await
             .context("the database could not be closed")
     }
-}
-
-/// Listens on an address.
-async fn bind(listen: SocketAddr, role: Role) -> Result<(TcpListener, SocketAddr)> {
-    let flag = match role {
-        Role::Worker => "--health-listen",
-        Role::Dev | Role::ServeAlone | Role::Serve | Role::Work | Role::Answer => "--listen",
-    };
-    let listener = TcpListener::bind(listen).await.with_context(|| {
-        format!("cannot listen on {listen}; is it in use? Try {flag} 127.0.0.1:0")
-    })?;
-    let address = listener.local_addr();
-    Ok((listener, address.context("the listener has no address")?))
-}
-
-/// The refusal to start without a model: every task would fail.
-fn no_provider(role: Role) -> anyhow::Error {
-    exit::error(
-        Exit::Usage,
-        format!(
-            "no model is configured (provider_not_configured), and `opspawn {}` does not start without one; set \
-             OPENAI_API_KEY, ANTHROPIC_API_KEY, GOOGLE_API_KEY or OPENROUTER_API_KEY, or a base URL such as \
-             OPENAI_BASE_URL, or choose the scripted model by name (OPSPAWN_PROVIDER=scripted)",
-            role.mode()
-        ),
-    )
 }
 
 /// Tries the sandbox beside the start, so that its refusal is known before the first call.

@@ -4,8 +4,12 @@
 #[cfg(feature = "otlp")]
 mod otlp;
 
+#[cfg(all(feature = "grpc", feature = "otlp"))]
+pub(crate) use self::otlp::call_span;
 #[cfg(feature = "otlp")]
 pub(crate) use self::otlp::{layer, stop};
+#[cfg(all(feature = "grpc", not(feature = "otlp")))]
+pub(crate) use self::without::call_span;
 #[cfg(not(feature = "otlp"))]
 pub(crate) use self::without::{layer, stop};
 use crate::config::Config;
@@ -31,6 +35,12 @@ mod without {
     /// No layer.
     pub(crate) fn layer<S>(_: &Config) -> Result<Option<Box<dyn Layer<S> + Send + Sync>>> {
         Ok(None)
+    }
+
+    /// No span.
+    #[cfg(feature = "grpc")]
+    pub(crate) fn call_span(_: &str, _: Option<&str>) -> tracing::Span {
+        tracing::Span::none()
     }
 
     /// Nothing is left to send.

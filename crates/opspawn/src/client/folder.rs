@@ -128,6 +128,7 @@ impl Folder {
         let start = Start {
             storage,
             listen: Some(std::net::SocketAddr::from(([127, 0, 0, 1], 0))),
+            grpc: None,
             role: self.role,
             narrate: false,
         };

@@ -38,6 +38,7 @@ pub(super) async fn dev(config: &Config, args: &cli::Dev) -> Result<Exit> {
     let start = Start {
         storage,
         listen: Some(listen),
+        grpc: Some(config.grpc_listen()?),
         role: Role::Dev,
         narrate: !args.quiet,
     };
@@ -65,6 +66,9 @@ pub(super) async fn dev(config: &Config, args: &cli::Dev) -> Result<Exit> {
     if let Some(notice) = &runtime.notice {
         status!("note: {notice}");
     }
-    status!("ready http={}", runtime.url);
+    if let Some(note) = &runtime.grpc_note {
+        status!("note: {note}");
+    }
+    status!("{}", runtime.ready());
     signals.until_stopped(runtime).await
 }

@@ -2,7 +2,7 @@
 
 mod server;
 
-use std::{path::Path, sync::Arc, time::Instant};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Instant};
 
 use agentkit_mcp::config::Transport;
 use agentkit_tools::http::Listeners;
@@ -68,7 +68,8 @@ pub(super) async fn doctor(config: &Config, as_json: bool) -> Result<Exit> {
                     findings.extend(queues(config, &dir));
                 }
             }
-            findings.push(listener(config).await);
+            findings.push(listener("listen", "--listen", config.listen(), config).await);
+            findings.extend(grpc(config).await);
         }
     }
     let good = findings.iter().all(|finding| finding.good);
@@ -400,22 +401,48 @@ pub(super) fn fsync_cost(dir: &Path) -> std::io::Result<u128> {
     result.and_then(|micros| removed.map(|()| micros))
 }
 
-async fn listener(config: &Config) -> Finding {
-    let address = match config.listen() {
+/// An address of the server, which is free or the running server's.
+async fn listener(
+    name: &'static str,
+    flag: &str,
+    address: Result<SocketAddr>,
+    config: &Config,
+) -> Finding {
+    let address = match address {
         Ok(address) => address,
-        Err(error) => return finding("listen", false, format!("{error:#}")),
+        Err(error) => return finding(name, false, format!("{error:#}")),
     };
     match tokio::net::TcpListener::bind(address).await {
-        Ok(_) => finding("listen", true, format!("{address} is free")),
+        Ok(_) => finding(name, true, format!("{address} is free")),
         Err(_) if ops_store::sqlite::running_server(&config.data_dir()).is_some() => finding(
-            "listen",
+            name,
             true,
             format!("{address} is in use, probably by the running server"),
         ),
         Err(error) => finding(
-            "listen",
+            name,
             false,
-            format!("{address}: {error}; choose another with --listen"),
+            format!("{address}: {error}; choose another with {flag}"),
         ),
     }
+}
+
+/// The address of gRPC, where this build has gRPC. A default that is taken keeps no server from its start.
+async fn grpc(config: &Config) -> Option<Finding> {
+    if !cfg!(feature = "grpc") {
+        return None;
+    }
+    let listen = config.grpc_listen();
+    let chosen = listen.as_ref().is_ok_and(|listen| listen.chosen);
+    let found = listener(
+        "grpc",
+        "--grpc-listen",
+        listen.map(|listen| listen.address),
+        config,
+    )
+    .await;
+    Some(match found.good || chosen {
+        true => found,
+        false => finding("grpc", true, format!("none: {}", found.text)),
+    })
 }

@@ -28,6 +28,7 @@ pub(super) async fn serve(config: &Config, args: &cli::Serve) -> Result<Exit> {
             durability: Durability::Full,
         },
         listen: Some(config.listen()?),
+        grpc: Some(config.grpc_listen()?),
         role,
         narrate: !args.quiet,
     };
@@ -57,6 +58,9 @@ pub(super) async fn serve(config: &Config, args: &cli::Serve) -> Result<Exit> {
     if let Some(notice) = &runtime.notice {
         status!("note: {notice}");
     }
-    status!("ready http={}", runtime.url);
+    if let Some(note) = &runtime.grpc_note {
+        status!("note: {note}");
+    }
+    status!("{}", runtime.ready());
     signals.until_stopped(runtime).await
 }

@@ -29,6 +29,7 @@ pub(super) async fn worker(config: &Config) -> Result<Exit> {
             durability: Durability::Full,
         },
         listen: config.health_listen()?,
+        grpc: None,
         role: Role::Worker,
         narrate: false,
     };

@@ -85,8 +85,7 @@ fn loopback(text: &str) -> Result<()> {
     };
     if !address.ip().is_loopback() {
         bail!(
-            "the server has no authentication and so listens on loopback only, not on {address}; use --listen \
-             127.0.0.1:{}",
+            "the server has no authentication and so listens on loopback only, not on {address}; use 127.0.0.1:{}",
             address.port()
         );
     }

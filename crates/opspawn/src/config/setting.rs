@@ -83,3 +83,30 @@ pub(super) const STORE_URL: Setting = v1(
     ),
     &["DATABASE_URL"],
 );
+
+/// Address of gRPC.
+pub(super) const GRPC_LISTEN: Setting = setting(
+    "grpc.listen",
+    "OPSPAWN_GRPC_LISTEN",
+    Kind::Loopback,
+    Some("127.0.0.1:50051"),
+    "address of gRPC; port 0 picks a free one",
+);
+
+/// The largest message of gRPC.
+pub(super) const GRPC_MAX_MESSAGE_BYTES: Setting = setting(
+    "grpc.max_message_bytes",
+    "OPSPAWN_GRPC_MAX_MESSAGE_BYTES",
+    Kind::Count,
+    Some("4194304"),
+    "the largest message of a gRPC client",
+);
+
+/// The largest body of REST.
+pub(super) const MAX_BODY_BYTES: Setting = setting(
+    "max_body_bytes",
+    "OPSPAWN_MAX_BODY_BYTES",
+    Kind::Count,
+    Some("10485760"),
+    "the largest request body",
+);

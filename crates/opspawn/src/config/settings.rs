@@ -8,7 +8,10 @@ use ops_agents::PROVIDERS;
 pub(crate) use super::setting::Setting;
 use super::{
     kind::Kind,
-    setting::{HEALTH_LISTEN, QUEUE_URL, STORE_NOTIFY_URL, STORE_URL, setting, v1},
+    setting::{
+        GRPC_LISTEN, GRPC_MAX_MESSAGE_BYTES, HEALTH_LISTEN, MAX_BODY_BYTES, QUEUE_URL,
+        STORE_NOTIFY_URL, STORE_URL, setting, v1,
+    },
 };
 
 /// Every setting.
@@ -27,6 +30,8 @@ pub(crate) const SETTINGS: &[Setting] = &[
         Some("127.0.0.1:8000"),
         "address of the REST surface; port 0 picks a free one",
     ),
+    GRPC_LISTEN,
+    GRPC_MAX_MESSAGE_BYTES,
     setting(
         "url",
         "OPSPAWN_URL",
@@ -385,13 +390,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         Some("false"),
         "whether spans hold prompts, answers, arguments and results",
     ),
-    setting(
-        "max_body_bytes",
-        "OPSPAWN_MAX_BODY_BYTES",
-        Kind::Count,
-        Some("10485760"),
-        "the largest request body",
-    ),
+    MAX_BODY_BYTES,
     v1(
         setting(
             "mock_agent_delay_ms",

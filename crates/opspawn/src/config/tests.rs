@@ -53,7 +53,7 @@ fn mistakes_name_the_key_and_the_nearest_name() {
         ("[worker]\nconcurrency = 0", "from 1 to"),
         ("[memory]\ncompact_at = 101", "from 1 to 100"),
         ("listen = 'here'", "is not an address like 127.0.0.1:8000"),
-        ("listen = '0.0.0.0:1'", "use --listen 127.0.0.1:1"),
+        ("listen = '0.0.0.0:1'", "use 127.0.0.1:1"),
         (
             "[[schedules]]\nname = 'x'",
             "opspawn schedule apply -f FILE",

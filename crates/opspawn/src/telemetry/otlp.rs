@@ -1,5 +1,8 @@
 //! Spans of tasks, model calls and tool calls, sent as OTLP over HTTP to a collector.
 
+#[cfg(feature = "grpc")]
+mod call;
+
 use std::{sync::OnceLock, time::Duration};
 
 use agentkit::telemetry::TARGET;
@@ -14,6 +17,8 @@ use tracing::{Subscriber, level_filters::LevelFilter};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::{Layer, filter::Targets, registry::LookupSpan};
 
+#[cfg(feature = "grpc")]
+pub(crate) use self::call::call_span;
 use crate::config::Config;
 
 /// How long the process waits for the collector when it ends.
