@@ -75,7 +75,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<Exit> {
         Command::Dev(args) => {
             let mut flags = vec![];
             push(&mut flags, "listen", args.listen.as_ref());
-            push(&mut flags, "grpc.listen", args.grpc_listen.as_ref());
+            push(&mut flags, "grpc_listen", args.grpc_listen.as_ref());
             push(&mut flags, "worker.concurrency", args.concurrency.as_ref());
             let config = load(&common, flags)?;
             block_on(dev::dev(&config, &args))
@@ -83,7 +83,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<Exit> {
         Command::Serve(args) => {
             let mut flags = vec![];
             push(&mut flags, "listen", args.listen.as_ref());
-            push(&mut flags, "grpc.listen", args.grpc_listen.as_ref());
+            push(&mut flags, "grpc_listen", args.grpc_listen.as_ref());
             let config = load(&common, flags)?;
             block_on(serve::serve(&config, &args))
         }

@@ -266,8 +266,8 @@ impl Config {
     /// The address of gRPC.
     pub(crate) fn grpc_listen(&self) -> Result<crate::runtime::GrpcListen> {
         Ok(crate::runtime::GrpcListen {
-            address: address(self.text("grpc.listen"))?,
-            chosen: self.source("grpc.listen").is_some(),
+            address: address(self.text("grpc_listen"))?,
+            chosen: self.source("grpc_listen").is_some(),
         })
     }
 

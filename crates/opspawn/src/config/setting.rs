@@ -86,7 +86,7 @@ pub(super) const STORE_URL: Setting = v1(
 
 /// Address of gRPC.
 pub(super) const GRPC_LISTEN: Setting = setting(
-    "grpc.listen",
+    "grpc_listen",
     "OPSPAWN_GRPC_LISTEN",
     Kind::Loopback,
     Some("127.0.0.1:50051"),
@@ -95,7 +95,7 @@ pub(super) const GRPC_LISTEN: Setting = setting(
 
 /// The largest message of gRPC.
 pub(super) const GRPC_MAX_MESSAGE_BYTES: Setting = setting(
-    "grpc.max_message_bytes",
+    "grpc_max_message_bytes",
     "OPSPAWN_GRPC_MAX_MESSAGE_BYTES",
     Kind::Count,
     Some("4194304"),

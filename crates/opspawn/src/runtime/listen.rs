@@ -95,7 +95,7 @@ impl Grpc {
     ) -> Option<JoinHandle<()>> {
         let (listener, local) = (self.listener?, local?);
         let defaults = ops_grpc::Settings::default();
-        let most = config.number("grpc.max_message_bytes");
+        let most = config.number("grpc_max_message_bytes");
         let most = most.and_then(|bytes| usize::try_from(bytes).ok());
         let settings = ops_grpc::Settings {
             // REST needs file descriptors as well.
@@ -138,7 +138,7 @@ fn available(chosen: bool) -> Result<bool> {
         false => Ok(false),
         true => Err(exit::error(
             Exit::Usage,
-            "the setting `grpc.listen` (--grpc-listen, OPSPAWN_GRPC_LISTEN) asks for gRPC, but this binary was built \
+            "the setting `grpc_listen` (--grpc-listen, OPSPAWN_GRPC_LISTEN) asks for gRPC, but this binary was built \
              without gRPC; build it with `--features grpc`, or with `full`, or leave the setting out",
         )),
     }
