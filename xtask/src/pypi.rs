@@ -1,4 +1,4 @@
-//! The Python packages that tests use: the official SDK of MCP, whose servers others write with it.
+//! The Python packages that tests use: the official SDK of MCP, whose servers others write with it, and gRPC.
 
 use std::fs;
 
@@ -43,7 +43,7 @@ pub(crate) fn packages(workspace: &Workspace, missing: Missing) -> anyhow::Resul
     match installed {
         Ok(()) => fs::write(stamp, pinned).context("the environment of Python"),
         Err(error) => {
-            println!("{error:#}: tests against Python's MCP servers will be skipped");
+            println!("{error:#}: tests with programs in Python will be skipped");
             Ok(())
         }
     }

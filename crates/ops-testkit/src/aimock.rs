@@ -79,13 +79,22 @@ pub fn npm_package(file: &str) -> Option<PathBuf> {
 /// # Panics
 /// If the environment is missing, where [`skip`] panics.
 pub fn python_mcp_server() -> Option<[PathBuf; 2]> {
+    let server = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("pypi/server.py");
+    Some([python_packages()?, server])
+}
+
+/// The Python of the environment with the packages of tests, which `cargo xtask test` makes. Else `None`, and the test is
+/// [skipped](skip).
+///
+/// # Panics
+/// If the environment is missing, where [`skip`] panics.
+pub fn python_packages() -> Option<PathBuf> {
     let target = programs::target().map(|target| target.join("testkit/pypi"));
     let found = target.filter(|folder| folder.join("installed.txt").is_file());
     if found.is_none() {
         skip("the Python packages of tests are not installed");
     }
-    let server = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("pypi/server.py");
-    Some([found?.join("bin/python"), server])
+    Some(found?.join("bin/python"))
 }
 
 /// Finds aimock, which `cargo xtask test` installs where npm is there. Elsewhere the caller gets

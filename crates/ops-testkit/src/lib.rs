@@ -29,7 +29,9 @@ mod skip;
 mod stand_in;
 mod wait;
 
-pub use aimock::{Aimock, AimockPath, npm_package, python_mcp_server, require_aimock};
+pub use aimock::{
+    Aimock, AimockPath, npm_package, python_mcp_server, python_packages, require_aimock,
+};
 pub use crash::CrashPlan;
 pub use data::DataDir;
 pub use everything::EverythingOverHttp;

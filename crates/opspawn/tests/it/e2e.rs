@@ -31,6 +31,8 @@ mod example;
 mod exit_codes;
 mod export;
 mod full_disk;
+#[cfg(feature = "grpc")]
+mod grpc;
 mod guards;
 mod http_tools;
 #[cfg(feature = "postgres")]
