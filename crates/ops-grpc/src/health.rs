@@ -29,6 +29,11 @@ pub(crate) async fn watch(reporter: HealthReporter, local: Local, stop: Cancella
     }
 }
 
+/// Says how the services are, before the first call.
+pub(crate) async fn begin(reporter: &HealthReporter, local: &Local) {
+    report(reporter, is_ready(local).await).await;
+}
+
 async fn is_ready(local: &Local) -> bool {
     let mut request = Request::new(Bytes::new());
     *request.uri_mut() = http::Uri::from_static("/ready");

@@ -139,6 +139,7 @@ pub async fn serve(
         accepted: AtomicU64::new(0),
         settings,
     });
+    health::begin(&reporter, &local).await;
     let watch = tokio::spawn(health::watch(reporter, local, stop.clone()));
     let free = Arc::new(Semaphore::new(shared.settings.max_connections));
     let mut open = JoinSet::new();

@@ -1,6 +1,7 @@
 //! gRPC of the built binary: every method, bad input, streams over a kill, and a client of version 1.
 
 mod bad_input;
+mod calls;
 mod follow;
 mod operations;
 mod version_1;
