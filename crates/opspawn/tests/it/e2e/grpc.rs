@@ -4,6 +4,7 @@ mod bad_input;
 mod calls;
 mod follow;
 mod operations;
+mod port;
 mod version_1;
 
 use std::{
