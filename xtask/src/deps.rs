@@ -77,7 +77,12 @@ const RULES: &[Rule] = &[
         from: "agentkit-memory",
         never: &[
             ENGINE,
-            &["agentkit-mcp", "agentkit-sandbox", "agentkit-sql", "agentkit-tools"],
+            &[
+                "agentkit-mcp",
+                "agentkit-sandbox",
+                "agentkit-sql",
+                "agentkit-tools",
+            ],
             &["sqlx"],
             HEAVY,
             WASM,
@@ -196,7 +201,10 @@ const HOMES: &[(&str, &[&str])] = &[
     ("axum", &["ops-server", "ops-testkit"]),
     ("lapin", &["ops-queue"]),
     ("rmcp", &["agentkit-mcp", "ops-server"]),
-    ("rusqlite", &["agentkit-memory", "agentkit-sql", "ops-store"]),
+    (
+        "rusqlite",
+        &["agentkit-memory", "agentkit-sql", "ops-store"],
+    ),
     ("sqlx", &["ops-store"]),
     (
         "tokio-postgres",

@@ -186,7 +186,7 @@ mod tests {
             .map(|i| ((i * 7_919) % 255) as u8 as i8)
             .collect();
         let query: Vec<i8> = (0..dimension).map(|i| ((i * 31) % 127) as i8).collect();
-        let weight = |row: usize| (row % 3 != 0).then_some(1.0 + (row % 5) as f32);
+        let weight = |row: usize| (!row.is_multiple_of(3)).then_some(1.0 + (row % 5) as f32);
         let mut all: Vec<(usize, f32)> = codes
             .chunks_exact(dimension)
             .enumerate()

