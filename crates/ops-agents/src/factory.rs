@@ -1,6 +1,7 @@
 //! Puts agents together: models, planner, tools, policy and limits.
 
 mod begun;
+mod long_term;
 mod memory;
 mod policies;
 
@@ -22,7 +23,7 @@ use agentkit::{
     tool::{Registry, RegistryError, control::SpawnAgent},
 };
 use ops_core::TenantId;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use units::ModelName;
 
 use self::begun::recorded;
@@ -32,9 +33,9 @@ use crate::{
     limits::{Given, Usual},
     providers::Providers,
     request::{AgentRequest, Made},
-    settings::Settings,
+    settings::{LongTermSettings, Settings},
     tape::Tape,
-    tools::{Catalogue, CatalogueError, PROXY_SOURCE, Pins, Selection, ToolSource, Wanted},
+    tools::{Catalogue, CatalogueError, Pins, Selection, ToolSource, Wanted},
 };
 
 /// The scripted model's script, where the model was chosen by name and has no script.
@@ -45,9 +46,8 @@ answer = "The scripted model has no script, so no LLM has worked on this goal: {
 "#;
 /// Agents that are kept ready.
 const KEEP: usize = 64;
-/// The tools of agents that start others.
+/// The tool of agents that start others.
 const SPAWN: &str = "spawn_agent";
-const AWAIT: &str = "await_agents";
 /// Key of a run's pinned tools: the tools of sources that are not built in, by source.
 const SOURCES: &str = "tool_sources";
 /// The key of a run's policies beside the server's and the agent's policy.
@@ -68,6 +68,7 @@ pub struct Factory {
     model_tries: u32,
     limits: Usual,
     memory: MemoryConfig,
+    long_term: LongTermSettings,
     content_in_spans: bool,
     policy: PolicyFile,
     /// Agents that differ only in their limits, by their other properties.
@@ -160,6 +161,7 @@ impl Factory {
             temperature: settings.temperature,
             model_tries: settings.model_tries,
             memory: settings.memory,
+            long_term: settings.long_term,
             content_in_spans: settings.content_in_spans,
             policy: settings.policy,
             ready: Mutex::default(),
@@ -233,9 +235,11 @@ impl Factory {
             files,
             overrides,
             has_proxy,
+            user,
         } = Input::read(input)?;
+        let long_term = long_term::of(&self.long_term, *definition, &user)?;
         let Choice { models, script } = self.choose(&overrides, *definition)?;
-        let tools = self.select(by.tenant, *definition, has_proxy)?;
+        let tools = self.select(by.tenant, *definition, has_proxy, long_term.is_some())?;
         let instructions = match (overrides.instructions, definition) {
             (Some(instructions), _) => instructions,
             (None, Some(definition)) => {
@@ -264,17 +268,7 @@ impl Factory {
             depth_left: by.depth_left,
         };
         let limits = self.limits.of(given, *definition);
-        let mut host = Map::new();
-        if !tools.sources.is_empty() {
-            host.insert(SOURCES.to_owned(), json!(tools.sources));
-        }
-        if !overrides.policies.is_empty() {
-            host.insert(POLICIES.to_owned(), Value::from(overrides.policies.clone()));
-        }
-        let host = match host.is_empty() {
-            true => Value::Null,
-            false => Value::Object(host),
-        };
+        let host = policies::host(&tools.sources, &overrides.policies);
         let Ready {
             agent,
             tools,
@@ -289,6 +283,7 @@ impl Factory {
             .map_err(definitions::never_again)?;
         let own_output = definition.and_then(|definition| definition.output());
         let agent = agent.with(limits, script, host);
+        let agent = long_term::given(agent, &self.long_term, long_term, by.tenant, &by.id);
         Ok(Made {
             agent: agent.with_output(overrides.output.or(own_output)),
             goal,
@@ -305,6 +300,7 @@ impl Factory {
         definition: Option<&Definition>,
         digest: Option<String>,
         config: &RunConfig,
+        task: &str,
     ) -> Result<Agent, Failure> {
         let tools = self.catalogue.pinned(tenant, &config.tools)?;
         let policies = config.host[POLICIES]
@@ -326,6 +322,8 @@ impl Factory {
             config.script.clone(),
             config.host.clone(),
         );
+        let long_term = config.long_term.clone();
+        let agent = long_term::given(agent, &self.long_term, long_term, tenant, task);
         Ok(agent.with_output(config.output.clone()))
     }
 
@@ -476,6 +474,7 @@ impl Factory {
         tenant: TenantId,
         definition: Option<&Definition>,
         has_proxy: bool,
+        has_memory: bool,
     ) -> Result<Arc<Selection>, Failure> {
         let patterns = definition.and_then(|definition| definition.tools.as_ref());
         let wanted: Option<Vec<Wanted>> = patterns.map(|patterns| {
@@ -483,8 +482,8 @@ impl Factory {
             patterns.filter_map(Wanted::parse).collect()
         });
         let starts = definition.is_some_and(|definition| !definition.agents.is_empty());
-        let always: &[&str] = if starts { &[SPAWN, AWAIT] } else { &[] };
-        let without: &[&str] = if has_proxy { &[] } else { &[PROXY_SOURCE] };
+        let always = long_term::always(starts, has_memory);
+        let without = long_term::without(has_proxy, has_memory);
         self.catalogue.select(tenant, wanted, always, without)
     }
 

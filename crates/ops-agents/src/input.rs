@@ -53,6 +53,8 @@ pub(crate) struct Input {
     pub(crate) overrides: Overrides,
     /// `inject_mcp_proxy`: whether the tools are given that reach every MCP server.
     pub(crate) has_proxy: bool,
+    /// `user`, as given: the user on whose behalf an agent with long-term memory works.
+    pub(crate) user: Value,
 }
 
 /// `input_data.agent_config`.
@@ -91,6 +93,7 @@ impl Input {
                 "files",
                 "agent_config",
                 INJECT_PROXY,
+                "user",
             ])
             .map_err(|error| invalid(&format!("`input_data` {error} in what an agent reads")))?;
         let goal = goal(&input)?;
@@ -110,6 +113,7 @@ impl Input {
             files,
             overrides,
             has_proxy,
+            user: input.get("user").cloned().unwrap_or_default(),
         })
     }
 }

@@ -30,10 +30,10 @@ pub use self::{
     prompt::PromptReader,
     providers::{Outline, PROVIDERS, Providers},
     request::{AgentRequest, Made, RequestedBy},
-    settings::{CassetteMode, CassetteSettings, Endpoint, Settings},
+    settings::{CassetteMode, CassetteSettings, Endpoint, LongTermSettings, Settings},
     tools::{
-        Catalogue, FixedTools, Health, McpSources, SourceContext, SourceError, ToolSource,
-        records_folder,
+        Catalogue, FixedTools, Health, MEMORY_SOURCE, McpSources, SourceContext, SourceError,
+        ToolSource, records_folder,
     },
 };
 

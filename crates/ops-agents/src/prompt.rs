@@ -56,7 +56,7 @@ impl PromptReader {
         let definition = worker::definition(definition.as_ref());
         let digest = task.agent_digest.map(|digest| digest.to_string());
         let agent = definition
-            .and_then(|of| factory.again(task.tenant, of.as_ref(), digest, config))
+            .and_then(|of| factory.again(task.tenant, of.as_ref(), digest, config, ""))
             .map_err(|failure| PromptError::Unavailable(failure.message))?;
         let prompt = agentkit::drive::prompt(&agent, &run, &intent);
         let prompt = prompt.ok_or_else(|| {

@@ -1,8 +1,9 @@
 //! Settings of agents: the part of a configuration that this crate reads.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use agentkit::{
+    memory::long_term::LongTermMemory,
     model::{
         Catalog,
         client::{ApiKey, Provider},
@@ -55,6 +56,8 @@ pub struct Settings {
     pub timeout: Option<Duration>,
     /// How a conversation is kept within the model's context.
     pub memory: MemoryConfig,
+    /// Long-term memory.
+    pub long_term: LongTermSettings,
     /// The policy that binds every agent.
     pub policy: PolicyFile,
     /// How long a run waits for a tool source that it names and that was never listed.
@@ -83,10 +86,29 @@ impl Default for Settings {
             limits: Limits::default(),
             timeout: None,
             memory: MemoryConfig::default(),
+            long_term: LongTermSettings::default(),
             policy: PolicyFile::default(),
             start_timeout: START_TIMEOUT,
             content_in_spans: false,
         }
+    }
+}
+
+/// Long-term memory of agents.
+#[derive(Clone, Default)]
+pub struct LongTermSettings {
+    /// The store; without a store, the calls of agents that have long-term memory fail, and their runs go on.
+    pub store: Option<Arc<dyn LongTermMemory>>,
+    /// `memory.provider` is set: every agent has long-term memory, whatever its definition says.
+    pub everywhere: bool,
+}
+
+impl std::fmt::Debug for LongTermSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LongTermSettings")
+            .field("has_store", &self.store.is_some())
+            .field("everywhere", &self.everywhere)
+            .finish()
     }
 }
 

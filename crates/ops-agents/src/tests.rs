@@ -321,7 +321,7 @@ fn a_resumed_run_gets_the_definition_that_it_is_pinned_to() {
     assert_eq!(first.config().model, "scripted/s");
     assert_eq!(first.config().limits.deadline_micros, Some(105));
     let other = factory_of(&[("openai.api_key", "sk-test")]);
-    let again = other.again(TenantId::DEFAULT, None, None, first.config());
+    let again = other.again(TenantId::DEFAULT, None, None, first.config(), "");
     assert_eq!(again.unwrap().config().model, "scripted/s");
 }
 
@@ -420,7 +420,9 @@ fn a_stored_run_without_a_provider_still_resumes() {
     let config = start(&by_name, &input).unwrap().agent.config().clone();
     assert_eq!(config.model, "scripted/no-provider");
     let none = factory_of(&[]);
-    let again = none.again(TenantId::DEFAULT, None, None, &config).unwrap();
+    let again = none
+        .again(TenantId::DEFAULT, None, None, &config, "")
+        .unwrap();
     assert_eq!(again.config().model, "scripted/no-provider");
 }
 
@@ -598,7 +600,7 @@ fn a_resumed_run_gets_its_chain() {
     let config = prepared.agent.config();
     assert_eq!(config.models[0].context_tokens, Some(1_000_000));
     assert_eq!(config.models[0].prices[0].output, 20_000_000);
-    let again = factory.again(TenantId::DEFAULT, None, None, config);
+    let again = factory.again(TenantId::DEFAULT, None, None, config, "");
     assert_eq!(again.unwrap().config().models, config.models);
 }
 

@@ -11,7 +11,7 @@ pub(crate) use self::{catalogue::Selection, pins::Pins, wanted::Wanted};
 pub use self::{
     catalogue::{Catalogue, CatalogueError, ListedTool, SourceState},
     mcp::{McpSources, PROXY_SOURCE, records_folder},
-    source::{FixedTools, Health, SourceContext, SourceError, ToolSource},
+    source::{FixedTools, Health, MEMORY_SOURCE, SourceContext, SourceError, ToolSource},
 };
 
 #[cfg(test)]

@@ -60,7 +60,8 @@ impl Agents for Factory {
     ) -> Result<(Agent, BTreeMap<String, String>), Failure> {
         let definition = definition(job.definition)?;
         let digest = job.task.agent_digest.map(|digest| digest.to_string());
-        let agent = self.again(job.task.tenant, definition.as_ref(), digest, config)?;
+        let task = job.task.id.to_string();
+        let agent = self.again(job.task.tenant, definition.as_ref(), digest, config, &task)?;
         // What this release would refuse of the input was accepted when the run began.
         let files = Input::read(&job.task.input).map(|input| input.files);
         Ok((agent, files.unwrap_or_default()))

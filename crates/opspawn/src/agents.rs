@@ -9,7 +9,8 @@ use agentkit::{
 use agentkit_tools::http::Listeners;
 use anyhow::{Context as _, Result, bail};
 use ops_agents::{
-    CassetteMode, CassetteSettings, Endpoint, Factory, FixedTools, McpSources, Settings, ToolSource,
+    CassetteMode, CassetteSettings, Endpoint, Factory, FixedTools, MEMORY_SOURCE, McpSources,
+    Settings, ToolSource,
 };
 use ops_core::{
     provider::{ProviderKey, ProviderLimit},
@@ -40,7 +41,10 @@ pub(crate) fn factory(
 
 /// Where tools come from.
 fn sources(config: &Config, own: &Listeners) -> Result<Vec<Arc<dyn ToolSource>>> {
-    let mut sources = vec![FixedTools::built_in(tools::configured(config, own))];
+    let mut sources = vec![
+        FixedTools::built_in(tools::configured(config, own)),
+        FixedTools::of_the_program(MEMORY_SOURCE, agentkit::tool::memory::all()),
+    ];
     let commands = Commands::source(config, own)
         .map_err(|error| exit::error(Exit::Usage, format!("{error:#}")))?;
     sources.extend(commands);
@@ -54,6 +58,7 @@ fn sources(config: &Config, own: &Listeners) -> Result<Vec<Arc<dyn ToolSource>>>
 pub(crate) fn settings(config: &Config) -> Result<Settings> {
     let mut settings = models(config)?;
     settings.policy = crate::policy::load(config)?.file;
+    settings.long_term = crate::memory::settings(config)?;
     Ok(settings)
 }
 
@@ -118,6 +123,7 @@ pub(crate) fn models(config: &Config) -> Result<Settings> {
             keep_exchanges: count("memory.keep_exchanges").unwrap_or(usual.memory.keep_exchanges),
             summarise: config.is_on("memory.summarise"),
         },
+        long_term: usual.long_term,
         policy: usual.policy,
         start_timeout: config
             .duration("tools.start_timeout")

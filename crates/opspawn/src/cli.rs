@@ -4,6 +4,7 @@ mod agent;
 mod approval;
 mod bench;
 mod mcp;
+mod memory;
 mod run;
 mod schedule;
 mod task;
@@ -20,6 +21,7 @@ pub(crate) use self::{
     approval::{Approval, DeadLetter, DecisionArgs, Step},
     bench::Bench,
     mcp::Mcp,
+    memory::{Memory, Mode as MemoryMode, Whose},
     run::Run,
     schedule::Schedule,
     task::{Filter, List, Task, Which},
@@ -81,6 +83,9 @@ pub(crate) enum Command {
     /// See MCP servers, and approve definitions of their tools that are held
     #[command(subcommand)]
     Mcp(Mcp),
+    /// Find, add and forget facts of long-term memory
+    #[command(subcommand)]
+    Memory(Memory),
     /// Try an agent on cases, and compare two versions of it
     Eval(Eval),
     /// Run tasks at set times

@@ -13,6 +13,7 @@ mod doctor;
 mod eval;
 mod init;
 mod mcp;
+mod memory;
 mod migrate;
 mod process;
 mod reconcile;
@@ -121,6 +122,9 @@ pub(crate) fn dispatch(cli: Cli) -> Result<Exit> {
                 cli::Mcp::Test { .. } | cli::Mcp::Login { .. } => load(&common, vec![])?,
             };
             block_on(mcp::mcp(&config, args, common.json))
+        }
+        Command::Memory(args) => {
+            block_on(memory::memory(&load(&common, vec![])?, args, common.json))
         }
         Command::Eval(args) => block_on(eval::eval(&load(&common, vec![])?, args, common.json)),
         Command::Schedule(args) => block_on(schedule::schedule(

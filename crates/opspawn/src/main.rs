@@ -17,6 +17,7 @@ mod faults;
 mod fuzzing;
 mod input;
 mod mcp;
+mod memory;
 mod narrate;
 mod output;
 mod policy;

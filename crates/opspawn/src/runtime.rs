@@ -39,7 +39,7 @@ use crate::{
     commands_source::{self, SandboxPart},
     config::Config,
     database::{Database, Opening},
-    mcp, narrate,
+    mcp, memory, narrate,
     system::{self, SystemClock, SystemRandom},
     tools::WorkspacesPart,
 };
@@ -105,6 +105,7 @@ impl Runtime {
             role,
             narrate,
         } = start;
+        memory::keep_in(&storage.dir);
         let own = Listeners::default();
         let mcp = mcp::sources(config, &own)?;
         let factory = Arc::new(agents::factory(config, &own, Some(&mcp))?);
@@ -240,6 +241,7 @@ impl Runtime {
             Arc::new(WorkspacesPart),
             Arc::new(ModelsPart),
         ];
+        parts.extend(memory::part(config)?);
         parts.extend(broker.part());
         parts.extend(grpc.part());
         let surface = RestSettings {
@@ -276,6 +278,9 @@ impl Runtime {
             let worker = Worker::new(runs, live, queue, clock, random, agents, settings);
             tokio::spawn(worker.run(stop.child_token()))
         });
+        if role.works() {
+            tokio::spawn(memory::expire(config.clone(), stop.child_token()));
+        }
         let running = Arc::clone(&engine);
         let loops = match role {
             Role::Dev | Role::ServeAlone | Role::Serve => {

@@ -1,6 +1,6 @@
 //! The policies that bind an agent and its children.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use agentkit::{
     Definition,
@@ -8,7 +8,9 @@ use agentkit::{
     policy::{Policy, PolicyFile, Strictest},
     tool::Registry,
 };
-use serde_json::Value;
+use serde_json::{Map, Value, json};
+
+use super::{POLICIES, SOURCES};
 
 /// The server's policy with the policies of a definition and of the agents above it: the strictest word holds. Each
 /// policy counts all tools as configured, so that no rule with `allow` makes a call laxer.
@@ -43,6 +45,21 @@ pub(super) fn of_children(definition: Option<&Definition>, policies: &[Value]) -
     all
 }
 
+/// Data of the host in the configuration of a run: the sources of its tools, and its policies; `null` without either.
+pub(super) fn host(sources: &BTreeMap<String, Vec<String>>, policies: &[Value]) -> Value {
+    let mut host = Map::new();
+    if !sources.is_empty() {
+        host.insert(SOURCES.to_owned(), json!(sources));
+    }
+    if !policies.is_empty() {
+        host.insert(POLICIES.to_owned(), Value::from(policies.to_vec()));
+    }
+    match host.is_empty() {
+        true => Value::Null,
+        false => Value::Object(host),
+    }
+}
+
 /// Policies as texts, to be compared.
 pub(super) fn texts(policies: &[Value]) -> Vec<String> {
     policies.iter().map(Value::to_string).collect()
@@ -54,7 +71,6 @@ mod tests {
         policy::{Action, Permission, PolicyContext},
         tool::{Resources, control},
     };
-    use serde_json::json;
 
     use super::*;
 

@@ -5,6 +5,9 @@ use std::{future::pending, sync::Arc};
 use agentkit::{BoxFuture, Tool};
 use ops_core::TenantId;
 
+/// The source of the tools of long-term memory, which agents without long-term memory do not get.
+pub const MEMORY_SOURCE: &str = "memory";
+
 /// For whom tools are listed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SourceContext {

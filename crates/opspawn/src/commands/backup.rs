@@ -35,7 +35,17 @@ pub(super) fn backup(config: &Config, target: &Path, json: bool) -> Result<Exit>
         })
         .map_err(coded),
     };
-    tell("backup", &made?, &file, json);
+    let made = made?;
+    let facts = facts(config);
+    if let Some(from) = facts.filter(|from| from.exists()) {
+        let to = beside(&file);
+        working("copying the facts of long-term memory", || {
+            agentkit_memory::copy(&from, &to)
+        })
+        .map_err(|error| exit::error(Exit::Failed, error))?;
+        status!("the facts of long-term memory are in {}", to.display());
+    }
+    tell("backup", &made, &file, json);
     Ok(Exit::Ok)
 }
 
@@ -56,6 +66,14 @@ pub(super) fn restore(config: &Config, file: &Path, damage: Damage, json: bool) 
             (made.map_err(coded)?, dir.display().to_string())
         }
     };
+    let copy = beside(file);
+    if let Some(to) = facts(config).filter(|_| copy.exists()) {
+        working("copying the facts of long-term memory", || {
+            agentkit_memory::restore(&copy, &to)
+        })
+        .map_err(|error| exit::error(Exit::Failed, error))?;
+        status!("the facts of long-term memory are in {}", to.display());
+    }
     match made.verified {
         Some(true) => {}
         Some(false) => status!("the backup is not as it was written: its SHA-256 is another one"),
@@ -73,6 +91,19 @@ pub(super) fn restore(config: &Config, file: &Path, damage: Damage, json: bool) 
         status!("start it with `opspawn dev --data {}`", dir.display());
     }
     Ok(Exit::Ok)
+}
+
+/// The file of long-term memory; `None` beside PostgreSQL.
+fn facts(config: &Config) -> Option<PathBuf> {
+    let is_embedded = config.optional("store.url").is_none();
+    is_embedded.then(|| config.data_dir().join(crate::memory::FILE))
+}
+
+/// The copy of long-term memory beside a backup.
+fn beside(file: &Path) -> PathBuf {
+    let mut name = file.file_name().unwrap_or_default().to_owned();
+    name.push(".memory");
+    file.with_file_name(name)
 }
 
 /// Gives the free pages of the database back to the disk.

@@ -58,6 +58,7 @@ pub(super) async fn doctor(config: &Config, as_json: bool) -> Result<Exit> {
             findings.push(sandbox(config).await);
             findings.push(wasm(config));
             findings.extend(databases(config).await);
+            findings.extend(memory(config));
             match config.optional("store.url") {
                 Some(url) => {
                     findings.push(postgres(url));
@@ -201,6 +202,18 @@ async fn databases(config: &Config) -> Vec<Finding> {
         ),
     });
     told.collect()
+}
+
+/// Long-term memory, where the configuration or the folder has it.
+fn memory(config: &Config) -> Option<Finding> {
+    match crate::memory::settings(config) {
+        Err(error) => Some(finding("memory", false, format!("{error:#}"))),
+        Ok(settings) => {
+            let store = crate::memory::store(config).ok().flatten()?;
+            let is_used = settings.everywhere || store.path().exists();
+            is_used.then(|| finding("memory", true, crate::memory::told(&store)))
+        }
+    }
 }
 
 /// The file of MCP servers, and the programs that it names.

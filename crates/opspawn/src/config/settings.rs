@@ -1,5 +1,6 @@
 //! The one declaration of every setting.
 
+mod memory;
 mod providers;
 mod tools;
 
@@ -261,27 +262,17 @@ pub(crate) const SETTINGS: &[Setting] = &[
         None,
         "tokens of a prompt at the most; unless set, the model's context",
     ),
-    setting(
-        "memory.compact_at",
-        "OPSPAWN_MEMORY_COMPACT_AT",
-        Kind::Percent,
-        Some("80"),
-        "the share of the context, in per cent, at which the conversation is made smaller",
-    ),
-    setting(
-        "memory.keep_exchanges",
-        "OPSPAWN_MEMORY_KEEP_EXCHANGES",
-        Kind::Count,
-        Some("6"),
-        "the newest exchanges that stay whole then",
-    ),
-    setting(
-        "memory.summarise",
-        "OPSPAWN_MEMORY_SUMMARISE",
-        Kind::Switch,
-        Some("true"),
-        "whether the model sums up the older part; if not, it is left out",
-    ),
+    memory::COMPACT_AT,
+    memory::KEEP_EXCHANGES,
+    memory::SUMMARISE,
+    memory::PROVIDER,
+    memory::EMBEDDER,
+    memory::URL,
+    memory::KEY,
+    memory::MODEL,
+    memory::DIMENSIONS,
+    memory::PATH,
+    memory::MAX_FACTS,
     setting(
         "limits.max_output_tokens",
         "OPSPAWN_MAX_OUTPUT_TOKENS",
