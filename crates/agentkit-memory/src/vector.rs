@@ -67,7 +67,9 @@ pub(crate) fn dot(one: &[f32], other: &[f32]) -> f64 {
 fn dot_codes(one: &[i8], other: &[i8]) -> i32 {
     let mut sum = 0_i32;
     for (one, other) in one.iter().zip(other) {
-        sum += i32::from(*one) * i32::from(*other);
+        // A check for overflow, which debug builds have, would keep the loop scalar. The largest sum is
+        // MAX_DIMENSION times 2^14, which fits.
+        sum = sum.wrapping_add(i32::from(*one).wrapping_mul(i32::from(*other)));
     }
     sum
 }
