@@ -44,6 +44,7 @@ mod large_result;
 mod many_files;
 mod mcp;
 mod mcp_real;
+mod memory;
 mod migrate_v1;
 mod mistakes;
 mod old_folder;
