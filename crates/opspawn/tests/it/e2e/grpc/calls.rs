@@ -149,7 +149,10 @@ async fn tasks(clients: &mut Clients) {
     let done = clients.in_state(&id, State::Completed).await;
     assert_eq!(
         (done.status(), done.output.as_deref()),
-        (Status::Completed, Some("no LLM has worked on this goal: hello"))
+        (
+            Status::Completed,
+            Some("no LLM has worked on this goal: hello")
+        )
     );
     assert!(done.completed_at.unwrap().seconds > 1_700_000_000 && done.attempt == 1);
 
