@@ -70,7 +70,7 @@ async fn every_method_does_what_rest_does() {
     std::fs::write(test_dir.data().join("policy.toml"), policy).unwrap();
     let server = server(&test_dir).await;
     let mut clients = Clients::of(&server).await;
-    tasks(&mut clients).await;
+    Box::pin(tasks(&mut clients)).await;
     logs(&mut clients).await;
     many(&mut clients).await;
     definitions::decisions(&mut clients).await;
