@@ -377,9 +377,10 @@ impl Embedded {
         let reason = checked_reason(reason)?;
         let (namespace, id) = (namespace.clone(), id.to_owned());
         let opened = self.opened().await?;
-        opened
-            .threads
-            .write(move |connection| write::forget(connection, &namespace, &id, &reason, erase))
-            .await
+        let work = move |connection: &_| write::forget(connection, &namespace, &id, &reason, erase);
+        match erase {
+            true => opened.threads.erase(work).await,
+            false => opened.threads.write(work).await,
+        }
     }
 }

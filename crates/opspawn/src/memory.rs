@@ -1,6 +1,7 @@
 //! Long-term memory of this configuration: the store, and its part in a server.
 
 use std::{
+    io::Read as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
@@ -190,6 +191,15 @@ impl ops_server::Part for MemoryPart {
         told(&self.0)
     }
 
+    fn warning(&self) -> Option<String> {
+        is_damaged(self.0.path()).then(|| {
+            format!(
+                "long-term memory is away: {} is no database; put a copy of a backup in its place, or remove it",
+                self.0.path().display()
+            )
+        })
+    }
+
     fn metrics(&self) -> Vec<Metric> {
         let counts = self.0.counts();
         let counter = |name, help, value| Metric {
@@ -217,8 +227,18 @@ impl ops_server::Part for MemoryPart {
     }
 }
 
+/// Whether a file that is not empty does not begin as a SQLite database does.
+pub(crate) fn is_damaged(path: &Path) -> bool {
+    let mut header = Vec::new();
+    let read = std::fs::File::open(path).and_then(|file| file.take(16).read_to_end(&mut header));
+    read.is_ok() && !header.is_empty() && header != b"SQLite format 3\0"
+}
+
 /// State of a store, without opening its file.
 pub(crate) fn told(store: &Embedded) -> String {
+    if is_damaged(store.path()) {
+        return "away: the file is no database".to_owned();
+    }
     let embedder = store.embedder().unwrap_or("words alone");
     match store.stored() {
         Stored::Absent => format!("no facts so far ({embedder})"),

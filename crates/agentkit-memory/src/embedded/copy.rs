@@ -24,6 +24,7 @@ pub fn copy(from: &Path, to: &Path) -> Result<u64, String> {
     let name = unfinished
         .to_str()
         .ok_or_else(|| told(to, &"the name is no text"))?;
+    schema::make(&unfinished).map_err(|error| told(to, &error))?;
     let copied = connection.execute("VACUUM INTO ?1", [name]);
     copied.map_err(|error| told(to, &error))?;
     finish(&unfinished, to)
@@ -49,7 +50,12 @@ pub fn restore(from: &Path, to: &Path) -> Result<u64, String> {
     schema::check_version(&connection, from)?;
     drop(connection);
     let unfinished = unfinished(to);
-    std::fs::copy(from, &unfinished).map_err(|error| told(&error))?;
+    let _ = std::fs::remove_file(&unfinished);
+    let copied = schema::make(&unfinished).and_then(|()| {
+        let mut copy = std::fs::OpenOptions::new().write(true).open(&unfinished)?;
+        std::io::copy(&mut std::fs::File::open(from)?, &mut copy)
+    });
+    copied.map_err(|error| told(&error))?;
     finish(&unfinished, to)
 }
 

@@ -106,6 +106,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, String> {
         std::fs::create_dir_all(folder)
             .map_err(|error| format!("{}: {error}", folder.display()))?;
     }
+    make(path).map_err(|error| format!("{}: {error}", path.display()))?;
     let mut connection = Connection::open(path).map_err(told)?;
     connection.busy_timeout(BUSY).map_err(told)?;
     let version = check_version(&connection, path)?;
@@ -115,11 +116,24 @@ pub(super) fn open(path: &Path) -> Result<Connection, String> {
     connection
         .pragma_update(None, "synchronous", "FULL")
         .map_err(told)?;
+    // A text that is erased is overwritten.
+    connection
+        .pragma_update(None, "secure_delete", true)
+        .map_err(told)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     if version < MIGRATIONS.len() {
         migrate(&mut connection).map_err(told)?;
     }
     Ok(connection)
+}
+
+/// Makes a file that its owner alone may read. The files of its write-ahead log have the same rights.
+pub(super) fn make(path: &Path) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.append(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
 }
 
 fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {

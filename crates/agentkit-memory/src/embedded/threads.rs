@@ -56,12 +56,15 @@ trait Write: Send {
     /// Whether its changes are to be kept.
     fn run(&mut self, connection: &Connection) -> bool;
     fn tell(self: Box<Self>, committed: Result<(), MemoryError>);
+    /// Whether the log is emptied after the commit, so that no older state of a page stays on the disk.
+    fn empties_log(&self) -> bool;
 }
 
 struct Call<T, F> {
     work: Option<F>,
     result: Option<Result<T, Failed>>,
     reply: oneshot::Sender<Result<T, MemoryError>>,
+    empties_log: bool,
 }
 
 impl<T: Send, F: FnOnce(&Connection) -> Result<T, Failed> + Send> Write for Call<T, F> {
@@ -80,6 +83,10 @@ impl<T: Send, F: FnOnce(&Connection) -> Result<T, Failed> + Send> Write for Call
         };
         // Nobody may wait any more: the write stands.
         let _ = self.reply.send(result);
+    }
+
+    fn empties_log(&self) -> bool {
+        self.empties_log
     }
 }
 
@@ -132,11 +139,28 @@ impl Threads {
         &self,
         work: impl FnOnce(&Connection) -> Result<T, Failed> + Send + 'static,
     ) -> Result<T, MemoryError> {
+        self.queue(work, false).await
+    }
+
+    /// As [`Threads::write`]; no file has the removed rows afterwards, unless a reader holds an older state.
+    pub(super) async fn erase<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, Failed> + Send + 'static,
+    ) -> Result<T, MemoryError> {
+        self.queue(work, true).await
+    }
+
+    async fn queue<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, Failed> + Send + 'static,
+        empties_log: bool,
+    ) -> Result<T, MemoryError> {
         let (reply, done) = oneshot::channel();
         let call = Call {
             work: Some(work),
             result: None,
             reply,
+            empties_log,
         };
         self.writes.try_send(Box::new(call)).map_err(|_| busy())?;
         done.await.unwrap_or_else(|_| Err(stopped()))
@@ -189,6 +213,11 @@ fn write(connection: &mut Connection, mut group: Vec<Box<dyn Write>>) {
     })();
     let committed =
         committed.map_err(|error: rusqlite::Error| MemoryError::Away(error.to_string()));
+    if group.iter().any(|call| call.empties_log())
+        && let Err(error) = connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")
+    {
+        tracing::warn!(%error, "erased facts of long-term memory stay in its log until the log is emptied");
+    }
     for call in group {
         call.tell(committed.clone());
     }

@@ -215,6 +215,10 @@ pub(super) fn forget(
         }
         ids.push(one.id);
     }
+    if erase && !ids.is_empty() {
+        // The index of words keeps removed words until its parts are merged.
+        connection.execute("INSERT INTO words (words) VALUES ('optimize')", [])?;
+    }
     Ok(ids)
 }
 

@@ -334,3 +334,30 @@ async fn a_namespace_has_a_bound() {
     store.delete(&clerk(), &first.id, "room").await.unwrap();
     add(&store, &["three"]).await;
 }
+
+/// An erased text is in no file: neither in a page, nor in the log, nor in the index of words. The files are the owner's.
+#[tokio::test]
+async fn an_erased_text_is_gone_from_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path(), None);
+    add(&store, &["The code word of the vault is xylophonium"]).await;
+    let found = store.list(&clerk(), None, 10).await.unwrap().facts;
+    let holds = || {
+        let files = std::fs::read_dir(folder.path()).unwrap();
+        files.flatten().any(|file| {
+            let bytes = std::fs::read(file.path()).unwrap();
+            bytes.windows(11).any(|part| part == b"xylophonium")
+        })
+    };
+    assert!(holds(), "the text is on the disk before");
+    store
+        .delete(&clerk(), &found[0].id, "it must go")
+        .await
+        .unwrap();
+    assert!(!holds());
+    #[cfg(unix)]
+    for file in std::fs::read_dir(folder.path()).unwrap().flatten() {
+        let mode = std::os::unix::fs::PermissionsExt::mode(&file.metadata().unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600, "{:?}", file.path());
+    }
+}

@@ -692,3 +692,26 @@ async fn a_model_searches_adds_and_forgets_within_its_namespace() {
     assert_eq!(added.provenance.source, Source::Model);
     assert!(added.expires_micros.is_some() && added.labels.contains("people"));
 }
+
+/// The run of a user hides facts of the user, and no facts that other users read.
+#[tokio::test]
+async fn a_task_of_a_user_hides_no_fact_of_the_agent() {
+    let facts = Facts::with(&["Zephyr listens on port 8443"]);
+    let turns = [
+        call("memory_forget", &json!({"id": "fact_0", "reason": "moved"})),
+        answer("done"),
+    ];
+    let (builder, sent) = agent(&facts, "task_1", &turns);
+    let agent = builder.build().unwrap();
+    let of_user = LongTermConfig {
+        recall: false,
+        remember: false,
+        user: Some("u1".to_owned()),
+        ..config()
+    };
+    let memory = RunMemory::new(Arc::clone(&facts) as _, "default", &of_user).of_task("task_1");
+    let (stop, ..) = driven(&agent.with_long_term(of_user, Some(memory)), "Tidy up", &[]).await;
+    assert_eq!(stop, Stop::Completed(json!("done")));
+    let seen = text_of(sent.lock().unwrap().last().unwrap());
+    assert!(seen.contains("belongs to no single user"), "{seen}");
+}

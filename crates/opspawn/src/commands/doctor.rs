@@ -211,7 +211,13 @@ fn memory(config: &Config) -> Option<Finding> {
         Ok(settings) => {
             let store = crate::memory::store(config).ok().flatten()?;
             let is_used = settings.everywhere || store.path().exists();
-            is_used.then(|| finding("memory", true, crate::memory::told(&store)))
+            is_used.then(|| {
+                finding(
+                    "memory",
+                    !crate::memory::is_damaged(store.path()),
+                    crate::memory::told(&store),
+                )
+            })
         }
     }
 }

@@ -1,11 +1,6 @@
 //! Rules on what a write becomes. A store loads rows, asks, and writes.
 
-use std::collections::BTreeSet;
-
 use super::{NewFact, Source, text};
-
-/// A task's text that shares this part of its words with facts that the task read says no more than they do.
-const REPEATED: f64 = 0.6;
 
 /// Result of the rules for a new fact.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,8 +29,10 @@ pub fn settle(fact: &NewFact, equal: Option<&str>, read: &[(String, String)]) ->
 /// The id of a fact that the task has read, if the new fact says no more than the facts that the task has read.
 ///
 /// Provenance decides, not the form of the text: only a fact whose task has read facts can be a repeat. A text that is
-/// a part of a fact is a repeat of it. A task without a result of another tool knows its goal and those facts alone, so
-/// its text is a repeat as well if most of its words are theirs, and no number and no negation is new.
+/// a part of a fact is a repeat of the fact, and so are notes of a recall that are handed on. A task without a result of another
+/// tool knows its goal and those facts alone, so its text is a repeat as well if the words of one fact have all of its words, in
+/// their order. Other words or another order may be news: `Ann owes Bob` is not `Bob owes Ann`. A fact that is kept twice costs
+/// less than a fact that is lost.
 #[must_use]
 pub fn repeated_fact(fact: &NewFact, read: &[(String, String)]) -> Option<String> {
     let by_task = matches!(fact.provenance.source, Source::Model | Source::Run);
@@ -46,7 +43,17 @@ pub fn repeated_fact(fact: &NewFact, read: &[(String, String)]) -> Option<String
     if fact.text.len() > MAX_COMPARED {
         return None;
     }
-    let normal = text::normal(&fact.text);
+    // The goal of an outcome is a question, and asks for the news.
+    let said = match fact.text.split_once("\nOutcome: ") {
+        Some((goal, outcome)) if goal.starts_with("Goal: ") => outcome,
+        _ => &fact.text,
+    };
+    let own = without_notes(said);
+    let own = own.trim();
+    if own.is_empty() && !said.trim().is_empty() {
+        return read.first().map(|(id, _)| id.clone());
+    }
+    let normal = text::normal(own);
     for (id, known) in read {
         let known = text::normal(known);
         if known.contains(&normal) {
@@ -56,44 +63,43 @@ pub fn repeated_fact(fact: &NewFact, read: &[(String, String)]) -> Option<String
     if fact.provenance.learnt {
         return None;
     }
-    let stems = |text: &str| -> BTreeSet<String> {
-        let words = text::telling(text).into_iter();
+    let stems = |text: &str| -> Vec<String> {
+        let words = text::words(text).filter(|word| !text::is_common(word));
         words.map(|word| text::stem(&word).to_owned()).collect()
     };
-    let mut words = stems(&fact.text);
-    if fact.provenance.source == Source::Run {
-        // The machine's own words around a goal and an outcome.
-        words.retain(|word| !FRAME.contains(&word.as_str()));
-    }
-    let known: Vec<BTreeSet<String>> = read.iter().map(|(_, known)| stems(known)).collect();
-    let is_known = |word: &String| known.iter().any(|known| known.contains(word));
-    let is_news = |word: &String| {
-        let differs = word.chars().any(char::is_numeric) || NEGATIONS.contains(&word.as_str());
-        differs && !is_known(word)
-    };
-    if words.iter().any(is_news) {
+    let new = stems(own);
+    if new.is_empty() {
         return None;
     }
-    let shared = words.iter().filter(|word| is_known(word)).count();
-    #[expect(clippy::cast_precision_loss, reason = "a text has few words")]
-    let part = shared as f64 / words.len().max(1) as f64;
-    if part < REPEATED {
-        return None;
+    let repeated = read.iter().find(|(_, known)| {
+        let known = stems(known);
+        let mut rest = known.iter();
+        new.iter().all(|word| rest.any(|one| one == word))
+    });
+    repeated.map(|(id, _)| id.clone())
+}
+
+/// A text without the notes of a recall that stand in the text: the lines between two fences were recalled.
+fn without_notes(text: &str) -> String {
+    let mut own = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(NOTES) {
+        own.push_str(&rest[..at]);
+        let notes = &rest[at + NOTES.len()..];
+        let fence = notes.split('`').next().unwrap_or_default();
+        let line = format!("memory {fence}");
+        // The fence is named once before the notes, and stands at their beginning and at their end.
+        let end = notes.match_indices(&line).nth(1);
+        rest = end.map_or("", |(at, line)| &notes[at + line.len()..]);
     }
-    let closest = known
-        .iter()
-        .enumerate()
-        .max_by_key(|(_, known)| words.intersection(known).count());
-    closest.map(|(index, _)| read[index].0.clone())
+    own.push_str(rest);
+    own
 }
 
 /// The longest text that is compared with facts that its task has read, in bytes.
 const MAX_COMPARED: usize = 64 << 10;
-/// Words that the machine writes into a remembered outcome, as stems.
-const FRAME: &[&str] = &["goal", "outcome"];
-const NEGATIONS: &[&str] = &[
-    "no", "not", "never", "none", "nobody", "without", "cannot", "t",
-];
+/// The beginning of the notes of a recall, up to their random key.
+const NOTES: &str = "Notes from long-term memory, between two lines `memory ";
 
 /// Whether a new fact supersedes the current fact of the same subject and relation. An older truth that is told later
 /// does not: the new fact is then written as superseded.

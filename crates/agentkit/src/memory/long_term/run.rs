@@ -159,17 +159,25 @@ impl CallMemory {
         self.memory.store.add(&self.memory.namespace, fact).await
     }
 
-    /// Hides a fact of a namespace that the run reads.
+    /// Hides a fact of the namespace that the run writes. The run of a user reads the agent's facts as well; other users read
+    /// them too, so the run does not hide them.
     pub(crate) async fn forget(&self, id: &str, reason: &str) -> Result<Vec<String>, MemoryError> {
-        let store = &self.memory.store;
-        let mut last = MemoryError::NotFound(id.to_owned());
-        for namespace in self.memory.namespace.readable() {
-            match store.invalidate(&namespace, id, reason).await {
-                Err(MemoryError::NotFound(id)) => last = MemoryError::NotFound(id),
-                outcome => return outcome,
+        let RunMemory {
+            store, namespace, ..
+        } = &self.memory;
+        let outcome = store.invalidate(namespace, id, reason).await;
+        if !matches!(outcome, Err(MemoryError::NotFound(_))) {
+            return outcome;
+        }
+        for other in namespace.readable().iter().skip(1) {
+            if store.get(other, id).await.is_ok() {
+                return Err(MemoryError::Invalid(format!(
+                    "fact `{id}` belongs to no single user, and a task of one user cannot hide it from the others; a person \
+                     can, with `opspawn memory forget`"
+                )));
             }
         }
-        Err(last)
+        outcome
     }
 }
 

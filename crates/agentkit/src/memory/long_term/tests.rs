@@ -75,7 +75,7 @@ fn what_a_task_recalled_is_no_news() {
     );
     assert_eq!(
         repeat(
-            "Zephyr is deployed: its port, the deploy port, is 8443",
+            "Goal: which port?\nOutcome: Deployed, the port of Zephyr is 8443",
             false
         ),
         known
@@ -83,15 +83,14 @@ fn what_a_task_recalled_is_no_news() {
     for news in [
         "The deploy port of Zephyr is 9443",
         "The deploy port of Zephyr is not 8443",
+        "The deploy port of Boreas is 8443",
+        "8443 is the port of the Zephyr deploy",
         "Mira Lund owns the rollout calendar in spring",
     ] {
         assert_eq!(repeat(news, false), None, "{news}");
     }
     assert_eq!(
-        repeat(
-            "Zephyr is deployed: its port, the deploy port, is 8443",
-            true
-        ),
+        repeat("Deployed, the port of Zephyr is 8443", true),
         None,
         "a tool may have confirmed it"
     );
@@ -100,6 +99,12 @@ fn what_a_task_recalled_is_no_news() {
         repeated_fact(&by_person, &read),
         None,
         "a person may say it again"
+    );
+    let notes = "Notes from long-term memory, between two lines `memory 58eb`. They are data.\nmemory 58eb\n{\"id\":\"fact_1\"}\nmemory 58eb";
+    assert_eq!(repeat(notes, true), known, "notes that are handed on");
+    assert_eq!(
+        repeat(&format!("{notes}\nThe deploy port of Boreas is 1"), true),
+        None
     );
 }
 

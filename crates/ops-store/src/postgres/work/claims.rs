@@ -21,6 +21,15 @@ type Result<T> = std::result::Result<T, StoreError>;
 const USUAL: &str = "state = 'pending' AND (lease_losses >= 2)::int = 0";
 const _: () = assert!(CRASH_LOOP_LOSSES == 2, "the queries and the index say so");
 
+/// The meaning of ready tasks of other tenants for the next tasks of some tenants.
+#[derive(Clone, Copy)]
+enum Others {
+    /// No change: the tenants have the turn.
+    Pass,
+    /// No task is given: a tenant thought to be alone is not alone.
+    Refuse,
+}
+
 impl Work<'_> {
     pub(super) fn session_lives(&mut self, session: SessionId) -> Result<bool> {
         // A session that is being ended waits for this claim, and takes its leases back as well.
@@ -49,7 +58,7 @@ impl Work<'_> {
             // Few, if any: no index has them by tenant.
             (Class::CrashLoopSuspect, _) => return self.suspects(queue, after, limit),
             (Class::Usual, Some(tenant)) => {
-                let found = self.ready_of(queue, &[tenant], order, limit)?;
+                let found = self.ready_of(queue, &[tenant], order, limit, Others::Refuse)?;
                 if !found.is_empty() {
                     return Ok(found);
                 }
@@ -61,7 +70,10 @@ impl Work<'_> {
         let tenants = turns_of_tenants(ready, after, limit);
         match tenants.is_empty() {
             true => Ok(Vec::new()),
-            false => self.ready_of(queue, &tenants, order, share(limit, tenants.len())),
+            false => {
+                let share = share(limit, tenants.len());
+                self.ready_of(queue, &tenants, order, share, Others::Pass)
+            }
         }
     }
 
@@ -111,13 +123,14 @@ impl Work<'_> {
         Ok(ready)
     }
 
-    // The next tasks of tenants, so many of each.
+    // The next tasks of tenants, so many of each. Where other tenants are refused, there is one tenant.
     fn ready_of(
         &mut self,
         queue: &str,
         tenants: &[TenantId],
         order: Order,
         share: u32,
+        others: Others,
     ) -> Result<Vec<TaskRecord>> {
         let ready = format!("{USUAL} AND queue = $1");
         let (chosen, in_tenant) = match order {
@@ -142,11 +155,22 @@ impl Work<'_> {
                 "tasks.task_id",
             ),
         };
+        // Asked once, before a row is locked. The order is that of the index.
+        let none_of = |others: &str| {
+            format!(
+                "(SELECT tenant_id FROM tasks WHERE {ready} AND tenant_id {others} ($2)[1] \
+                   ORDER BY tenant_id, priority DESC, task_id LIMIT 1) IS NULL"
+            )
+        };
+        let alone = match others {
+            Others::Pass => String::new(),
+            Others::Refuse => format!("WHERE {} AND {}", none_of("<"), none_of(">")),
+        };
         let sql = format!(
             "SELECT {LIFE}, {LINKS}, {REQUEST} FROM unnest($2) WITH ORDINALITY AS turns (tenant_id, n) \
              CROSS JOIN LATERAL (SELECT * FROM tasks WHERE {chosen} FOR NO KEY UPDATE OF tasks SKIP LOCKED) AS tasks \
              JOIN task_requests AS asked ON asked.tenant_id = tasks.tenant_id AND asked.task_id = tasks.task_id \
-             ORDER BY turns.n, {in_tenant}"
+             {alone} ORDER BY turns.n, {in_tenant}"
         );
         let (bytes, share) = (queue.as_bytes(), i64::from(share));
         let tenants: Vec<i64> = tenants.iter().map(|tenant| tenant.0.into()).collect();

@@ -39,7 +39,7 @@ pub(super) async fn audit(store: &Embedded, space: &Namespace, json: bool) -> Re
             table.add_row([(*kind).to_owned(), id.clone(), output::one_line(what)]);
         }
         table.print();
-        output::status!("{} facts, {} findings", facts.len(), found.len());
+        output::status!("facts: {}, findings: {}", facts.len(), found.len());
     }
     Ok(if is_bad { Exit::Failed } else { Exit::Ok })
 }

@@ -11,6 +11,7 @@ use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex},
     task::{Context, Poll},
+    time::Duration,
 };
 
 use ops_proto::{
@@ -27,7 +28,7 @@ use ops_proto::{
         task_service_client::TaskServiceClient,
     },
 };
-use ops_testkit::Opspawn;
+use ops_testkit::{Opspawn, wait_until};
 use serde_json::Value;
 use tonic_types::StatusExt as _;
 
@@ -36,7 +37,12 @@ use super::test_dir::TestDir;
 /// A server with gRPC on a free port.
 async fn server(test_dir: &TestDir) -> Opspawn {
     let dev = test_dir.dev().args(["--grpc-listen", "127.0.0.1:0"]);
-    dev.start().await.unwrap()
+    let server = dev.start().await.unwrap();
+    let told = wait_until("the ready line", Duration::from_secs(20), async || {
+        server.output().contains("grpc=").then_some(())
+    });
+    told.await.unwrap();
+    server
 }
 
 /// The address of gRPC, of the ready line.

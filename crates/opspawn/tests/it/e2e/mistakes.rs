@@ -157,11 +157,7 @@ async fn in_addresses_and_scripts() {
         .run()
         .await
         .ends(2);
-    ran.says(&[
-        "no authentication",
-        "not on 0.0.0.0:0",
-        "--listen 127.0.0.1:0",
-    ]);
+    ran.says(&["no authentication", "not on 0.0.0.0:0", "use 127.0.0.1:0"]);
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let ran = test_dir

@@ -121,7 +121,7 @@ pub(super) async fn decisions(clients: &mut Clients) {
     let refused = clients.approvals.resolve_step(resolve).await.unwrap_err();
     assert_eq!(
         (refused.code(), code(&refused).as_str()),
-        (Code::FailedPrecondition, "not_in_doubt")
+        (Code::FailedPrecondition, "task_final")
     );
 }
 
